@@ -1,0 +1,146 @@
+"""Every error a person can meet: a code, what happened, and what to do.
+
+Three kinds, by who has to act:
+
+* `RecordingError`: this one recording cannot be transcribed. It is quarantined; the others go on.
+* `TransientError`: the world failed for a moment (network, storage, memory). Tasks retry these, and only these.
+* `SetupError`: nothing can be done until somebody changes the installation or the request. The run stops.
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ErrorCode(StrEnum):
+    """Stable names for what can go wrong; they stand in receipts, reports and API answers."""
+
+    # one recording
+    EMPTY_FILE = "EMPTY_FILE"
+    NOT_AUDIO = "NOT_AUDIO"
+    NO_AUDIO_STREAM = "NO_AUDIO_STREAM"
+    INPUT_CORRUPT = "INPUT_CORRUPT"
+    UNSUPPORTED_CODEC = "UNSUPPORTED_CODEC"
+    DECODE_TIMEOUT = "DECODE_TIMEOUT"
+    TOO_LONG = "TOO_LONG"
+    TOO_LARGE = "TOO_LARGE"
+    TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS"
+    KEY_UNUSABLE = "KEY_UNUSABLE"
+    SOURCE_CHANGED = "SOURCE_CHANGED"
+    ENGINE_FAILED = "ENGINE_FAILED"
+    DIARIZER_FAILED = "DIARIZER_FAILED"
+    # the world, for a moment
+    SOURCE_UNAVAILABLE = "SOURCE_UNAVAILABLE"
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    DEVICE_LOST = "DEVICE_LOST"
+    SCRATCH_FULL = "SCRATCH_FULL"
+    # the installation or the request
+    OBJECT_NOT_FOUND = "OBJECT_NOT_FOUND"
+    ACCESS_DENIED = "ACCESS_DENIED"
+    OPTIONS_INVALID = "OPTIONS_INVALID"
+    EXTRA_MISSING = "EXTRA_MISSING"
+    MODEL_MISSING = "MODEL_MISSING"
+    MODEL_GATED = "MODEL_GATED"
+    MODEL_CORRUPT = "MODEL_CORRUPT"
+    DEVICE_UNAVAILABLE = "DEVICE_UNAVAILABLE"
+    LOCATION_INVALID = "LOCATION_INVALID"
+
+
+REMEDIES: dict[ErrorCode, str] = {
+    ErrorCode.EMPTY_FILE: "The object holds no bytes; upload it again.",
+    ErrorCode.NOT_AUDIO: "The file is not audio or video that FFmpeg knows; check what wrote it, or exclude it.",
+    ErrorCode.NO_AUDIO_STREAM: "The file has no audio track; exclude it, or export it again with sound.",
+    ErrorCode.INPUT_CORRUPT: "The file is damaged beyond decoding; upload it again from its origin.",
+    ErrorCode.UNSUPPORTED_CODEC: "Convert the file to a common codec (FLAC, Opus, AAC, MP3).",
+    ErrorCode.DECODE_TIMEOUT: "Decoding took too long; check the file, or raise STENOPOOL_AUDIO__DECODE_TIMEOUT.",
+    ErrorCode.TOO_LONG: "Split the recording, or raise --max-duration.",
+    ErrorCode.TOO_LARGE: "Split or compress the file, or raise --max-bytes.",
+    ErrorCode.TOO_MANY_CHANNELS: "At most 8 channels can be split; mix them down, or use --channels mix.",
+    ErrorCode.KEY_UNUSABLE: "Rename the object: its key cannot be written at the destination.",
+    ErrorCode.SOURCE_CHANGED: "The recording was replaced while it was read; the next run takes the new one.",
+    ErrorCode.ENGINE_FAILED: "Run `stenopool retry`; if it fails again, try another engine and report the recording.",
+    ErrorCode.DIARIZER_FAILED: "Run again with --diarization off, or with another diarizer.",
+    ErrorCode.SOURCE_UNAVAILABLE: "Check the source's endpoint; the next run takes the recording up again.",
+    ErrorCode.STORAGE_UNAVAILABLE: "Check the destination's endpoint; the next run takes the recording up again.",
+    ErrorCode.OUT_OF_MEMORY: "Lower --batch-size or use a smaller model.",
+    ErrorCode.DEVICE_LOST: "The GPU stopped answering; the next run takes the recording up again.",
+    ErrorCode.SCRATCH_FULL: "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.",
+    ErrorCode.OBJECT_NOT_FOUND: "Check the bucket, the key and the region.",
+    ErrorCode.ACCESS_DENIED: "Check the credentials and the bucket policy; `stenopool doctor` tests both sides.",
+    ErrorCode.OPTIONS_INVALID: "Change one of the options named.",
+    ErrorCode.EXTRA_MISSING: "Install the extra that is named, e.g. `uv sync --extra whisperx`.",
+    ErrorCode.MODEL_MISSING: "Run `stenopool models fetch NAME`, or set STENOPOOL_MODELS__MIRROR to your mirror.",
+    ErrorCode.MODEL_GATED: "Accept the model's terms on its page and set HF_TOKEN, or give a local folder.",
+    ErrorCode.MODEL_CORRUPT: "Remove the folder named and fetch the model again.",
+    ErrorCode.DEVICE_UNAVAILABLE: "Use --device cpu, or run `stenopool doctor` to see why CUDA cannot be used.",
+    ErrorCode.LOCATION_INVALID: "Give a folder or s3://bucket/prefix.",
+}
+
+TRANSIENT_CODES = frozenset(
+    {
+        ErrorCode.SOURCE_UNAVAILABLE,
+        ErrorCode.STORAGE_UNAVAILABLE,
+        ErrorCode.OUT_OF_MEMORY,
+        ErrorCode.DEVICE_LOST,
+        ErrorCode.SCRATCH_FULL,
+        ErrorCode.SOURCE_CHANGED,
+    }
+)
+
+
+class Failure(BaseModel):
+    """Why one recording has no transcript: what a receipt keeps and a report prints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: ErrorCode
+    message: str
+    remedy: str
+    stage: str | None = None
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same work may succeed later without anybody changing the recording."""
+        return self.code in TRANSIENT_CODES
+
+
+class StenopoolError(Exception):
+    """Base of all our errors: ``code``, ``message``, ``remedy``, ``retryable``."""
+
+    def __init__(self, code: ErrorCode, message: str, *, remedy: str | None = None) -> None:
+        # All three go to args, so that the error survives pickling between processes.
+        super().__init__(code, message, remedy)
+        self.code = code
+        self.message = message
+        self.remedy = remedy or REMEDIES[code]
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.code, self.message, self.remedy)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message} {self.remedy}"
+
+    @property
+    def retryable(self) -> bool:
+        return self.code in TRANSIENT_CODES
+
+    def failure(self, stage: str | None = None) -> Failure:
+        """This error as the record that a receipt keeps."""
+        return Failure(code=self.code, message=self.message, remedy=self.remedy, stage=stage)
+
+
+def _rebuild(kind: type[StenopoolError], code: ErrorCode, message: str, remedy: str) -> StenopoolError:
+    return kind(code, message, remedy=remedy)
+
+
+class RecordingError(StenopoolError):
+    """One recording cannot be transcribed; the others go on."""
+
+
+class TransientError(StenopoolError):
+    """The world failed for a moment; trying again may help."""
+
+
+class SetupError(StenopoolError):
+    """Installation or request must change before anything can run."""

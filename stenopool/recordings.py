@@ -1,0 +1,49 @@
+"""A recording, and the fingerprint that names one piece of work on it."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from stenopool.options import TranscriptionOptions
+
+# The version of each stage's output. Raise one when that stage's results change for the same input: every
+# recording then becomes pending again, and checkpoints of the old version are not used.
+STAGE_VERSIONS: dict[str, int] = {"prepare": 1, "transcribe": 1, "align": 1, "diarize": 1, "assign": 1}
+
+
+class Recording(BaseModel):
+    """One audio or video object in the source, as a listing gives it.
+
+    ``key`` is relative to the source; ``uri`` is the whole address. ``etag`` tells one content from another: the
+    store's own, or size and modification time for a folder.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    key: str
+    size: int
+    etag: str
+    modified: float
+    version_id: str | None = None
+
+
+def fingerprint(recording: Recording, options: TranscriptionOptions) -> str:
+    """Digest of recording identity + options + stage versions: 32 hex digits, the name of one piece of work.
+
+    Options at their default are left out, so a release that adds an option makes nothing pending again; engine,
+    model and diarization always stand in it.
+    """
+    chosen: dict[str, Any] = options.model_dump(mode="json", exclude_defaults=True)
+    chosen |= {"engine": options.engine, "model": options.model, "diarization": options.diarization}
+    identity = {
+        "key": recording.key,
+        "size": recording.size,
+        "etag": recording.etag,
+        "options": chosen,
+        "stages": STAGE_VERSIONS,
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

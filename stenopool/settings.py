@@ -1,0 +1,88 @@
+"""Settings of the installation: one tree, read from ``STENOPOOL_...`` with ``__`` for nesting.
+
+AWS_*, HF_*, PREFECT_* and CUDA_VISIBLE_DEVICES keep their own names and meaning; they are not repeated here.
+"""
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ModelSettings(BaseModel):
+    """Where weights come from and where they are kept."""
+
+    path: Annotated[
+        Path | None, Field(description="Folder with one sub-folder per model; looked at first.")
+    ] = None
+    mirror: Annotated[
+        str | None,
+        Field(
+            description="Your own mirror: a folder or s3://bucket/prefix written by `stenopool models mirror`."
+        ),
+    ] = None
+    cache: Annotated[Path, Field(description="Where fetched, joined and converted weights are kept.")] = (
+        Path.home() / ".cache" / "stenopool" / "models"
+    )
+
+
+class AudioSettings(BaseModel):
+    """Bounds of decoding."""
+
+    decode_timeout: Annotated[
+        float,
+        Field(gt=0, description="Longest time for decoding, in seconds, besides 1/10 of the audio's length."),
+    ] = 120.0
+    probe_timeout: Annotated[
+        float, Field(gt=0, description="Longest time for reading a file's headers, in seconds.")
+    ] = 30.0
+
+
+class ScratchSettings(BaseModel):
+    """The temporary folder of a run: bounded while it lives, gone afterwards."""
+
+    dir: Annotated[Path, Field(description="Where scratch folders are made.")] = Path(tempfile.gettempdir())
+    max_bytes: Annotated[int, Field(gt=0, description="Most that one run's scratch may hold, in bytes.")] = (
+        40 * 1024**3
+    )
+
+
+class BatchSettings(BaseModel):
+    """How recordings are grouped."""
+
+    shard_seconds: Annotated[
+        float, Field(gt=0, description="Audio that one run carries, in seconds (estimated from sizes).")
+    ] = 4 * 3600.0
+    batch_seconds: Annotated[float, Field(gt=0, description="Audio that one task carries, in seconds.")] = (
+        1200.0
+    )
+    batch_recordings: Annotated[int, Field(gt=0, description="Most recordings that one task carries.")] = 64
+
+
+class RetrySettings(BaseModel):
+    """Retries of tasks, on transient errors only."""
+
+    attempts: Annotated[int, Field(ge=0, description="Retries after the first try.")] = 3
+    base_delay: Annotated[float, Field(ge=0, description="First pause in seconds; doubles each time.")] = 2.0
+    jitter: Annotated[float, Field(ge=0, description="Random share added to each pause.")] = 0.5
+
+
+class Settings(BaseSettings):
+    """Everything about this installation that is not an option of a run."""
+
+    model_config = SettingsConfigDict(env_prefix="STENOPOOL_", env_nested_delimiter="__", extra="ignore")
+
+    models: ModelSettings = ModelSettings()
+    audio: AudioSettings = AudioSettings()
+    scratch: ScratchSettings = ScratchSettings()
+    batch: BatchSettings = BatchSettings()
+    retry: RetrySettings = RetrySettings()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

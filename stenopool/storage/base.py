@@ -1,0 +1,66 @@
+"""The `ObjectStore` protocol: the few things Stenopool asks of storage, local folder or S3 alike."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class ObjectInfo(NamedTuple):
+    """One object of a listing. ``key`` is relative to the store; ``modified`` is Unix time."""
+
+    key: str
+    size: int
+    etag: str
+    modified: float
+    version_id: str | None = None
+
+
+class ObjectStore(Protocol):
+    """Objects under one prefix. Keys are relative to it, ``/``-separated, and sort by their UTF-8 bytes.
+
+    Errors, the same for every store: `SetupError` OBJECT_NOT_FOUND or ACCESS_DENIED, `TransientError`
+    STORAGE_UNAVAILABLE once the client's own retries are spent, `RecordingError` KEY_UNUSABLE for a key that the
+    store cannot hold.
+    """
+
+    uri: str
+
+    def uri_of(self, key: str) -> str:
+        """The whole address of a key."""
+        ...
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key starts with ``prefix``, in UTF-8 byte order, one page in memory at a time."""
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """What a listing would say of this object."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        ...
+
+    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
+        """Download to ``path`` in bounded memory; with ``etag``, fail with SOURCE_CHANGED if it is another content."""
+        ...
+
+    def get_bytes(self, key: str) -> bytes:
+        """A small object's content."""
+        ...
+
+    def put_file(
+        self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False
+    ) -> bool:
+        """Upload atomically: readers see the whole object or none. With ``if_absent``, False if one was there."""
+        ...
+
+    def put_bytes(
+        self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False
+    ) -> bool:
+        """As `put_file`, for small contents."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; no error if it is not there."""
+        ...

@@ -1,0 +1,156 @@
+"""The transcript: the typed result of the whole way, a superset of openai-whisper's and whisperX's JSON.
+
+Times are float seconds from the start of the file, written with 3 decimals. The model refuses nothing a speech
+engine may honestly say: words may lack times (digits), speakers may be unknown.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_field
+
+SCHEMA_VERSION = "1.0"
+
+Seconds = Annotated[float, AfterValidator(lambda value: round(value, 3))]
+Probability = Annotated[float, AfterValidator(lambda value: round(value, 4))]
+
+# Flags of a segment
+HALLUCINATION_SUSPECTED = "hallucination_suspected"
+LOW_CONFIDENCE = "low_confidence"
+# Flags of a transcript
+TRUNCATED = "truncated"  # less was decoded than the container promises
+NO_SPEECH = "no_speech"  # nothing to transcribe: a success with an empty text
+OPPOSITE_PHASE = "opposite_phase"  # a mix would have cancelled; one channel was taken instead
+ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment asked, no model for the language: attention times
+DECODE_ERRORS = "decode_errors"  # damaged parts were passed over
+
+
+class Word(BaseModel):
+    """A word as spoken. ``start`` and ``end`` may be missing: whoever reads them has to expect that."""
+
+    word: str
+    start: Seconds | None = None
+    end: Seconds | None = None
+    probability: Probability | None = None
+    speaker: str | None = None
+
+    @computed_field(description="The probability again, under whisperX's name.")  # type: ignore[prop-decorator]
+    @property
+    def score(self) -> float | None:
+        return self.probability
+
+
+class Segment(BaseModel):
+    """A stretch of speech, about a sentence long."""
+
+    id: int = 0
+    start: Seconds
+    end: Seconds
+    text: str
+    speaker: str | None = None
+    channel: int | None = None
+    language: str | None = None
+    avg_logprob: Probability | None = None
+    no_speech_prob: Probability | None = None
+    compression_ratio: Probability | None = None
+    temperature: float | None = None
+    flags: list[str] = Field(default_factory=list)
+    words: list[Word] = Field(default_factory=list)
+
+
+class SpeakerTurn(BaseModel):
+    """One speaker speaks from ``start`` to ``end``. Turns may overlap."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: Seconds
+    end: Seconds
+    speaker: str
+
+
+class Channel(BaseModel):
+    """One channel of a split recording."""
+
+    index: int
+    name: str
+    language: str | None = None
+    language_probability: Probability | None = None
+
+
+class Source(BaseModel):
+    """The object the transcript was made from."""
+
+    uri: str
+    key: str
+    etag: str
+    version_id: str | None = None
+    size: int
+    sha256: str | None = None
+
+
+class AudioInfo(BaseModel):
+    """What was in the file, and the gain it was given."""
+
+    duration: Seconds
+    sample_rate: int
+    channels: int
+    codec: str
+    container: str
+    start_time: Seconds = 0.0
+    gain_db: float = 0.0
+
+
+class Provenance(BaseModel):
+    """How the transcript was made: enough to make it again."""
+
+    stenopool_version: str
+    engine: str
+    engine_version: str
+    model: str
+    model_digest: str | None = None
+    device: str
+    compute_type: str
+    options: dict[str, Any]
+    fingerprint: str
+    stages: dict[str, int]
+    word_timestamps: Literal["alignment", "attention"] | None = None
+    diarizer: str | None = None
+    diarizer_version: str | None = None
+    created_at: datetime
+
+
+class Transcript(BaseModel):
+    """What was said, when and by whom.
+
+    An engine fills text, language and segments; the last stage adds speakers, source, audio and provenance.
+    """
+
+    schema_version: str = SCHEMA_VERSION
+    text: str = ""
+    language: str | None = None
+    language_probability: Probability | None = None
+    duration: Seconds = 0.0
+    segments: list[Segment] = Field(default_factory=list)
+    speakers: list[str] = Field(default_factory=list)
+    turns: list[SpeakerTurn] = Field(default_factory=list)
+    channels: list[Channel] = Field(default_factory=list)
+    flags: list[str] = Field(default_factory=list)
+    source: Source | None = None
+    audio: AudioInfo | None = None
+    provenance: Provenance | None = None
+    timings: dict[str, Seconds] = Field(default_factory=dict)
+
+    @computed_field(description="All words in order, as whisperX lists them.")  # type: ignore[prop-decorator]
+    @property
+    def word_segments(self) -> list[Word]:
+        return [word for segment in self.segments for word in segment.words]
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON Schema of a transcript file."""
+    schema = Transcript.model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Stenopool transcript",
+        **schema,
+    }
