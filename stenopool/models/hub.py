@@ -1,0 +1,167 @@
+"""Weights from the public hubs, into their own caches (HF_HOME; ours for openai-whisper). Short time-outs.
+
+What is in a cache already is used without asking the network at all.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.models import cache
+from stenopool.models.kinds import Kind, is_complete
+from stenopool.models.names import OPENAI, OPENAI_ADDRESS, WAV2VEC2
+
+_TIMEOUT = 5.0  # seconds to an answer: a blocked network is to be said at once, not after minutes
+_FILES: dict[Kind, list[str]] = {
+    "ctranslate2": ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
+    # One of several copies of the weights is enough; transformers prefers safetensors and loads both safely.
+    "wav2vec2": ["*.json", "*.txt", "model.safetensors", "pytorch_model.bin"],
+    "pyannote": ["*"],
+}
+
+
+class HubSource:
+    """Hugging Face for ctranslate2, wav2vec2 and pyannote; OpenAI's own addresses for openai."""
+
+    origin = "hub"
+
+    def known(self) -> Iterator[tuple[str, Kind, bool]]:
+        from faster_whisper.utils import available_models
+
+        for name in available_models():
+            yield name, "ctranslate2", self._local(name, "ctranslate2") is not None
+        for name in OPENAI:
+            yield name, "openai", _openai_local(name) is not None
+        for language in WAV2VEC2:
+            yield language, "wav2vec2", self._local(language, "wav2vec2") is not None
+
+    def get(self, name: str, kind: Kind) -> Path | None:
+        if local := self._local(name, kind):
+            return local
+        if kind == "openai":
+            return _openai_download(name)
+        repository = _repository(name, kind)
+        return _download(name, kind, repository) if repository else None
+
+    @staticmethod
+    def _local(name: str, kind: Kind) -> Path | None:
+        if kind == "openai":
+            return _openai_local(name)
+        repository = _repository(name, kind)
+        return _snapshot(repository, kind) if repository else None
+
+
+def _repository(name: str, kind: Kind) -> str | None:
+    """The repository on Hugging Face; a name of the form owner/name is one."""
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        return name
+    if kind == "wav2vec2":
+        return WAV2VEC2.get(name)
+    if kind == "ctranslate2":
+        from faster_whisper.utils import _MODELS  # the names that faster-whisper knows
+
+        return dict(_MODELS).get(name)
+    return None
+
+
+def _snapshot(repository: str, kind: Kind) -> Path | None:
+    """The repository in Hugging Face's cache, if it is there and whole."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    return folder if is_complete(folder, kind) else None
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def _download(name: str, kind: Kind, repository: str) -> Path:
+    page = f"https://huggingface.co/{repository}"
+    if _offline():
+        raise _missing(name, kind, page, "HF_HUB_OFFLINE is set")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(repository, allow_patterns=_FILES[kind], etag_timeout=_TIMEOUT))
+    except GatedRepoError as error:
+        raise SetupError(
+            ErrorCode.MODEL_GATED,
+            f"{repository} is given only to those who accepted its terms.",
+            remedy=f"Accept them at {page} and set HF_TOKEN, or give a local folder.",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise _missing(name, kind, page, "there is no such repository, or HF_TOKEN may not read it") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise _missing(name, kind, page, "the hub cannot be reached") from error
+    if not is_complete(folder, kind):
+        raise _missing(name, kind, page, f"the repository is not a {kind} model")
+    return folder
+
+
+def _missing(name: str, kind: Kind, page: str, why: str) -> SetupError:
+    return SetupError(
+        ErrorCode.MODEL_MISSING,
+        f"Model {name} ({kind}) is not on this machine, and {why}.",
+        remedy=f"Where there is a network, run `stenopool models mirror {name}` to a folder or bucket and set "
+        f"STENOPOOL_MODELS__MIRROR here, or download {page} into STENOPOOL_MODELS__PATH/{name}.",
+    )
+
+
+def _openai_local(name: str) -> Path | None:
+    """A checkpoint that we downloaded, or openai-whisper itself, if it is the one in the table."""
+    if name not in OPENAI:
+        return None
+    digest, file = OPENAI[name]
+    theirs = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper" / file
+    if theirs.is_file() and cache.digest(theirs) == digest:
+        return theirs
+    ours = _openai_cached(file)
+    return ours if ours.is_file() else None
+
+
+def _openai_cached(file: str) -> Path:
+    return cache.root() / "openai" / file.removesuffix(".pt") / file
+
+
+def _openai_download(name: str) -> Path | None:
+    """From the address in openai-whisper's table, which holds the file's SHA-256.
+
+    Not by ``whisper._download``: it has no time-out and leaves half a file where the whole one belongs.
+    """
+    if name not in OPENAI:
+        return None
+    digest, file = OPENAI[name]
+    address = f"{OPENAI_ADDRESS}/{digest}/{file}"
+    if _offline():
+        raise _missing(name, "openai", address, "HF_HUB_OFFLINE is set")
+    target = _openai_cached(file)
+    with cache.building(target.parent) as temporary:
+        try:
+            with urlopen(address, timeout=_TIMEOUT) as response, (temporary / file).open("wb") as stream:  # noqa: S310
+                shutil.copyfileobj(response, stream, 1 << 20)
+        except OSError as error:
+            raise _missing(name, "openai", address, "the network cannot be reached") from error
+        if cache.sha256(temporary / file) != digest:
+            raise SetupError(ErrorCode.MODEL_CORRUPT, f"{address} came with the wrong content.", remedy="Try again.")
+    return target
+
+
+def verify() -> Iterator[tuple[Path, int, list[str]]]:
+    """For each model in Hugging Face's cache: large files lie there under the name of their SHA-256."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    for snapshot in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*")):
+        named = [file for file in cache.files_of(snapshot) if re.fullmatch("[0-9a-f]{64}", file.resolve().name)]
+        damaged = [str(file.relative_to(snapshot)) for file in named if cache.sha256(file) != file.resolve().name]
+        if named:
+            yield snapshot, len(named), damaged

@@ -1,0 +1,103 @@
+"""Your own mirror of weights: a folder or s3:// prefix with a manifest of checksums, for houses without a hub.
+
+``models.json`` maps ``<kind>/<name>`` to its files and their SHA-256; the files lie at ``<kind>/<name>/<file>``.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import BaseModel, Field, ValidationError
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.models import cache
+from stenopool.models.kinds import Kind
+from stenopool.storage.base import ObjectStore
+
+_MANIFEST = "models.json"
+
+
+class Manifest(BaseModel):
+    """What a mirror holds: ``<kind>/<name>`` → file → SHA-256."""
+
+    schema_version: str = "1.0"
+    models: dict[str, dict[str, str]] = Field(default_factory=dict)
+
+
+class MirrorSource:
+    """Models of a mirror, downloaded into the cache and checked. A changed manifest entry is downloaded anew."""
+
+    origin = "mirror"
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        from stenopool.storage import open_store
+
+        self._store: ObjectStore = open_store(uri)
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return _read(self._store)
+
+    def known(self) -> Iterator[tuple[str, Kind, bool]]:
+        for entry in self._manifest.models:
+            kind, _, name = entry.partition("/")
+            yield name, kind, True  # type: ignore[misc]  # entries of other kinds do no harm in a list
+
+    def get(self, name: str, kind: Kind) -> Path | None:
+        entry = f"{kind}/{name}"
+        sums = self._manifest.models.get(entry)
+        if sums is None:
+            return None
+        version = hashlib.sha256(repr(sorted(sums.items())).encode()).hexdigest()[:12]
+        folder = cache.root() / "mirror" / kind / f"{name.replace('/', '--')}-{version}"
+        if not folder.is_dir():
+            with cache.building(folder) as temporary:
+                for file, expected in sums.items():
+                    self._download(f"{entry}/{file}", temporary / file, expected)
+        return folder
+
+    def _download(self, key: str, path: Path, expected: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._store.get_file(key, path)
+        if cache.sha256(path) != expected:
+            raise SetupError(
+                ErrorCode.MODEL_CORRUPT,
+                f"{self._store.uri_of(key)} is not what the mirror's manifest says.",
+                remedy="Write the mirror again with `stenopool models mirror`.",
+            )
+
+
+def write_mirror(models: list[tuple[str, Kind, Path]], destination: str) -> list[str]:
+    """Upload models (name, kind, folder or file) and then the manifest, keeping entries that are there already."""
+    from stenopool.storage import open_store
+
+    store = open_store(destination)
+    manifest = _read(store) if store.exists(_MANIFEST) else Manifest()
+    for name, kind, path in models:
+        entry = f"{kind}/{name}"
+        root = path if path.is_dir() else path.parent
+        sums = {str(file.relative_to(root)): cache.digest(file) for file in cache.files_of(path)}
+        for file in sums:
+            store.put_file(f"{entry}/{file}", root / file)
+        manifest.models[entry] = sums
+    store.put_bytes(_MANIFEST, manifest.model_dump_json(indent=1).encode(), content_type="application/json")
+    return sorted(manifest.models)
+
+
+def _read(store: ObjectStore) -> Manifest:
+    try:
+        return Manifest.model_validate_json(store.get_bytes(_MANIFEST))
+    except ValidationError as error:
+        raise SetupError(
+            ErrorCode.MODEL_CORRUPT, f"{store.uri_of(_MANIFEST)} is not a manifest of models: {error}"
+        ) from error
+    except SetupError as error:
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+            raise
+        raise SetupError(
+            ErrorCode.MODEL_MISSING,
+            f"There is no mirror of models at {store.uri}.",
+            remedy=f"Write one with `stenopool models mirror base {store.uri}`, or unset STENOPOOL_MODELS__MIRROR.",
+        ) from error
