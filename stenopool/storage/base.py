@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from stenopool.errors import ErrorCode, RecordingError
+
 
 class ObjectInfo(NamedTuple):
     """One object of a listing. ``key`` is relative to the store; ``modified`` is Unix time."""
@@ -60,3 +62,20 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove an object; no error if it is not there."""
         ...
+
+
+LONGEST_KEY = 1024  # bytes of a whole S3 key
+
+
+def check_key(key: str) -> None:
+    """Refuse what no store of ours can hold safely: `RecordingError` KEY_UNUSABLE.
+
+    "." and ".." as a whole part would mean another file on disk, and proxies and servers resolve them too.
+    """
+    try:
+        data = key.encode()
+    except UnicodeEncodeError:
+        raise RecordingError(ErrorCode.KEY_UNUSABLE, f"The key {key!a} is not text in UTF-8.") from None
+    if not key or "\0" in key or len(data) > LONGEST_KEY or not {".", ".."}.isdisjoint(key.split("/")):
+        reason = f"of {len(data)} bytes, {LONGEST_KEY} at most" if len(data) > LONGEST_KEY else f"{key!r}"
+        raise RecordingError(ErrorCode.KEY_UNUSABLE, f"No object can have the key {reason}.")

@@ -1,0 +1,235 @@
+# ruff: noqa: ARG002 (a file has no content type)
+"""A folder as an object store: keys are relative paths, listed in the order S3 would list them."""
+
+import errno
+import io
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.storage.base import ObjectInfo, check_key
+
+log = logging.getLogger(__name__)
+
+_TEMPORARY = ".stenopool-write-"  # how our unfinished writes are called; never listed, never a key
+_CHUNK = 1024 * 1024
+_LONGEST_NAME = 255  # bytes of one path component, on every usual Linux file system
+
+
+class LocalStore:
+    """Objects as files under one folder.
+
+    Symbolic links to folders are not walked, and a link to a file counts only if the file lies under the root: a
+    folder that others write to must not be able to publish the rest of the disk.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._real_root = self.root.resolve()
+        self.uri = self._real_root.as_uri()
+
+    def uri_of(self, key: str) -> str:
+        return self._path(key).as_uri()
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        # Only the folder that the prefix names is walked; the rest of the prefix filters its entries.
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            try:
+                path = self._path(folder)
+            except RecordingError:
+                return
+            if path.resolve() != path:  # a link stands in between
+                return
+        else:
+            path = self._real_root
+        yield from self._walk(path, f"{folder}/" if folder else "", prefix.encode(), start_after.encode())
+
+    def _walk(self, folder: Path, folder_key: str, prefix: bytes, start_after: bytes) -> Iterator[ObjectInfo]:
+        """One folder's entries in memory at a time, per level."""
+        for sort_key, entry in _entries(folder, folder_key):
+            if sort_key.endswith(b"/"):
+                # Every key below begins with sort_key: the whole subtree may be known to be unwanted.
+                relevant = sort_key.startswith(prefix) or prefix.startswith(sort_key)
+                if relevant and (sort_key > start_after or start_after.startswith(sort_key)):
+                    yield from self._walk(Path(entry.path), sort_key.decode(), prefix, start_after)
+            elif sort_key > start_after and sort_key.startswith(prefix):
+                info = self._listed(sort_key.decode(), entry)
+                if info:
+                    yield info
+
+    def _listed(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+        """What the listing says of a file; None for what is not one, or not any more."""
+        if entry.is_symlink():
+            if not self._stays_inside(Path(entry.path)):
+                log.warning("Skipped %s: a link that leads out of the folder", entry.path)
+                return None
+            if not Path(entry.path).is_file():
+                return None
+        elif not entry.is_file():  # a socket, a pipe
+            return None
+        with _errors(key), suppress(FileNotFoundError):
+            return _info(key, entry.stat())
+        return None
+
+    def head(self, key: str) -> ObjectInfo:
+        with self._open(key) as file:
+            return _info(key, os.fstat(file.fileno()))
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except SetupError as error:
+            if error.code is ErrorCode.OBJECT_NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with self._open(key) as source, _errors(key, full=ErrorCode.SCRATCH_FULL), part.open("wb") as target:
+                info = _info(key, os.fstat(source.fileno()))
+                shutil.copyfileobj(source, target, _CHUNK)
+                after = _info(key, os.fstat(source.fileno()))
+            if after != info or (etag is not None and etag != info.etag):
+                raise TransientError(ErrorCode.SOURCE_CHANGED, f"{key} is not the content that was listed.")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return info
+
+    def get_bytes(self, key: str) -> bytes:
+        with self._open(key) as file:
+            return file.read()
+
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+        with path.open("rb") as source:
+            return self._put(key, source, if_absent)
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+        return self._put(key, io.BytesIO(data), if_absent)
+
+    def _put(self, key: str, source: BinaryIO, if_absent: bool) -> bool:
+        path = self._path(key)
+        with _errors(key):
+            temporary, target = self._create(path)
+            try:
+                with target:
+                    shutil.copyfileobj(source, target, _CHUNK)
+                    target.flush()
+                    os.fsync(target.fileno())
+                if not if_absent:
+                    temporary.replace(path)
+                    return True
+                try:
+                    # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
+                    os.link(temporary, path)
+                except FileExistsError:
+                    return False
+                return True
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _create(self, path: Path) -> tuple[Path, BinaryIO]:
+        """A new temporary file beside ``path``, whose folders are made if need be."""
+        temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        for _ in range(100):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._stays_inside(path.parent):
+                raise PermissionError(errno.EACCES, "a link leads out of the folder")
+            with suppress(FileNotFoundError):  # a delete elsewhere pruned the folder just now
+                return temporary, temporary.open("xb")
+        raise OSError(errno.EBUSY, "the folder is removed again and again")
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with _errors(key), suppress(FileNotFoundError, NotADirectoryError):
+            if not self._stays_inside(path.parent):
+                return
+            path.unlink()
+        # S3 has no folders, so none may stay behind; one that still holds something stops the way up.
+        with suppress(OSError):
+            for folder in path.parents:
+                if folder == self._real_root:
+                    break
+                folder.rmdir()
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        components = key.split("/")
+        if "" in components:
+            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"The key {key!r} has an empty part: no file can be named so.")
+        if any(len(component.encode()) > _LONGEST_NAME for component in components):
+            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"A part of the key {key!r} exceeds {_LONGEST_NAME} bytes.")
+        if components[-1].startswith(_TEMPORARY):
+            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"The key {key!r} is named like our own unfinished writes.")
+        return self._real_root.joinpath(*components)
+
+    def _stays_inside(self, path: Path) -> bool:
+        # realpath, because Path.resolve() fails on links that lead round in a circle.
+        return Path(os.path.realpath(path)).is_relative_to(self._real_root)
+
+    @contextmanager
+    def _open(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
+        with _errors(key):
+            if not self._stays_inside(path):
+                raise FileNotFoundError(errno.ENOENT, "a link that leads out of the folder")
+            if not path.is_file():
+                raise FileNotFoundError(errno.ENOENT, "no such file")
+            with path.open("rb") as file:
+                yield file
+
+
+def _entries(folder: Path, folder_key: str) -> list[tuple[bytes, os.DirEntry[str]]]:
+    """Entries by the bytes of their key; a folder's name ends in "/", as all keys below it go on with that."""
+    found: list[tuple[bytes, os.DirEntry[str]]] = []
+    with _errors(folder_key), suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_TEMPORARY):
+                continue
+            try:
+                sort_key = f"{folder_key}{entry.name}".encode()
+            except UnicodeEncodeError:
+                log.warning("Skipped a name that is not UTF-8: %s", ascii(entry.path))
+                continue
+            found.append((sort_key + b"/" if entry.is_dir(follow_symlinks=False) else sort_key, entry))
+    found.sort(key=lambda pair: pair[0])
+    return found
+
+
+def _info(key: str, status: os.stat_result) -> ObjectInfo:
+    etag = f"{status.st_mtime_ns:x}-{status.st_size:x}"
+    return ObjectInfo(key, status.st_size, etag, status.st_mtime_ns / 1e9)
+
+
+@contextmanager
+def _errors(key: str, *, full: ErrorCode = ErrorCode.STORAGE_UNAVAILABLE) -> Iterator[None]:
+    """The operating system's errors as ours. ``full``: the code if the disk that is written to has no room."""
+    try:
+        yield
+    except OSError as error:
+        raise _translated(key, error, full) from error
+
+
+def _translated(key: str, error: OSError, full: ErrorCode) -> StenopoolError:
+    what = f"{key or 'the folder'}: {error.strerror or type(error).__name__}."
+    match error.errno:
+        case errno.ENOENT:
+            return SetupError(ErrorCode.OBJECT_NOT_FOUND, what)
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return SetupError(ErrorCode.ACCESS_DENIED, what)
+        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST | errno.ENAMETOOLONG | errno.ELOOP:
+            # A file stands where the key needs a folder, or the other way round.
+            return RecordingError(ErrorCode.KEY_UNUSABLE, what)
+        case errno.ENOSPC | errno.EDQUOT:
+            return TransientError(full, what)
+        case _:
+            return TransientError(ErrorCode.STORAGE_UNAVAILABLE, what)

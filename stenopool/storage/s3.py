@@ -1,0 +1,280 @@
+"""S3 through boto3, at any endpoint: AWS, MinIO, SeaweedFS, Google Cloud Storage's interoperability mode.
+
+boto3 reads AWS_ENDPOINT_URL(_S3), AWS_PROFILE and the other AWS_* itself; with an endpoint of one's own it addresses
+buckets by path.
+"""
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+
+from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.storage.base import LONGEST_KEY, ObjectInfo, check_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_CHUNK = 1024 * 1024
+_STREAM_ATTEMPTS = 6
+_BROKEN_STREAM = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_TRANSFER = TransferConfig(multipart_threshold=16 * _CHUNK, multipart_chunksize=16 * _CHUNK, max_concurrency=4)
+
+
+class S3Store:
+    """Objects of one bucket below one prefix.
+
+    Listings come in the server's order. That is byte order on AWS, MinIO and Google; SeaweedFS lists as a file
+    system does, a folder's content before the names that go on with a character below "/" (see `catalog`).
+    ``client`` is for credentials of one's own; without it, one client per process serves all stores.
+    """
+
+    def __init__(
+        self, bucket: str, prefix: str = "", *, client: "S3Client | None" = None, page_size: int = 1000
+    ) -> None:
+        self.bucket = bucket
+        prefix = prefix.strip("/")
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self._own_client = client
+        self._page_size = page_size
+
+    @property
+    def client(self) -> "S3Client":
+        """The boto3 client, e.g. for presigned addresses. Safe to share between threads."""
+        # After a fork the parent's open connections must not be used: hence by process.
+        return self._own_client or process_client(os.getpid())
+
+    def uri_of(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self._whole(key)}"
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        after: dict[str, Any] = {"StartAfter": self.prefix + start_after} if start_after else {}
+        with self._errors("list", prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket,
+                Prefix=self.prefix + prefix,
+                PaginationConfig={"PageSize": self._page_size},
+                **after,
+            )
+            skip = len(self.prefix)
+            for page in pages:
+                for item in page.get("Contents", ()):
+                    key = item["Key"][skip:]
+                    if key:  # else the marker that consoles write for the folder itself
+                        etag = item["ETag"].strip('"')
+                        yield ObjectInfo(key, item["Size"], etag, item["LastModified"].timestamp())
+
+    def head(self, key: str) -> ObjectInfo:
+        with self._errors("head", key):
+            answer = self.client.head_object(Bucket=self.bucket, Key=self._whole(key))
+            return _info(key, answer["ContentLength"], answer)
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except SetupError as error:
+            if error.code is ErrorCode.OBJECT_NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with self._errors("get", key), part.open("wb") as target:
+                info = self._download(key, target, etag)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return info
+
+    def get_bytes(self, key: str) -> bytes:
+        target = io.BytesIO()
+        with self._errors("get", key):
+            self._download(key, target, None)
+        return target.getvalue()
+
+    def _download(self, key: str, target: IO[bytes], etag: str | None) -> ObjectInfo:
+        """Stream into ``target``; a broken stream goes on where it broke, with the same content or SOURCE_CHANGED.
+
+        boto3's own download asks for the size first and cannot be told which content is meant.
+        """
+        for attempt in range(_STREAM_ATTEMPTS):
+            extra: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+            if target.tell():
+                extra["Range"] = f"bytes={target.tell()}-"
+            answer = self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **extra)
+            content_range = answer.get("ContentRange")
+            if content_range:
+                size = int(content_range.rpartition("/")[2])
+            else:
+                size = answer["ContentLength"]
+                target.seek(0)
+                target.truncate()
+            info = _info(key, size, answer)
+            etag = info.etag
+            try:
+                with answer["Body"] as body:
+                    while chunk := body.read(_CHUNK):
+                        target.write(chunk)
+            except _BROKEN_STREAM:
+                if target.tell() < size and attempt + 1 == _STREAM_ATTEMPTS:
+                    raise
+            if target.tell() == size:
+                return info
+        raise IncompleteReadError(actual_bytes=target.tell(), expected_bytes=size)
+
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+        extra = {"ContentType": content_type} if content_type else {}
+        if if_absent:
+            # One request, so 5 GiB at most; what is written if-absent is small.
+            with path.open("rb") as source:
+                return self._put_if_absent(key, source, extra)
+        with self._errors("put", key):
+            self.client.upload_file(str(path), self.bucket, self._whole(key), ExtraArgs=extra, Config=_TRANSFER)
+        return True
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+        extra: dict[str, Any] = {"ContentType": content_type} if content_type else {}
+        if if_absent:
+            return self._put_if_absent(key, data, extra)
+        with self._errors("put", key):
+            self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=data, **extra)
+        return True
+
+    def _put_if_absent(self, key: str, body: bytes | IO[bytes], extra: dict[str, Any]) -> bool:
+        """False also if an earlier try of this call wrote the object and its answer was lost: it is there."""
+        with self._errors("put", key):
+            try:
+                self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=body, IfNoneMatch="*", **extra)
+            except ClientError as error:
+                # 409: somebody else writes (or deletes) this key at this moment.
+                if _status(error) == 412 or (_status(error) == 409 and self.exists(key)):
+                    return False
+                raise
+        return True
+
+    def delete(self, key: str) -> None:
+        with self._errors("delete", key):
+            try:
+                self.client.delete_object(Bucket=self.bucket, Key=self._whole(key))
+            except ClientError as error:
+                if _code(error) != "NoSuchKey":  # Google answers so; S3 does not mind
+                    raise
+
+    def _whole(self, key: str) -> str:
+        check_key(key)
+        whole = self.prefix + key
+        if len(whole.encode()) > LONGEST_KEY:
+            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"With the prefix, a key exceeds {LONGEST_KEY} bytes: {key!r}")
+        return whole
+
+    @contextmanager
+    def _errors(self, operation: str, key: str) -> Iterator[None]:
+        """boto3's errors as ours, without what servers and libraries may have put into their messages."""
+        what = f"{operation} {self.uri}/{key}"
+        try:
+            yield
+        except S3UploadFailedError as error:
+            cause = error.__cause__ or error.__context__
+            raise _translated(cause if isinstance(cause, ClientError) else error, what) from error
+        except (ClientError, BotoCoreError) as error:
+            raise _translated(error, what) from error
+        except FileNotFoundError:
+            raise  # the local file is not there: the caller's mistake, not the storage's
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            code = ErrorCode.SCRATCH_FULL if full else ErrorCode.STORAGE_UNAVAILABLE
+            raise TransientError(code, f"{what}: {error.strerror or type(error).__name__}.") from error
+
+
+@lru_cache(maxsize=2)
+def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
+    """The client that a process's stores share. ``process_id`` is only what it is remembered by.
+
+    AWS_MAX_ATTEMPTS and AWS_RETRY_MODE are honoured; unset, 6 tries with the standard back-off.
+    """
+    config = Config(
+        connect_timeout=10,
+        read_timeout=60,
+        tcp_keepalive=True,
+        max_pool_connections=32,
+        retries={
+            "mode": cast("Any", os.environ.get("AWS_RETRY_MODE", "standard")),
+            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "6")),
+        },
+        # The checksums that boto3 sends since 1.36 are refused by older MinIO, SeaweedFS and by Google.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    try:
+        return boto3.Session().client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        code = ErrorCode.ACCESS_DENIED if isinstance(error, ProfileNotFound) else ErrorCode.LOCATION_INVALID
+        raise SetupError(
+            code, f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE and AWS_ENDPOINT_URL."
+        ) from error
+
+
+def _info(key: str, size: int, answer: Any) -> ObjectInfo:
+    version = answer.get("VersionId")
+    return ObjectInfo(
+        key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp(), None if version == "null" else version
+    )
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "?"))
+
+
+def _status(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+# Codes whose HTTP status does not say who has to act.
+_DENIED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+_ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+_UNUSABLE = {"KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject"}
+
+
+def _translated(error: Exception, what: str) -> StenopoolError:
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+        return SetupError(ErrorCode.ACCESS_DENIED, f"{what}: {type(error).__name__}.")
+    if isinstance(error, ParamValidationError):
+        return SetupError(ErrorCode.LOCATION_INVALID, f"{what}: not an S3 address.")
+    if not isinstance(error, ClientError):
+        return TransientError(ErrorCode.STORAGE_UNAVAILABLE, f"{what}: {type(error).__name__}.")
+    code, status = _code(error), _status(error)
+    what = f"{what}: {code} (HTTP {status})."
+    if code in _UNUSABLE:
+        return RecordingError(ErrorCode.KEY_UNUSABLE, what)
+    if status in (401, 403) or code in _DENIED:
+        return SetupError(ErrorCode.ACCESS_DENIED, what)
+    if status == 404 or code in _ELSEWHERE:
+        return SetupError(ErrorCode.OBJECT_NOT_FOUND, what)
+    if status == 412:
+        return TransientError(ErrorCode.SOURCE_CHANGED, what)
+    # 5xx, SlowDown, RequestTimeout, and whatever is unknown: never a reason to give up on a recording for good.
+    return TransientError(ErrorCode.STORAGE_UNAVAILABLE, what)

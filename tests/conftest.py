@@ -1,0 +1,47 @@
+"""Fixtures that many tests share: a real S3 server, and settings that do not leak from the developer's shell."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stenopool.settings import get_settings
+from tests.support.seaweedfs import SeaweedFS
+
+
+@pytest.fixture(autouse=True)
+def _fresh_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Settings are read once per process; each test reads its own, with scratch below its own folder."""
+    monkeypatch.setenv("STENOPOOL_SCRATCH__DIR", str(tmp_path / "scratch"))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    """The server, started once for the session; `s3` is the fixture that makes addresses reach it."""
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedFS]:
+    """The server, with AWS_* set so that ``s3://`` addresses work here and in child processes."""
+    from stenopool.storage.s3 import process_client
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in seaweedfs.environment.items():
+        monkeypatch.setenv(name, value)
+    process_client.cache_clear()
+    yield seaweedfs
+    process_client.cache_clear()
+
+
+@pytest.fixture
+def bucket(s3: SeaweedFS) -> str:
+    """A new bucket's name on the server."""
+    return s3.make_bucket()

@@ -1,0 +1,285 @@
+"""What every store must do, asked of a folder and of a real S3 server alike."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.storage import ObjectStore, open_store
+from stenopool.storage.s3 import S3Store, process_client
+from tests.support.seaweedfs import SeaweedFS
+
+# SeaweedFS keeps neither "//" nor "\" in keys; everything else that people put into names is here.
+AWKWARD = [
+    " leading and trailing ", "-dash", "!bang", "it's \"quoted\" & $(odd); name", "100%", "%41", "a+b=c", "a#b?c",
+    "<x>&amp;", "cafe\u0301 (NFD)", "caf\u00e9 (NFC)", "日本語/録音 №1.flac", "emoji-🎙️.flac", "UPPER.FLAC",
+    "upper.flac", "new\nline", "tab\there", "archive.2024.01.02.final.flac", ".hidden", "folder/.hidden", "dots/..b",
+    "deep/er/and/deeper", "\uffff", "\U0001f600", "~tilde", "[b]*{c}", "x" * 200,
+]  # fmt: skip
+# Names that go on with a character below "/" sort before what is in the folder of that name.
+AROUND_SLASH = ["a/b", "a b", "a!b", "a-b", "a.b", "a0", "a/b-c", "a/b/c", "aa"]
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store of each kind, below a prefix that has neighbours."""
+    if request.param == "local":
+        return open_store(str(tmp_path / "store" / "some prefix"))
+    bucket = request.getfixturevalue("bucket")
+    return S3Store(bucket, "some prefix", page_size=7)
+
+
+def keys(store: ObjectStore, prefix: str = "", start_after: str = "") -> list[str]:
+    return [info.key for info in store.list(prefix, start_after=start_after)]
+
+
+def by_bytes(names: list[str]) -> list[str]:
+    return sorted(names, key=str.encode)
+
+
+def fill(store: ObjectStore, names: list[str]) -> None:
+    for name in names:
+        store.put_bytes(name, name.encode())
+
+
+def test_awkward_keys_come_back_as_they_were(store: ObjectStore) -> None:
+    fill(store, AWKWARD)
+    assert keys(store) == by_bytes(AWKWARD)
+    for name in AWKWARD:
+        assert store.get_bytes(name) == name.encode()
+        assert store.head(name).size == len(name.encode())
+        assert open_store(store.uri_of(name).rpartition("/")[0]).uri  # a whole address can be opened again
+
+
+def test_listing_pages_keep_order_and_lose_nothing(store: ObjectStore) -> None:
+    names = [f"{n % 5}/{n:03}.wav" for n in range(60)]
+    fill(store, names)
+    assert keys(store) == by_bytes(names)
+    assert keys(store, "3/") == by_bytes([name for name in names if name.startswith("3/")])
+    assert keys(store, "3/01") == by_bytes([name for name in names if name.startswith("3/01")])
+    assert keys(store, "none") == []
+    for after in ("2/", "2/027.wav", "2/028", "20", "4/059.wav"):
+        assert keys(store, start_after=after) == by_bytes([name for name in names if name > after])
+    assert keys(store, "3/", start_after="3/028.wav") == by_bytes(
+        [n for n in names if n[:2] == "3/" and n > "3/028.wav"]
+    )
+
+
+def test_names_around_the_slash_are_all_listed_once(store: ObjectStore) -> None:
+    names = [name for name in AROUND_SLASH if name != "a/b"] + (["a/b"] if isinstance(store, S3Store) else [])
+    fill(store, names)
+    found = keys(store)
+    assert by_bytes(found) == by_bytes(names)
+    if not isinstance(store, S3Store):  # SeaweedFS lists folders first; the catalog copes with that
+        assert found == by_bytes(names)
+
+
+def test_listing_says_what_head_says(store: ObjectStore) -> None:
+    store.put_bytes("one.wav", b"12345", content_type="audio/wav")
+    (listed,) = store.list()
+    assert listed.key == "one.wav"
+    assert listed.size == 5
+    assert abs(listed.modified - store.head("one.wav").modified) < 1.5  # HTTP dates have whole seconds
+    assert listed.etag == store.head("one.wav").etag
+    store.put_bytes("one.wav", b"54321")
+    assert store.head("one.wav").etag != listed.etag
+
+
+def test_files_go_up_and_down(store: ObjectStore, tmp_path: Path) -> None:
+    source = tmp_path / "source.bin"
+    source.write_bytes(bytes(range(256)) * 80_000)  # 20 MB: several parts
+    assert store.put_file("big file", source, content_type="audio/flac")
+    target = tmp_path / "target.bin"
+    info = store.get_file("big file", target, etag=store.head("big file").etag)
+    assert target.read_bytes() == source.read_bytes()
+    assert info.size == source.stat().st_size
+    assert sorted(path.name for path in tmp_path.glob("*.part")) == []
+
+
+def test_an_empty_object_is_an_object(store: ObjectStore, tmp_path: Path) -> None:
+    store.put_bytes("empty.wav", b"")
+    assert [info.size for info in store.list()] == [0]
+    assert store.get_bytes("empty.wav") == b""
+    assert store.get_file("empty.wav", tmp_path / "empty.wav").size == 0
+    assert (tmp_path / "empty.wav").read_bytes() == b""
+
+
+def test_changed_content_is_noticed(store: ObjectStore, tmp_path: Path) -> None:
+    store.put_bytes("a.wav", b"old")
+    etag = store.head("a.wav").etag
+    store.put_bytes("a.wav", b"newer")
+    target = tmp_path / "a.wav"
+    with pytest.raises(TransientError) as caught:
+        store.get_file("a.wav", target, etag=etag)
+    assert caught.value.code is ErrorCode.SOURCE_CHANGED
+    assert list(tmp_path.glob("a.wav*")) == []
+
+
+def test_if_absent_never_overwrites(store: ObjectStore, tmp_path: Path) -> None:
+    assert store.put_bytes("receipt", b"first", if_absent=True)
+    assert not store.put_bytes("receipt", b"second", if_absent=True)
+    other = tmp_path / "other"
+    other.write_bytes(b"third")
+    assert not store.put_file("receipt", other, if_absent=True)
+    assert store.get_bytes("receipt") == b"first"
+    assert store.put_bytes("receipt", b"fourth")
+    assert store.get_bytes("receipt") == b"fourth"
+
+
+def race(count: int, work: Callable[[int], None]) -> None:
+    """Run ``work`` in threads that start together."""
+    barrier = threading.Barrier(count)
+
+    def one(number: int) -> None:
+        barrier.wait()
+        work(number)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_of_racing_writers_exactly_one_wins(store: ObjectStore) -> None:
+    for turn in range(5):
+        won: list[int] = []
+        key = f"folder {turn}/receipt"
+
+        def write(number: int, key: str = key, won: list[int] = won) -> None:
+            if store.put_bytes(key, f"writer {number}".encode() * 1000, if_absent=True):
+                won.append(number)
+
+        race(8, write)
+        assert len(won) == 1
+        assert store.get_bytes(key) == f"writer {won[0]}".encode() * 1000
+
+
+def test_readers_see_whole_objects_only(store: ObjectStore) -> None:
+    contents = [bytes([digit]) * 200_000 for digit in b"0123"]
+    store.put_bytes("shared", contents[0])
+    torn: list[bytes] = []
+
+    def work(number: int) -> None:
+        for _ in range(10):
+            if number < 2:
+                store.put_bytes("shared", contents[number + 1])
+            elif (seen := store.get_bytes("shared")) not in contents:
+                torn.append(seen[:10])
+
+    race(4, work)
+    assert torn == []
+    assert keys(store) == ["shared"]
+
+
+def test_delete(store: ObjectStore) -> None:
+    fill(store, ["a/b/c", "a/d"])
+    store.delete("a/b/c")
+    store.delete("a/b/c")
+    store.delete("never/was")
+    assert keys(store) == ["a/d"]
+    assert not store.exists("a/b/c")
+    assert store.exists("a/d")
+
+
+@pytest.mark.parametrize("call", ["head", "get_bytes", "get_file"])
+def test_a_missing_object_is_not_found(store: ObjectStore, tmp_path: Path, call: str) -> None:
+    store.put_bytes("folder/there", b"")
+    for key in ("missing", "folder", "folder/there/not"):
+        with pytest.raises(SetupError) as caught:
+            store.get_file(key, tmp_path / "x") if call == "get_file" else getattr(store, call)(key)
+        assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
+        assert not store.exists(key)
+
+
+@pytest.mark.parametrize("key", ["", "..", "a/../b", "a/./b", "nul\0", "\udc80", "k" * 1025])
+def test_keys_that_no_store_can_hold(store: ObjectStore, key: str) -> None:
+    for call in (store.uri_of, store.head, store.get_bytes, store.delete, lambda key: store.put_bytes(key, b"")):
+        with pytest.raises(RecordingError) as caught:
+            call(key)
+        assert caught.value.code is ErrorCode.KEY_UNUSABLE
+
+
+def refused(work: Callable[[], object]) -> StenopoolError:
+    with pytest.raises(StenopoolError) as caught:
+        work()
+    return caught.value
+
+
+def every_call(store: ObjectStore, tmp_path: Path) -> list[Callable[[], object]]:
+    (tmp_path / "file").write_bytes(b"x")
+    return [
+        lambda: list(store.list()),
+        lambda: store.head("x"),
+        lambda: store.exists("x"),
+        lambda: store.get_bytes("x"),
+        lambda: store.get_file("x", tmp_path / "target"),
+        lambda: store.put_bytes("x", b"x"),
+        lambda: store.put_bytes("x", b"x", if_absent=True),
+        lambda: store.put_file("x", tmp_path / "file"),
+        lambda: store.delete("x"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_wrong_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "wrong-but-secret-all-the-same")
+    process_client.cache_clear()
+    for call in every_call(open_store(f"s3://{bucket}/p"), tmp_path):
+        error = refused(call)
+        assert error.code is ErrorCode.ACCESS_DENIED
+        assert "wrong-but-secret" not in str(error)
+
+
+def test_no_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    process_client.cache_clear()
+    for call in every_call(open_store(f"s3://{bucket}/p"), tmp_path):
+        assert refused(call).code is ErrorCode.ACCESS_DENIED
+
+
+def test_endpoint_down(s3: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:hidden-word@127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    process_client.cache_clear()
+    for call in every_call(open_store("s3://bucket/p"), tmp_path):
+        error = refused(call)
+        assert isinstance(error, TransientError)
+        assert error.code is ErrorCode.STORAGE_UNAVAILABLE
+        assert "hidden-word" not in str(error)
+
+
+def test_no_such_bucket(s3: SeaweedFS, tmp_path: Path) -> None:
+    store = open_store("s3://no-such-bucket-here/p")
+    assert refused(lambda: list(store.list())).code is ErrorCode.OBJECT_NOT_FOUND
+    assert refused(lambda: store.get_bytes("x")).code is ErrorCode.OBJECT_NOT_FOUND
+    assert refused(lambda: open_store("s3://no-such-bucket-here", must_exist=True)).code is ErrorCode.OBJECT_NOT_FOUND
+
+
+def test_content_type_and_parts_as_the_server_has_them(s3: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(b"\0" * 20_000_000)
+    store = open_store(f"s3://{bucket}/p")
+    store.put_file("big.flac", big, content_type="audio/flac")
+    store.put_bytes("t.html", b"<p>", content_type="text/html; charset=utf-8")
+    client = s3.client()
+    assert client.head_object(Bucket=bucket, Key="p/t.html")["ContentType"] == "text/html; charset=utf-8"
+    head = client.head_object(Bucket=bucket, Key="p/big.flac")
+    assert head["ContentType"] == "audio/flac"
+    assert head["ETag"].endswith('-2"')  # two parts of 16 MiB
+
+
+def test_more_than_one_real_page(s3: SeaweedFS, bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/p")
+    names = [f"{number:04}" for number in range(1100)]
+    threads = 8
+
+    def put(thread: int) -> None:
+        fill(store, names[thread::threads])
+
+    race(threads, put)
+    assert keys(store) == names
