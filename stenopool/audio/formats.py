@@ -1,0 +1,9 @@
+"""The containers that are read."""
+
+# Containers that hold audio and are known by their content. Playlists, concat scripts, subtitles and pictures are
+# left out, for they can name other files; so are headerless formats, for any bytes at all pass as those.
+DEMUXERS = (
+    "aac,aax,ac3,ac4,adx,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,gxf,iff,ircam,"
+    "lc3,loas,matroska,webm,mlp,mov,mp4,m4a,3gp,3g2,mj2,mmf,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nsv,nut,ogg,oma,"
+    "osq,paf,pvf,qcp,rm,shn,smjpeg,sox,swf,tak,truehd,tta,voc,vqf,w64,wav,wsd,wtv,wv,xwma"
+)
