@@ -1,0 +1,166 @@
+"""The temporary folder of a run: private, bounded, and gone afterwards whatever happened.
+
+Each folder is locked by the process that made it (flock on the folder itself). The kernel drops the lock when that
+process dies, also of SIGKILL and in another container, so whoever starts next knows what may be removed; a process
+number in a name would be reused, and means nothing outside its container.
+"""
+
+import atexit
+import fcntl
+import os
+import re
+import shutil
+import signal
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from stenopool.errors import ErrorCode, TransientError
+from stenopool.settings import ScratchSettings, get_settings
+
+_PREFIX = "stenopool-"
+_NAME = re.compile(r"[0-9a-zA-Z_]{1,64}")
+
+
+class Scratch:
+    """``with Scratch() as scratch:`` gives a private folder, with a sub-folder per recording.
+
+    Room is bounded by `ScratchSettings.max_bytes` and by the disk. Gone after success, exception and SIGTERM; what
+    SIGKILL leaves is removed by the next `Scratch` or `sweep`. Methods may be called from several threads.
+    """
+
+    def __init__(self, settings: ScratchSettings | None = None) -> None:
+        self.settings = settings or get_settings().scratch
+        self.path: Path
+        self._lock_file: int
+        self._owner = os.getpid()
+        self._reserved: dict[str, int] = {}
+        self._guard = threading.Lock()
+        self._handles_sigterm = False
+
+    def __enter__(self) -> Self:
+        self.settings.dir.mkdir(parents=True, exist_ok=True)
+        sweep(self.settings.dir)
+        self._owner = os.getpid()
+        self.path, self._lock_file = _make_locked(self.settings.dir)
+        atexit.register(self.close)
+        self._handles_sigterm = _exit_on_sigterm()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the folder. Nothing happens the second time, or in a forked child, which does not own it."""
+        if os.getpid() != self._owner or not self.path.exists():
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock_file)
+        atexit.unregister(self.close)
+        if self._handles_sigterm and signal.getsignal(signal.SIGTERM) is _raise_exit:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def folder(self, name: str, *, reserve: int = 0) -> Path:
+        """The sub-folder of one recording, made if need be. ``name`` is its fingerprint, never its key.
+
+        ``reserve``: bytes that are going to be written there; `TransientError` SCRATCH_FULL if there is no room.
+        """
+        self._check_name(name)
+        with self._guard:
+            self._require(reserve, name)
+            self._reserved[name] = reserve
+            path = self.path / name
+            path.mkdir(exist_ok=True)
+        return path
+
+    def check(self, more: int = 0) -> None:
+        """`TransientError` SCRATCH_FULL if what is there, what is reserved and ``more`` bytes exceed the bound."""
+        with self._guard:
+            self._require(more)
+
+    def release(self, name: str) -> None:
+        """Remove one recording's sub-folder and its reservation; no error if there is none."""
+        self._check_name(name)
+        shutil.rmtree(self.path / name, ignore_errors=True)
+        with self._guard:
+            self._reserved.pop(name, None)
+
+    def used(self) -> int:
+        """Bytes in the folder now."""
+        return _size(self.path)
+
+    def _check_name(self, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"a scratch folder is named by a fingerprint, not {name!r}")
+
+    def _require(self, more: int, name: str | None = None) -> None:
+        # Of a reservation only what is not written yet still needs room.
+        reserved = {one: size for one, size in self._reserved.items() if one != name}
+        coming = more + sum(max(0, size - _size(self.path / one)) for one, size in reserved.items())
+        bound, free = self.settings.max_bytes, shutil.disk_usage(self.path).free
+        if self.used() + coming > bound:
+            raise TransientError(
+                ErrorCode.SCRATCH_FULL,
+                f"{more} bytes more would exceed the {bound} bytes that {self.settings.dir} may hold for one run.",
+                remedy="Raise STENOPOOL_SCRATCH__MAX_BYTES, or lower the number of recordings in one batch.",
+            )
+        if coming > free:
+            raise TransientError(ErrorCode.SCRATCH_FULL, f"{self.settings.dir} has {free} bytes left of its disk.")
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove scratch folders whose process is dead; returns them."""
+    removed = []
+    for path in folder.glob(f"{_PREFIX}*"):
+        # Somebody else's, or gone meanwhile, or locked by a living process.
+        with suppress(OSError):
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(handle).st_uid == os.getuid():
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)
+                    removed.append(path)
+            finally:
+                os.close(handle)
+    return removed
+
+
+def _make_locked(folder: Path) -> tuple[Path, int]:
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))  # mode 0700
+        with suppress(FileNotFoundError):  # a sweep elsewhere came between making and locking
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if path.exists():
+                return path, handle
+            os.close(handle)
+
+
+def _exit_on_sigterm() -> bool:
+    """Turn SIGTERM into SystemExit, so that ``finally`` and ``with`` do their work. True if it was done here.
+
+    Only in place of the default, which ends the process on the spot: a host such as Prefect has a handler of its own
+    that raises, and keeps it.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return False
+    signal.signal(signal.SIGTERM, _raise_exit)
+    return True
+
+
+def _raise_exit(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += (Path(parent) / name).lstat().st_size
+    return total

@@ -1,0 +1,67 @@
+"""A store in memory, for properties over many random key sets; it can list in the order that SeaweedFS lists."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.storage.base import ObjectInfo, check_key
+
+
+class MemoryStore:
+    """Objects in a dict. ``folders_first`` lists part by part of the key, as SeaweedFS does, instead of by bytes.
+
+    ``lists`` counts listings begun.
+    """
+
+    def __init__(self, uri: str = "memory://store", *, folders_first: bool = False) -> None:
+        self.uri = uri
+        self.objects: dict[str, bytes] = {}
+        self.folders_first = folders_first
+        self.lists = 0
+
+    def _order(self, key: str) -> list[bytes] | bytes:
+        return [part.encode() for part in key.split("/")] if self.folders_first else key.encode()
+
+    def _info(self, key: str) -> ObjectInfo:
+        content = self.objects[key]
+        return ObjectInfo(key, len(content), f"{hash(content):x}", 0.0)
+
+    def uri_of(self, key: str) -> str:
+        check_key(key)
+        return f"{self.uri}/{key}"
+
+    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+        self.lists += 1
+        after = self._order(start_after) if start_after else None
+        for key in sorted(self.objects, key=self._order):
+            if key.startswith(prefix) and (after is None or self._order(key) > after):  # type: ignore[operator]
+                yield self._info(key)
+
+    def head(self, key: str) -> ObjectInfo:
+        if key not in self.objects:
+            raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"{key} is not there.")
+        return self._info(key)
+
+    def exists(self, key: str) -> bool:
+        return key in self.objects
+
+    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
+        path.write_bytes(self.get_bytes(key))
+        return self._info(key)
+
+    def get_bytes(self, key: str) -> bytes:
+        self.head(key)
+        return self.objects[key]
+
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+        return self.put_bytes(key, path.read_bytes(), if_absent=if_absent)
+
+    def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+        check_key(key)
+        if if_absent and key in self.objects:
+            return False
+        self.objects[key] = data
+        return True
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
