@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.models import cache
 from stenopool.models.kinds import Kind
+from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
 
 _MANIFEST = "models.json"
@@ -32,8 +33,6 @@ class MirrorSource:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        from stenopool.storage import open_store
-
         self._store: ObjectStore = open_store(uri)
 
     @cached_property
@@ -71,8 +70,6 @@ class MirrorSource:
 
 def write_mirror(models: list[tuple[str, Kind, Path]], destination: str) -> list[str]:
     """Upload models (name, kind, folder or file) and then the manifest, keeping entries that are there already."""
-    from stenopool.storage import open_store
-
     store = open_store(destination)
     manifest = _read(store) if store.exists(_MANIFEST) else Manifest()
     for name, kind, path in models:
