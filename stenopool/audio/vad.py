@@ -23,6 +23,8 @@ class Region:
 
 # Read so much at a time: bounds memory on day-long files. A block ends at the last pause found in it.
 _BLOCK_SECONDS = 600.0
+_SHORTEST_WORD = 0.15
+_COMPANY = 1.0
 
 
 def speech_regions(
@@ -44,7 +46,7 @@ def speech_regions(
         min_speech_duration_ms=0,
         max_speech_duration_s=max_speech,
         min_silence_duration_ms=round(min_silence * 1000),
-        speech_pad_ms=round(pad * 1000),
+        speech_pad_ms=0,
     )
     regions: list[Region] = []
     start = 0.0
@@ -64,7 +66,28 @@ def speech_regions(
         else:
             start += _BLOCK_SECONDS
         regions += found
-    return regions
+    return _padded(_without_blips(regions), pad, waveform.duration)
+
+
+def _without_blips(regions: list[Region]) -> list[Region]:
+    """Leave out lone bursts too short for a word: Silero's first frames of a tone or of music look like speech."""
+    kept = []
+    for i, region in enumerate(regions):
+        before = region.start - regions[i - 1].end if i else float("inf")
+        after = regions[i + 1].start - region.end if i + 1 < len(regions) else float("inf")
+        if region.duration > _SHORTEST_WORD or min(before, after) < _COMPANY:
+            kept.append(region)
+    return kept
+
+
+def _padded(regions: list[Region], pad: float, duration: float) -> list[Region]:
+    """Room on both sides, shared with the neighbour where the pause between is shorter than two pads."""
+    padded = []
+    for i, region in enumerate(regions):
+        before = (region.start - regions[i - 1].end) / 2 if i else region.start
+        after = (regions[i + 1].start - region.end) / 2 if i + 1 < len(regions) else duration - region.end
+        padded.append(Region(region.start - min(pad, before), region.end + min(pad, after)))
+    return padded
 
 
 def chunks(regions: Iterable[Region], max_seconds: float) -> list[Region]:
