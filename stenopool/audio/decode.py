@@ -3,20 +3,22 @@
 The program and not PyAV: it goes on after damaged parts, where PyAV ends without a word.
 """
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from stenopool.audio import ffmpeg
-from stenopool.audio.formats import DEMUXERS
+from stenopool.audio.formats import INPUT_OPTIONS
 from stenopool.audio.probe import Probe
 from stenopool.audio.waveform import SAMPLE_RATE
-from stenopool.errors import ErrorCode, RecordingError
+from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.settings import get_settings
 from stenopool.transcript import DECODE_ERRORS, TRUNCATED
 
 MAX_SPLIT = 8  # what a FLAC file holds
 _SAMPLE_BYTES = 2
+_CUT = ("partial file", "ended prematurely")  # what demuxers say of a file that is shorter than its index
 _SILENCE = bytes(1024 * 1024)
 
 # The file's own clock is kept: gaps in it (lost packets, a muted caller) become silence, so that times stay those
@@ -49,7 +51,7 @@ def decode(
     mix more down to one; ``split`` leaves up to 8.
 
     Raises `RecordingError`: TOO_MANY_CHANNELS, TOO_LONG (also where the headers lie), DECODE_TIMEOUT,
-    UNSUPPORTED_CODEC, INPUT_CORRUPT when nothing can be decoded.
+    UNSUPPORTED_CODEC, INPUT_CORRUPT when nothing can be decoded. `TransientError`: OUT_OF_MEMORY.
     """
     if channels == "split" and found.channels > MAX_SPLIT:
         raise RecordingError(ErrorCode.TOO_MANY_CHANNELS, f"It has {found.channels} channels.")
@@ -67,11 +69,7 @@ def decode(
         write(memoryview(_SILENCE)[: silence - spool.tell()])
     try:
         report = ffmpeg.run(
-            [
-                *("-protocol_whitelist", "file,pipe", "-format_whitelist", DEMUXERS, "-threads", "1"),
-                *("-i", ffmpeg.file_url(source), "-map", f"0:a:{found.stream}", "-filter_threads", "1"),
-                *("-af", ",".join((_CLOCK, _mapping(found, keep), _RESAMPLE)), "-f", "s16le", "pipe:1"),
-            ],
+            _arguments(source, found, keep),
             # By what has been decoded, for headers may promise anything.
             seconds=lambda: patience + spool.tell() / second / 10,
             take=write,
@@ -81,13 +79,22 @@ def decode(
             ErrorCode.DECODE_TIMEOUT, f"After {spool.tell() / second:.0f} s of it, decoding no longer kept up."
         ) from error
 
+    if report.code == -signal.SIGKILL:  # not by us: by the kernel, or whoever looks after memory
+        raise TransientError(ErrorCode.OUT_OF_MEMORY, "The decoder was killed.", remedy="Give the machine more memory.")
     frames = spool.tell() // (_SAMPLE_BYTES * keep)
     if spool.tell() == silence:
-        if "Decoder not found" in report.messages:
+        if "no decoder found" in report.messages:
             raise RecordingError(ErrorCode.UNSUPPORTED_CODEC, f"No decoder for {found.codec}.")
         if report.code or (found.duration or 0.0) > 0.1:
             raise RecordingError(ErrorCode.INPUT_CORRUPT, f"Nothing can be decoded: {_last(report.messages)}.")
-    return Decoded(keep, frames, _flags(found, frames / SAMPLE_RATE, report.messages))
+    return Decoded(keep, frames, _flags(found, frames / SAMPLE_RATE, report))
+
+
+def _arguments(source: Path, found: Probe, keep: int) -> list[str]:
+    filters = ",".join((_CLOCK, _mapping(found, keep), _RESAMPLE))
+    bounds = [word for name, value in INPUT_OPTIONS.items() for word in (f"-{name}", value)]
+    what = ["-threads", "1", "-i", ffmpeg.file_url(source), "-map", f"0:a:{found.stream}"]
+    return [*bounds, *what, "-filter_threads", "1", "-af", filters, "-f", "s16le", "pipe:1"]
 
 
 def _mapping(found: Probe, keep: int) -> str:
@@ -95,16 +102,16 @@ def _mapping(found: Probe, keep: int) -> str:
     if keep == found.channels:
         # Pinned by index: a decoder that comes to another count midway must not change the spool's shape.
         return f"pan={keep}c|" + "|".join(f"c{n}=c{n}" for n in range(keep))
-    if found.layout:
+    if found.layout and found.channels <= MAX_SPLIT:
         return "aformat=channel_layouts=mono"  # by speaker position: the centre counts, the subwoofer does not
     return "pan=1c|c0=" + "+".join(f"{1 / found.channels:.6f}*c{n}" for n in range(found.channels))
 
 
-def _flags(found: Probe, duration: float, messages: str) -> list[str]:
+def _flags(found: Probe, duration: float, report: ffmpeg.Report) -> list[str]:
     promised = found.start + (found.duration or 0.0)
     cut = promised - duration > max(0.5, 0.02 * promised)
-    cut = cut or any(words in messages for words in ("partial file", "ended prematurely"))
-    damaged = "[error]" in messages or "[fatal]" in messages
+    cut = cut or report.code != 0 or any(words in report.messages for words in _CUT)
+    damaged = "[error]" in report.messages or "[fatal]" in report.messages
     return [*([TRUNCATED] if cut else []), *([DECODE_ERRORS] if damaged else [])]
 
 

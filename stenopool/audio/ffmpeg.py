@@ -60,8 +60,10 @@ def run(
                     selector.unregister(key.fileobj)
                 elif key.fileobj is process.stdout or len(messages) < _MESSAGES_KEPT:
                     key.data(piece)
-        with contextlib.suppress(subprocess.TimeoutExpired):  # both pipes are closed: it is about to end
+        try:  # both pipes are closed: it is about to end
             process.wait(max(1.0, started + seconds() - time.monotonic()))
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
     return Report(process.returncode, messages.decode(errors="replace"))
 
 

@@ -1,4 +1,4 @@
-"""The containers that are read."""
+"""What is read, and how far: the same for the prober and for the decoder, so that both see the same streams."""
 
 # Containers that hold audio and are known by their content. Playlists, concat scripts, subtitles and pictures are
 # left out, for they can name other files; so are headerless formats, for any bytes at all pass as those.
@@ -7,3 +7,11 @@ DEMUXERS = (
     "lc3,loas,matroska,webm,mlp,mov,mp4,m4a,3gp,3g2,mj2,mmf,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nsv,nut,ogg,oma,"
     "osq,paf,pvf,qcp,rm,shn,smjpeg,sox,swf,tak,truehd,tta,voc,vqf,w64,wav,wsd,wtv,wv,xwma"
 )
+
+INPUT_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": DEMUXERS,
+    # Broadcast and camera streams may start with half a minute of picture before the first sound.
+    "probesize": str(32 * 1024**2),
+    "analyzeduration": str(30 * 1_000_000),
+}

@@ -7,8 +7,8 @@ from stenopool.audio.levels import FULL_SCALE, Level
 from stenopool.audio.segments import AudioSegment
 
 TARGET_DB = -23.0  # active level of speech (EBU R 128's reference); louder recordings stay as they are
-MAX_GAIN_DB = 35.0
-_FLOOR_DB = -65.0  # below this there is nothing but noise, and raising it would only invite invented words
+MAX_GAIN_DB = 45.0
+STEADY_DB = 6.0  # what swings less is noise, hum or a tone: raising it would only invite invented words
 _CEILING = 10 ** (-1 / 20) * FULL_SCALE  # raised peaks stay 1 dB below full scale
 _LARGEST = FULL_SCALE - 1
 
@@ -18,12 +18,11 @@ def gain_db(levels: Sequence[Level]) -> float:
 
     Measured on the loudest. Negative only where taking out the offset would push a peak over full scale.
     """
-    active = max((level.active for level in levels), default=0.0)
-    peak = max((level.peak for level in levels), default=0.0) + 1.0  # 1: rounding, here and in the mix
-    loudness = 10 * math.log10(active) if active else -math.inf
-    if loudness < _FLOOR_DB:
-        wanted = 0.0
-    else:
+    loudest = max(levels, key=lambda level: level.active)
+    peak = max(level.peak for level in levels) + 1.0  # 1: rounding, here and in the mix
+    wanted = 0.0
+    if loudest.swing >= STEADY_DB:
+        loudness = 10 * math.log10(loudest.active)
         wanted = min(TARGET_DB - loudness, MAX_GAIN_DB, 20 * math.log10(_CEILING / peak))
     return wanted if wanted > 0 else min(0.0, 20 * math.log10(_LARGEST / peak))
 

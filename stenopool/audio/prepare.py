@@ -30,7 +30,6 @@ from stenopool.transcript import AudioInfo
 
 # libsndfile writes a FLAC file of no samples as no bytes and then cannot read it; this much silence stands for none.
 _LEAST_FRAMES = SAMPLE_RATE // 100
-_SF_ERR_SYSTEM = 2  # all that libsndfile says when the disk is full
 
 
 class Prepared(BaseModel):
@@ -95,7 +94,7 @@ def _prepare(
         codec=found.codec,
         container=found.container,
         start_time=found.start,
-        gain_db=round(gain, 2),
+        gain_db=round(gain, 2) + 0.0,  # no -0.0
     )
     return Prepared(audio=audio, channels=len(kept), flags=decoded.flags + flags)
 
@@ -111,7 +110,8 @@ def _all_or_nothing(flac: Path) -> Iterator[None]:
         yield
     except BaseException as error:
         flac.unlink(missing_ok=True)
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        if full or (isinstance(error, soundfile.LibsndfileError) and error.code == _SF_ERR_SYSTEM):
+        # With arguments that never change, only the disk can keep libsndfile from writing; it does not say so.
+        full = isinstance(error, soundfile.LibsndfileError) or getattr(error, "errno", None) == errno.ENOSPC
+        if full:
             raise TransientError(ErrorCode.SCRATCH_FULL, f"No space left in {flac.parent}.") from error
         raise

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from stenopool.audio.formats import DEMUXERS
+from stenopool.audio.formats import INPUT_OPTIONS
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
 
@@ -128,7 +128,7 @@ class _Prober:
     def _start() -> subprocess.Popen[bytes]:
         # By path and with -P: nothing of ours is imported, and the modules beside it shadow no others.
         return subprocess.Popen(
-            [sys.executable, "-P", str(Path(__file__).with_name("prober.py")), DEMUXERS],
+            [sys.executable, "-P", str(Path(__file__).with_name("prober.py")), json.dumps(INPUT_OPTIONS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
