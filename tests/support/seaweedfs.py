@@ -75,7 +75,7 @@ class SeaweedFS:
             return
         process.terminate()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=3)  # it would wait for clients' idle connections; its data survive a kill
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,0 +1,83 @@
+"""S3 beyond the contract: broken connections, versions, shared and separate clients."""
+
+from pathlib import Path
+
+import pytest
+
+from stenopool.errors import ErrorCode, TransientError
+from stenopool.storage import open_store
+from stenopool.storage.s3 import S3Store, process_client
+from tests.support.faults import CuttingProxy
+from tests.support.seaweedfs import SeaweedFS
+
+CONTENT = bytes(range(256)) * 20_000  # 5 MB
+
+
+@pytest.fixture
+def proxy(s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> CuttingProxy:
+    with CuttingProxy(s3.s3) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        process_client.cache_clear()
+        yield proxy
+
+
+def test_a_download_goes_on_where_it_broke(proxy: CuttingProxy, bucket: str, tmp_path: Path) -> None:
+    store = open_store(f"s3://{bucket}/p")
+    store.put_bytes("a.wav", CONTENT)
+    proxy.after, proxy.cuts = 2_000_000, 2
+    info = store.get_file("a.wav", tmp_path / "a.wav")
+    assert proxy.cut == 2
+    assert info.size == len(CONTENT)
+    assert (tmp_path / "a.wav").read_bytes() == CONTENT
+
+
+def test_a_download_that_breaks_always_is_given_up(proxy: CuttingProxy, bucket: str, tmp_path: Path) -> None:
+    store = open_store(f"s3://{bucket}/p")
+    store.put_bytes("a.wav", CONTENT)
+    proxy.after, proxy.cuts = 100_000, 10_000
+    with pytest.raises(TransientError) as caught:
+        store.get_file("a.wav", tmp_path / "a.wav")
+    assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
+    assert list(tmp_path.glob("a.wav*")) == []
+
+
+def test_content_replaced_during_a_download_is_not_mixed(
+    proxy: CuttingProxy, s3: SeaweedFS, bucket: str, tmp_path: Path
+) -> None:
+    store = S3Store(bucket, "p")
+    store.put_bytes("a.wav", CONTENT)
+    proxy.after, proxy.cuts = 2_000_000, 1
+    real = store.client.get_object
+    calls = []
+
+    def replaced_in_between(**arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 2:
+            s3.client().put_object(Bucket=bucket, Key="p/a.wav", Body=CONTENT[::-1])
+        return real(**arguments)  # type: ignore[arg-type]
+
+    store.client.get_object = replaced_in_between  # type: ignore[method-assign]
+    with pytest.raises(TransientError) as caught:
+        store.get_file("a.wav", tmp_path / "a.wav")
+    assert caught.value.code is ErrorCode.SOURCE_CHANGED
+    assert len(calls) == 2
+
+
+def test_versions_are_told(s3: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+    store = open_store(f"s3://{bucket}")
+    store.put_bytes("plain", b"x")
+    assert store.head("plain").version_id is None
+    s3.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    store.put_bytes("versioned", b"x")
+    version = store.head("versioned").version_id
+    assert version
+    assert store.get_file("versioned", tmp_path / "x").version_id == version
+
+
+def test_a_client_of_ones_own(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    process_client.cache_clear()
+    store = S3Store(seaweedfs.make_bucket(), "p", client=seaweedfs.client())
+    store.put_bytes("x", b"1")
+    assert store.get_bytes("x") == b"1"
+    process_client.cache_clear()
