@@ -1,0 +1,59 @@
+"""What the diarizers that run on torch share: the device, and failures as our own errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.options import ExecutionOptions
+
+
+def require(*packages: str) -> None:
+    """Raises `SetupError` EXTRA_MISSING if one of the packages is not installed. Imports none of them."""
+    # Names without a dot only: for a dotted one find_spec imports the parent.
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise SetupError(
+            ErrorCode.EXTRA_MISSING,
+            f"The diarizer needs {', '.join(missing)}, which the extra `diarization` brings.",
+            remedy="Run `uv sync --extra diarization` (or `pip install 'stenopool[diarization]'`), "
+            "or use --diarization off.",
+        )
+
+
+def require_device(execution: ExecutionOptions) -> None:
+    """Raises `SetupError` DEVICE_UNAVAILABLE if CUDA is asked for and there is no GPU. Without torch: it is cheap."""
+    import ctranslate2
+
+    if execution.device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
+        raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, "CUDA was asked for, and no usable GPU is found.")
+
+
+def torch_device(execution: ExecutionOptions) -> Any:
+    """The `torch.device` that the options ask for. Raises `SetupError` DEVICE_UNAVAILABLE."""
+    import torch
+
+    usable = torch.cuda.is_available()
+    if execution.device == "cuda" and not usable:
+        raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, "CUDA was asked for, and torch finds no usable CUDA device.")
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    return torch.device("cpu" if execution.device == "cpu" or not usable else "cuda")
+
+
+@contextmanager
+def failures(diarizer: str) -> Iterator[None]:
+    """Errors of the models as ours: what is the device's is worth another try, anything else is this recording's."""
+    import torch
+
+    try:
+        yield
+    except StenopoolError:
+        raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise TransientError(ErrorCode.OUT_OF_MEMORY, f"{diarizer} ran out of memory: {error}") from error
+    except Exception as error:
+        if "cuda error" in str(error).lower() or "cudnn" in str(error).lower():
+            raise TransientError(ErrorCode.DEVICE_LOST, f"The GPU failed in {diarizer}: {error}") from error
+        raise RecordingError(ErrorCode.DIARIZER_FAILED, f"{diarizer}: {type(error).__name__}: {error}") from error

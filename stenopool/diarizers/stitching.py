@@ -1,0 +1,66 @@
+"""From what was heard in overlapping windows to turns over the whole recording. Numpy only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOBODY = -1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Frames of a segmentation model over a recording: frame i is centred at ``offset + i * step`` seconds."""
+
+    step: float
+    offset: float
+
+
+def stitch(
+    activity: NDArray[np.bool_], labels: NDArray[np.intp], hop: int, *, length: int | None = None
+) -> NDArray[np.bool_]:
+    """Who is active in each frame of the recording: shape (frames, speakers).
+
+    ``activity`` (windows, frames, local speakers) says who was heard in each window, windows being ``hop`` frames
+    apart; ``labels`` (windows, local speakers) says who that was in the recording, or `NOBODY`. Windows vote: each
+    frame has as many speakers as its windows heard on average, and they are those most often heard.
+    Method: pyannote.audio's speaker counting and reconstruction (Bredin, 2023).
+    """
+    windows, frames, _ = activity.shape
+    total = (windows - 1) * hop + frames
+    votes = np.zeros((total, int(labels.max(initial=NOBODY)) + 1), np.float32)
+    speaking = np.zeros(total, np.float32)
+    seen = np.zeros(total, np.float32)
+    for window in range(windows):
+        span = slice(window * hop, window * hop + frames)
+        seen[span] += 1
+        present = np.zeros((frames, votes.shape[1]), bool)
+        for local, label in enumerate(labels[window]):
+            if label != NOBODY:
+                present[:, label] |= activity[window, :, local]
+        votes[span] += present
+        speaking[span] += present.sum(axis=1)
+    many = np.round(speaking / seen)
+    rank = np.argsort(np.argsort(-votes, axis=1, kind="stable"), axis=1, kind="stable")
+    return ((rank < many[:, None]) & (votes > 0))[:length]
+
+
+def turns(active: NDArray[np.bool_], grid: Grid, pause: float) -> list[tuple[float, float, int]]:
+    """Stretches (start, end, speaker) of ``active`` (frames, speakers), in seconds.
+
+    A pause of up to ``pause`` seconds in which nobody else speaks does not end a turn.
+    """
+    anybody = np.concatenate([[0], np.cumsum(active.any(axis=1))])
+    found: list[tuple[float, float, int]] = []
+    for speaker in range(active.shape[1]):
+        edges = np.flatnonzero(np.diff(active[:, speaker].astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+        joined: list[list[int]] = []
+        for first, last in edges.tolist():
+            silent = bool(joined) and anybody[first] == anybody[joined[-1][1]]
+            if silent and (first - joined[-1][1]) * grid.step <= pause:
+                joined[-1][1] = last
+            else:
+                joined.append([first, last])
+        edge = grid.offset - grid.step / 2
+        found += [(edge + first * grid.step, edge + last * grid.step, speaker) for first, last in joined]
+    return found
