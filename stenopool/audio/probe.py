@@ -132,6 +132,7 @@ class _Prober:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,  # or closing the pipe of a dead child would try to write what it never read
             start_new_session=True,  # Ctrl-C is for us; the child ends when its stdin closes
         )
 

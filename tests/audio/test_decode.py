@@ -1,5 +1,6 @@
 """The clock of the file is kept, its channels are where they belong, and no file can hold the decoder up."""
 
+import contextlib
 import os
 import struct
 import time
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from stenopool.audio.decode import decode
+from stenopool.audio.probe import probe
 from stenopool.audio.waveform import Waveform
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.settings import get_settings
@@ -122,16 +125,10 @@ def test_many_channels_mix_to_one_and_none_is_lost(count: int, tmp_path: Path) -
         samples = np.zeros((16000, count))
         samples[:, speaking] = np.sin(np.arange(16000) * 0.2) * 0.5
         soundfile.write(tmp_path / "many.wav", samples, 16000, "PCM_16")
-        if probe_layout(tmp_path / "many.wav") == "5.1" and speaking == 3:
+        if probe(tmp_path / "many.wav").layout == "5.1" and speaking == 3:
             continue  # the subwoofer: no speech there
         assert prepare(tmp_path / "many.wav", tmp_path / "a.flac").channels == 1
         assert rms_db(Waveform(tmp_path / "a.flac").read()) > -40
-
-
-def probe_layout(path: Path) -> str | None:
-    from stenopool.audio.probe import probe
-
-    return probe(path).layout
 
 
 def test_too_many_channels_to_split(tmp_path: Path) -> None:
@@ -197,6 +194,21 @@ def test_length_is_limited_though_the_header_lies(tmp_path: Path) -> None:
     assert code(long, tmp_path / "out.flac", max_duration=60) == ErrorCode.TOO_LONG
 
 
+def test_decoder_that_says_nothing_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hangs before its first output, here on a pipe that nobody writes to."""
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    monkeypatch.setenv("STENOPOOL_AUDIO__DECODE_TIMEOUT", "0.5")
+    get_settings.cache_clear()
+    found = probe(tone(tmp_path / "a.wav", 1))
+    started = time.monotonic()
+    with (tmp_path / "spool").open("w+b") as spool, pytest.raises(RecordingError) as caught:
+        decode(pipe, found, spool, channels="mix", max_duration=60)
+    assert caught.value.code == ErrorCode.DECODE_TIMEOUT
+    assert time.monotonic() - started < 5
+    assert processes_with(pipe) == []
+
+
 def test_slow_decoding_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past its time the decoder and its children are gone."""
     long = tone(tmp_path / "a.flac", 1800)
@@ -205,16 +217,17 @@ def test_slow_decoding_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     started = time.monotonic()
     assert code(long, tmp_path / "out.flac") == ErrorCode.DECODE_TIMEOUT
     assert time.monotonic() - started < 5
-    needle = os.fsencode(str(long))
-    running = [p for p in Path("/proc").glob("[0-9]*/cmdline") if needle in read_or_nothing(p)]
-    assert running == []
+    assert processes_with(long) == []
 
 
-def read_or_nothing(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+def processes_with(path: Path) -> list[Path]:
+    """Processes that have the path on their command line."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if os.fsencode(path) in (process / "cmdline").read_bytes():
+                found.append(process)
+    return found
 
 
 def test_full_disk_is_called_so(tmp_path: Path) -> None:
