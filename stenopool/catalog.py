@@ -64,7 +64,7 @@ class Selection(BaseModel):
         AwareDatetime | None, Field(description="Only objects written at or after this time (with time zone).")
     ] = None
     max_count: Annotated[int | None, Field(ge=1, description="Stop after so many new recordings.")] = None
-    keys: Annotated[
+    only: Annotated[
         tuple[str, ...], Field(description="Exactly these keys; nothing is listed, and patterns are not asked.")
     ] = ()
 
@@ -113,14 +113,14 @@ def entries(
     all else is new. Our own outputs are never taken as input, wherever source and destination lie.
 
     Raises `SetupError`: LOCATION_INVALID if both are the same folder (a file cannot also be a folder of
-    transcripts), OBJECT_NOT_FOUND for a missing key of ``selection.keys``, and what the stores raise.
+    transcripts), OBJECT_NOT_FOUND for a missing key of ``selection.only``, and what the stores raise.
     """
     selection = selection or Selection()
     own = _own_prefixes(source, destination)
     taken: Iterator[ObjectInfo]
     receipts_of: Callable[[str], list[ReceiptName]]
-    if selection.keys:
-        found = (source.head(key) for key in sorted(set(selection.keys)))
+    if selection.only:
+        found = (source.head(key) for key in sorted(set(selection.only)))
         taken = (info for info in found if not info.key.startswith(own))
         receipts_of = partial(_receipts_of, destination)
     else:

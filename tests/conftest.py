@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from stenopool.settings import get_settings
 from tests.support.seaweedfs import SeaweedFS
+
+# Examples touch disks and servers, on machines that others use too: how long one takes says nothing.
+hypothesis.settings.register_profile("stenopool", deadline=None)
+hypothesis.settings.load_profile("stenopool")
 
 
 @pytest.fixture(autouse=True)

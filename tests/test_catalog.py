@@ -166,7 +166,7 @@ def test_an_explicit_list_is_taken_as_it_is() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "a.wav", ".hidden", "notes.txt")
     keys = ["notes.txt", "a.wav", "a.wav", ".hidden"]
-    chosen = Selection(keys=tuple(keys))
+    chosen = Selection(only=tuple(keys))
     found = list(entries(source, destination, OPTIONS, chosen))
     assert [entry.recording.key for entry in found] == [".hidden", "a.wav", "notes.txt"]
     receipt(destination, found[1], "done")

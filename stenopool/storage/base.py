@@ -32,7 +32,11 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        """Objects whose key starts with ``prefix``, in UTF-8 byte order, one page in memory at a time."""
+        """Objects whose key starts with ``prefix``, after ``start_after``, one page in memory at a time.
+
+        In UTF-8 byte order, except on S3 servers that have another one (SeaweedFS lists "a/b" before "a b", and
+        ``start_after`` follows its order too): nothing may rely on order for more than speed.
+        """
         ...
 
     def head(self, key: str) -> ObjectInfo:

@@ -9,11 +9,13 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import boto3
+import botocore.session
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
@@ -29,6 +31,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
+from botocore.utils import parse_timestamp
 
 from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
 from stenopool.storage.base import LONGEST_KEY, ObjectInfo, check_key
@@ -121,10 +124,12 @@ class S3Store:
 
         boto3's own download asks for the size first and cannot be told which content is meant.
         """
-        for attempt in range(_STREAM_ATTEMPTS):
+        failures = 0  # in a row, without a byte gained
+        while True:
+            begin = target.tell()
             extra: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-            if target.tell():
-                extra["Range"] = f"bytes={target.tell()}-"
+            if begin:
+                extra["Range"] = f"bytes={begin}-"
             answer = self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **extra)
             content_range = answer.get("ContentRange")
             if content_range:
@@ -140,11 +145,11 @@ class S3Store:
                     while chunk := body.read(_CHUNK):
                         target.write(chunk)
             except _BROKEN_STREAM:
-                if target.tell() < size and attempt + 1 == _STREAM_ATTEMPTS:
+                failures = 0 if target.tell() > begin else failures + 1
+                if failures == _STREAM_ATTEMPTS:
                     raise
-            if target.tell() == size:
+            if target.tell() >= size:
                 return info
-        raise IncompleteReadError(actual_bytes=target.tell(), expected_bytes=size)
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         extra = {"ContentType": content_type} if content_type else {}
@@ -230,12 +235,22 @@ def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
         response_checksum_validation="when_required",
     )
     try:
-        return boto3.Session().client("s3", config=config)
+        session = botocore.session.get_session()
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
+        return boto3.Session(botocore_session=session).client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         code = ErrorCode.ACCESS_DENIED if isinstance(error, ProfileNotFound) else ErrorCode.LOCATION_INVALID
         raise SetupError(
             code, f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE and AWS_ENDPOINT_URL."
         ) from error
+
+
+def _timestamp(value: Any) -> datetime:
+    """botocore's own parser takes 3/4 of the time that a page of a listing takes."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # HTTP headers write dates in another way
+        return parse_timestamp(value)
 
 
 def _info(key: str, size: int, answer: Any) -> ObjectInfo:

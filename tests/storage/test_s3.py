@@ -24,9 +24,9 @@ def proxy(s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> CuttingProxy:
 def test_a_download_goes_on_where_it_broke(proxy: CuttingProxy, bucket: str, tmp_path: Path) -> None:
     store = open_store(f"s3://{bucket}/p")
     store.put_bytes("a.wav", CONTENT)
-    proxy.after, proxy.cuts = 2_000_000, 2
+    proxy.after, proxy.cuts = 3_000_000, 10_000  # every answer breaks off before the whole content
     info = store.get_file("a.wav", tmp_path / "a.wav")
-    assert proxy.cut == 2
+    assert proxy.cut >= 1
     assert info.size == len(CONTENT)
     assert (tmp_path / "a.wav").read_bytes() == CONTENT
 
