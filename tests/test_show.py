@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from stenopool.show import show
-from stenopool.transcript import Segment, Transcript
+from stenopool.transcript import Segment, Source, Transcript
 from tests.renderers.samples import conversation, spoken
 
 
@@ -37,8 +37,12 @@ def test_languages_and_doubts_are_told() -> None:
 
 def test_neither_markup_nor_terminal_codes_take_effect() -> None:
     text = "[red]stop[/red] \x1b[2Jwipe [/]"
-    out = printed(Transcript(segments=[Segment(start=0, end=1, text=text, speaker="[bold]\x1b[0m")]))
+    source = Source(uri="s3://a/b", key="a/[red]b.wav", etag="e", size=1)
+    segment = Segment(start=0, end=1, text=text, speaker="[bold]\x1b[0m")
+    out = printed(Transcript(source=source, segments=[segment]))
     assert "[red]stop[/red]" in out
+    assert "[bold]" in out
+    assert out.splitlines()[0] == "[red]b.wav"
     assert "\x1b" not in out
 
 

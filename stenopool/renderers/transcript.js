@@ -79,13 +79,16 @@ $("#timeline").addEventListener("click", (event) => {
 });
 
 // ---- the recording, where the page cannot find it by itself
-audio.addEventListener("error", () => {
+function ask() {
   $("#why").textContent = "The recording is not where this page expects it. Choose it to listen along:";
   choose.hidden = false;
   audio.hidden = true;
-});
+}
+
+audio.addEventListener("error", ask);
+if (audio.error) ask(); // it failed while the page was still being read
 audio.addEventListener("loadedmetadata", () => { choose.hidden = true; audio.hidden = false; });
-audio.hidden = !audio.getAttribute("src");
+if (!audio.getAttribute("src")) audio.hidden = true;
 choose.querySelector("input").addEventListener("change", (event) => {
   const [file] = event.target.files;
   if (file) audio.src = URL.createObjectURL(file);

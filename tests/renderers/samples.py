@@ -22,7 +22,7 @@ def spoken(text: str, start: float = 0.0, pace: float = 0.5, blank: str = " ", *
         Word(word=blank + word, start=start + pace * n, end=start + pace * (n + 1), probability=0.9)
         for n, word in enumerate(text.split())
     ]
-    return Segment(start=start, end=start + pace * len(words), text=" " + text, words=words, **segment)
+    return Segment(start=start, end=start + pace * len(words), text=blank + text, words=words, **segment)
 
 
 def conversation() -> Transcript:

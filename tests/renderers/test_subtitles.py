@@ -1,5 +1,8 @@
 """SRT and VTT: where cues are cut, and how they are written."""
 
+import pytest
+
+from stenopool.options import FORMATS
 from stenopool.renderers import RenderStyle, render
 from stenopool.transcript import Segment, Transcript, Word
 from tests.renderers.samples import conversation, spoken
@@ -31,12 +34,17 @@ def test_vtt_word_for_word() -> None:
 
 
 def test_a_long_segment_is_cut_at_its_sentence_with_the_words_times() -> None:
-    first = "One two three four five six seven eight nine ten."
-    second = "Eleven twelve thirteen fourteen fifteen sixteen."
+    first = "One two three four."
+    second = "Five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen."
     (start, middle, lines), (resume, end, rest) = shown(one(spoken(f"{first} {second}", start=3)))
-    assert (start, middle, resume, end) == (3000, 8000, 8000, 11000)
+    assert (start, middle, resume, end) == (3000, 5000, 5000, 11000)
     assert " ".join(lines) == first
     assert " ".join(rest) == second
+
+
+def test_sentences_do_not_make_more_lines_than_asked() -> None:
+    ((_, _, lines),) = shown(one(spoken("Aaaa bbbb cccc dddd eeeee. " * 3)))  # 80 characters
+    assert len(lines) == 2
 
 
 def test_a_pause_is_a_better_place_than_none() -> None:
@@ -94,19 +102,24 @@ def test_words_with_and_without_their_blank_read_alike() -> None:
     assert render(one(whisper), "vtt") == render(one(whisperx), "vtt")
 
 
-def test_a_word_that_follows_without_a_blank_stays_joined() -> None:
-    words = [Word(word=" twenty", start=0, end=1), Word(word="-one", start=1, end=2)]
-    assert "twenty-one" in render(one(Segment(start=0, end=2, text=" twenty-one", words=words)), "srt")
+@pytest.mark.parametrize("first", [" twenty", "twenty"])
+def test_a_word_that_follows_without_a_blank_stays_joined(first: str) -> None:
+    words = [Word(word=first, start=0, end=1), Word(word="-one", start=1, end=2)]
+    assert "twenty-one" in render(one(Segment(start=0, end=2, text="twenty-one", words=words)), "srt")
 
 
-def test_languages_without_blanks_are_joined_and_cut_without_blanks() -> None:
+def test_languages_without_blanks_are_joined_without_blanks() -> None:
     words = [Word(word=word, start=n, end=n + 1) for n, word in enumerate(["今日", "は", "いい", "天気"])]
-    assert "今日はいい天気" in render(
-        one(Segment(start=0, end=4, text="今日はいい天気", words=words), language="ja"), "txt"
-    )
-    for *_, lines in shown(one(Segment(start=0, end=60, text="今日はいい天気ですね。" * 20), language="ja")):
-        assert all(len(line) <= 42 for line in lines)
-        assert not any(line.startswith("。") for line in lines)
+    segment = Segment(start=0, end=4, text="今日はいい天気。", words=words)
+    for format in FORMATS:
+        assert format in ("json", "rttm", "html") or "今日はいい天気" in render(one(segment, language="ja"), format)
+
+
+def test_languages_without_blanks_are_cut_between_characters_but_not_before_a_comma() -> None:
+    text = "あい、" * 10  # fewest lines of 2 would begin every third with the comma
+    for *_, lines in shown(one(Segment(start=0, end=60, text=text), language="ja"), max_line_width=2):
+        assert all(len(line) <= 2 for line in lines)
+        assert not any(line.startswith("、") for line in lines)
 
 
 def test_thai_vowels_stay_with_their_consonant() -> None:

@@ -19,7 +19,9 @@ def test_txt_has_a_paragraph_per_speaker_change() -> None:
 
 
 def test_txt_without_speakers_has_no_labels() -> None:
-    assert render(Transcript(segments=[spoken("One."), spoken("Two.", 3)]), "txt") == "One. Two.\n"
+    for blank in (" ", ""):
+        segments = [spoken("One.", blank=blank), spoken("Two.", 3, blank=blank)]
+        assert render(Transcript(segments=segments), "txt") == "One. Two.\n"
 
 
 def test_tsv_has_whispers_columns_in_milliseconds() -> None:
