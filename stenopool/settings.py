@@ -50,6 +50,7 @@ class BatchSettings(BaseModel):
     shard_seconds: Annotated[
         float, Field(gt=0, description="Audio that one run carries, in seconds (estimated from sizes).")
     ] = 4 * 3600.0
+    shard_recordings: Annotated[int, Field(gt=0, description="Most recordings that one run carries.")] = 2000
     batch_seconds: Annotated[float, Field(gt=0, description="Audio that one task carries, in seconds.")] = 1200.0
     batch_recordings: Annotated[int, Field(gt=0, description="Most recordings that one task carries.")] = 64
 

@@ -29,6 +29,7 @@ class Engine(Protocol):
     version: str
     device: str
     compute_type: str
+    model_digest: str | None  # SHA-256 of the main weights file; None before `load`
 
     def load(self) -> None:
         """Load weights; idempotent. Raises `SetupError` MODEL_MISSING, EXTRA_MISSING or DEVICE_UNAVAILABLE."""

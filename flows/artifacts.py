@@ -1,0 +1,50 @@
+"""One summary artifact per run, for whoever looks at it in Prefect's page."""
+
+from prefect.artifacts import acreate_markdown_artifact
+
+from stenopool.shards import Shard
+from stenopool.stages.report import BatchReport, FailedRecording, ShardResult
+
+_MOST_ROWS = 200
+
+
+async def shard_summary(stage: str, shard: Shard, result: ShardResult) -> None:
+    """What a run over one shard came to."""
+    lines = [
+        f"# {stage}: shard {shard.number} of {shard.batch}",
+        f"{len(shard.pieces)} recordings, {len(result.failed)} failed.",
+        *_failures(result.failed),
+    ]
+    await acreate_markdown_artifact("\n\n".join(lines), key=f"{stage}-summary")
+
+
+async def batch_summary(report: BatchReport) -> None:
+    """What a batch came to."""
+    facts = {
+        "new": report.new,
+        "done": report.done,
+        "quarantined": report.quarantined,
+        "left for the next run": report.deferred,
+        "done before": report.already_done,
+        "in quarantine before": report.in_quarantine,
+        "hours of audio": f"{report.audio_seconds / 3600:.2f}",
+        "speed": f"{report.realtime_factor:.1f} × real time",
+    }
+    table = "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in facts.items())])
+    speeds = "\n".join(f"* {stage}: {speed:.1f} × real time" for stage, speed in report.stage_speed.items())
+    parts = [f"# {report.source} → {report.destination}", table, speeds, *_failures(report.failed)]
+    await acreate_markdown_artifact("\n\n".join(part for part in parts if part), key="ingest-summary")
+
+
+def _failures(failed: list[FailedRecording]) -> list[str]:
+    if not failed:
+        return []
+    rows = [f"| {_cell(one.key)} | {one.failure.code} | {_cell(one.failure.message)} |" for one in failed[:_MOST_ROWS]]
+    more = [f"{len(failed) - _MOST_ROWS} more in failed.jsonl."] if len(failed) > _MOST_ROWS else []
+    return ["\n".join(["| recording | code | what happened |", "| --- | --- | --- |", *rows]), *more]
+
+
+def _cell(text: str) -> str:
+    """Somebody else's text in a table: no markup, no line ends, no cell ends."""
+    escaped = "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>" else c for c in " ".join(text.split()))
+    return escaped or " "

@@ -1,0 +1,92 @@
+"""What the flows share: the run at hand, and how a stage's task tries again."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from prefect import Task, task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+
+from stenopool.errors import TransientError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.scratch import Scratch
+from stenopool.settings import get_settings
+from stenopool.shards import Piece
+from stenopool.stages.run import Run, give_up
+
+_scratch: ContextVar[Scratch | None] = ContextVar("scratch", default=None)
+_run: ContextVar[Run | None] = ContextVar("run", default=None)
+
+Stage = Callable[[Run, Sequence[Piece]], None]
+
+
+@contextmanager
+def running(source: str, destination: str, options: TranscriptionOptions, execution: ExecutionOptions) -> Iterator[Run]:
+    """One flow's run. Flows that were dispatched inline share their parent's scratch folder: audio stays at hand."""
+    with ExitStack() as stack:
+        scratch = _scratch.get()
+        if scratch is None:
+            scratch = stack.enter_context(Scratch())
+        run = Run(source, destination, options, execution, scratch)
+        tokens = _scratch.set(scratch), _run.set(run)
+        try:
+            yield run
+        finally:
+            _scratch.reset(tokens[0])
+            _run.reset(tokens[1])
+
+
+async def _is_transient(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
+    try:
+        await state.aresult()
+    except TransientError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def stage_task(name: str, stage: Stage) -> Task[..., Any]:
+    """A task for one stage of a batch: a thin wrapper, tried again on transient errors only.
+
+    It is given pieces; the run, which holds stores and scratch, is no parameter and comes from the flow at hand.
+    """
+    retry = get_settings().retry
+
+    @task(
+        name=name,
+        task_run_name=name + ", {label}",
+        retries=retry.attempts,
+        retry_delay_seconds=exponential_backoff(retry.base_delay),
+        retry_jitter_factor=retry.jitter or None,
+        retry_condition_fn=_is_transient,
+        persist_result=False,
+    )
+    async def work(pieces: Sequence[Piece], label: str) -> None:  # noqa: ARG001 (for the run's name)
+        run = _run.get()
+        if run is None:
+            raise RuntimeError(f"the task {name} was called outside its flow")
+        await asyncio.to_thread(stage, run, pieces)
+
+    return work
+
+
+async def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> None:
+    """A stage for the sound pieces of a batch; what is not done after its retries waits for the next run."""
+    sound = run.sound(pieces)
+    if not sound:
+        return
+    try:
+        await work(sound, described(sound))
+    except TransientError as error:
+        give_up(run, work.name, sound, error)
+
+
+def described(pieces: Sequence[Piece]) -> str:
+    """A batch in words, for the names of its task runs."""
+    if len(pieces) == 1:
+        return pieces[0].recording.key
+    return f"{len(pieces)} recordings from {pieces[0].recording.key}"

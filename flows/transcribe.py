@@ -1,0 +1,89 @@
+"""`transcribe`: one run per shard on the GPU pool.
+
+    fetch audio ─► transcribe ─► align ─► assign speakers ─► render, upload ─► receipt
+              └──► diarize ────────────────┘
+
+A batch's transcripts are uploaded while the next batch is on the device.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect import flow, runtime
+
+from flows.artifacts import shard_summary
+from flows.prepare import quarantine_failed
+from flows.running import attempt, running, stage_task
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.settings import get_settings
+from stenopool.shards import Piece, Shard, batches
+from stenopool.stages import publish, speech
+from stenopool.stages.report import ShardResult
+from stenopool.stages.run import Run
+
+fetch_audio = stage_task("fetch audio", speech.fetch_audio)
+transcribe_speech = stage_task("transcribe", speech.transcribe)
+align = stage_task("align", speech.align)
+diarize = stage_task("diarize", speech.diarize)
+assign_speakers = stage_task("assign speakers", publish.assign)
+upload = stage_task("upload", publish.upload)
+receipt = stage_task("receipt", publish.receipt)
+
+
+def _name() -> str:
+    parameters = runtime.flow_run.parameters
+    return f"transcribe {parameters['batch']} shard {parameters['shard']}"
+
+
+@flow(name="transcribe", flow_run_name=_name, persist_result=False)
+async def transcribe(
+    source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
+) -> None:
+    """Turn one shard's prepared audio into speaker-labelled transcripts.
+
+    Args:
+        source: Where recordings are read: a folder or s3://bucket/prefix.
+        destination: Where transcripts, receipts and work files go.
+        batch: The batch that the shard belongs to.
+        shard: The shard's number in its batch.
+        options: What to transcribe how; makes the fingerprint.
+        execution: How it is done here.
+    """
+    with running(source, destination, options, execution) as run:
+        carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
+        ready = await asyncio.to_thread(_prepared, run, carried)
+        async with asyncio.TaskGroup() as publishing:
+            for pieces in batches(ready, get_settings().batch):
+                await attempt(fetch_audio, run, pieces)
+                await _recognize(run, pieces)
+                publishing.create_task(_publish(run, pieces))
+        result = ShardResult.of(run, ready, finished=True)
+        await asyncio.to_thread(result.write, run.destination, carried, "transcribe")
+        await shard_summary("transcribe", carried, result)
+
+
+async def _recognize(run: Run, pieces: Sequence[Piece]) -> None:
+    """Words and speakers do not need each other: both are found at the same time."""
+    async with asyncio.TaskGroup() as side_by_side:
+        side_by_side.create_task(_words(run, pieces))
+        if run.options.diarization != "off":
+            side_by_side.create_task(attempt(diarize, run, pieces))
+
+
+async def _words(run: Run, pieces: Sequence[Piece]) -> None:
+    await attempt(transcribe_speech, run, pieces)
+    if run.options.word_timestamps == "alignment":
+        await attempt(align, run, pieces)
+
+
+async def _publish(run: Run, pieces: Sequence[Piece]) -> None:
+    await attempt(assign_speakers, run, pieces)
+    await attempt(upload, run, pieces)
+    await attempt(receipt, run, pieces)
+    if failed := run.failed(pieces):
+        await quarantine_failed(failed, f"{len(failed)} recordings")
+
+
+def _prepared(run: Run, shard: Shard) -> list[Piece]:
+    """The pieces whose audio is in the work area: the others failed, or another run finished them meanwhile."""
+    return [piece for piece in shard.pieces if run.work(piece).has("prepare")]

@@ -1,0 +1,45 @@
+"""What happens, told as it happens to whoever listens in this process: the progress bar, a log, a test."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+from stenopool.errors import Failure
+
+logger = logging.getLogger("stenopool")
+
+Kind = Literal["planned", "prepared", "transcribed", "diarized", "done", "failed"]
+
+
+class Event(NamedTuple):
+    """One step of one recording. ``seconds`` is its length in audio (estimated when planned)."""
+
+    kind: Kind
+    key: str
+    seconds: float
+    failure: Failure | None = None
+    detail: str = ""
+
+
+_listeners: list[Callable[[Event], None]] = []
+
+
+def tell(event: Event) -> None:
+    """Hand an event to the listeners and write a line to the log."""
+    if event.failure:
+        logger.warning("%s: %s (%s) %s", event.key, event.failure.code, event.failure.stage, event.failure.message)
+    elif event.kind != "planned":
+        logger.info("%s: %s%s", event.key, event.kind, f", {event.detail}" if event.detail else "")
+    for listener in tuple(_listeners):
+        listener(event)
+
+
+@contextmanager
+def listening(listener: Callable[[Event], None]) -> Iterator[None]:
+    """Call ``listener`` with every event, from whichever thread it happens in."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

@@ -1,0 +1,111 @@
+"""Recordings grouped: shards (what one run carries) and batches in them (what one task carries)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel, ConfigDict
+
+from stenopool.catalog import CatalogEntry
+from stenopool.receipts import BATCHES
+from stenopool.recordings import Recording
+from stenopool.settings import BatchSettings
+from stenopool.storage.base import ObjectStore
+
+# Bytes of a second of speech as it is usually stored, by extension; for plans and sizes of shards, not for results.
+_BYTES_PER_SECOND = {
+    **dict.fromkeys(("wav", "aiff", "aif", "caf", "w64"), 48_000),
+    **dict.fromkeys(("flac", "alac"), 25_000),
+    **dict.fromkeys(("opus", "ogg", "oga", "spx", "amr"), 4_000),
+    **dict.fromkeys(("mp4", "mov", "mkv", "webm", "avi"), 150_000),
+}
+_BYTES_PER_SECOND_ELSE = 12_000
+
+
+def estimated_seconds(recording: Recording) -> float:
+    """How long a recording may last, told from its size and extension; no file is touched."""
+    extension = PurePosixPath(recording.key).suffix.lstrip(".").lower()
+    return recording.size / _BYTES_PER_SECOND.get(extension, _BYTES_PER_SECOND_ELSE)
+
+
+class Piece(BaseModel):
+    """One piece of work: a recording, the fingerprint that names it, its estimated length, tries so far."""
+
+    model_config = ConfigDict(frozen=True)
+
+    recording: Recording
+    fingerprint: str
+    seconds: float
+    attempts: int = 0
+
+    @classmethod
+    def of(cls, entry: CatalogEntry, attempts: int = 0) -> "Piece":
+        return cls(
+            recording=entry.recording,
+            fingerprint=entry.fingerprint,
+            seconds=estimated_seconds(entry.recording),
+            attempts=attempts,
+        )
+
+
+class Shard(BaseModel):
+    """The recordings that one run carries, as a manifest in the destination: a line per piece."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch: str
+    number: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:05d}"
+
+    @property
+    def seconds(self) -> float:
+        return sum(piece.seconds for piece in self.pieces)
+
+    @property
+    def manifest(self) -> str:
+        """Key of the manifest."""
+        return manifest_key(self.batch, self.number)
+
+    def write(self, destination: ObjectStore) -> None:
+        lines = "".join(piece.model_dump_json() + "\n" for piece in self.pieces)
+        destination.put_bytes(self.manifest, lines.encode(), content_type="application/jsonl")
+
+    @classmethod
+    def read(cls, destination: ObjectStore, batch: str, number: int) -> "Shard":
+        lines = destination.get_bytes(manifest_key(batch, number)).decode().splitlines()
+        return cls(batch=batch, number=number, pieces=tuple(Piece.model_validate_json(line) for line in lines))
+
+
+def manifest_key(batch: str, number: int) -> str:
+    return f"{BATCHES}{batch}/shards/{number:05d}.jsonl"
+
+
+def shards(pieces: Iterable[Piece], batch: str, settings: BatchSettings) -> Iterator[Shard]:
+    """Shards as the pieces come: each is given out as soon as it is full, so work starts while listing goes on."""
+    number, gathered, seconds = 0, list[Piece](), 0.0
+    for piece in pieces:
+        gathered.append(piece)
+        seconds += piece.seconds
+        if seconds >= settings.shard_seconds or len(gathered) >= settings.shard_recordings:
+            yield Shard(batch=batch, number=number, pieces=tuple(gathered))
+            number, gathered, seconds = number + 1, [], 0.0
+    if gathered:
+        yield Shard(batch=batch, number=number, pieces=tuple(gathered))
+
+
+def batches(pieces: Sequence[Piece], settings: BatchSettings) -> Iterator[tuple[Piece, ...]]:
+    """What one task carries: one long recording or many short ones, longest first."""
+    waiting = sorted(pieces, key=lambda piece: -piece.seconds)
+    while waiting:
+        size, seconds = 0, 0.0
+        for piece in islice(waiting, settings.batch_recordings):
+            if size and seconds + piece.seconds > settings.batch_seconds:
+                break
+            size += 1
+            seconds += piece.seconds
+        yield tuple(waiting[:size])
+        waiting = waiting[size:]

@@ -1,0 +1,62 @@
+"""What a run has to do, and what it leaves alone: the catalog's entries counted on their way to the shards."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from stenopool import receipts
+from stenopool.catalog import CatalogEntry, Selection, entries
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import TranscriptionOptions
+from stenopool.progress import Event, tell
+from stenopool.shards import Piece
+from stenopool.stages.run import FailedRecording
+from stenopool.storage.base import ObjectStore
+
+
+@dataclass
+class Plan:
+    """Pending pieces as they are listed, and counts of all that was seen. Complete once `pieces` is used up."""
+
+    source: ObjectStore
+    destination: ObjectStore
+    options: TranscriptionOptions
+    selection: Selection
+    retry: frozenset[ErrorCode] | None = None
+    """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    unusable: list[FailedRecording] = field(default_factory=list)
+
+    def pieces(self) -> Iterator[Piece]:
+        """What has to be done, in the source's order."""
+        for entry in entries(self.source, self.destination, self.options, self.selection):
+            piece = self._piece(entry)
+            state = "new" if piece else entry.state
+            self.counts[state] += 1
+            self.seconds[state] += Piece.of(entry).seconds
+            if piece:
+                tell(Event("planned", piece.recording.key, piece.seconds))
+                yield piece
+
+    def _piece(self, entry: CatalogEntry) -> Piece | None:
+        if entry.state == "new":
+            return Piece.of(entry)
+        if entry.failure:
+            self.unusable.append(
+                FailedRecording(key=entry.recording.key, fingerprint=entry.fingerprint, failure=entry.failure)
+            )
+            tell(Event("failed", entry.recording.key, 0.0, entry.failure))
+        elif entry.state == "quarantined" and self.retry is not None:
+            return self._taken_up_again(entry)
+        return None
+
+    def _taken_up_again(self, entry: CatalogEntry) -> Piece | None:
+        try:
+            receipt = receipts.read(self.destination, entry.recording.key, entry.fingerprint, "quarantined")
+        except SetupError:  # another run took it up meanwhile
+            return None
+        if self.retry and receipt.failure and receipt.failure.code not in self.retry:
+            return None
+        return Piece.of(entry, attempts=receipt.attempts)

@@ -1,0 +1,89 @@
+"""Stages on the CPU: fetch, decode and normalize, store. All that can be wrong with an input is found here."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from stenopool.audio.prepare import Prepared, prepare_audio
+from stenopool.errors import ErrorCode, RecordingError, SetupError, TransientError
+from stenopool.progress import Event, tell
+from stenopool.shards import Piece
+from stenopool.stages.run import Run, each
+from stenopool.stages.work import AUDIO
+
+
+class PreparedRecording(BaseModel):
+    """Checkpoint of ``prepare``: the audio lies beside it as FLAC."""
+
+    prepared: Prepared
+    sha256: str
+    seconds: float
+
+
+def fetch(run: Run, pieces: Sequence[Piece]) -> None:
+    """Download sources to scratch. Those prepared before are left out."""
+
+    def one(piece: Piece) -> None:
+        if run.work(piece).has("prepare"):
+            return
+        recording = piece.recording
+        if recording.size > run.execution.max_bytes:
+            message = f"The file has {recording.size:,} bytes; {run.execution.max_bytes:,} are allowed."
+            raise RecordingError(ErrorCode.TOO_LARGE, message)
+        path = _source_path(run, piece)
+        try:
+            run.source.get_file(recording.key, path, etag=recording.etag)
+        except SetupError as error:
+            if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+                raise
+            message = f"{recording.key} was there when it was listed and is gone now."
+            raise TransientError(ErrorCode.SOURCE_CHANGED, message) from error
+
+    each(run, "fetch", pieces, one)
+
+
+def normalize(run: Run, pieces: Sequence[Piece]) -> None:
+    """Decode and normalize what was fetched: 16 kHz FLAC in scratch."""
+
+    def one(piece: Piece) -> None:
+        if run.work(piece).has("prepare"):
+            return
+        start = time.monotonic()
+        source = _source_path(run, piece)
+        flac = source.with_name(AUDIO)
+        prepared = prepare_audio(source, flac, run.options, run.execution)
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        checkpoint = PreparedRecording(prepared=prepared, sha256=digest, seconds=time.monotonic() - start)
+        source.with_name("prepared.json").write_text(checkpoint.model_dump_json(), encoding="utf-8")
+        source.unlink()
+        run.durations[piece.fingerprint] = prepared.audio.duration
+
+    with run.timed("prepare", pieces):
+        each(run, "normalize", pieces, one)
+
+
+def store(run: Run, pieces: Sequence[Piece]) -> None:
+    """Upload the prepared audio to the work area; its checkpoint follows last."""
+
+    def one(piece: Piece) -> None:
+        work = run.work(piece)
+        if work.has("prepare"):
+            checkpoint = work.load("prepare", PreparedRecording)
+        else:
+            folder = _source_path(run, piece).parent
+            checkpoint = PreparedRecording.model_validate_json((folder / "prepared.json").read_text(encoding="utf-8"))
+            work.put_audio(folder / AUDIO)
+            work.save("prepare", checkpoint)
+        run.durations[piece.fingerprint] = checkpoint.prepared.audio.duration
+        tell(Event("prepared", piece.recording.key, checkpoint.prepared.audio.duration))
+
+    each(run, "store", pieces, one)
+
+
+def _source_path(run: Run, piece: Piece) -> Path:
+    # The name in scratch is ours: an odd key never becomes a local path or an argument.
+    return run.scratch.folder(piece.fingerprint, reserve=piece.recording.size) / "source"

@@ -1,0 +1,177 @@
+"""The last stages: speakers to words, files rendered and uploaded, and then, last of all, the receipt."""
+
+import base64
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from stenopool import __version__, receipts
+from stenopool.audio.encode import player_audio
+from stenopool.channels import merge_channels
+from stenopool.diarizers.channels import channel_name
+from stenopool.errors import Failure
+from stenopool.progress import Event, logger, tell
+from stenopool.receipts import Receipt, output_key
+from stenopool.recordings import STAGE_VERSIONS
+from stenopool.renderers import CONTENT_TYPES, RenderStyle, render
+from stenopool.shards import Piece
+from stenopool.speakers import assign as assign_speakers
+from stenopool.stages.prepare import PreparedRecording
+from stenopool.stages.run import Run, each
+from stenopool.stages.speech import Diarized, recognized
+from stenopool.stages.work import AUDIO
+from stenopool.transcript import Provenance, Source, Transcript
+
+# Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.
+_EMBEDDED_SECONDS = 900.0
+PLAYER_AUDIO = "audio.mp3"
+
+
+def assign(run: Run, pieces: Sequence[Piece]) -> None:
+    """The whole transcript: channels merged, speakers to words, and how it was made."""
+
+    def one(piece: Piece) -> None:
+        if not run.work(piece).has("assign"):
+            run.work(piece).save("assign", _transcript(run, piece))
+
+    each(run, "assign speakers", pieces, one)
+
+
+def upload(run: Run, pieces: Sequence[Piece]) -> None:
+    """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
+
+    def one(piece: Piece) -> None:
+        transcript = run.work(piece).load("assign", Transcript)
+        for format in reversed(run.execution.formats):
+            style = RenderStyle(title=piece.recording.key, audio=_player(run, piece) if format == "html" else None)
+            content = render(transcript, format, style).encode()
+            key = output_key(piece.recording.key, format)
+            run.destination.put_bytes(key, content, content_type=CONTENT_TYPES[format])
+
+    each(run, "upload", pieces, one)
+
+
+def receipt(run: Run, pieces: Sequence[Piece]) -> None:
+    """Write the receipt: this piece is done. Then remove its checkpoints and its scratch."""
+
+    def one(piece: Piece) -> None:
+        formats = run.execution.formats
+        done = Receipt(
+            key=piece.recording.key,
+            fingerprint=piece.fingerprint,
+            status="done",
+            attempts=piece.attempts + 1,
+            formats=formats,
+            outputs=tuple(output_key(piece.recording.key, format) for format in formats),
+            duration=run.durations[piece.fingerprint],
+        )
+        receipts.write(run.destination, done)
+        run.work(piece).remove()
+        run.forget(piece)
+        tell(Event("done", piece.recording.key, run.durations[piece.fingerprint]))
+
+    each(run, "receipt", pieces, one)
+
+
+def quarantine(run: Run, pieces: Sequence[Piece]) -> None:
+    """Put failed pieces aside: a receipt for those that failed for good, none for those that the next run takes up."""
+    for piece in pieces:
+        failure = run.failures[piece.fingerprint]
+        if not failure.retryable:
+            _quarantine(run, piece, failure)
+        run.forget(piece)
+
+
+def _quarantine(run: Run, piece: Piece, failure: Failure) -> None:
+    refused = Receipt(
+        key=piece.recording.key,
+        fingerprint=piece.fingerprint,
+        status="quarantined",
+        failure=failure,
+        attempts=piece.attempts + 1,
+    )
+    receipts.write(run.destination, refused)
+    run.work(piece).remove()
+
+
+def _transcript(run: Run, piece: Piece) -> Transcript:
+    start = time.monotonic()
+    work, options = run.work(piece), run.options
+    prepared = work.load("prepare", PreparedRecording)
+    spoken, aligned = recognized(run, piece)
+    channels = (aligned or spoken).channels
+    diarized = work.load("diarize", Diarized) if options.diarization != "off" else None
+    if options.channels == "split":
+        names = [channel_name(n, options.channel_names) for n in range(len(channels))]
+        transcript = merge_channels(channels, names, as_speakers=options.diarization == "channels")
+    else:
+        transcript = channels[0]
+    if diarized and options.channels == "mix":
+        transcript = assign_speakers(transcript, diarized.turns)
+    timings = {
+        "prepare": prepared.seconds,
+        "transcribe": spoken.seconds,
+        **({"align": aligned.seconds} if aligned else {}),
+        **({"diarize": diarized.seconds} if diarized else {}),
+        "assign": time.monotonic() - start,
+    }
+    recording = piece.recording
+    return transcript.model_copy(
+        update={
+            "duration": prepared.prepared.audio.duration,
+            "turns": diarized.turns if diarized else [],
+            "flags": list(dict.fromkeys([*prepared.prepared.flags, *transcript.flags])),
+            "source": Source(
+                uri=recording.uri,
+                key=recording.key,
+                etag=recording.etag,
+                version_id=recording.version_id,
+                size=recording.size,
+                sha256=prepared.sha256,
+            ),
+            "audio": prepared.prepared.audio,
+            "provenance": Provenance(
+                stenopool_version=__version__,
+                engine=options.engine,
+                engine_version=spoken.engine_version,
+                model=options.model,
+                model_digest=spoken.model_digest,
+                device=spoken.device,
+                compute_type=spoken.compute_type,
+                options=options.model_dump(mode="json"),
+                fingerprint=piece.fingerprint,
+                stages=STAGE_VERSIONS,
+                word_timestamps=_word_timestamps(run, transcript),
+                diarizer=None if options.diarization == "off" else options.diarization,
+                diarizer_version=diarized.diarizer_version if diarized else None,
+                created_at=datetime.now(UTC),
+            ),
+            "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+        }
+    )
+
+
+def _word_timestamps(run: Run, transcript: Transcript) -> str | None:
+    from stenopool.transcript import ALIGNMENT_UNAVAILABLE
+
+    if run.options.word_timestamps == "off":
+        return None
+    if run.options.word_timestamps == "alignment" and ALIGNMENT_UNAVAILABLE not in transcript.flags:
+        return "alignment"
+    return "attention"
+
+
+def _player(run: Run, piece: Piece) -> str | None:
+    """What the page plays: the sound itself for short recordings, else a file beside the page."""
+    folder = run.scratch.folder(piece.fingerprint)
+    flac, mp3 = folder / AUDIO, folder / PLAYER_AUDIO
+    try:
+        player_audio(flac, mp3)
+    except Exception as error:
+        # The transcript matters more than its player; the page offers to open the recording instead.
+        logger.warning("%s: no audio for the page: %s", piece.recording.key, error)
+        return None
+    if run.durations[piece.fingerprint] <= _EMBEDDED_SECONDS:
+        return "data:audio/mpeg;base64," + base64.b64encode(mp3.read_bytes()).decode()
+    run.destination.put_file(f"{piece.recording.key}/{PLAYER_AUDIO}", mp3, content_type="audio/mpeg")
+    return PLAYER_AUDIO

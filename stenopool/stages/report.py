@@ -1,0 +1,131 @@
+"""What a shard and a batch came to: counts, hours, speed, failures by code."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from stenopool.receipts import BATCHES
+from stenopool.shards import Piece, Shard
+from stenopool.stages.plan import Plan
+from stenopool.stages.run import FailedRecording, Run
+from stenopool.storage.base import ObjectStore
+
+
+class ShardResult(BaseModel):
+    """What one run over a shard did; kept beside its manifest, so that the batch can be summed up from anywhere."""
+
+    done: int = 0
+    failed: list[FailedRecording] = Field(default_factory=list)
+    audio_seconds: float = 0.0
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+    stage_audio: dict[str, float] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run, pieces: Sequence[Piece], *, finished: bool = False) -> "ShardResult":
+        """The result of a run over these pieces; ``finished``: those that did not fail are done now."""
+        sound = run.sound(pieces) if finished else []
+        return cls(
+            done=len(sound),
+            failed=[
+                FailedRecording(key=p.recording.key, fingerprint=p.fingerprint, failure=run.failures[p.fingerprint])
+                for p in pieces
+                if p.fingerprint in run.failures
+            ],
+            audio_seconds=sum(run.durations.get(piece.fingerprint, 0.0) for piece in sound),
+            stage_seconds=dict(run.stage_seconds),
+            stage_audio=dict(run.stage_audio),
+        )
+
+    def write(self, destination: ObjectStore, shard: Shard, stage: str) -> None:
+        destination.put_bytes(_result_key(shard, stage), self.model_dump_json().encode())
+
+
+class BatchReport(BaseModel):
+    """What a batch came to; ``report.json``."""
+
+    batch: str
+    source: str
+    destination: str
+    options: dict[str, Any]
+    started_at: datetime
+    finished_at: datetime
+    seconds: float
+    new: int
+    already_done: int
+    in_quarantine: int
+    done: int
+    quarantined: int
+    deferred: int
+    audio_seconds: float
+    realtime_factor: float
+    stage_seconds: dict[str, float]
+    stage_speed: dict[str, float]
+    failures_by_code: dict[str, int]
+    failed: list[FailedRecording]
+
+    @classmethod
+    def of(
+        cls, run: Run, plan: Plan, results: Iterable[ShardResult], batch: str, started_at: datetime
+    ) -> "BatchReport":
+        """Sum up what the shards' runs wrote and what the plan counted."""
+        finished_at = datetime.now(UTC)
+        seconds = (finished_at - started_at).total_seconds()
+        stage_seconds, stage_audio = Counter[str](), Counter[str]()
+        failed = list(plan.unusable)
+        done, audio = 0, 0.0
+        for result in results:
+            stage_seconds.update(result.stage_seconds)
+            stage_audio.update(result.stage_audio)
+            failed += result.failed
+            done += result.done
+            audio += result.audio_seconds
+        return cls(
+            batch=batch,
+            source=run.source.uri,
+            destination=run.destination.uri,
+            options=run.options.model_dump(mode="json"),
+            started_at=started_at,
+            finished_at=finished_at,
+            seconds=seconds,
+            new=plan.counts["new"],
+            already_done=plan.counts["done"],
+            in_quarantine=plan.counts["quarantined"] - len(plan.unusable),
+            done=done,
+            quarantined=sum(one.quarantined for one in failed),
+            deferred=sum(not one.quarantined for one in failed),
+            audio_seconds=audio,
+            realtime_factor=audio / seconds if seconds else 0.0,
+            stage_seconds=dict(stage_seconds),
+            stage_speed={
+                stage: stage_audio[stage] / wall for stage, wall in stage_seconds.items() if wall and stage_audio[stage]
+            },
+            failures_by_code=dict(Counter(str(one.failure.code) for one in failed)),
+            failed=failed,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is pending: all is done or in quarantine."""
+        return self.deferred == 0
+
+    def write(self, destination: ObjectStore) -> None:
+        """Write ``report.json``, ``failed.jsonl`` and, when nothing is pending, ``_SUCCESS``."""
+        folder = f"{BATCHES}{self.batch}/"
+        lines = "".join(failed.model_dump_json() + "\n" for failed in self.failed)
+        destination.put_bytes(folder + "failed.jsonl", lines.encode(), content_type="application/jsonl")
+        report = self.model_dump_json(indent=1).encode()
+        destination.put_bytes(folder + "report.json", report, content_type="application/json")
+        if self.complete:
+            destination.put_bytes(folder + "_SUCCESS", b"")
+
+
+def read_result(destination: ObjectStore, shard: Shard, stage: str) -> ShardResult:
+    """What a run over the shard wrote."""
+    return ShardResult.model_validate_json(destination.get_bytes(_result_key(shard, stage)))
+
+
+def _result_key(shard: Shard, stage: str) -> str:
+    return f"{BATCHES}{shard.batch}/shards/{shard.name}.{stage}.json"

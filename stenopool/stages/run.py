@@ -1,0 +1,135 @@
+"""What the stages of one run share: stores, options, scratch, and what has failed so far."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from pydantic import BaseModel
+
+from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError, TransientError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.progress import Event, logger, tell
+from stenopool.scratch import Scratch
+from stenopool.shards import Piece
+from stenopool.stages.work import WorkArea
+from stenopool.storage import ObjectStore, open_store
+
+
+class FailedRecording(BaseModel):
+    """One line of ``failed.jsonl``."""
+
+    key: str
+    fingerprint: str
+    failure: Failure
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether it stays aside until somebody asks, instead of being taken up by the next run."""
+        return not self.failure.retryable
+
+
+class Run:
+    """One run's context. Stages are functions over it and some pieces; they may be repeated at any time."""
+
+    def __init__(
+        self,
+        source: str,
+        destination: str,
+        options: TranscriptionOptions,
+        execution: ExecutionOptions,
+        scratch: Scratch,
+    ) -> None:
+        self.source: ObjectStore = open_store(source, must_exist=True)
+        self.destination: ObjectStore = open_store(destination)
+        self.options = options
+        self.execution = execution
+        self.scratch = scratch
+        self.failures: dict[str, Failure] = {}
+        self.durations: dict[str, float] = {}
+        self.stage_seconds: defaultdict[str, float] = defaultdict(float)
+        self.stage_audio: defaultdict[str, float] = defaultdict(float)
+        self._done: set[tuple[str, str]] = set()
+        self._work: dict[str, WorkArea] = {}
+        self._lock = threading.Lock()
+
+    def work(self, piece: Piece) -> WorkArea:
+        """The piece's checkpoints."""
+        with self._lock:
+            if piece.fingerprint not in self._work:
+                self._work[piece.fingerprint] = WorkArea(self.destination, piece.fingerprint)
+            return self._work[piece.fingerprint]
+
+    def sound(self, pieces: Iterable[Piece]) -> list[Piece]:
+        """The pieces that nothing is wrong with so far."""
+        return [piece for piece in pieces if piece.fingerprint not in self.failures]
+
+    def failed(self, pieces: Iterable[Piece]) -> list[Piece]:
+        """The others."""
+        return [piece for piece in pieces if piece.fingerprint in self.failures]
+
+    def fail(self, piece: Piece, failure: Failure) -> None:
+        self.failures[piece.fingerprint] = failure
+        tell(Event("failed", piece.recording.key, piece.seconds, failure))
+
+    def is_done(self, stage: str, piece: Piece) -> bool:
+        return (stage, piece.fingerprint) in self._done
+
+    def mark_done(self, stage: str, piece: Piece) -> None:
+        self._done.add((stage, piece.fingerprint))
+
+    @contextmanager
+    def timed(self, stage: str, pieces: Sequence[Piece]) -> Iterator[None]:
+        """Count a stage's wall time and the audio that it carried."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.stage_seconds[stage] += time.monotonic() - start
+                self.stage_audio[stage] += sum(self.durations.get(p.fingerprint, 0.0) for p in pieces)
+
+    def forget(self, piece: Piece) -> None:
+        """Drop what is kept of a finished piece, so that memory does not grow recording by recording."""
+        self.scratch.release(piece.fingerprint)
+        with self._lock:
+            self._work.pop(piece.fingerprint, None)
+        self._done = {mark for mark in self._done if mark[1] != piece.fingerprint}
+
+
+def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], None]) -> None:
+    """Do a stage for every sound piece; one piece's fault leaves the others alone.
+
+    A `RecordingError` (or a bug) becomes the piece's failure. A `TransientError` is raised after the others went on,
+    so that the task is tried again; what was done is not done again then, and what failed for good is not tried.
+    """
+    transient: TransientError | None = None
+    for piece in run.sound(pieces):
+        if run.is_done(stage, piece):
+            continue
+        try:
+            do(piece)
+            run.mark_done(stage, piece)
+        except RecordingError as error:
+            run.fail(piece, error.failure(stage))
+        except TransientError as error:
+            if error.code is ErrorCode.SOURCE_CHANGED:  # trying again would meet the same new content
+                run.fail(piece, error.failure(stage))
+            else:
+                transient = error
+        except SetupError:
+            raise
+        except Exception as error:
+            logger.exception("%s: %s failed", piece.recording.key, stage)
+            message = f"{type(error).__name__}: {error}"
+            run.fail(piece, RecordingError(ErrorCode.INTERNAL, message).failure(stage))
+    if transient:
+        raise transient
+
+
+def give_up(run: Run, stage: str, pieces: Iterable[Piece], error: TransientError) -> None:
+    """After the last retry: these pieces wait for the next run. They get no receipt."""
+    for piece in run.sound(pieces):
+        if not run.is_done(stage, piece):
+            run.fail(piece, error.failure(stage))

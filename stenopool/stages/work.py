@@ -1,0 +1,64 @@
+"""The work area: checkpoints between stages, kept at the destination until the receipt is written."""
+
+import threading
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from stenopool.receipts import WORK, work_key
+from stenopool.recordings import STAGE_VERSIONS
+from stenopool.storage.base import ObjectStore
+
+M = TypeVar("M", bound=BaseModel)
+AUDIO = "audio.flac"
+
+
+class WorkArea:
+    """Checkpoints of one fingerprint. Listed once; what this process writes is known without asking again.
+
+    A checkpoint's name carries its stage's version: one of another version is not seen.
+    """
+
+    def __init__(self, store: ObjectStore, fingerprint: str) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+        self._listed: set[str] | None = None
+        self._lock = threading.Lock()
+
+    def _names(self) -> set[str]:
+        with self._lock:
+            if self._listed is None:
+                prefix = f"{WORK}{self._fingerprint}/"
+                self._listed = {info.key.removeprefix(prefix) for info in self._store.list(prefix)}
+            return self._listed
+
+    def has(self, stage: str) -> bool:
+        return _name(stage) in self._names()
+
+    def save(self, stage: str, result: BaseModel) -> None:
+        self._put_bytes(_name(stage), result.model_dump_json().encode())
+
+    def load(self, stage: str, kind: type[M]) -> M:
+        return kind.model_validate_json(self._store.get_bytes(work_key(self._fingerprint, _name(stage))))
+
+    def put_audio(self, path: Path) -> None:
+        self._store.put_file(work_key(self._fingerprint, AUDIO), path, content_type="audio/flac")
+        self._names().add(AUDIO)
+
+    def get_audio(self, path: Path) -> None:
+        self._store.get_file(work_key(self._fingerprint, AUDIO), path)
+
+    def remove(self) -> None:
+        """Remove every checkpoint; audio last, so that an interrupted removal leaves nothing half-usable."""
+        for name in sorted(self._names(), key=lambda name: name == AUDIO):
+            self._store.delete(work_key(self._fingerprint, name))
+        self._listed = set()
+
+    def _put_bytes(self, name: str, data: bytes) -> None:
+        self._store.put_bytes(work_key(self._fingerprint, name), data, content_type="application/json")
+        self._names().add(name)
+
+
+def _name(stage: str) -> str:
+    return f"{stage}.v{STAGE_VERSIONS[stage]}.json"
