@@ -173,7 +173,7 @@ def test_an_explicit_list_is_taken_as_it_is() -> None:
     assert [entry.state for entry in entries(source, destination, OPTIONS, chosen)] == ["new", "done", "new"]
     assert source.lists == 0
     with pytest.raises(SetupError) as caught:
-        taken(source, destination, keys=["gone.wav"])
+        taken(source, destination, only=["gone.wav"])
     assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
 
 

@@ -8,13 +8,14 @@ from typing import Self
 
 
 class CuttingProxy:
-    """Passes bytes on to ``127.0.0.1:port``. The next ``cuts`` answers longer than ``after`` bytes break off there."""
+    """Passes bytes on to ``127.0.0.1:port``.
+
+    ``cuts``: the next answer longer than the first of these numbers of bytes breaks off there, and so on.
+    """
 
     def __init__(self, port: int) -> None:
         self.target = port
-        self.cuts = 0
-        self.after = 0
-        self.cut = 0  # how many were
+        self.cuts: list[int] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
@@ -40,9 +41,8 @@ class CuttingProxy:
         with suppress(OSError):
             while data := source.recv(65536):
                 passed += len(data)
-                if answer and self.cuts and passed > self.after:
-                    self.cuts -= 1
-                    self.cut += 1
+                if answer and self.cuts and passed > self.cuts[0]:
+                    self.cuts.pop(0)
                     break
                 target.sendall(data)
         for one in (source, target):
