@@ -1,0 +1,52 @@
+"""The command line. Nothing heavy is imported here: `stenopool --help` answers at once."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from stenopool import __version__
+from stenopool.cli import run as batches
+from stenopool.cli.demo import demo
+from stenopool.cli.show import show
+from stenopool.errors import StenopoolError
+
+app = typer.Typer(
+    name="stenopool",
+    help="In-house speech-to-text for whole buckets: speaker-labelled, word-timed transcripts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command()(batches.run)
+app.command()(batches.plan)
+app.command()(batches.status)
+app.command()(batches.retry)
+app.command()(show)
+app.command()(demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"stenopool {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point. Exit 0: all done, 1: some recordings failed, 2: wrong use; errors are a line and a remedy."""
+    try:
+        app()
+    except StenopoolError as error:
+        Console(stderr=True).print(f"{error.code}: {error.message}", style="red", markup=False, soft_wrap=True)
+        Console(stderr=True).print(error.remedy, markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,57 @@
+"""``stenopool demo``: real speech in, every output out, with nothing but what the package registry gave."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copyfile
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stenopool.catalog import Selection
+from stenopool.cli.run import finish, ingest
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.receipts import output_key
+from stenopool.show import show
+from stenopool.transcript import Transcript
+
+_KEY = "call.wav"
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's files go.")] = Path(
+        "stenopool-demo"
+    ),
+) -> None:
+    """Transcribe a telephone call of two speakers that ships with an installed package.
+
+    Example: stenopool demo ./stenopool-demo
+    """
+    recordings, transcripts = folder / "recordings", folder / "transcripts"
+    recordings.mkdir(parents=True, exist_ok=True)
+    if not (recordings / _KEY).exists():
+        copyfile(_telephone_call(), recordings / _KEY)
+    report = ingest(
+        str(recordings), str(transcripts), TranscriptionOptions(), ExecutionOptions(), Selection(only=(_KEY,))
+    )
+    transcript = transcripts / output_key(_KEY, "json")
+    if transcript.exists():
+        show(Transcript.model_validate_json(transcript.read_bytes()), Console())
+        Console().print(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.", soft_wrap=True)
+        Console().print("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
+    finish(report, as_json=False)
+
+
+def _telephone_call() -> Path:
+    """30 seconds of a call between two people: the sample that pyannote.audio carries (not imported: it is slow)."""
+    spec = find_spec("pyannote")
+    for root in spec.submodule_search_locations or () if spec else ():
+        sample = Path(root) / "audio" / "sample" / "sample.wav"
+        if sample.exists():
+            return sample
+    raise SetupError(
+        ErrorCode.EXTRA_MISSING,
+        "The demo's telephone call ships with pyannote-audio, which is not installed.",
+        remedy="Install the extra: uv sync --extra diarization --extra weights.",
+    )

@@ -1,0 +1,92 @@
+"""What a person sees while a batch runs: bars on a terminal, a line per recording in a pipe or a CI log."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from stenopool import progress
+from stenopool.progress import Event
+from stenopool.stages.report import BatchReport
+
+_STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diarize", "done": "done"}
+
+
+@contextmanager
+def shown(console: Console, *, diarize: bool) -> Iterator[None]:
+    """Show progress on the console while the block runs."""
+    if not console.is_terminal:
+        with progress.listening(lambda event: _line(console, event)):
+            yield
+        return
+    columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bars:
+        steps = {kind: name for kind, name in _STEPS.items() if diarize or kind != "diarized"}
+        tasks = {kind: bars.add_task(name, total=0) for kind, name in steps.items()}
+        planned = 0
+        lock = threading.Lock()
+
+        def listen(event: Event) -> None:
+            nonlocal planned
+            with lock:
+                if event.kind == "planned":
+                    planned += 1
+                    for task in tasks.values():
+                        bars.update(task, total=planned)
+                elif event.kind == "failed":
+                    # Whatever was still to come of it will not come.
+                    planned -= 1
+                    for task in tasks.values():
+                        bars.update(task, total=planned)
+                    _line(bars.console, event)
+                elif event.kind in tasks:
+                    bars.advance(tasks[event.kind])
+
+        with progress.listening(listen):
+            yield
+
+
+def _line(console: Console, event: Event) -> None:
+    # soft_wrap: a log keeps a record on one line; markup off: keys are other people's text.
+    if event.failure:
+        text = f"failed  {printable(event.key)}  {event.failure.code}: {event.failure.message}"
+        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    elif event.kind == "done":
+        console.print(f"done    {printable(event.key)}  {_clock(event.seconds)}", markup=False, soft_wrap=True)
+
+
+def summary(report: BatchReport) -> Table:
+    """The batch in a table: counts, hours, speed."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_row("transcribed", f"{report.done}", f"{_clock(report.audio_seconds)} of audio")
+    table.add_row("done before", f"{report.already_done}", "")
+    if report.quarantined or report.in_quarantine:
+        table.add_row("quarantined", f"{report.quarantined}", f"{report.in_quarantine} before")
+    if report.deferred:
+        table.add_row("waiting", f"{report.deferred}", "for the next run")
+    if report.done:
+        speeds = ", ".join(f"{stage} {speed:.1f}×" for stage, speed in report.stage_speed.items())
+        table.add_row("took", _clock(report.seconds), f"{report.realtime_factor:.1f}× real time ({speeds})")
+    return table
+
+
+def failures(report: BatchReport) -> Table:
+    """Failed recordings, by code."""
+    table = Table("code", "recordings", "for example", "what to do", title="Failed", title_justify="left")
+    for code, count in sorted(report.failures_by_code.items()):
+        example = next(one for one in report.failed if one.failure.code == code)
+        table.add_row(code, str(count), printable(example.key), example.failure.remedy)
+    return table
+
+
+def printable(text: str) -> str:
+    """Somebody else's text for a terminal: no control characters, no line ends."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

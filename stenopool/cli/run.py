@@ -1,0 +1,205 @@
+"""``stenopool run``, ``plan``, ``status``, ``retry``: a prefix of recordings, here and now."""
+
+import asyncio
+import json
+import os
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from stenopool import receipts
+from stenopool.catalog import Selection
+from stenopool.cli.display import failures, printable, shown, summary
+from stenopool.cli.parameters import with_options
+from stenopool.errors import ErrorCode
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.stages.plan import Plan
+from stenopool.stages.report import BatchReport
+from stenopool.storage import open_store
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Recordings: a folder or s3://bucket/prefix.")]
+Destination = Annotated[str, typer.Argument(metavar="DESTINATION", help="Transcripts: a folder or s3://bucket/prefix.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")]
+
+err = Console(stderr=True)
+out = Console()
+
+
+@with_options(options=TranscriptionOptions, execution=ExecutionOptions, selection=Selection)
+def run(
+    source: Source,
+    destination: Destination,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    selection: Selection,
+    as_json: AsJson = False,
+) -> None:
+    """Transcribe every recording that has no receipt yet; run it again at any time.
+
+    Example: stenopool run s3://calls/2026-11 s3://transcripts/2026-11 --language en
+    """
+    finish(ingest(source, destination, options, execution, selection), as_json=as_json)
+
+
+@with_options(options=TranscriptionOptions, selection=Selection)
+def plan(
+    source: Source,
+    destination: Destination,
+    options: TranscriptionOptions,
+    selection: Selection,
+    cost_per_hour: Annotated[
+        float | None, typer.Option(help="Your price for an hour of audio, for an estimate of the cost.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a run would do, and touch nothing: new, done, quarantined, hours.
+
+    Example: stenopool plan ./recordings ./transcripts
+    """
+    planned = Plan(open_store(source, must_exist=True), open_store(destination), options, selection)
+    for _ in planned.pieces():
+        pass
+    hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined")}
+    if as_json:
+        found: dict[str, Any] = {state: planned.counts[state] for state in hours}
+        found["estimated_hours"] = hours
+        found["estimated_cost"] = None if cost_per_hour is None else hours["new"] * cost_per_hour
+        print(json.dumps(found))
+        return
+    for state, length in hours.items():
+        out.print(f"{state:<12} {planned.counts[state]:>8}   about {length:.2f} hours", highlight=False)
+    if cost_per_hour is not None:
+        out.print(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}", highlight=False)
+
+
+def status(
+    destination: Destination,
+    limit: Annotated[int, typer.Option(help="Most failures shown.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Say how things stand at a destination: done, quarantined and why, last batches.
+
+    Example: stenopool status ./transcripts
+    """
+    store = open_store(destination, must_exist=True)
+    counts = {"done": 0, "quarantined": 0}
+    quarantined: list[receipts.Receipt] = []
+    for name in receipts.names(store):
+        counts[name.status] += 1
+        if name.status == "quarantined" and len(quarantined) < limit:
+            quarantined.append(receipts.read(store, name.key, name.fingerprint, "quarantined"))
+    reports = _last_batches(store)
+    if as_json:
+        found = {
+            **counts,
+            "failures": [receipt.model_dump(mode="json") for receipt in quarantined],
+            "batches": [report.model_dump(mode="json", exclude={"failed"}) for report in reports],
+        }
+        print(json.dumps(found))
+        return
+    out.print(f"{counts['done']} done, {counts['quarantined']} quarantined", highlight=False)
+    for receipt in quarantined:
+        if receipt.failure:
+            failure = receipt.failure
+            line = f"  {failure.code}  {printable(receipt.key)}  {failure.message} {failure.remedy}"
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    for report in reports:
+        line = f"batch {report.batch}: {report.done} done, {len(report.failed)} failed, {report.realtime_factor:.1f}×"
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+@with_options(options=TranscriptionOptions, execution=ExecutionOptions)
+def retry(
+    destination: Destination,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    code: Annotated[list[ErrorCode] | None, typer.Option(help="Only recordings that failed with this code.")] = None,
+    source: Annotated[str | None, typer.Option(help="The source; else that of the last batch.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take quarantined recordings up again, with the options they were tried with.
+
+    Example: stenopool retry ./transcripts --code DECODE_TIMEOUT
+    """
+    store = open_store(destination, must_exist=True)
+    last = _last_batches(store)
+    if not last and source is None:
+        raise typer.BadParameter(f"{destination} has no batch yet: name the --source.")
+    if last and options == TranscriptionOptions():
+        options = TranscriptionOptions.model_validate(last[0].options)
+    wanted = frozenset(code or ())
+    keys = sorted(
+        {
+            name.key
+            for name in receipts.names(store)
+            if name.status == "quarantined" and (not wanted or _code(store, name) in wanted)
+        }
+    )
+    if not keys:
+        out.print("Nothing is in quarantine." if not wanted else f"Nothing is in quarantine for {', '.join(wanted)}.")
+        return
+    report = ingest(
+        source or last[0].source, destination, options, execution, Selection(only=tuple(keys)), retry=list(wanted)
+    )
+    finish(report, as_json=as_json)
+
+
+def ingest(
+    source: str,
+    destination: str,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    selection: Selection,
+    retry: list[ErrorCode] | None = None,
+) -> BatchReport:
+    """The flow `ingest` in this process, with its progress on stderr."""
+    # Found out before Prefect starts, which takes longer than all else here.
+    from stenopool.stages.speech import check
+
+    check(options, execution)
+    open_store(source, must_exist=True)
+    embedded_prefect()
+    from flows.ingest import ingest as flow
+
+    with shown(err, diarize=options.diarization != "off"):
+        return asyncio.run(flow(source, destination, options, execution, selection, retry))
+
+
+def finish(report: BatchReport, *, as_json: bool) -> None:
+    """Print the report; exit 1 if recordings failed."""
+    if as_json:
+        print(report.model_dump_json())
+    else:
+        err.print(summary(report))
+        if report.failed:
+            err.print(failures(report))
+        err.print(f"Transcripts are in {printable(report.destination)}", highlight=False, soft_wrap=True)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def embedded_prefect() -> None:
+    """Settings for a Prefect that lives in this process; whatever the user has set wins. Call before importing it."""
+    for name, value in {
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        # 10-18 s on two cores; the default of 20 s is too near.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        # What each recording did is on the progress display; Prefect's own lines would tear it.
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _last_batches(store: Any, most: int = 5) -> list[BatchReport]:
+    reports = [info.key for info in store.list(receipts.BATCHES) if info.key.endswith("/report.json")]
+    return [BatchReport.model_validate_json(store.get_bytes(key)) for key in sorted(reports, reverse=True)[:most]]
+
+
+def _code(store: Any, name: receipts.ReceiptName) -> ErrorCode | None:
+    failure = receipts.read(store, name.key, name.fingerprint, "quarantined").failure
+    return failure.code if failure else None

@@ -1,0 +1,25 @@
+"""``stenopool show``: a transcript in the terminal."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stenopool.show import show as render
+from stenopool.storage import open_store
+from stenopool.transcript import Transcript
+
+
+def show(
+    transcript: Annotated[str, typer.Argument(help="A transcript.json, or the folder it is in; s3:// too.")],
+) -> None:
+    """Print a transcript, speakers in colour.
+
+    Example: stenopool show transcripts/call.wav
+    """
+    folder, _, name = transcript.rstrip("/").rpartition("/")
+    if not name.endswith(".json"):
+        folder, name = transcript, "transcript.json"
+    content = open_store(folder or str(Path.cwd()), must_exist=True).get_bytes(name)
+    render(Transcript.model_validate_json(content), Console())
