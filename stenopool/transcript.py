@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_fiel
 
 SCHEMA_VERSION = "1.0"
 
-Seconds = Annotated[float, AfterValidator(lambda value: round(value, 3))]
-Probability = Annotated[float, AfterValidator(lambda value: round(value, 4))]
+# Not a number has no place in JSON, nor in a subtitle: an engine that knows no time gives None.
+Seconds = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]
+Probability = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 4))]
 
 # Flags of a segment
 HALLUCINATION_SUSPECTED = "hallucination_suspected"
@@ -25,7 +26,13 @@ ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment asked, no model for
 DECODE_ERRORS = "decode_errors"  # damaged parts were passed over
 
 
-class Word(BaseModel):
+class _Published(BaseModel):
+    """What we write always has every key, so the published schema requires them all."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+
+class Word(_Published):
     """A word as spoken. ``start`` and ``end`` may be missing: whoever reads them has to expect that."""
 
     word: str
@@ -40,7 +47,7 @@ class Word(BaseModel):
         return self.probability
 
 
-class Segment(BaseModel):
+class Segment(_Published):
     """A stretch of speech, about a sentence long."""
 
     id: int = 0
@@ -68,7 +75,7 @@ class SpeakerTurn(BaseModel):
     speaker: str
 
 
-class Channel(BaseModel):
+class Channel(_Published):
     """One channel of a split recording."""
 
     index: int
@@ -77,7 +84,7 @@ class Channel(BaseModel):
     language_probability: Probability | None = None
 
 
-class Source(BaseModel):
+class Source(_Published):
     """The object the transcript was made from."""
 
     uri: str
@@ -88,7 +95,7 @@ class Source(BaseModel):
     sha256: str | None = None
 
 
-class AudioInfo(BaseModel):
+class AudioInfo(_Published):
     """What was in the file, and the gain it was given."""
 
     duration: Seconds
@@ -100,7 +107,7 @@ class AudioInfo(BaseModel):
     gain_db: float = 0.0
 
 
-class Provenance(BaseModel):
+class Provenance(_Published):
     """How the transcript was made: enough to make it again."""
 
     stenopool_version: str
@@ -119,7 +126,7 @@ class Provenance(BaseModel):
     created_at: datetime
 
 
-class Transcript(BaseModel):
+class Transcript(_Published):
     """What was said, when and by whom.
 
     An engine fills text, language and segments; the last stage adds speakers, source, audio and provenance.
