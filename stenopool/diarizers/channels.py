@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from stenopool.audio.vad import speech_regions
 from stenopool.audio.waveform import Waveform
+from stenopool.diarizers.runtime import failures
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.transcript import SpeakerTurn
 
@@ -33,11 +34,11 @@ class ChannelsDiarizer:
         """Nothing to load."""
 
     def diarize(self, waveform: Waveform, options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """When the waveform's channel speaks, under that channel's name."""
+        """When the waveform's channel speaks, under that channel's name. Raises `RecordingError` DIARIZER_FAILED."""
         name = channel_name(waveform.channel, options.channel_names)
-        regions = speech_regions(waveform, min_silence=_PAUSE, max_speech=float("inf"), pad=_PAD)
-        end = waveform.duration
-        return [SpeakerTurn(start=max(0.0, r.start), end=min(r.end, end), speaker=name) for r in regions]
+        with failures(self.name):
+            regions = speech_regions(waveform, min_silence=_PAUSE, max_speech=float("inf"), pad=_PAD)
+        return [SpeakerTurn(start=region.start, end=region.end, speaker=name) for region in regions]
 
 
 def channel_turns(waveforms: Iterable[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:

@@ -1,4 +1,4 @@
-"""What the diarizers that run on torch share: the device, and failures as our own errors."""
+"""What the diarizers share: packages and device looked for, and failures as our own errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,15 +45,14 @@ def torch_device(execution: ExecutionOptions) -> Any:
 @contextmanager
 def failures(diarizer: str) -> Iterator[None]:
     """Errors of the models as ours: what is the device's is worth another try, anything else is this recording's."""
-    import torch
-
     try:
         yield
     except StenopoolError:
         raise
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise TransientError(ErrorCode.OUT_OF_MEMORY, f"{diarizer} ran out of memory: {error}") from error
     except Exception as error:
-        if "cuda error" in str(error).lower() or "cudnn" in str(error).lower():
+        text = f"{type(error).__name__}: {error}"
+        if isinstance(error, MemoryError) or "out of memory" in text.lower():
+            raise TransientError(ErrorCode.OUT_OF_MEMORY, f"{diarizer} ran out of memory: {error}") from error
+        if "cuda error" in text.lower() or "cudnn" in text.lower():
             raise TransientError(ErrorCode.DEVICE_LOST, f"The GPU failed in {diarizer}: {error}") from error
-        raise RecordingError(ErrorCode.DIARIZER_FAILED, f"{diarizer}: {type(error).__name__}: {error}") from error
+        raise RecordingError(ErrorCode.DIARIZER_FAILED, f"{diarizer}: {text}") from error
