@@ -1,0 +1,201 @@
+"""The three flows on a real Prefect server, with real weights: what is retried, what is not, what is never redone."""
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from stenopool.catalog import Selection
+from stenopool.errors import ErrorCode, TransientError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.receipts import names
+from stenopool.settings import get_settings
+from stenopool.stages.report import BatchReport
+from stenopool.storage import open_store
+from stenopool.storage.local import LocalStore
+from stenopool.transcript import Transcript
+from tests.support.speech import needs_speech, recording_path
+
+pytestmark = needs_speech
+
+OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
+EXECUTION = ExecutionOptions(device="cpu")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    shutil.copy(recording_path("en/jfk.flac"), folder / "jfk.flac")
+    return folder
+
+
+@pytest.fixture
+def destination(tmp_path: Path) -> Path:
+    return tmp_path / "destination"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the costly work behind the stages was really done."""
+    from stenopool.engines.faster_whisper import FasterWhisperEngine
+    from stenopool.stages import prepare
+
+    counted: Counter[str] = Counter()
+    _count(monkeypatch, FasterWhisperEngine, "transcribe", lambda *_: "transcribe", counted)
+    _count(monkeypatch, prepare, "prepare_audio", lambda *_: "decode", counted)
+    return counted
+
+
+def _count(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, label: Callable[..., str], counted: Counter[str]
+) -> None:
+    real = getattr(owner, name)
+
+    def counting(*args: Any, **kwargs: Any) -> Any:
+        counted[label(*args)] += 1
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counting)
+
+
+def ingest(source: Path, destination: Path, **parameters: Any) -> BatchReport:
+    from flows.ingest import ingest as flow
+
+    given = {"options": OPTIONS, "execution": EXECUTION, **parameters}
+    return asyncio.run(flow(str(source), str(destination), **given))
+
+
+def failing_uploads(monkeypatch: pytest.MonkeyPatch, ending: str, times: int) -> list[str]:
+    """Let the next ``times`` uploads of keys with this ending end as a dropped connection does."""
+    real, failed = LocalStore.put_bytes, []
+
+    def put_bytes(self: LocalStore, key: str, *args: Any, **kwargs: Any) -> bool:
+        if key.endswith(ending) and len(failed) < times:
+            failed.append(key)
+            raise TransientError(ErrorCode.STORAGE_UNAVAILABLE, "connection reset by peer")
+        return real(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(LocalStore, "put_bytes", put_bytes)
+    return failed
+
+
+def test_recordings_become_transcripts_and_a_second_run_does_no_speech_work(
+    source: Path, destination: Path, calls: Counter[str]
+) -> None:
+    first = ingest(source, destination)
+    assert (first.done, first.failed, first.complete) == (1, [], True)
+    transcript = Transcript.model_validate_json((destination / "jfk.flac" / "transcript.json").read_bytes())
+    assert "what your country can do for you" in transcript.text
+    assert transcript.provenance is not None
+    assert transcript.provenance.model == "tiny.en"
+    assert {p.suffix for p in (destination / "jfk.flac").iterdir()} >= {".srt", ".vtt", ".txt", ".tsv", ".rttm", ".html"}
+
+    second = ingest(source, destination)
+    assert (second.new, second.done, second.already_done) == (0, 0, 1)
+    assert calls == {"decode": 1, "transcribe": 1}
+
+
+def test_nothing_is_left_in_scratch_or_in_the_work_area(source: Path, destination: Path) -> None:
+    (source / "broken.wav").write_text("not audio")
+    ingest(source, destination)
+    assert list(get_settings().scratch.dir.iterdir()) == []
+    assert [info.key for info in open_store(str(destination)).list(".work/")] == []
+
+
+def test_an_upload_that_fails_twice_succeeds_without_earlier_stages_running_again(
+    source: Path, destination: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = failing_uploads(monkeypatch, "transcript.json", 2)
+    report = ingest(source, destination)
+    assert len(failed) == 2
+    assert (report.done, report.failed) == (1, [])
+    assert calls == {"decode": 1, "transcribe": 1}
+
+
+def test_what_stays_unreachable_gets_no_receipt_and_the_next_run_goes_on_from_its_checkpoint(
+    source: Path, destination: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as while_down:
+        failing_uploads(while_down, "transcript.json", 1000)
+        report = ingest(source, destination)
+    assert (report.done, report.deferred, report.complete) == (0, 1, False)
+    assert report.failures_by_code == {"STORAGE_UNAVAILABLE": 1}
+    assert list(names(open_store(str(destination)))) == []
+
+    assert ingest(source, destination).done == 1
+    assert calls == {"decode": 1, "transcribe": 1}
+
+
+def test_a_corrupt_file_is_tried_once_and_blocks_nobody(
+    source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stenopool.stages import prepare
+
+    decoded: Counter[str] = Counter()
+    shutil.copy(recording_path("hard/truncated-no-moov.m4a"), source / "cut.m4a")
+    sizes = {(source / name).stat().st_size: name for name in ("cut.m4a", "jfk.flac")}
+    _count(monkeypatch, prepare, "prepare_audio", lambda path, *_: sizes[path.stat().st_size], decoded)
+    report = ingest(source, destination)
+    assert report.done == 1
+    assert report.failures_by_code == {"INPUT_CORRUPT": 1}
+    assert decoded == {"cut.m4a": 1, "jfk.flac": 1}
+
+    again = ingest(source, destination)
+    assert (again.new, again.in_quarantine) == (0, 1)
+    assert decoded["cut.m4a"] == 1
+
+
+def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, destination: Path) -> None:
+    (source / "late.wav").write_text("not audio")
+    ingest(source, destination)
+    report = ingest(source, destination, selection=Selection(only=("late.wav",)), retry=[ErrorCode.NOT_AUDIO])
+    assert (report.new, report.quarantined) == (1, 1)
+    [receipt] = [name for name in names(open_store(str(destination))) if name.status == "quarantined"]
+    from stenopool.receipts import read
+
+    assert read(open_store(str(destination)), receipt.key, receipt.fingerprint, "quarantined").attempts == 2
+
+
+def test_a_channel_each_becomes_a_speaker_each(tmp_path: Path, destination: Path) -> None:
+    source = tmp_path / "calls"
+    source.mkdir()
+    shutil.copy(recording_path("diar/stereo-two-channels.flac"), source / "call.flac")
+    options = TranscriptionOptions(model="tiny.en", channels="split", channel_names=("left", "right"))
+    assert ingest(source, destination, options=options).done == 1
+    transcript = Transcript.model_validate_json((destination / "call.flac" / "transcript.json").read_bytes())
+    spoken = {
+        name: " ".join(s.text for s in transcript.segments if s.speaker == name).lower() for name in ("left", "right")
+    }
+    assert "wizard" in spoken["left"]
+    assert "horizon" in spoken["right"]
+    assert {turn.speaker for turn in transcript.turns} == {"left", "right"}
+
+
+def test_each_run_leaves_one_summary_and_names_that_say_what_runs(source: Path, destination: Path) -> None:
+    from prefect import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter
+
+    ingest(source, destination)
+
+    async def look() -> tuple[dict[str, str], Counter[UUID | None], set[str]]:
+        async with get_client() as client:
+            runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(), sort="EXPECTED_START_TIME_DESC", limit=3)
+            ids = [run.id for run in runs]
+            artifacts = await client.read_artifacts(
+                artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=ids))
+            )
+            tags = {tag for run in runs for tag in run.tags}
+            return {run.name.split()[0]: run.name for run in runs}, Counter(a.flow_run_id for a in artifacts), tags
+
+    run_names, artifacts, tags = asyncio.run(look())
+    assert set(run_names) == {"ingest", "prepare", "transcribe"}
+    assert destination.name in run_names["ingest"]
+    assert len(artifacts) == 3
+    assert set(artifacts.values()) == {1}
+    assert tags >= {"engine:faster-whisper", "model:tiny.en"}
