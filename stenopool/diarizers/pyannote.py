@@ -63,6 +63,8 @@ class PyannoteDiarizer:
         import torch
 
         with failures(self.name), self._lock, _quiet():
+            if self.execution.threads:
+                torch.set_num_threads(self.execution.threads)
             file = {"waveform": torch.from_numpy(waveform.read())[None], "sample_rate": SAMPLE_RATE, "uri": "recording"}
             output = self._pipeline(
                 file,

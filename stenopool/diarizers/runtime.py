@@ -37,8 +37,6 @@ def torch_device(execution: ExecutionOptions) -> Any:
     usable = torch.cuda.is_available()
     if execution.device == "cuda" and not usable:
         raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, "CUDA was asked for, and torch finds no usable CUDA device.")
-    if execution.threads:
-        torch.set_num_threads(execution.threads)
     return torch.device("cpu" if execution.device == "cpu" or not usable else "cuda")
 
 

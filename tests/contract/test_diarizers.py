@@ -36,7 +36,7 @@ def diarizer(request: pytest.FixtureRequest) -> Diarizer:
         if request.param == "pyannote":
             patch.setenv("STENOPOOL_MODELS__PATH", str(request.getfixturevalue("local_pipeline")))
             get_settings.cache_clear()
-        # One thread: torch's threads wait for one another busily, which on a shared machine takes ten times as long.
+        # One thread: torch's own wait for one another busily, which on a shared machine takes ten times as long.
         made = create(request.param, ExecutionOptions(device="cpu", threads=1))
         made.load()
     return made

@@ -68,6 +68,19 @@ def test_somebody_who_only_talks_along_does_not_end_a_turn() -> None:
     assert [(round(a, 1), round(b, 1), who) for a, b, who in found] == [(0.0, 0.6, 0), (0.0, 0.2, 1)]
 
 
+def test_a_flicker_is_no_turn_unless_it_is_all_that_somebody_said() -> None:
+    active = window("xxx.xxx", "...x...", "x......")
+    found = turns(active, GRID, pause=0.2, flicker=0.2)
+    assert [(round(a, 1), round(b, 1), who) for a, b, who in found] == [
+        (0.0, 0.3, 0),
+        (0.4, 0.7, 0),
+        (0.3, 0.4, 1),
+        (0.0, 0.1, 2),
+    ]
+    found = turns(window("xxx.xxx...", "...x...xxx"), GRID, pause=0.2, flicker=0.2)
+    assert [(round(a, 1), round(b, 1), who) for a, b, who in found] == [(0.0, 0.7, 0), (0.7, 1.0, 1)]
+
+
 def test_nobody_speaks() -> None:
     assert turns(np.zeros((10, 0), bool), GRID, pause=1.0) == []
     assert turns(np.zeros((10, 2), bool), GRID, pause=1.0) == []
