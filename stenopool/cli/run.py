@@ -160,10 +160,16 @@ def ingest(
     check(options, execution)
     open_store(source, must_exist=True)
     embedded_prefect()
+    from prefect.exceptions import TerminationSignal
+
     from flows.ingest import ingest as flow
 
-    with shown(err, diarize=options.diarization != "off"):
-        return asyncio.run(flow(source, destination, options, execution, selection, retry))
+    try:
+        with shown(err, diarize=options.diarization != "off"):
+            return asyncio.run(flow(source, destination, options, execution, selection, retry))
+    except (TerminationSignal, KeyboardInterrupt) as stop:
+        err.print("Stopped. What is done is kept; run the same command again to go on.", highlight=False)
+        raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
 def finish(report: BatchReport, *, as_json: bool) -> None:
