@@ -1,0 +1,134 @@
+"""Write the reference pages from the code that they describe: ``python -m docs.render_docs``.
+
+A test compares the pages with what this would write, so they cannot drift.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from stenopool.catalog import Selection
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.settings import Settings
+
+_FOLDER = Path(__file__).parent
+_NOTE = "<!-- Written by `python -m docs.render_docs`; change the code it describes instead. -->"
+
+_SETTINGS = f"""{_NOTE}
+# Settings
+
+Everything about an installation that is no option of a run. Set as environment variables; `__` goes a level deeper.
+`AWS_*`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_OFFLINE`, `PREFECT_*` and `CUDA_VISIBLE_DEVICES` keep their own names and
+meaning and are not repeated here.
+"""
+
+_OPTIONS = f"""{_NOTE}
+# Options
+
+The same names everywhere: `--beam-size 1` on the command line is `beam_size` in the API, the Prefect form, a saved
+profile and JSON. Lists are given with commas (`--languages en,de`) or by repeating the option; patterns and keys,
+which may hold commas themselves, by repeating only. What does not go together, or an engine cannot honour, is refused
+with a line that names both.
+"""
+
+_SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
+    (
+        "What changes a transcript",
+        "These make the fingerprint: with another value, a recording is transcribed anew.",
+        TranscriptionOptions,
+    ),
+    (
+        "How it is done here",
+        "Outside the fingerprint: changing these makes no recording pending again.",
+        ExecutionOptions,
+    ),
+    ("Which recordings", "Taken from the source; `stenopool run` and `stenopool plan`.", Selection),
+)
+
+
+def render() -> dict[Path, str]:
+    """Each page's path and what should stand in it."""
+    return {_FOLDER / "settings.md": _settings(), _FOLDER / "options.md": _options()}
+
+
+def _settings() -> str:
+    lines = [_SETTINGS]
+    for name, group in Settings.model_fields.items():
+        assert isinstance(group.annotation, type)  # noqa: S101 (every setting stands in a group)
+        lines += [f"## {name}", "", _first_line(group.annotation), ""]
+        prefix = f"{Settings.model_config['env_prefix']}{name}__".upper()
+        lines += _table("setting", ((prefix + field.upper(), one) for field, one in _fields(group.annotation)))
+    return "\n".join(lines)
+
+
+def _options() -> str:
+    lines = [_OPTIONS]
+    for title, text, model in _SECTIONS:
+        properties = model.model_json_schema()["properties"]
+        lines += [f"## {title}", "", text, ""]
+        lines += ["| option | values | default | |", "| --- | --- | --- | --- |"]
+        lines += [
+            _row(f"--{name.replace('_', '-')}", _values(properties[name]), _default(field), field.description)
+            for name, field in _fields(model)
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _fields(model: Any) -> Iterator[tuple[str, FieldInfo]]:
+    yield from model.model_fields.items()
+
+
+def _first_line(model: type) -> str:
+    return (model.__doc__ or "").partition("\n")[0]
+
+
+def _table(head: str, fields: Iterator[tuple[str, FieldInfo]]) -> list[str]:
+    rows = [_row(name, _default(field), field.description) for name, field in fields]
+    return [f"| {head} | default | |", "| --- | --- | --- |", *rows, ""]
+
+
+def _row(name: str, *cells: str | None) -> str:
+    return " | ".join([f"| `{name}`", *(str(cell or "").replace("|", "\\|") for cell in cells)]) + " |"
+
+
+def _default(field: FieldInfo) -> str:
+    """The default as a reader's machine has it, not this one: home and the temporary folder are named, not resolved."""
+    value = field.default
+    if value in (None, (), ""):
+        return ""
+    if isinstance(value, Path):
+        if value == Path(tempfile.gettempdir()):
+            return "`$TMPDIR`, else `/tmp`"
+        return f"`~/{value.relative_to(Path.home())}`"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return f"`{','.join(value) if isinstance(value, tuple) else value}`"
+
+
+def _values(schema: dict[str, Any]) -> str:
+    """What may be given, in words, from a field's JSON Schema."""
+    if "anyOf" in schema:  # this or nothing
+        return _values(schema["anyOf"][0])
+    if "items" in schema:
+        return f"list of {_values(schema['items'])}"
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    name = {"string": "text", "integer": "number", "number": "number"}[schema["type"]]
+    if schema.get("format") == "date-time":
+        name = "time"
+    least, most = schema.get("minimum", schema.get("exclusiveMinimum")), schema.get("maximum")
+    if least is not None and most is not None:
+        return f"{least} to {most}"
+    if least is not None:
+        return f"{name}, {'more than' if 'exclusiveMinimum' in schema else 'at least'} {least:g}"
+    return f"{name}, at most {schema['maxLength']} characters" if "maxLength" in schema else name
+
+
+if __name__ == "__main__":
+    for path, text in render().items():
+        path.write_text(text)

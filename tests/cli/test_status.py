@@ -1,0 +1,132 @@
+"""`plan`, `status` and `retry` say how things stand, from receipts that the library wrote."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from stenopool import receipts
+from stenopool.catalog import entries
+from stenopool.errors import ErrorCode, Failure
+from stenopool.options import TranscriptionOptions
+from stenopool.receipts import BATCHES, Receipt
+from stenopool.stages.report import BatchReport
+from stenopool.storage import open_store
+from tests.cli.conftest import Call
+
+FAILURE = Failure(code=ErrorCode.INPUT_CORRUPT, message="Half of it is missing.", remedy="Send it again.")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Four recordings, as far as a listing can tell."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for name in ("bad\x1b[31m.wav", "done.wav", "new 1.wav", "new 2.wav"):
+        (folder / name).write_bytes(bytes(48_000 * 60))
+    return folder
+
+
+@pytest.fixture
+def destination(tmp_path: Path, source: Path) -> Path:
+    """One of them done, one quarantined."""
+    folder = tmp_path / "transcripts"
+    store = open_store(str(folder))
+    for entry in entries(open_store(str(source)), store, TranscriptionOptions()):
+        key, digest = entry.recording.key, entry.fingerprint
+        if key == "done.wav":
+            receipts.write(store, Receipt(key=key, fingerprint=digest, status="done", duration=60.0))
+        elif key.startswith("bad"):
+            receipts.write(store, Receipt(key=key, fingerprint=digest, status="quarantined", failure=FAILURE))
+    return folder
+
+
+def test_plan_of_an_empty_destination_touches_nothing(source: Path, tmp_path: Path, stenopool: Call) -> None:
+    answer = stenopool("plan", source, tmp_path / "out", "--json", "--cost-per-hour", "3")
+    found = json.loads(answer.out)
+    assert (found["new"], found["done"], found["quarantined"]) == (4, 0, 0)
+    assert found["estimated_hours"]["new"] == pytest.approx(4 / 60)
+    assert found["estimated_cost"] == pytest.approx(4 / 60 * 3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_plan_knows_what_is_done_with_these_options(source: Path, destination: Path, stenopool: Call) -> None:
+    found = json.loads(stenopool("plan", source, destination, "--json").out)
+    assert (found["new"], found["done"], found["quarantined"]) == (2, 1, 1)
+    other = json.loads(stenopool("plan", source, destination, "--json", "--model", "small").out)
+    assert (other["new"], other["done"], other["quarantined"]) == (4, 0, 0)
+    some = json.loads(stenopool("plan", source, destination, "--json", "--exclude", "new*").out)
+    assert (some["new"], some["done"], some["quarantined"]) == (0, 1, 1)
+
+
+def test_plan_for_a_person(source: Path, destination: Path, stenopool: Call) -> None:
+    lines = stenopool("plan", source, destination).out.splitlines()
+    assert [line.split()[:2] for line in lines] == [["new", "2"], ["done", "1"], ["quarantined", "1"]]
+
+
+def test_status_of_an_empty_destination(tmp_path: Path, stenopool: Call) -> None:
+    found = json.loads(stenopool("status", tmp_path, "--json").out)
+    assert found == {"done": 0, "quarantined": 0, "failures": [], "batches": []}
+
+
+def test_status_counts_and_says_why(destination: Path, stenopool: Call) -> None:
+    found = json.loads(stenopool("status", destination, "--json").out)
+    assert (found["done"], found["quarantined"]) == (1, 1)
+    assert found["failures"][0]["key"] == "bad\x1b[31m.wav"
+    assert found["failures"][0]["failure"] == FAILURE.model_dump(mode="json")
+    answer = stenopool("status", destination)
+    assert "1 done, 1 quarantined" in answer.out
+    assert "INPUT_CORRUPT  bad\\x1b[31m.wav  Half of it is missing. Send it again." in answer.out
+    assert "\x1b" not in answer.out
+
+
+def test_status_shows_no_more_failures_than_asked_for(destination: Path, stenopool: Call) -> None:
+    found = json.loads(stenopool("status", destination, "--json", "--limit", "0").out)
+    assert (found["quarantined"], found["failures"]) == (1, [])
+
+
+def test_status_shows_the_last_batches_newest_first(destination: Path, stenopool: Call) -> None:
+    store = open_store(str(destination))
+    for number in range(7):
+        store.put_bytes(f"{BATCHES}2026-11-2{number}/report.json", _report(f"2026-11-2{number}").encode())
+    found = json.loads(stenopool("status", destination, "--json").out)
+    assert [batch["batch"] for batch in found["batches"]] == [f"2026-11-2{number}" for number in (6, 5, 4, 3, 2)]
+    assert "batch 2026-11-26: 1 done, 0 failed, 2.0×" in stenopool("status", destination).out
+
+
+def test_retry_with_nothing_to_take_up_does_nothing(destination: Path, source: Path, stenopool: Call) -> None:
+    before = sorted(destination.rglob("*"))
+    answer = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
+    assert (answer.code, answer.out) == (0, "Nothing is in quarantine for TOO_LONG.\n")
+    assert sorted(destination.rglob("*")) == before
+
+
+def test_retry_needs_to_know_the_source(destination: Path, stenopool: Call) -> None:
+    answer = stenopool("retry", destination)
+    assert answer.code == 2
+    assert "--source" in answer.err
+
+
+@pytest.mark.parametrize("command", [("plan", "MISSING", "OUT"), ("status", "MISSING"), ("retry", "MISSING")])
+def test_a_misspelt_location_is_no_empty_one(command: tuple[str, ...], tmp_path: Path, stenopool: Call) -> None:
+    answer = stenopool(command[0], *(tmp_path / name for name in command[1:]))
+    assert (answer.code, answer.out) == (2, "")
+    line, remedy = answer.err.splitlines()
+    assert line == f"OBJECT_NOT_FOUND: There is no folder {tmp_path / 'MISSING'}."
+    assert remedy
+
+
+def test_a_transcripts_folder_cannot_be_its_source(source: Path, stenopool: Call) -> None:
+    answer = stenopool("plan", source, source)
+    assert answer.code == 2
+    assert answer.err.startswith("LOCATION_INVALID: ")
+
+
+def _report(batch: str) -> str:
+    now = datetime.now(UTC)
+    return BatchReport(
+        batch=batch, source="file:///a", destination="file:///b", options={}, started_at=now, finished_at=now,
+        seconds=30.0, new=1, already_done=0, in_quarantine=0, done=1, quarantined=0, deferred=0, audio_seconds=60.0,
+        realtime_factor=2.0, stage_seconds={}, stage_speed={}, failures_by_code={}, failed=[],
+    ).model_dump_json()  # fmt: skip

@@ -1,0 +1,139 @@
+"""Options: what goes together, what is refused and how, and what one choice implies."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stenopool.options import FORMATS, ExecutionOptions, TranscriptionOptions
+
+_SOMETHING: dict[str, st.SearchStrategy[Any]] = {
+    "engine": st.sampled_from(["faster-whisper", "whisper", "whisperx"]),
+    "model": st.sampled_from(["base", "tiny.en"]),
+    "language": st.sampled_from(["auto", "per-segment", "en", "de"]),
+    "languages": st.sampled_from([(), ("en",), ("de", "en")]),
+    "task": st.sampled_from(["transcribe", "translate"]),
+    "diarization": st.sampled_from(["off", "senko", "pyannote", "channels"]),
+    "speakers": st.sampled_from([None, 2]),
+    "min_speakers": st.sampled_from([None, 1, 3]),
+    "max_speakers": st.sampled_from([None, 2, 4]),
+    "channels": st.sampled_from(["mix", "split"]),
+    "channel_names": st.sampled_from([(), ("agent", "customer")]),
+    "word_timestamps": st.sampled_from(["off", "attention", "alignment"]),
+}
+any_choices = st.fixed_dictionaries({}, optional=_SOMETHING)
+
+
+def _refusal(choices: dict[str, Any]) -> str:
+    """Why the choices are refused; empty if they are not."""
+    try:
+        TranscriptionOptions(**choices)
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    return ""
+
+
+@given(any_choices)
+def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str, Any]) -> None:
+    refusal = _refusal(choices)
+    if not refusal:
+        return
+    named = re.findall(r"\b([a-z_]+)(?:=([^\s:]+))?", refusal.partition(":")[0])
+    options = {name: value for name, value in named if name in TranscriptionOptions.model_fields}
+    assert len(options) == 2, refusal
+    implied = {"diarization": "channels"} if choices.get("channels") == "split" else {}
+    for name, value in options.items():
+        # Typed by the person, implied by that, or a default.
+        meant = {name: TranscriptionOptions.model_fields[name].default, **implied, **choices}[name]
+        if value:
+            assert value == (",".join(meant) if isinstance(meant, tuple) else str(meant)), refusal
+    assert options.keys() & choices.keys()
+
+
+@pytest.mark.parametrize(
+    ("choices", "named"),
+    [
+        ({"diarization": "channels", "channels": "mix"}, "diarization=channels and channels=mix"),
+        ({"channels": "split", "diarization": "senko"}, "channels=split and diarization=senko"),
+        ({"diarization": "off", "speakers": 2}, "speakers and diarization=off"),
+        ({"channels": "split", "max_speakers": 2}, "max_speakers and diarization=channels"),
+        ({"speakers": 2, "min_speakers": 2}, "speakers and min_speakers"),
+        ({"min_speakers": 3, "max_speakers": 2}, "min_speakers=3 and max_speakers=2"),
+        ({"channel_names": ("a", "b")}, "channel_names and channels=mix"),
+        ({"language": "de", "languages": ("de", "en")}, "language=de and languages"),
+        ({"model": "tiny.en", "language": "de"}, "model=tiny.en and language=de"),
+        ({"model": "tiny.en", "language": "per-segment"}, "model=tiny.en and language=per-segment"),
+        ({"model": "tiny.en", "languages": ("de",)}, "model=tiny.en and languages=de"),
+        ({"model": "tiny.en", "task": "translate"}, "model=tiny.en and task=translate"),
+        ({"task": "translate", "word_timestamps": "alignment"}, "task=translate and word_timestamps=alignment"),
+        ({"engine": "whisperx", "language": "per-segment"}, "engine=whisperx cannot honour language=per-segment"),
+        ({"engine": "whisperx", "word_timestamps": "off"}, "engine=whisperx cannot honour word_timestamps=off"),
+    ],
+)
+def test_what_does_not_go_together(choices: dict[str, Any], named: str) -> None:
+    assert named in _refusal(choices)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"min_speakers": 2, "max_speakers": 2},
+        {"channels": "split", "channel_names": ("agent", "customer")},
+        {"channels": "split", "diarization": "off"},
+        {"model": "tiny.en", "languages": ("en",)},
+        {"language": "per-segment", "languages": ("de", "en")},
+        {"engine": "whisperx", "word_timestamps": "alignment"},
+        {"diarization": "pyannote", "speakers": 2},
+    ],
+)
+def test_what_goes_together(choices: dict[str, Any]) -> None:
+    assert _refusal(choices) == ""
+
+
+def test_speakers_by_channel_and_split_channels_imply_each_other() -> None:
+    for one in ({"channels": "split"}, {"diarization": "channels"}):
+        options = TranscriptionOptions.model_validate(one)
+        assert (options.channels, options.diarization) == ("split", "channels")
+
+
+@given(any_choices)
+def test_options_survive_json(choices: dict[str, Any]) -> None:
+    if _refusal(choices):
+        return
+    options = TranscriptionOptions(**choices)
+    assert TranscriptionOptions.model_validate_json(options.model_dump_json()) == options
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"language": "english"}, "'english'"),
+        ({"languages": ("en", "klingon")}, "klingon"),
+        ({"beam_size": 0}, "greater than or equal to 1"),
+        ({"modell": "base"}, "Extra inputs"),
+        ({"model": ""}, "at least 1 character"),
+    ],
+)
+def test_a_misspelt_or_impossible_value_is_refused(choices: dict[str, Any], said: str) -> None:
+    assert said in _refusal(choices)
+
+
+def test_languages_are_a_set() -> None:
+    assert TranscriptionOptions(languages=("en", "de", "en")).languages == ("de", "en")
+
+
+def test_json_is_always_written_and_formats_have_one_order() -> None:
+    assert ExecutionOptions(formats=("vtt", "srt")).formats == ("json", "srt", "vtt")
+    assert ExecutionOptions(formats=()).formats == ("json",)
+    assert ExecutionOptions().formats == FORMATS
+
+
+@pytest.mark.parametrize("model", [TranscriptionOptions, ExecutionOptions])
+def test_options_do_not_change_once_made(model: type[TranscriptionOptions | ExecutionOptions]) -> None:
+    options = model()
+    for name in model.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(options, name, None)
