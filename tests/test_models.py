@@ -258,7 +258,7 @@ class TestWithoutANetwork:
 
     @pytest.mark.parametrize("kind", ["ctranslate2", "openai"])
     def test_a_blocked_network(self, kind: models.Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy at a closed port stands for a firewall. In a new process: the hub's library reads its settings once."""
+        """A proxy at a closed port stands for a firewall. A new process: the hub's library reads its settings once."""
         monkeypatch.delenv("HF_HUB_OFFLINE")
         for variable in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(variable, "http://127.0.0.1:9")

@@ -9,6 +9,7 @@ from typing import Any
 
 import jiwer
 import pytest
+from pydantic import ValidationError
 
 from stenopool import engines
 from stenopool.audio.prepare import prepare_audio
@@ -206,7 +207,9 @@ def test_translation_is_english(name: str, prepared: Path) -> None:
 
 def test_words_can_be_left_out(name: str, prepared: Path) -> None:
     if name == "whisperx":
-        pytest.skip("refused at validation: see tests/test_options.py")
+        with pytest.raises(ValidationError, match="engine=whisperx cannot honour word_timestamps=off"):
+            _english(name, word_timestamps="off")
+        return
     transcript = _results(_english(name, word_timestamps="off"), (JFK,), prepared)[JFK]
     assert transcript.word_segments == []
     assert _word_errors(_reference(JFK), transcript.text) <= 0.05
@@ -214,7 +217,9 @@ def test_words_can_be_left_out(name: str, prepared: Path) -> None:
 
 def test_several_languages_in_one_recording(name: str, prepared: Path) -> None:
     if name == "whisperx":
-        pytest.skip("refused at validation: see tests/test_options.py")
+        with pytest.raises(ValidationError, match="engine=whisperx cannot honour language=per-segment"):
+            _any_language(name, language="per-segment")
+        return
     options = _any_language(name, language="per-segment")
     transcript = _results(options, (SWITCHING,), prepared)[SWITCHING]
     assert [a for a, b in pairwise([s.language for s in transcript.segments] + [None]) if a != b] == ["en", "fr", "de"]
