@@ -22,6 +22,7 @@ from stenopool.stages.plan import Plan
 from stenopool.stages.report import BatchReport, ShardResult, read_result
 from stenopool.stages.run import Run
 from stenopool.stages.speech import check
+from stenopool.stages.stopping import stop_if_asked
 
 
 def _name() -> str:
@@ -68,6 +69,7 @@ async def _have_done(run: Run, planned: Iterator[Shard], dispatch: Dispatch) -> 
     """Have each shard done as soon as it is full, while the listing waits behind it."""
     results: list[ShardResult] = []
     while shard := await asyncio.to_thread(next, planned, None):
+        stop_if_asked()
         await asyncio.to_thread(shard.write, run.destination)
         await dispatch(
             source=run.source.uri,

@@ -1,6 +1,7 @@
 """What the flows share: the run at hand, and how a stage's task tries again."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -8,6 +9,7 @@ from typing import Any
 
 from prefect import Task, task
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import TerminationSignal
 from prefect.tasks import exponential_backoff
 
 from stenopool.errors import TransientError
@@ -16,6 +18,7 @@ from stenopool.scratch import Scratch
 from stenopool.settings import get_settings
 from stenopool.shards import Piece
 from stenopool.stages.run import Run, give_up
+from stenopool.stages.stopping import Stopped, stop_on_sigterm
 
 _scratch: ContextVar[Scratch | None] = ContextVar("scratch", default=None)
 _run: ContextVar[Run | None] = ContextVar("run", default=None)
@@ -31,9 +34,13 @@ def running(source: str, destination: str, options: TranscriptionOptions, execut
         if scratch is None:
             scratch = stack.enter_context(Scratch())
         run = Run(source, destination, options, execution, scratch)
+        stop_on_sigterm(scratch)
         tokens = _scratch.set(scratch), _run.set(run)
         try:
             yield run
+        except Stopped as stopped:
+            # What Prefect knows a stop by: it asks whether the run was cancelled or its machine is going away.
+            raise TerminationSignal(signal.SIGTERM) from stopped
         finally:
             _scratch.reset(tokens[0])
             _run.reset(tokens[1])

@@ -20,6 +20,7 @@ from stenopool.shards import Piece, Shard, batches
 from stenopool.stages import publish, speech
 from stenopool.stages.report import ShardResult
 from stenopool.stages.run import Run
+from stenopool.stages.stopping import Stopped
 
 fetch_audio = stage_task("fetch audio", speech.fetch_audio)
 transcribe_speech = stage_task("transcribe", speech.transcribe)
@@ -52,11 +53,19 @@ async def transcribe(
     with running(source, destination, options, execution) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         ready = await asyncio.to_thread(_prepared, run, carried)
+        stopped: Stopped | None = None
         async with asyncio.TaskGroup() as publishing:
             for pieces in batches(ready, get_settings().batch):
-                await attempt(fetch_audio, run, pieces)
-                await _recognize(run, pieces)
+                try:
+                    await attempt(fetch_audio, run, pieces)
+                    await _recognize(run, pieces)
+                except* Stopped as group:
+                    stopped = Stopped(*group.exceptions[0].args)
                 publishing.create_task(_publish(run, pieces))
+                if stopped:
+                    break
+        if stopped:
+            raise stopped
         result = ShardResult.of(run, ready, finished=True)
         await asyncio.to_thread(result.write, run.destination, carried, "transcribe")
         await shard_summary("transcribe", carried, result)
@@ -77,9 +86,10 @@ async def _words(run: Run, pieces: Sequence[Piece]) -> None:
 
 
 async def _publish(run: Run, pieces: Sequence[Piece]) -> None:
-    await attempt(assign_speakers, run, pieces)
-    await attempt(upload, run, pieces)
-    await attempt(receipt, run, pieces)
+    complete = await asyncio.to_thread(speech.spoken, run, pieces)
+    await attempt(assign_speakers, run, complete)
+    await attempt(upload, run, complete)
+    await attempt(receipt, run, complete)
     if failed := run.failed(pieces):
         await quarantine_failed(failed, f"{len(failed)} recordings")
 

@@ -68,7 +68,7 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.OUT_OF_MEMORY: "Lower --batch-size or use a smaller model.",
     ErrorCode.DEVICE_LOST: "The GPU stopped answering; the next run takes the recording up again.",
     ErrorCode.SCRATCH_FULL: "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.",
-    ErrorCode.OBJECT_NOT_FOUND: "Check the bucket, the key and the region.",
+    ErrorCode.OBJECT_NOT_FOUND: "Check the folder, or the bucket, the key and the region.",
     ErrorCode.ACCESS_DENIED: "Check the credentials and the bucket policy; `stenopool doctor` tests both sides.",
     ErrorCode.OPTIONS_INVALID: "Change one of the options named.",
     ErrorCode.EXTRA_MISSING: "Install the extra that is named, e.g. `uv sync --extra whisperx`.",

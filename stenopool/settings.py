@@ -63,6 +63,14 @@ class RetrySettings(BaseModel):
     jitter: Annotated[float, Field(ge=0, description="Random share added to each pause.")] = 0.5
 
 
+class StopSettings(BaseModel):
+    """How a run ends when it is asked to."""
+
+    grace: Annotated[
+        float, Field(gt=0, description="Seconds from SIGTERM to the end; below Kubernetes' grace period (30 s).")
+    ] = 25.0
+
+
 class Settings(BaseSettings):
     """Everything about this installation that is not an option of a run."""
 
@@ -73,6 +81,7 @@ class Settings(BaseSettings):
     scratch: ScratchSettings = ScratchSettings()
     batch: BatchSettings = BatchSettings()
     retry: RetrySettings = RetrySettings()
+    stop: StopSettings = StopSettings()
 
 
 @lru_cache(maxsize=1)

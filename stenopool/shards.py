@@ -76,7 +76,7 @@ class Shard(BaseModel):
 
     @classmethod
     def read(cls, destination: ObjectStore, batch: str, number: int) -> "Shard":
-        lines = destination.get_bytes(manifest_key(batch, number)).decode().splitlines()
+        lines = destination.get_bytes(manifest_key(batch, number)).splitlines()
         return cls(batch=batch, number=number, pieces=tuple(Piece.model_validate_json(line) for line in lines))
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from stenopool import progress
 from stenopool.progress import Event
@@ -78,7 +79,8 @@ def failures(report: BatchReport) -> Table:
     table = Table("code", "recordings", "for example", "what to do", title="Failed", title_justify="left")
     for code, count in sorted(report.failures_by_code.items()):
         example = next(one for one in report.failed if one.failure.code == code)
-        table.add_row(code, str(count), printable(example.key), example.failure.remedy)
+        # Text, not str: a key such as "[bold].wav" is no markup.
+        table.add_row(code, str(count), Text(printable(example.key)), example.failure.remedy)
     return table
 
 

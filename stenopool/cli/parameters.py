@@ -64,8 +64,8 @@ def _described(fault: Any) -> str:
 def _parameter(name: str, field: FieldInfo, *, panel: str) -> inspect.Parameter:
     option = typer.Option(
         f"--{name.replace('_', '-')}",
-        help=field.description,
-        show_default=_default_text(field) or False,
+        help=(field.description or "") + _default_text(field),
+        show_default=False,
         rich_help_panel=panel.split(".")[0],
     )
     return inspect.Parameter(
@@ -80,7 +80,7 @@ def _default_text(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=False)
     if default in (None, (), ""):
         return ""
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return f" Default: {','.join(map(str, default)) if isinstance(default, tuple) else default}."
 
 
 def _typed(annotation: Any) -> Any:

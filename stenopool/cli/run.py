@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from typing import Annotated, Any
 
 import typer
@@ -137,7 +136,9 @@ def retry(
         }
     )
     if not keys:
-        out.print("Nothing is in quarantine." if not wanted else f"Nothing is in quarantine for {', '.join(wanted)}.")
+        err.print("Nothing is in quarantine" + (f" for {', '.join(wanted)}." if wanted else "."))
+        if as_json:
+            print(json.dumps({"new": 0, "done": 0, "failed": []}))
         return
     report = ingest(
         source or last[0].source, destination, options, execution, Selection(only=tuple(keys)), retry=list(wanted)
@@ -156,10 +157,14 @@ def ingest(
     """The flow `ingest` in this process, with its progress on stderr."""
     # Found out before Prefect starts, which takes longer than all else here.
     from stenopool.stages.speech import check
+    from stenopool.stages.stopping import exit_on_sigterm
 
     check(options, execution)
     open_store(source, must_exist=True)
-    embedded_prefect()
+    exit_on_sigterm()
+    from flows import embedded
+
+    embedded.start()
     from prefect.exceptions import TerminationSignal
 
     from flows.ingest import ingest as flow
@@ -180,25 +185,10 @@ def finish(report: BatchReport, *, as_json: bool) -> None:
         err.print(summary(report))
         if report.failed:
             err.print(failures(report))
-        err.print(f"Transcripts are in {printable(report.destination)}", highlight=False, soft_wrap=True)
+        where = f"Transcripts are in {printable(report.destination)}"
+        err.print(where, markup=False, highlight=False, soft_wrap=True)
     if report.failed:
         raise typer.Exit(1)
-
-
-def embedded_prefect() -> None:
-    """Settings for a Prefect that lives in this process; whatever the user has set wins. Call before importing it."""
-    for name, value in {
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        # 10-18 s on two cores; the default of 20 s is too near.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        # What each recording did is on the progress display; Prefect's own lines would tear it.
-        "PREFECT_LOGGING_LEVEL": "WARNING",
-        "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
-    }.items():
-        os.environ.setdefault(name, value)
 
 
 def _last_batches(store: Any, most: int = 5) -> list[BatchReport]:

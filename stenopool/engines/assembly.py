@@ -58,6 +58,8 @@ def transcript_of(
     flagged = [segment.model_copy(update={"flags": flags_for(segment, speech)}) for segment in segments]
     if options.hallucinations == "drop":
         flagged = [segment for segment in flagged if HALLUCINATION_SUSPECTED not in segment.flags]
+    if options.word_timestamps == "off":
+        flagged = [segment.model_copy(update={"words": []}) for segment in flagged]
     numbered = [segment.model_copy(update={"id": number}) for number, segment in enumerate(flagged)]
     return Transcript(
         text="".join(segment.text for segment in numbered).strip(),

@@ -1,4 +1,7 @@
-"""The last stages: speakers to words, files rendered and uploaded, and then, last of all, the receipt."""
+"""The last stages: speakers to words, files rendered and uploaded, and then, last of all, the receipt.
+
+They take seconds, so they are not stopped half-way: what was transcribed is worth having.
+"""
 
 import base64
 import time
@@ -34,7 +37,7 @@ def assign(run: Run, pieces: Sequence[Piece]) -> None:
         if not run.work(piece).has("assign"):
             run.work(piece).save("assign", _transcript(run, piece))
 
-    each(run, "assign speakers", pieces, one)
+    each(run, "assign speakers", pieces, one, stoppable=False)
 
 
 def upload(run: Run, pieces: Sequence[Piece]) -> None:
@@ -48,7 +51,7 @@ def upload(run: Run, pieces: Sequence[Piece]) -> None:
             key = output_key(piece.recording.key, format)
             run.destination.put_bytes(key, content, content_type=CONTENT_TYPES[format])
 
-    each(run, "upload", pieces, one)
+    each(run, "upload", pieces, one, stoppable=False)
 
 
 def receipt(run: Run, pieces: Sequence[Piece]) -> None:
@@ -70,7 +73,7 @@ def receipt(run: Run, pieces: Sequence[Piece]) -> None:
         run.forget(piece)
         tell(Event("done", piece.recording.key, run.durations[piece.fingerprint]))
 
-    each(run, "receipt", pieces, one)
+    each(run, "receipt", pieces, one, stoppable=False)
 
 
 def quarantine(run: Run, pieces: Sequence[Piece]) -> None:

@@ -13,6 +13,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import Event, logger, tell
 from stenopool.scratch import Scratch
 from stenopool.shards import Piece
+from stenopool.stages.stopping import Stopped, stop_if_asked
 from stenopool.stages.work import WorkArea
 from stenopool.storage import ObjectStore, open_store
 
@@ -98,16 +99,19 @@ class Run:
         self._done = {mark for mark in self._done if mark[1] != piece.fingerprint}
 
 
-def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], None]) -> None:
+def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], None], *, stoppable: bool = True) -> None:
     """Do a stage for every sound piece; one piece's fault leaves the others alone.
 
     A `RecordingError` (or a bug) becomes the piece's failure. A `TransientError` is raised after the others went on,
     so that the task is tried again; what was done is not done again then, and what failed for good is not tried.
+    Between pieces a ``stoppable`` stage ends with `Stopped` if the process was asked to stop.
     """
     transient: TransientError | None = None
     for piece in run.sound(pieces):
         if run.is_done(stage, piece):
             continue
+        if stoppable:
+            stop_if_asked()
         try:
             do(piece)
             run.mark_done(stage, piece)
@@ -118,7 +122,7 @@ def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], No
                 run.fail(piece, error.failure(stage))
             else:
                 transient = error
-        except SetupError:
+        except (SetupError, Stopped):
             raise
         except Exception as error:
             logger.exception("%s: %s failed", piece.recording.key, stage)

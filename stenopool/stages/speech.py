@@ -19,6 +19,7 @@ from stenopool.progress import Event, tell
 from stenopool.shards import Piece
 from stenopool.stages.prepare import PreparedRecording
 from stenopool.stages.run import Run, each
+from stenopool.stages.stopping import stop_if_asked
 from stenopool.stages.work import AUDIO
 from stenopool.transcript import SpeakerTurn, Transcript
 
@@ -114,6 +115,7 @@ def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
                 run.work(piece).save("transcribe", recognized)
                 run.mark_done("transcribe", piece)
                 tell(Event("transcribed", piece.recording.key, run.durations[piece.fingerprint]))
+            stop_if_asked()
     lost = [piece for piece in run.sound(waiting) if not run.work(piece).has("transcribe")]
     for piece in lost:
         message = f"{run.options.engine} gave no answer."
@@ -170,6 +172,16 @@ def recognized(run: Run, piece: Piece) -> tuple[Recognized, Recognized | None]:
     work = run.work(piece)
     aligned = work.load("align", Recognized) if work.has("align") else None
     return work.load("transcribe", Recognized), aligned
+
+
+def spoken(run: Run, pieces: Sequence[Piece]) -> list[Piece]:
+    """The sound pieces that are ready to be published: every stage asked for has its checkpoint."""
+    stages = ["transcribe"]
+    if run.options.word_timestamps == "alignment":
+        stages.append("align")
+    if run.options.diarization != "off":
+        stages.append("diarize")
+    return [piece for piece in run.sound(pieces) if all(run.work(piece).has(stage) for stage in stages)]
 
 
 def _channels(run: Run, piece: Piece) -> int:

@@ -65,7 +65,6 @@ def test_a_terminal_has_bars_that_reach_their_end() -> None:
     assert "EMPTY_FILE" in text
 
 
-@pytest.mark.xfail(strict=True, reason="failures() gives keys to the table as markup")
 @pytest.mark.parametrize("key", ["[bold]a.wav", "a[/b].wav"])
 def test_the_table_of_failures_shows_a_key_as_it_is(key: str) -> None:
     report = BatchReport.model_construct(

@@ -98,7 +98,7 @@ def test_status_shows_the_last_batches_newest_first(destination: Path, stenopool
 def test_retry_with_nothing_to_take_up_does_nothing(destination: Path, source: Path, stenopool: Call) -> None:
     before = sorted(destination.rglob("*"))
     answer = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
-    assert (answer.code, answer.out) == (0, "Nothing is in quarantine for TOO_LONG.\n")
+    assert (answer.code, answer.err) == (0, "Nothing is in quarantine for TOO_LONG.\n")
     assert sorted(destination.rglob("*")) == before
 
 

@@ -94,7 +94,14 @@ def test_recordings_become_transcripts_and_a_second_run_does_no_speech_work(
     assert "what your country can do for you" in transcript.text
     assert transcript.provenance is not None
     assert transcript.provenance.model == "tiny.en"
-    assert {p.suffix for p in (destination / "jfk.flac").iterdir()} >= {".srt", ".vtt", ".txt", ".tsv", ".rttm", ".html"}
+    assert {p.suffix for p in (destination / "jfk.flac").iterdir()} >= {
+        ".srt",
+        ".vtt",
+        ".txt",
+        ".tsv",
+        ".rttm",
+        ".html",
+    }
 
     second = ingest(source, destination)
     assert (second.new, second.done, second.already_done) == (0, 0, 1)
@@ -185,7 +192,9 @@ def test_each_run_leaves_one_summary_and_names_that_say_what_runs(source: Path, 
 
     async def look() -> tuple[dict[str, str], Counter[UUID | None], set[str]]:
         async with get_client() as client:
-            runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(), sort="EXPECTED_START_TIME_DESC", limit=3)
+            runs = await client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(), sort="EXPECTED_START_TIME_DESC", limit=3
+            )
             ids = [run.id for run in runs]
             artifacts = await client.read_artifacts(
                 artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=ids))

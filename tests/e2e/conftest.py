@@ -1,0 +1,55 @@
+"""The installed program in processes of its own, as people run it, with a home folder that starts empty."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Program:
+    """The `stenopool` command with a home and a scratch folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.scratch = home / "scratch"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's, less what would change the program's behaviour; other fixtures' AWS_* stay."""
+        return {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))},
+            "HOME": str(self.home),
+            "STENOPOOL_SCRATCH__DIR": str(self.scratch),
+            # Joined and converted weights are the same for all; to make them anew costs seconds each time.
+            "STENOPOOL_MODELS__CACHE": str(Path.home() / ".cache" / "stenopool" / "models"),
+        }
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """The command in the background, its output in pipes."""
+        command = [str(Path(sys.executable).with_name("stenopool")), *map(str, arguments)]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, *arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        """The command to its end."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=timeout)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def json(self, *arguments: str | Path, exit_status: int = 0) -> dict[str, Any]:
+        """What the command answers to ``--json``."""
+        done = self(*arguments, "--json")
+        assert done.returncode == exit_status, done.stderr[-3000:]
+        return dict(json.loads(done.stdout))
+
+
+@pytest.fixture
+def stenopool(tmp_path: Path) -> Program:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Program(home)
