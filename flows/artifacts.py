@@ -29,6 +29,11 @@ async def batch_summary(report: BatchReport) -> None:
         "in quarantine before": report.in_quarantine,
         "hours of audio": f"{report.audio_seconds / 3600:.2f}",
         "speed": f"{report.realtime_factor:.1f} × real time",
+        "device busy / load / idle": " / ".join(
+            f"{report.device_seconds.get(kind, 0.0):.0f} s" for kind in ("busy", "load", "idle")
+        ),
+        **({"cost": f"{report.cost:.2f}"} if report.cost else {}),
+        **({"cost per hour of audio": f"{report.cost_per_audio_hour:.4f}"} if report.cost_per_audio_hour else {}),
     }
     table = "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in facts.items())])
     speeds = "\n".join(f"* {stage}: {speed:.1f} × real time" for stage, speed in report.stage_speed.items())

@@ -1,4 +1,4 @@
-"""A Prefect server that lives and dies with this process, for runs on one machine. Imports Prefect only when started."""
+"""A Prefect server that lives and dies with this process, for runs on one machine. Prefect is imported when it starts."""
 
 import os
 import subprocess

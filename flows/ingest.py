@@ -58,16 +58,19 @@ async def ingest(
         again = None if retry is None else frozenset(retry)
         plan = Plan(run.source, run.destination, options, selection, again)
         batch = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        results = await _have_done(run, shards(plan.pieces(), batch, get_settings().batch), inline)
-        report = BatchReport.of(run, plan, results, batch, started_at)
+        prepared, transcribed = await _have_done(run, shards(plan.pieces(), batch, get_settings().batch), inline)
+        report = BatchReport.of(run, plan, prepared, transcribed, batch, started_at)
         await asyncio.to_thread(report.write, run.destination)
         await batch_summary(report)
     return report
 
 
-async def _have_done(run: Run, planned: Iterator[Shard], dispatch: Dispatch) -> list[ShardResult]:
-    """Have each shard done as soon as it is full, while the listing waits behind it."""
-    results: list[ShardResult] = []
+async def _have_done(
+    run: Run, planned: Iterator[Shard], dispatch: Dispatch
+) -> tuple[list[ShardResult], list[ShardResult]]:
+    """Have each shard done as soon as it is full, while the listing waits behind it. Results by flow."""
+    prepared: list[ShardResult] = []
+    transcribed: list[ShardResult] = []
     while shard := await asyncio.to_thread(next, planned, None):
         stop_if_asked()
         await asyncio.to_thread(shard.write, run.destination)
@@ -79,7 +82,6 @@ async def _have_done(run: Run, planned: Iterator[Shard], dispatch: Dispatch) -> 
             options=run.options,
             execution=run.execution,
         )
-        results += [
-            await asyncio.to_thread(read_result, run.destination, shard, stage) for stage in ("prepare", "transcribe")
-        ]
-    return results
+        prepared.append(await asyncio.to_thread(read_result, run.destination, shard, "prepare"))
+        transcribed.append(await asyncio.to_thread(read_result, run.destination, shard, "transcribe"))
+    return prepared, transcribed

@@ -18,7 +18,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
 from stenopool.shards import Piece, Shard, batches
 from stenopool.stages import publish, speech
-from stenopool.stages.report import ShardResult
+from stenopool.stages.report import ShardResult, read_result
 from stenopool.stages.run import Run
 from stenopool.stages.stopping import Stopped
 
@@ -95,5 +95,10 @@ async def _publish(run: Run, pieces: Sequence[Piece]) -> None:
 
 
 def _prepared(run: Run, shard: Shard) -> list[Piece]:
-    """The pieces whose audio is in the work area: the others failed, or another run finished them meanwhile."""
-    return [piece for piece in shard.pieces if run.work(piece).has("prepare")]
+    """The pieces whose audio is in the work area, their length now exact. The others failed, or are done meanwhile."""
+    durations = read_result(run.destination, shard, "prepare").durations
+    return [
+        piece.model_copy(update={"seconds": durations[piece.fingerprint]})
+        for piece in shard.pieces
+        if piece.fingerprint in durations and run.work(piece).has("prepare")
+    ]

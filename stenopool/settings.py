@@ -51,6 +51,9 @@ class BatchSettings(BaseModel):
         float, Field(gt=0, description="Audio that one run carries, in seconds (estimated from sizes).")
     ] = 4 * 3600.0
     shard_recordings: Annotated[int, Field(gt=0, description="Most recordings that one run carries.")] = 2000
+    balanced_shards: Annotated[
+        int, Field(gt=0, description="Shards that are made at a time, of equal length; more need more memory.")
+    ] = 4
     batch_seconds: Annotated[float, Field(gt=0, description="Audio that one task carries, in seconds.")] = 1200.0
     batch_recordings: Annotated[int, Field(gt=0, description="Most recordings that one task carries.")] = 64
 
@@ -61,6 +64,13 @@ class RetrySettings(BaseModel):
     attempts: Annotated[int, Field(ge=0, description="Retries after the first try.")] = 3
     base_delay: Annotated[float, Field(ge=0, description="First pause in seconds; doubles each time.")] = 2.0
     jitter: Annotated[float, Field(ge=0, description="Random share added to each pause.")] = 0.5
+
+
+class PriceSettings(BaseModel):
+    """What an hour of a machine costs, in your currency; for the reports."""
+
+    cpu_hour: Annotated[float, Field(ge=0, description="An hour of the machine that prepares.")] = 0.0
+    gpu_hour: Annotated[float, Field(ge=0, description="An hour of the machine that transcribes.")] = 0.0
 
 
 class StopSettings(BaseModel):
@@ -81,6 +91,7 @@ class Settings(BaseSettings):
     scratch: ScratchSettings = ScratchSettings()
     batch: BatchSettings = BatchSettings()
     retry: RetrySettings = RetrySettings()
+    prices: PriceSettings = PriceSettings()
     stop: StopSettings = StopSettings()
 
 

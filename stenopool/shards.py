@@ -1,7 +1,10 @@
 """Recordings grouped: shards (what one run carries) and batches in them (what one task carries)."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import islice
+from math import ceil
 from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
@@ -66,6 +69,12 @@ class Shard(BaseModel):
         return sum(piece.seconds for piece in self.pieces)
 
     @property
+    def digest(self) -> str:
+        """Names the work, whoever asks for it: a parent that is repeated finds that these pieces were dispatched."""
+        names = "".join(sorted(piece.fingerprint for piece in self.pieces))
+        return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+    @property
     def manifest(self) -> str:
         """Key of the manifest."""
         return manifest_key(self.batch, self.number)
@@ -85,16 +94,39 @@ def manifest_key(batch: str, number: int) -> str:
 
 
 def shards(pieces: Iterable[Piece], batch: str, settings: BatchSettings) -> Iterator[Shard]:
-    """Shards as the pieces come: each is given out as soon as it is full, so work starts while listing goes on."""
+    """Shards of about equal length, a few at a time as the pieces come, so that work starts while listing goes on.
+
+    As many pieces as fill ``balanced_shards`` are gathered, then dealt out longest first, each to the shortest shard
+    (Graham's LPT rule). A shard is longer than ``shard_seconds`` by one recording at most.
+    """
     number, gathered, seconds = 0, list[Piece](), 0.0
     for piece in pieces:
         gathered.append(piece)
         seconds += piece.seconds
-        if seconds >= settings.shard_seconds or len(gathered) >= settings.shard_recordings:
-            yield Shard(batch=batch, number=number, pieces=tuple(gathered))
-            number, gathered, seconds = number + 1, [], 0.0
-    if gathered:
-        yield Shard(batch=batch, number=number, pieces=tuple(gathered))
+        if (
+            seconds >= settings.shard_seconds * settings.balanced_shards
+            or len(gathered) >= settings.shard_recordings * settings.balanced_shards
+        ):
+            for dealt in _dealt(gathered, seconds, settings):
+                yield Shard(batch=batch, number=number, pieces=dealt)
+                number += 1
+            gathered, seconds = [], 0.0
+    for dealt in _dealt(gathered, seconds, settings):
+        yield Shard(batch=batch, number=number, pieces=dealt)
+        number += 1
+
+
+def _dealt(pieces: Sequence[Piece], seconds: float, settings: BatchSettings) -> list[tuple[Piece, ...]]:
+    count = max(ceil(seconds / settings.shard_seconds), ceil(len(pieces) / settings.shard_recordings))
+    hands: list[list[Piece]] = [[] for _ in range(min(count, len(pieces)))]
+    # Shortest first; of equally short ones the one with fewest pieces, so that empty files are spread too.
+    shortest = [(0.0, 0, n) for n in range(len(hands))]
+    for piece in sorted(pieces, key=lambda piece: -piece.seconds):
+        length, size, n = heappop(shortest)
+        hands[n].append(piece)
+        if size + 1 < settings.shard_recordings:
+            heappush(shortest, (length + piece.seconds, size + 1, n))
+    return [tuple(hand) for hand in hands]
 
 
 def batches(pieces: Sequence[Piece], settings: BatchSettings) -> Iterator[tuple[Piece, ...]]:

@@ -71,6 +71,11 @@ def summary(report: BatchReport) -> Table:
     if report.done:
         speeds = ", ".join(f"{stage} {speed:.1f}×" for stage, speed in report.stage_speed.items())
         table.add_row("took", _clock(report.seconds), f"{report.realtime_factor:.1f}× real time ({speeds})")
+        kinds = ("busy", "load", "idle")
+        device = ", ".join(f"{kind} {_clock(report.device_seconds.get(kind, 0.0))}" for kind in kinds)
+        table.add_row("device", "", device)
+    if report.cost:
+        table.add_row("cost", f"{report.cost:.2f}", f"{report.cost_per_audio_hour or 0.0:.4f} an hour of audio")
     return table
 
 

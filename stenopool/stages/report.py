@@ -1,13 +1,14 @@
 """What a shard and a batch came to: counts, hours, speed, failures by code."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from stenopool.receipts import BATCHES
+from stenopool.settings import get_settings
 from stenopool.shards import Piece, Shard
 from stenopool.stages.plan import Plan
 from stenopool.stages.run import FailedRecording, Run
@@ -22,6 +23,14 @@ class ShardResult(BaseModel):
     audio_seconds: float = 0.0
     stage_seconds: dict[str, float] = Field(default_factory=dict)
     stage_audio: dict[str, float] = Field(default_factory=dict)
+    device_seconds: dict[str, float] = Field(default_factory=dict)
+    durations: dict[str, float] = Field(default_factory=dict)
+    """Exact seconds of audio, by fingerprint."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run."""
+        return sum(self.device_seconds.values())
 
     @classmethod
     def of(cls, run: Run, pieces: Sequence[Piece], *, finished: bool = False) -> "ShardResult":
@@ -37,6 +46,8 @@ class ShardResult(BaseModel):
             audio_seconds=sum(run.durations.get(piece.fingerprint, 0.0) for piece in sound),
             stage_seconds=dict(run.stage_seconds),
             stage_audio=dict(run.stage_audio),
+            device_seconds=run.device.summary(),
+            durations={p.fingerprint: run.durations[p.fingerprint] for p in pieces if p.fingerprint in run.durations},
         )
 
     def write(self, destination: ObjectStore, shard: Shard, stage: str) -> None:
@@ -63,20 +74,35 @@ class BatchReport(BaseModel):
     realtime_factor: float
     stage_seconds: dict[str, float]
     stage_speed: dict[str, float]
+    device_seconds: dict[str, float]
+    cost: float
+    cost_per_audio_hour: float | None
     failures_by_code: dict[str, int]
     failed: list[FailedRecording]
 
     @classmethod
     def of(
-        cls, run: Run, plan: Plan, results: Iterable[ShardResult], batch: str, started_at: datetime
+        cls,
+        run: Run,
+        plan: Plan,
+        prepared: Sequence[ShardResult],
+        transcribed: Sequence[ShardResult],
+        batch: str,
+        started_at: datetime,
     ) -> "BatchReport":
-        """Sum up what the shards' runs wrote and what the plan counted."""
+        """Sum up what the shards' runs wrote and what the plan counted. Idle is only what was paid for the GPU."""
+        prices = get_settings().prices
+        cost = sum(result.seconds for result in prepared) / 3600 * prices.cpu_hour
+        cost += sum(result.seconds for result in transcribed) / 3600 * prices.gpu_hour
+        device_seconds = Counter[str]()
+        for result in transcribed:
+            device_seconds.update(result.device_seconds)
         finished_at = datetime.now(UTC)
         seconds = (finished_at - started_at).total_seconds()
         stage_seconds, stage_audio = Counter[str](), Counter[str]()
         failed = list(plan.unusable)
         done, audio = 0, 0.0
-        for result in results:
+        for result in (*prepared, *transcribed):
             stage_seconds.update(result.stage_seconds)
             stage_audio.update(result.stage_audio)
             failed += result.failed
@@ -102,6 +128,9 @@ class BatchReport(BaseModel):
             stage_speed={
                 stage: stage_audio[stage] / wall for stage, wall in stage_seconds.items() if wall and stage_audio[stage]
             },
+            device_seconds=dict(device_seconds),
+            cost=round(cost, 4),
+            cost_per_audio_hour=round(cost / audio * 3600, 4) if audio else None,
             failures_by_code=dict(Counter(str(one.failure.code) for one in failed)),
             failed=failed,
         )

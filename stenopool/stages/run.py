@@ -13,6 +13,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import Event, logger, tell
 from stenopool.scratch import Scratch
 from stenopool.shards import Piece
+from stenopool.stages.clock import DeviceClock
 from stenopool.stages.stopping import Stopped, stop_if_asked
 from stenopool.stages.work import WorkArea
 from stenopool.storage import ObjectStore, open_store
@@ -49,9 +50,10 @@ class Run:
         self.scratch = scratch
         self.failures: dict[str, Failure] = {}
         self.durations: dict[str, float] = {}
+        self.device = DeviceClock()
         self.stage_seconds: defaultdict[str, float] = defaultdict(float)
         self.stage_audio: defaultdict[str, float] = defaultdict(float)
-        self._done: set[tuple[str, str]] = set()
+        self._done: defaultdict[str, set[str]] = defaultdict(set)
         self._work: dict[str, WorkArea] = {}
         self._lock = threading.Lock()
 
@@ -75,10 +77,10 @@ class Run:
         tell(Event("failed", piece.recording.key, piece.seconds, failure))
 
     def is_done(self, stage: str, piece: Piece) -> bool:
-        return (stage, piece.fingerprint) in self._done
+        return stage in self._done.get(piece.fingerprint, ())
 
     def mark_done(self, stage: str, piece: Piece) -> None:
-        self._done.add((stage, piece.fingerprint))
+        self._done[piece.fingerprint].add(stage)
 
     @contextmanager
     def timed(self, stage: str, pieces: Sequence[Piece]) -> Iterator[None]:
@@ -96,7 +98,7 @@ class Run:
         self.scratch.release(piece.fingerprint)
         with self._lock:
             self._work.pop(piece.fingerprint, None)
-        self._done = {mark for mark in self._done if mark[1] != piece.fingerprint}
+            self._done.pop(piece.fingerprint, None)
 
 
 def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], None], *, stoppable: bool = True) -> None:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 
@@ -92,8 +93,10 @@ def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
     ]
     answers: dict[str, dict[int, Transcript]] = {piece.fingerprint: {} for piece in waiting}
     audio = sum(run.durations[piece.fingerprint] for piece in waiting)
-    with _ENGINE_LOCK, run.timed("transcribe", waiting):
-        engine.load()
+    with _ENGINE_LOCK, run.timed("transcribe", waiting), ExitStack() as stack:
+        with run.device.counts("load"):
+            engine.load()
+        stack.enter_context(run.device.counts("busy"))
         for utterance, answer in engine.transcribe(utterances, run.options):
             piece, channel = by_id[utterance.id]
             if isinstance(answer, Failure):
@@ -138,7 +141,7 @@ def align(run: Run, pieces: Sequence[Piece]) -> None:
         seconds = time.monotonic() - start
         run.work(piece).save("align", recognized.model_copy(update={"channels": aligned, "seconds": seconds}))
 
-    with _ENGINE_LOCK, run.timed("align", pieces):
+    with _ENGINE_LOCK, run.timed("align", pieces), run.device.counts("busy"):
         each(run, "align", pieces, one)
 
 
@@ -163,8 +166,10 @@ def diarize(run: Run, pieces: Sequence[Piece]) -> None:
     waiting = [piece for piece in run.sound(pieces) if not run.work(piece).has("diarize")]
     with _DIARIZER_LOCK, run.timed("diarize", waiting):
         if diarizer and waiting:
-            diarizer.load()
-        each(run, "diarize", pieces, one)
+            with run.device.counts("load"):
+                diarizer.load()
+        with run.device.counts("busy"):
+            each(run, "diarize", pieces, one)
 
 
 def recognized(run: Run, piece: Piece) -> tuple[Recognized, Recognized | None]:
