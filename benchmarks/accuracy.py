@@ -267,7 +267,7 @@ MEASURES = (
     Measure("short English clips, WER", "en_short", word_errors, 9.5),
     Measure("short English clips, language right", "en_short", right_languages),
     Measure("long recordings, WER", "long", word_errors, 5.3),
-    Measure("eight languages, language right", "lang_short", right_languages, 25),
+    Measure("seven languages, language right", "lang_short", right_languages, 25),
     Measure("three languages in one recording, WER", "code_switch", word_errors, 18.0, PER_SEGMENT),
     Measure("no speech, nothing heard", "no_speech", empty, 7),
     Measure("file formats within 5 % WER", "format", close, 31),
