@@ -8,7 +8,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -141,7 +141,8 @@ class S3Store:
             info = _info(key, size, answer)
             etag = info.etag
             try:
-                with answer["Body"] as body:
+                # closing: the body's own `with` hands out urllib3's stream, and its errors are not botocore's.
+                with closing(answer["Body"]) as body:
                     while chunk := body.read(_CHUNK):
                         target.write(chunk)
             except _BROKEN_STREAM:
