@@ -1,4 +1,4 @@
-"""A Prefect server that lives and dies with this process, for runs on one machine. Prefect is imported when it starts."""
+"""A Prefect server that lives and dies with this process, for runs on one machine. It imports Prefect when started."""
 
 import os
 import subprocess

@@ -5,6 +5,7 @@ decoded together, sorted by length, in frames as short as their speech allows. A
 decoded again in the full 30 seconds with rising temperatures.
 """
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,9 @@ _VOTER_SECONDS = 15.0
 _SURE = 0.5
 
 Span = tuple[Region, Decoded]
+Job = Future[list[tuple[Window, list[Span]]]]
+
+logger = logging.getLogger("stenopool")
 
 
 class FasterWhisperEngine:
@@ -73,7 +77,7 @@ class FasterWhisperEngine:
         self, batch: Sequence[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
         self.load()
-        run = _Run(self, batch, options)
+        run = _Run(self, batch, options, Decoder(self._whisper, options))
         with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
             try:
                 yield from run.results(pool)
@@ -89,11 +93,13 @@ class FasterWhisperEngine:
 class _Run:
     """One batch on its way through the engine."""
 
-    def __init__(self, engine: FasterWhisperEngine, batch: Sequence[Utterance], options: TranscriptionOptions) -> None:
+    def __init__(
+        self, engine: FasterWhisperEngine, batch: Sequence[Utterance], options: TranscriptionOptions, decoder: Decoder
+    ) -> None:
         self.engine = engine
         self.batch = batch
         self.options = options
-        self.decoder = Decoder(engine._whisper, options)
+        self.decoder = decoder
         self.speech: dict[int, list[Region]] = {}
         self.languages: dict[int, tuple[str, float]] = {}
         self.spans: defaultdict[int, list[Span]] = defaultdict(list)
@@ -114,15 +120,15 @@ class _Run:
                 windows += [Window(i, region) for region in cut]
         self._vote_on_languages(windows, pool)
 
-        budget = self.engine.most_windows * 30.0
-        jobs: set[Future[list[tuple[Window, list[Span]]]]] = {
-            pool.submit(self._decode, group)
-            for group in groups(windows, budget_seconds=budget, most=self.engine.most_windows)
-        }
+        jobs = self._submit(windows, pool)
         unsure: list[Window] = []
         while jobs:
-            done, jobs = wait(jobs, return_when=FIRST_COMPLETED)
+            done, _ = wait(jobs, return_when=FIRST_COMPLETED)
             for job in done:
+                group = jobs.pop(job)
+                if error := job.exception():
+                    yield from self._fail(group, error)
+                    continue
                 for window, spans in job.result():
                     if spans:
                         yield from self._keep(window, spans)
@@ -131,10 +137,22 @@ class _Run:
             if not jobs and unsure:
                 settled = [Window(w.utterance, w.region, self._neighbours_language(w)) for w in unsure]
                 unsure = []
-                jobs = {
-                    pool.submit(self._decode, group)
-                    for group in groups(settled, budget_seconds=budget, most=self.engine.most_windows)
-                }
+                jobs = self._submit(settled, pool)
+
+    def _submit(self, windows: Sequence[Window], pool: ThreadPoolExecutor) -> dict[Job, Sequence[Window]]:
+        most = self.engine.most_windows
+        return {
+            pool.submit(self._decode, group): group for group in groups(windows, budget_seconds=most * 30.0, most=most)
+        }
+
+    def _fail(self, group: Sequence[Window], error: BaseException) -> Iterator[tuple[Utterance, Failure]]:
+        """A group that could not be decoded: its utterances fail, unless it is the device's fault, which is raised."""
+        if not isinstance(error, Exception):
+            raise error
+        for i in {window.utterance for window in group} & self.open.keys():
+            del self.open[i]
+            self.spans.pop(i, None)
+            yield self.batch[i], failure_of(error, self.batch[i], self.engine.device)
 
     @property
     def _window_seconds(self) -> float:
@@ -182,7 +200,7 @@ class _Run:
         language, probability = vote([(probabilities, 1.0)], self.options.languages)
         if self.options.language == "auto":
             self.languages[window.utterance] = language, probability
-        elif probability < _SURE and self.open[window.utterance] > 1:
+        elif probability < _SURE and self.open.get(window.utterance, 1) > 1:
             return None
         return language
 
@@ -212,6 +230,7 @@ class _Run:
                 message = f"The {self.engine.device} ran out of memory on one window: {error}."
                 raise TransientError(ErrorCode.OUT_OF_MEMORY, message) from error
             half = len(group) // 2
+            logger.warning("Out of memory with %d windows at once; going on with %d.", len(group), half)
             return self._decode(group[:half]) + self._decode(group[half:])
 
     def _decode_at_once(self, group: Sequence[Window]) -> list[tuple[Window, list[Span]]]:
@@ -275,6 +294,8 @@ class _Run:
     def _keep(self, window: Window, spans: list[Span]) -> Iterator[tuple[Utterance, Transcript | Failure]]:
         """Take a window's answer; yield the utterance's transcript with its last one."""
         i = window.utterance
+        if i not in self.open:  # another window of it failed
+            return
         self.spans[i] += spans
         self.open[i] -= 1
         if self.open[i] == 0:
