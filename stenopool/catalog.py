@@ -6,7 +6,7 @@ any order. Where a key comes out of order the receipts are listed again from the
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import translate
 from functools import cached_property, partial
 from typing import Annotated, Literal, NamedTuple
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
-from stenopool.options import TranscriptionOptions
+from stenopool.options import Format, TranscriptionOptions
 from stenopool.receipts import (
     BATCHES,
     RECEIPTS,
@@ -23,13 +23,14 @@ from stenopool.receipts import (
     ReceiptName,
     names,
     output_key,
+    parse_receipt_key,
     receipt_key,
     receipt_stem,
 )
-from stenopool.recordings import Recording, fingerprint
+from stenopool.recordings import Recording, fingerprinter
 from stenopool.storage.base import ObjectInfo, ObjectStore
 
-State = Literal["new", "done", "quarantined"]
+State = Literal["new", "done", "quarantined", "render"]
 
 # What is surely no recording. Everything else is looked at, whatever its name: recorders and messengers write names
 # without extension and wrong ones, and a recording that is passed over silently is worse than one quarantined.
@@ -94,6 +95,7 @@ class Selection(BaseModel):
 class CatalogEntry(NamedTuple):
     """One recording and how things stand with it.
 
+    ``missing``, in the state "render": the formats asked for that the finished transcript has not been rendered to.
     ``failure`` is set where no receipt can say it: the key is too long for its receipt or transcripts. Such a
     recording is quarantined by every listing anew, at no cost, and never lost sight of.
     """
@@ -102,15 +104,21 @@ class CatalogEntry(NamedTuple):
     fingerprint: str
     state: State
     failure: Failure | None = None
+    missing: tuple[Format, ...] = ()
 
 
 def entries(
-    source: ObjectStore, destination: ObjectStore, options: TranscriptionOptions, selection: Selection | None = None
+    source: ObjectStore,
+    destination: ObjectStore,
+    options: TranscriptionOptions,
+    selection: Selection | None = None,
+    formats: tuple[Format, ...] = (),
 ) -> Iterator[CatalogEntry]:
     """Every recording selected, in the source's order, with its state.
 
     Done or quarantined is only what has a receipt for exactly this content, these options and these stage versions;
-    all else is new. Our own outputs are never taken as input, wherever source and destination lie.
+    all else is new. What is done, but not in all of ``formats``, is to "render": the transcript is there, as JSON.
+    Our own outputs are never taken as input, wherever source and destination lie.
 
     Raises `SetupError`: LOCATION_INVALID if both are the same folder (a file cannot also be a folder of
     transcripts), OBJECT_NOT_FOUND for a missing key of ``selection.only``, and what the stores raise.
@@ -118,7 +126,7 @@ def entries(
     selection = selection or Selection()
     own = _own_prefixes(source, destination)
     taken: Iterator[ObjectInfo]
-    receipts_of: Callable[[str], list[ReceiptName]]
+    receipts_of: Callable[[str], Iterator[ReceiptName]]
     if selection.only:
         found = (source.head(key) for key in sorted(set(selection.only)))
         taken = (info for info in found if not info.key.startswith(own))
@@ -129,9 +137,15 @@ def entries(
             listing = _without_outputs(listing)
         taken = (info for info in listing if selection.takes(info.key, info.modified))
         receipts_of = _ReceiptCursor(destination).receipts_of
+    digest_of = fingerprinter(options)
     new = 0
     for info in taken:
-        entry = _entry(source, destination, options, info, receipts_of)
+        recording, failure = _recording(source, destination, info)
+        digest = digest_of(recording)
+        if failure:
+            entry = CatalogEntry(recording, digest, "quarantined", failure)
+        else:
+            entry = _entry(recording, digest, receipts_of(info.key), formats)
         yield entry
         new += entry.state == "new"
         if new == selection.max_count:
@@ -145,13 +159,8 @@ def pending(
     return (entry for entry in entries(source, destination, options, selection) if entry.state == "new")
 
 
-def _entry(
-    source: ObjectStore,
-    destination: ObjectStore,
-    options: TranscriptionOptions,
-    info: ObjectInfo,
-    receipts_of: Callable[[str], list[ReceiptName]],
-) -> CatalogEntry:
+def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) -> tuple[Recording, Failure | None]:
+    """A listed object as a recording, and why it can't be one if its key can't be read or written to."""
     uri, failure = f"{source.uri}/{info.key}", None
     try:
         uri = source.uri_of(info.key)
@@ -163,17 +172,23 @@ def _entry(
     recording = Recording(
         uri=uri, key=info.key, size=info.size, etag=info.etag, modified=info.modified, version_id=info.version_id
     )
-    digest = fingerprint(recording, options)
-    if failure:
-        return CatalogEntry(recording, digest, "quarantined", failure)
-    states = {name.status for name in receipts_of(info.key) if name.fingerprint == digest}
-    # Both are there for a moment when a retry succeeds.
-    return CatalogEntry(recording, digest, "done" if "done" in states else "quarantined" if states else "new")
+    return recording, failure
 
 
-def _receipts_of(destination: ObjectStore, key: str) -> list[ReceiptName]:
+def _entry(
+    recording: Recording, digest: str, receipts: Iterable[ReceiptName], formats: tuple[Format, ...]
+) -> CatalogEntry:
+    there = [name for name in receipts if name.fingerprint == digest]
+    done = [name for name in there if name.status == "done"]
+    if done:  # and perhaps quarantined too, for a moment, when a retry succeeds
+        missing = tuple(format for format in formats if not any(format in name.formats for name in done))
+        return CatalogEntry(recording, digest, "render" if missing else "done", missing=missing)
+    return CatalogEntry(recording, digest, "quarantined" if there else "new")
+
+
+def _receipts_of(destination: ObjectStore, key: str) -> Iterator[ReceiptName]:
     """The receipts of one recording: one request, for selections so small that nothing is listed."""
-    return list(names(destination, prefix=receipt_stem(key)))
+    return names(destination, prefix=receipt_stem(key))
 
 
 class _ReceiptCursor:
@@ -181,23 +196,30 @@ class _ReceiptCursor:
 
     def __init__(self, destination: ObjectStore) -> None:
         self._destination = destination
-        self._names: Iterator[ReceiptName] = iter(())
-        self._next: ReceiptName | None = None
-        self._reached: str | None = None  # the last key asked for
+        self._listing: Iterator[ObjectInfo] = iter(())
+        self._next: str | None = None  # a key of the listing
+        self._reached: str | None = None  # what the keys last asked for begin with
 
-    def receipts_of(self, key: str) -> list[ReceiptName]:
+    def receipts_of(self, key: str) -> Iterator[ReceiptName]:
         """The receipts of one recording, of every fingerprint."""
+        stem = receipt_stem(key)
         # Python compares text by code points, which is the order of its UTF-8 bytes.
-        if self._reached is None or key < self._reached:
-            self._names = names(self._destination, start_after=receipt_stem(key))
-            self._next = next(self._names, None)
-        self._reached = key
-        found = []
-        while self._next and self._next.key <= key:
-            if self._next.key == key:
-                found.append(self._next)
-            self._next = next(self._names, None)
-        return found
+        if self._reached is None or stem < self._reached:
+            self._listing = self._destination.list(RECEIPTS, start_after=stem)
+            self._forward()
+        self._reached = stem
+        # Receipts sort as their recordings do, so nothing has to be decoded to know whose is passed by.
+        while self._next is not None and self._next < stem:
+            self._forward()
+        while self._next is not None and self._next.startswith(stem):
+            name = parse_receipt_key(self._next, key)
+            if name:
+                yield name
+            self._forward()
+
+    def _forward(self) -> None:
+        info = next(self._listing, None)
+        self._next = info.key if info else None
 
 
 def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, ...]:

@@ -2,8 +2,12 @@
 
 Everything that a listing must tell stands in the receipt's own key, so that planning reads no receipt:
 
-    .receipts/<encoded key>!<fingerprint>.json                  done
+    .receipts/<encoded key>!<fingerprint>.json                  done, in all formats
+    .receipts/<encoded key>!<fingerprint>.jsv.json              done, in the formats of these letters
     .receipts/<encoded key>!<fingerprint>.quarantined.json      quarantined
+
+A done receipt never changes. Formats that are rendered later get another receipt, and what is there is what all of
+a fingerprint's receipts say together: no order of writing, and no kill in between, makes one claim a file that is not.
 
 The encoded key is the recording's key with every byte below "0" (0x30) as %XX, so receipts sort as their recordings
 do: "!" and "%" are below every other byte that can follow. A "/" goes in after each 200 bytes or a little more,
@@ -11,16 +15,19 @@ because a file name on a disk ends at 255; where it goes depends only on what st
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stenopool import __version__
-from stenopool.errors import Failure
-from stenopool.options import Format
+from stenopool.errors import ErrorCode, Failure, SetupError
+from stenopool.options import FORMATS, Format
 from stenopool.storage.base import ObjectStore, check_key
 
 RECEIPTS = ".receipts/"
@@ -31,12 +38,18 @@ Status = Literal["done", "quarantined"]
 
 _ESCAPES = {code: f"%{code:02X}" for code in range(0x30)}
 _PART = 200  # bytes
-_ENDINGS: dict[Status, str] = {"done": ".json", "quarantined": ".quarantined.json"}
-_RECEIPT = re.compile(r"\.receipts/([^!]+)!([0-9a-f]{32})(\.quarantined)?\.json")
+# Names spelled out would make file names longer than a disk can hold.
+_LETTERS: dict[Format, str] = {"json": "j", "srt": "s", "vtt": "v", "txt": "t", "tsv": "c", "rttm": "r", "html": "h"}
+# What a key without letters says, for ever: a format that is added later gets a letter, and no place here.
+_ALL = "jsvtcrh"
+_RECEIPT = re.compile(rf"\.receipts/([^!]+)!([0-9a-f]{{32}})(?:\.(quarantined|[{''.join(_LETTERS.values())}]+))?\.json")
 
 
 class Receipt(BaseModel):
-    """What is kept of one piece of work, written when everything else is. ``duration`` is seconds of audio."""
+    """What is kept of one piece of work, written when everything else is. ``duration`` is seconds of audio.
+
+    ``formats`` are those written; JSON always is.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,6 +77,7 @@ class ReceiptName(NamedTuple):
     key: str
     fingerprint: str
     status: Status
+    formats: frozenset[Format] = frozenset()
 
 
 def output_key(recording_key: str, format: Format) -> str:
@@ -79,7 +93,7 @@ def work_key(fingerprint: str, name: str) -> str:
 def receipt_stem(recording_key: str) -> str:
     """What the keys of all receipts of one recording begin with; no other recording's do."""
     encoded = recording_key.translate(_ESCAPES)
-    if len(encoded) * 4 >= _PART:  # else too short to be parted, whatever it is made of
+    if len(encoded.encode()) >= _PART:
         encoded = "".join(_parted(encoded))
     return f"{RECEIPTS}{encoded}!"
 
@@ -96,45 +110,92 @@ def _parted(encoded: str) -> Iterator[str]:
             size = 0
 
 
-def receipt_key(recording_key: str, fingerprint: str, status: Status = "done") -> str:
+def receipt_key(
+    recording_key: str, fingerprint: str, status: Status = "done", formats: Collection[Format] = FORMATS
+) -> str:
     """The receipt's key in the destination. `RecordingError` KEY_UNUSABLE if it would exceed 1,024 bytes."""
-    key = f"{receipt_stem(recording_key)}{fingerprint}{_ENDINGS[status]}"
+    said = "quarantined" if status == "quarantined" else _letters(formats)
+    key = f"{receipt_stem(recording_key)}{fingerprint}{'' if said == _ALL else '.' + said}.json"
     check_key(key)
     return key
 
 
-def parse_receipt_key(key: str) -> ReceiptName | None:
-    """The inverse of `receipt_key`; None for an object that is not a receipt."""
+def parse_receipt_key(key: str, recording_key: str | None = None) -> ReceiptName | None:
+    """The inverse of `receipt_key`; None for an object that is not a receipt.
+
+    ``recording_key``: whose it is, where that is known; decoding it takes most of the time.
+    """
     match = _RECEIPT.fullmatch(key)
     if match is None:
         return None
-    encoded, fingerprint, quarantined = match.groups()
-    return ReceiptName(unquote(encoded.replace("/", "")), fingerprint, "quarantined" if quarantined else "done")
+    encoded, fingerprint, said = match.groups()
+    if recording_key is None:
+        recording_key = unquote(encoded.replace("/", ""))
+    if said == "quarantined":
+        return ReceiptName(recording_key, fingerprint, "quarantined")
+    return ReceiptName(recording_key, fingerprint, "done", _formats(said or _ALL))
+
+
+def _letters(formats: Collection[Format]) -> str:
+    return "".join(letter for format, letter in _LETTERS.items() if format in formats or format == "json")
+
+
+@cache
+def _formats(letters: str) -> frozenset[Format]:
+    return frozenset(format for format, letter in _LETTERS.items() if letter in letters)
 
 
 def names(destination: ObjectStore, *, prefix: str = RECEIPTS, start_after: str = "") -> Iterator[ReceiptName]:
-    """All receipts by name, sorted by recording key, one page in memory; the receipts themselves are not read."""
-    for info in destination.list(prefix, start_after=start_after):
-        name = parse_receipt_key(info.key)
-        if name:
-            yield name
+    """All receipts by name, sorted by recording key, one page in memory; the receipts themselves are not read.
 
-
-def write(destination: ObjectStore, receipt: Receipt, *, replace: bool = False) -> bool:
-    """Write a receipt, as the last thing of a piece of work. False if the work was already receipted by another run.
-
-    A done receipt is written if-absent (unless ``replace``: more formats were rendered) and ends the quarantine that
-    earlier attempts left; a quarantine's receipt replaces the one before, whose attempts it counts on.
+    Several done receipts of one fingerprint are told as one, with the formats of all.
     """
-    key = receipt_key(receipt.key, receipt.fingerprint, receipt.status)
-    if_absent = receipt.status == "done" and not replace
+    listed = (parse_receipt_key(info.key) for info in destination.list(prefix, start_after=start_after))
+    for _, group in groupby(filter(None, listed), itemgetter(0, 1)):
+        of_one = list(group)
+        if len(of_one) == 1:
+            yield of_one[0]
+            continue
+        done = [name for name in of_one if name.status == "done"]
+        if done:
+            yield done[0]._replace(formats=frozenset().union(*(name.formats for name in done)))
+        yield from (name for name in of_one if name.status == "quarantined")
+
+
+def write(destination: ObjectStore, receipt: Receipt) -> bool:
+    """Write a receipt, as the last thing of a piece of work. False if another run has written the same already.
+
+    A done receipt is written if-absent, and ends the quarantine that earlier attempts left; a quarantine's receipt
+    replaces the one before, whose attempts it counts on.
+    """
+    key = receipt_key(receipt.key, receipt.fingerprint, receipt.status, receipt.formats)
     data = receipt.model_dump_json(indent=1).encode()
-    written = destination.put_bytes(key, data, content_type="application/json", if_absent=if_absent)
-    if receipt.status == "done" and receipt.attempts > 1:
+    done = receipt.status == "done"
+    written = destination.put_bytes(key, data, content_type="application/json", if_absent=done)
+    if done and receipt.attempts > 1:
         destination.delete(receipt_key(receipt.key, receipt.fingerprint, "quarantined"))
     return written
 
 
 def read(destination: ObjectStore, recording_key: str, fingerprint: str, status: Status = "done") -> Receipt:
-    """The receipt; `SetupError` OBJECT_NOT_FOUND if there is none."""
-    return Receipt.model_validate_json(destination.get_bytes(receipt_key(recording_key, fingerprint, status)))
+    """The receipt; of several done ones the first, with the formats and outputs of all.
+
+    `SetupError` OBJECT_NOT_FOUND if there is none.
+    """
+    if status == "quarantined":
+        return _read(destination, receipt_key(recording_key, fingerprint, status))
+    keys = [info.key for info in destination.list(f"{receipt_stem(recording_key)}{fingerprint}.")]
+    # Quarantine's ending is no letters, and that receipt may go away at any moment.
+    found = [_read(destination, key) for key in keys if not key.endswith(".quarantined.json")]
+    if not found:
+        raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"{recording_key} has no receipt of {fingerprint}.")
+    first = min(found, key=lambda receipt: receipt.created_at)
+    formats = {format for receipt in found for format in receipt.formats}
+    outputs = dict.fromkeys(output for receipt in found for output in receipt.outputs)
+    return first.model_copy(
+        update={"formats": tuple(format for format in FORMATS if format in formats), "outputs": tuple(outputs)}
+    )
+
+
+def _read(destination: ObjectStore, key: str) -> Receipt:
+    return Receipt.model_validate_json(destination.get_bytes(key))

@@ -1,7 +1,7 @@
 """The catalog: what is pending is the set difference of recordings and receipts, on every store."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from stenopool.catalog import CatalogEntry, Selection, entries, pending
 from stenopool.errors import ErrorCode, Failure, SetupError
-from stenopool.options import TranscriptionOptions
-from stenopool.receipts import Receipt, work_key, write
+from stenopool.options import FORMATS, Format, TranscriptionOptions
+from stenopool.receipts import Receipt, output_key, receipt_stem, work_key, write
+from stenopool.stages.plan import Plan
 from stenopool.storage import ObjectStore, open_store
+from stenopool.storage.s3 import S3Store, process_client
 from tests.support.keys import any_keys, file_keys
+from tests.support.listing_server import ListingServer, MadeUpReceipts, MadeUpRecordings
 from tests.support.memory import MemoryStore
 
 OPTIONS = TranscriptionOptions()
@@ -88,6 +91,44 @@ def test_merge_on_seaweedfs(bucket: str, keys: list[str], given_states: list[str
     for info in list(client.list()):
         client.delete(info.key)
     check_merge(open_store(f"s3://{bucket}/in"), open_store(f"s3://{bucket}/in/out"), keys, given_states)
+
+
+@pytest.fixture(scope="session")
+def listing_server() -> Iterator[ListingServer]:
+    with ListingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def byte_order(listing_server: ListingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ListingServer]:
+    """The server that lists as AWS does, with AWS_* set so that ``s3://`` addresses reach it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", listing_server.endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    process_client.cache_clear()
+    yield listing_server
+    process_client.cache_clear()
+
+
+@rounds
+@given(any_keys, states, st.integers(1, 8))
+def test_merge_in_byte_order_over_s3(
+    byte_order: ListingServer, keys: list[str], given_states: list[str], page_size: int
+) -> None:
+    byte_order.buckets["bucket"] = []
+    source, destination = (S3Store("bucket", prefix, page_size=page_size) for prefix in ("in", "in/out"))
+    check_merge(source, destination, keys, given_states)
+    found = [entry.recording.key for entry in entries(source, destination, OPTIONS, EVERYTHING)]
+    assert found == sorted(found)
+
+
+def test_a_bucket_that_is_made_up(byte_order: ListingServer) -> None:
+    made_up = MadeUpRecordings(2_345)  # pages end elsewhere in the one listing than in the other
+    byte_order.buckets |= {"recordings": made_up, "transcripts": MadeUpReceipts(made_up)}
+    found = list(entries(open_store("s3://recordings"), open_store("s3://transcripts"), OPTIONS))
+    assert [entry.recording.key for entry in found] == [listed.key for listed in made_up]
+    assert [entry.state for entry in found] == ["new" if number % 10 == 9 else "done" for number in range(2_345)]
 
 
 def test_a_sorted_source_costs_one_listing_of_each() -> None:
@@ -228,6 +269,74 @@ def test_a_key_that_the_destination_cannot_hold_is_never_lost() -> None:
     assert failure is not None
     assert failure.code is ErrorCode.KEY_UNUSABLE
     assert found["ok"].failure is None
+
+
+def test_keys_as_long_as_s3_has_them(byte_order: ListingServer) -> None:
+    """Each key is planned or reported, whatever its length; none is dropped, and none breaks the listing."""
+    byte_order.buckets["bucket"] = []
+    source, destination = open_store("s3://bucket/in"), open_store("s3://bucket/out/of/the/way")
+    # What a receipt adds: its folder, "%2E" for ".", a "/" per 200 bytes, the fingerprint, the longest ending.
+    keys = {length: f"{'k' * (length - 4)}.wav" for length in (800, 930, 940, 945, 950, 960, 1000, 1020, 1021)}
+    keys[0] = "-" * 330 + ".wav"  # short, but three bytes each in the receipt
+    fill(source, *keys.values())
+    plan = Plan(source, destination, OPTIONS, Selection())
+    planned = [piece.recording.key for piece in plan.pieces()]
+    reported = [failed.key for failed in plan.unusable]
+    assert sorted(planned + reported) == sorted(keys.values())
+    assert plan.counts == {"new": len(planned), "quarantined": len(reported)}
+    assert {failed.failure.code for failed in plan.unusable} == {ErrorCode.KEY_UNUSABLE}
+    assert all(failed.failure.remedy for failed in plan.unusable)
+    assert keys[800] in planned
+    assert {keys[0], keys[1000], keys[1021]} <= set(reported)
+    # What was taken can be written to the end, and what was reported could not: the line is drawn where S3 draws it.
+    for key in keys.values():
+        longest = (receipt_key_unchecked(key), output_key(key, "json"))
+        fits = all(len(f"out/of/the/way/{name}".encode()) <= 1024 for name in longest)
+        assert (key in planned) == fits
+    # Every run says so again, and takes nothing twice.
+    for entry in list(entries(source, destination, OPTIONS)):
+        if entry.state == "new":
+            receipt(destination, entry, "done")
+    again = [entry for entry in entries(source, destination, OPTIONS) if entry.state == "quarantined"]
+    assert [entry.recording.key for entry in again] == reported
+    assert list(pending(source, destination, OPTIONS)) == []
+
+
+def receipt_key_unchecked(key: str) -> str:
+    return f"{receipt_stem(key)}{'0' * 32}.quarantined.json"
+
+
+def test_formats_that_are_missing_are_to_render() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    fill(source, "all.wav", "bad.wav", "later.wav", "new.wav", "some.wav")
+    digests = {entry.recording.key: entry.fingerprint for entry in entries(source, destination, OPTIONS)}
+
+    def done(key: str, *formats: str) -> None:
+        write(destination, Receipt.model_validate(dict(base, key=key, fingerprint=digests[key], formats=formats)))
+
+    base = {"status": "done"}
+    done("all.wav", *FORMATS)
+    done("some.wav", "json", "srt")
+    done("later.wav", "json", "srt")
+    done("later.wav", "vtt")
+    write(destination, Receipt(key="bad.wav", fingerprint=digests["bad.wav"], status="quarantined", failure=FAILURE))
+
+    def found(*formats: Format, only: tuple[str, ...] = ()) -> dict[str, tuple[str, tuple[str, ...]]]:
+        listed = entries(source, destination, OPTIONS, Selection(only=only), formats)
+        return {entry.recording.key: (entry.state, entry.missing) for entry in listed}
+
+    assert found("json", "srt", "vtt", "html") == {
+        "all.wav": ("done", ()),
+        "bad.wav": ("quarantined", ()),
+        "later.wav": ("render", ("html",)),
+        "new.wav": ("new", ()),
+        "some.wav": ("render", ("vtt", "html")),
+    }
+    assert found("json", "srt", "vtt", "html", only=("some.wav",)) == {"some.wav": ("render", ("vtt", "html"))}
+    assert found("json", "srt")["some.wav"] == ("done", ())
+    assert {state for state, _ in found().values()} == {"new", "done", "quarantined"}
+    done("some.wav", "vtt", "html")
+    assert found("json", "srt", "vtt", "html")["some.wav"] == ("done", ())
 
 
 def test_selection_compares_equal_after_use() -> None:

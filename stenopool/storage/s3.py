@@ -9,13 +9,12 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import boto3
-import botocore.session
 from boto3.exceptions import S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
@@ -31,10 +30,11 @@ from botocore.exceptions import (
     ReadTimeoutError,
     ResponseStreamingError,
 )
-from botocore.utils import parse_timestamp
+from botocore.parsers import ResponseParserError
 
 from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
 from stenopool.storage.base import LONGEST_KEY, ObjectInfo, check_key
+from stenopool.storage.s3_listing import pages, read_listings_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,6 +60,8 @@ class S3Store:
         prefix = prefix.strip("/")
         self.prefix = f"{prefix}/" if prefix else ""
         self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        if client:
+            read_listings_fast(client)
         self._own_client = client
         self._page_size = page_size
 
@@ -73,21 +75,11 @@ class S3Store:
         return f"s3://{self.bucket}/{self._whole(key)}"
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        after: dict[str, Any] = {"StartAfter": self.prefix + start_after} if start_after else {}
+        request: dict[str, Any] = {"StartAfter": self.prefix + start_after} if start_after else {}
+        request |= {"Bucket": self.bucket, "Prefix": self.prefix + prefix, "MaxKeys": self._page_size}
         with self._errors("list", prefix):
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket,
-                Prefix=self.prefix + prefix,
-                PaginationConfig={"PageSize": self._page_size},
-                **after,
-            )
-            skip = len(self.prefix)
-            for page in pages:
-                for item in page.get("Contents", ()):
-                    key = item["Key"][skip:]
-                    if key:  # else the marker that consoles write for the folder itself
-                        etag = item["ETag"].strip('"')
-                        yield ObjectInfo(key, item["Size"], etag, item["LastModified"].timestamp())
+            for page in pages(self.client, skip=len(self.prefix), **request):
+                yield from page
 
     def head(self, key: str) -> ObjectInfo:
         with self._errors("head", key):
@@ -190,6 +182,24 @@ class S3Store:
                 if _code(error) != "NoSuchKey":  # Google answers so; S3 does not mind
                     raise
 
+    def sweep_partial(self, older_than_seconds: float) -> int:
+        before, swept = datetime.now(UTC) - timedelta(seconds=older_than_seconds), 0
+        with self._errors("sweep", ""):
+            uploads = self.client.get_paginator("list_multipart_uploads")
+            for page in uploads.paginate(Bucket=self.bucket, Prefix=self.prefix):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < before:
+                        self._abort(upload["Key"], upload["UploadId"])
+                        swept += 1
+        return swept
+
+    def _abort(self, whole_key: str, upload: str) -> None:
+        try:
+            self.client.abort_multipart_upload(Bucket=self.bucket, Key=whole_key, UploadId=upload)
+        except ClientError as error:
+            if _code(error) != "NoSuchUpload":  # its writer, or another sweep, came first
+                raise
+
     def _whole(self, key: str) -> str:
         check_key(key)
         whole = self.prefix + key
@@ -206,7 +216,7 @@ class S3Store:
         except S3UploadFailedError as error:
             cause = error.__cause__ or error.__context__
             raise _translated(cause if isinstance(cause, ClientError) else error, what) from error
-        except (ClientError, BotoCoreError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError) as error:
             raise _translated(error, what) from error
         except FileNotFoundError:
             raise  # the local file is not there: the caller's mistake, not the storage's
@@ -236,22 +246,14 @@ def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
         response_checksum_validation="when_required",
     )
     try:
-        session = botocore.session.get_session()
-        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
-        return boto3.Session(botocore_session=session).client("s3", config=config)
+        client = boto3.Session().client("s3", config=config)
     except (BotoCoreError, ValueError) as error:
         code = ErrorCode.ACCESS_DENIED if isinstance(error, ProfileNotFound) else ErrorCode.LOCATION_INVALID
         raise SetupError(
             code, f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE and AWS_ENDPOINT_URL."
         ) from error
-
-
-def _timestamp(value: Any) -> datetime:
-    """botocore's own parser takes 3/4 of the time that a page of a listing takes."""
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):  # HTTP headers write dates in another way
-        return parse_timestamp(value)
+    read_listings_fast(client)
+    return client
 
 
 def _info(key: str, size: int, answer: Any) -> ObjectInfo:

@@ -1,6 +1,9 @@
 """What every store must do, asked of a folder and of a real S3 server alike."""
 
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 
 from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
 from stenopool.storage import ObjectStore, open_store
+from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store, process_client
 from tests.support.seaweedfs import SeaweedFS
 
@@ -220,6 +224,7 @@ def every_call(store: ObjectStore, tmp_path: Path) -> list[Callable[[], object]]
         lambda: store.put_bytes("x", b"x", if_absent=True),
         lambda: store.put_file("x", tmp_path / "file"),
         lambda: store.delete("x"),
+        lambda: store.sweep_partial(0),
     ]
 
 
@@ -283,3 +288,56 @@ def test_more_than_one_real_page(s3: SeaweedFS, bucket: str) -> None:
 
     race(threads, put)
     assert keys(store) == names
+
+
+def test_writes_that_were_killed_are_not_listed_and_are_swept_by_age(store: ObjectStore, tmp_path: Path) -> None:
+    killed_write(store, "kept/half.flac")
+    killed_write(store, "alone/deep/half.flac")
+    store.put_bytes("kept/whole.flac", b"whole")
+    assert keys(store) == ["kept/whole.flac"]
+    assert store.sweep_partial(3600) == 0  # perhaps somebody is still writing them
+    time.sleep(1.1)  # S3 says whole seconds
+    assert store.sweep_partial(1) == 2
+    assert store.sweep_partial(0) == 0
+    assert keys(store) == ["kept/whole.flac"]
+    if isinstance(store, LocalStore):
+        assert sorted(path.name for path in store.root.rglob("*")) == ["kept", "whole.flac"]
+
+
+def test_only_what_is_ours_is_swept(store: ObjectStore, tmp_path: Path) -> None:
+    beside = open_store(f"{store.uri} not ours")
+    killed_write(beside, "half.flac")
+    store.put_bytes("whole", b"")
+    time.sleep(1.1)
+    assert store.sweep_partial(0) == 0
+    assert beside.sweep_partial(0) == 1
+
+
+def killed_write(store: ObjectStore, key: str) -> None:
+    """Begin a write as the store does, in a process that SIGKILL ends in the middle."""
+    child = subprocess.Popen([sys.executable, "-c", _WRITER, store.uri, key], stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"half written\n"
+        child.kill()
+
+
+# The writer hangs where it is worst: locally after half the file, on S3 when the upload has begun.
+_WRITER = """
+import os, pathlib, shutil, tempfile, sys, time
+from stenopool.storage import open_store
+
+def hang(*_, **__):
+    os.write(1, b"half written\\n")  # in one piece, whichever of two threads comes first
+    time.sleep(60)
+
+store, key = open_store(sys.argv[1]), sys.argv[2]
+if sys.argv[1].startswith("s3:"):
+    store.client.meta.events.register("before-call.s3.UploadPart", hang)
+    with tempfile.NamedTemporaryFile() as file:
+        file.truncate(20_000_000)
+        store.put_file(key, pathlib.Path(file.name))
+else:
+    shutil.copyfileobj = lambda source, target, length: (target.write(source.read(3)), target.flush(), hang())
+    store.put_bytes(key, b"half and half")
+"""

@@ -65,3 +65,6 @@ class MemoryStore:
 
     def delete(self, key: str) -> None:
         self.objects.pop(key, None)
+
+    def sweep_partial(self, older_than_seconds: float) -> int:
+        return 0
