@@ -8,6 +8,7 @@ from rich.console import Console
 from stenopool import __version__
 from stenopool.cli import models
 from stenopool.cli import run as batches
+from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
 from stenopool.cli.doctor import doctor
 from stenopool.cli.show import show
@@ -25,6 +26,7 @@ app.command()(batches.run)
 app.command()(batches.plan)
 app.command()(batches.status)
 app.command()(batches.retry)
+app.command()(clean)
 app.command()(show)
 app.command()(demo)
 app.command()(doctor)
