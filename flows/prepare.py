@@ -1,6 +1,8 @@
 """`prepare`: one run per shard on the CPU pool. A bad file is found here and never wakes a GPU.
 
 fetch ─► probe, decode, normalize ─► store 16 kHz FLAC in the work area
+
+Formats that finished recordings lack are rendered here too.
 """
 
 import asyncio
@@ -13,12 +15,13 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
 from stenopool.shards import Shard, batches
 from stenopool.stages import prepare as stages
-from stenopool.stages.publish import quarantine
+from stenopool.stages.publish import quarantine, render_missing
 from stenopool.stages.report import ShardResult
 
 fetch = stage_task("fetch", stages.fetch)
 normalize = stage_task("normalize", stages.normalize)
 store = stage_task("store", stages.store)
+render = stage_task("render", render_missing)
 quarantine_failed = stage_task("quarantine", quarantine)
 
 
@@ -43,10 +46,17 @@ async def prepare(
     """
     with running(source, destination, options, execution) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        for pieces in batches(carried.pieces, get_settings().batch):
+        new = [piece for piece in carried.pieces if not piece.formats]
+        for pieces in batches(new, get_settings().batch):
             await attempt(fetch, run, pieces)
             await attempt(normalize, run, pieces)
             await attempt(store, run, pieces)
+        # One more format of a finished recording is no speech work: it never needs a GPU.
+        for pieces in batches([piece for piece in carried.pieces if piece.formats], get_settings().batch):
+            to_be_heard = [piece for piece in pieces if "html" in piece.formats]
+            await attempt(fetch, run, to_be_heard)
+            await attempt(normalize, run, to_be_heard)
+            await attempt(render, run, pieces)
         if failed := run.failed(carried.pieces):
             await quarantine_failed(failed, f"{len(failed)} recordings")
         result = ShardResult.of(run, carried.pieces)

@@ -29,6 +29,7 @@ class ErrorCode(StrEnum):
     SOURCE_CHANGED = "SOURCE_CHANGED"
     ENGINE_FAILED = "ENGINE_FAILED"
     DIARIZER_FAILED = "DIARIZER_FAILED"
+    TRANSCRIPT_MISSING = "TRANSCRIPT_MISSING"
     INTERNAL = "INTERNAL"
     # the world, for a moment
     SOURCE_UNAVAILABLE = "SOURCE_UNAVAILABLE"
@@ -62,6 +63,7 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.SOURCE_CHANGED: "The recording was replaced while it was read; the next run takes the new one.",
     ErrorCode.ENGINE_FAILED: "Run `stenopool retry`; if it fails again, try another engine and report the recording.",
     ErrorCode.DIARIZER_FAILED: "Run again with --diarization off, or with another diarizer.",
+    ErrorCode.TRANSCRIPT_MISSING: "Its receipt says that it is done: delete that, and the next run does it again.",
     ErrorCode.INTERNAL: "This is a fault of Stenopool; report it with the message. `stenopool retry` tries again.",
     ErrorCode.SOURCE_UNAVAILABLE: "Check the source's endpoint; the next run takes the recording up again.",
     ErrorCode.STORAGE_UNAVAILABLE: "Check the destination's endpoint; the next run takes the recording up again.",

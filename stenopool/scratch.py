@@ -21,7 +21,9 @@ from typing import Self
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.settings import ScratchSettings, get_settings
 
-_PREFIX = "stenopool-"
+# Only folders of exactly this shape are swept: "stenopool-results" in /tmp may be somebody's own.
+_PREFIX = ".stenopool-scratch-"
+_OURS = re.compile(rf"{re.escape(_PREFIX)}[0-9]+-[a-z0-9_]{{8}}")
 _NAME = re.compile(r"[0-9a-zA-Z_]{1,64}")
 
 
@@ -116,7 +118,7 @@ class Scratch:
 def sweep(folder: Path) -> list[Path]:
     """Remove scratch folders whose process is dead; returns them."""
     removed = []
-    for path in folder.glob(f"{_PREFIX}*"):
+    for path in (entry for entry in folder.iterdir() if _OURS.fullmatch(entry.name)):
         # Somebody else's, or gone meanwhile, or locked by a living process.
         with suppress(OSError):
             handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from pydantic import BaseModel, ConfigDict
 
 from stenopool.catalog import CatalogEntry
+from stenopool.options import Format
 from stenopool.receipts import BATCHES
 from stenopool.recordings import Recording
 from stenopool.settings import BatchSettings
@@ -32,7 +33,10 @@ def estimated_seconds(recording: Recording) -> float:
 
 
 class Piece(BaseModel):
-    """One piece of work: a recording, the fingerprint that names it, its estimated length, tries so far."""
+    """One piece of work: a recording, the fingerprint that names it, its estimated length, tries so far.
+
+    ``formats``: its transcript is there, and only these are to be rendered from it; empty: all is to be done.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,14 +44,17 @@ class Piece(BaseModel):
     fingerprint: str
     seconds: float
     attempts: int = 0
+    formats: tuple[Format, ...] = ()
 
     @classmethod
     def of(cls, entry: CatalogEntry, attempts: int = 0) -> "Piece":
         return cls(
             recording=entry.recording,
             fingerprint=entry.fingerprint,
-            seconds=estimated_seconds(entry.recording),
+            # Rendering takes no time that counts: a shard of it may hold many.
+            seconds=0.0 if entry.missing else estimated_seconds(entry.recording),
             attempts=attempts,
+            formats=entry.missing,
         )
 
 

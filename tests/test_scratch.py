@@ -27,7 +27,7 @@ def test_private_while_it_lives_and_gone_afterwards(tmp_path: Path) -> None:
         folder = scratch.folder(FINGERPRINT)
         (folder / "audio.flac").write_bytes(b"x")
         assert stat.S_IMODE(scratch.path.stat().st_mode) == 0o700
-        assert scratch.path.name.startswith(f"stenopool-{os.getpid()}-")
+        assert scratch.path.name.startswith(f".stenopool-scratch-{os.getpid()}-")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -143,8 +143,8 @@ def test_a_start_sweeps(tmp_path: Path) -> None:
 
 def test_only_our_own_folders_are_swept(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    (tmp_path / "stenopool-file").write_bytes(b"")
-    (tmp_path / "stenopool-link").symlink_to(tmp_path / "other")
+    (tmp_path / ".stenopool-scratch-1-aaaaaaaa").write_bytes(b"")
+    (tmp_path / ".stenopool-scratch-2-aaaaaaaa").symlink_to(tmp_path / "other")
     assert sweep(tmp_path) == []
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -178,3 +178,12 @@ def test_the_signals_handler_is_put_back(tmp_path: Path) -> None:
     with made(tmp_path):
         pass
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["stenopool-results", "stenopool-demo", ".stenopool-scratch", ".stenopool-scratch-mine"]
+)
+def test_a_sweep_leaves_folders_alone_that_are_not_of_its_making(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert sweep(tmp_path) == []
+    assert (tmp_path / name).exists()

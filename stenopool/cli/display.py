@@ -64,6 +64,8 @@ def summary(report: BatchReport) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("transcribed", f"{report.done}", f"{_clock(report.audio_seconds)} of audio")
     table.add_row("done before", f"{report.already_done}", "")
+    if report.rendered:
+        table.add_row("rendered", f"{report.rendered}", "in more formats")
     if report.quarantined or report.in_quarantine:
         table.add_row("quarantined", f"{report.quarantined}", f"{report.in_quarantine} before")
     if report.deferred:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from stenopool import receipts
 from stenopool.catalog import CatalogEntry, Selection, entries
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.options import TranscriptionOptions
+from stenopool.options import Format, TranscriptionOptions
 from stenopool.progress import Event, tell
-from stenopool.shards import Piece
+from stenopool.shards import Piece, estimated_seconds
 from stenopool.stages.run import FailedRecording
 from stenopool.storage.base import ObjectStore
 
@@ -22,6 +22,8 @@ class Plan:
     destination: ObjectStore
     options: TranscriptionOptions
     selection: Selection
+    formats: tuple[Format, ...] = ()
+    """Formats that finished recordings must have too; what is missing is rendered from the transcript."""
     retry: frozenset[ErrorCode] | None = None
     """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
 
@@ -31,17 +33,18 @@ class Plan:
 
     def pieces(self) -> Iterator[Piece]:
         """What has to be done, in the source's order."""
-        for entry in entries(self.source, self.destination, self.options, self.selection):
+        for entry in entries(self.source, self.destination, self.options, self.selection, self.formats):
             piece = self._piece(entry)
-            state = "new" if piece else entry.state
+            state = "new" if piece and not piece.formats else entry.state
             self.counts[state] += 1
-            self.seconds[state] += Piece.of(entry).seconds
+            self.seconds[state] += estimated_seconds(entry.recording)
             if piece:
-                tell(Event("planned", piece.recording.key, piece.seconds))
+                if state == "new":
+                    tell(Event("planned", piece.recording.key, piece.seconds))
                 yield piece
 
     def _piece(self, entry: CatalogEntry) -> Piece | None:
-        if entry.state == "new":
+        if entry.state in ("new", "render"):
             return Piece.of(entry)
         if entry.failure:
             self.unusable.append(

@@ -12,7 +12,8 @@ from stenopool import __version__, receipts
 from stenopool.audio.encode import player_audio
 from stenopool.channels import merge_channels
 from stenopool.diarizers.channels import channel_name
-from stenopool.errors import Failure
+from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
+from stenopool.options import Format
 from stenopool.progress import Event, logger, tell
 from stenopool.receipts import Receipt, output_key
 from stenopool.recordings import STAGE_VERSIONS
@@ -44,12 +45,7 @@ def upload(run: Run, pieces: Sequence[Piece]) -> None:
     """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
 
     def one(piece: Piece) -> None:
-        transcript = run.work(piece).load("assign", Transcript)
-        for format in reversed(run.execution.formats):
-            style = RenderStyle(title=piece.recording.key, audio=_player(run, piece) if format == "html" else None)
-            content = render(transcript, format, style).encode()
-            key = output_key(piece.recording.key, format)
-            run.destination.put_bytes(key, content, content_type=CONTENT_TYPES[format])
+        _render(run, piece, run.work(piece).load("assign", Transcript), run.execution.formats)
 
     each(run, "upload", pieces, one, stoppable=False)
 
@@ -58,22 +54,52 @@ def receipt(run: Run, pieces: Sequence[Piece]) -> None:
     """Write the receipt: this piece is done. Then remove its checkpoints and its scratch."""
 
     def one(piece: Piece) -> None:
-        formats = run.execution.formats
-        done = Receipt(
-            key=piece.recording.key,
-            fingerprint=piece.fingerprint,
-            status="done",
-            attempts=piece.attempts + 1,
-            formats=formats,
-            outputs=tuple(output_key(piece.recording.key, format) for format in formats),
-            duration=run.durations[piece.fingerprint],
-        )
-        receipts.write(run.destination, done)
+        _receipt(run, piece, run.execution.formats, run.durations[piece.fingerprint])
         run.work(piece).remove()
         run.forget(piece)
         tell(Event("done", piece.recording.key, run.durations[piece.fingerprint]))
 
     each(run, "receipt", pieces, one, stoppable=False)
+
+
+def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
+    """Formats that a finished recording lacks, from its transcript, and a receipt that says so."""
+
+    def one(piece: Piece) -> None:
+        key = output_key(piece.recording.key, "json")
+        try:
+            transcript = Transcript.model_validate_json(run.destination.get_bytes(key))
+        except SetupError as error:
+            if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+                raise
+            raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.") from error
+        run.durations[piece.fingerprint] = transcript.duration
+        _render(run, piece, transcript, piece.formats)
+        _receipt(run, piece, piece.formats, transcript.duration)
+        run.forget(piece)
+
+    each(run, "render", pieces, one)
+
+
+def _render(run: Run, piece: Piece, transcript: Transcript, formats: Sequence[Format]) -> None:
+    for format in reversed(formats):
+        style = RenderStyle(title=piece.recording.key, audio=_player(run, piece) if format == "html" else None)
+        content = render(transcript, format, style).encode()
+        key = output_key(piece.recording.key, format)
+        run.destination.put_bytes(key, content, content_type=CONTENT_TYPES[format])
+
+
+def _receipt(run: Run, piece: Piece, formats: Sequence[Format], duration: float) -> None:
+    done = Receipt(
+        key=piece.recording.key,
+        fingerprint=piece.fingerprint,
+        status="done",
+        attempts=piece.attempts + 1,
+        formats=tuple(formats),
+        outputs=tuple(output_key(piece.recording.key, format) for format in formats),
+        duration=duration,
+    )
+    receipts.write(run.destination, done)
 
 
 def quarantine(run: Run, pieces: Sequence[Piece]) -> None:

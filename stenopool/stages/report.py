@@ -19,6 +19,8 @@ class ShardResult(BaseModel):
     """What one run over a shard did; kept beside its manifest, so that the batch can be summed up from anywhere."""
 
     done: int = 0
+    rendered: int = 0
+    """Finished recordings that got more formats."""
     failed: list[FailedRecording] = Field(default_factory=list)
     audio_seconds: float = 0.0
     stage_seconds: dict[str, float] = Field(default_factory=dict)
@@ -38,6 +40,7 @@ class ShardResult(BaseModel):
         sound = run.sound(pieces) if finished else []
         return cls(
             done=len(sound),
+            rendered=sum(piece.formats != () for piece in run.sound(pieces)),
             failed=[
                 FailedRecording(key=p.recording.key, fingerprint=p.fingerprint, failure=run.failures[p.fingerprint])
                 for p in pieces
@@ -66,6 +69,7 @@ class BatchReport(BaseModel):
     seconds: float
     new: int
     already_done: int
+    rendered: int
     in_quarantine: int
     done: int
     quarantined: int
@@ -117,7 +121,8 @@ class BatchReport(BaseModel):
             finished_at=finished_at,
             seconds=seconds,
             new=plan.counts["new"],
-            already_done=plan.counts["done"],
+            already_done=plan.counts["done"] + plan.counts["render"],
+            rendered=sum(result.rendered for result in prepared),
             in_quarantine=plan.counts["quarantined"] - len(plan.unusable),
             done=done,
             quarantined=sum(one.quarantined for one in failed),

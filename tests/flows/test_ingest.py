@@ -108,6 +108,33 @@ def test_recordings_become_transcripts_and_a_second_run_does_no_speech_work(
     assert calls == {"decode": 1, "transcribe": 1}
 
 
+def test_one_more_format_is_rendered_without_speech_work(source: Path, destination: Path, calls: Counter[str]) -> None:
+    few = ExecutionOptions(device="cpu", formats=("txt",))
+    assert ingest(source, destination, execution=few).done == 1
+    assert {path.name for path in (destination / "jfk.flac").iterdir()} == {"transcript.json", "transcript.txt"}
+
+    more = ExecutionOptions(device="cpu", formats=("txt", "srt", "html"))
+    report = ingest(source, destination, execution=more)
+    assert (report.new, report.done, report.rendered) == (0, 0, 1)
+    assert "what your country" in (destination / "jfk.flac" / "transcript.srt").read_text()
+    assert "data:audio/mpeg" in (destination / "jfk.flac" / "transcript.html").read_text()
+    assert calls["transcribe"] == 1
+
+    again = ingest(source, destination, execution=more)
+    assert (again.new, again.rendered, again.already_done) == (0, 0, 1)
+
+
+def test_changed_options_and_changed_files_are_done_again_and_nothing_else(
+    source: Path, destination: Path, calls: Counter[str]
+) -> None:
+    shutil.copy(recording_path("hard/opus.opus"), source / "other.opus")
+    assert ingest(source, destination).done == 2
+    shutil.copy(recording_path("en/one-two-three.flac"), source / "jfk.flac")
+    assert (ingest(source, destination).done, calls["decode"]) == (1, 3)
+    greedy = TranscriptionOptions(model="tiny.en", diarization="off", beam_size=1)
+    assert (ingest(source, destination, options=greedy).done, calls["decode"]) == (2, 5)
+
+
 def test_nothing_is_left_in_scratch_or_in_the_work_area(source: Path, destination: Path) -> None:
     (source / "broken.wav").write_text("not audio")
     ingest(source, destination)
