@@ -1,10 +1,18 @@
-"""A network that fails: a TCP proxy before a real server, which cuts connections in the middle of an answer."""
+"""Networks and servers that fail: proxies before a real server, which cut connections and spoil answers."""
 
+import random
 import socket
+import struct
 import threading
+import time
+from collections import Counter
 from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Self
+from typing import Any, Literal, Self
 
 
 class CuttingProxy:
@@ -49,3 +57,122 @@ class CuttingProxy:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
+
+
+Fault = Literal["500", "503", "slow", "refused", "lost", "cut"]
+FAULTS: tuple[Fault, ...] = ("500", "503", "slow", "refused", "lost", "cut")
+_ERRORS = {"500": "InternalError", "503": "SlowDown"}
+
+
+class FaultyProxy:
+    """An S3 server that has bad days: an HTTP proxy that spoils a share of the calls to ``127.0.0.1:port``.
+
+    ``500``, ``503``: that answer, and nothing done. ``slow``: the right answer, ``delay`` seconds later. ``refused``:
+    the connection is reset, and nothing done. ``lost``: the call is done, and the connection reset in place of the
+    answer. ``cut``: reset in the middle of the answer's body.
+
+    Which calls meet what follows from ``seed``, method, address and how often that was asked for, so it is the same
+    however threads take turns. ``met`` counts the faults, ``calls`` all calls.
+    """
+
+    def __init__(self, port: int, *, share: float, seed: int = 1, delay: float = 3.0) -> None:
+        self.target = port
+        self.share = share
+        self.seed = seed
+        self.delay = delay
+        self.calls = 0
+        self.met: Counter[Fault] = Counter()
+        self._asked: Counter[tuple[str, str]] = Counter()
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_FaultyHandler, self))
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def draw(self, method: str, path: str) -> Fault | None:
+        """What the next such call meets."""
+        with self._lock:
+            self.calls += 1
+            self._asked[method, path] += 1
+            chance = random.Random(f"{self.seed} {method} {path} {self._asked[method, path]}")
+            if chance.random() >= self.share:
+                return None
+            fault = chance.choice(FAULTS)
+            self.met[fault] += 1
+            return fault
+
+
+class _FaultyHandler(BaseHTTPRequestHandler):
+    """One connection of a client."""
+
+    protocol_version = "HTTP/1.1"  # connections are kept, as S3 servers do
+
+    def __init__(self, proxy: FaultyProxy, *arguments: Any) -> None:
+        self.proxy = proxy
+        super().__init__(*arguments)
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # a client that was killed
+            super().handle()
+
+    def answer(self) -> None:
+        fault = self.proxy.draw(self.command, self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if fault in _ERRORS:
+            self._send(int(fault), [], f"<Error><Code>{_ERRORS[fault]}</Code></Error>".encode())
+            return
+        if fault == "refused":
+            self._reset()
+            return
+        if fault == "slow":
+            time.sleep(self.proxy.delay)
+        status, headers, content = self._forwarded(body)
+        if fault == "lost" or (fault == "cut" and not content):
+            self._reset()
+        elif fault == "cut":
+            self._send(status, headers, content, upto=len(content) // 2)
+            self._reset()
+        else:
+            self._send(status, headers, content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+
+    def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The server's answer. The client's Host goes along as it is: it is part of what is signed."""
+        connection = HTTPConnection("127.0.0.1", self.proxy.target, timeout=60)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
+        try:
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        return answer.status, answer.getheaders(), content
+
+    def _send(self, status: int, headers: list[tuple[str, str]], content: bytes, upto: int | None = None) -> None:
+        self.send_response_only(status)
+        length = str(len(content))
+        for name, value in headers:
+            if name.lower() == "content-length":
+                length = value  # of a HEAD's answer: the length that the body would have
+            elif name.lower() not in ("transfer-encoding", "connection"):
+                self.send_header(name, value)
+        if status != HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Length", length)
+        self.end_headers()
+        self.wfile.write(content[:upto])
+
+    def _reset(self) -> None:
+        """Close so that the client sees "connection reset by peer", not an orderly end."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()

@@ -1,0 +1,134 @@
+"""Storage that fails, for a while or every tenth call: the run completes all the same, and nothing is lost."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stenopool.receipts import RECEIPTS, WORK, names
+from stenopool.storage import open_store
+from stenopool.storage.s3 import S3Store, process_client
+from tests.e2e.conftest import Program
+from tests.support.faults import FAULTS, FaultyProxy
+from tests.support.seaweedfs import SeaweedFS
+from tests.support.speech import needs_speech, recording_path, recordings
+
+FAST = ("--model", "tiny.en", "--diarization", "off")
+OUTAGE = 20.0
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedFS]:
+    """A server that can be stopped without harm to other tests."""
+    server = SeaweedFS(tmp_path / "s3")
+    server.start()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    process_client.cache_clear()
+    yield server
+    server.stop()
+    process_client.cache_clear()
+
+
+def fill(bucket: str) -> tuple[str, set[str]]:
+    """A dozen recordings in the bucket; their address and keys."""
+    files = [item["file"] for item in recordings("en_short")[:11]] + ["hard/silence-10s.flac"]
+    source = open_store(f"s3://{bucket}/calls")
+    for file in files:
+        source.put_file(file, recording_path(file))
+    return source.uri, set(files)
+
+
+def transcripts(location: str) -> dict[str, Any]:
+    """By recording, without what differs from run to run."""
+    store, found = open_store(location), {}
+    for info in store.list():
+        if info.key.endswith("/transcript.json"):
+            transcript = json.loads(store.get_bytes(info.key))
+            del transcript["timings"], transcript["provenance"]["created_at"]
+            found[info.key.removesuffix("/transcript.json")] = transcript
+    return found
+
+
+def assert_all_done(report: dict[str, Any], keys: set[str], destination: str) -> None:
+    assert (report["done"], report["deferred"], report["quarantined"]) == (len(keys), 0, 0), report["failed"]
+    store = open_store(destination)
+    assert sorted(name.key for name in names(store) if name.status == "done") == sorted(keys)
+    assert transcripts(destination).keys() == keys
+    assert list(store.list(WORK)) == []
+
+
+@needs_speech
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["audio.flac", "transcribe", RECEIPTS])
+def test_storage_away_for_20_seconds(
+    moment: str, stenopool: Program, own_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped as soon as the first object of this name is there: while audio is stored, in speech, at the receipts."""
+    bucket = own_server.make_bucket()
+    source, keys = fill(bucket)
+    destination = f"s3://{bucket}/transcripts"
+    with stenopool.start("run", source, destination, *FAST, "--json") as process:
+        deadline = time.monotonic() + 180
+        while not any(moment in info.key for info in open_store(destination).list()):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        own_server.stop()
+        time.sleep(OUTAGE)
+        assert process.poll() is None, "the run did not outlive the outage"
+        own_server.start()
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    assert_all_done(json.loads(out), keys, destination)
+
+
+@needs_speech
+@pytest.mark.slow
+def test_every_tenth_call_fails(
+    stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, keys = fill(bucket)
+    stenopool.json("run", source, f"s3://{bucket}/in-peace", *FAST)
+    destination = f"s3://{bucket}/transcripts"
+    with FaultyProxy(s3.s3, share=0.1) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        report = stenopool.json("run", source, destination, *FAST)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    assert set(proxy.met) == set(FAULTS), f"too few calls to show anything: {proxy.calls}, {proxy.met}"
+    assert_all_done(report, keys, destination)
+    assert transcripts(destination) == transcripts(f"s3://{bucket}/in-peace")
+
+
+def test_no_object_suffers_from_calls_that_fail(s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same a level below: what is written arrives whole, once, and comes back whole."""
+    sound = S3Store(bucket, "a", client=s3.client())
+    with FaultyProxy(s3.s3, share=0.3, delay=0.1) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        process_client.cache_clear()
+        faulty = S3Store(bucket, "a")
+        contents = {f"{n:02}.bin": bytes([n]) * 5000 * (n + 1) for n in range(12)}
+        for key, content in contents.items():
+            faulty.put_bytes(key, content)
+            faulty.put_bytes(f"once/{key}", content, if_absent=True)
+            assert not faulty.put_bytes(f"once/{key}", b"another", if_absent=True)
+        assert {key: faulty.get_bytes(key) for key in contents} == contents
+        listed = [info.key for info in faulty.list()]
+        for key in contents:
+            faulty.delete(key)
+    assert set(proxy.met) == set(FAULTS)
+    assert listed == [*contents, *(f"once/{key}" for key in contents)]
+    assert {info.key.removeprefix("once/"): sound.get_bytes(info.key) for info in sound.list()} == contents
+
+
+def test_the_same_seed_spoils_the_same_calls(s3: SeaweedFS) -> None:
+    asked = [(method, f"/{n}") for n in range(300) for method in ("GET", "PUT")]
+    drawn = []
+    for order, seed in ((asked, 1), (asked[::-1], 1), (asked, 2)):
+        proxy = FaultyProxy(s3.s3, share=0.1, seed=seed)
+        drawn.append({call: proxy.draw(*call) for call in order})
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert 30 < sum(fault is not None for fault in drawn[0].values()) < 90

@@ -1,0 +1,64 @@
+"""The program, as it is, with a journal of what it does: every step, every costly call, every write to storage.
+
+    python -m tests.support.journal JOURNAL run SOURCE DESTINATION [options]
+
+A line per step, "what, tab, on what", handed to the kernel before the step is taken: SIGKILL loses none. Speech work
+is written down as it begins ("decode", "speech"), so what was begun twice was at most done twice.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stenopool.cli import main
+from stenopool.engines.faster_whisper import FasterWhisperEngine
+from stenopool.progress import listening
+from stenopool.stages import prepare
+from stenopool.storage.s3 import S3Store
+
+_SEPARATOR = " "  # between the fingerprints of one batch
+
+
+class Journal:
+    """Appends lines to a file, one system call each."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def note(self, what: str, on: str) -> None:
+        os.write(self._file, f"{what}\t{on}\n".encode())
+
+    def before(self, owner: Any, name: str, what: str, on: Callable[..., str]) -> None:
+        """Write a line each time before a function is called; ``on`` tells from its arguments on what."""
+        real = getattr(owner, name)
+
+        def noted(*arguments: Any, **named: Any) -> Any:
+            self.note(what, on(*arguments))
+            return real(*arguments, **named)
+
+        setattr(owner, name, noted)
+
+
+def begun(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Fingerprints of what the journal's process began: recordings to decode, and batches handed to the engine."""
+    lines = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()]
+    return (
+        [on for what, on in lines if what == "decode"],
+        [on.split(_SEPARATOR) for what, on in lines if what == "speech"],
+    )
+
+
+def _utterances(_engine: Any, batch: Any, *_: Any) -> str:
+    return _SEPARATOR.join(dict.fromkeys(utterance.id.partition("#")[0] for utterance in batch))
+
+
+if __name__ == "__main__":
+    journal = Journal(Path(sys.argv.pop(1)))
+    journal.before(prepare, "prepare_audio", "decode", lambda source, *_: source.parent.name)
+    journal.before(FasterWhisperEngine, "transcribe", "speech", _utterances)
+    for write in ("put_file", "put_bytes", "delete"):
+        journal.before(S3Store, write, write.partition("_")[0], lambda _store, key, *_: key)
+    with listening(lambda event: journal.note(event.kind, event.key)):
+        main()
