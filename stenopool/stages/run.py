@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import Event, logger, tell
+from stenopool.receipts import names, receipt_stem
 from stenopool.scratch import Scratch
 from stenopool.shards import Piece
 from stenopool.stages.clock import DeviceClock
@@ -49,6 +50,7 @@ class Run:
         self.execution = execution
         self.scratch = scratch
         self.failures: dict[str, Failure] = {}
+        self.finished_elsewhere: set[str] = set()
         self.durations: dict[str, float] = {}
         self.device = DeviceClock()
         self.stage_seconds: defaultdict[str, float] = defaultdict(float)
@@ -65,16 +67,28 @@ class Run:
             return self._work[piece.fingerprint]
 
     def sound(self, pieces: Iterable[Piece]) -> list[Piece]:
-        """The pieces that nothing is wrong with so far."""
-        return [piece for piece in pieces if piece.fingerprint not in self.failures]
+        """The pieces that are still this run's: nothing is wrong with them, and no other run was faster."""
+        gone = self.failures.keys() | self.finished_elsewhere
+        return [piece for piece in pieces if piece.fingerprint not in gone]
 
     def failed(self, pieces: Iterable[Piece]) -> list[Piece]:
-        """The others."""
+        """The pieces that something is wrong with."""
         return [piece for piece in pieces if piece.fingerprint in self.failures]
 
     def fail(self, piece: Piece, failure: Failure) -> None:
         self.failures[piece.fingerprint] = failure
         tell(Event("failed", piece.recording.key, piece.seconds, failure))
+
+    def leave(self, piece: Piece) -> bool:
+        """Whether another run has finished the piece meanwhile; then it is left to that, and nothing of ours stays."""
+        there = names(self.destination, prefix=receipt_stem(piece.recording.key))
+        if not any(name.fingerprint == piece.fingerprint and name.status == "done" for name in there):
+            return False
+        self.finished_elsewhere.add(piece.fingerprint)
+        self.work(piece).remove()
+        self.forget(piece)
+        logger.info("%s: finished by another run", piece.recording.key)
+        return True
 
     def is_done(self, stage: str, piece: Piece) -> bool:
         return stage in self._done.get(piece.fingerprint, ())
@@ -124,7 +138,11 @@ def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], No
                 run.fail(piece, error.failure(stage))
             else:
                 transient = error
-        except (SetupError, Stopped):
+        except SetupError as error:
+            # Another run that finishes a piece removes its checkpoints.
+            if error.code is not ErrorCode.OBJECT_NOT_FOUND or not run.leave(piece):
+                raise
+        except Stopped:
             raise
         except Exception as error:
             logger.exception("%s: %s failed", piece.recording.key, stage)
