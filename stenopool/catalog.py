@@ -243,10 +243,11 @@ def _listing(source: ObjectStore, own: tuple[str, ...]) -> Iterator[ObjectInfo]:
     start_after = ""
     while True:
         for info in source.list(start_after=start_after):
-            inside = next((prefix for prefix in own if info.key.startswith(prefix)), None)
-            if inside is None:
+            if not info.key.startswith(own):
                 yield info
-            elif start_after != inside + _BEYOND:
+                continue
+            inside = next(prefix for prefix in own if info.key.startswith(prefix))
+            if start_after != inside + _BEYOND:
                 start_after = inside + _BEYOND
                 break
         else:

@@ -17,7 +17,7 @@ because a file name on a disk ends at 255; where it goes depends only on what st
 import re
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Annotated, Literal, NamedTuple, Self
@@ -90,6 +90,7 @@ def work_key(fingerprint: str, name: str) -> str:
     return f"{WORK}{fingerprint}/{name}"
 
 
+@lru_cache(maxsize=8)  # a listing asks twice for each of its recordings
 def receipt_stem(recording_key: str) -> str:
     """What the keys of all receipts of one recording begin with; no other recording's do."""
     encoded = recording_key.translate(_ESCAPES)
