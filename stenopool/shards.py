@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import islice
 from math import ceil
-from pathlib import PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,7 +27,7 @@ _BYTES_PER_SECOND_ELSE = 12_000
 
 def estimated_seconds(recording: Recording) -> float:
     """How long a recording may last, told from its size and extension; no file is touched."""
-    extension = PurePosixPath(recording.key).suffix.lstrip(".").lower()
+    extension = recording.key.rpartition("/")[2].rpartition(".")[2].lower()
     return recording.size / _BYTES_PER_SECOND.get(extension, _BYTES_PER_SECOND_ELSE)
 
 

@@ -45,6 +45,7 @@ def upload(run: Run, pieces: Sequence[Piece]) -> None:
     """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
 
     def one(piece: Piece) -> None:
+        _end_older(run, piece)
         _render(run, piece, run.work(piece).load("assign", Transcript), run.execution.formats)
 
     each(run, "upload", pieces, one, stoppable=False)
@@ -79,6 +80,14 @@ def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
         run.forget(piece)
 
     each(run, "render", pieces, one)
+
+
+def _end_older(run: Run, piece: Piece) -> None:
+    """Remove the receipts of what is about to be overwritten: files made with other options or of older content."""
+    for info in run.destination.list(receipts.receipt_stem(piece.recording.key)):
+        name = receipts.parse_receipt_key(info.key)
+        if name and name.fingerprint != piece.fingerprint:
+            run.destination.delete(info.key)
 
 
 def _render(run: Run, piece: Piece, transcript: Transcript, formats: Sequence[Format]) -> None:

@@ -69,7 +69,7 @@ class BatchReport(BaseModel):
     seconds: float
     new: int
     already_done: int
-    rendered: int
+    rendered: int = 0
     in_quarantine: int
     done: int
     quarantined: int
@@ -78,9 +78,9 @@ class BatchReport(BaseModel):
     realtime_factor: float
     stage_seconds: dict[str, float]
     stage_speed: dict[str, float]
-    device_seconds: dict[str, float]
-    cost: float
-    cost_per_audio_hour: float | None
+    device_seconds: dict[str, float] = Field(default_factory=dict)
+    cost: float = 0.0
+    cost_per_audio_hour: float | None = None
     failures_by_code: dict[str, int]
     failed: list[FailedRecording]
 

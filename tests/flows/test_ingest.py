@@ -133,6 +133,8 @@ def test_changed_options_and_changed_files_are_done_again_and_nothing_else(
     assert (ingest(source, destination).done, calls["decode"]) == (1, 3)
     greedy = TranscriptionOptions(model="tiny.en", diarization="off", beam_size=1)
     assert (ingest(source, destination, options=greedy).done, calls["decode"]) == (2, 5)
+    # Back to the first options: their files were overwritten, so they are made again.
+    assert (ingest(source, destination).done, calls["decode"]) == (2, 7)
 
 
 def test_nothing_is_left_in_scratch_or_in_the_work_area(source: Path, destination: Path) -> None:
