@@ -13,6 +13,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -25,6 +26,7 @@ from stenopool.settings import ScratchSettings, get_settings
 _PREFIX = ".stenopool-scratch-"
 _OURS = re.compile(rf"{re.escape(_PREFIX)}[0-9]+-[a-z0-9_]{{8}}")
 _NAME = re.compile(r"[0-9a-zA-Z_]{1,64}")
+_QUICK = 0.005  # seconds
 
 
 class Scratch:
@@ -40,6 +42,8 @@ class Scratch:
         self._lock_file: int
         self._owner = os.getpid()
         self._reserved: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
+        self._measure_after = 0.0
         self._guard = threading.Lock()
         self._handles_sigterm = False
 
@@ -73,10 +77,11 @@ class Scratch:
         ``reserve``: bytes that are going to be written there; `TransientError` SCRATCH_FULL if there is no room.
         """
         self._check_name(name)
+        path = self.path / name
         with self._guard:
-            self._require(reserve, name)
-            self._reserved[name] = reserve
-            path = self.path / name
+            if reserve:
+                self._require(reserve, name)
+                self._reserved[name] = reserve
             path.mkdir(exist_ok=True)
         return path
 
@@ -96,23 +101,42 @@ class Scratch:
         """Bytes in the folder now."""
         return _size(self.path)
 
+    def _measured(self) -> dict[str, int]:
+        """Bytes by recording. Measured anew each time while that is quick; for thousands of recordings a twentieth
+        of the time goes into it, and what was written in the last seconds is not counted yet.
+        """
+        began = time.monotonic()
+        if began >= self._measure_after:
+            self._sizes = {one.name: _size(one) for one in self.path.iterdir()}
+            took = time.monotonic() - began
+            self._measure_after = began + (20 * took if took > _QUICK else 0.0)
+        return self._sizes
+
     def _check_name(self, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"a scratch folder is named by a fingerprint, not {name!r}")
 
     def _require(self, more: int, name: str | None = None) -> None:
+        if self._shortage(more, name):
+            self._measure_after = 0.0  # what was counted may be gone by now
+            if shortage := self._shortage(more, name):
+                raise shortage
+
+    def _shortage(self, more: int, name: str | None) -> TransientError | None:
+        sizes = self._measured()
         # Of a reservation only what is not written yet still needs room.
         reserved = {one: size for one, size in self._reserved.items() if one != name}
-        coming = more + sum(max(0, size - _size(self.path / one)) for one, size in reserved.items())
+        coming = more + sum(max(0, size - sizes.get(one, 0)) for one, size in reserved.items())
         bound, free = self.settings.max_bytes, shutil.disk_usage(self.path).free
-        if self.used() + coming > bound:
-            raise TransientError(
+        if sum(sizes.values()) + coming > bound:
+            return TransientError(
                 ErrorCode.SCRATCH_FULL,
                 f"{more} bytes more would exceed the {bound} bytes that {self.settings.dir} may hold for one run.",
                 remedy="Raise STENOPOOL_SCRATCH__MAX_BYTES, or lower the number of recordings in one batch.",
             )
         if coming > free:
-            raise TransientError(ErrorCode.SCRATCH_FULL, f"{self.settings.dir} has {free} bytes left of its disk.")
+            return TransientError(ErrorCode.SCRATCH_FULL, f"{self.settings.dir} has {free} bytes left of its disk.")
+        return None
 
 
 def sweep(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"
 _SENTENCE_MARKS = ".。!！?？"
 MAX_TOKENS = 448
+REPETITIVE = 2.4  # compression ratio above which a text goes round in circles (openai-whisper's threshold)
 
 
 @dataclass
@@ -152,7 +153,7 @@ class Decoder:
                 "no_repeat_ngram_size": 0,
                 "log_prob_threshold": -1.0,
                 "no_speech_threshold": 0.6,
-                "compression_ratio_threshold": 2.4,
+                "compression_ratio_threshold": REPETITIVE,
                 "temperatures": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
                 "suppress_blank": True,
                 "suppress_tokens": list(get_suppressed_tokens(tokenizer, [-1])),
@@ -173,12 +174,14 @@ class Decoder:
 
     def time_words(self, encoded: Any, decoded: Sequence[Decoded], durations: Sequence[float]) -> None:
         """Give each result its words, timed by cross-attention (dynamic time warping, as openai-whisper does)."""
-        by_language: dict[str, list[int]] = {}
+        groups: dict[tuple[str, int | None], list[int]] = {}
         for i, result in enumerate(decoded):
-            by_language.setdefault(result.language, []).append(i)
-        for rows in by_language.values():
-            # `align` takes one start sequence, which names the language, for its whole batch.
-            part = encoded if len(by_language) == 1 else _rows(encoded, rows)
+            # `align` takes one start sequence, which names the language, for its whole batch. And it pads all rows to
+            # the longest: a text that goes round in circles has hundreds of tokens, and took 90 MB of memory a row.
+            alone = i if result.compression_ratio > REPETITIVE else None
+            groups.setdefault((result.language, alone), []).append(i)
+        for rows in groups.values():
+            part = encoded if len(groups) == 1 else _rows(encoded, rows)
             self._time(part, [decoded[i] for i in rows], [durations[i] for i in rows])
 
     def _time(self, encoded: Any, decoded: Sequence[Decoded], durations: Sequence[float]) -> None:

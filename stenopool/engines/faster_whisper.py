@@ -18,7 +18,7 @@ from stenopool.audio.vad import Region, chunks, speech_regions
 from stenopool.engines.assembly import segments_of, transcript_of
 from stenopool.engines.base import Utterance
 from stenopool.engines.coverage import cut_at_missing, is_missing_speech
-from stenopool.engines.decoding import Decoded, Decoder
+from stenopool.engines.decoding import REPETITIVE, Decoded, Decoder
 from stenopool.engines.faults import failure_of
 from stenopool.engines.language import spread, vote
 from stenopool.engines.placement import placement
@@ -324,7 +324,7 @@ def _unsound(decoded: Decoded, duration: float) -> bool:
     """Whether a window deserves the slow way: repetitive, improbable, or too little or too much text for its speech."""
     letters = len(decoded.text.strip())
     return (
-        decoded.compression_ratio > 2.4
+        decoded.compression_ratio > REPETITIVE
         or decoded.avg_logprob < -1.0
         or (duration > 8.0 and letters < duration)
         or letters > 40 * (duration + TAIL_SECONDS)
