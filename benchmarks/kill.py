@@ -159,9 +159,13 @@ class Bench:
                 start_new_session=True,
                 cwd=Path(__file__).parents[1],
             )
-        killed = bool(phase) and self._kill(process, journal, phase, share)
-        if not killed and process.wait() not in (0, 1):
-            raise RuntimeError(f"the program failed:\n{(self.folder / 'output.txt').read_text()[-3000:]}")
+        try:
+            killed = bool(phase) and self._kill(process, journal, phase, share)
+            if not killed and process.wait() not in (0, 1):
+                raise RuntimeError(f"the program failed:\n{(self.folder / 'output.txt').read_text()[-3000:]}")
+        finally:
+            if process.poll() is None:  # Ctrl-C, a time-out: it is in a session of its own
+                process.kill()
         return Life(phase if killed else "", *begun(journal))
 
     def _kill(self, process: subprocess.Popen[bytes], journal: Path, phase: str, share: int) -> bool:
@@ -274,6 +278,7 @@ def main() -> int:
     parser.add_argument("--recordings", type=int, default=58, help="short ones; a few long and bad ones come with them")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and children end with it
     with tempfile.TemporaryDirectory() as folder:
         server = SeaweedFS(Path(folder) / "s3")
         server.start()

@@ -1,0 +1,22 @@
+"""Killed at four random moments and started again each time: as if nothing had happened, and little done twice."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kill import kill_again_and_again
+from tests.support.seaweedfs import SeaweedFS
+from tests.support.speech import needs_speech
+
+pytestmark = [needs_speech, pytest.mark.slow, pytest.mark.timeout(1500)]
+
+KILLS = 4
+
+
+def test_nothing_is_lost_and_a_kill_costs_one_stage_of_one_batch(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+    """The whole of it, 30 kills: python -m benchmarks.kill."""
+    outcome = kill_again_and_again(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
+    print(outcome)
+    assert outcome.faults == []
+    assert len(outcome.kills) == KILLS, "it ended before it was killed so often: give it more recordings"
+    assert [again for again in outcome.repeated if not again.within_one_stage_of_one_batch] == []
