@@ -56,7 +56,7 @@ async def ingest(
         tags(f"engine:{options.engine}", f"model:{options.model}"),
     ):
         again = None if retry is None else frozenset(retry)
-        plan = Plan(run.source, run.destination, options, selection, execution.formats, again)
+        plan = Plan(run.source, run.destination, options, selection, execution.formats, again, clears=True)
         batch = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
         prepared, transcribed = await _have_done(run, shards(plan.pieces(), batch, get_settings().batch), inline)
         report = BatchReport.of(run, plan, prepared, transcribed, batch, started_at)

@@ -11,6 +11,7 @@ from stenopool.options import Format, TranscriptionOptions
 from stenopool.progress import Event, tell
 from stenopool.shards import Piece, estimated_seconds
 from stenopool.stages.run import FailedRecording
+from stenopool.stages.work import WorkArea
 from stenopool.storage.base import ObjectStore
 
 
@@ -27,14 +28,20 @@ class Plan:
     retry: frozenset[ErrorCode] | None = None
     """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
 
+    clears: bool = False
+    """Whether checkpoints of finished recordings are removed: a run killed right after a receipt has left them."""
+
     counts: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     unusable: list[FailedRecording] = field(default_factory=list)
 
     def pieces(self) -> Iterator[Piece]:
         """What has to be done, in the source's order."""
+        leftovers = self._with_checkpoints() if self.clears else frozenset()
         for entry in entries(self.source, self.destination, self.options, self.selection, self.formats):
             piece = self._piece(entry)
+            if entry.state != "new" and entry.fingerprint in leftovers and not (piece and piece.attempts):
+                WorkArea(self.destination, entry.fingerprint).remove()
             state = "new" if piece and not piece.formats else entry.state
             self.counts[state] += 1
             self.seconds[state] += estimated_seconds(entry.recording)
@@ -42,6 +49,10 @@ class Plan:
                 if state == "new":
                     tell(Event("planned", piece.recording.key, piece.seconds))
                 yield piece
+
+    def _with_checkpoints(self) -> frozenset[str]:
+        """Fingerprints in the work area: few, those of runs that are on their way or were cut off."""
+        return frozenset(info.key.removeprefix(receipts.WORK)[:32] for info in self.destination.list(receipts.WORK))
 
     def _piece(self, entry: CatalogEntry) -> Piece | None:
         if entry.state in ("new", "render"):

@@ -27,7 +27,8 @@ def fetch(run: Run, pieces: Sequence[Piece]) -> None:
     """Download sources to scratch. Those prepared before are left out."""
 
     def one(piece: Piece) -> None:
-        if run.work(piece).has("prepare"):
+        # Asked so late because a plan may be hours old: one small request, against a download and all that follows.
+        if run.work(piece).has("prepare") or run.leave(piece):
             return
         recording = piece.recording
         if recording.size > run.execution.max_bytes:

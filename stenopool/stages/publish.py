@@ -115,7 +115,7 @@ def quarantine(run: Run, pieces: Sequence[Piece]) -> None:
     """Put failed pieces aside: a receipt for those that failed for good, none for those that the next run takes up."""
     for piece in pieces:
         failure = run.failures[piece.fingerprint]
-        if not failure.retryable:
+        if not failure.retryable and not run.leave(piece):  # else another run managed what this one could not
             _quarantine(run, piece, failure)
         run.forget(piece)
 

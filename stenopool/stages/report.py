@@ -19,6 +19,8 @@ class ShardResult(BaseModel):
     """What one run over a shard did; kept beside its manifest, so that the batch can be summed up from anywhere."""
 
     done: int = 0
+    left: int = 0
+    """Recordings that another run finished meanwhile."""
     rendered: int = 0
     """Finished recordings that got more formats."""
     failed: list[FailedRecording] = Field(default_factory=list)
@@ -40,6 +42,7 @@ class ShardResult(BaseModel):
         sound = run.sound(pieces) if finished else []
         return cls(
             done=len(sound),
+            left=sum(piece.fingerprint in run.finished_elsewhere for piece in pieces),
             rendered=sum(piece.formats != () for piece in run.sound(pieces)),
             failed=[
                 FailedRecording(key=p.recording.key, fingerprint=p.fingerprint, failure=run.failures[p.fingerprint])
@@ -105,12 +108,13 @@ class BatchReport(BaseModel):
         seconds = (finished_at - started_at).total_seconds()
         stage_seconds, stage_audio = Counter[str](), Counter[str]()
         failed = list(plan.unusable)
-        done, audio = 0, 0.0
+        done, left, audio = 0, 0, 0.0
         for result in (*prepared, *transcribed):
             stage_seconds.update(result.stage_seconds)
             stage_audio.update(result.stage_audio)
             failed += result.failed
             done += result.done
+            left += result.left
             audio += result.audio_seconds
         return cls(
             batch=batch,
@@ -120,8 +124,8 @@ class BatchReport(BaseModel):
             started_at=started_at,
             finished_at=finished_at,
             seconds=seconds,
-            new=plan.counts["new"],
-            already_done=plan.counts["done"] + plan.counts["render"],
+            new=plan.counts["new"] - left,
+            already_done=plan.counts["done"] + plan.counts["render"] + left,
             rendered=sum(result.rendered for result in prepared),
             in_quarantine=plan.counts["quarantined"] - len(plan.unusable),
             done=done,

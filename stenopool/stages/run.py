@@ -81,10 +81,15 @@ class Run:
 
     def leave(self, piece: Piece) -> bool:
         """Whether another run has finished the piece meanwhile; then it is left to that, and nothing of ours stays."""
+        if piece.formats:  # finished long ago; only a format is missing
+            return False
         there = names(self.destination, prefix=receipt_stem(piece.recording.key))
-        if not any(name.fingerprint == piece.fingerprint and name.status == "done" for name in there):
+        # One that was taken up again out of quarantine has that receipt still.
+        ends = ("done",) if piece.attempts else ("done", "quarantined")
+        if not any(name.fingerprint == piece.fingerprint and name.status in ends for name in there):
             return False
         self.finished_elsewhere.add(piece.fingerprint)
+        self.failures.pop(piece.fingerprint, None)
         self.work(piece).remove()
         self.forget(piece)
         logger.info("%s: finished by another run", piece.recording.key)

@@ -70,6 +70,8 @@ def fetch_audio(run: Run, pieces: Sequence[Piece]) -> None:
     """Prepared audio in scratch; in one process with ``prepare`` it is there already."""
 
     def one(piece: Piece) -> None:
+        if run.leave(piece):
+            return
         path = _audio_path(run, piece)
         if not path.exists():
             run.work(piece).get_audio(path)
