@@ -173,7 +173,7 @@ class Bench:
         beginning, longest = PHASES[phase]
         pattern, nth, pause = re.compile(beginning), self.random.randint(1, 3), self.random.uniform(0, longest)
         with journal.open() as lines:
-            while nth and share:
+            while nth and share > 0:
                 if process.poll() is not None:
                     return False
                 for line in lines:
