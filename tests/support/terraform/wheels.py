@@ -1,0 +1,25 @@
+"""Fetches the wheels that carry the provider schemas. They are read, never installed.
+
+Installed, the AWS one alone would be 218 MB of Python to compile, and its dependencies would enter our lock file.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+PINS = Path(__file__).with_name("wheels.txt")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stenopool-tests" / "terraform"
+
+
+def fetch() -> list[Path]:
+    """The pinned wheels, downloaded with their hashes checked where they are not cached yet.
+
+    Raises subprocess.CalledProcessError where the package registry cannot be reached.
+    """
+    names = [line.split()[0].replace("-", "_").replace("==", "-") for line in PINS.read_text().splitlines() if "==" in line]
+    wheels = [CACHE / f"{name}-py3-none-any.whl" for name in names]
+    if not all(wheel.exists() for wheel in wheels):
+        CACHE.mkdir(parents=True, exist_ok=True)
+        command = ["uvx", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        subprocess.run([*command, f"--dest={CACHE}", f"--requirement={PINS}"], check=True, timeout=600)
+    return wheels

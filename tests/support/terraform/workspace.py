@@ -1,0 +1,54 @@
+"""A copy of `terraform/` in which Terraform is run, so that the checkout stays clean and mistakes can be planted."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3] / "terraform"
+
+
+@dataclass
+class Workspace:
+    """Runs Terraform's commands in a copied tree, with providers that only have schemas."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @classmethod
+    def copy(cls, folder: Path, environment: dict[str, str]) -> "Workspace":
+        """A copy of the whole tree: modules refer to each other by relative paths."""
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".terraform*"))
+        return cls(folder, environment)
+
+    def run(self, module: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run `terraform COMMAND` in a module's folder."""
+        # The settings of the person who runs the tests (mirrors, credentials, TF_VAR_...) must not decide the outcome.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_"))}
+        fixed = {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
+        return subprocess.run(
+            ["terraform", f"-chdir={self.folder / module}", *command],
+            env=inherited | fixed | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def init(self, module: str) -> None:
+        """Link the modules; raises RuntimeError with Terraform's words if that fails."""
+        result = self.run(module, "init", "-backend=false", "-input=false", "-no-color")
+        if result.returncode:
+            raise RuntimeError(result.stdout + result.stderr)
+
+    def complaints(self, module: str) -> list[str]:
+        """What `terraform validate` objects to, a line each; warnings count."""
+        self.init(module)
+        answer = json.loads(self.run(module, "validate", "-json").stdout)
+        return [f"{each['severity']}: {each['summary']}: {each.get('detail', '')}" for each in answer["diagnostics"]]
+
+    def test(self, module: str) -> subprocess.CompletedProcess[str]:
+        """Run the module's `tests/*.tftest.hcl`."""
+        self.init(module)
+        return self.run(module, "test", "-no-color")
