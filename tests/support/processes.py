@@ -1,0 +1,98 @@
+"""Servers as child processes: they end with the test run, also when that is killed."""
+
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+class Server:
+    """One server process. ``start``, ``stop`` and ``kill`` may be called again: address and data stay."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self.name = name
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def spawn(
+        self,
+        command: Sequence[str],
+        answers: Callable[[], bool],
+        *,
+        environment: Mapping[str, str] | None = None,
+        user: str | None = None,
+        seconds: float = 120,
+    ) -> None:
+        """Start it and wait until ``answers()``; raises RuntimeError with the log's end if it does not."""
+        with self.log.open("ab") as output:
+            self.process = subprocess.Popen(
+                command,
+                env=environment,
+                user=user,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.log.parent,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
+            )
+        deadline = time.monotonic() + seconds
+        while not answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.name} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
+            time.sleep(0.1)
+
+    def stop(self, seconds: float = 10) -> None:
+        """End it in good order; kill it if that takes too long."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.process = None
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel or a power cut would."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+def end_with_parent() -> None:
+    """Called in a child before its program: the kernel kills it when this process is gone, however it went."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_port() -> int:
+    """A free port below those that the kernel gives to connections: it is still free after a restart."""
+    while True:
+        port = 20000 + secrets.randbelow(10000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody answers there."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def without_prefect() -> dict[str, str]:
+    """This process's environment, less what would change a Prefect server or worker."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))}

@@ -1,0 +1,60 @@
+"""Real Prefect process workers for tests."""
+
+import secrets
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from stenopool.cli.children import MARK, end
+from tests.support.prefect_server import PrefectServer
+from tests.support.processes import Server, without_prefect
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+class ProcessWorker(Server):
+    """``prefect worker start --type process`` for one pool, which is made if it is not there.
+
+    ``environment`` is what its flow runs see besides the server's address and this process's own environment.
+    """
+
+    def __init__(self, server: PrefectServer, pool: str, environment: Mapping[str, str] | None = None) -> None:
+        self.server = server
+        self.pool = pool
+        self._id = secrets.token_hex(8)
+        self._environment = environment or {}
+        super().__init__(f"the worker of {pool}", server.folder / f"worker-{pool}-{self._id}.log")
+
+    def start(self) -> None:
+        """Start it and wait until the server has heard of it."""
+        since = datetime.now(UTC)
+        command = ["prefect", "worker", "start", "--type=process", f"--pool={self.pool}", f"--name={self._id}"]
+        environment = {
+            **without_prefect(),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            **self.server.environment,
+            **self._environment,
+            MARK: self._id,
+        }
+        with self.server.client() as client:
+            self.spawn(
+                [sys.executable, "-m", *command],
+                lambda: self._reported(client, since),
+                environment=environment,
+            )
+
+    def stop(self, seconds: float = 30) -> None:
+        """End its flow runs, which have this long for it, and then the worker."""
+        end(self._id, seconds)
+        super().stop()
+
+    def _reported(self, client: "SyncPrefectClient", since: datetime) -> bool:
+        from prefect.exceptions import ObjectNotFound
+
+        try:
+            workers = client.read_workers_for_work_pool(self.pool)
+        except ObjectNotFound:
+            return False
+        return any(one.name == self._id and one.last_heartbeat_time > since for one in workers)
