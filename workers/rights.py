@@ -1,0 +1,95 @@
+"""What a Kubernetes worker must be allowed to do, and what of it it is not.
+
+A worker that cannot watch looks healthy: it starts pods, and whatever becomes of them it never hears. So the rights
+are asked for from outside, by the one question that the API server answers to everybody.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from stenopool.errors import ErrorCode, SetupError
+
+if TYPE_CHECKING:
+    from kubernetes_asyncio.client import AuthorizationV1Api
+
+
+class Right(NamedTuple):
+    """A verb on a kind of object, and what goes wrong without it."""
+
+    group: str
+    resource: str
+    verb: str
+    without: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
+
+_UNSEEN = "pods that were lost leave their runs Running for ever"
+_MISTAKEN = "runs of deleted jobs are not told from runs that go on"
+# Of prefect-kubernetes 0.8: the worker creates and deletes, its observer does the rest. Secrets are asked for only with
+# PREFECT_INTEGRATIONS_KUBERNETES_WORKER_CREATE_SECRET_FOR_API_KEY or _STORE_ENV_AS_SECRET, which we do not set.
+WORKER_RIGHTS = (
+    Right("batch", "jobs", "create", "no run starts"),
+    Right("batch", "jobs", "delete", "runs that are cancelled before they start keep their pods"),
+    Right("batch", "jobs", "get", _MISTAKEN),
+    Right("batch", "jobs", "list", _UNSEEN),
+    Right("batch", "jobs", "watch", _UNSEEN),
+    Right("", "pods", "list", "pods that wait for a node or ran out of memory are not told of"),
+    Right("", "pods", "watch", "pods that wait for a node or ran out of memory are not told of"),
+    Right("", "pods/log", "get", "pods that die before they reach Prefect leave no log"),
+)
+
+
+def missing_rights(namespace: str, rights: Sequence[Right] = WORKER_RIGHTS) -> list[Right]:
+    """Those that this process lacks in the namespace: with its service account in a pod, else with its kubeconfig.
+
+    To ask for a worker, run it with the worker's service account or kubeconfig. Raises `SetupError`: EXTRA_MISSING
+    without the extra kubernetes, ACCESS_DENIED where no API server answers.
+    """
+    try:
+        import kubernetes_asyncio  # noqa: F401
+    except ImportError as error:
+        raise SetupError(
+            ErrorCode.EXTRA_MISSING,
+            "To ask a Kubernetes cluster, the package kubernetes_asyncio is needed.",
+            remedy="Install the extra: pip install 'stenopool[kubernetes]', or uv sync --extra kubernetes.",
+        ) from error
+    return asyncio.run(_missing(namespace, rights))
+
+
+async def _missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
+    from kubernetes_asyncio import client, config
+
+    try:
+        try:
+            config.load_incluster_config()
+            api = client.ApiClient()
+        except config.ConfigException:
+            api = await config.new_client_from_config()
+        async with api:
+            asking = client.AuthorizationV1Api(api)
+            return [right for right in rights if not await _allowed(asking, namespace, right)]
+    except Exception as error:
+        raise SetupError(
+            ErrorCode.ACCESS_DENIED,
+            f"The Kubernetes API server does not say what is allowed: {type(error).__name__} {_first_line(error)}",
+            remedy="Check KUBECONFIG and its token, or the pod's service account.",
+        ) from error
+
+
+async def _allowed(asking: "AuthorizationV1Api", namespace: str, right: Right) -> bool:
+    resource, _, subresource = right.resource.partition("/")
+    attributes = {
+        "namespace": namespace, "verb": right.verb,
+        "group": right.group, "resource": resource, "subresource": subresource,
+    }  # fmt: skip
+    answer = await asking.create_self_subject_access_review(
+        {"spec": {"resourceAttributes": attributes}}, _request_timeout=20
+    )
+    return bool(answer.status.allowed)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
