@@ -5,6 +5,7 @@ are asked for from outside, by the one question that the API server answers to e
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,10 +65,11 @@ async def _missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
 
     try:
         try:
-            config.load_incluster_config()
+            config.load_incluster_config()  # type: ignore[no-untyped-call]
             api = client.ApiClient()
         except config.ConfigException:
-            api = await config.new_client_from_config()
+            # By name: the package reads the variable only when it is imported.
+            api = await config.new_client_from_config(os.environ.get("KUBECONFIG"))
         async with api:
             asking = client.AuthorizationV1Api(api)
             return [right for right in rights if not await _allowed(asking, namespace, right)]
@@ -80,14 +82,14 @@ async def _missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
 
 
 async def _allowed(asking: "AuthorizationV1Api", namespace: str, right: Right) -> bool:
+    from kubernetes_asyncio import client
+
     resource, _, subresource = right.resource.partition("/")
-    attributes = {
-        "namespace": namespace, "verb": right.verb,
-        "group": right.group, "resource": resource, "subresource": subresource,
-    }  # fmt: skip
-    answer = await asking.create_self_subject_access_review(
-        {"spec": {"resourceAttributes": attributes}}, _request_timeout=20
+    attributes = client.V1ResourceAttributes(
+        namespace=namespace, verb=right.verb, group=right.group, resource=resource, subresource=subresource or None
     )
+    review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
+    answer = await asking.create_self_subject_access_review(review, _request_timeout=20)
     return bool(answer.status.allowed)
 
 
