@@ -1,11 +1,50 @@
 """One summary artifact per run, for whoever looks at it in Prefect's page."""
 
-from prefect.artifacts import acreate_markdown_artifact
+from uuid import UUID
+
+from prefect import runtime
+from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+from prefect.client.orchestration import get_client
 
 from stenopool.shards import Shard
-from stenopool.stages.report import BatchReport, FailedRecording, ShardResult
+from stenopool.stages.plan import Plan
+from stenopool.stages.report import BatchReport, FailedRecording, ShardResult, Totals
 
 _MOST_ROWS = 200
+
+
+class Progress:
+    """How far a batch is: a bar in Prefect's page, and the number of shards in the run's name."""
+
+    def __init__(self, source: str, plan: Plan, artifact: UUID) -> None:
+        self._source = source
+        self._plan = plan
+        self._artifact = artifact
+
+    @classmethod
+    async def start(cls, source: str, plan: Plan) -> "Progress":
+        artifact = await acreate_progress_artifact(0.0, key="ingest-progress", description=f"Recordings of {source}")
+        return cls(source, plan, artifact)
+
+    async def update(self, totals: Totals) -> None:
+        """The share of what is planned so far; listing may still go on."""
+        over = totals.done + totals.left + len(totals.failed)
+        planned = max(over, self._plan.counts["new"] + totals.resumed_done + totals.resumed_quarantined)
+        await self._show(totals, 100.0 * over / planned if planned else 0.0)
+
+    async def finish(self, totals: Totals) -> None:
+        await self._show(totals, 100.0)
+
+    async def _show(self, totals: Totals, percent: float) -> None:
+        await aupdate_progress_artifact(self._artifact, percent)
+        shards = f"{totals.shards} shard{'s' if totals.shards != 1 else ''}"
+        async with get_client() as client:
+            await client.update_flow_run(runtime.flow_run.id, name=f"ingest {short(self._source)} → {shards}")
+
+
+def short(location: str) -> str:
+    """An address without its scheme, for names."""
+    return location.partition("://")[2] or location
 
 
 async def shard_summary(stage: str, shard: Shard, result: ShardResult) -> None:

@@ -1,18 +1,118 @@
-"""Where a shard's runs happen: here, in the parent's process, or (with deployments) wherever a worker picks them up."""
+"""Where a shard's runs happen: here, in the parent's process, or wherever a worker picks them up.
 
+A run that a worker carries is told where its shard's manifest is, never which recordings. Its idempotency key is the
+manifest's place, so that a parent that is repeated (its pod was evicted) finds the runs that it started before.
+Cancelling the parent cancels them too: Prefect's server does that for linked runs.
+"""
+
+import asyncio
+import logging
 from typing import Any, Protocol
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from flows.prepare import prepare
 from flows.transcribe import transcribe
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.settings import DispatchSettings, get_settings
+from stenopool.stages.stopping import stop_if_asked
+
+logger = logging.getLogger("stenopool")
+
+# Parents wait in queues of their own: they must not take the slots that their children wait for.
+PARENT_QUEUE = "ingest-"
 
 
 class Dispatch(Protocol):
-    """Runs the two flows of a shard, in this order, and returns when both are over."""
+    """Has the two flows of a shard run. Each returns when its run is over, however that ended."""
 
-    async def __call__(self, **parameters: Any) -> None: ...
+    at_once: int
+
+    async def prepare(self, **parameters: Any) -> None: ...
+
+    async def transcribe(self, **parameters: Any) -> None: ...
 
 
-async def inline(**parameters: Any) -> None:
+class Inline:
     """Both as subflows in this process: one scratch folder, one loaded model, no worker."""
-    await prepare(**parameters)
-    await transcribe(**parameters)
+
+    # Prefect's handling of signals takes one flow at a time.
+    at_once = 1
+
+    async def prepare(self, **parameters: Any) -> None:
+        await prepare(**parameters)
+
+    async def transcribe(self, **parameters: Any) -> None:
+        await transcribe(**parameters)
+
+
+class ByDeployment:
+    """Each as a run of its deployment, on whatever machine its pool's worker puts it."""
+
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._settings = settings
+        self.at_once = settings.shards_in_flight
+
+    async def prepare(self, **parameters: Any) -> None:
+        await self._run(self._settings.prepare, **parameters)
+
+    async def transcribe(self, **parameters: Any) -> None:
+        await self._run(self._settings.transcribe, **parameters)
+
+    async def _run(self, deployment: str, *, batch: str, shard: int, **parameters: Any) -> None:
+        async with get_client() as client:
+            try:
+                child = await arun_deployment(
+                    deployment,
+                    client=client,
+                    parameters={"batch": batch, "shard": shard, **_plain(parameters)},
+                    idempotency_key=f"{batch}/{shard:05d}/{deployment}",
+                    work_queue_name=_queue(),
+                    tags=[f"batch:{batch}"],
+                    timeout=0,
+                )
+            except ObjectNotFound as error:
+                raise SetupError(
+                    ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no deployment {deployment}."
+                ) from error
+            await self._end_of(child, client)
+
+    async def _end_of(self, child: FlowRun, client: PrefectClient) -> None:
+        """Wait for a run, also while the server is away. How it ended is in what it wrote to the destination."""
+        while not (child.state and child.state.is_final()):
+            stop_if_asked()
+            await asyncio.sleep(self._settings.poll)
+            try:
+                child = await client.read_flow_run(child.id)
+            except ObjectNotFound:
+                return
+            except (httpx.TransportError, PrefectHTTPStatusError) as error:
+                logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
+        if not child.state.is_completed():
+            logger.warning("%s ended as %s: %s", child.name, child.state.name, child.state.message)
+
+
+def dispatch() -> Dispatch:
+    """What the settings ask for."""
+    settings = get_settings().dispatch
+    return Inline() if settings.by == "inline" else ByDeployment(settings)
+
+
+def _queue() -> str | None:
+    """The children's queue is the parent's: interactive work stays in front on every pool."""
+    context = FlowRunContext.get()
+    queue = context.flow_run.work_queue_name if context and context.flow_run else None
+    return queue.removeprefix(PARENT_QUEUE) if queue and queue.startswith(PARENT_QUEUE) else None
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Only what was chosen: a run's page shows what matters."""
+    return {
+        name: value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
+        for name, value in parameters.items()
+    }

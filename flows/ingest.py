@@ -4,36 +4,37 @@ source listing ⋈ receipts ─► pending ─► shards ─► prepare, transcr
 """
 
 import asyncio
-import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 
 from prefect import flow, runtime, tags
 
-from flows.artifacts import batch_summary
-from flows.dispatch import Dispatch, inline
+from blocks.locations import opened
+from blocks.profiles import profiled
+from flows.artifacts import Progress, batch_summary, short
+from flows.dispatch import Dispatch, dispatch
 from flows.running import running
 from stenopool.catalog import Selection
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
-from stenopool.shards import Shard, shards
+from stenopool.shards import Shard, shards, written
 from stenopool.stages.plan import Plan
-from stenopool.stages.report import BatchReport, ShardResult, read_result
+from stenopool.stages.report import BatchReport, ShardResult, Totals, result_or_lost
 from stenopool.stages.run import Run
 from stenopool.stages.speech import check
 from stenopool.stages.stopping import stop_if_asked
 
 
 def _name() -> str:
-    parameters = runtime.flow_run.parameters
-    return f"ingest {parameters['source']} → {parameters['destination']}"
+    return f"ingest {short(runtime.flow_run.parameters['source'])}"
 
 
 @flow(name="ingest", flow_run_name=_name, persist_result=False)
 async def ingest(
     source: str,
     destination: str,
+    profile: str | None = None,
     options: TranscriptionOptions = TranscriptionOptions(),  # noqa: B008 (frozen)
     execution: ExecutionOptions = ExecutionOptions(),  # noqa: B008
     selection: Selection = Selection(),  # noqa: B008
@@ -42,46 +43,74 @@ async def ingest(
     """Transcribe every recording below a prefix that has no receipt yet.
 
     Args:
-        source: Where recordings are read: a folder or s3://bucket/prefix.
-        destination: Where transcripts, receipts and work files go: a folder or s3://bucket/prefix.
-        options: What to transcribe how; makes the fingerprint.
-        execution: How it is done here: device, formats, limits.
+        source: Where recordings are read: s3://bucket/prefix, a folder, or a saved block such as
+            block://s3-bucket/NAME/prefix.
+        destination: Where transcripts, receipts and work files go; written like the source.
+        profile: Name of a saved Transcription Profile. Options below that are not left as they are go before it.
+        options: What to transcribe how. Changing one of these makes all recordings pending again.
+        execution: How it is done here: device, formats, limits. Changing these makes nothing pending again.
         selection: Which recordings of the source are taken.
         retry: Take up quarantined recordings with these error codes again; an empty list takes all, nothing none.
     """
     started_at = datetime.now(UTC)
+    options, execution = await profiled(profile, options, execution)
     await asyncio.to_thread(check, options, execution)
     with (
-        running(source, destination, options, execution) as run,
+        running(await opened(source, must_exist=True), await opened(destination), options, execution) as run,
         tags(f"engine:{options.engine}", f"model:{options.model}"),
     ):
         again = None if retry is None else frozenset(retry)
         plan = Plan(run.source, run.destination, options, selection, execution.formats, again, clears=True)
-        batch = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        prepared, transcribed = await _have_done(run, shards(plan.pieces(), batch, get_settings().batch), inline)
-        report = BatchReport.of(run, plan, prepared, transcribed, batch, started_at)
+        batch = _batch()
+        begun = await asyncio.to_thread(lambda: list(written(run.destination, batch)))
+        planned = shards(plan.pieces(), batch, get_settings().batch, first=len(begun))
+        where = {"source": source, "destination": destination, "options": options, "execution": execution}
+        totals, progress = Totals(), await Progress.start(source, plan)
+        # What an earlier attempt at this run began is brought to its end before the listing tells what is left.
+        for resumed, these in ((True, begun), (False, planned)):
+            async for prepared, transcribed in _done(run, these, dispatch(), where):
+                totals.add(prepared, transcribed, resumed=resumed)
+                await progress.update(totals)
+        report = BatchReport.of(run, plan, totals, batch, started_at)
         await asyncio.to_thread(report.write, run.destination)
+        await progress.finish(totals)
         await batch_summary(report)
     return report
 
 
-async def _have_done(
-    run: Run, planned: Iterator[Shard], dispatch: Dispatch
-) -> tuple[list[ShardResult], list[ShardResult]]:
-    """Have each shard done as soon as it is full, while the listing waits behind it. Results by flow."""
-    prepared: list[ShardResult] = []
-    transcribed: list[ShardResult] = []
-    while shard := await asyncio.to_thread(next, planned, None):
-        stop_if_asked()
-        await asyncio.to_thread(shard.write, run.destination)
-        await dispatch(
-            source=run.source.uri,
-            destination=run.destination.uri,
-            batch=shard.batch,
-            shard=shard.number,
-            options=run.options,
-            execution=run.execution,
-        )
-        prepared.append(await asyncio.to_thread(read_result, run.destination, shard, "prepare"))
-        transcribed.append(await asyncio.to_thread(read_result, run.destination, shard, "transcribe"))
-    return prepared, transcribed
+def _batch() -> str:
+    """The batch's id. It is the flow run's, so that a run that is repeated finds its shards."""
+    started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+    return f"{started:%Y%m%dT%H%M%SZ}-{str(runtime.flow_run.id)[-8:]}"
+
+
+async def _done(
+    run: Run, planned: Iterable[Shard], by: Dispatch, where: dict[str, object]
+) -> AsyncIterator[tuple[ShardResult, ShardResult]]:
+    """Have each shard done as soon as it is full; the listing waits behind those in flight. Results as they come."""
+    shards, in_flight = iter(planned), set[asyncio.Task[tuple[ShardResult, ShardResult]]]()
+    try:
+        while True:
+            stop_if_asked()
+            if len(in_flight) < by.at_once and (shard := await asyncio.to_thread(next, shards, None)):
+                in_flight.add(asyncio.create_task(_one(run, shard, by, where)))
+            elif in_flight:
+                over, in_flight = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+                for task in over:
+                    yield task.result()
+            else:
+                return
+    finally:
+        for task in in_flight:
+            task.cancel()
+
+
+async def _one(run: Run, shard: Shard, by: Dispatch, where: dict[str, object]) -> tuple[ShardResult, ShardResult]:
+    await asyncio.to_thread(shard.write, run.destination)
+    await by.prepare(batch=shard.batch, shard=shard.number, **where)
+    prepared = await asyncio.to_thread(result_or_lost, run.destination, shard, "prepare", shard.pieces)
+    ready = [piece for piece in shard.pieces if piece.fingerprint in prepared.durations and not piece.formats]
+    if not ready:  # a bad file never wakes a GPU
+        return prepared, ShardResult()
+    await by.transcribe(batch=shard.batch, shard=shard.number, **where)
+    return prepared, await asyncio.to_thread(result_or_lost, run.destination, shard, "transcribe", ready)

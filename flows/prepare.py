@@ -9,6 +9,7 @@ import asyncio
 
 from prefect import flow, runtime
 
+from blocks.locations import opened
 from flows.artifacts import shard_summary
 from flows.running import attempt, running, stage_task
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -44,7 +45,7 @@ async def prepare(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(source, destination, options, execution) as run:
+    with running(await opened(source, must_exist=True), await opened(destination), options, execution) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         new = [piece for piece in carried.pieces if not piece.formats]
         for pieces in batches(new, get_settings().batch):

@@ -19,6 +19,7 @@ from stenopool.settings import get_settings
 from stenopool.shards import Piece
 from stenopool.stages.run import Run, give_up
 from stenopool.stages.stopping import Stopped, stop_on_sigterm
+from stenopool.storage import ObjectStore
 
 _scratch: ContextVar[Scratch | None] = ContextVar("scratch", default=None)
 _run: ContextVar[Run | None] = ContextVar("run", default=None)
@@ -27,7 +28,9 @@ Stage = Callable[[Run, Sequence[Piece]], None]
 
 
 @contextmanager
-def running(source: str, destination: str, options: TranscriptionOptions, execution: ExecutionOptions) -> Iterator[Run]:
+def running(
+    source: ObjectStore, destination: ObjectStore, options: TranscriptionOptions, execution: ExecutionOptions
+) -> Iterator[Run]:
     """One flow's run. Flows that were dispatched inline share their parent's scratch folder: audio stays at hand."""
     with ExitStack() as stack:
         scratch = _scratch.get()

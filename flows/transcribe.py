@@ -7,10 +7,12 @@ A batch's transcripts are uploaded while the next batch is on the device.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 from prefect import flow, runtime
 
+from blocks.locations import opened
 from flows.artifacts import shard_summary
 from flows.prepare import quarantine_failed
 from flows.running import attempt, running, stage_task
@@ -23,6 +25,8 @@ from stenopool.stages.run import Run
 from stenopool.stages.stopping import Stopped
 
 fetch_audio = stage_task("fetch audio", speech.fetch_audio)
+load_models = stage_task("load models", speech.load)
+leave_finished = stage_task("leave finished", speech.leave_finished)
 transcribe_speech = stage_task("transcribe", speech.transcribe)
 align = stage_task("align", speech.align)
 diarize = stage_task("diarize", speech.diarize)
@@ -50,20 +54,19 @@ async def transcribe(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(source, destination, options, execution) as run:
+    with running(await opened(source, must_exist=True), await opened(destination), options, execution) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         ready = await asyncio.to_thread(_prepared, run, carried)
         stopped: Stopped | None = None
         async with asyncio.TaskGroup() as publishing:
-            for pieces in batches(ready, get_settings().batch):
-                try:
-                    await attempt(fetch_audio, run, pieces)
-                    await _recognize(run, pieces)
-                except* Stopped as group:
-                    stopped = Stopped(*group.exceptions[0].args)
-                publishing.create_task(_publish(run, pieces))
-                if stopped:
-                    break
+            try:
+                async for pieces in _at_hand(run, ready):
+                    try:
+                        await _recognize(run, pieces)
+                    finally:
+                        publishing.create_task(_publish(run, pieces))
+            except* Stopped as group:
+                stopped = Stopped(*group.exceptions[0].args)
         if stopped:
             raise stopped
         result = ShardResult.of(run, ready, finished=True)
@@ -71,8 +74,20 @@ async def transcribe(
         await shard_summary("transcribe", carried, result)
 
 
+async def _at_hand(run: Run, ready: Sequence[Piece]) -> AsyncIterator[Sequence[Piece]]:
+    """Batches whose audio is fetched. The next one's comes while one is on the device; the models, with the first."""
+    models = asyncio.create_task(attempt(load_models, run, ready))
+    work = [*batches(ready, get_settings().batch), ()]
+    coming = asyncio.create_task(attempt(fetch_audio, run, work[0]))
+    for pieces, following in pairwise(work):
+        await asyncio.gather(models, coming)
+        coming = asyncio.create_task(attempt(fetch_audio, run, following))
+        yield pieces
+
+
 async def _recognize(run: Run, pieces: Sequence[Piece]) -> None:
     """Words and speakers do not need each other: both are found at the same time."""
+    await attempt(leave_finished, run, pieces)
     async with asyncio.TaskGroup() as side_by_side:
         side_by_side.create_task(_words(run, pieces))
         if run.options.diarization != "off":

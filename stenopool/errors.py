@@ -37,6 +37,7 @@ class ErrorCode(StrEnum):
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     DEVICE_LOST = "DEVICE_LOST"
     SCRATCH_FULL = "SCRATCH_FULL"
+    RUN_LOST = "RUN_LOST"
     # the installation or the request
     OBJECT_NOT_FOUND = "OBJECT_NOT_FOUND"
     ACCESS_DENIED = "ACCESS_DENIED"
@@ -47,6 +48,7 @@ class ErrorCode(StrEnum):
     MODEL_CORRUPT = "MODEL_CORRUPT"
     DEVICE_UNAVAILABLE = "DEVICE_UNAVAILABLE"
     LOCATION_INVALID = "LOCATION_INVALID"
+    DEPLOYMENT_MISSING = "DEPLOYMENT_MISSING"
 
 
 REMEDIES: dict[ErrorCode, str] = {
@@ -70,6 +72,7 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.OUT_OF_MEMORY: "Lower --batch-size or use a smaller model.",
     ErrorCode.DEVICE_LOST: "The GPU stopped answering; the next run takes the recording up again.",
     ErrorCode.SCRATCH_FULL: "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.",
+    ErrorCode.RUN_LOST: "The next run takes the recording up again; Prefect's page says what ended this one.",
     ErrorCode.OBJECT_NOT_FOUND: "Check the folder, or the bucket, the key and the region.",
     ErrorCode.ACCESS_DENIED: "Check the credentials and the bucket policy; `stenopool doctor` tests both sides.",
     ErrorCode.OPTIONS_INVALID: "Change one of the options named.",
@@ -79,6 +82,7 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.MODEL_CORRUPT: "Remove the folder named and fetch the model again.",
     ErrorCode.DEVICE_UNAVAILABLE: "Use --device cpu, or run `stenopool doctor` to see why CUDA cannot be used.",
     ErrorCode.LOCATION_INVALID: "Give a folder or s3://bucket/prefix.",
+    ErrorCode.DEPLOYMENT_MISSING: "Run `stenopool deploy` for this server, or set STENOPOOL_DISPATCH__BY=inline.",
 }
 
 TRANSIENT_CODES = frozenset(
@@ -89,6 +93,7 @@ TRANSIENT_CODES = frozenset(
         ErrorCode.DEVICE_LOST,
         ErrorCode.SCRATCH_FULL,
         ErrorCode.SOURCE_CHANGED,
+        ErrorCode.RUN_LOST,
     }
 )
 

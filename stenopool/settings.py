@@ -6,7 +6,7 @@ AWS_*, HF_*, PREFECT_* and CUDA_VISIBLE_DEVICES keep their own names and meaning
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -58,6 +58,21 @@ class BatchSettings(BaseModel):
     batch_recordings: Annotated[int, Field(gt=0, description="Most recordings that one task carries.")] = 64
 
 
+class DispatchSettings(BaseModel):
+    """Who does a shard's runs: this process, or workers that pick them up."""
+
+    by: Annotated[
+        Literal["inline", "deployment"],
+        Field(description="inline: in the process of `ingest`; deployment: runs of their own, on the pools' workers."),
+    ] = "inline"
+    prepare: Annotated[str, Field(description="Deployment of `prepare`.")] = "prepare/cpu"
+    transcribe: Annotated[str, Field(description="Deployment of `transcribe`.")] = "transcribe/gpu"
+    shards_in_flight: Annotated[
+        int, Field(gt=0, description="Most shards that one `ingest` has under way at a time (with deployments).")
+    ] = 8
+    poll: Annotated[float, Field(gt=0, description="Seconds between looks at a run under way.")] = 2.0
+
+
 class RetrySettings(BaseModel):
     """Retries of tasks, on transient errors only."""
 
@@ -90,6 +105,7 @@ class Settings(BaseSettings):
     audio: AudioSettings = AudioSettings()
     scratch: ScratchSettings = ScratchSettings()
     batch: BatchSettings = BatchSettings()
+    dispatch: DispatchSettings = DispatchSettings()
     retry: RetrySettings = RetrySettings()
     prices: PriceSettings = PriceSettings()
     stop: StopSettings = StopSettings()

@@ -1,6 +1,5 @@
 """Recordings grouped: shards (what one run carries) and batches in them (what one task carries)."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import islice
@@ -75,12 +74,6 @@ class Shard(BaseModel):
         return sum(piece.seconds for piece in self.pieces)
 
     @property
-    def digest(self) -> str:
-        """Names the work, whoever asks for it: a parent that is repeated finds that these pieces were dispatched."""
-        names = "".join(sorted(piece.fingerprint for piece in self.pieces))
-        return hashlib.sha256(names.encode()).hexdigest()[:16]
-
-    @property
     def manifest(self) -> str:
         """Key of the manifest."""
         return manifest_key(self.batch, self.number)
@@ -99,13 +92,23 @@ def manifest_key(batch: str, number: int) -> str:
     return f"{BATCHES}{batch}/shards/{number:05d}.jsonl"
 
 
-def shards(pieces: Iterable[Piece], batch: str, settings: BatchSettings) -> Iterator[Shard]:
+def written(destination: ObjectStore, batch: str) -> Iterator[Shard]:
+    """Shards of a batch whose manifests are there: those that an earlier attempt at the same run has begun."""
+    folder = f"{BATCHES}{batch}/shards/"
+    for info in destination.list(folder):
+        number, _, kind = info.key.removeprefix(folder).partition(".")
+        if kind == "jsonl":
+            yield Shard.read(destination, batch, int(number))
+
+
+def shards(pieces: Iterable[Piece], batch: str, settings: BatchSettings, first: int = 0) -> Iterator[Shard]:
     """Shards of about equal length, a few at a time as the pieces come, so that work starts while listing goes on.
 
+    They are numbered from ``first``.
     As many pieces as fill ``balanced_shards`` are gathered, then dealt out longest first, each to the shortest shard
     (Graham's LPT rule). A shard is longer than ``shard_seconds`` by one recording at most.
     """
-    number, gathered, seconds = 0, list[Piece](), 0.0
+    number, gathered, seconds = first, list[Piece](), 0.0
     for piece in pieces:
         gathered.append(piece)
         seconds += piece.seconds

@@ -1,5 +1,6 @@
 """Fixtures that many tests share: a real S3 server, and settings that do not leak from the developer's shell."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import pytest
 
 from stenopool.settings import get_settings
 from tests.support.seaweedfs import SeaweedFS
+
+# Read when Prefect and the flows are imported: tasks carry their retry policy from then on.
+os.environ["STENOPOOL_RETRY__BASE_DELAY"] = "0"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
 
 # Examples touch disks and servers, on machines that others use too: how long one takes says nothing.
 hypothesis.settings.register_profile("stenopool", deadline=None)
@@ -21,6 +27,15 @@ def _fresh_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     get_settings.cache_clear()
     yield
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[None]:
+    """A real Prefect server on SQLite, started once for the session; this process's clients speak to it."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
 
 
 @pytest.fixture(scope="session")

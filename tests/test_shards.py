@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stenopool.recordings import Recording
 from stenopool.settings import BatchSettings
-from stenopool.shards import Piece, Shard, batches, estimated_seconds, shards
+from stenopool.shards import Piece, Shard, batches, estimated_seconds, shards, written
 from tests.support.keys import any_key
 from tests.support.memory import MemoryStore
 
@@ -58,11 +58,16 @@ def test_shards_are_given_out_before_the_listing_ends() -> None:
     assert len(next(shards(listing(), "b", settings)).pieces) == 2
 
 
-def test_the_same_pieces_have_the_same_digest_in_whatever_order_and_batch() -> None:
-    one, other = _piece("a.wav"), _piece("b.wav").model_copy(update={"fingerprint": "1" * 32})
-    digest = Shard(batch="b", number=0, pieces=(one, other)).digest
-    assert digest == Shard(batch="c", number=1, pieces=(other, one)).digest
-    assert digest != Shard(batch="b", number=0, pieces=(one,)).digest
+def test_what_an_earlier_attempt_began_is_found_again() -> None:
+    store = MemoryStore()
+    begun = list(shards([_piece(f"{n}.wav") for n in range(5)], "b", BatchSettings(shard_recordings=2)))
+    for shard in begun:
+        shard.write(store)
+    store.put_bytes(".batches/b/shards/00000.prepare.json", b"{}")  # a result is no shard
+    assert list(written(store, "b")) == begun
+    assert list(written(store, "another")) == []
+    (following,) = shards([_piece("6.wav")], "b", BatchSettings(), first=len(begun))
+    assert following.number == 3
 
 
 @given(some_pieces, some_settings)

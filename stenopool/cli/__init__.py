@@ -10,6 +10,7 @@ from stenopool.cli import models
 from stenopool.cli import run as batches
 from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
+from stenopool.cli.deploy import deploy
 from stenopool.cli.doctor import doctor
 from stenopool.cli.show import show
 from stenopool.errors import StenopoolError
@@ -27,6 +28,7 @@ app.command()(batches.plan)
 app.command()(batches.status)
 app.command()(batches.retry)
 app.command()(clean)
+app.command()(deploy)
 app.command()(show)
 app.command()(demo)
 app.command()(doctor)

@@ -171,7 +171,9 @@ def ingest(
 
     try:
         with shown(err, diarize=options.diarization != "off"):
-            return asyncio.run(flow(source, destination, options, execution, selection, retry))
+            return asyncio.run(
+                flow(source, destination, options=options, execution=execution, selection=selection, retry=retry)
+            )
     except (TerminationSignal, KeyboardInterrupt) as stop:
         err.print("Stopped. What is done is kept; run the same command again to go on.", highlight=False)
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from stenopool.receipts import BATCHES
+from stenopool.errors import ErrorCode, SetupError, TransientError
+from stenopool.receipts import BATCHES, names, read, receipt_stem
 from stenopool.settings import get_settings
 from stenopool.shards import Piece, Shard
 from stenopool.stages.plan import Plan
@@ -56,8 +58,65 @@ class ShardResult(BaseModel):
             durations={p.fingerprint: run.durations[p.fingerprint] for p in pieces if p.fingerprint in run.durations},
         )
 
+    @classmethod
+    def lost(cls, destination: ObjectStore, pieces: Sequence[Piece]) -> "ShardResult":
+        """What receipts say of a run that ended without a result: killed, or its machine went away."""
+        result = cls()
+        for piece in pieces:
+            there = names(destination, prefix=receipt_stem(piece.recording.key))
+            ends = {name.status for name in there if name.fingerprint == piece.fingerprint}
+            if "done" in ends:
+                result.done += 1
+                result.audio_seconds += read(destination, piece.recording.key, piece.fingerprint).duration or 0.0
+                continue
+            failure = TransientError(ErrorCode.RUN_LOST, "The run that carried it ended without a result.").failure()
+            if "quarantined" in ends and not piece.attempts:
+                failure = read(destination, piece.recording.key, piece.fingerprint, "quarantined").failure or failure
+            one = FailedRecording(key=piece.recording.key, fingerprint=piece.fingerprint, failure=failure)
+            result.failed.append(one)
+        return result
+
     def write(self, destination: ObjectStore, shard: Shard, stage: str) -> None:
         destination.put_bytes(_result_key(shard, stage), self.model_dump_json().encode())
+
+
+@dataclass
+class Totals:
+    """The shards' results summed up as they come, so that a batch of any size takes little memory."""
+
+    shards: int = 0
+    done: int = 0
+    left: int = 0
+    rendered: int = 0
+    resumed_done: int = 0
+    resumed_quarantined: int = 0
+    audio_seconds: float = 0.0
+    prepare_seconds: float = 0.0
+    transcribe_seconds: float = 0.0
+    stage_seconds: Counter[str] = field(default_factory=Counter)
+    stage_audio: Counter[str] = field(default_factory=Counter)
+    device_seconds: Counter[str] = field(default_factory=Counter)
+    failed: list[FailedRecording] = field(default_factory=list)
+
+    def add(self, prepared: ShardResult, transcribed: ShardResult, *, resumed: bool = False) -> None:
+        """Add one shard's. ``resumed``: an earlier attempt at the same run had begun it."""
+        self.shards += 1
+        self.prepare_seconds += prepared.seconds
+        self.transcribe_seconds += transcribed.seconds
+        self.device_seconds.update(transcribed.device_seconds)
+        for result in (prepared, transcribed):
+            self.done += result.done
+            self.left += result.left
+            self.rendered += result.rendered
+            self.audio_seconds += result.audio_seconds
+            self.stage_seconds.update(result.stage_seconds)
+            self.stage_audio.update(result.stage_audio)
+            # What failed for a moment and was resumed is pending again, and is counted by the plan.
+            failed = [one for one in result.failed if one.quarantined] if resumed else result.failed
+            self.failed += failed
+            if resumed:
+                self.resumed_done += result.done
+                self.resumed_quarantined += len(failed)
 
 
 class BatchReport(BaseModel):
@@ -88,34 +147,14 @@ class BatchReport(BaseModel):
     failed: list[FailedRecording]
 
     @classmethod
-    def of(
-        cls,
-        run: Run,
-        plan: Plan,
-        prepared: Sequence[ShardResult],
-        transcribed: Sequence[ShardResult],
-        batch: str,
-        started_at: datetime,
-    ) -> "BatchReport":
+    def of(cls, run: Run, plan: Plan, totals: "Totals", batch: str, started_at: datetime) -> "BatchReport":
         """Sum up what the shards' runs wrote and what the plan counted. Idle is only what was paid for the GPU."""
         prices = get_settings().prices
-        cost = sum(result.seconds for result in prepared) / 3600 * prices.cpu_hour
-        cost += sum(result.seconds for result in transcribed) / 3600 * prices.gpu_hour
-        device_seconds = Counter[str]()
-        for result in transcribed:
-            device_seconds.update(result.device_seconds)
+        cost = (totals.prepare_seconds * prices.cpu_hour + totals.transcribe_seconds * prices.gpu_hour) / 3600
         finished_at = datetime.now(UTC)
         seconds = (finished_at - started_at).total_seconds()
-        stage_seconds, stage_audio = Counter[str](), Counter[str]()
-        failed = list(plan.unusable)
-        done, left, audio = 0, 0, 0.0
-        for result in (*prepared, *transcribed):
-            stage_seconds.update(result.stage_seconds)
-            stage_audio.update(result.stage_audio)
-            failed += result.failed
-            done += result.done
-            left += result.left
-            audio += result.audio_seconds
+        failed = [*plan.unusable, *totals.failed]
+        audio = totals.audio_seconds
         return cls(
             batch=batch,
             source=run.source.uri,
@@ -124,20 +163,23 @@ class BatchReport(BaseModel):
             started_at=started_at,
             finished_at=finished_at,
             seconds=seconds,
-            new=plan.counts["new"] - left,
-            already_done=plan.counts["done"] + plan.counts["render"] + left,
-            rendered=sum(result.rendered for result in prepared),
-            in_quarantine=plan.counts["quarantined"] - len(plan.unusable),
-            done=done,
+            # What an earlier attempt at this run began was finished before the listing, which saw it as done.
+            new=plan.counts["new"] - totals.left + totals.resumed_done + totals.resumed_quarantined,
+            already_done=plan.counts["done"] + plan.counts["render"] + totals.left - totals.resumed_done,
+            rendered=totals.rendered,
+            in_quarantine=plan.counts["quarantined"] - len(plan.unusable) - totals.resumed_quarantined,
+            done=totals.done,
             quarantined=sum(one.quarantined for one in failed),
             deferred=sum(not one.quarantined for one in failed),
             audio_seconds=audio,
             realtime_factor=audio / seconds if seconds else 0.0,
-            stage_seconds=dict(stage_seconds),
+            stage_seconds=dict(totals.stage_seconds),
             stage_speed={
-                stage: stage_audio[stage] / wall for stage, wall in stage_seconds.items() if wall and stage_audio[stage]
+                stage: totals.stage_audio[stage] / wall
+                for stage, wall in totals.stage_seconds.items()
+                if wall and totals.stage_audio[stage]
             },
-            device_seconds=dict(device_seconds),
+            device_seconds=dict(totals.device_seconds),
             cost=round(cost, 4),
             cost_per_audio_hour=round(cost / audio * 3600, 4) if audio else None,
             failures_by_code=dict(Counter(str(one.failure.code) for one in failed)),
@@ -161,8 +203,18 @@ class BatchReport(BaseModel):
 
 
 def read_result(destination: ObjectStore, shard: Shard, stage: str) -> ShardResult:
-    """What a run over the shard wrote."""
+    """What a run over the shard wrote. Raises `SetupError` OBJECT_NOT_FOUND if it has not come to its end."""
     return ShardResult.model_validate_json(destination.get_bytes(_result_key(shard, stage)))
+
+
+def result_or_lost(destination: ObjectStore, shard: Shard, stage: str, pieces: Sequence[Piece]) -> ShardResult:
+    """What a run over these pieces of the shard wrote, or what can be told of it from the receipts."""
+    try:
+        return read_result(destination, shard, stage)
+    except SetupError as error:
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+            raise
+        return ShardResult.lost(destination, pieces)
 
 
 def _result_key(shard: Shard, stage: str) -> str:

@@ -17,7 +17,7 @@ from stenopool.shards import Piece
 from stenopool.stages.clock import DeviceClock
 from stenopool.stages.stopping import Stopped, stop_if_asked
 from stenopool.stages.work import WorkArea
-from stenopool.storage import ObjectStore, open_store
+from stenopool.storage import ObjectStore
 
 
 class FailedRecording(BaseModel):
@@ -38,14 +38,14 @@ class Run:
 
     def __init__(
         self,
-        source: str,
-        destination: str,
+        source: ObjectStore,
+        destination: ObjectStore,
         options: TranscriptionOptions,
         execution: ExecutionOptions,
         scratch: Scratch,
     ) -> None:
-        self.source: ObjectStore = open_store(source, must_exist=True)
-        self.destination: ObjectStore = open_store(destination)
+        self.source = source
+        self.destination = destination
         self.options = options
         self.execution = execution
         self.scratch = scratch

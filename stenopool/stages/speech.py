@@ -70,8 +70,6 @@ def fetch_audio(run: Run, pieces: Sequence[Piece]) -> None:
     """Prepared audio in scratch; in one process with ``prepare`` it is there already."""
 
     def one(piece: Piece) -> None:
-        if run.leave(piece):
-            return
         path = _audio_path(run, piece)
         if not path.exists():
             run.work(piece).get_audio(path)
@@ -80,6 +78,29 @@ def fetch_audio(run: Run, pieces: Sequence[Piece]) -> None:
             run.durations[piece.fingerprint] = prepared.audio.duration
 
     each(run, "fetch audio", pieces, one)
+
+
+def load(run: Run, pieces: Sequence[Piece]) -> None:
+    """The models that these pieces need, so that they are there when the audio is."""
+    if any(not run.work(piece).has("transcribe") for piece in pieces):
+        engine = engine_for(run.options.engine, run.options.model, run.execution)
+        with _ENGINE_LOCK, run.device.counts("load"):
+            engine.load()
+    if run.options.diarization in ("off", "channels"):
+        return
+    if any(not run.work(piece).has("diarize") for piece in pieces):
+        diarizer = diarizer_for(run.options.diarization, run.execution)
+        with _DIARIZER_LOCK, run.device.counts("load"):
+            diarizer.load()
+
+
+def leave_finished(run: Run, pieces: Sequence[Piece]) -> None:
+    """Leave out what another run has finished meanwhile; asked as late as can be, before the costly part."""
+
+    def one(piece: Piece) -> None:
+        run.leave(piece)
+
+    each(run, "leave finished", pieces, one)
 
 
 def transcribe(run: Run, pieces: Sequence[Piece]) -> None:

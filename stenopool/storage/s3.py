@@ -232,6 +232,16 @@ def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
 
     AWS_MAX_ATTEMPTS and AWS_RETRY_MODE are honoured; unset, 6 tries with the standard back-off.
     """
+    client = connect()
+    read_listings_fast(client)
+    return client
+
+
+def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Client":
+    """A client with our time-outs and retries; ``parameters`` (endpoint_url, verify, ...) go to ``session.client``.
+
+    Raises `SetupError` when the environment or the parameters cannot be used.
+    """
     config = Config(
         connect_timeout=10,
         read_timeout=60,
@@ -246,14 +256,13 @@ def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
         response_checksum_validation="when_required",
     )
     try:
-        client = boto3.Session().client("s3", config=config)
+        own = parameters.pop("config", None)
+        return (session or boto3.Session()).client("s3", config=config.merge(own) if own else config, **parameters)
     except (BotoCoreError, ValueError) as error:
         code = ErrorCode.ACCESS_DENIED if isinstance(error, ProfileNotFound) else ErrorCode.LOCATION_INVALID
         raise SetupError(
             code, f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE and AWS_ENDPOINT_URL."
         ) from error
-    read_listings_fast(client)
-    return client
 
 
 def _info(key: str, size: int, answer: Any) -> ObjectInfo:

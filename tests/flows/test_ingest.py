@@ -228,12 +228,17 @@ def test_each_run_leaves_one_summary_and_names_that_say_what_runs(source: Path, 
             artifacts = await client.read_artifacts(
                 artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=ids))
             )
+            summaries = Counter(one.flow_run_id for one in artifacts if one.type == "markdown")
             tags = {tag for run in runs for tag in run.tags}
-            return {run.name.split()[0]: run.name for run in runs}, Counter(a.flow_run_id for a in artifacts), tags
+            return (
+                {run.name.split()[0]: run.name for run in runs},
+                Counter(a.flow_run_id for a in artifacts if a.type == "markdown"),
+                tags,
+            )
 
     run_names, artifacts, tags = asyncio.run(look())
     assert set(run_names) == {"ingest", "prepare", "transcribe"}
-    assert destination.name in run_names["ingest"]
+    assert run_names["ingest"] == f"ingest {source} → 1 shard"
     assert len(artifacts) == 3
     assert set(artifacts.values()) == {1}
     assert tags >= {"engine:faster-whisper", "model:tiny.en"}

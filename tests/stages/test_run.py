@@ -14,6 +14,7 @@ from stenopool.scratch import Scratch
 from stenopool.shards import Piece
 from stenopool.stages.run import Run, each
 from stenopool.stages.work import AUDIO
+from stenopool.storage.local import LocalStore
 
 PIECES = [
     Piece(
@@ -29,7 +30,8 @@ PIECES = [
 def run(tmp_path: Path) -> Iterator[Run]:
     (tmp_path / "source").mkdir()
     with Scratch() as scratch:
-        yield Run(str(tmp_path / "source"), str(tmp_path / "out"), TranscriptionOptions(), ExecutionOptions(), scratch)
+        source, destination = LocalStore(tmp_path / "source"), LocalStore(tmp_path / "out")
+        yield Run(source, destination, TranscriptionOptions(), ExecutionOptions(), scratch)
 
 
 def raising(error: Exception, on: Piece, done: list[Piece]) -> Callable[[Piece], None]:

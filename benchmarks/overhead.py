@@ -1,0 +1,107 @@
+"""What Prefect costs: the flow `ingest` against the same stages called one after the other, in one process.
+
+    uv run python benchmarks/overhead.py
+
+60 short recordings, the default engine, real weights, diarization off (it would hide the overhead behind its own
+time). Both are run in turn, models loaded and the server started before; the start of the server is stated by itself.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.speech_set import SPEECH, SpeechSet
+from stenopool.catalog import Selection
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.scratch import Scratch
+from stenopool.settings import get_settings
+from stenopool.shards import batches, shards
+from stenopool.stages import prepare, publish
+from stenopool.stages import speech as recognition
+from stenopool.stages.plan import Plan
+from stenopool.stages.run import Run
+from stenopool.storage import open_store
+
+OPTIONS = TranscriptionOptions(diarization="off")
+EXECUTION = ExecutionOptions()
+
+
+def directly(source: Path, destination: Path) -> int:
+    """The stages as plain functions; how many transcripts there are then."""
+    settings, done = get_settings().batch, 0
+    with Scratch() as scratch:
+        run = Run(open_store(str(source)), open_store(str(destination)), OPTIONS, EXECUTION, scratch)
+        for shard in shards(Plan(run.source, run.destination, OPTIONS, Selection()).pieces(), "direct", settings):
+            for pieces in batches(shard.pieces, settings):
+                for stage in (prepare.fetch, prepare.normalize, prepare.store):
+                    stage(run, pieces)
+            exact = [piece.model_copy(update={"seconds": run.durations[piece.fingerprint]}) for piece in shard.pieces]
+            for pieces in batches(exact, settings):
+                for stage in (
+                    recognition.fetch_audio,
+                    recognition.transcribe,
+                    publish.assign,
+                    publish.upload,
+                    publish.receipt,
+                ):
+                    stage(run, pieces)
+                done += len(pieces)
+    return done
+
+
+async def by_flow(source: Path, destination: Path) -> int:
+    from flows.ingest import ingest
+
+    return (await ingest(str(source), str(destination), options=OPTIONS, execution=EXECUTION)).done
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speech", type=Path, default=SPEECH, help="Folder of recordings with a manifest.json.")
+    parser.add_argument("--recordings", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+
+    from flows import embedded
+
+    begin = time.monotonic()
+    embedded.start()
+    import flows.ingest  # noqa: F401 (the import is part of the start)
+
+    start_up = time.monotonic() - begin
+    times: dict[str, list[float]] = {"stages": [], "flow": []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source = folder / "source"
+        source.mkdir()
+        speech = SpeechSet(arguments.speech, folder)
+        chosen = [*speech.of("en_short"), *speech.of("lang_short")][: arguments.recordings]
+        for number, item in enumerate(chosen):
+            (source / f"{number:03d}{Path(item.file).suffix}").symlink_to(arguments.speech / item.file)
+        directly(source, folder / "warm")  # loads the model
+        for n in range(arguments.rounds):
+            for kind in times:
+                begin = time.monotonic()
+                destination = folder / f"{kind}{n}"
+                done = directly(source, destination) if kind == "stages" else asyncio.run(by_flow(source, destination))
+                times[kind].append(time.monotonic() - begin)
+                if done != len(chosen):
+                    raise SystemExit(f"{kind}: {done} of {len(chosen)} recordings were done")
+    ratios = [flow / stages for flow, stages in zip(times["flow"], times["stages"], strict=True)]
+    table = Table("", *(f"round {n + 1}" for n in range(arguments.rounds)), "median", title=f"{len(chosen)} recordings")
+    for kind, seconds in times.items():
+        table.add_row(f"{kind}, s", *(f"{s:.1f}" for s in seconds), f"{statistics.median(seconds):.1f}")
+    table.add_row("flow / stages", *(f"{r:.3f}" for r in ratios), f"{statistics.median(ratios):.3f}")
+    console = Console()
+    console.print(table)
+    console.print(f"Start of Prefect (server and imports), not in these times: {start_up:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

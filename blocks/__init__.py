@@ -1,0 +1,1 @@
+"""Prefect blocks: what is saved on the server under a name. Locations with their credentials, profiles of options."""

@@ -1,0 +1,56 @@
+"""Saved options: chosen by name in a form, a schedule or a request, changed in Prefect's page."""
+
+from typing import TypeVar
+
+from prefect.blocks.core import Block
+from pydantic import BaseModel, Field
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class TranscriptionProfile(Block):
+    """Options under a name, e.g. `calls-german`. It holds no secret: tokens and keys come from the environment."""
+
+    _block_type_name = "Transcription Profile"
+    _block_type_slug = "transcription-profile"
+    _description = "How recordings are transcribed: engine, model, language, speakers, formats."
+    _code_example = "uv run stenopool deploy --target local"
+
+    options: TranscriptionOptions = Field(
+        default_factory=TranscriptionOptions, description="What to transcribe how; makes the fingerprint."
+    )
+    execution: ExecutionOptions = Field(
+        default_factory=ExecutionOptions, description="How it is done: device, formats, limits."
+    )
+
+
+async def profiled(
+    profile: str | None, options: TranscriptionOptions, execution: ExecutionOptions
+) -> tuple[TranscriptionOptions, ExecutionOptions]:
+    """The saved profile's options; whatever was given besides and is not the default goes before them.
+
+    Raises `SetupError` OBJECT_NOT_FOUND for an unknown name, OPTIONS_INVALID where the two do not go together.
+    """
+    if not profile:
+        return options, execution
+    try:
+        saved = await TranscriptionProfile.aload(profile)
+    except ValueError as error:
+        raise SetupError(
+            ErrorCode.OBJECT_NOT_FOUND,
+            f"There is no transcription profile {profile!r}.",
+            remedy="Prefect's page lists the saved ones under Blocks; or leave the profile empty.",
+        ) from error
+    return _over(saved.options, options), _over(saved.execution, execution)
+
+
+def _over(saved: M, given: M) -> M:
+    fields = type(given).model_fields
+    chosen = {name: value for name in fields if (value := getattr(given, name)) != fields[name].default}
+    try:
+        return type(given).model_validate({**saved.model_dump(), **chosen})
+    except ValueError as error:
+        raise SetupError(ErrorCode.OPTIONS_INVALID, f"The profile and the options given disagree: {error}") from error

@@ -1,0 +1,52 @@
+"""``stenopool deploy``: blocks, pools, deployments, schedules and automations onto a Prefect server."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from stenopool.errors import ErrorCode, SetupError
+
+err = Console(stderr=True)
+out = Console()
+
+
+def deploy(
+    target: Annotated[
+        Literal["local", "kubernetes"],
+        typer.Option(help="Where runs land: processes of workers on machines, or Kubernetes jobs."),
+    ],
+    file: Annotated[
+        list[Path] | None, typer.Option(help="Deployments and schedules of your own, in the form of prefect.yaml.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="Runs on the pool gpu at a time; at first 1, then what was set before.")
+    ] = None,
+    prepares: Annotated[
+        int | None, typer.Option(min=1, help="Runs of prepare at a time in each queue; at first no bound.")
+    ] = None,
+    notify: Annotated[
+        str | None, typer.Option(help="Saved notification block that is told of failed runs, e.g. slack-webhook/ops.")
+    ] = None,
+    prune: Annotated[bool, typer.Option(help="Remove deployments of ours that no file names any more.")] = False,
+) -> None:
+    """Bring everything that Prefect needs to know onto the server of PREFECT_API_URL, and say what changed.
+
+    Run it again at any time. Example: stenopool deploy --target kubernetes --file schedules.yaml --gpus 4
+    """
+    from prefect.settings import get_current_settings
+
+    from deployments.apply import apply
+
+    if not get_current_settings().api.url:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            "No Prefect server is named.",
+            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one.",
+        )
+    changes = asyncio.run(apply(target, file or (), gpus=gpus, prepares=prepares, notify=notify, prune=prune))
+    for line in changes:
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+    err.print(f"{len(changes)} changes." if changes else "Nothing to change.", highlight=False)
