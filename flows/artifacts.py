@@ -1,14 +1,19 @@
 """One summary artifact per run, for whoever looks at it in Prefect's page."""
 
+from datetime import timedelta
+from urllib.parse import quote
 from uuid import UUID
 
 from prefect import runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
 from prefect.client.orchestration import get_client
 
+from stenopool.receipts import output_key
+from stenopool.settings import get_settings
 from stenopool.shards import Shard
 from stenopool.stages.plan import Plan
 from stenopool.stages.report import BatchReport, FailedRecording, ShardResult, Totals
+from stenopool.storage.base import ObjectStore
 
 _MOST_ROWS = 200
 
@@ -47,12 +52,13 @@ def short(location: str) -> str:
     return location.partition("://")[2] or location
 
 
-async def shard_summary(stage: str, shard: Shard, result: ShardResult) -> None:
-    """What a run over one shard came to."""
+async def shard_summary(stage: str, shard: Shard, result: ShardResult, destination: ObjectStore | None = None) -> None:
+    """What a run over one shard came to. With ``destination``: where its transcripts are."""
     lines = [
         f"# {stage}: shard {shard.number} of {shard.batch}",
         f"{len(shard.pieces)} recordings, {len(result.failed)} failed.",
         *_failures(result.failed),
+        *(_transcripts(shard, result, destination) if destination else []),
     ]
     await acreate_markdown_artifact("\n\n".join(lines), key=f"{stage}-summary")
 
@@ -78,6 +84,26 @@ async def batch_summary(report: BatchReport) -> None:
     speeds = "\n".join(f"* {stage}: {speed:.1f} × real time" for stage, speed in report.stage_speed.items())
     parts = [f"# {report.source} → {report.destination}", table, speeds, *_failures(report.failed)]
     await acreate_markdown_artifact("\n\n".join(part for part in parts if part), key="ingest-summary")
+
+
+def _transcripts(shard: Shard, result: ShardResult, destination: ObjectStore) -> list[str]:
+    lengths = result.durations
+    failed = {one.fingerprint for one in result.failed}
+    done = [piece for piece in shard.pieces if piece.fingerprint in lengths and piece.fingerprint not in failed]
+    rows = [
+        f"| {_link(destination, piece.recording.key)} | {timedelta(seconds=round(lengths[piece.fingerprint]))} |"
+        for piece in done[:_MOST_ROWS]
+    ]
+    more = [f"{len(done) - _MOST_ROWS} more."] if len(done) > _MOST_ROWS else []
+    return ["\n".join(["| transcript | length |", "| --- | ---: |", *rows]), *more] if rows else []
+
+
+def _link(destination: ObjectStore, recording: str) -> str:
+    """A page that a browser can open, else the address. Never a signed one: whoever may see the run could use it."""
+    key = output_key(recording, "html")
+    base = get_settings().links.base
+    address = f"{base.rstrip('/')}/{quote(key)}" if base else quote(destination.uri_of(key), safe=":/%")
+    return f"[{_cell(recording)}]({address})"
 
 
 def _failures(failed: list[FailedRecording]) -> list[str]:

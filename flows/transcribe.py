@@ -71,7 +71,7 @@ async def transcribe(
             raise stopped
         result = ShardResult.of(run, ready, finished=True)
         await asyncio.to_thread(result.write, run.destination, carried, "transcribe")
-        await shard_summary("transcribe", carried, result)
+        await shard_summary("transcribe", carried, result, run.destination)
 
 
 async def _at_hand(run: Run, ready: Sequence[Piece]) -> AsyncIterator[Sequence[Piece]]:

@@ -88,6 +88,17 @@ class PriceSettings(BaseModel):
     gpu_hour: Annotated[float, Field(ge=0, description="An hour of the machine that transcribes.")] = 0.0
 
 
+class LinkSettings(BaseModel):
+    """What reports link to."""
+
+    base: Annotated[
+        str | None,
+        Field(
+            description="Address at which browsers reach the destination, e.g. https://transcripts.example.org/2026."
+        ),
+    ] = None
+
+
 class StopSettings(BaseModel):
     """How a run ends when it is asked to."""
 
@@ -108,6 +119,7 @@ class Settings(BaseSettings):
     dispatch: DispatchSettings = DispatchSettings()
     retry: RetrySettings = RetrySettings()
     prices: PriceSettings = PriceSettings()
+    links: LinkSettings = LinkSettings()
     stop: StopSettings = StopSettings()
 
 

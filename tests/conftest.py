@@ -8,7 +8,12 @@ import hypothesis
 import pytest
 
 from stenopool.settings import get_settings
+from tests.support.postgres import postgres
+from tests.support.prefect_server import prefect_server
+from tests.support.redis import redis
 from tests.support.seaweedfs import SeaweedFS
+
+__all__ = ["postgres", "prefect_server", "redis"]  # fixtures for all
 
 # Read when Prefect and the flows are imported: tasks carry their retry policy from then on.
 os.environ["STENOPOOL_RETRY__BASE_DELAY"] = "0"

@@ -51,10 +51,10 @@ def up(
     url = prefect.api.url or f"http://{_from_here(host)}:{port}/api"
     client = SyncPrefectClient(url, auth_string=password)
     if prefect.api.url:
-        _must_answer(client, url)
+        _must_answer(url)
         server = None
     else:
-        _must_be_free(client, host, port, password)
+        _must_be_free(url, host, port, password)
         server = _server_environment(host, port, prefect.home)
     names = [pool.strip() for pool in pools.split(",")]
     environment = {"PREFECT_API_URL": url, **({"PREFECT_API_AUTH_STRING": password} if password else {})}
@@ -64,7 +64,7 @@ def up(
         if server is not None:
             command = ["server", "start", "--host", host, "--port", str(port)]
             child = children.start("The Prefect server", _prefect(*command), server, last=True)
-            _wait("The Prefect server does not answer", lambda: client.api_healthcheck() is None, children, child)
+            _wait("The Prefect server does not answer", lambda: _is_prefect(url), children, child)
         _deploy({**os.environ, **environment, **children.mark()})
         since = datetime.now(UTC)
         for pool in names:
@@ -153,8 +153,8 @@ def _wait(failure: str, reached: Callable[[], bool], children: Children, needed:
         time.sleep(_TICK)
 
 
-def _must_answer(client: "SyncPrefectClient", url: str) -> None:
-    if client.api_healthcheck() is not None:
+def _must_answer(url: str) -> None:
+    if not _is_prefect(url):
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
             f"No Prefect server answers at {url}.",
@@ -162,28 +162,39 @@ def _must_answer(client: "SyncPrefectClient", url: str) -> None:
         )
 
 
-def _must_be_free(client: "SyncPrefectClient", host: str, port: int, password: str | None) -> None:
+def _must_be_free(url: str, host: str, port: int, password: str | None) -> None:
     if not (_is_loopback(host) or password):
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
             f"On {host} others could reach the server, and it has no password.",
             remedy="Set PREFECT_SERVER_API_AUTH_STRING=user:password, or leave --host out.",
         )
-    if client.api_healthcheck() is None:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            f"A Prefect server answers at {client.api_url} already.",
-            remedy=f"Set PREFECT_API_URL={client.api_url} to use it, or give another --port.",
-        )
     try:
         with socket.create_server((host, port)):
-            pass
+            return
     except OSError as error:
+        why = error.strerror
+    if _is_prefect(url):
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
-            f"Nothing can be served on {host}, port {port}: {error.strerror}.",
-            remedy="Give another --port or --host.",
-        ) from error
+            f"A Prefect server answers at {url} already.",
+            remedy=f"Set PREFECT_API_URL={url} to use it, or give another --port.",
+        )
+    raise SetupError(
+        ErrorCode.OPTIONS_INVALID,
+        f"Nothing can be served on {host}, port {port}: {why}.",
+        remedy="Give another --port or --host.",
+    )
+
+
+def _is_prefect(url: str) -> bool:
+    import httpx
+
+    try:
+        # Whatever has the port may never answer.
+        return httpx.get(f"{url}/health", timeout=5).text == "true"
+    except httpx.HTTPError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:
