@@ -92,8 +92,8 @@ class Children:
         return {MARK: self._mark + ("-last" if last else "")}
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, last: bool = False) -> Child:
-        """Start a program and keep it running."""
-        child = Child(name, command, {**os.environ, **environment, **self.mark(last=last)})
+        """Start a program and keep it running. ``environment``: all of it."""
+        child = Child(name, command, {**environment, **self.mark(last=last)})
         self._children.append(child)
         return child
 

@@ -56,8 +56,8 @@ def up(
     else:
         _must_be_free(url, host, port, password)
         server = _server_environment(host, port, prefect.home)
-    names = [pool.strip() for pool in pools.split(",")]
-    environment = {"PREFECT_API_URL": url, **({"PREFECT_API_AUTH_STRING": password} if password else {})}
+    names = _named(pools)
+    environment = _client_environment(url, password)
 
     # A little more than flow runs give themselves.
     with _until_stopped(), Children(get_settings().stop.grace + 5, _say) as children:
@@ -65,13 +65,11 @@ def up(
             command = ["server", "start", "--host", host, "--port", str(port)]
             child = children.start("The Prefect server", _prefect(*command), server, last=True)
             _wait("The Prefect server does not answer", lambda: _is_prefect(url), children, child)
-        _deploy({**os.environ, **environment, **children.mark()})
+        _deploy({**environment, **children.mark()})
         since = datetime.now(UTC)
         for pool in names:
             command = ["worker", "start", "--type", "process", "--pool", pool, "--name", _worker(pool)]
-            # Asked for work every 10 s, the runs that a batch is made of would wait half a minute for each other.
-            often = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2")}
-            children.start(f"The worker of {pool}", _prefect(*command), {**often, **environment})
+            children.start(f"The worker of {pool}", _prefect(*command), environment)
         _wait("The workers do not report", lambda: all(_online(client, pool, since) for pool in names), children)
         print(f"Stenopool is up: page {url.removesuffix('/api')}, interface {url}, workers {', '.join(names)}")
         sys.stdout.flush()
@@ -105,12 +103,26 @@ def _server_environment(host: str, port: int, home: Path) -> dict[str, str]:
     # `stenopool run` has a server of its own on prefect.db, and two servers on one SQLite file lock each other out.
     own = {_DATABASE: database or f"sqlite+aiosqlite:///{home / 'stenopool.db'}"}
     return {
+        **os.environ,
         **settings(redis=bool(redis)),
         # No page of another site may call the interface from a browser on this machine: here it may have no password.
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{host}:{port}",
         # The page asks where it came from, whatever name the browser has for this machine.
         "PREFECT_SERVER_UI_API_URL": "/api",
         **(addresses(database=database, redis=redis) if redis else own),
+    }
+
+
+def _client_environment(url: str, password: str | None) -> dict[str, str]:
+    """For all that uses the server; what the server itself stands on is no business of a flow run's."""
+    from deployments.server import SECRETS
+
+    return {
+        # Asked for work every 10 s, the runs that a batch is made of would wait half a minute for each other.
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        **{name: value for name, value in os.environ.items() if name not in SECRETS},
+        "PREFECT_API_URL": url,
+        **({"PREFECT_API_AUTH_STRING": password} if password else {}),
     }
 
 
@@ -153,6 +165,20 @@ def _wait(failure: str, reached: Callable[[], bool], children: Children, needed:
         time.sleep(_TICK)
 
 
+def _named(pools: str) -> list[str]:
+    from deployments.pools import QUEUES
+
+    names = [pool.strip() for pool in pools.split(",")]
+    for name in names:
+        if name not in QUEUES:
+            raise SetupError(
+                ErrorCode.OPTIONS_INVALID,
+                f"There is no work pool {name}.",
+                remedy=f"--pools takes {', '.join(QUEUES)}, with a comma between them.",
+            )
+    return names
+
+
 def _must_answer(url: str) -> None:
     if not _is_prefect(url):
         raise SetupError(
@@ -192,7 +218,7 @@ def _is_prefect(url: str) -> bool:
 
     try:
         # Whatever has the port may never answer.
-        return httpx.get(f"{url}/health", timeout=5).text == "true"
+        return httpx.get(f"{url}/health", timeout=3).text == "true"
     except httpx.HTTPError:
         return False
 

@@ -54,6 +54,11 @@ class TestRefused:
         assert answer.code == 2
         assert "go together" in answer.err
 
+    def test_a_pool_that_there_is_not(self, stenopool: Call) -> None:
+        answer = stenopool("up", "--port", "20001", "--pools", "cpu,tpu")
+        assert answer.code == 2
+        assert "no work pool tpu" in answer.err
+
     def test_a_server_that_does_not_answer(self, stenopool: Call) -> None:
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -86,14 +91,14 @@ time.sleep(600)
 """
 
 COMMAND = """
-import json, signal, sys, time
+import json, os, signal, sys, time
 from stenopool.cli.children import Children
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 server, worker = json.loads(sys.argv[1])
 try:
     with Children(5, lambda line: print(line, flush=True)) as children:
-        children.start("The server", server, {}, last=True)
-        children.start("The worker", worker, {})
+        children.start("The server", server, os.environ, last=True)
+        children.start("The worker", worker, os.environ)
         while True:
             children.tend()
             time.sleep(0.05)

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from prefect_redis.cleanup_queue import RedisWorkerCleanupQueueSettings
-from prefect_redis.client import RedisMessagingSettings
 
 from deployments.server import ENV_FILE, SECRETS, addresses, settings
 from tests.support.prefect_server import PrefectServer
@@ -18,8 +16,6 @@ from tests.support.processes import without_prefect
 
 if TYPE_CHECKING:
     from prefect.settings import Settings
-
-pytest_plugins = ["tests.support.postgres", "tests.support.redis", "tests.support.prefect_server"]
 
 REDIS = "redis://:word@cache:6379/0"
 ADDRESSES = addresses(database="postgresql://prefect:word@db:5432/prefect", redis=REDIS)
@@ -43,7 +39,9 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> "Settings":
 def test_every_name_is_one_of_prefects_settings_and_its_value_is_taken(profile: "Settings") -> None:
     taken = set(profile.to_environment_variables(exclude_unset=True, include_secrets=True))
     # prefect-redis reads its own.
-    assert RedisMessagingSettings().url == RedisWorkerCleanupQueueSettings().url == REDIS
+    messaging = pytest.importorskip("prefect_redis.client").RedisMessagingSettings()
+    cleanup = pytest.importorskip("prefect_redis.cleanup_queue").RedisWorkerCleanupQueueSettings()
+    assert messaging.url == cleanup.url == REDIS
     taken |= {"PREFECT_REDIS_MESSAGING_URL", "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL"}
     assert GIVEN.keys() - taken == NOT_PREFECTS
 

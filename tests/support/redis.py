@@ -4,12 +4,14 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from redis import Redis as Client
-from redis.exceptions import RedisError
 
 from tests.support.processes import Server, free_port
+
+if TYPE_CHECKING:
+    from redis import Redis as Client
 
 
 class Redis(Server):
@@ -31,11 +33,15 @@ class Redis(Server):
             self._answers,
         )  # fmt: skip
 
-    def client(self) -> Client:
+    def client(self) -> "Client":
         """For looking at what is in it."""
+        from redis import Redis as Client
+
         return Client.from_url(self.url, decode_responses=True)
 
     def _answers(self) -> bool:
+        from redis.exceptions import RedisError
+
         try:
             return bool(self.client().ping())
         except RedisError:
@@ -45,6 +51,7 @@ class Redis(Server):
 @pytest.fixture(scope="session")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
     """One for the session."""
+    pytest.importorskip("redis", reason="no client for Redis: uv sync --extra server")
     if not shutil.which("redis-server"):
         pytest.skip("no Redis: apt-get install redis-server")
     server = Redis(tmp_path_factory.mktemp("redis"))

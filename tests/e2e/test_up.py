@@ -1,0 +1,161 @@
+"""``stenopool up``, the installed program: it comes up, keeps its workers alive, and leaves nothing behind."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+
+from stenopool.cli.children import MARK
+from tests.e2e.conftest import Program
+from tests.support.prefect_server import PrefectServer
+from tests.support.processes import free_port
+
+pytestmark = pytest.mark.timeout(900)
+
+
+ONLY_FOR_SERVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql://prefect:word@db/prefect"}
+
+
+class Up:
+    """The command at work; ``line`` is what it says when it is ready."""
+
+    def __init__(self, stenopool: Program, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+        self._home = f"HOME={stenopool.home}".encode()
+        self.log = stenopool.home / "up.log"
+        command = [str(Path(sys.executable).with_name("stenopool")), "up", *arguments]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                env={**stenopool.environment, **(environment or {})},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self._lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+        self.line = self._lines.get(timeout=400)
+        assert self.line, self.log.read_text()[-5000:]
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self._lines.put(line)
+        self._lines.put("")
+
+    def rest(self) -> str:
+        """What it said after that, until its end."""
+        return "".join(iter(lambda: self._lines.get(timeout=60), ""))
+
+    def children(self, words: str = "") -> list[int]:
+        """The processes that carry its mark, which it passes down; those with these words in their command line."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                environment = (folder / "environ").read_bytes()
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                if self._home in environment and f"{MARK}=".encode() in environment and words in command:
+                    found.append(int(folder.name))
+        return found
+
+    def remove(self) -> None:
+        for pid in [self.process.pid, *self.children()]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+
+Start = Callable[..., Up]
+
+
+@pytest.fixture
+def start(stenopool: Program) -> Iterator[Start]:
+    started: list[Up] = []
+
+    def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Up:
+        started.append(Up(stenopool, *arguments, environment=environment))
+        return started[-1]
+
+    try:
+        yield run
+    finally:
+        for up in started:
+            up.remove()
+
+
+def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, stenopool: Program) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    up = start("--port", str(port))
+    assert f"http://127.0.0.1:{port}, interface {url}, workers cpu, gpu" in up.line
+    assert httpx.get(f"{url}/health").json() is True
+    assert (stenopool.home / ".prefect" / "stenopool.db").exists()
+    with SyncPrefectClient(url) as client:
+        assert online(client, "cpu", since=datetime.min.replace(tzinfo=UTC))
+        assert online(client, "gpu", since=datetime.min.replace(tzinfo=UTC))
+        names = {deployment.name for deployment in client.read_deployments()}
+        assert names >= {"interactive", "batch", "cpu", "gpu"}
+
+        (worker,) = up.children("--pool gpu")
+        killed = datetime.now(UTC)
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: online(client, "gpu", since=killed))
+        (another,) = up.children("--pool gpu")
+        assert another != worker
+        assert "The worker of gpu was ended by SIGKILL; starting it again in 1 s." in up.log.read_text()
+
+    refused = stenopool("up", "--port", str(port))
+    assert refused.returncode == 2
+    assert f"PREFECT_API_URL={url}" in refused.stderr
+
+    up.process.terminate()
+    assert up.process.wait(60) == 0
+    assert up.children() == []
+    assert up.rest() == "", "the ready line is all that it says on stdout"
+    assert up.log.read_text().splitlines()[-1] == "Stopped."
+
+
+def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers_along(
+    start: Start, prefect_server: PrefectServer
+) -> None:
+    since = datetime.now(UTC)
+    up = start("--pools", "cpu", environment=prefect_server.environment | ONLY_FOR_SERVERS)
+    assert f"interface {prefect_server.url}, workers cpu" in up.line
+    assert up.children("server start") == []
+    with prefect_server.client() as client:
+        assert online(client, "cpu", since=since)
+    assert prefect_server.auth.encode() not in up.log.read_bytes()
+    # What only the server may know does not reach the processes that flow runs come from.
+    (worker,) = up.children("worker start")
+    assert b"postgresql" not in Path(f"/proc/{worker}/environ").read_bytes()
+
+    up.process.kill()
+    until(lambda: not up.children())
+    assert prefect_server.answers()
+
+
+def online(client: SyncPrefectClient, pool: str, since: datetime) -> bool:
+    """Whether a worker of the pool is online and has been heard of since."""
+    try:
+        workers = client.read_workers_for_work_pool(pool)
+    except ObjectNotFound:
+        return False
+    return any(one.status == "ONLINE" and one.last_heartbeat_time > since for one in workers)
+
+
+def until(true: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.2)
