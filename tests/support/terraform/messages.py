@@ -18,7 +18,7 @@ FIELDS = {
     "Object": "attributes=1 Attribute*, nesting=3 int64",
     # On the wire a map is a repeated message of keys and values.
     "Entry": "key=1 string, value=2 Schema",
-    "Schemas": "provider=1 Schema, resource_schemas=2 Entry*, data_source_schemas=3 Entry*",
+    "Schemas": "provider=1 Schema, resource_schemas=2 Entry*, data_source_schemas=3 Entry*, ephemeral_resource_schemas=8 Entry*",
 }
 
 
@@ -50,6 +50,7 @@ def encode(schema: ProviderSchema) -> bytes:
         provider=_schema(schema.provider),
         resource_schemas=[_entry(*item) for item in schema.resources.items()],
         data_source_schemas=[_entry(*item) for item in schema.data_sources.items()],
+        ephemeral_resource_schemas=[_entry(*item) for item in schema.ephemeral.items()],
     )
     return bytes(schemas.SerializeToString())
 

@@ -72,13 +72,14 @@ class ProviderSchema:
     provider: Block = field(default_factory=Block)
     resources: dict[str, Block] = field(default_factory=dict)
     data_sources: dict[str, Block] = field(default_factory=dict)
+    ephemeral: dict[str, Block] = field(default_factory=dict)
 
 
 def used_types(folder: Path) -> set[str]:
-    """Every type that a .tf file below the folder declares, data sources as ``data_<type>``."""
-    declared = re.compile(r'^\s*(resource|data)\s+"(\w+)"', re.MULTILINE)
+    """Every type that a .tf file below the folder declares, those of data sources as ``data_<type>`` and so on."""
+    declared = re.compile(r'^\s*(resource|data|ephemeral)\s+"(\w+)"', re.MULTILINE)
     found = [pair for file in folder.rglob("*.tf") for pair in declared.findall(file.read_text())]
-    return {type_name if kind == "resource" else f"data_{type_name}" for kind, type_name in found}
+    return {type_name if kind == "resource" else f"{kind}_{type_name}" for kind, type_name in found}
 
 
 def read_schema(wheel: Path, types: Iterable[str]) -> ProviderSchema:
@@ -110,7 +111,11 @@ def _read_bundle(compressed: IO[bytes], types: set[str]) -> ProviderSchema:
             if kind == "TerraformProvider":
                 schema.provider = Block([a for a in block.attributes if a.name != "alias"], block.blocks)
             elif match := TYPE_NAME.search(body):
-                (schema.resources if kind == "TerraformResource" else schema.data_sources)[match[1]] = block
+                {
+                    "TerraformResource": schema.resources,
+                    "TerraformDataSource": schema.data_sources,
+                    "TerraformEphemeralResource": schema.ephemeral,
+                }[kind][match[1]] = block
     return schema
 
 
@@ -120,8 +125,8 @@ def _text(bundle: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 
 def _folders(types: set[str]) -> set[str]:
-    """Folders are named after the type; the provider's own name stays in those of data sources only."""
-    names = {name if name.startswith("data_") else name.partition("_")[2] for name in types}
+    """Folders are named after the type; a resource's lacks the provider's name."""
+    names = {name if name.startswith(("data_", "ephemeral_")) else name.partition("_")[2] for name in types}
     return {name.replace("_", "-") for name in names}
 
 
@@ -136,7 +141,7 @@ class _Module:
 
     def entries(self) -> Iterator[tuple[str, str]]:
         """The classes that Terraform names, each as its kind and its text."""
-        kinds = ("TerraformProvider", "TerraformResource", "TerraformDataSource")
+        kinds = ("TerraformProvider", "TerraformResource", "TerraformDataSource", "TerraformEphemeralResource")
         return ((kind, body) for kind, body in self.classes.values() if kind in kinds)
 
     def block(self, body: str, table: "dict[str, _Row] | None" = None) -> Block:

@@ -1,0 +1,63 @@
+terraform {
+  required_version = ">= 1.11, < 2.0"
+
+  # State holds no passwords, but names and addresses: keep it encrypted and locked, and out of git.
+  # backend "s3" {
+  #   bucket       = "..."
+  #   key          = "stenopool.tfstate"
+  #   region       = "..."
+  #   encrypt      = true
+  #   use_lockfile = true
+  # }
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.69"
+    }
+    helm = {
+      source  = "hashicorp/helm"
+      version = "~> 3.3"
+    }
+    kubernetes = {
+      source  = "hashicorp/kubernetes"
+      version = "~> 3.4"
+    }
+  }
+}
+
+provider "aws" {
+  region = var.region
+
+  default_tags {
+    tags = merge(var.tags, { stenopool = var.name })
+  }
+}
+
+locals {
+  # A token for each command rather than one in the state.
+  token = {
+    api_version = "client.authentication.k8s.io/v1"
+    command     = "aws"
+    args        = ["eks", "get-token", "--cluster-name", var.name, "--region", var.region]
+  }
+}
+
+provider "kubernetes" {
+  host                   = module.cluster.endpoint
+  cluster_ca_certificate = module.cluster.certificate_authority
+
+  exec {
+    api_version = local.token.api_version
+    command     = local.token.command
+    args        = local.token.args
+  }
+}
+
+provider "helm" {
+  kubernetes = {
+    host                   = module.cluster.endpoint
+    cluster_ca_certificate = module.cluster.certificate_authority
+    exec                   = local.token
+  }
+}

@@ -1,0 +1,64 @@
+variable "name" {
+  description = "Name of the installation and of the cluster."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
+    error_message = "A name is 2 to 20 lower-case letters, digits and hyphens, and starts with a letter."
+  }
+}
+
+variable "kubernetes_version" {
+  description = "Kubernetes version such as 1.34. Null: the newest at creation, and then what is there. Set it, and an upgrade is a decision."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.kubernetes_version == null || can(regex("^1\\.[0-9]{2}$", var.kubernetes_version))
+    error_message = "A version without its patch, such as 1.34."
+  }
+}
+
+variable "subnet_ids" {
+  description = "Private subnets, in two zones at least."
+  type        = list(string)
+
+  validation {
+    condition     = length(var.subnet_ids) >= 2
+    error_message = "EKS needs subnets in two zones at least."
+  }
+}
+
+variable "public_access_cidrs" {
+  description = "Addresses from which the Kubernetes API is reached over the internet. Empty: from inside the network only."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = !contains(var.public_access_cidrs, "0.0.0.0/0")
+    error_message = "The Kubernetes API must not be open to the whole internet: name your own addresses."
+  }
+}
+
+variable "administrator_role_arns" {
+  description = "IAM roles that administer the cluster, besides the one that creates it."
+  type        = set(string)
+  default     = []
+}
+
+variable "kms_key_arn" {
+  description = "Key for Kubernetes secrets and logs."
+  type        = string
+}
+
+variable "log_retention_days" {
+  description = "Days for which the control plane's logs are kept."
+  type        = number
+  default     = 365
+}
+
+variable "deletion_protection" {
+  description = "Refuse to delete the cluster."
+  type        = bool
+  default     = true
+}

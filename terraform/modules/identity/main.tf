@@ -1,0 +1,121 @@
+data "aws_caller_identity" "current" {}
+data "aws_region" "current" {}
+
+locals {
+  places = {
+    source      = { bucket = var.bucket_arns.recordings, prefix = var.source_prefix }
+    destination = { bucket = var.bucket_arns.transcripts, prefix = var.destination_prefix }
+    models      = { bucket = var.bucket_arns.models, prefix = "models" }
+  }
+
+  # Keys below a prefix; the slash keeps "calls" from opening "calls-of-another-team".
+  below = { for name, place in local.places : name => "${place.bucket}/${place.prefix == "" ? "" : "${place.prefix}/"}*" }
+
+  # Listing is a right on the bucket; what bounds it is the prefix that is asked for. S3 asks for it also before it answers
+  # "no such key" rather than "denied", with the key as the prefix: code that looks for checkpoints needs that.
+  list = {
+    for name, place in local.places : name => merge(
+      {
+        Sid      = "List${title(name)}"
+        Effect   = "Allow"
+        Action   = ["s3:ListBucket"]
+        Resource = [place.bucket]
+      },
+      { for key in place.prefix == "" ? [] : ["Condition"] : key => { StringLike = { "s3:prefix" = ["${place.prefix}/*"] } } },
+    )
+  }
+
+  read   = ["s3:GetObject"]
+  write  = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+  delete = ["s3:DeleteObject"]
+
+  # Who may do what where. Preparing reads recordings; transcribing reads only what preparing left at the destination,
+  # and asks the source no more than whether it is there.
+  rights = {
+    cpu = { source = local.read, destination = concat(local.read, local.write, local.delete), models = local.read }
+    gpu = { source = [], destination = concat(local.read, local.write, local.delete), models = local.read }
+    api = { source = concat(local.read, local.write, local.delete), destination = concat(local.read, local.delete), models = [] }
+  }
+
+  policies = {
+    for role, places in local.rights : role => {
+      Version = "2012-10-17"
+      Statement = concat(
+        [for name in ["source", "destination"] : local.list[name]],
+        [for name in ["models"] : local.list[name] if length(places[name]) > 0],
+        [
+          for name in ["source", "destination", "models"] : {
+            Sid      = "Use${title(name)}"
+            Effect   = "Allow"
+            Action   = places[name]
+            Resource = [local.below[name]]
+          } if length(places[name]) > 0
+        ],
+        # To sweep up parts of uploads that were cut off. S3 cannot limit this to a prefix; it shows keys, no contents.
+        [
+          for name in role == "cpu" ? ["destination"] : [] : {
+            Sid      = "FindUnfinishedUploads"
+            Effect   = "Allow"
+            Action   = ["s3:ListBucketMultipartUploads"]
+            Resource = [local.places[name].bucket]
+          }
+        ],
+        [{
+          Sid       = "Decrypt"
+          Effect    = "Allow"
+          Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
+          Resource  = var.kms_key_arns
+          Condition = { StringEquals = { "kms:ViaService" = "s3.${data.aws_region.current.region}.amazonaws.com" } }
+        }],
+        [
+          for queue in role == "api" && var.arrivals_queue_arn != null ? [var.arrivals_queue_arn] : [] : {
+            Sid      = "ReadArrivals"
+            Effect   = "Allow"
+            Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+            Resource = [queue]
+          }
+        ],
+      )
+    }
+  }
+}
+
+resource "aws_iam_role" "this" {
+  for_each    = local.policies
+  name_prefix = "${var.cluster_name}-${each.key}-"
+  description = "Pods of the service account ${var.namespace}/${var.service_accounts[each.key]}"
+
+  # EKS stamps each session with who asked: another cluster's or namespace's pods are refused here too, not only by the
+  # association.
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Condition = {
+        ArnEquals = { "aws:SourceArn" = var.cluster_arn }
+        StringEquals = {
+          "aws:SourceAccount"                         = data.aws_caller_identity.current.account_id
+          "aws:RequestTag/kubernetes-namespace"       = var.namespace
+          "aws:RequestTag/kubernetes-service-account" = var.service_accounts[each.key]
+        }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "this" {
+  for_each = local.policies
+  name     = "storage"
+  role     = aws_iam_role.this[each.key].id
+  policy   = jsonencode(each.value)
+}
+
+resource "aws_eks_pod_identity_association" "this" {
+  for_each        = local.policies
+  cluster_name    = var.cluster_name
+  namespace       = var.namespace
+  service_account = var.service_accounts[each.key]
+  role_arn        = aws_iam_role.this[each.key].arn
+}

@@ -1,0 +1,10 @@
+output "service_accounts" {
+  description = "Service accounts by role: cpu, gpu, api."
+  value       = var.service_accounts
+  depends_on  = [aws_eks_pod_identity_association.this]
+}
+
+output "role_arns" {
+  description = "Roles' ARNs: cpu, gpu, api."
+  value       = { for name, role in aws_iam_role.this : name => role.arn }
+}

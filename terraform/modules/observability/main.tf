@@ -1,0 +1,82 @@
+data "aws_caller_identity" "current" {}
+
+resource "aws_sns_topic" "alarms" {
+  name              = "${var.name}-alarms"
+  kms_master_key_id = var.kms_key_arn
+}
+
+resource "aws_sns_topic_policy" "alarms" {
+  arn = aws_sns_topic.alarms.arn
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"] }
+      Action    = "sns:Publish"
+      Resource  = aws_sns_topic.alarms.arn
+      Condition = { StringEquals = { "aws:SourceAccount" = data.aws_caller_identity.current.account_id } }
+    }]
+  })
+}
+
+resource "aws_sns_topic_subscription" "mail" {
+  for_each  = var.mail_addresses
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "email"
+  endpoint  = each.value
+}
+
+locals {
+  # What is read every five minutes, and must hold for `periods` of them.
+  database_alarms = {
+    cpu         = { metric = "CPUUtilization", comparison = "GreaterThanThreshold", threshold = 80, periods = 6, says = "The database's CPU is over 80 % for half an hour: scheduling gets slow." }
+    storage     = { metric = "FreeStorageSpace", comparison = "LessThanThreshold", threshold = 3 * pow(1024, 3), periods = 2, says = "The database has less than 3 GB left; it grows by itself up to five times its size." }
+    connections = { metric = "DatabaseConnections", comparison = "GreaterThanThreshold", threshold = var.database_connections, periods = 3, says = "Nearly all connections are taken: the next server replica will not get one." }
+  }
+  cache_alarms = {
+    memory      = { metric = "DatabaseMemoryUsagePercentage", comparison = "GreaterThanThreshold", threshold = 80, periods = 3, says = "The cache is nearly full; when it is, it refuses events." }
+    cpu         = { metric = "EngineCPUUtilization", comparison = "GreaterThanThreshold", threshold = 90, periods = 3, says = "The cache works at its limit." }
+    connections = { metric = "CurrConnections", comparison = "LessThanThreshold", threshold = 1, periods = 3, says = "Nobody is connected to the cache: Prefect's server is down or cannot reach it." }
+  }
+  databases = { for id in var.database_identifier[*] : "database" => { namespace = "AWS/RDS", dimensions = { DBInstanceIdentifier = id }, alarms = local.database_alarms } }
+  caches    = { for i, id in var.cache_node_ids : "cache-${i + 1}" => { namespace = "AWS/ElastiCache", dimensions = { CacheClusterId = id }, alarms = local.cache_alarms } }
+  alarms = merge([
+    for name, watched in merge(local.databases, local.caches) : {
+      for key, alarm in watched.alarms : "${name}-${key}" => merge(alarm, { namespace = watched.namespace, dimensions = watched.dimensions })
+    }
+  ]...)
+}
+
+resource "aws_cloudwatch_metric_alarm" "this" {
+  for_each            = local.alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.says
+  namespace           = each.value.namespace
+  metric_name         = each.value.metric
+  dimensions          = each.value.dimensions
+  comparison_operator = each.value.comparison
+  threshold           = each.value.threshold
+  statistic           = "Average"
+  period              = 300
+  evaluation_periods  = each.value.periods
+  treat_missing_data  = "breaching" # what reports nothing is down
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+# GPU nodes that never go are what a forgotten installation costs most by.
+resource "aws_cloudwatch_metric_alarm" "gpu_nodes" {
+  for_each            = var.gpu_autoscaling_groups
+  alarm_name          = "${var.name}-gpu-nodes-${each.key}"
+  alarm_description   = "GPU nodes (${each.key}) have been up for ${var.gpu_hours} hours without a break: is there that much work, or does something hold them?"
+  namespace           = "AWS/AutoScaling"
+  metric_name         = "GroupInServiceInstances"
+  dimensions          = { AutoScalingGroupName = each.value }
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  threshold           = 1
+  statistic           = "Minimum"
+  period              = 3600
+  evaluation_periods  = var.gpu_hours
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+}

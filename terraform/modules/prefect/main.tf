@@ -1,0 +1,117 @@
+locals {
+  charts  = "https://prefecthq.github.io/prefect-helm"
+  api_url = "http://prefect-server.${var.namespace}.svc.cluster.local:4200/api"
+
+  # deployments/server.env: what it says goes into the values as it is, one place for compose, Helm and Terraform.
+  settings = {
+    for line in split("\n", var.server_env) : split("=", line)[0] => join("=", slice(split("=", line), 1, length(split("=", line))))
+    if can(regex("^[A-Z][A-Z0-9_]*=", line))
+  }
+  redis_url = "rediss://:${var.cache_password}@${var.cache.host}:${var.cache.port}/0"
+}
+
+resource "kubernetes_namespace_v1" "this" {
+  metadata {
+    name = var.namespace
+    labels = {
+      "app.kubernetes.io/part-of"          = "stenopool"
+      "app.kubernetes.io/managed-by"       = "terraform"
+      "pod-security.kubernetes.io/enforce" = "baseline"
+      "pod-security.kubernetes.io/warn"    = "restricted"
+    }
+  }
+}
+
+# What pods run as; the module identity gives each its rights.
+resource "kubernetes_service_account_v1" "this" {
+  for_each                        = var.service_accounts
+  automount_service_account_token = false
+
+  metadata {
+    name      = each.value
+    namespace = kubernetes_namespace_v1.this.metadata[0].name
+    labels = {
+      "app.kubernetes.io/name"       = "stenopool"
+      "app.kubernetes.io/component"  = each.key
+      "app.kubernetes.io/part-of"    = "stenopool"
+      "app.kubernetes.io/managed-by" = "terraform"
+    }
+  }
+}
+
+# The charts know these names of keys.
+resource "kubernetes_secret_v1" "server" {
+  metadata {
+    name      = "prefect-server"
+    namespace = kubernetes_namespace_v1.this.metadata[0].name
+  }
+
+  data_wo_revision = var.password_generation
+  data_wo = {
+    # Prefect speaks to PostgreSQL through asyncpg only.
+    connection-string = "postgresql+asyncpg://${var.database.username}:${var.database_password}@${var.database.host}:${var.database.port}/${var.database.name}?ssl=require"
+    auth-string       = "admin:${var.prefect_password}"
+  }
+}
+
+# Three parts of the server reach Redis, each by a setting of its own.
+resource "kubernetes_secret_v1" "redis" {
+  metadata {
+    name      = "prefect-server-redis"
+    namespace = kubernetes_namespace_v1.this.metadata[0].name
+  }
+
+  data_wo_revision = var.password_generation
+  data_wo = {
+    PREFECT_REDIS_MESSAGING_URL            = local.redis_url
+    PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL = local.redis_url
+    PREFECT_SERVER_DOCKET_URL              = local.redis_url
+  }
+}
+
+resource "helm_release" "server" {
+  name       = "prefect-server"
+  namespace  = kubernetes_namespace_v1.this.metadata[0].name
+  repository = local.charts
+  chart      = "prefect-server"
+  version    = var.chart_version
+  timeout    = 600
+  atomic     = true # a failed upgrade goes back by itself
+
+  values = concat([
+    templatefile("${path.module}/values/server.yaml.tftpl", {
+      image      = var.prefect_image
+      settings   = local.settings
+      replicas   = var.server_replicas
+      secret     = kubernetes_secret_v1.server.metadata[0].name
+      redis      = kubernetes_secret_v1.redis.metadata[0].name
+      cache      = var.cache
+      ui_api_url = var.ui_api_url
+      generation = var.password_generation
+    })
+  ], var.server_values)
+}
+
+resource "helm_release" "worker" {
+  for_each   = toset(["cpu", "gpu"])
+  name       = "prefect-worker-${each.key}"
+  namespace  = kubernetes_namespace_v1.this.metadata[0].name
+  repository = local.charts
+  chart      = "prefect-worker"
+  version    = var.chart_version
+  timeout    = 600
+  atomic     = true
+
+  values = concat([
+    templatefile("${path.module}/values/worker.yaml.tftpl", {
+      image      = var.prefect_image
+      pool       = each.key
+      namespace  = kubernetes_namespace_v1.this.metadata[0].name
+      api_url    = local.api_url
+      secret     = kubernetes_secret_v1.server.metadata[0].name
+      generation = var.password_generation
+    })
+  ], var.worker_values)
+
+  depends_on = [helm_release.server]
+}

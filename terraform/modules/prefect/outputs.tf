@@ -1,0 +1,14 @@
+output "namespace" {
+  description = "Where runs land."
+  value       = kubernetes_namespace_v1.this.metadata[0].name
+}
+
+output "api_url" {
+  description = "PREFECT_API_URL inside the cluster."
+  value       = local.api_url
+}
+
+output "auth_secret" {
+  description = "Secret whose key auth-string is PREFECT_API_AUTH_STRING."
+  value       = kubernetes_secret_v1.server.metadata[0].name
+}

@@ -1,0 +1,30 @@
+output "source_uri" {
+  description = "SOURCE of `stenopool run` and of deployments."
+  value       = "s3://${join("/", compact([local.names.recordings, var.source_prefix]))}"
+}
+
+output "destination_uri" {
+  description = "DESTINATION of `stenopool run` and of deployments."
+  value       = "s3://${join("/", compact([local.names.transcripts, var.destination_prefix]))}"
+}
+
+output "models_uri" {
+  description = "STENOPOOL_MODELS__MIRROR; written by `stenopool models mirror`."
+  value       = "s3://${local.names.models}/models"
+}
+
+output "bucket_arns" {
+  description = "The buckets' ARNs: recordings, transcripts, models."
+  value       = local.arns
+  depends_on  = [aws_s3_bucket_policy.this]
+}
+
+output "arrivals_queue_url" {
+  description = "The queue of arrivals; null without one."
+  value       = one(aws_sqs_queue.arrivals[*].id)
+}
+
+output "arrivals_queue_arn" {
+  description = "The same queue's ARN; null without one."
+  value       = one(aws_sqs_queue.arrivals[*].arn)
+}
