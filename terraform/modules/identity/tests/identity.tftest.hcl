@@ -1,0 +1,142 @@
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
+  }
+
+  mock_data "aws_region" {
+    defaults = { region = "eu-central-1" }
+  }
+
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::111122223333:role/role" }
+  }
+}
+
+variables {
+  cluster_name       = "stenopool"
+  cluster_arn        = "arn:aws:eks:eu-central-1:111122223333:cluster/stenopool"
+  bucket_arns        = { recordings = "arn:aws:s3:::recordings", transcripts = "arn:aws:s3:::transcripts", models = "arn:aws:s3:::models" }
+  source_prefix      = "calls"
+  destination_prefix = "texts"
+  kms_key_arns       = ["arn:aws:kms:eu-central-1:111122223333:key/1"]
+}
+
+run "everything_is_bound_to_prefixes" {
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_iam_role_policy.this : [
+        for statement in jsondecode(policy.policy).Statement : [
+          for resource in statement.Resource : contains([
+            "arn:aws:s3:::recordings", "arn:aws:s3:::recordings/calls/*", "arn:aws:s3:::transcripts", "arn:aws:s3:::transcripts/texts/*",
+            "arn:aws:s3:::models", "arn:aws:s3:::models/models/*", var.kms_key_arns[0],
+          ], resource)
+        ]
+      ]
+    ]))
+    error_message = "A role reaches beyond its prefixes."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_iam_role_policy.this : [
+        for statement in jsondecode(policy.policy).Statement : can(statement.Condition.StringLike["s3:prefix"]) if contains(statement.Action, "s3:ListBucket")
+      ]
+    ]))
+    error_message = "A role lists a whole bucket."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_iam_role_policy.this : [
+        for statement in jsondecode(policy.policy).Statement : [for action in statement.Action : !strcontains(action, "*")]
+      ]
+    ]))
+    error_message = "A role has a wildcard action."
+  }
+
+  assert {
+    condition = alltrue(flatten([
+      for policy in aws_iam_role_policy.this : [
+        for statement in jsondecode(policy.policy).Statement : statement.Condition.StringEquals["kms:ViaService"] == "s3.eu-central-1.amazonaws.com"
+        if contains(statement.Action, "kms:Decrypt")
+      ]
+    ]))
+    error_message = "The key opens more than the buckets."
+  }
+}
+
+run "gpu_pods_cannot_read_recordings" {
+  assert {
+    condition = alltrue([
+      for statement in jsondecode(aws_iam_role_policy.this["gpu"].policy).Statement :
+      length([for resource in statement.Resource : resource if startswith(resource, "arn:aws:s3:::recordings/")]) == 0
+    ])
+    error_message = "Transcribing needs what preparing left, not the recordings."
+  }
+}
+
+run "nobody_that_transcribes_changes_recordings" {
+  assert {
+    condition = alltrue(flatten([
+      for role in ["cpu", "gpu"] : [
+        for statement in jsondecode(aws_iam_role_policy.this[role].policy).Statement :
+        length(setintersection(statement.Action, ["s3:PutObject", "s3:DeleteObject"])) == 0
+        if length([for resource in statement.Resource : resource if startswith(resource, "arn:aws:s3:::recordings")]) > 0
+      ]
+    ]))
+    error_message = "A run could overwrite or delete recordings."
+  }
+}
+
+run "only_this_clusters_service_accounts" {
+  assert {
+    condition = alltrue([
+      for name, role in aws_iam_role.this : jsondecode(role.assume_role_policy).Statement[0].Condition == {
+        ArnEquals = { "aws:SourceArn" = var.cluster_arn }
+        StringEquals = {
+          "aws:SourceAccount"                         = "111122223333"
+          "aws:RequestTag/kubernetes-namespace"       = "stenopool"
+          "aws:RequestTag/kubernetes-service-account" = "stenopool-${name}"
+        }
+      }
+    ])
+    error_message = "Other pods may take a role."
+  }
+
+  assert {
+    condition     = { for name, association in aws_eks_pod_identity_association.this : name => "${association.namespace}/${association.service_account}" } == { for name in ["cpu", "gpu", "api"] : name => "stenopool/stenopool-${name}" }
+    error_message = "A service account has no role."
+  }
+}
+
+run "whole_buckets_are_possible" {
+  variables {
+    source_prefix      = ""
+    destination_prefix = ""
+  }
+
+  assert {
+    condition     = contains(flatten([for statement in jsondecode(aws_iam_role_policy.this["cpu"].policy).Statement : statement.Resource]), "arn:aws:s3:::recordings/*")
+    error_message = "Without a prefix the whole bucket is meant."
+  }
+}
+
+run "one_account_for_two" {
+  command = plan
+
+  variables {
+    service_accounts = { cpu = "stenopool", gpu = "stenopool" }
+  }
+
+  expect_failures = [var.service_accounts]
+}
+
+run "every_key_of_the_account" {
+  command = plan
+
+  variables {
+    kms_key_arns = ["arn:aws:kms:eu-central-1:111122223333:key/*"]
+  }
+
+  expect_failures = [var.kms_key_arns]
+}
