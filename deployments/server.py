@@ -14,6 +14,8 @@ SECRETS = (
     "PREFECT_REDIS_MESSAGING_URL",
     "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL",
     "PREFECT_SERVER_DOCKET_URL",
+    # A Fernet key for saved secrets. Without it, their key stands in the same database as they do.
+    "PREFECT_SERVER_ENCRYPTION_KEY",
 )
 
 
