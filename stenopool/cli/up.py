@@ -55,7 +55,7 @@ def up(
         server = None
     else:
         _must_be_free(url, host, port, password)
-        server = _server_environment(host, port, prefect.home)
+        server = _server_environment(prefect.home)
     names = _named(pools)
     environment = _client_environment(url, password)
 
@@ -89,7 +89,7 @@ def _until_stopped() -> Iterator[None]:
         _say("Stopped.")
 
 
-def _server_environment(host: str, port: int, home: Path) -> dict[str, str]:
+def _server_environment(home: Path) -> dict[str, str]:
     """SQLite for one machine; the profile of a server room where its addresses are given."""
     from deployments.server import addresses, settings
 
@@ -105,10 +105,6 @@ def _server_environment(host: str, port: int, home: Path) -> dict[str, str]:
     return {
         **os.environ,
         **settings(redis=bool(redis)),
-        # No page of another site may call the interface from a browser on this machine: here it may have no password.
-        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{host}:{port}",
-        # The page asks where it came from, whatever name the browser has for this machine.
-        "PREFECT_SERVER_UI_API_URL": "/api",
         **(addresses(database=database, redis=redis) if redis else own),
     }
 

@@ -82,6 +82,19 @@ def test_nobody_comes_in_without_the_password(prefect_server: PrefectServer) -> 
     assert httpx.post(asked, json={}, auth=(user, word)).status_code == 200
 
 
+def test_pages_of_other_sites_may_not_call_it(prefect_server: PrefectServer) -> None:
+    asking = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    asking["Access-Control-Request-Headers"] = "content-type"
+    answer = httpx.options(f"{prefect_server.url}/flows/filter", headers=asking)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_page_asks_where_it_came_from(prefect_server: PrefectServer) -> None:
+    told = httpx.get(f"{prefect_server.url.removesuffix('/api')}/ui-settings").json()
+    assert told["api_url"] == "/api"
+    assert told["default_ui"] == "v1", "the newer page asks amplitude.com"
+
+
 RUN = """
 from prefect import flow, task
 
