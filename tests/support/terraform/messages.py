@@ -1,4 +1,4 @@
-"""The few messages of Terraform's plugin protocol 6 that carry a schema; fields and numbers as in its `tfplugin6.proto`."""
+"""The messages of Terraform's plugin protocol 6 that carry a schema; fields and numbers as in `tfplugin6.proto`."""
 
 import json
 from typing import Any
@@ -18,7 +18,8 @@ FIELDS = {
     "Object": "attributes=1 Attribute*, nesting=3 int64",
     # On the wire a map is a repeated message of keys and values.
     "Entry": "key=1 string, value=2 Schema",
-    "Schemas": "provider=1 Schema, resource_schemas=2 Entry*, data_source_schemas=3 Entry*, ephemeral_resource_schemas=8 Entry*",
+    "Schemas": "provider=1 Schema, resource_schemas=2 Entry*, data_source_schemas=3 Entry*, "
+    "ephemeral_resource_schemas=8 Entry*",
 }
 
 

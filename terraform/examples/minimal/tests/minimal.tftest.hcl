@@ -53,6 +53,8 @@ run "what_deploy_needs" {
 }
 
 run "a_trial" {
+  command = plan
+
   variables {
     protect = false
   }

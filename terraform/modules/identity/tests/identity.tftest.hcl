@@ -39,10 +39,11 @@ run "everything_is_bound_to_prefixes" {
   assert {
     condition = alltrue(flatten([
       for policy in aws_iam_role_policy.this : [
-        for statement in jsondecode(policy.policy).Statement : can(statement.Condition.StringLike["s3:prefix"]) if contains(statement.Action, "s3:ListBucket")
+        for statement in jsondecode(policy.policy).Statement :
+        contains(["calls/*", "texts/*", "models/*"], statement.Condition.StringLike["s3:prefix"][0]) if contains(statement.Action, "s3:ListBucket")
       ]
     ]))
-    error_message = "A role lists a whole bucket."
+    error_message = "A role lists more than its prefix."
   }
 
   assert {

@@ -1,0 +1,77 @@
+"""Every module and example: formatted, valid against the providers' schemas, passing its own tests, documented."""
+
+import re
+
+import pytest
+
+from terraform.render_readmes import render
+from tests.support.terraform.workspace import ROOT, Workspace
+
+ALL = sorted(str(folder.relative_to(ROOT)) for kind in ("modules", "examples") for folder in (ROOT / kind).iterdir())
+# A password passes through it; no module can be tried by itself that hands out ephemeral values.
+HANDS_OUT_A_SECRET = "modules/secret"
+TESTED = [name for name in ALL if name != HANDS_OUT_A_SECRET]
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_is_valid(tree: Workspace, name: str) -> None:
+    assert tree.complaints(name) == []
+
+
+def test_the_module_that_hands_out_a_secret_is_valid_but_for_that(tree: Workspace) -> None:
+    assert [complaint.partition(":")[0] for complaint in tree.complaints(HANDS_OUT_A_SECRET)] == [
+        "Ephemeral output not allowed"
+    ]
+
+
+@pytest.mark.parametrize("name", TESTED)
+def test_passes_its_own_tests(testable: Workspace, name: str) -> None:
+    result = testable.test(name)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"^Success! [1-9]\d* passed, 0 failed", result.stdout, re.MULTILINE), result.stdout
+
+
+def test_is_formatted(tree: Workspace) -> None:
+    result = tree.run(".", "fmt", "-check", "-recursive", "-diff")
+    assert result.returncode == 0, result.stdout
+
+
+def _blocks(kind: str) -> list[tuple[str, str]]:
+    pattern = re.compile(rf'^{kind} "(\w+)" {{$(.*?)^}}$', re.MULTILINE | re.DOTALL)
+    return [
+        (f"{file.relative_to(ROOT)}: {name}", body)
+        for file in sorted(ROOT.rglob("*.tf"))
+        for name, body in pattern.findall(file.read_text())
+    ]
+
+
+def test_variables_have_a_type_and_outputs_and_variables_a_description() -> None:
+    wanted = [("variable", "type"), ("variable", "description"), ("output", "description")]
+    lacking = [
+        f"{place} has no {field}"
+        for kind, field in wanted
+        for place, body in _blocks(kind)
+        if not re.search(rf"^  {field}\s+= ", body, re.MULTILINE)
+    ]
+    assert len(_blocks("variable")) > 50
+    assert lacking == []
+
+
+def test_modules_come_from_this_tree() -> None:
+    source = re.compile(r'^  source\s+= "(.*)"', re.MULTILINE)
+    sources = [found for _, body in _blocks("module") for found in source.findall(body)]
+    assert len(sources) > 20
+    assert [found for found in sources if not found.startswith("../../modules/")] == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_versions_are_pinned(name: str) -> None:
+    text = "".join(file.read_text() for file in (ROOT / name).glob("*.tf"))
+    assert re.search(r'required_version = ">= 1\.11, < 2\.0"', text)
+    assert len(re.findall(r'source  = "hashicorp/', text)) == len(re.findall(r'version = "~> \d+\.\d+"', text)) > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_readme_lists_what_there_is(name: str) -> None:
+    folder = ROOT / name
+    assert (folder / "README.md").read_text() == render(folder), "run: python -m terraform.render_readmes"
