@@ -14,7 +14,7 @@ NAMESPACE = "stenopool"
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path, [], Image(tmp_path, {}), namespace=NAMESPACE) as cluster:
+    with Cluster(tmp_path, [], Image(tmp_path, {}), namespaces=[NAMESPACE]) as cluster:
         yield cluster
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 class Cluster:
-    """Nodes, one namespace, and users who were given a kubeconfig. Its methods may be called from any thread."""
+    """Nodes, namespaces, and users who were given a kubeconfig. Its methods may be called from any thread."""
 
     def __init__(
         self,
@@ -29,12 +30,13 @@ class Cluster:
         nodes: Sequence[Node],
         image: Image,
         *,
-        namespace: str = "default",
+        namespaces: Sequence[str] = ("default",),
         claims: dict[str, Path] | None = None,
     ) -> None:
-        self.folder, self.namespace = folder, namespace
+        self.folder, self.namespaces = folder, namespaces
         self.store = Store()
-        self.store.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        for name in namespaces:
+            self.store.create("namespaces", "", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         self.kubelet = Kubelet(self.store, folder, image, claims or {})
         self.api = Api(self.store, self.kubelet)
         self._controllers = (Jobs(self.store), Scheduler(self.store, nodes, list(claims or {})), self.kubelet)
@@ -67,7 +69,7 @@ class Cluster:
             "contexts": [
                 {
                     "name": "stand-in",
-                    "context": {"cluster": "stand-in", "user": user.name, "namespace": self.namespace},
+                    "context": {"cluster": "stand-in", "user": user.name},
                 }
             ],
         }
@@ -75,18 +77,19 @@ class Cluster:
         return path
 
     def make_secret(self, name: str, values: dict[str, str]) -> None:
-        """A secret that pods may refer to."""
+        """A secret that pods of every namespace may refer to."""
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values}
-        self._call(lambda: self.store.create("secrets", self.namespace, secret))
+        for namespace in self.namespaces:
+            self._call(partial(self.store.create, "secrets", namespace, secret))
 
     def pods(self, selector: str = "") -> list[Object]:
         """Pods by their time of making."""
-        found = self._call(lambda: self.store.list("pods", self.namespace, selector))
+        found = self._call(lambda: self.store.list("pods", selector=selector))
         return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def jobs(self, selector: str = "") -> list[Object]:
         """Jobs by their time of making."""
-        found = self._call(lambda: self.store.list("jobs", self.namespace, selector))
+        found = self._call(lambda: self.store.list("jobs", selector=selector))
         return sorted(found, key=lambda job: str(job["metadata"]["creationTimestamp"]))
 
     def log(self, pod: Object) -> str:
@@ -104,7 +107,8 @@ class Cluster:
 
     def delete_by_force(self, pod: Object) -> None:
         """SIGKILL, and the pod is gone: a node that was lost."""
-        self._call(lambda: delete_pod(self.store, self.namespace, pod["metadata"]["name"], grace=0))
+        metadata = pod["metadata"]
+        self._call(lambda: delete_pod(self.store, metadata["namespace"], metadata["name"], grace=0))
 
     def _call(self, function: Callable[[], T]) -> T:
         async def call() -> T:

@@ -1,0 +1,223 @@
+"""The real Kubernetes worker on the stand-in cluster: where runs land, and how they end when their pods do.
+
+Server, worker, its observer and the flow runs are real; only the API server and its nodes are not.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
+
+from tests.support.kubernetes import Cluster, Image, Node, Taint
+from tests.support.kubernetes.flows import hold
+from tests.support.kubernetes.worker import AUTH_KEY, AUTH_SECRET, KubernetesWorker, service_account
+from tests.support.postgres import PROGRAMS, Postgres
+from tests.support.prefect_server import PrefectServer
+from tests.support.redis import Redis
+from workers.rights import WORKER_RIGHTS, missing_rights
+from workers.templates import Pool, template
+
+pytestmark = pytest.mark.slow
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+CPU = {"cpu": "16", "memory": "64Gi", "ephemeral-storage": "500Gi"}
+NODES = (
+    Node("cpu-1", CPU),
+    Node("gpu-1", {**CPU, "nvidia.com/gpu": "1"}, {"accelerator": "nvidia"}, (Taint("nvidia.com/gpu", "present"),)),
+)
+# Without a step of its own Prefect copies the whole working directory into the pod's scratch: here, gigabytes.
+STAY = {"prefect.deployments.steps.set_working_directory": {"directory": "."}}
+WATCHED, UNWATCHED = "stenopool", "elsewhere"
+WATCH = tuple(right for right in WORKER_RIGHTS if right.verb == "watch")
+
+
+class House:
+    """A server, a cluster, its workers, and a folder over which flow runs and tests talk."""
+
+    def __init__(self, server: PrefectServer, cluster: Cluster, client: SyncPrefectClient, folder: Path) -> None:
+        self.server, self.cluster, self.client, self.folder = server, cluster, client, folder
+
+    def make_pool(self, name: str, base: Pool, namespace: str) -> None:
+        """A pool of our template, and a deployment of the flow on it."""
+        pool = WorkPoolCreate(name=name, type="kubernetes", base_job_template=template(base, "kubernetes"))
+        self.client.create_work_pool(pool)
+        self.client.create_deployment(
+            flow_id=self.client.create_flow_from_name(hold.name),
+            name=name,
+            entrypoint="tests.support.kubernetes.flows.hold",
+            work_pool_name=name,
+            job_variables={"namespace": namespace},
+            pull_steps=[STAY],
+        )
+
+    def start(self, pool: str) -> FlowRun:
+        """A run of the flow on a pool."""
+        deployment = self.client.read_deployment_by_name(f"hold/{pool}")
+        return self.client.create_flow_run_from_deployment(deployment.id, parameters={"folder": str(self.folder)})
+
+    def started(self, run: FlowRun, times: int = 1) -> list[str]:
+        """The pods in which the run has started, when there are so many."""
+        return until(lambda: at_least(times, [path.suffix[1:] for path in self.folder.glob(f"{run.id}.*-*")]))
+
+    def let_go(self, run: FlowRun) -> None:
+        (self.folder / f"{run.id}.go").touch()
+
+    def pods(self, run: FlowRun) -> list[dict[str, Any]]:
+        return self.cluster.pods(f"prefect.io/flow-run-id={run.id}")
+
+    def pod(self, run: FlowRun) -> dict[str, Any]:
+        """The run's one pod that is not over."""
+        (alive,) = (pod for pod in self.pods(run) if pod["status"]["phase"] in ("Pending", "Running"))
+        return alive
+
+    def state(self, run: FlowRun) -> str:
+        return str(self.client.read_flow_run(run.id).state_name)
+
+    def ended(self, run: FlowRun) -> str:
+        """The name of the state in which it ended."""
+
+        def final() -> str | None:
+            state = self.client.read_flow_run(run.id).state
+            return state.name if state and state.is_final() else None
+
+        return until(final)
+
+    def states(self, run: FlowRun) -> list[str]:
+        return [str(state.name) for state in self.client.read_flow_run_states(run.id)]
+
+    def logs(self, run: FlowRun) -> str:
+        wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[UUID(str(run.id))]))
+        return "\n".join(one.message for one in self.client.read_logs(wanted))
+
+
+def at_least(count: int, found: list[T]) -> list[T] | None:
+    return found if len(found) >= count else None
+
+
+def until(met: Callable[[], T | None], seconds: float = 60) -> T:
+    deadline = time.monotonic() + seconds
+    while not (found := met()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A server of its own: pools have other types here than in other tests."""
+    if not PROGRAMS:
+        pytest.skip("no PostgreSQL: apt-get install postgresql")
+    folder = tmp_path_factory.mktemp("kubernetes")
+    image = Image(ROOT, {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
+    with ExitStack() as stack:
+        # Its threads outlive the workers: what they start is ended with them.
+        together = stack.enter_context(ThreadPoolExecutor())
+        postgres, redis = Postgres(), Redis(folder)
+        stack.callback(postgres.remove)
+        postgres.start()
+        stack.callback(redis.stop)
+        redis.start()
+        server = PrefectServer(folder, postgres, redis)
+        stack.callback(server.stop)
+        server.start()
+        cluster = stack.enter_context(Cluster(folder, NODES, image, namespaces=(WATCHED, UNWATCHED)))
+        cluster.make_secret(AUTH_SECRET, {AUTH_KEY: server.auth})
+        client = stack.enter_context(server.client())
+        house = House(server, cluster, client, folder)
+        # One worker that can watch is enough for all runs of a namespace: the blind one has another.
+        sees, blind = service_account(WATCHED), service_account(UNWATCHED, without=WATCH)
+        workers = [
+            KubernetesWorker(server, cluster, "cpu", WATCHED, sees),
+            KubernetesWorker(server, cluster, "gpu", WATCHED, sees),
+            KubernetesWorker(server, cluster, "blind", UNWATCHED, blind),
+        ]
+        for worker in workers:
+            house.make_pool(worker.pool, "gpu" if worker.pool == "gpu" else "cpu", worker.namespace)
+            stack.callback(worker.stop)
+        list(together.map(KubernetesWorker.start, workers))
+        yield house
+
+
+def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(house: House) -> None:
+    first = house.start("gpu")
+    house.started(first)
+    second, beside = house.start("gpu"), house.start("cpu")
+    house.started(beside)
+    waiting = until(lambda: house.pods(second) and house.pod(second))
+    assert (waiting["status"]["phase"], waiting["spec"].get("nodeName")) == ("Pending", None)
+    condition = waiting["status"]["conditions"][0]
+    assert condition["reason"] == "Unschedulable"
+    assert "1 Insufficient nvidia.com/gpu" in condition["message"]
+    assert house.state(second) == "InfrastructurePending"
+    until(lambda: "Pod is unschedulable" in house.logs(second))  # a person sees in Prefect why it waits
+    house.let_go(first)
+    house.started(second)
+    for run in (second, beside):
+        house.let_go(run)
+    assert [house.ended(run) for run in (first, second, beside)] == ["Completed"] * 3
+    nodes = {run.id: [pod["spec"]["nodeName"] for pod in house.pods(run)] for run in (first, second, beside)}
+    assert nodes == {first.id: ["gpu-1"], second.id: ["gpu-1"], beside.id: ["cpu-1"]}
+    # The pods knew the server's password; their jobs only say where it is.
+    written = json.dumps([house.cluster.jobs(), house.cluster.pods()])
+    assert house.server.auth not in written
+    assert AUTH_SECRET in written
+
+
+def test_an_evicted_run_is_rescheduled(house: House) -> None:
+    run = house.start("cpu")
+    house.started(run)
+    house.cluster.evict(house.pod(run))
+    pods = house.started(run, times=2)
+    house.let_go(run)
+    assert house.ended(run) == "Completed"
+    assert len(set(pods)) == 2
+    assert "AwaitingRetry" in house.states(run)
+    assert "Crashed" not in house.states(run)
+
+
+def test_a_run_out_of_memory_crashes(house: House) -> None:
+    run = house.start("cpu")
+    house.started(run)
+    house.cluster.oom_kill(house.pod(run))
+    assert house.ended(run) == "Crashed"
+    until(lambda: "OOMKilled" in house.logs(run))
+
+
+def test_a_lost_run_crashes_unless_the_worker_cannot_watch(house: House) -> None:
+    seen, unseen = house.start("cpu"), house.start("blind")
+    for run in (unseen, seen):
+        house.started(run)
+        house.cluster.delete_by_force(house.pod(run))
+    assert house.ended(seen) == "Crashed"
+    # Nobody has noticed, and nothing but its rights tells the worker from one that would.
+    assert house.state(unseen) == "Running"
+    assert house.pods(unseen) == []
+
+
+def test_a_worker_that_cannot_watch_is_found_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(house.cluster.kubeconfig(service_account(UNWATCHED, without=WATCH))))
+    assert missing_rights(UNWATCHED) == list(WATCH)
+    monkeypatch.setenv("KUBECONFIG", str(house.cluster.kubeconfig(service_account(WATCHED))))
+    assert missing_rights(WATCHED) == []
+
+
+def test_a_cancelled_run_leaves_no_pod(house: House) -> None:
+    run = house.start("cpu")
+    house.started(run)
+    house.client.set_flow_run_state(run.id, Cancelling())
+    assert house.ended(run) == "Cancelled"
+    until(lambda: {pod["status"]["phase"] for pod in house.pods(run)} <= {"Succeeded", "Failed"})
