@@ -1,0 +1,6 @@
+"""`stenopool bench`: how fast and how right this is beside what people use today, on any folder of recordings.
+
+recordings ─► rounds: each system in a process of its own, in turn ─► figures ─► table, report, plot
+
+Nothing heavy is imported before a system runs, and Prefect only in the processes that measure the whole flow.
+"""

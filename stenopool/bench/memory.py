@@ -1,0 +1,63 @@
+"""Memory of a process and all that it started, watched from outside."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from subprocess import Popen
+from time import monotonic
+from typing import Any
+
+_INTERVAL = 0.2
+_PROC = Path("/proc")
+# Prefect's own server lives beside our flow on one machine only; on a cluster it is somewhere else.
+_NOT_COUNTED = b"prefect.server"
+
+
+class Watch:
+    """Resident memory of a process's tree, sampled until it ends: (`time.monotonic`, bytes).
+
+    Pages that two processes share count twice. Prefect's server is left out.
+    """
+
+    def __init__(self, process: "Popen[Any]") -> None:
+        self.samples: list[tuple[float, int]] = []
+        self._process = process
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    @property
+    def peak(self) -> int:
+        """The most that was seen, in bytes."""
+        return max((memory for _, memory in self.samples), default=0)
+
+    def at(self, moment: float) -> int:
+        """The last sample before the moment, in bytes."""
+        return next((memory for when, memory in reversed(self.samples) if when <= moment), 0)
+
+    def end(self) -> None:
+        """Wait for the last sample; the process must be over."""
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while self._process.poll() is None:
+            self.samples.append((monotonic(), sum(map(_resident, _tree(self._process.pid)))))
+            with suppress(Exception):
+                self._process.wait(_INTERVAL)
+
+
+def _tree(pid: int) -> Iterator[int]:
+    with suppress(OSError):  # it has ended just now
+        if _NOT_COUNTED in (_PROC / str(pid) / "cmdline").read_bytes():
+            return
+        yield pid
+        for thread in (_PROC / str(pid) / "task").iterdir():
+            for child in (thread / "children").read_text().split():
+                yield from _tree(int(child))
+
+
+def _resident(pid: int) -> int:
+    with suppress(OSError, StopIteration):
+        lines = (_PROC / str(pid) / "status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+    return 0
