@@ -20,7 +20,7 @@ MARK = "STENOPOOL_UP"
 _FLOW_RUN = b"PREFECT__FLOW_RUN_ID="  # Prefect's own mark
 _LASTED = 60.0
 _LONGEST_PAUSE = 60.0
-_TIDY = 10.0
+_TIDY = 15.0
 
 
 class Child:

@@ -81,8 +81,10 @@ def up(
 @contextmanager
 def _until_stopped() -> Iterator[None]:
     """SIGTERM and a closed terminal stop it as Ctrl-C does, and that is a good end."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    # SIGINT is ignored in what a script starts with `&`, and so it would be in workers: they end by that one only.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ class Server:
                 stderr=output,
                 cwd=self.log.parent,
                 start_new_session=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=_before_its_program,
             )
         deadline = time.monotonic() + seconds
         while not answers():
@@ -69,9 +69,11 @@ class Server:
         self.process = None
 
 
-def end_with_parent() -> None:
-    """Called in a child before its program: the kernel kills it when this process is gone, however it went."""
+def _before_its_program() -> None:
+    """In the child: the kernel kills it when this process is gone, however it went."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Ignored in what a script starts with `&`; a Prefect worker ends by this one only.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_port() -> int:
