@@ -56,7 +56,11 @@ class Check(NamedTuple):
 
 
 def checks(
-    options: TranscriptionOptions, execution: ExecutionOptions, source: str | None, destination: str | None
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    source: str | None,
+    destination: str | None,
+    namespace: str | None = None,
 ) -> Iterator[Check]:
     """Every check that applies, in the order in which a run would meet them."""
     yield Check("packages", _packages)
@@ -76,6 +80,8 @@ def checks(
     if destination is not None:
         yield Check("destination", lambda: _destination(destination))
     yield Check("Prefect", _prefect)
+    if namespace is not None:
+        yield Check("Kubernetes", lambda: _kubernetes(namespace))
 
 
 def examine(check: Check) -> Finding:
@@ -246,6 +252,17 @@ def _prefect() -> str:
             f"{where} does not answer: {type(error).__name__} {str(error).partition(chr(10))[0]}",
             "Check PREFECT_API_URL and PREFECT_API_AUTH_STRING or PREFECT_API_KEY; unset them to run embedded.",
         ) from error
+
+
+def _kubernetes(namespace: str) -> str:
+    from workers.rights import missing_rights
+
+    if missing := missing_rights(namespace):
+        raise _Wrong(
+            f"A worker in {namespace} may not " + "; may not ".join(f"{one} ({one.without})" for one in missing),
+            "Give the worker's service account a Role with these rights in this namespace (workers/README.md).",
+        )
+    return f"a worker in {namespace} has all the rights that it needs"
 
 
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|AUTH_STRING|_KEY)$", re.IGNORECASE)

@@ -28,6 +28,9 @@ def doctor(
     destination: Annotated[
         str | None, typer.Argument(metavar="[DESTINATION]", help="Where transcripts are going to be written.")
     ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Kubernetes namespace of the jobs: does a worker with these credentials suffice?")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")] = False,
 ) -> None:
     """Try what a run with these options needs: packages, weights, GPU, ffmpeg, storage rights, Prefect.
@@ -39,7 +42,7 @@ def doctor(
 
     findings: list[Finding] = []
     without: set[str] = set()  # checks that failed, and those that were not tried for it
-    for check in checks(options, execution, source, destination):
+    for check in checks(options, execution, source, destination, namespace):
         if check.needs in without:
             finding = Finding(check.name, "warn", f"not tried: {check.needs} comes first")
         else:

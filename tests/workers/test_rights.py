@@ -45,3 +45,20 @@ def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -
         missing_rights(NAMESPACE)
     assert raised.value.code is ErrorCode.ACCESS_DENIED
     assert "KUBECONFIG" in raised.value.remedy
+
+
+def test_the_doctor_names_what_a_worker_may_not(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stenopool.cli.checks import checks, examine
+    from stenopool.options import ExecutionOptions, TranscriptionOptions
+
+    def finding() -> tuple[str, str]:
+        *_, last = checks(TranscriptionOptions(), ExecutionOptions(), None, None, NAMESPACE)
+        found = examine(last)
+        return found.status, found.found
+
+    ask(cluster, list(WORKER_RIGHTS), monkeypatch)
+    assert finding()[0] == "ok"
+    ask(cluster, [one for one in WORKER_RIGHTS if str(one) != "watch pods"], monkeypatch)
+    status, found = finding()
+    assert status == "fail"
+    assert "watch pods" in found
