@@ -14,7 +14,6 @@ import logging
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -25,13 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speech_set import SPEECH, Item, SpeechSet
-from stenopool import engines, models
+from stenopool import engines
+from stenopool.bench.baselines import BASELINES, BEAM, Setup
+from stenopool.bench.wer import wer
 from stenopool.errors import Failure
 from stenopool.options import EngineName, ExecutionOptions, TranscriptionOptions
 
 MODEL = "base"
 EXECUTION = ExecutionOptions(device="cpu")
-BEAM, BATCH = 5, 8
+BATCH = 8
 ENGINES: tuple[EngineName, ...] = ("faster-whisper", "whisper", "whisperx")
 
 
@@ -100,9 +101,9 @@ def _heard(item: Item, results: Sequence[Any]) -> Heard:
 class Baseline:
     """A library called directly, as its README says, one file after the other."""
 
-    def __init__(self, name: str, load: Callable[[], Callable[..., tuple[str, str]]], speech: SpeechSet) -> None:
+    def __init__(self, name: str, library: str, speech: SpeechSet) -> None:
         self.name = name
-        self.load = cache(load)
+        self.load = cache(lambda: BASELINES[library].load(Setup(MODEL, "cpu", "int8", BATCH)))
         self.speech = speech
 
     def transcribe(self, items: Sequence[Item], asked: dict[str, str]) -> Answers:
@@ -116,7 +117,7 @@ class Baseline:
             try:
                 samples = decode_audio(str(self.speech.folder / item.file))
                 started = time.perf_counter()
-                text, language = recognize(samples, several_languages=asked.get("language") == "per-segment")
+                heard = recognize(samples, several_languages=asked.get("language") == "per-segment")
             except NotImplementedError as error:
                 return Answers(refused=str(error))
             except Exception as error:  # whatever it is, the others are still to be heard
@@ -124,82 +125,20 @@ class Baseline:
                 continue
             answers.seconds += time.perf_counter() - started
             answers.audio += len(samples) / 16_000
-            answers.heard.append(Heard(item, [text], language))
+            answers.heard.append(Heard(item, [heard.text], heard.language))
         return answers
-
-
-def _load_whisperx() -> Callable[..., tuple[str, str]]:
-    from stenopool.engines.whisperx import quiet
-
-    quiet()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from whisperx.asr import load_model
-
-        pipeline = load_model(
-            str(models.find(MODEL, "ctranslate2").path),
-            "cpu",
-            compute_type="int8",
-            vad_method="pyannote",
-            asr_options={"beam_size": BEAM},
-            threads=os.cpu_count() or 1,
-        )
-
-    def recognize(samples: Any, several_languages: bool) -> tuple[str, str]:
-        if several_languages:
-            raise NotImplementedError("one language per file")
-        result = pipeline.transcribe(samples, batch_size=BATCH)
-        return " ".join(segment["text"].strip() for segment in result["segments"]), result["language"]
-
-    return recognize
-
-
-@cache
-def _faster_whisper() -> Any:
-    from faster_whisper import WhisperModel
-
-    path = models.find(MODEL, "ctranslate2").path
-    return WhisperModel(str(path), device="cpu", compute_type="int8", cpu_threads=os.cpu_count() or 1)
-
-
-def _load_faster_whisper(batched: bool) -> Callable[..., tuple[str, str]]:
-    from faster_whisper import BatchedInferencePipeline
-
-    model = BatchedInferencePipeline(_faster_whisper()) if batched else _faster_whisper()
-    chosen = {"batch_size": BATCH} if batched else {"vad_filter": True}
-
-    def recognize(samples: Any, several_languages: bool) -> tuple[str, str]:
-        segments, info = model.transcribe(samples, beam_size=BEAM, multilingual=several_languages, **chosen)
-        return " ".join(segment.text.strip() for segment in segments), info.language
-
-    return recognize
 
 
 def baselines(speech: SpeechSet) -> list[System]:
     """The libraries that people use today."""
     return [
-        Baseline("whisperX directly", _load_whisperx, speech),
-        Baseline("faster-whisper directly", lambda: _load_faster_whisper(batched=False), speech),
-        Baseline("faster-whisper directly, batched", lambda: _load_faster_whisper(batched=True), speech),
+        Baseline("whisperX directly", "whisperx", speech),
+        Baseline("faster-whisper directly", "faster-whisper", speech),
+        Baseline("faster-whisper directly, batched", "faster-whisper-batched", speech),
     ]
 
 
 # -- measures ---------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _normalizer() -> Callable[[str], str]:
-    from whisper.normalizers import EnglishTextNormalizer
-
-    return EnglishTextNormalizer()
-
-
-def wer(pairs: Sequence[tuple[str, str]]) -> float:
-    """Word error rate over all (said, heard) pairs together."""
-    import jiwer
-
-    normalize = _normalizer()
-    return float(jiwer.wer([normalize(said) for said, _ in pairs], [normalize(heard) for _, heard in pairs]))
 
 
 def _pairs(heard: Sequence[Heard]) -> list[tuple[str, str]]:

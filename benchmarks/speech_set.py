@@ -4,24 +4,13 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel, TypeAdapter
-
 from stenopool.audio.prepare import prepare_audio
 from stenopool.audio.waveform import Waveform
+from stenopool.bench.recordings import Item, read_items
 from stenopool.engines.base import Utterance
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 
 SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / "shared" / "speech")
-
-
-class Item(BaseModel):
-    """One recording of the manifest. ``text``: what is said in it, where that is known."""
-
-    file: str
-    kind: str
-    language: str | None = None
-    text: str | None = None
-    channel_text: list[str] = []
 
 
 class SpeechSet:
@@ -30,7 +19,7 @@ class SpeechSet:
     def __init__(self, folder: Path, scratch: Path) -> None:
         self.folder = folder
         self.scratch = scratch
-        self._items = TypeAdapter(list[Item]).validate_json((folder / "manifest.json").read_bytes())
+        self._items = read_items(folder)
 
     def of(self, kind: str) -> list[Item]:
         """The recordings of one kind."""
