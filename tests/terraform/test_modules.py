@@ -68,7 +68,7 @@ def test_modules_come_from_this_tree() -> None:
 def test_versions_are_pinned(name: str) -> None:
     text = "".join(file.read_text() for file in (ROOT / name).glob("*.tf"))
     assert re.search(r'required_version = ">= 1\.11, < 2\.0"', text)
-    assert len(re.findall(r'source  = "hashicorp/', text)) == len(re.findall(r'version = "~> \d+\.\d+"', text)) > 0
+    assert len(re.findall(r'source  = "hashicorp/', text)) == len(re.findall(r'version = "~> \d+\.\d+"', text))
 
 
 @pytest.mark.parametrize("name", ALL)

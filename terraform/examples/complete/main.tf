@@ -87,6 +87,8 @@ locals {
     database = "PostgreSQL, user prefect"
     cache    = "Valkey"
     prefect  = "Prefect's pages and API, user admin"
+    # Never changed: what is encrypted with it could no longer be read.
+    encryption = "Secrets that are saved in Prefect"
   }
 }
 
@@ -95,7 +97,7 @@ module "secret" {
   source      = "../../modules/secret"
   name        = "${var.name}/${each.key}"
   description = each.value
-  generation  = var.password_generation
+  generation  = each.key == "encryption" ? 1 : var.password_generation
   kms_key_arn = module.encryption.key_arn
 }
 
@@ -131,13 +133,13 @@ module "prefect" {
   service_accounts    = module.identity.service_accounts
   server_env          = file("${path.module}/../../../deployments/server.env")
   server_replicas     = 2
-  ui_api_url          = var.ui_api_url
   prefect_image       = var.prefect_image
   database            = { host = module.database.host, port = module.database.port, name = module.database.database, username = module.database.username }
   cache               = { host = module.cache.host, port = module.cache.port }
   database_password   = module.secret["database"].value
   cache_password      = module.secret["cache"].value
   prefect_password    = module.secret["prefect"].value
+  encryption_password = module.secret["encryption"].value
   password_generation = var.password_generation
   depends_on          = [module.cpu_nodes]
 }
@@ -155,4 +157,17 @@ module "observability" {
   cluster_arn            = module.cluster.arn
   kms_key_arn            = module.encryption.key_arn
   depends_on             = [module.cpu_nodes]
+}
+
+module "deployments" {
+  source           = "../../modules/deployments"
+  prefect_yaml     = file("${path.module}/../../../deployments/prefect.yaml")
+  images           = { for pool, kind in { cpu = "cpu", gpu = "cuda12" } : pool => "${module.registry.repository_url}:${var.stenopool_version}-${kind}" }
+  namespace        = module.prefect.namespace
+  service_accounts = { cpu = module.identity.service_accounts.cpu, gpu = module.identity.service_accounts.gpu }
+  source_uri       = module.storage.source_uri
+  destination_uri  = module.storage.destination_uri
+  models_uri       = module.storage.models_uri
+  region           = var.region
+  schedules        = var.schedules
 }

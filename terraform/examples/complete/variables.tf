@@ -81,12 +81,6 @@ variable "destination_prefix" {
   default     = ""
 }
 
-variable "ui_api_url" {
-  description = "Prefect's API as browsers reach it."
-  type        = string
-  default     = "http://localhost:4200/api"
-}
-
 variable "prefect_image" {
   description = "Image of Prefect's server and workers; from a mirror of yours where the cluster is air-gapped."
   type        = object({ repository = string, tag = string, worker_tag = string })
@@ -113,6 +107,18 @@ variable "monthly_budget" {
   description = "US dollars a month. Null: no budget."
   type        = number
   default     = null
+}
+
+variable "stenopool_version" {
+  description = "Version of the images that runs use."
+  type        = string
+  default     = "0.1.0"
+}
+
+variable "schedules" {
+  description = "When the source is transcribed, by name."
+  type        = map(object({ cron = string, timezone = optional(string, "UTC") }))
+  default     = { nightly = { cron = "0 2 * * *" } }
 }
 
 variable "tags" {

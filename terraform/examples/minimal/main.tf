@@ -76,6 +76,8 @@ locals {
     database = "PostgreSQL, user prefect"
     cache    = "Valkey"
     prefect  = "Prefect's pages and API, user admin"
+    # Never changed: what is encrypted with it could no longer be read.
+    encryption = "Secrets that are saved in Prefect"
   }
 }
 
@@ -84,7 +86,7 @@ module "secret" {
   source               = "../../modules/secret"
   name                 = "${var.name}/${each.key}"
   description          = each.value
-  generation           = var.password_generation
+  generation           = each.key == "encryption" ? 1 : var.password_generation
   recovery_window_days = var.protect ? 30 : 0
   kms_key_arn          = module.encryption.key_arn
 }
@@ -123,6 +125,19 @@ module "prefect" {
   database_password   = module.secret["database"].value
   cache_password      = module.secret["cache"].value
   prefect_password    = module.secret["prefect"].value
+  encryption_password = module.secret["encryption"].value
   password_generation = var.password_generation
   depends_on          = [module.cpu_nodes]
+}
+
+module "deployments" {
+  source           = "../../modules/deployments"
+  prefect_yaml     = file("${path.module}/../../../deployments/prefect.yaml")
+  images           = { for pool, kind in { cpu = "cpu", gpu = "cuda12" } : pool => "${module.registry.repository_url}:${var.stenopool_version}-${kind}" }
+  namespace        = module.prefect.namespace
+  service_accounts = { cpu = module.identity.service_accounts.cpu, gpu = module.identity.service_accounts.gpu }
+  source_uri       = module.storage.source_uri
+  destination_uri  = module.storage.destination_uri
+  models_uri       = module.storage.models_uri
+  region           = var.region
 }

@@ -1,24 +1,19 @@
-# What comes after `terraform apply`: everything that images, `stenopool deploy` and its schedules need to know.
+# What comes after `terraform apply`.
+
+output "deployments" {
+  description = "The file for `stenopool deploy --target kubernetes --file`: `terraform output -raw deployments`."
+  value       = module.deployments.yaml
+}
+
 output "deploy" {
-  description = "For `stenopool deploy --target kubernetes`: addresses, environment and the pools' job variables."
+  description = "The rest of what the steps after `terraform apply` need."
   value = {
     source      = module.storage.source_uri
     destination = module.storage.destination_uri
+    models      = module.storage.models_uri
     namespace   = module.prefect.namespace
     registry    = module.registry.repository_url
-    environment = {
-      PREFECT_API_URL          = module.prefect.api_url
-      STENOPOOL_MODELS__MIRROR = module.storage.models_uri
-      AWS_REGION               = var.region
-    }
-    job_variables = {
-      for pool in ["cpu", "gpu"] : pool => {
-        namespace            = module.prefect.namespace
-        service_account_name = module.identity.service_accounts[pool]
-        env                  = { STENOPOOL_MODELS__MIRROR = module.storage.models_uri, AWS_REGION = var.region }
-      }
-    }
-    gpus = 1
+    gpus        = 1
   }
 }
 

@@ -38,6 +38,12 @@ variable "protect" {
   default     = true
 }
 
+variable "stenopool_version" {
+  description = "Version of the images that runs use."
+  type        = string
+  default     = "0.1.0"
+}
+
 variable "tags" {
   description = "Tags for everything."
   type        = map(string)

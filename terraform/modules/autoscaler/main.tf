@@ -77,8 +77,9 @@ resource "helm_release" "this" {
     awsRegion        = data.aws_region.current.region
     autoDiscovery    = { clusterName = var.cluster_name }
     rbac             = { serviceAccount = { name = local.service_account } }
-    # Spot first. A group that gets no instances is left alone for a while, and the next one is taken.
-    expanderPriorities = { "50" = [".*gpu-spot.*"], "10" = [".*"] }
+    # Spot first. A group that gets no instances is left alone for a while, and the next one is taken. As text: the
+    # autoscaler wants numbers for keys, and Helm makes strings of them.
+    expanderPriorities = "50:\n  - .*gpu-spot.*\n10:\n  - .*\n"
     extraArgs = {
       expander                              = "priority"
       "scale-down-unneeded-time"            = var.empty_for

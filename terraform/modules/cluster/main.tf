@@ -24,6 +24,19 @@ resource "aws_iam_role_policy_attachment" "control_plane" {
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonEKSClusterPolicy"
 }
 
+resource "aws_iam_role_policy" "control_plane" {
+  name = "encrypt-secrets"
+  role = aws_iam_role.control_plane.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:ListGrants"]
+      Resource = var.kms_key_arn
+    }]
+  })
+}
+
 resource "aws_eks_cluster" "this" {
   name                          = var.name
   version                       = var.kubernetes_version
@@ -58,7 +71,11 @@ resource "aws_eks_cluster" "this" {
     support_type = "STANDARD"
   }
 
-  depends_on = [aws_iam_role_policy_attachment.control_plane, aws_cloudwatch_log_group.control_plane]
+  depends_on = [
+    aws_iam_role_policy_attachment.control_plane,
+    aws_iam_role_policy.control_plane,
+    aws_cloudwatch_log_group.control_plane,
+  ]
 }
 
 resource "aws_eks_access_entry" "administrator" {

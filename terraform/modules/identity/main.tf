@@ -37,6 +37,9 @@ locals {
     api = { source = concat(local.read, local.write, local.delete), destination = concat(local.read, local.delete), models = [] }
   }
 
+  # Through which a key may be used: arrivals are encrypted with it too.
+  services = { cpu = ["s3"], gpu = ["s3"], api = var.arrivals_queue_arn == null ? ["s3"] : ["s3", "sqs"] }
+
   policies = {
     for role, places in local.rights : role => {
       Version = "2012-10-17"
@@ -65,7 +68,7 @@ locals {
           Effect    = "Allow"
           Action    = ["kms:Decrypt", "kms:GenerateDataKey"]
           Resource  = var.kms_key_arns
-          Condition = { StringEquals = { "kms:ViaService" = "s3.${data.aws_region.current.region}.amazonaws.com" } }
+          Condition = { StringEquals = { "kms:ViaService" = [for service in local.services[role] : "${service}.${data.aws_region.current.region}.amazonaws.com"] } }
         }],
         [
           for queue in role == "api" && var.arrivals_queue_arn != null ? [var.arrivals_queue_arn] : [] : {

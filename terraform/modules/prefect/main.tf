@@ -54,15 +54,18 @@ resource "kubernetes_secret_v1" "server" {
   }
 }
 
-# Three parts of the server reach Redis, each by a setting of its own.
-resource "kubernetes_secret_v1" "redis" {
+# The rest of what deployments/server.py calls secrets, as environment variables.
+resource "kubernetes_secret_v1" "environment" {
   metadata {
-    name      = "prefect-server-redis"
+    name      = "prefect-server-environment"
     namespace = kubernetes_namespace_v1.this.metadata[0].name
   }
 
   data_wo_revision = var.password_generation
   data_wo = {
+    # What Prefect encrypts saved secrets with: a Fernet key is 32 bytes in base64.
+    PREFECT_SERVER_ENCRYPTION_KEY = base64encode(substr(var.encryption_password, 0, 32))
+    # Three parts of the server reach Redis, each by a setting of its own.
     PREFECT_REDIS_MESSAGING_URL            = local.redis_url
     PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL = local.redis_url
     PREFECT_SERVER_DOCKET_URL              = local.redis_url
@@ -80,14 +83,13 @@ resource "helm_release" "server" {
 
   values = concat([
     templatefile("${path.module}/values/server.yaml.tftpl", {
-      image      = var.prefect_image
-      settings   = local.settings
-      replicas   = var.server_replicas
-      secret     = kubernetes_secret_v1.server.metadata[0].name
-      redis      = kubernetes_secret_v1.redis.metadata[0].name
-      cache      = var.cache
-      ui_api_url = var.ui_api_url
-      generation = var.password_generation
+      image       = var.prefect_image
+      settings    = local.settings
+      replicas    = var.server_replicas
+      secret      = kubernetes_secret_v1.server.metadata[0].name
+      environment = kubernetes_secret_v1.environment.metadata[0].name
+      cache       = var.cache
+      generation  = var.password_generation
     })
   ], var.server_values)
 }

@@ -45,6 +45,18 @@ variable "prefect_password" {
   sensitive   = true
 }
 
+variable "encryption_password" {
+  description = "What Prefect encrypts saved secrets with; never in the state. When it changes, they can no longer be read."
+  type        = string
+  ephemeral   = true
+  sensitive   = true
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9]{32,}$", var.encryption_password))
+    error_message = "At least 32 letters and digits."
+  }
+}
+
 variable "password_generation" {
   description = "Raise it when a password changes: it is written anew, and pods restart."
   type        = number
@@ -60,7 +72,7 @@ variable "server_env" {
   }
 
   validation {
-    condition     = !can(regex("(?m)^[A-Z_]*(AUTH_STRING|CONNECTION_URL|PASSWORD|MESSAGING_URL)=", var.server_env))
+    condition     = !can(regex("(?m)^[A-Z_]*(AUTH_STRING|CONNECTION_URL|ENCRYPTION_KEY|PASSWORD|MESSAGING_URL)=", var.server_env))
     error_message = "Passwords and URLs that may hold one come from secrets; here they would be in the state."
   }
 }
@@ -73,17 +85,6 @@ variable "server_replicas" {
   validation {
     condition     = var.server_replicas >= 1 && var.server_replicas <= 3
     error_message = "1 to 3: each takes up to 30 of PostgreSQL's connections."
-  }
-}
-
-variable "ui_api_url" {
-  description = "The API as browsers reach it. The default is for `kubectl port-forward service/prefect-server 4200`."
-  type        = string
-  default     = "http://localhost:4200/api"
-
-  validation {
-    condition     = can(regex("^https?://.+/api$", var.ui_api_url))
-    error_message = "An address that ends in /api."
   }
 }
 

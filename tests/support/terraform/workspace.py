@@ -24,7 +24,8 @@ class Workspace:
         """A copy of the whole tree, whose modules refer to each other, and of what it reads beside it."""
         shutil.copytree(ROOT, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
         (folder / "deployments").mkdir()
-        shutil.copy(REPOSITORY / "deployments" / "server.env", folder / "deployments")
+        for name in ("server.env", "prefect.yaml"):
+            shutil.copy(REPOSITORY / "deployments" / name, folder / "deployments")
         return cls(folder / "terraform", environment)
 
     def use_stand_ins(self) -> None:

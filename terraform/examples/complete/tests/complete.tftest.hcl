@@ -54,12 +54,12 @@ run "what_deploy_needs" {
   }
 
   assert {
-    condition     = output.deploy.job_variables.gpu.service_account_name == "stenopool-gpu" && output.deploy.job_variables.cpu.namespace == "stenopool"
-    error_message = "Runs would have no rights."
+    condition     = [for deployment in yamldecode(output.deployments).deployments : deployment.work_pool.job_variables.service_account_name if deployment.name == "gpu"] == ["stenopool-gpu"]
+    error_message = "Runs would have no rights: ${output.deployments}"
   }
 
   assert {
-    condition     = output.deploy.environment.PREFECT_API_URL == "http://prefect-server.stenopool.svc.cluster.local:4200/api" && output.deploy.gpus == 4
+    condition     = output.endpoints.prefect == "http://prefect-server.stenopool.svc.cluster.local:4200/api" && output.deploy.gpus == 4
     error_message = "Got ${jsonencode(output.deploy)}."
   }
 }

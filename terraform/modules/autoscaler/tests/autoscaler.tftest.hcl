@@ -38,7 +38,7 @@ run "spot_first" {
   }
 
   assert {
-    condition     = contains(yamldecode(helm_release.this.values[0]).expanderPriorities["50"], ".*gpu-spot.*")
+    condition     = yamldecode(yamldecode(helm_release.this.values[0]).expanderPriorities) == { "50" = [".*gpu-spot.*"], "10" = [".*"] }
     error_message = "Spot groups have no priority."
   }
 }

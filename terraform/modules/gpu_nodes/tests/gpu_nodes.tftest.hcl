@@ -82,7 +82,7 @@ run "the_disk_is_encrypted_and_the_node_role_out_of_pods_reach" {
   }
 
   assert {
-    condition     = strcontains(base64decode(aws_launch_template.this[0].user_data), "kind\": \"NodeConfig") || strcontains(base64decode(aws_launch_template.this[0].user_data), "\"kind\": \"NodeConfig\"")
+    condition     = yamldecode(regex("(?s)application/node.eks.aws\n\n(.*?)\n--//--", base64decode(aws_launch_template.this[0].user_data))[0]).kind == "NodeConfig"
     error_message = "nodeadm gets no configuration."
   }
 }

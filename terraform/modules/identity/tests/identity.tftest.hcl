@@ -58,7 +58,7 @@ run "everything_is_bound_to_prefixes" {
   assert {
     condition = alltrue(flatten([
       for policy in aws_iam_role_policy.this : [
-        for statement in jsondecode(policy.policy).Statement : statement.Condition.StringEquals["kms:ViaService"] == "s3.eu-central-1.amazonaws.com"
+        for statement in jsondecode(policy.policy).Statement : statement.Condition.StringEquals["kms:ViaService"] == ["s3.eu-central-1.amazonaws.com"]
         if contains(statement.Action, "kms:Decrypt")
       ]
     ]))
@@ -107,6 +107,25 @@ run "only_this_clusters_service_accounts" {
   assert {
     condition     = { for name, association in aws_eks_pod_identity_association.this : name => "${association.namespace}/${association.service_account}" } == { for name in ["cpu", "gpu", "api"] : name => "stenopool/stenopool-${name}" }
     error_message = "A service account has no role."
+  }
+}
+
+run "the_api_reads_arrivals" {
+  variables {
+    arrivals_queue_arn = "arn:aws:sqs:eu-central-1:111122223333:arrivals"
+  }
+
+  assert {
+    condition = length([
+      for statement in jsondecode(aws_iam_role_policy.this["api"].policy).Statement : statement
+      if try(statement.Condition.StringEquals["kms:ViaService"], []) == ["s3.eu-central-1.amazonaws.com", "sqs.eu-central-1.amazonaws.com"] || statement.Resource == ["arn:aws:sqs:eu-central-1:111122223333:arrivals"]
+    ]) == 2
+    error_message = "The API cannot read, or not decrypt, what arrives."
+  }
+
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.this["cpu"].policy, "sqs")
+    error_message = "Runs have no business with the queue."
   }
 }
 

@@ -8,6 +8,7 @@ variables {
   database_password   = "0123456789abcdefDATABASE"
   cache_password      = "0123456789abcdefCACHE"
   prefect_password    = "0123456789abcdefPREFECT"
+  encryption_password = "0123456789abcdefENCRYPTION0123456789ab"
   password_generation = 3
   server_env          = "# A comment = not a setting.\nPREFECT_SERVER_EVENTS_MESSAGING_BROKER=prefect_redis.messaging\n\nPREFECT_X={\"a\": \"b=c\"}\n"
 }
@@ -50,7 +51,7 @@ run "no_password_in_values_or_state" {
   }
 
   assert {
-    condition     = kubernetes_secret_v1.server.data_wo == null && kubernetes_secret_v1.redis.data_wo == null && kubernetes_secret_v1.server.data_wo_revision == 3
+    condition     = kubernetes_secret_v1.server.data_wo == null && kubernetes_secret_v1.environment.data_wo == null && kubernetes_secret_v1.server.data_wo_revision == 3
     error_message = "A password is in the state."
   }
 

@@ -23,7 +23,7 @@ variable "kms_key_arn" {
 
 variable "password" {
   type      = string
-  default   = "0123456789abcdefABCDEF"
+  default   = "0123456789abcdefghijABCDEFGHIJ0123456789"
   ephemeral = true
 }
 

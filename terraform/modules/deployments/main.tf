@@ -1,0 +1,31 @@
+# What `stenopool deploy` is given: our deployments, with what is different in this cloud.
+
+locals {
+  job_variables = {
+    for pool, image in var.images : pool => {
+      image                = image
+      namespace            = var.namespace
+      service_account_name = var.service_accounts[pool]
+      env                  = merge({ AWS_REGION = var.region, STENOPOOL_MODELS__MIRROR = var.models_uri }, var.env)
+    }
+  }
+
+  scheduled = {
+    for name, schedule in var.schedules : name => {
+      name       = name
+      entrypoint = "flows.ingest.ingest"
+      work_pool  = { name = "cpu", work_queue_name = "ingest-batch" }
+      parameters = { source = var.source_uri, destination = var.destination_uri }
+      schedules  = [{ cron = schedule.cron, timezone = schedule.timezone }]
+      # A run that is still at work when the next one is due makes that one superfluous.
+      concurrency_limit = { limit = 1, collision_strategy = "CANCEL_NEW" }
+    }
+  }
+
+  # A later deployment goes before an earlier one of the same name: these stand in for those of prefect.yaml.
+  deployments = [
+    for deployment in concat(yamldecode(var.prefect_yaml).deployments, values(local.scheduled)) : merge(deployment, {
+      work_pool = merge(deployment.work_pool, { job_variables = local.job_variables[deployment.work_pool.name] })
+    })
+  ]
+}

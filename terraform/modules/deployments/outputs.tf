@@ -1,0 +1,4 @@
+output "yaml" {
+  description = "A file for `stenopool deploy --target kubernetes --file`."
+  value       = yamlencode({ deployments = local.deployments })
+}
