@@ -5,7 +5,7 @@ twice: in a comment (`// bucket - computed: true, optional: true, required: fals
 which tells the type, and in a table that tells blocks from plain arguments. Both are put together again here.
 
 Lost on the way, so not checked: what providers check in code (allowed values, formats), conflicts between arguments,
-and which outputs are sensitive.
+and which outputs are sensitive. Types that the generator spread over several files (Kubernetes' pods) cannot be read.
 """
 
 import json
@@ -196,6 +196,8 @@ class _Module:
             inside = _object(self._struct(base))
             kind = {"List": "set" if from_set == "true" else "list", "Map": "map", "OutputReference": "struct"}[shape]
             return _container(kind, inside)
+        if "interpolationForAttribute" in code:
+            return "dynamic"
         match = GETTER.search(code)
         if match is None:
             raise ValueError(f"no type found in: {code[:300]}")
@@ -224,7 +226,7 @@ def _table(body: str) -> dict[str, _Row]:
 def _attributes(body: str) -> Iterator[tuple[str, bool, bool, bool, str]]:
     found = list(ATTRIBUTE.finditer(body))
     ends = [match.start() for match in found[1:]] + [len(body)]
-    for match, end in zip(found, ends, strict=True):
+    for match, end in zip(found, ends, strict=False):  # a class may have none
         flags = [word == "true" for word in match.groups()[1:]]
         yield match[1], flags[0], flags[1], flags[2], body[match.end() : end]
 
