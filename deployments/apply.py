@@ -17,7 +17,7 @@ from prefect.utilities.callables import parameter_schema
 from blocks.register import register
 from deployments.automations import apply_automations
 from deployments.pools import QUEUES, Target, apply_pools
-from deployments.specification import Deployment, read
+from deployments.specification import PULL_STEPS, Deployment, read
 from stenopool import __version__
 
 TAG = "stenopool"
@@ -78,7 +78,7 @@ async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
         tags=sorted({TAG, *wanted.tags}),
         parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
         enforce_parameter_schema=True,
-        pull_steps=[],
+        pull_steps=PULL_STEPS,
     )
 
 
@@ -127,6 +127,7 @@ async def _state(client: PrefectClient) -> dict[str, Any]:
         state[f"deployment {name}"] = {
             "pool": f"{there.work_pool_name}/{there.work_queue_name}",
             "entrypoint": there.entrypoint,
+            "pull": there.pull_steps,
             "version": there.version,
             "description": there.description,
             "parameters": there.parameters,

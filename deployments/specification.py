@@ -13,6 +13,9 @@ from stenopool.errors import ErrorCode, SetupError
 
 FLOWS = ("flows.ingest.ingest", "flows.prepare.prepare", "flows.transcribe.transcribe", "flows.watch.watch")
 
+# The same for all: see prefect.yaml.
+PULL_STEPS: list[dict[str, Any]] = [{"prefect.deployments.steps.set_working_directory": {"directory": "/"}}]
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,7 +86,14 @@ class Specification(_Strict):
 
     deployments: list[Deployment]
     name: str = "stenopool"
-    pull: list[Any] = Field(default_factory=list)
+    pull: list[dict[str, Any]] = PULL_STEPS
+
+    @field_validator("pull")
+    @classmethod
+    def _as_ours(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if value != PULL_STEPS:
+            raise ValueError("the flows are installed, nothing is pulled: leave this out")
+        return value
 
 
 def read(*own: Path) -> list[Deployment]:
