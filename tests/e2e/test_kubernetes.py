@@ -1,9 +1,11 @@
 """The real Kubernetes worker on the stand-in cluster: where runs land, and how they end when their pods do.
 
-Server, worker, its observer and the flow runs are real; only the API server and its nodes are not.
+Server, deployments, workers with their observers, storage and flow runs are real; only the API server and its nodes are
+not.
 """
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,16 +20,22 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
+from stenopool.receipts import names
+from stenopool.storage import open_store
 from tests.support.kubernetes import Cluster, Image, Node, Taint
 from tests.support.kubernetes.flows import hold
 from tests.support.kubernetes.worker import AUTH_KEY, AUTH_SECRET, KubernetesWorker, service_account
 from tests.support.postgres import PROGRAMS, Postgres
 from tests.support.prefect_server import PrefectServer
+from tests.support.processes import without_prefect
 from tests.support.redis import Redis
+from tests.support.seaweedfs import SeaweedFS
+from tests.support.speech import needs_speech, recording_path, recordings
 from workers.rights import WORKER_RIGHTS, missing_rights
-from workers.templates import Pool, template
+from workers.templates import template
 
 pytestmark = pytest.mark.slow
 
@@ -39,8 +47,6 @@ NODES = (
     Node("cpu-1", CPU),
     Node("gpu-1", {**CPU, "nvidia.com/gpu": "1"}, {"accelerator": "nvidia"}, (Taint("nvidia.com/gpu", "present"),)),
 )
-# Without a step of its own Prefect copies the whole working directory into the pod's scratch: here, gigabytes.
-STAY = {"prefect.deployments.steps.set_working_directory": {"directory": "."}}
 WATCHED, UNWATCHED = "stenopool", "elsewhere"
 WATCH = tuple(right for right in WORKER_RIGHTS if right.verb == "watch")
 
@@ -51,23 +57,34 @@ class House:
     def __init__(self, server: PrefectServer, cluster: Cluster, client: SyncPrefectClient, folder: Path) -> None:
         self.server, self.cluster, self.client, self.folder = server, cluster, client, folder
 
-    def make_pool(self, name: str, base: Pool, namespace: str) -> None:
-        """A pool of our template, and a deployment of the flow on it."""
-        pool = WorkPoolCreate(name=name, type="kubernetes", base_job_template=template(base, "kubernetes"))
-        self.client.create_work_pool(pool)
+    def deploy(self) -> None:
+        """`stenopool deploy`, as a person calls it. Two runs for the one GPU: the cluster makes the second wait."""
+        command = [str(Path(sys.executable).with_name("stenopool")), "deploy", "--target=kubernetes", "--gpus=2"]
+        subprocess.run(command, env={**without_prefect(), **self.server.environment}, check=True, capture_output=True)
+
+    def deploy_hold(self, name: str, namespace: str) -> None:
+        """A deployment of the flow that stays until it is let go, on a pool of our template."""
+        try:
+            self.client.read_work_pool(name)
+        except ObjectNotFound:
+            pool = WorkPoolCreate(name=name, type="kubernetes", base_job_template=template("cpu", "kubernetes"))
+            self.client.create_work_pool(pool)
         self.client.create_deployment(
             flow_id=self.client.create_flow_from_name(hold.name),
             name=name,
             entrypoint="tests.support.kubernetes.flows.hold",
             work_pool_name=name,
             job_variables={"namespace": namespace},
-            pull_steps=[STAY],
+            pull_steps=[],
         )
 
     def start(self, pool: str) -> FlowRun:
         """A run of the flow on a pool."""
-        deployment = self.client.read_deployment_by_name(f"hold/{pool}")
-        return self.client.create_flow_run_from_deployment(deployment.id, parameters={"folder": str(self.folder)})
+        return self.run(f"hold/{pool}", folder=str(self.folder))
+
+    def run(self, deployment: str, **parameters: object) -> FlowRun:
+        found = self.client.read_deployment_by_name(deployment)
+        return self.client.create_flow_run_from_deployment(found.id, parameters=parameters)
 
     def started(self, run: FlowRun, times: int = 1) -> list[str]:
         """The pods in which the run has started, when there are so many."""
@@ -78,6 +95,11 @@ class House:
 
     def pods(self, run: FlowRun) -> list[dict[str, Any]]:
         return self.cluster.pods(f"prefect.io/flow-run-id={run.id}")
+
+    def nodes(self, flow: str) -> set[str]:
+        """Where runs of a flow have been."""
+        pods = self.cluster.pods(f"prefect.io/flow-name={flow}")
+        return {pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")}
 
     def pod(self, run: FlowRun) -> dict[str, Any]:
         """The run's one pod that is not over."""
@@ -108,7 +130,7 @@ def at_least(count: int, found: list[T]) -> list[T] | None:
     return found if len(found) >= count else None
 
 
-def until(met: Callable[[], T | None], seconds: float = 60) -> T:
+def until(met: Callable[[], T | None], seconds: float = 120) -> T:
     deadline = time.monotonic() + seconds
     while not (found := met()):
         assert time.monotonic() < deadline, "waited in vain"
@@ -117,12 +139,14 @@ def until(met: Callable[[], T | None], seconds: float = 60) -> T:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def house(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Iterator[House]:
     """A server of its own: pools have other types here than in other tests."""
     if not PROGRAMS:
         pytest.skip("no PostgreSQL: apt-get install postgresql")
     folder = tmp_path_factory.mktemp("kubernetes")
-    image = Image(ROOT, {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
+    workdir = folder / "workdir"
+    workdir.mkdir()
+    image = Image(workdir, {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
     with ExitStack() as stack:
         # Its threads outlive the workers: what they start is ended with them.
         together = stack.enter_context(ThreadPoolExecutor())
@@ -136,6 +160,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         server.start()
         cluster = stack.enter_context(Cluster(folder, NODES, image, namespaces=(WATCHED, UNWATCHED)))
         cluster.make_secret(AUTH_SECRET, {AUTH_KEY: server.auth})
+        cluster.make_secret("stenopool-storage", seaweedfs.environment)
         client = stack.enter_context(server.client())
         house = House(server, cluster, client, folder)
         # One worker that can watch is enough for all runs of a namespace: the blind one has another.
@@ -145,8 +170,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             KubernetesWorker(server, cluster, "gpu", WATCHED, sees),
             KubernetesWorker(server, cluster, "blind", UNWATCHED, blind),
         ]
+        house.deploy()
         for worker in workers:
-            house.make_pool(worker.pool, "gpu" if worker.pool == "gpu" else "cpu", worker.namespace)
+            house.deploy_hold(worker.pool, worker.namespace)
             stack.callback(worker.stop)
         list(together.map(KubernetesWorker.start, workers))
         yield house
@@ -189,14 +215,6 @@ def test_an_evicted_run_is_rescheduled(house: House) -> None:
     assert "Crashed" not in house.states(run)
 
 
-def test_a_run_out_of_memory_crashes(house: House) -> None:
-    run = house.start("cpu")
-    house.started(run)
-    house.cluster.oom_kill(house.pod(run))
-    assert house.ended(run) == "Crashed"
-    until(lambda: "OOMKilled" in house.logs(run))
-
-
 def test_a_lost_run_crashes_unless_the_worker_cannot_watch(house: House) -> None:
     seen, unseen = house.start("cpu"), house.start("blind")
     for run in (unseen, seen):
@@ -213,6 +231,37 @@ def test_a_worker_that_cannot_watch_is_found_out(house: House, monkeypatch: pyte
     assert missing_rights(UNWATCHED) == list(WATCH)
     monkeypatch.setenv("KUBECONFIG", str(house.cluster.kubeconfig(service_account(WATCHED))))
     assert missing_rights(WATCHED) == []
+
+
+@needs_speech
+def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(house: House, bucket: str) -> None:
+    source, destination = open_store(f"s3://{bucket}/calls"), f"s3://{bucket}/transcripts"
+    for item in recordings("en_short")[:4]:
+        source.put_file(item["file"], recording_path(item["file"]))
+    order = {"source": source.uri, "destination": destination, "options": {"model": "tiny.en", "diarization": "off"}}
+
+    first = house.run("ingest/interactive", **order)
+    pod = until(lambda: house.cluster.pods("prefect.io/flow-name=transcribe"))[0]
+    until(lambda: house.cluster.log(pod))  # it is up: there is something to kill, and nothing is transcribed yet
+    house.cluster.oom_kill(pod)
+    assert house.ended(first) == "Completed"
+    lost = house.client.read_flow_run(UUID(pod["metadata"]["labels"]["prefect.io/flow-run-id"]))
+    assert lost.state_name == "Crashed"
+    until(lambda: "OOMKilled" in house.logs(lost))
+    assert list(names(open_store(destination))) == []
+
+    second = house.run("ingest/interactive", **order)
+    assert house.ended(second) == "Completed"
+    store = open_store(destination)
+    assert [name.status for name in names(store)] == ["done"] * 4
+    transcripts = [info.key for info in store.list() if info.key.endswith("/transcript.json")]
+    assert len(transcripts) == 4
+    assert all(json.loads(store.get_bytes(key))["text"].strip() for key in transcripts)
+    assert {flow: house.nodes(flow) for flow in ("ingest", "prepare", "transcribe")} == {
+        "ingest": {"cpu-1"},
+        "prepare": {"cpu-1"},
+        "transcribe": {"gpu-1"},
+    }
 
 
 def test_a_cancelled_run_leaves_no_pod(house: House) -> None:

@@ -160,7 +160,7 @@ def delete_job(store: Store, namespace: str, name: str, propagation: str) -> Obj
         uid = store.get("jobs", namespace, name)["metadata"]["uid"]
         for pod in store.list("pods", namespace):
             if _owner(pod) == uid:
-                change = {"metadata": {"ownerReferences": [], "finalizers": []}}
+                change: Object = {"metadata": {"ownerReferences": [], "finalizers": []}}
                 store.patch("pods", namespace, pod["metadata"]["name"], change)
     return store.delete("jobs", namespace, name)
 

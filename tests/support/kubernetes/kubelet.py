@@ -178,18 +178,22 @@ class _Pod:
         while True:
             changed = self.store.changed
             try:
-                mine = self._declared(pod)
+                declared = self._declared(pod)
                 break
             except ApiError as missing:
                 waiting = {"reason": "CreateContainerConfigError", "message": missing.message}
                 self._report("Pending", {"waiting": waiting})
             await changed.wait()
-        mounts = sorted(self.container.get("volumeMounts", []), key=lambda one: len(one["mountPath"]))
-        for mount in mounts:
-            for name, value in mine.items():
-                if f"{value}/".startswith(f"{mount['mountPath']}/"):
-                    mine[name] = str(volumes[mount["name"]]) + value.removeprefix(mount["mountPath"])
+        # Without TMPDIR, /tmp would be this machine's, and what killed pods left there would stay.
+        mine = {name: self._mounted(value, volumes) for name, value in {"TMPDIR": "/tmp", **declared}.items()}
         return {**self.kubelet.image.environment, **mine, "HOSTNAME": self.name}
+
+    def _mounted(self, value: str, volumes: dict[str, Path]) -> str:
+        """A path below a mount as what it is on this machine; anything else as it is."""
+        for mount in self.container.get("volumeMounts", []):
+            if f"{value}/".startswith(f"{mount['mountPath']}/"):
+                return str(volumes[mount["name"]]) + value.removeprefix(mount["mountPath"])
+        return value
 
     def _declared(self, pod: Object) -> dict[str, str]:
         values: dict[str, str] = {}

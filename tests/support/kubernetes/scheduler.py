@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tests.support.kubernetes.store import Object, Store, now
 
-_UNITS = {"m": Decimal("0.001"), "k": 1000, "M": 10**6, "G": 10**9, "T": 10**12}
+_UNITS: dict[str, Decimal | int] = {"m": Decimal("0.001"), "k": 1000, "M": 10**6, "G": 10**9, "T": 10**12}
 _UNITS |= {f"{prefix}i": 1024**power for power, prefix in enumerate("KMGT", start=1)}
 
 
@@ -85,7 +85,7 @@ def _tolerates(toleration: dict[str, Any], taint: Taint) -> bool:
     if toleration.get("effect", taint.effect) != taint.effect:
         return False
     if toleration.get("operator", "Equal") == "Exists":
-        return toleration.get("key", taint.key) == taint.key
+        return bool(toleration.get("key", taint.key) == taint.key)
     return (toleration.get("key"), toleration.get("value", "")) == (taint.key, taint.value)
 
 

@@ -20,7 +20,7 @@ NODES = [
     Node("cpu-1", {"cpu": "4", "memory": "8Gi"}),
     Node("gpu-1", {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"}, taints=(Taint("nvidia.com/gpu", "present"),)),
 ]
-ON_GPU = {
+ON_GPU: dict[str, Any] = {
     "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
     "resources": {"limits": {"nvidia.com/gpu": "1"}},
 }

@@ -56,6 +56,9 @@ class KubernetesWorker(Server):
                     workers = client.read_workers_for_work_pool(self.pool)
                 except ObjectNotFound:
                     return False
-                return any(one.name == self._id and one.last_heartbeat_time > since for one in workers)
+                return any(
+                    one.name == self._id and one.last_heartbeat_time and one.last_heartbeat_time > since
+                    for one in workers
+                )
 
             self.spawn([sys.executable, "-m", *command], reported, environment=self.environment)
