@@ -1,11 +1,16 @@
 """A Prefect server that lives and dies with this process, for runs on one machine. It imports Prefect when started."""
 
+import atexit
 import os
+import secrets
+import socket
 import subprocess
+import sys
+import time
+from contextlib import suppress
 
 # Whatever the user has set wins.
 _ENVIRONMENT = {
-    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     # 10-18 s on two cores; the default of 20 s is too near.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -14,30 +19,98 @@ _ENVIRONMENT = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
+# As Prefect's own ephemeral server: no pages, and none of the services that only a lasting server needs.
+_EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+_TRIES = 3
+
+_server: "subprocess.Popen[bytes] | None" = None
 
 
 def start() -> None:
-    """Start the ephemeral server, unless Prefect is told of one elsewhere (PREFECT_API_URL)."""
+    """Start the server and wait until it answers, unless Prefect is told of one elsewhere (PREFECT_API_URL)."""
+    begin()
+    ready()
+
+
+def begin() -> None:
+    """Start the server's process and come back at once. It takes seconds of another core until it is `ready`.
+
+    Prefect's `SubprocessASGIServer` does the same, but waits, and to be called it wants the whole server imported here:
+    3 s and 70 MB for nothing.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url:
+    if not get_current_settings().api.url:
+        _spawn()
+
+
+def ready() -> None:
+    """Wait until the server that `begin` started answers. Raises RuntimeError if it does not."""
+    if _server is None:
         return
-    server = SubprocessASGIServer()
-    server.start()
-    if server.server_process:
-        _end_with_us(server.server_process.pid)
+    import httpx
+    from prefect.settings import get_current_settings
+
+    deadline = time.monotonic() + get_current_settings().server.ephemeral.startup_timeout_seconds
+    tries = 1
+    with httpx.Client() as client:
+        while time.monotonic() < deadline:
+            if _server.poll() is not None:
+                if tries == _TRIES:
+                    raise RuntimeError(f"Prefect's server ended as it started, with exit code {_server.returncode}.")
+                tries += 1
+                _spawn()  # somebody else was faster to take the port
+            with suppress(httpx.TransportError):
+                if client.get(f"{os.environ['PREFECT_API_URL']}/health").is_success:
+                    return
+            time.sleep(0.05)
+    raise RuntimeError("Prefect's server did not answer in time. Is the machine very busy?")
 
 
-def _end_with_us(pid: int) -> None:
-    """End a child when this process is gone, however it went: after SIGKILL nobody else would, and it holds 225 MB."""
+def _spawn() -> None:
+    global _server
+    import prefect
+    from prefect.context import refresh_global_settings_context
+
+    port = _free_port()
+    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent), "--factory"]
+    command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--log-level", "error", "--lifespan", "on"]
+    os.environ.pop("PREFECT_API_URL", None)
+    _server = subprocess.Popen(command, env=os.environ | _EPHEMERAL)
+    _end_with_us(_server)
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    refresh_global_settings_context()
+
+
+def _free_port() -> int:
+    """A free port below those that the kernel gives to connections: it is still free when the server comes to it."""
+    while True:
+        port = 20000 + secrets.randbelow(10000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _end_with_us(server: "subprocess.Popen[bytes]") -> None:
+    """End the server when this process is gone, however it went: after SIGKILL nobody else would; it holds 225 MB."""
+    atexit.register(_stop, server)
     # The pipe's other end closes with this process. A session of its own: Ctrl-C on a terminal must not reach it.
     subprocess.Popen(
-        ["/bin/sh", "-c", f"read _; kill {pid}"],
+        ["/bin/sh", "-c", f"read _; kill {server.pid}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    server.terminate()
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

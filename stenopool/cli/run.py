@@ -1,18 +1,23 @@
 """``stenopool run``, ``plan``, ``status``, ``retry``: a prefix of recordings, here and now."""
 
 import asyncio
+import gc
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from stenopool import receipts
-from stenopool.catalog import Selection
+from stenopool.catalog import Selection, entries
 from stenopool.cli.display import failures, printable, shown, summary
 from stenopool.cli.parameters import with_options
-from stenopool.errors import ErrorCode
+from stenopool.errors import ErrorCode, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.settings import get_settings
 from stenopool.stages.plan import Plan
 from stenopool.stages.report import BatchReport
 from stenopool.storage import open_store
@@ -20,6 +25,9 @@ from stenopool.storage import open_store
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Recordings: a folder or s3://bucket/prefix.")]
 Destination = Annotated[str, typer.Argument(metavar="DESTINATION", help="Transcripts: a folder or s3://bucket/prefix.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")]
+
+# One page of a listing. A batch whose work begins later than there is a long one: its start does not matter.
+_LOOKED_AT = 1000
 
 err = Console(stderr=True)
 out = Console()
@@ -164,11 +172,14 @@ def ingest(
     exit_on_sigterm()
     from flows import embedded
 
-    embedded.start()
-    from prefect.exceptions import TerminationSignal
+    embedded.begin()
+    with ThreadPoolExecutor(1) as meanwhile:
+        meanwhile.submit(_load_ahead, source, destination, options, execution, selection)
+        from prefect.exceptions import TerminationSignal
 
-    from flows.ingest import ingest as flow
+        from flows.ingest import ingest as flow
 
+        embedded.ready()
     try:
         with shown(err, diarize=options.diarization != "off"):
             return asyncio.run(
@@ -179,8 +190,32 @@ def ingest(
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
+def _load_ahead(
+    source: str,
+    destination: str,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    selection: Selection,
+) -> None:
+    """Load the models while Prefect's server starts, where the first recordings listed say that there is work here."""
+    from stenopool.stages.speech import diarizer_for, engine_for
+
+    if get_settings().dispatch.by != "inline":
+        return
+    # What goes wrong here goes wrong again in the flow, which says so.
+    with suppress(StenopoolError):
+        listed = entries(open_store(source), open_store(destination), options, selection)
+        if all(entry.state != "new" for entry in islice(listed, _LOOKED_AT)):
+            return
+        engine_for(options.engine, options.model, execution).load()
+        if options.diarization not in ("off", "channels"):
+            diarizer_for(options.diarization, execution).load()
+
+
 def finish(report: BatchReport, *, as_json: bool) -> None:
     """Print the report; exit 1 if recordings failed."""
+    # The interpreter would go through all that is loaded once more before it ends: 1 s with torch.
+    gc.freeze()
     if as_json:
         print(report.model_dump_json())
     else:
