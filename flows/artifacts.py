@@ -91,19 +91,19 @@ def _transcripts(shard: Shard, result: ShardResult, destination: ObjectStore) ->
     failed = {one.fingerprint for one in result.failed}
     done = [piece for piece in shard.pieces if piece.fingerprint in lengths and piece.fingerprint not in failed]
     rows = [
-        f"| {_link(destination, piece.recording.key)} | {timedelta(seconds=round(lengths[piece.fingerprint]))} |"
+        f"| {_cell(piece.recording.key)} | {timedelta(seconds=round(lengths[piece.fingerprint]))} "
+        f"| [open]({_address(destination, piece.recording.key)}) |"
         for piece in done[:_MOST_ROWS]
     ]
     more = [f"{len(done) - _MOST_ROWS} more."] if len(done) > _MOST_ROWS else []
-    return ["\n".join(["| transcript | length |", "| --- | ---: |", *rows]), *more] if rows else []
+    return ["\n".join(["| recording | length | transcript |", "| --- | ---: | --- |", *rows]), *more] if rows else []
 
 
-def _link(destination: ObjectStore, recording: str) -> str:
+def _address(destination: ObjectStore, recording: str) -> str:
     """A page that a browser can open, else the address. Never a signed one: whoever may see the run could use it."""
     key = output_key(recording, "html")
     base = get_settings().links.base
-    address = f"{base.rstrip('/')}/{quote(key)}" if base else quote(destination.uri_of(key), safe=":/%")
-    return f"[{_cell(recording)}]({address})"
+    return f"{base.rstrip('/')}/{quote(key)}" if base else quote(destination.uri_of(key), safe=":/%")
 
 
 def _failures(failed: list[FailedRecording]) -> list[str]:

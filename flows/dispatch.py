@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
@@ -73,7 +73,7 @@ class ByDeployment:
                     parameters={"batch": batch, "shard": shard, **_plain(parameters)},
                     idempotency_key=f"{batch}/{shard:05d}/{deployment}",
                     work_queue_name=_queue(),
-                    tags=[f"batch:{batch}"],
+                    tags=[f"batch:{batch}", *sorted(TagsContext.get().current_tags)],
                     timeout=0,
                 )
             except ObjectNotFound as error:
