@@ -19,8 +19,15 @@ _ENVIRONMENT = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
 }
-# As Prefect's own ephemeral server: no pages, and none of the services that only a lasting server needs.
-_EPHEMERAL = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+_EPHEMERAL = {
+    # As Prefect's own ephemeral server: no pages, and none of the services that only a lasting server needs.
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+    # Every start would import every integration installed, 1.4 s, to register block types that a block's saving does.
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+}
 _TRIES = 3
 
 _server: "subprocess.Popen[bytes] | None" = None
