@@ -242,7 +242,9 @@ def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(house: House, 
 
     first = house.run("ingest/interactive", **order)
     pod = until(lambda: house.cluster.pods("prefect.io/flow-name=transcribe"))[0]
-    until(lambda: house.cluster.log(pod))  # it is up: there is something to kill, and nothing is transcribed yet
+    # Its flow runs, and has a model to load before there is anything to lose. Before that Prefect waits half a minute
+    # for another pod.
+    until(lambda: "Beginning" in house.cluster.log(pod))
     house.cluster.oom_kill(pod)
     assert house.ended(first) == "Completed"
     lost = house.client.read_flow_run(UUID(pod["metadata"]["labels"]["prefect.io/flow-run-id"]))
