@@ -36,6 +36,8 @@ def read_items(folder: Path) -> list[Item]:
 
     Raises `SetupError` LOCATION_INVALID.
     """
+    if not folder.is_dir():
+        raise SetupError(ErrorCode.LOCATION_INVALID, f"{folder} is no folder.")
     manifest = folder / MANIFEST
     try:
         if manifest.exists():

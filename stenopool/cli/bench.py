@@ -26,8 +26,6 @@ def bench(
         typer.Argument(
             metavar="[FOLDER]",
             envvar="STENOPOOL_SPEECH",
-            exists=True,
-            file_okay=False,
             help="Recordings, with a manifest.json (file, kind, text, language) or without one, and then without WER.",
         ),
     ],

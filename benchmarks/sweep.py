@@ -1,0 +1,205 @@
+"""The pooled engine's points: how fast and how right is each, with all others as they are chosen.
+
+    uv run python benchmarks/sweep.py [--kinds en_short,long] [--points window,tail,step,batch,workers] [--rounds 3]
+
+The default engine on prepared audio, Whisper base, language found out, beam 5. Points that are constants of a module
+are set there from here, by their names: nothing in the engine knows of this. One value is changed at a time, because
+the points hardly depend on each other; the chosen one is measured once a round and stands in every table. Every round
+goes through all values, and a speed is the median over rounds.
+
+* window: longest stretch of speech decoded at once, seconds (and so where recordings are cut)
+* tail: room after the speech, seconds
+* step: frames come in multiples of so many seconds; windows with equal frames are decoded together
+* batch: windows decoded together by one worker
+* workers: CTranslate2 workers x threads of each
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.speech_set import SPEECH, SpeechSet
+from stenopool.bench.wer import wer
+from stenopool.engines import faster_whisper, pooling
+from stenopool.engines.base import Utterance
+from stenopool.errors import Failure
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+
+OPTIONS = TranscriptionOptions(diarization="off")
+CHOSEN = "chosen"
+Value = float | str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point with all others as chosen. ``value``: CHOSEN for the engine as it is."""
+
+    point: str
+    value: Value
+
+
+VALUES: dict[str, tuple[Value, ...]] = {
+    "window": (10.0, 14.0, 18.0, 20.0, 22.0, 25.0, 28.0),
+    "tail": (2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
+    "step": (0.5, 1.0, 2.0, 3.0, 5.0),
+    "batch": (1, 2, 3, 4, 6, 8, 16),
+    "workers": ("1x1", "1x2", "2x1", "2x2", "3x1", "4x1"),
+}
+
+
+def chosen() -> dict[str, Value]:
+    """The points as the engine has them on this machine."""
+    engine = _engine(None, 0)
+    return {
+        "window": faster_whisper._WINDOW_SECONDS,
+        "tail": pooling.TAIL_SECONDS,
+        "step": pooling.FRAME_STEP,
+        "batch": engine.most_windows,
+        "workers": f"{engine._workers}x{engine._threads}",
+    }
+
+
+@contextmanager
+def engine_at(setting: Setting) -> Iterator[faster_whisper.FasterWhisperEngine]:
+    """The engine, loaded, with one point set."""
+    constants: list[tuple[Any, str]] = {
+        "window": [(faster_whisper, "_WINDOW_SECONDS")],
+        "tail": [(pooling, "TAIL_SECONDS"), (faster_whisper, "TAIL_SECONDS")],
+        "step": [(pooling, "FRAME_STEP")],
+    }.get(setting.point, [])
+    with ExitStack() as stack:
+        for module, name in constants:
+            stack.enter_context(patch.object(module, name, setting.value))
+        workers = str(setting.value) if setting.point == "workers" else None
+        yield _engine(workers, int(setting.value) if setting.point == "batch" else 0)
+
+
+def _engine(workers: str | None, batch: int) -> faster_whisper.FasterWhisperEngine:
+    engine = faster_whisper.FasterWhisperEngine(OPTIONS.model, ExecutionOptions(device="cpu", batch_size=batch))
+    if workers:
+        engine._workers, engine._threads = map(int, workers.split("x"))
+    return engine
+
+
+@lru_cache(maxsize=1)
+def _loaded(workers: int, threads: int) -> Any:
+    """The model by itself: engines that differ in nothing else share it."""
+    engine = _engine(f"{workers}x{threads}", 0)
+    engine.load()
+    return engine._whisper
+
+
+@dataclass
+class Point:
+    """What one setting came to on one kind, round after round. WER in per cent; the texts of all rounds are alike."""
+
+    speeds: list[float] = field(default_factory=list)
+    wer: float = 0.0
+    failed: int = 0
+
+
+def measure(setting: Setting, batch: Sequence[Utterance], said: dict[str, str], point: Point) -> None:
+    """One round of one setting."""
+    with engine_at(setting) as engine:
+        engine._whisper = _loaded(engine._workers, engine._threads)
+        begin = time.perf_counter()
+        answers = list(engine.transcribe(batch, OPTIONS))
+        seconds = time.perf_counter() - begin
+    heard = {u.id: "" if isinstance(answer, Failure) else answer.text for u, answer in answers}
+    point.speeds.append(sum(u.waveform.duration for u in batch) / seconds)
+    point.wer = 100 * wer([(text, heard[name]) for name, text in said.items()])
+    point.failed = sum(isinstance(answer, Failure) for _, answer in answers)
+
+
+def settings(points: Sequence[str], at: dict[str, Value]) -> list[Setting]:
+    """What is measured in a round: the engine as it is, then every other value; models change as rarely as can be."""
+    others = [Setting(name, v) for name in points for v in VALUES[name] if v != at[name]]
+    return [Setting(CHOSEN, CHOSEN), *sorted(others, key=lambda one: one.point == "workers")]
+
+
+def tables(results: dict[tuple[str, Setting], Point], points: Sequence[str], at: dict[str, Value]) -> Iterator[Table]:
+    """A table per point: its values in order, the chosen one marked, speed and WER for each kind."""
+    kinds = list(dict.fromkeys(kind for kind, _ in results))
+    for name in points:
+        table = Table(name, *(f"{kind}, {what}" for kind in kinds for what in ("speed", "WER")), title_justify="left")
+        values = sorted({*VALUES[name], at[name]})
+        for value in values:
+            is_chosen = value == at[name]
+            setting = Setting(CHOSEN, CHOSEN) if is_chosen else Setting(name, value)
+            cells = [cell for kind in kinds for cell in _cells(results[kind, setting])]
+            table.add_row(f"{value}{' (chosen)' if is_chosen else ''}", *cells, style="bold" if is_chosen else None)
+        yield table
+
+
+def _cells(point: Point) -> tuple[str, str]:
+    speeds = sorted(point.speeds)
+    spread = f" ({speeds[0]:.1f} to {speeds[-1]:.1f})" if len(speeds) > 1 else ""
+    failed = f", {point.failed} failed" if point.failed else ""
+    return f"{statistics.median(speeds):.1f}{spread}", f"{point.wer:.2f} %{failed}"
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speech", type=Path, default=SPEECH, help="folder with manifest.json")
+    parser.add_argument("--kinds", type=_names(None), default=["en_short", "long"], help="comma-separated")
+    parser.add_argument("--points", type=_names(VALUES), default=list(VALUES), help="comma-separated")
+    parser.add_argument("--count", type=int, help="only so many recordings of each kind")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    arguments = parser.parse_args()
+    at = chosen()
+    results: defaultdict[tuple[str, Setting], Point] = defaultdict(Point)
+    err = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        speech = SpeechSet(arguments.speech, Path(scratch))
+        batches = {}
+        for kind in arguments.kinds:
+            items = speech.of(kind)[: arguments.count]
+            batches[kind] = list(speech.utterances(items, OPTIONS)), {i.file: i.text for i in items if i.text}
+        for number in range(arguments.rounds):
+            for setting in settings(arguments.points, at):
+                err.print(f"round {number + 1}: {setting.point} {setting.value}", highlight=False)
+                for kind, (batch, said) in batches.items():
+                    measure(setting, batch, said, results[kind, setting])
+    load = os.getloadavg()[0]
+    print(
+        f"Chosen: {', '.join(f'{name} {value}' for name, value in at.items())}; {arguments.rounds} rounds; load {load}"
+    )
+    console = Console(width=None if Console().is_terminal else 120)
+    for table in tables(results, arguments.points, at):
+        console.print(table)
+    if arguments.json:
+        rows = [
+            {"kind": kind, "point": s.point, "value": s.value, "speeds": p.speeds, "wer": p.wer, "failed": p.failed}
+            for (kind, s), p in results.items()
+        ]
+        arguments.json.write_text(json.dumps({"chosen": at, "points": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _names(known: Any) -> Callable[[str], list[str]]:
+    def parse(value: str) -> list[str]:
+        asked = [each for each in value.split(",") if each]
+        if known is not None and (unknown := [each for each in asked if each not in known]):
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)} not among {', '.join(known)}")
+        return asked
+
+    return parse
+
+
+if __name__ == "__main__":
+    main()
