@@ -112,10 +112,11 @@ class Point:
     failed: int = 0
 
 
-def measure(setting: Setting, batch: Sequence[Utterance], said: dict[str, str], point: Point) -> None:
-    """One round of one setting."""
+def measure(setting: Setting, batch: Sequence[Utterance], said: dict[str, str], point: Point, warm: Utterance) -> None:
+    """One round of one setting. ``warm`` is heard before the clock runs."""
     with engine_at(setting) as engine:
         engine._whisper = _loaded(engine._workers, engine._threads)
+        list(engine.transcribe([warm], OPTIONS))
         begin = time.perf_counter()
         answers = list(engine.transcribe(batch, OPTIONS))
         seconds = time.perf_counter() - begin
@@ -171,15 +172,14 @@ def main() -> None:
         for kind in arguments.kinds:
             items = speech.of(kind)[: arguments.count]
             batches[kind] = list(speech.utterances(items, OPTIONS)), {i.file: i.text for i in items if i.text}
+        warm = min((u for batch, _ in batches.values() for u in batch), key=lambda u: u.waveform.duration)
         for number in range(arguments.rounds):
             for setting in settings(arguments.points, at):
                 err.print(f"round {number + 1}: {setting.point} {setting.value}", highlight=False)
                 for kind, (batch, said) in batches.items():
-                    measure(setting, batch, said, results[kind, setting])
-    load = os.getloadavg()[0]
-    print(
-        f"Chosen: {', '.join(f'{name} {value}' for name, value in at.items())}; {arguments.rounds} rounds; load {load}"
-    )
+                    measure(setting, batch, said, results[kind, setting], warm)
+    print(f"Chosen: {', '.join(f'{name} {value}' for name, value in at.items())}. {arguments.rounds} rounds.")
+    print(f"{os.cpu_count()} cores, load average at the end {os.getloadavg()[0]:.1f}")
     console = Console(width=None if Console().is_terminal else 120)
     for table in tables(results, arguments.points, at):
         console.print(table)
