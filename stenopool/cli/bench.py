@@ -1,6 +1,7 @@
 """``stenopool bench``: how fast and how right this is beside what people use today, on recordings of your own."""
 
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -69,6 +70,8 @@ def bench(
     named: list[SystemName] = [name for name in get_args(SystemName) if name in chosen]
     execution = ExecutionOptions(device=device, batch_size=batch_size)
     check(named, model, execution)
+    # So that the process that is measured ends with this one, and the working folder goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="stenopool-bench-") as work:
         err.print("Decoding the recordings once, for the systems that are given audio and not files.")
         measuring = Bench(

@@ -1,0 +1,34 @@
+"""The sweep sets the engine's points where the engine reads them, and puts them back."""
+
+from benchmarks.sweep import CHOSEN, VALUES, Setting, chosen, engine_at, settings
+from stenopool.audio.vad import Region
+from stenopool.engines import pooling
+from stenopool.engines.pooling import Window, frame_seconds
+
+_WINDOW = Window(0, Region(0.0, 9.0))
+
+
+def test_every_point_reaches_the_engine_and_is_put_back() -> None:
+    before = chosen()
+    with engine_at(Setting("tail", 1.0)):
+        assert frame_seconds([_WINDOW]) == 10.0
+    with engine_at(Setting("step", 7.0)):
+        assert frame_seconds([_WINDOW]) == 14.0
+        assert pooling.FRAME_STEP == 7.0
+    with engine_at(Setting("batch", 3)) as engine:
+        assert engine.most_windows == 3
+    for point in VALUES:
+        for value in VALUES[point]:
+            with engine_at(Setting(point, value)):
+                # A batch is no constant; it belongs to the engine, and is looked at above.
+                assert point in ("batch", "workers") or chosen()[point] == value
+    assert chosen() == before
+
+
+def test_each_value_is_measured_once_a_round_beside_the_chosen_ones() -> None:
+    at = chosen()
+    measured = settings(list(VALUES), at)
+    assert measured[0] == Setting(CHOSEN, CHOSEN)
+    for point, values in VALUES.items():
+        assert {one.value for one in measured if one.point == point} == {v for v in values if v != at[point]}
+    assert len(set(measured)) == len(measured)
