@@ -19,7 +19,9 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from flows.prepare import prepare
 from flows.transcribe import transcribe
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import DispatchSettings, get_settings
+from stenopool.stages import speech
 from stenopool.stages.stopping import stop_if_asked
 
 logger = logging.getLogger("stenopool")
@@ -33,6 +35,9 @@ class Dispatch(Protocol):
 
     at_once: int
 
+    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+        """Find out before any audio is touched what is missing here for what is done here."""
+
     async def prepare(self, **parameters: Any) -> None: ...
 
     async def transcribe(self, **parameters: Any) -> None: ...
@@ -43,6 +48,9 @@ class Inline:
 
     # Prefect's handling of signals takes one flow at a time.
     at_once = 1
+
+    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+        await asyncio.to_thread(speech.check, options, execution)
 
     async def prepare(self, **parameters: Any) -> None:
         await prepare(**parameters)
@@ -57,6 +65,9 @@ class ByDeployment:
     def __init__(self, settings: DispatchSettings) -> None:
         self._settings = settings
         self.at_once = settings.shards_in_flight
+
+    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+        """Nothing: the parent's machine has neither GPU nor weights, and needs none. `transcribe` looks for itself."""
 
     async def prepare(self, **parameters: Any) -> None:
         await self._run(self._settings.prepare, **parameters)

@@ -22,7 +22,6 @@ from stenopool.shards import Shard, shards, written
 from stenopool.stages.plan import Plan
 from stenopool.stages.report import BatchReport, ShardResult, Totals, result_or_lost
 from stenopool.stages.run import Run
-from stenopool.stages.speech import check
 from stenopool.stages.stopping import stop_if_asked
 
 
@@ -54,7 +53,8 @@ async def ingest(
     """
     started_at = datetime.now(UTC)
     options, execution = await profiled(profile, options, execution)
-    await asyncio.to_thread(check, options, execution)
+    by = dispatch()
+    await by.check(options, execution)
     with (
         running(await opened(source, must_exist=True), await opened(destination), options, execution) as run,
         tags(f"engine:{options.engine}", f"model:{options.model}"),
@@ -68,7 +68,7 @@ async def ingest(
         totals, progress = Totals(), await Progress.start(source, plan)
         # What an earlier attempt at this run began is brought to its end before the listing tells what is left.
         for resumed, these in ((True, begun), (False, planned)):
-            async for prepared, transcribed in _done(run, these, dispatch(), where):
+            async for prepared, transcribed in _done(run, these, by, where):
                 totals.add(prepared, transcribed, resumed=resumed)
                 await progress.update(totals)
         report = BatchReport.of(run, plan, totals, batch, started_at)

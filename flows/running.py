@@ -7,12 +7,12 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from prefect import Task, task
+from prefect import Task, runtime, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import TerminationSignal
 from prefect.tasks import exponential_backoff
 
-from stenopool.errors import TransientError
+from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.scratch import Scratch
 from stenopool.settings import get_settings
@@ -20,6 +20,8 @@ from stenopool.shards import Piece
 from stenopool.stages.run import Run, give_up
 from stenopool.stages.stopping import Stopped, stop_on_sigterm
 from stenopool.storage import ObjectStore
+
+_MOST_ATTEMPTS = 5
 
 _scratch: ContextVar[Scratch | None] = ContextVar("scratch", default=None)
 _run: ContextVar[Run | None] = ContextVar("run", default=None)
@@ -32,6 +34,10 @@ def running(
     source: ObjectStore, destination: ObjectStore, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> Iterator[Run]:
     """One flow's run. Flows that were dispatched inline share their parent's scratch folder: audio stays at hand."""
+    if (attempts := runtime.flow_run.run_count or 0) > _MOST_ATTEMPTS:
+        # Whatever hangs is stopped by its pod's deadline, and what SIGTERM ends is started again: for ever, on a GPU.
+        message = f"The run was begun {attempts - 1} times and never came to its end."
+        raise TransientError(ErrorCode.RUN_LOST, message)
     with ExitStack() as stack:
         scratch = _scratch.get()
         if scratch is None:

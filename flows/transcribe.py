@@ -54,6 +54,7 @@ async def transcribe(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
+    await asyncio.to_thread(speech.check, options, execution)
     with running(await opened(source, must_exist=True), await opened(destination), options, execution) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         ready = await asyncio.to_thread(_prepared, run, carried)

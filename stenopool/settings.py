@@ -107,6 +107,37 @@ class StopSettings(BaseModel):
     ] = 25.0
 
 
+class ApiSettings(BaseModel):
+    """The API service: what it serves, to whom, and its bounds."""
+
+    source: Annotated[
+        str | None,
+        Field(description="Where uploads go and recordings are; written like the source of a run. The API needs it."),
+    ] = None
+    destination: Annotated[
+        str | None, Field(description="Where transcripts go; neither may lie inside the other. The API needs it.")
+    ] = None
+    keys: Annotated[
+        Path | None,
+        Field(description="File with a line per key: name, scopes, digest. `python -m api.keys NAME` makes a line."),
+    ] = None
+    deployment: Annotated[str, Field(description="Deployment of `ingest` that uploads become runs of.")] = (
+        "ingest/interactive"
+    )
+    model: Annotated[str, Field(description="Whisper model for requests that name none of ours.")] = "base"
+    max_bytes: Annotated[int, Field(gt=0, description="Largest upload, in bytes.")] = 4 * 1024**3
+    rate: Annotated[
+        float, Field(gt=0, description="Requests per second that one key, or one address without a key, may make.")
+    ] = 500.0
+    body_timeout: Annotated[
+        float, Field(gt=0, description="Seconds that a body may take, besides a second per 16 KiB received.")
+    ] = 30.0
+    wait: Annotated[
+        float, Field(gt=0, description="Longest that /v1/audio/transcriptions waits for a transcript, in seconds.")
+    ] = 600.0
+    link_lifetime: Annotated[int, Field(gt=0, description="Seconds for which a presigned upload may begin.")] = 900
+
+
 class Settings(BaseSettings):
     """Everything about this installation that is not an option of a run."""
 
@@ -121,6 +152,7 @@ class Settings(BaseSettings):
     prices: PriceSettings = PriceSettings()
     links: LinkSettings = LinkSettings()
     stop: StopSettings = StopSettings()
+    api: ApiSettings = ApiSettings()
 
 
 @lru_cache(maxsize=1)

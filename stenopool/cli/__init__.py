@@ -13,6 +13,7 @@ from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
 from stenopool.cli.deploy import deploy
 from stenopool.cli.doctor import doctor
+from stenopool.cli.serve import serve
 from stenopool.cli.show import show
 from stenopool.cli.up import up
 from stenopool.errors import StenopoolError
@@ -31,6 +32,7 @@ app.command()(batches.status)
 app.command()(batches.retry)
 app.command()(clean)
 app.command()(up)
+app.command()(serve)
 app.command()(deploy)
 app.command()(show)
 app.command()(demo)

@@ -10,6 +10,7 @@ import numpy as np
 
 from stenopool.audio.waveform import SAMPLE_RATE, Samples
 from stenopool.engines.pooling import FRAMES_PER_SECOND, LONGEST_WINDOW
+from stenopool.engines.suspicion import REPETITIVE
 from stenopool.options import TranscriptionOptions
 from stenopool.transcript import Word
 
@@ -17,7 +18,6 @@ _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"
 _SENTENCE_MARKS = ".。!！?？"
 MAX_TOKENS = 448
-REPETITIVE = 2.4  # compression ratio above which a text goes round in circles (openai-whisper's threshold)
 
 
 @dataclass
@@ -174,12 +174,12 @@ class Decoder:
 
     def time_words(self, encoded: Any, decoded: Sequence[Decoded], durations: Sequence[float]) -> None:
         """Give each result its words, timed by cross-attention (dynamic time warping, as openai-whisper does)."""
-        groups: dict[tuple[str, int | None], list[int]] = {}
+        groups: dict[tuple[str, int], list[int]] = {}
         for i, result in enumerate(decoded):
             # `align` takes one start sequence, which names the language, for its whole batch. And it pads all rows to
-            # the longest: a text that goes round in circles has hundreds of tokens, and took 90 MB of memory a row.
-            alone = i if result.compression_ratio > REPETITIVE else None
-            groups.setdefault((result.language, alone), []).append(i)
+            # the longest, which changes a row's probabilities a little; and a text that goes round in circles has
+            # hundreds of tokens, and took 90 MB of memory a row.
+            groups.setdefault((result.language, len(result.tokens)), []).append(i)
         for rows in groups.values():
             part = encoded if len(groups) == 1 else _rows(encoded, rows)
             self._time(part, [decoded[i] for i in rows], [durations[i] for i in rows])

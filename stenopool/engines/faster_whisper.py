@@ -18,11 +18,12 @@ from stenopool.audio.vad import Region, chunks, speech_regions
 from stenopool.engines.assembly import segments_of, transcript_of
 from stenopool.engines.base import Utterance
 from stenopool.engines.coverage import cut_at_missing, is_missing_speech
-from stenopool.engines.decoding import REPETITIVE, Decoded, Decoder
+from stenopool.engines.decoding import Decoded, Decoder
 from stenopool.engines.faults import failure_of
 from stenopool.engines.language import spread, vote
 from stenopool.engines.placement import placement
 from stenopool.engines.pooling import TAIL_SECONDS, Window, frame_seconds, groups
+from stenopool.engines.suspicion import REPETITIVE
 from stenopool.errors import ErrorCode, Failure, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.transcript import NO_SPEECH, Transcript

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from stenopool.audio.vad import Region
 from stenopool.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
 
-_MOST_REPETITIVE = 2.4  # compression ratio
+REPETITIVE = 2.4  # compression ratio above which a text goes round in circles
 _NO_SPEECH = 0.6  # probability
 _IMPROBABLE = -1.0  # mean log probability of the tokens
 # The same words at least four times running, over a stretch that nobody stammers through.
@@ -23,7 +23,7 @@ def flags_for(segment: Segment, speech: Sequence[Region]) -> list[str]:
     flags = []
     improbable = segment.avg_logprob is not None and segment.avg_logprob < _IMPROBABLE
     if (
-        (segment.compression_ratio or 0.0) > _MOST_REPETITIVE
+        (segment.compression_ratio or 0.0) > REPETITIVE
         or (improbable and (segment.no_speech_prob or 0.0) > _NO_SPEECH)
         or is_loop(segment.text)
         or not any(region.start < segment.end and segment.start < region.end for region in speech)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stenopool.audio.prepare import prepare_audio
 from stenopool.audio.vad import Region
 from stenopool.audio.waveform import Waveform
 from stenopool.engines.base import Utterance
@@ -19,6 +20,7 @@ from stenopool.engines.pooling import Window
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.transcript import Word
+from tests.support.speech import needs_speech, recording_path, recordings
 
 
 class SmallDevice:
@@ -89,3 +91,19 @@ def test_speech_without_a_pause_cannot_be_cut() -> None:
     window = Region(0.0, 20.0)
     heard = _said(" one", [Word(word=" one", start=0.0, end=1.0)])
     assert cut_at_missing(window, heard, [window]) == [window]
+
+
+@needs_speech
+def test_a_recording_says_the_same_whatever_is_decoded_beside_it(tmp_path: Path) -> None:
+    options = TranscriptionOptions(model="tiny.en", diarization="off")
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = []
+    for item in recordings("en_short")[:10]:
+        flac = tmp_path / f"{len(batch)}.flac"
+        prepare_audio(recording_path(item["file"]), flac, options, engine.execution)
+        batch.append(Utterance(item["file"], Waveform(flac)))
+    together = {utterance.id: answer for utterance, answer in engine.transcribe(batch, options)}
+    assert len(together) == 10
+    for some in (batch[::3], batch[1::3], batch[2::3], batch[:1]):
+        for utterance, answer in engine.transcribe(some, options):
+            assert answer == together[utterance.id]

@@ -1,0 +1,35 @@
+"""``stenopool serve``: the API service."""
+
+from typing import Annotated
+
+import typer
+
+from stenopool.errors import ErrorCode, SetupError
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address of the API.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 8200,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Ask nobody for a key; on loopback only, where this machine alone asks.")
+    ] = False,
+) -> None:
+    """The API service: takes recordings, shows the queue, gives transcripts. STENOPOOL_API__* say what it serves.
+
+    It needs the Prefect server that PREFECT_API_URL names, with our deployments and a worker.
+
+    Example: stenopool serve --port 8200
+    """
+    import uvicorn
+
+    from api.access import is_loopback
+    from api.app import create_app
+
+    if no_auth and not is_loopback(host):
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"On {host} others could reach the API, and --no-auth would let them do everything.",
+            remedy="Set STENOPOOL_API__KEYS to a file of keys, or leave --host out.",
+        )
+    # Behind a proxy its X-Forwarded-For would decide whom we take for whom: not believed unless uvicorn is told to.
+    uvicorn.run(create_app(authenticated=not no_auth), host=host, port=port, server_header=False)
