@@ -58,7 +58,7 @@ def render() -> dict[Path, str]:
 def _settings() -> str:
     lines = [_SETTINGS]
     for name, group in Settings.model_fields.items():
-        assert isinstance(group.annotation, type)  # noqa: S101 (every setting stands in a group)
+        assert isinstance(group.annotation, type)
         lines += [f"## {name}", "", _first_line(group.annotation), ""]
         prefix = f"{Settings.model_config['env_prefix']}{name}__".upper()
         lines += _table("setting", ((prefix + field.upper(), one) for field, one in _fields(group.annotation)))
