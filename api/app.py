@@ -1,0 +1,43 @@
+"""The app: routes, errors, guards.
+
+State lives in the object stores and in Prefect, so that any number of these may run side by side and be restarted at
+any time.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import problems
+from api.bodies import Guard
+from api.routers import health, queue, recordings, speech, transcripts
+from api.service import open_service
+from stenopool import __version__
+from stenopool.settings import ApiSettings, get_settings
+
+
+def create_app(settings: ApiSettings | None = None, *, authenticated: bool = True) -> FastAPI:
+    """The service. ``authenticated=False`` is for loopback only: requests from elsewhere are refused."""
+    settings = settings or get_settings().api
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_service(settings, authenticated=authenticated) as service:
+            app.state.service = service
+            yield
+
+    # The usual pages at /docs load their scripts from elsewhere; the document itself is at /openapi.json.
+    app = FastAPI(
+        title="Stenopool",
+        version=__version__,
+        description="Recordings in, speaker-labelled transcripts out.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
+    problems.install(app)
+    for router in (recordings.router, transcripts.router, queue.router, speech.router, health.router):
+        app.include_router(router)
+    return app

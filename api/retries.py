@@ -1,0 +1,55 @@
+"""Recordings that failed, taken up again with the options that they had."""
+
+import asyncio
+from collections.abc import Iterator
+from itertools import islice
+
+from api.ids import decode, encode
+from api.problems import Problem
+from api.service import Service
+from stenopool import receipts
+from stenopool.options import TranscriptionOptions
+
+_AT_ONCE = 500  # most recordings that one request takes up again
+
+
+async def retry(house: Service, key: str) -> None:
+    """Take up one recording again; nothing happens to one that is done, waits or runs."""
+    info = await house.head(key)
+    await house.submit(info, await options_of(house, key), again=True)
+
+
+async def retry_failed(house: Service) -> int:
+    """Take up those that are quarantined and those whose run was lost; how many (some hundred at a time)."""
+    found = await asyncio.to_thread(lambda: list(islice(_quarantined(house), _AT_ONCE)))
+    lost = filter(None, map(_key, await house.runs.failed()))
+    active = {entry.recording for entry in await house.runs.queue()}
+    taken_up = 0
+    for key in dict.fromkeys([*found, *lost]):
+        if encode(key) in active:
+            continue
+        try:
+            await retry(house, key)
+        except Problem as problem:
+            if problem.status_code != 404:  # removed meanwhile
+                raise
+            continue
+        taken_up += 1
+    return taken_up
+
+
+def _quarantined(house: Service) -> Iterator[str]:
+    return (name.key for name in receipts.names(house.destination) if name.status == "quarantined")
+
+
+def _key(recording: str) -> str | None:
+    try:
+        return decode(recording)
+    except Problem:
+        return None
+
+
+async def options_of(house: Service, key: str) -> TranscriptionOptions:
+    """What the recording's last run was asked for; the defaults where Prefect has forgotten."""
+    last = (await house.runs.last([encode(key)])).get(encode(key))
+    return house.options(last.parameters.get("options") if last else None)
