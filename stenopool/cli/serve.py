@@ -1,5 +1,6 @@
 """``stenopool serve``: the API service."""
 
+import asyncio
 from typing import Annotated
 
 import typer
@@ -21,9 +22,12 @@ def serve(
     Example: stenopool serve --port 8200
     """
     import uvicorn
+    from prefect.settings import get_current_settings
 
     from api.access import is_loopback
     from api.app import create_app
+    from api.service import open_service
+    from stenopool.settings import get_settings
 
     if no_auth and not is_loopback(host):
         raise SetupError(
@@ -31,5 +35,17 @@ def serve(
             f"On {host} others could reach the API, and --no-auth would let them do everything.",
             remedy="Set STENOPOOL_API__KEYS to a file of keys, or leave --host out.",
         )
-    # Behind a proxy its X-Forwarded-For would decide whom we take for whom: not believed unless uvicorn is told to.
+    if not get_current_settings().api.url:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            "No Prefect server is named.",
+            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one.",
+        )
+
+    async def must_open() -> None:
+        # uvicorn would bury the one line that matters in a traceback.
+        async with open_service(get_settings().api, authenticated=not no_auth):
+            pass
+
+    asyncio.run(must_open())
     uvicorn.run(create_app(authenticated=not no_auth), host=host, port=port, server_header=False)

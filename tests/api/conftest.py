@@ -1,0 +1,99 @@
+"""The API on a port, with a real Prefect server that has the pools and the deployment, and no worker."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stenopool.settings import ApiSettings
+from tests.support.api_server import Api, keys_file, serving
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+@pytest.fixture(scope="package")
+def deployed(prefect_api: None) -> Iterator[None]:
+    """Pools, queues and ingest/interactive. Taken away again: other tests look at how they are made."""
+    from prefect.client.orchestration import get_client
+    from prefect.utilities.callables import parameter_schema
+
+    from deployments.pools import apply_pools
+    from flows.ingest import ingest
+
+    async def make() -> None:
+        async with get_client() as client:
+            await apply_pools(client, "local", None, None)
+            await client.create_deployment(
+                flow_id=await client.create_flow_from_name("ingest"),
+                name="interactive",
+                work_pool_name="cpu",
+                work_queue_name="ingest-interactive",
+                parameter_openapi_schema=parameter_schema(ingest).model_dump_for_openapi(),
+                enforce_parameter_schema=True,
+            )
+
+    async def remove() -> None:
+        async with get_client() as client:
+            await client.delete_deployment((await client.read_deployment_by_name("ingest/interactive")).id)
+            for pool in ("cpu", "gpu"):
+                await client.delete_work_pool(pool)
+
+    asyncio.run(make())
+    yield
+    asyncio.run(remove())
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> ApiSettings:
+    """Local folders, keys, and bounds that tests can reach."""
+    for name in ("source", "destination"):
+        (tmp_path / name).mkdir()
+    return ApiSettings(
+        source=str(tmp_path / "source"),
+        destination=str(tmp_path / "destination"),
+        keys=keys_file(tmp_path),
+        max_bytes=40 * 1024 * 1024,
+        wait=2,
+    )
+
+
+@pytest.fixture
+def api(deployed: None, settings: ApiSettings) -> Iterator[Api]:
+    """The API on local folders, with an empty queue."""
+    with serving(settings) as served:
+        _emptied(served)
+        yield served
+
+
+@pytest.fixture
+def api_on_s3(deployed: None, settings: ApiSettings, bucket: str) -> Iterator[Api]:
+    """The API on S3, with an empty queue."""
+    where = {"source": f"s3://{bucket}/in", "destination": f"s3://{bucket}/out"}
+    with serving(settings.model_copy(update=where)) as served:
+        _emptied(served)
+        yield served
+
+
+@pytest.fixture(params=["folder", "s3"])
+def either(request: pytest.FixtureRequest) -> Api:
+    """The API on each kind of store."""
+    served: Api = request.getfixturevalue("api" if request.param == "folder" else "api_on_s3")
+    return served
+
+
+@pytest.fixture
+def prefect(deployed: None) -> "Iterator[SyncPrefectClient]":
+    """Prefect's own client: for looking behind the API, and for being the worker that there is not."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def _emptied(api: Api) -> None:
+    with api.client() as client:
+        for entry in client.get("/v1/queue").raise_for_status().json()["entries"]:
+            client.delete(f"/v1/queue/{entry['id']}")

@@ -1,0 +1,225 @@
+"""Uploads: what arrives is in the store, byte for byte, and a run for it waits; what is refused leaves nothing."""
+
+import hashlib
+import json
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from api.ids import decode
+from stenopool.settings import ApiSettings
+from tests.support.api_server import Api, secret, serving, sound
+from tests.support.seaweedfs import SeaweedFS
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+def test_an_upload_is_stored_whole_and_waits_in_the_queue(either: Api, prefect: "SyncPrefectClient") -> None:
+    # More than two parts, so that S3 gets a multipart upload.
+    data = sound() + bytes(range(256)) * 70_000
+    with either.client("clerk") as client:
+        form = {"options": json.dumps({"language": "de", "diarization": "off"})}
+        answer = client.post("/v1/recordings", files={"file": ("call 1.wav", data)}, data=form)
+        assert answer.status_code == 202
+        sent = answer.json()
+        assert sent["sha256"] == hashlib.sha256(data).hexdigest()
+        assert sent["state"] == "queued"
+        assert answer.headers["Location"] == f"/v1/recordings/{sent['id']}"
+        (key,) = either.keys()
+        assert key.endswith("/call 1.wav")
+        assert either.source.get_bytes(key) == data
+        state = client.get(answer.headers["Location"]).json()
+        assert (state["state"], state["name"], state["size"]) == ("queued", "call 1.wav", len(data))
+        run = prefect.read_flow_run(state["queue"]["id"])
+    assert run.work_queue_name == "ingest-interactive"
+    assert run.parameters["selection"] == {"only": [key]}
+    assert run.parameters["options"] == {"language": "de", "diarization": "off"}
+    assert (run.parameters["source"].rstrip("/"), run.parameters["destination"].rstrip("/")) == (
+        either.source.uri.removeprefix("file://"),
+        either.destination.uri.removeprefix("file://"),
+    )
+
+
+def test_the_same_idempotency_key_is_the_same_recording(either: Api) -> None:
+    with either.client("clerk") as client:
+        sent = [
+            client.post("/v1/recordings", files={"file": ("a.wav", sound())}, headers={"Idempotency-Key": key})
+            for key in ("one", "one", "two")
+        ]
+        assert [answer.status_code for answer in sent] == [202] * 3
+        ids = [answer.json()["id"] for answer in sent]
+        assert ids[0] == ids[1] != ids[2]
+        assert len(either.keys()) == 2
+        assert client.get("/v1/queue").json()["queued"] == 2
+        other = client.post("/v1/recordings", files={"file": ("b.wav", sound())}, headers={"Idempotency-Key": "one"})
+        assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    with either.client() as boss:  # another key's owner has idempotency keys of his own
+        own = boss.post("/v1/recordings", files={"file": ("a.wav", sound())}, headers={"Idempotency-Key": "one"})
+        assert own.json()["id"] not in ids
+
+
+def test_a_presigned_upload_goes_past_the_api(api_on_s3: Api) -> None:
+    data = sound()
+    with api_on_s3.client("clerk") as client:
+        asked = client.post("/v1/recordings", json={"filename": "direct.wav", "size": len(data)}).json()
+        assert api_on_s3.keys() == []
+        assert httpx.put(asked["url"], content=data + b"more").status_code == 403
+        httpx.put(asked["url"], content=data).raise_for_status()
+        answer = client.post("/v1/recordings", json={"uri": asked["uri"]})
+        assert (answer.status_code, answer.json()["id"]) == (202, asked["id"])
+        assert client.get("/v1/queue").json()["queued"] == 1
+    assert api_on_s3.source.get_bytes(decode(asked["id"])) == data
+
+
+def test_what_lies_below_the_source_is_taken_by_its_address(either: Api) -> None:
+    either.source.put_bytes("2026/a b.wav", sound())
+    uri = either.source.uri_of("2026/a b.wav")
+    with either.client("clerk") as client:
+        first, second = (client.post("/v1/recordings", json={"uri": uri}) for _ in range(2))
+        assert (first.status_code, first.json()) == (202, second.json())
+        assert client.get("/v1/queue").json()["queued"] == 1
+
+
+REFUSED_ADDRESSES = [
+    "http://169.254.169.254/latest/meta-data/",
+    "https://example.org/a.wav",
+    "file:///etc/passwd",
+    "/etc/passwd",
+    "s3://another-bucket/in/a.wav",
+    "{source}/../out/a.wav",
+    "{source}-beside/a.wav",
+    "{source}",
+    "{source}/",
+    "{source}/.hidden/a.wav",
+    "{source}//a.wav?versionId=1",
+]
+
+
+@pytest.mark.parametrize("uri", REFUSED_ADDRESSES)
+def test_an_address_elsewhere_is_refused(uri: str, api: Api) -> None:
+    with api.client("clerk") as client:
+        answer = client.post("/v1/recordings", json={"uri": uri.format(source=api.source.uri)})
+        assert answer.status_code in (404, 422), answer.text
+        assert client.get("/v1/queue").json()["queued"] == 0
+
+
+def _form(*parts: bytes, end: bytes = b"--x--\r\n") -> dict[str, Any]:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    return {"content": b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + end, "headers": headers}
+
+
+def _file(name: bytes, data: bytes = b"") -> bytes:
+    return b'Content-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n' + (data or sound())
+
+
+REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
+    "oversize": (413, _form(_file(b"a.wav", sound() + bytes(41 * 1024 * 1024)))),
+    "much oversize, refused unread": (413, _form(_file(b"a.wav", sound() + bytes(60 * 1024 * 1024)))),
+    "a document": (415, _form(_file(b"a.wav", b"%PDF-1.7 and so on" * 100))),
+    "a picture, and short": (415, _form(_file(b"a.wav", b"\xff\xd8\xff\xe0"))),
+    "empty": (422, {"files": {"file": ("a.wav", b"")}}),
+    "traversal": (422, _form(_file(b"../../a.wav"))),
+    "traversal, all of it": (422, _form(_file(b".."))),
+    "traversal, backwards": (422, _form(_file(b"..\\\\a.wav"))),
+    "hidden": (422, _form(_file(b".receipts"))),
+    "a name with a folder": (422, _form(_file(b"b/a.wav"))),
+    "a name that is no text": (400, _form(_file(b"\xff\xfe.wav"))),
+    "a document's name": (422, _form(_file(b"a.txt"))),
+    "another field": (422, {"files": {"other": ("a.wav", sound())}}),
+    "two files": (422, {"files": [("file", ("a.wav", sound())), ("file", ("b.wav", sound()))]}),
+    "no file": (422, _form(b'Content-Disposition: form-data; name="options"\r\n\r\n{}')),
+    "cut off": (400, _form(_file(b"a.wav"), end=b"")),
+    "wrong checksum": (422, {"files": {"file": ("a.wav", sound())}, "data": {"sha256": "0" * 64}}),
+    "unknown option": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": '{"modell": "base"}'}}),
+    "options that are no object": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": "[1]"}}),
+    "a model in a folder": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": '{"model": "/etc"}'}}),
+    "a long field": (413, {"files": {"file": ("a.wav", sound())}, "data": {"options": " " * 70_000}}),
+    "no form": (415, {"content": sound(), "headers": {"Content-Type": "audio/wav"}}),
+    "a form without its boundary": (415, {"content": b"", "headers": {"Content-Type": "multipart/form-data"}}),
+    "broken JSON": (400, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
+    "JSON of another shape": (422, {"json": {"url": "s3://a/b"}}),
+    "a large body of JSON": (413, {"json": {"uri": "s3://" + "a" * 1_100_000}}),
+    "nothing there": (422, {"json": {"filename": "a.wav"}}),
+    "presigned and too large": (413, {"json": {"filename": "a.wav", "size": 10**12}}),
+    "presigned with traversal": (422, {"json": {"filename": "../a.wav", "size": 1}}),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(deployed: None, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Any]]:
+    """One API on S3 for all that is refused: each leaves it as it was."""
+    from stenopool.storage.s3 import process_client
+    from tests.support.api_server import keys_file
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in seaweedfs.environment.items():
+            patch.setenv(name, value)
+        process_client.cache_clear()
+        bucket = seaweedfs.make_bucket()
+        settings = ApiSettings(
+            source=f"s3://{bucket}/in",
+            destination=f"s3://{bucket}/out",
+            keys=keys_file(tmp_path_factory.mktemp("keys")),
+            max_bytes=40 * 1024 * 1024,
+        )
+        with serving(settings) as served:
+            yield served, (lambda: seaweedfs.client().list_multipart_uploads(Bucket=bucket).get("Uploads", []))
+        process_client.cache_clear()
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_leaves_nothing_behind(case: str, shared: tuple[Api, Any]) -> None:
+    status, request = REFUSED[case]
+    api, unfinished = shared
+    with api.client("clerk") as client:
+        before = client.get("/v1/queue").json()["queued"]
+        answer = client.post("/v1/recordings", **request)
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+        problem = answer.json()
+        assert problem["code"]
+        assert problem["detail"]
+        assert problem["remedy"]
+        assert client.get("/v1/queue").json()["queued"] == before
+    assert api.keys() == []
+    assert unfinished() == []
+
+
+def test_a_client_that_goes_away_leaves_nothing_behind(api: Api) -> None:
+    body = _form(_file(b"a.wav", sound() + bytes(9 * 1024 * 1024)))["content"]
+    with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2]))) as connection:
+        head = (
+            f"POST /v1/recordings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret('clerk')}\r\n"
+            f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body[:-100])
+    with api.client() as client:
+        assert client.get("/v1/queue").json()["queued"] == 0
+    assert api.keys() == []
+
+
+def test_a_slow_body_is_given_up(deployed: None, settings: ApiSettings) -> None:
+    with serving(settings.model_copy(update={"body_timeout": 0.2})) as api:
+
+        def dribble() -> Iterator[bytes]:
+            import time
+
+            for byte in _form(_file(b"a.wav"))["content"]:
+                yield bytes([byte])
+                time.sleep(0.02)
+
+        with api.client("clerk") as client:
+            headers = {"Content-Type": "multipart/form-data; boundary=x"}
+            answer = client.post("/v1/recordings", content=dribble(), headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (408, "BODY_TOO_SLOW")
+        assert api.keys() == []
+
+
+def test_nothing_is_kept_when_the_run_cannot_be_asked_for(deployed: None, settings: ApiSettings) -> None:
+    with serving(settings.model_copy(update={"deployment": "ingest/none"})) as api, api.client("clerk") as client:
+        answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())})
+        assert (answer.status_code, answer.json()["code"]) == (503, "DEPLOYMENT_MISSING")
+        assert api.keys() == []

@@ -1,0 +1,108 @@
+"""The real API service on a real port, in this process."""
+
+import asyncio
+import contextvars
+import io
+import socket
+import threading
+import time
+import wave
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from api.app import create_app
+from api.ids import decode
+from api.keys import line
+from stenopool import receipts
+from stenopool.options import FORMATS, TranscriptionOptions
+from stenopool.receipts import Receipt
+from stenopool.recordings import Recording, fingerprint
+from stenopool.renderers import render
+from stenopool.settings import ApiSettings
+from stenopool.storage import ObjectStore, open_store
+from tests.renderers.samples import conversation
+
+KEYS = {"reader": "read", "writer": "write", "clerk": "read,write", "boss": "admin"}
+
+
+class Api:
+    """An API under test: clients of it, and its stores as they are behind it."""
+
+    def __init__(self, url: str, source: str, destination: str) -> None:
+        self.url = url
+        self.source: ObjectStore = open_store(source)
+        self.destination: ObjectStore = open_store(destination)
+
+    def client(self, who: str | None = "boss", **options: Any) -> httpx.Client:
+        """A client with the key of one of KEYS; None has none."""
+        headers = {"Authorization": f"Bearer {secret(who)}"} if who else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
+
+    def keys(self) -> list[str]:
+        """The keys of all that the source holds."""
+        return [info.key for info in self.source.list()]
+
+    def finish(self, id: str, options: TranscriptionOptions | None = None) -> None:
+        """Put there what a worker would have made of a recording."""
+        key = decode(id)
+        info = self.source.head(key)
+        recording = Recording(
+            uri=self.source.uri_of(key), key=key, size=info.size, etag=info.etag, modified=info.modified
+        )
+        work = fingerprint(recording, options or TranscriptionOptions())
+        for format in FORMATS:
+            content = render(conversation(), format)
+            self.destination.put_bytes(receipts.output_key(key, format), content.encode())
+        done = Receipt(key=key, fingerprint=work, status="done", formats=FORMATS, duration=9.5)
+        receipts.write(self.destination, done)
+
+
+def secret(who: str) -> str:
+    """A test's key."""
+    return f"steno_{who}-{'x' * 32}"
+
+
+def keys_file(folder: Path) -> Path:
+    """A file with all of KEYS."""
+    path = folder / "keys"
+    path.write_text("# name scopes digest\n" + "".join(f"{line(who, may, secret(who))}\n" for who, may in KEYS.items()))
+    return path
+
+
+@contextmanager
+def serving(settings: ApiSettings, *, authenticated: bool = True) -> Iterator[Api]:
+    """Start it, wait until it answers, and stop it in the end."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        config = uvicorn.Config(create_app(settings, authenticated=authenticated), log_config=None, lifespan="on")
+        server = uvicorn.Server(config)
+        # Which Prefect server is meant stands in a context variable.
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: context.run(asyncio.run, server.serve([listening])), daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while not server.started:
+            assert thread.is_alive(), "the API did not start"
+            assert time.monotonic() < deadline, "the API did not start in time"
+            time.sleep(0.02)
+        try:
+            yield Api(url, str(settings.source), str(settings.destination))
+        finally:
+            server.should_exit = True
+            thread.join(30)
+
+
+def sound(seconds: float = 0.5) -> bytes:
+    """A WAV file of silence."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as target:
+        target.setnchannels(1)
+        target.setsampwidth(2)
+        target.setframerate(16000)
+        target.writeframes(bytes(2 * int(16000 * seconds)))
+    return file.getvalue()
