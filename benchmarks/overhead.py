@@ -8,6 +8,7 @@ time). Both are run in turn, models loaded and the server started before; the st
 
 import argparse
 import asyncio
+import shutil
 import statistics
 import tempfile
 import time
@@ -83,7 +84,7 @@ def main() -> None:
         speech = SpeechSet(arguments.speech, folder)
         chosen = [*speech.of("en_short"), *speech.of("lang_short")][: arguments.recordings]
         for number, item in enumerate(chosen):
-            (source / f"{number:03d}{Path(item.file).suffix}").symlink_to(arguments.speech / item.file)
+            shutil.copyfile(arguments.speech / item.file, source / f"{number:03d}{Path(item.file).suffix}")
         directly(source, folder / "warm")  # loads the model
         for n in range(arguments.rounds):
             for kind in times:
