@@ -1,6 +1,7 @@
 """Round every request: bodies that are too large or too slow are refused, and answers carry strict headers."""
 
 import asyncio
+import contextlib
 import time
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -11,6 +12,10 @@ from api.problems import Problem, answer
 
 SMALL = 1024 * 1024  # bytes of a body that is no upload
 _SLOWEST = 16 * 1024  # bytes per second
+
+# Refusals that may come before the body was read to its end.
+_UNREAD = (400, 401, 403, 413, 415, 422, 429, 503)
+_LINGER_BYTES, _LINGER_SECONDS = 64 * 1024 * 1024, 5.0
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -34,48 +39,69 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-
-        async def strict(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
         headers = Headers(scope=scope)
         upload = headers.get("content-type", "").startswith("multipart/form-data")
         # Besides the file, a form has its other fields and the lines between them.
         limit = self._max_bytes + SMALL if upload else SMALL
+        body = _Body(receive, limit, self._timeout)
+
+        async def strict(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] in _UNREAD and "expect" not in headers:
+                    await body.drain()
+                answered = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answered.setdefault(name, value)
+            await send(message)
+
         said = headers.get("content-length", "")
         if said.isdecimal() and int(said) > limit:
             await answer(Request(scope), too_large(limit))(scope, receive, strict)
             return
-        await self._app(scope, self._bounded(receive, limit), strict)
+        await self._app(scope, body.receive, strict)
 
-    def _bounded(self, receive: Receive, limit: int) -> Receive:
-        received, waited, over = 0, 0.0, False
 
-        async def bounded() -> Message:
-            nonlocal received, waited, over
-            if over:  # what is waited for now is that the client goes away
-                return await receive()
-            begun = time.monotonic()
-            try:
-                # Only waiting counts, not the time that it takes us to put away what came.
-                async with asyncio.timeout(self._timeout + received / _SLOWEST - waited):
-                    message = await receive()
-            except TimeoutError:
-                raise Problem(
-                    408, "BODY_TOO_SLOW", "The body comes too slowly.", "Send it again.", {"Connection": "close"}
-                ) from None
-            waited += time.monotonic() - begun
-            received += len(message.get("body", b""))
-            over = not message.get("more_body", False)
-            if received > limit:
-                raise too_large(limit)
-            return message
+class _Body:
+    """A request's body, which must not be too large nor too slow."""
 
-        return bounded
+    def __init__(self, receive: Receive, limit: int, timeout: float) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._timeout = timeout
+        self._received = 0
+        self._waited = 0.0
+        self._over = False
+
+    async def receive(self) -> Message:
+        if self._over:  # what is waited for now is that the client goes away
+            return await self._receive()
+        begun = time.monotonic()
+        try:
+            # Only waiting counts, not the time that it takes us to put away what came.
+            async with asyncio.timeout(self._timeout + self._received / _SLOWEST - self._waited):
+                message = await self._next()
+        except TimeoutError:
+            raise Problem(
+                408, "BODY_TOO_SLOW", "The body comes too slowly.", "Send it again.", {"Connection": "close"}
+            ) from None
+        self._waited += time.monotonic() - begun
+        if self._received > self._limit:
+            raise too_large(self._limit)
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a while: a client that is still sending when we close would see a broken line, not our answer."""
+        until = self._received + _LINGER_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not self._over and self._received < until:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self._over = not message.get("more_body", False)
+        return message
 
 
 def too_large(limit: int) -> Problem:

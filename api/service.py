@@ -21,7 +21,7 @@ from api.problems import Problem, invalid, not_found, told
 from api.runs import Runs
 from blocks.locations import opened
 from stenopool import receipts
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, RecordingError, SetupError
 from stenopool.options import TranscriptionOptions
 from stenopool.recordings import Recording, fingerprint
 from stenopool.settings import ApiSettings
@@ -83,6 +83,8 @@ class Service:
             if error.code is ErrorCode.OBJECT_NOT_FOUND:
                 raise not_found("There is no such recording.") from None
             raise
+        except RecordingError:  # a key that this kind of store cannot hold
+            raise not_found("There is no such recording.") from None
 
     def fingerprint(self, info: ObjectInfo, options: TranscriptionOptions) -> str:
         """The name of this piece of work."""

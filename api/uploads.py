@@ -72,7 +72,7 @@ class _Reader:
             },
         )
         self._over = False
-        self._headers: dict[str, str] = {}
+        self._headers: dict[bytes, bytes] = {}
         self._header, self._value = b"", b""
         self._name = ""
         self._is_file = False
@@ -103,7 +103,7 @@ class _Reader:
             case "value":
                 self._value += data
             case "header end":
-                self._headers[self._header.decode("latin-1").lower()] = self._value.decode()
+                self._headers[self._header.lower()] = self._value
                 self._header, self._value = b"", b""
             case "headers":
                 self._begin()
@@ -123,7 +123,7 @@ class _Reader:
                 self._over = True
 
     def _begin(self) -> None:
-        _, options = parse_options_header(self._headers.get("content-disposition", ""))
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = options.get(b"name", b"").decode()
         self._is_file = b"filename" in options
         self._text.clear()

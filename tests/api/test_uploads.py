@@ -23,17 +23,17 @@ def test_an_upload_is_stored_whole_and_waits_in_the_queue(either: Api, prefect: 
     data = sound() + bytes(range(256)) * 70_000
     with either.client("clerk") as client:
         form = {"options": json.dumps({"language": "de", "diarization": "off"})}
-        answer = client.post("/v1/recordings", files={"file": ("call 1.wav", data)}, data=form)
+        answer = client.post("/v1/recordings", files={"file": ("Réunion №1.wav", data)}, data=form)
         assert answer.status_code == 202
         sent = answer.json()
         assert sent["sha256"] == hashlib.sha256(data).hexdigest()
         assert sent["state"] == "queued"
         assert answer.headers["Location"] == f"/v1/recordings/{sent['id']}"
         (key,) = either.keys()
-        assert key.endswith("/call 1.wav")
+        assert key.endswith("/Réunion №1.wav")
         assert either.source.get_bytes(key) == data
         state = client.get(answer.headers["Location"]).json()
-        assert (state["state"], state["name"], state["size"]) == ("queued", "call 1.wav", len(data))
+        assert (state["state"], state["name"], state["size"]) == ("queued", "Réunion №1.wav", len(data))
         run = prefect.read_flow_run(state["queue"]["id"])
     assert run.work_queue_name == "ingest-interactive"
     assert run.parameters["selection"] == {"only": [key]}

@@ -1,0 +1,81 @@
+"""OpenAI's shapes, as its own client's types read them; what cannot be honoured is refused."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from openai.types.audio import Transcription, TranscriptionDiarized, TranscriptionVerbose
+
+from api.ids import decode, encode
+from api.openai import shaped
+from stenopool.options import TranscriptionOptions
+from stenopool.transcript import Transcript
+from tests.renderers.samples import conversation, transcripts
+from tests.support.api_server import Api, sound
+
+URL = "/v1/audio/transcriptions"
+
+
+@given(transcripts())
+def test_every_transcript_has_shapes_that_their_types_accept(transcript: Transcript) -> None:
+    Transcription.model_validate(shaped(transcript, "json", []), strict=True)
+    both = TranscriptionVerbose.model_validate(shaped(transcript, "verbose_json", ["word", "segment"]), strict=True)
+    assert both.segments is not None
+    assert len(both.segments) == len(transcript.segments)
+    diarized = TranscriptionDiarized.model_validate(shaped(transcript, "diarized_json", []), strict=True)
+    assert len(diarized.segments) == len(transcript.segments)
+
+
+def test_what_the_shapes_say() -> None:
+    verbose: Any = shaped(conversation(), "verbose_json", ["word"])
+    assert (verbose["language"], verbose["duration"], "segments" in verbose) == ("english", 9.5, False)
+    assert verbose["words"][0] == {"word": "Hello", "start": 0.5, "end": 1.0}
+    diarized: Any = shaped(conversation(), "diarized_json", [])
+    assert [segment["speaker"] for segment in diarized["segments"]] == ["SPEAKER_00", "SPEAKER_01"]
+    assert shaped(conversation(), "text", []) == "Hello there. Hi! How are you?\n"
+
+
+REFUSED: list[dict[str, Any]] = [
+    {"response_format": "docx"},
+    {"stream": "true"},
+    {"temperature": "0.7"},
+    {"language": "klingon"},
+    {"model": "../../etc"},
+    {"timestamp_granularities[]": "syllable"},
+]
+
+
+@pytest.mark.parametrize("fields", REFUSED, ids=lambda fields: next(iter(fields)))
+def test_what_cannot_be_honoured_is_refused_in_their_shape_too(fields: dict[str, Any], api: Api) -> None:
+    with api.client("writer") as client:
+        answer = client.post(URL, files={"file": ("a.wav", sound())}, data={"model": "whisper-1"} | fields)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"].startswith(answer.json()["detail"])
+    assert api.keys() == []
+
+
+def test_respond_async_answers_at_once(api: Api) -> None:
+    with api.client("writer") as client:
+        form = {"model": "whisper-1", "prompt": "Stenopool", "language": "en"}
+        headers = {"Prefer": "respond-async"}
+        answer = client.post(URL, files={"file": ("a.wav", sound())}, data=form, headers=headers)
+    assert (answer.status_code, answer.headers["Preference-Applied"]) == (202, "respond-async")
+    assert answer.headers["Location"] == f"/v1/recordings/{answer.json()['id']}"
+    with api.client("reader") as client:
+        assert client.get(answer.headers["Location"]).json()["state"] == "queued"
+
+
+def test_a_transcript_that_is_there_comes_at_once_and_one_that_is_not_takes_too_long(api: Api) -> None:
+    with api.client("writer") as client:
+        files = {"file": ("a.wav", sound())}
+        late = client.post(URL, files=files, data={"model": "base"}, headers={"Idempotency-Key": "a"})
+        assert (late.status_code, late.json()["code"]) == (504, "STILL_WORKING")
+        assert late.headers["x-should-retry"] == "false"  # their client would send it all again
+        id = late.headers["Location"].rpartition("/")[2]
+        assert encode(decode(id)) == id
+        api.finish(id, TranscriptionOptions(diarization="off"))
+        srt = client.post(
+            URL, files=files, data={"model": "base", "response_format": "srt"}, headers={"Idempotency-Key": "a"}
+        )
+        assert (srt.status_code, srt.headers["content-type"]) == (200, "application/x-subrip; charset=utf-8")
+        assert srt.text.startswith("1\n00:00:00,500 --> ")

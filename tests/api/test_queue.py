@@ -1,0 +1,91 @@
+"""The queue: in order, one cancelled, all cleared, paused; what runs is left alone; restarts change nothing."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from stenopool.settings import ApiSettings
+from tests.api.test_recordings import entry, sent, state
+from tests.support.api_server import Api, serving
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+def test_first_come_first_served_with_position_and_age(api: Api) -> None:
+    with api.client("clerk") as client:
+        ids = [sent(client, f"{number}.wav") for number in range(4)]
+        queue = client.get("/v1/queue").json()
+    assert (queue["paused"], queue["queued"], queue["running"]) == (False, 4, 0)
+    assert [one["recording"] for one in queue["entries"]] == ids
+    assert [one["position"] for one in queue["entries"]] == [1, 2, 3, 4]
+    ages = [one["age"] for one in queue["entries"]]
+    assert ages == sorted(ages, reverse=True)
+    assert {(one["state"], one["stage"], one["queue"]) for one in queue["entries"]} == {
+        ("queued", None, "ingest-interactive")
+    }
+
+
+def test_uploads_at_once_lose_none(api: Api) -> None:
+    with api.client("clerk") as client, ThreadPoolExecutor(8) as pool:
+        ids = set(pool.map(lambda number: sent(client, f"{number}.wav"), range(40)))
+        queue = client.get("/v1/queue").json()
+    assert len(ids) == 40
+    assert {one["recording"] for one in queue["entries"]} == ids
+    assert [one["position"] for one in queue["entries"]] == list(range(1, 41))
+
+
+def test_cancel_takes_one_out_and_leaves_its_recording(api: Api) -> None:
+    with api.client("clerk") as client:
+        first, second = sent(client, "a.wav"), sent(client, "b.wav")
+        run = entry(client, first)["id"]
+        assert client.delete(f"/v1/queue/{run}").status_code == 204
+        assert (state(client, first), state(client, second)) == ("cancelled", "queued")
+        assert entry(client, second)["position"] == 1
+        assert client.delete(f"/v1/queue/{run}").status_code == 404
+        assert client.post(f"/v1/recordings/{first}/retry").json()["state"] == "queued"
+        assert entry(client, first)["position"] == 2
+
+
+def test_clear_cancels_what_waits_and_not_what_runs(api: Api, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Running
+
+    with api.client() as client:
+        ids = [sent(client, f"{number}.wav") for number in range(3)]
+        prefect.set_flow_run_state(entry(client, ids[0])["id"], Running())
+        assert client.delete("/v1/queue").json() == {"count": 2}
+        assert [state(client, id) for id in ids] == ["running", "cancelled", "cancelled"]
+        assert len(api.keys()) == 3
+        assert client.delete("/v1/queue").json() == {"count": 0}
+
+
+def test_a_running_one_that_is_cancelled_is_told_to_its_worker(api: Api, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Running
+
+    with api.client() as client:
+        id = sent(client)
+        run = entry(client, id)["id"]
+        prefect.set_flow_run_state(run, Running())
+        prefect.update_flow_run(run, infrastructure_pid="host:1")
+        client.delete(f"/v1/queue/{run}").raise_for_status()
+        assert (prefect.read_flow_run(run).state_name, entry(client, id)["stage"]) == ("Cancelling", "cancelling")
+
+
+def test_pause_and_resume(api: Api, prefect: "SyncPrefectClient") -> None:
+    with api.client() as client:
+        assert client.post("/v1/queue/pause").json() == {"paused": True}
+        assert client.get("/v1/queue").json()["paused"] is True
+        queues = {queue.name: queue.is_paused for queue in prefect.read_work_queues(work_pool_name="cpu")}
+        assert queues["ingest-interactive"]
+        assert queues["ingest-batch"]
+        assert not queues["interactive"]  # the children: what has begun goes on
+        assert state(client, sent(client)) == "queued"
+        assert client.post("/v1/queue/resume").json() == {"paused": False}
+        assert client.get("/v1/queue").json()["paused"] is False
+
+
+def test_a_restart_of_the_api_changes_nothing(deployed: None, settings: ApiSettings, api: Api) -> None:
+    with api.client() as client:
+        ids = [sent(client, f"{number}.wav") for number in range(3)]
+    with serving(settings) as again, again.client() as client:
+        assert [one["recording"] for one in client.get("/v1/queue").json()["entries"]] == ids
+        assert state(client, ids[0]) == "queued"

@@ -1,0 +1,256 @@
+"""Recordings: how things stand with them, page by page; their transcripts; tried again; removed."""
+
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from api.ids import decode, encode
+from stenopool import receipts
+from stenopool.errors import ErrorCode, RecordingError
+from stenopool.options import FORMATS, TranscriptionOptions
+from stenopool.receipts import Receipt, work_key
+from stenopool.renderers import CONTENT_TYPES
+from tests.support.api_server import Api, sound
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+
+def sent(client: httpx.Client, name: str = "a.wav", **form: Any) -> str:
+    """Upload a recording; its id."""
+    answer = client.post("/v1/recordings", files={"file": (name, sound())}, data=form)
+    return str(answer.raise_for_status().json()["id"])
+
+
+def state(client: httpx.Client, id: str) -> str:
+    return str(client.get(f"/v1/recordings/{id}").raise_for_status().json()["state"])
+
+
+def entry(client: httpx.Client, id: str) -> dict[str, Any]:
+    """A recording's place in the queue."""
+    (found,) = [one for one in client.get("/v1/queue").json()["entries"] if one["recording"] == id]
+    return dict(found)
+
+
+def ended(prefect: "SyncPrefectClient", run: str, state: Any) -> None:
+    """A worker's part: the run ends so."""
+    prefect.set_flow_run_state(run, state, force=True)
+
+
+def quarantine(api: Api, id: str) -> None:
+    """What `prepare` would write for a recording that is damaged."""
+    key = decode(id)
+    failure = RecordingError(ErrorCode.INPUT_CORRUPT, "It is damaged.").failure("prepare")
+    receipts.write(api.destination, Receipt(key=key, fingerprint="0" * 32, status="quarantined", failure=failure))
+
+
+def test_every_state_is_told_one_by_one_and_in_the_list(either: Api, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Completed, Crashed, Pending, Running
+
+    api = either
+    with api.client("clerk") as client:
+        names = ("queued", "running", "starting", "completed", "quarantined", "crashed", "cancelled")
+        ids = {name: sent(client, f"{name}.wav") for name in names}
+        for name in names[1:]:
+            run = entry(client, ids[name])["id"]
+            match name:
+                case "running" | "starting":
+                    prefect.set_flow_run_state(run, Running() if name == "running" else Pending())
+                case "completed":
+                    api.finish(ids[name])
+                    ended(prefect, run, Completed())
+                case "quarantined":
+                    quarantine(api, ids[name])
+                    ended(prefect, run, Completed())
+                case "crashed":
+                    ended(prefect, run, Crashed())
+                case "cancelled":
+                    client.delete(f"/v1/queue/{run}").raise_for_status()
+        api.source.put_bytes("skipped.wav", sound())
+        ids["skipped"] = encode("skipped.wav")
+        wanted = {name: name for name in ids} | {"starting": "running", "quarantined": "failed", "crashed": "failed"}
+        wait_for_a_fresh_look(client, ids["cancelled"])
+
+        assert {name: state(client, id) for name, id in ids.items()} == wanted
+        listed = {one["id"]: one["state"] for one in client.get("/v1/recordings").json()["recordings"]}
+        assert listed == {ids[name]: wanted[name] for name in ids}
+        failed = client.get("/v1/recordings", params={"state": "failed"}).json()["recordings"]
+        assert {one["id"] for one in failed} == {ids["quarantined"], ids["crashed"]}
+
+        why = client.get(f"/v1/recordings/{ids['quarantined']}").json()["failure"]
+        assert (why["code"], why["stage"]) == ("INPUT_CORRUPT", "prepare")
+        assert "upload it again" in why["remedy"]
+        assert client.get(f"/v1/recordings/{ids['crashed']}").json()["failure"]["code"] == "RUN_LOST"
+        assert entry(client, ids["starting"])["stage"] == "starting"
+        assert entry(client, ids["running"])["stage"] == "ingest"
+
+
+def wait_for_a_fresh_look(client: httpx.Client, id: str) -> None:
+    """The API remembers the queue for a second; the tests, being the worker, are faster than that."""
+    client.post(f"/v1/recordings/{id}")  # nothing: no such method
+    import time
+
+    time.sleep(1.1)
+
+
+def test_a_list_goes_on_page_by_page_and_leaves_nothing_out(either: Api) -> None:
+    keys = sorted([f"calls/{number:03}.wav" for number in range(25)] + ["calls/a b.wav", "calls-b.wav", "ü.wav"])
+    for key in [*keys, "calls/notes.txt", ".hidden/a.wav"]:
+        either.source.put_bytes(key, sound())
+    either.finish(encode("calls/007.wav"))
+    found: dict[str, str] = {}
+    cursor, pages = None, 0
+    with either.client("reader") as client:
+        while True:
+            page = client.get("/v1/recordings", params={"limit": 10} | ({"cursor": cursor} if cursor else {})).json()
+            assert len(page["recordings"]) <= 10
+            assert not found.keys() & {one["key"] for one in page["recordings"]}
+            found |= {one["key"]: one["state"] for one in page["recordings"]}
+            cursor, pages = page["next_cursor"], pages + 1
+            if cursor is None:
+                break
+        assert client.get("/v1/recordings", params={"cursor": "\u00fc"}).status_code == 422
+    assert sorted(found) == keys
+    assert pages >= 3
+    assert {key for key, state in found.items() if state == "completed"} == {"calls/007.wav"}
+
+
+def test_the_newest_upload_comes_first(api: Api) -> None:
+    with api.client("clerk") as client:
+        ids = [sent(client, f"{number}.wav") for number in range(3)]
+        assert [one["id"] for one in client.get("/v1/recordings").json()["recordings"]] == ids[::-1]
+
+
+def test_a_transcript_comes_in_every_format(either: Api) -> None:
+    with either.client("clerk") as client:
+        id = sent(client)
+        address = f"/v1/recordings/{id}/transcript"
+        early = client.get(address)
+        assert (early.status_code, early.json()["code"]) == (409, "NOT_COMPLETED")
+        either.finish(id)
+        for format in FORMATS:
+            stored = either.destination.get_bytes(receipts.output_key(decode(id), format))
+            answer = client.get(address, params={"format": format})
+            assert (answer.status_code, answer.content) == (200, stored)
+            assert answer.headers["content-type"] == CONTENT_TYPES[format]
+            if format != "rttm":
+                accepted = client.get(address, headers={"Accept": CONTENT_TYPES[format].partition(";")[0]})
+                assert accepted.content == stored
+        assert client.get(address).headers["content-type"] == "application/json"
+        assert client.get(address, headers={"Accept": "image/png, text/vtt;q=0.5"}).text.startswith("WEBVTT")
+        assert client.get(address, headers={"Accept": "image/png"}).status_code == 406
+        assert "sandbox" in client.get(address, params={"format": "html"}).headers["Content-Security-Policy"]
+
+        either.destination.delete(receipts.output_key(decode(id), "srt"))
+        made_now = client.get(address, params={"format": "srt"})
+        assert "00:00:00,500 --> " in made_now.text
+
+
+def test_a_transcript_leaves_no_temporary_file(api: Api) -> None:
+    from stenopool.settings import get_settings
+
+    with api.client("clerk") as client:
+        id = sent(client)
+        api.finish(id)
+        client.get(f"/v1/recordings/{id}/transcript").raise_for_status()
+    assert list(get_settings().scratch.dir.glob("stenopool-transcript-*")) == []
+
+
+def test_retry_takes_a_failed_one_up_again_with_its_options(api: Api, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Completed
+
+    with api.client("clerk") as client:
+        id = sent(client, options='{"language": "de"}')
+        first = entry(client, id)["id"]
+        quarantine(api, id)
+        ended(prefect, first, Completed())
+        wait_for_a_fresh_look(client, id)
+        assert state(client, id) == "failed"
+        again = client.post(f"/v1/recordings/{id}/retry")
+        assert (again.status_code, again.json()["state"]) == (202, "queued")
+        assert client.post(f"/v1/recordings/{id}/retry").json()["queue"]["id"] == again.json()["queue"]["id"] != first
+        run = prefect.read_flow_run(again.json()["queue"]["id"])
+        assert run.parameters["options"] == {"language": "de"}
+        assert run.parameters["retry"] == []
+
+
+def test_retry_of_all_that_failed(api: Api, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Completed, Crashed
+
+    with api.client("boss") as client:
+        quarantined, crashed, done = (sent(client, f"{name}.wav") for name in ("q", "c", "d"))
+        runs = {id: entry(client, id)["id"] for id in (quarantined, crashed, done)}
+        quarantine(api, quarantined)
+        api.finish(done)
+        ended(prefect, runs[quarantined], Completed())
+        ended(prefect, runs[crashed], Crashed())
+        ended(prefect, runs[done], Completed())
+        wait_for_a_fresh_look(client, done)
+        assert client.post("/v1/queue/retry").json() == {"count": 2}
+        assert {one["recording"] for one in client.get("/v1/queue").json()["entries"]} == {quarantined, crashed}
+        assert state(client, done) == "completed"
+
+
+def test_delete_removes_all_that_was_made_of_a_recording_and_nothing_else(either: Api) -> None:
+    api = either
+    with api.client("clerk") as client:
+        ids = [sent(client, name) for name in ("a.wav", "b.wav")]
+        for id in ids:
+            api.finish(id)
+        key = decode(ids[0])
+        inside = f"{key}/transcript.d/b.wav"  # another recording may be called so
+        for other in (receipts.output_key(inside, "json"), work_key("f" * 32, "prepare.v1.json")):
+            api.destination.put_bytes(other, b"{}")
+        work = next(name.fingerprint for name in receipts.names(api.destination) if name.key == key)
+        api.destination.put_bytes(work_key(work, "audio.flac"), b"audio")
+        kept = {info.key for info in api.destination.list() if decode(ids[1]) in info.key or "%2F" not in info.key}
+        kept = {one for one in kept if not one.startswith((f"{key}/transcript.", f".work/{work}"))} | {
+            receipts.output_key(inside, "json")
+        }
+
+        assert client.delete(f"/v1/recordings/{ids[0]}").status_code == 204
+        assert api.keys() == [decode(ids[1])]
+        left = {info.key for info in api.destination.list()}
+        assert left == kept | {info.key for info in api.destination.list(receipts.receipt_stem(decode(ids[1])))}
+        assert [one["recording"] for one in client.get("/v1/queue").json()["entries"]] == [ids[1]]
+        for answer in (client.delete(f"/v1/recordings/{ids[0]}"), client.get(f"/v1/recordings/{ids[0]}")):
+            assert answer.status_code == 404
+
+
+def test_delete_leaves_checkpoints_of_a_failed_run_behind_no_more(api: Api) -> None:
+    with api.client("clerk") as client:
+        id = sent(client, options='{"language": "de"}')
+        api.finish(id, TranscriptionOptions(language="de"))
+        (name,) = receipts.names(api.destination)
+        (receipt,) = api.destination.list(".receipts/")
+        api.destination.delete(receipt.key)  # as if it had not come to that
+        api.destination.put_bytes(work_key(name.fingerprint, "audio.flac"), b"audio")
+        client.delete(f"/v1/recordings/{id}").raise_for_status()
+    assert list(api.destination.list()) == []
+
+
+def test_what_is_being_transcribed_is_not_deleted(api: Api, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Running
+
+    with api.client("clerk") as client:
+        id = sent(client)
+        prefect.set_flow_run_state(entry(client, id)["id"], Running())
+        answer = client.delete(f"/v1/recordings/{id}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "RECORDING_BUSY")
+    assert api.keys() == [decode(id)]
+
+
+@pytest.mark.parametrize(
+    "key", ["../destination/a.wav", ".receipts/a.wav", "a/../../b.wav", "notes.txt", "/etc/passwd", "", "a\0.wav"]
+)
+def test_an_id_that_is_no_recordings_reaches_nothing(key: str, api: Api) -> None:
+    id = encode(key) or "x"
+    with api.client() as client:
+        for answer in (
+            client.get(f"/v1/recordings/{id}"),
+            client.get(f"/v1/recordings/{id}/transcript"),
+            client.post(f"/v1/recordings/{id}/retry"),
+            client.delete(f"/v1/recordings/{id}"),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (404, "OBJECT_NOT_FOUND")
