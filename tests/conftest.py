@@ -19,6 +19,9 @@ __all__ = ["postgres", "prefect_server", "redis"]  # fixtures for all
 os.environ["STENOPOOL_RETRY__BASE_DELAY"] = "0"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+# As embedded.py says: on SQLite they make requests wait for seconds.
+os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED"] = "false"
+os.environ["PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED"] = "false"
 
 # Examples touch disks and servers, on machines that others use too: how long one takes says nothing.
 hypothesis.settings.register_profile("stenopool", deadline=None)
