@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from stenopool.settings import ApiSettings
 from tests.support.api_server import Api, keys_file, serving
+from tests.support.seaweedfs import SeaweedFS
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -45,6 +46,34 @@ def deployed(prefect_api: None) -> Iterator[None]:
     asyncio.run(make())
     yield
     asyncio.run(remove())
+
+
+class Shared(NamedTuple):
+    """One API on S3 for all that is refused: each leaves it as it was."""
+
+    api: Api
+    unfinished_uploads: Callable[[], list[Any]]
+
+
+@pytest.fixture(scope="package")
+def shared(deployed: None, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    """Started once: what is refused does not change it."""
+    from stenopool.storage.s3 import process_client
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in seaweedfs.environment.items():
+            patch.setenv(name, value)
+        process_client.cache_clear()
+        bucket = seaweedfs.make_bucket()
+        settings = ApiSettings(
+            source=f"s3://{bucket}/in",
+            destination=f"s3://{bucket}/out",
+            keys=keys_file(tmp_path_factory.mktemp("keys")),
+            max_bytes=40 * 1024 * 1024,
+        )
+        with serving(settings) as served:
+            yield Shared(served, lambda: seaweedfs.client().list_multipart_uploads(Bucket=bucket).get("Uploads", []))
+        process_client.cache_clear()
 
 
 @pytest.fixture
@@ -100,6 +129,8 @@ def _emptied(api: Api) -> None:
     from prefect.states import Cancelled
 
     with api.client() as client, get_client(sync_client=True) as prefect:
-        for entry in client.get("/v1/queue").raise_for_status().json()["entries"]:
+        left = client.get("/v1/queue").raise_for_status().json()["entries"]
+        for entry in left:
             prefect.set_flow_run_state(entry["id"], Cancelled(), force=True)
-    time.sleep(1.1)  # so long the API remembers them
+    if left:
+        time.sleep(1.1)  # so long the API remembers them

@@ -10,6 +10,7 @@ from api.ids import decode, encode
 from api.openai import shaped
 from stenopool.options import TranscriptionOptions
 from stenopool.transcript import Transcript
+from tests.api.conftest import Shared
 from tests.renderers.samples import conversation, transcripts
 from tests.support.api_server import Api, sound
 
@@ -46,12 +47,12 @@ REFUSED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", REFUSED, ids=lambda fields: next(iter(fields)))
-def test_what_cannot_be_honoured_is_refused_in_their_shape_too(fields: dict[str, Any], api: Api) -> None:
-    with api.client("writer") as client:
+def test_what_cannot_be_honoured_is_refused_in_their_shape_too(fields: dict[str, Any], shared: Shared) -> None:
+    with shared.api.client("writer") as client:
         answer = client.post(URL, files={"file": ("a.wav", sound())}, data={"model": "whisper-1"} | fields)
     assert answer.status_code == 422
     assert answer.json()["error"]["message"].startswith(answer.json()["detail"])
-    assert api.keys() == []
+    assert shared.api.keys() == []
 
 
 def test_respond_async_answers_at_once(api: Api) -> None:

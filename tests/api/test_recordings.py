@@ -11,6 +11,7 @@ from stenopool.errors import ErrorCode, RecordingError
 from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.receipts import Receipt, work_key
 from stenopool.renderers import CONTENT_TYPES
+from tests.api.conftest import Shared
 from tests.support.api_server import Api, sound
 
 if TYPE_CHECKING:
@@ -244,9 +245,9 @@ def test_what_is_being_transcribed_is_not_deleted(api: Api, prefect: "SyncPrefec
 @pytest.mark.parametrize(
     "key", ["../destination/a.wav", ".receipts/a.wav", "a/../../b.wav", "notes.txt", "/etc/passwd", "", "a\0.wav"]
 )
-def test_an_id_that_is_no_recordings_reaches_nothing(key: str, api: Api) -> None:
+def test_an_id_that_is_no_recordings_reaches_nothing(key: str, shared: Shared) -> None:
     id = encode(key) or "x"
-    with api.client() as client:
+    with shared.api.client() as client:
         for answer in (
             client.get(f"/v1/recordings/{id}"),
             client.get(f"/v1/recordings/{id}/transcript"),

@@ -11,8 +11,8 @@ import pytest
 
 from api.ids import decode
 from stenopool.settings import ApiSettings
+from tests.api.conftest import Shared
 from tests.support.api_server import Api, secret, serving, sound
-from tests.support.seaweedfs import SeaweedFS
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -100,11 +100,13 @@ REFUSED_ADDRESSES = [
 
 
 @pytest.mark.parametrize("uri", REFUSED_ADDRESSES)
-def test_an_address_elsewhere_is_refused(uri: str, api: Api) -> None:
+def test_an_address_elsewhere_is_refused(uri: str, shared: Shared) -> None:
+    api = shared.api
     with api.client("clerk") as client:
+        before = client.get("/v1/queue").json()["queued"]
         answer = client.post("/v1/recordings", json={"uri": uri.format(source=api.source.uri)})
         assert answer.status_code in (404, 422), answer.text
-        assert client.get("/v1/queue").json()["queued"] == 0
+        assert client.get("/v1/queue").json()["queued"] == before
 
 
 def _form(*parts: bytes, end: bytes = b"--x--\r\n") -> dict[str, Any]:
@@ -149,32 +151,10 @@ REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def shared(deployed: None, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, Any]]:
-    """One API on S3 for all that is refused: each leaves it as it was."""
-    from stenopool.storage.s3 import process_client
-    from tests.support.api_server import keys_file
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in seaweedfs.environment.items():
-            patch.setenv(name, value)
-        process_client.cache_clear()
-        bucket = seaweedfs.make_bucket()
-        settings = ApiSettings(
-            source=f"s3://{bucket}/in",
-            destination=f"s3://{bucket}/out",
-            keys=keys_file(tmp_path_factory.mktemp("keys")),
-            max_bytes=40 * 1024 * 1024,
-        )
-        with serving(settings) as served:
-            yield served, (lambda: seaweedfs.client().list_multipart_uploads(Bucket=bucket).get("Uploads", []))
-        process_client.cache_clear()
-
-
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_leaves_nothing_behind(case: str, shared: tuple[Api, Any]) -> None:
+def test_what_is_refused_leaves_nothing_behind(case: str, shared: Shared) -> None:
     status, request = REFUSED[case]
-    api, unfinished = shared
+    api = shared.api
     with api.client("clerk") as client:
         before = client.get("/v1/queue").json()["queued"]
         answer = client.post("/v1/recordings", **request)
@@ -185,7 +165,7 @@ def test_what_is_refused_leaves_nothing_behind(case: str, shared: tuple[Api, Any
         assert problem["remedy"]
         assert client.get("/v1/queue").json()["queued"] == before
     assert api.keys() == []
-    assert unfinished() == []
+    assert shared.unfinished_uploads() == []
 
 
 def test_a_client_that_goes_away_leaves_nothing_behind(api: Api) -> None:
