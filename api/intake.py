@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
+from prefect.client.schemas.objects import StateType
 from pydantic import BaseModel
 
 from api import ids, states
@@ -73,15 +74,17 @@ async def accept(house: Service, upload: Upload, options: TranscriptionOptions) 
         upload.form.file = None
     try:
         info = await house.head(key)
-        await house.submit(info, options)
+        run = await house.submit(info, options)
     except BaseException:
         if file:
             await asyncio.to_thread(house.source.delete, key)
         raise
+    # A look at the queue for each of two hundred uploads at once would take longer than they do.
+    waits = run is not None and run.state_type is StateType.SCHEDULED
     return Accepted(
         id=ids.encode(key),
         uri=house.source.uri_of(key),
-        state=(await states.one(house, key)).state,
+        state="queued" if waits else (await states.one(house, key)).state,
         size=info.size,
         sha256=file.sha256 if file else None,
     )

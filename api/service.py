@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from fastapi import Request
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
 from api import ids
@@ -98,15 +99,15 @@ class Service:
         stem = receipts.receipt_stem(key)
         return await asyncio.to_thread(lambda: list(receipts.names(self.destination, prefix=stem)))
 
-    async def submit(self, info: ObjectInfo, options: TranscriptionOptions, *, again: bool = False) -> str:
-        """Have a recording transcribed, unless it is already, or was tried with these options; the fingerprint.
+    async def submit(self, info: ObjectInfo, options: TranscriptionOptions, *, again: bool = False) -> FlowRun | None:
+        """Have a recording transcribed: the run, or None if it is already, or was tried with these options.
 
         ``again``: also if it was tried and failed, or was cancelled.
         """
         work = self.fingerprint(info, options)
         there = [name for name in await self.receipts_of(info.key) if name.fingerprint == work]
         if any(name.status == "done" for name in there) or (there and not again):
-            return work
+            return None
         parameters: dict[str, Any] = {
             "source": self.settings.source,
             "destination": self.settings.destination,
@@ -118,12 +119,11 @@ class Service:
             recording = ids.encode(info.key)
             last = (await self.runs.last([recording])).get(recording)
             if last and last.state and not last.state.is_final():
-                return work
+                return last
             # Two people who retry at the same time start one run.
             key += f"-{last.id}" if last else "-again"
             parameters["retry"] = []
-        await self.runs.start(info.key, parameters, key)
-        return work
+        return await self.runs.start(info.key, parameters, key)
 
     def options(self, given: Any) -> TranscriptionOptions:
         """A request's options; the problem 422, naming the fields, for those that cannot be honoured."""
