@@ -263,7 +263,7 @@ def _stage(run: FlowRun, stages: dict[str, str]) -> Any:
 
 
 def _key(run: FlowRun) -> str | None:
-    only = (run.parameters.get("selection") or {}).get("only") or ()
+    only: list[Any] = (run.parameters.get("selection") or {}).get("only") or []
     return str(only[0]) if len(only) == 1 else None
 
 

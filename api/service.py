@@ -201,5 +201,5 @@ def presigned(store: ObjectStore, key: str, size: int, lifetime: int) -> str:
     )
 
 
-def _version_4(signature_version: str, **_: Any) -> str | None:
+def _version_4(signature_version: str, **_: Any) -> Any:
     return "s3v4-query" if signature_version.endswith("-query") else None

@@ -84,7 +84,7 @@ def _asked(house: Service, form: Form) -> tuple[ResponseFormat, list[str], Trans
     if model and not is_theirs(model):
         options["model"] = model
     options |= {name: value for name in ("language", "prompt") if (value := form.one(name))}
-    return format, granularities, house.options(options)  # type: ignore[return-value]
+    return format, granularities, house.options(options)
 
 
 async def _done(request: Request, house: Service, key: str, options: TranscriptionOptions) -> None:

@@ -1,6 +1,6 @@
 """Transcripts of finished recordings."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -30,7 +30,7 @@ _MEDIA_TYPES: dict[str, Format] = {
     # rttm is plain text too, and is asked for by its name
     **{CONTENT_TYPES[format].partition(";")[0]: format for format in FORMATS if format != "rttm"},
 }
-_CONTENT = {CONTENT_TYPES[format].partition(";")[0]: {} for format in FORMATS}
+_CONTENT: dict[str, Any] = {CONTENT_TYPES[format].partition(";")[0]: {} for format in FORMATS}
 
 
 @router.get("/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}})
