@@ -22,7 +22,7 @@ IMAGES = Path(__file__).parent / "images"
 SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / "shared" / "speech")
 PORT = 24200
 PAGE = f"http://127.0.0.1:{PORT}"
-_RECORDINGS = 8
+_RECORDINGS = 16
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def main() -> None:
             time.sleep(0.5)
         while not client.read_flow_run(children[0].id).start_time:
             time.sleep(0.5)
-        time.sleep(10)
+        time.sleep(1)
         page.goto(f"{PAGE}/runs/flow-run/{run.id}")
         picture(page, "ingest-running", wait=4)
         while not client.read_flow_run(run.id).state.is_final():

@@ -1,6 +1,7 @@
 """What the flows share: the run at hand, and how a stage's task tries again."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from prefect.tasks import exponential_backoff
 
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.progress import logger
 from stenopool.scratch import Scratch
 from stenopool.settings import get_settings
 from stenopool.shards import Piece
@@ -38,6 +40,8 @@ def running(
         # Whatever hangs is stopped by its pod's deadline, and what SIGTERM ends is started again: for ever, on a GPU.
         message = f"The run was begun {attempts - 1} times and never came to its end."
         raise TransientError(ErrorCode.RUN_LOST, message)
+    # A line per recording; where PREFECT_LOGGING_EXTRA_LOGGERS names us, it is in the run's log too.
+    logger.setLevel(logging.INFO)
     with ExitStack() as stack:
         scratch = _scratch.get()
         if scratch is None:

@@ -130,6 +130,8 @@ def test_schedule_form_and_request_each_bring_transcripts_in_their_order(
         transcribed = sorted(children(client, [first, hand, request]), key=lambda run: run.start_time)
         assert [run.work_queue_name for run in transcribed] == ["interactive", "interactive", "batch"]
         assert transcribed[:2] == sorted(transcribed[:2], key=lambda run: run.expected_start_time)
+        for run in transcribed:
+            assert len([line for line in said(client, run.id) if line.endswith(": done")]) == 2
         client.delete_deployment(nightly)
     for _, destination in (scheduled, by_hand, by_request):
         store = open_store(destination)
@@ -187,6 +189,13 @@ def children(client: Any, parents: list[UUID]) -> list[FlowRun]:
             flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=parents)),
         )
     )
+
+
+def said(client: Any, run: UUID) -> list[str]:
+    """A run's log."""
+    from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
+
+    return [log.message for log in client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run])))]
 
 
 def over(client: Any, run: UUID) -> FlowRun | None:
