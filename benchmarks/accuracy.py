@@ -25,8 +25,8 @@ from rich.table import Table
 
 from benchmarks.speech_set import SPEECH, Item, SpeechSet
 from stenopool import engines
-from stenopool.bench.baselines import BASELINES, BEAM, Setup
-from stenopool.bench.wer import wer
+from stenopool.cli.bench.baselines import BASELINES, BEAM, Setup
+from stenopool.cli.bench.wer import wer
 from stenopool.errors import Failure
 from stenopool.options import EngineName, ExecutionOptions, TranscriptionOptions
 

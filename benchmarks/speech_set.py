@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stenopool.audio.prepare import prepare_audio
 from stenopool.audio.waveform import Waveform
-from stenopool.bench.recordings import Item, read_items
+from stenopool.cli.bench.recordings import Item, read_items
 from stenopool.engines.base import Utterance
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 

@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speech_set import SPEECH, SpeechSet
-from stenopool.bench.wer import wer
+from stenopool.cli.bench.wer import wer
 from stenopool.engines import faster_whisper, pooling
 from stenopool.engines.base import Utterance
 from stenopool.errors import Failure

@@ -5,7 +5,6 @@ from typing import Literal
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
 from workers.templates import template
@@ -46,7 +45,7 @@ async def apply_pools(client: PrefectClient, target: Target, gpus: int | None, p
             await _queue(client, name, queue.name, priority, limit)
 
 
-async def _pool(client: PrefectClient, name: Literal["cpu", "gpu"], target: Target, limit: int | None) -> WorkPool:
+async def _pool(client: PrefectClient, name: Literal["cpu", "gpu"], target: Target, limit: int | None) -> None:
     kind = _TYPES[target]
     try:
         pool = await client.read_work_pool(name)
@@ -60,10 +59,10 @@ async def _pool(client: PrefectClient, name: Literal["cpu", "gpu"], target: Targ
         if name == "gpu":
             limit = limit or 1
         new = WorkPoolCreate(name=name, type=kind, base_job_template=template(name, kind), concurrency_limit=limit)
-        return await client.create_work_pool(new)
+        await client.create_work_pool(new)
+        return
     limit = limit or pool.concurrency_limit
     await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template(name, kind), concurrency_limit=limit))
-    return pool
 
 
 async def _queue(client: PrefectClient, pool: str, name: str, priority: int, limit: int | None) -> None:

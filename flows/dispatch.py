@@ -6,7 +6,6 @@ Cancelling the parent cancels them too: Prefect's server does that for linked ru
 """
 
 import asyncio
-import logging
 from typing import Any, Protocol
 
 import httpx
@@ -20,11 +19,10 @@ from flows.prepare import prepare
 from flows.transcribe import transcribe
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.progress import logger
 from stenopool.settings import DispatchSettings, get_settings
 from stenopool.stages import speech
 from stenopool.stages.stopping import stop_if_asked
-
-logger = logging.getLogger("stenopool")
 
 # Parents wait in queues of their own: they must not take the slots that their children wait for.
 PARENT_QUEUE = "ingest-"

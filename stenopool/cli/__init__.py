@@ -8,7 +8,7 @@ from rich.console import Console
 from stenopool import __version__
 from stenopool.cli import models
 from stenopool.cli import run as batches
-from stenopool.cli.bench import bench
+from stenopool.cli.bench.command import bench
 from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
 from stenopool.cli.deploy import deploy

@@ -9,14 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stenopool import diarizers, engines, models
-from stenopool.bench import wer
-from stenopool.bench.baselines import BASELINES, BEAM
-from stenopool.bench.child import Answer
-from stenopool.bench.figures import Contents, Figures, Growth, Measurement
-from stenopool.bench.machine import machine
-from stenopool.bench.memory import Watch
-from stenopool.bench.recordings import Corpus, Item
-from stenopool.bench.systems import DIARIZED, OURS, Hearing, Job, SystemName
+from stenopool.cli.bench import wer
+from stenopool.cli.bench.baselines import BASELINES, BEAM
+from stenopool.cli.bench.child import Answer
+from stenopool.cli.bench.figures import Contents, Figures, Growth, Measurement
+from stenopool.cli.bench.machine import machine
+from stenopool.cli.bench.memory import Watch
+from stenopool.cli.bench.recordings import Corpus, Item
+from stenopool.cli.bench.systems import DIARIZED, OURS, Hearing, Job, SystemName
 from stenopool.engines.placement import placement
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -120,7 +120,7 @@ class Bench:
             encoding="utf-8",
         )
         result.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "stenopool.bench.child", str(job), str(result)]
+        command = [sys.executable, "-m", "stenopool.cli.bench.child", str(job), str(result)]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=_environment(work))
             watch = Watch(process)

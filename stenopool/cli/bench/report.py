@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from stenopool.bench.figures import Figures, Measurement, Spread, steps
-from stenopool.bench.systems import DIARIZED, SystemName
+from stenopool.cli.bench.figures import Figures, Measurement, Spread, steps
+from stenopool.cli.bench.systems import DIARIZED, SystemName
 
 TITLES: dict[SystemName, str] = {
     "ours": "**Stenopool, whole flow**",

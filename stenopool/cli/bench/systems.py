@@ -17,8 +17,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from stenopool.bench.baselines import BASELINES, BEAM, Recognize, Setup
-from stenopool.bench.recordings import prepared_path
+from stenopool.cli.bench.baselines import BASELINES, BEAM, Recognize, Setup
+from stenopool.cli.bench.recordings import prepared_path
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 
 SystemName = Literal[

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenopool.bench.figures import Spread, ratios, steps
-from tests.bench.samples import figures, grown, measurement
+from stenopool.cli.bench.figures import Spread, ratios, steps
+from tests.cli.bench.samples import figures, grown, measurement
 
 SPEEDS = st.dictionaries(st.integers(0, 9), st.floats(0.01, 1000.0), min_size=1)
 

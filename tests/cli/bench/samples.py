@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from stenopool.bench.figures import Contents, Figures, Growth, Machine, Measurement
-from stenopool.bench.systems import SystemName
+from stenopool.cli.bench.figures import Contents, Figures, Growth, Machine, Measurement
+from stenopool.cli.bench.systems import SystemName
 
 MB = 1 << 20
 

@@ -54,11 +54,11 @@ def bench(
 
     Example: stenopool bench ./recordings --kinds en_short,long --rounds 3 --report benchmark.md
     """
-    from stenopool.bench.plots import draw
-    from stenopool.bench.recordings import Corpus
-    from stenopool.bench.report import comparison, growth_rows, markdown, remarks
-    from stenopool.bench.rounds import Bench, check
-    from stenopool.bench.systems import DIARIZED, SystemName
+    from stenopool.cli.bench.plots import draw
+    from stenopool.cli.bench.recordings import Corpus
+    from stenopool.cli.bench.report import comparison, growth_rows, markdown, remarks
+    from stenopool.cli.bench.rounds import Bench, check
+    from stenopool.cli.bench.systems import DIARIZED, SystemName
 
     chosen = ["ours"] if growth else [*_split(systems), *(DIARIZED if diarize else ())]
     if unknown := [name for name in chosen if name not in get_args(SystemName)]:

@@ -4,9 +4,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stenopool.bench.figures import Figures, Spread, steps
-from stenopool.bench.report import TITLES
-from stenopool.bench.systems import OURS
+from stenopool.cli.bench.figures import Figures, Spread, steps
+from stenopool.cli.bench.report import TITLES
+from stenopool.cli.bench.systems import OURS
 
 _OURS, _OTHERS = "#0b6e4f", "#9aa5b1"
 _MB = 1 << 20
