@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from stenopool.catalog import Selection
+from stenopool.metrics.definitions import METRICS, Metric
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import Settings
 
@@ -35,6 +36,19 @@ which may hold commas themselves, by repeating only. What does not go together, 
 with a line that names both.
 """
 
+_METRICS = f"""{_NOTE}
+# Metrics
+
+What Prometheus can scrape, all in seconds and bytes. How the counters come about, and why they are right after kills
+and restarts, is in [monitoring.md](monitoring.md).
+
+| program | started by | port | |
+| --- | --- | --- | --- |
+| exporter | `stenopool exporter DESTINATION` | 9480 | what batches did, what waits, who works; one per house |
+| api | `stenopool serve` | 8200 | its own requests |
+| worker | `stenopool worker --pool gpu` | 9481 | its own runs and state |
+"""
+
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     (
         "What changes a transcript",
@@ -52,7 +66,11 @@ _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
 
 def render() -> dict[Path, str]:
     """Each page's path and what should stand in it."""
-    return {_FOLDER / "settings.md": _settings(), _FOLDER / "options.md": _options()}
+    return {
+        _FOLDER / "settings.md": _settings(),
+        _FOLDER / "options.md": _options(),
+        _FOLDER / "metrics.md": _metrics(),
+    }
 
 
 def _settings() -> str:
@@ -77,6 +95,20 @@ def _options() -> str:
         ]
         lines.append("")
     return "\n".join(lines)
+
+
+def _metrics() -> str:
+    lines = [_METRICS]
+    for program in ("exporter", "api", "worker"):
+        lines += [f"## {program}", "", "| metric | kind | labels | |", "| --- | --- | --- | --- |"]
+        lines += [_row(*_metric(metric)) for metric in METRICS if program in metric.programs]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _metric(metric: Metric) -> tuple[str, str, str, str]:
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return metric.name, metric.kind, labels, f"{metric.help} {metric.values}.".removesuffix(" .")
 
 
 def _fields(model: Any) -> Iterator[tuple[str, FieldInfo]]:

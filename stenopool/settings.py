@@ -86,6 +86,9 @@ class PriceSettings(BaseModel):
 
     cpu_hour: Annotated[float, Field(ge=0, description="An hour of the machine that prepares.")] = 0.0
     gpu_hour: Annotated[float, Field(ge=0, description="An hour of the machine that transcribes.")] = 0.0
+    daily_budget: Annotated[
+        float | None, Field(gt=0, description="What a day may cost; an alarm tells when it costs more.")
+    ] = None
 
 
 class LinkSettings(BaseModel):
