@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.bodies import Guard
-from api.routers import health, queue, recordings, speech, transcripts
+from api.routers import audio, health, options, queue, recordings, speech, transcripts
 from api.service import open_service
 from stenopool import __version__
 from stenopool.settings import ApiSettings, get_settings
@@ -38,6 +38,6 @@ def create_app(settings: ApiSettings | None = None, *, authenticated: bool = Tru
     )
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
     problems.install(app)
-    for router in (recordings.router, transcripts.router, queue.router, speech.router, health.router):
-        app.include_router(router)
+    for part in (recordings, transcripts, audio, queue, options, speech, health):
+        app.include_router(part.router)
     return app

@@ -15,7 +15,7 @@ from api.problems import Problem
 from api.service import Service, token_of
 from api.states import State
 from api.uploads import Form, received
-from api.writing import Writing, writing
+from api.writing import Writing
 from stenopool.errors import REMEDIES, ErrorCode
 from stenopool.options import TranscriptionOptions
 
@@ -44,7 +44,7 @@ async def taken(request: Request, house: Service, caller: Key, idempotency_key: 
 
     With an idempotency key that was used before, the file is read and dropped: its recording is there.
     """
-    await house.runs.deployment()  # before gigabytes are read for nothing
+    await house.runs.deployment(house.settings.deployment)  # before gigabytes are read for nothing
     token = token_of(caller.name, idempotency_key) if idempotency_key else None
     there = await asyncio.to_thread(_first, house, token) if token else None
     key = ""
@@ -53,7 +53,7 @@ async def taken(request: Request, house: Service, caller: Key, idempotency_key: 
         nonlocal key
         key = house.new_key(filename, token)
         if there is None:
-            return writing(house.source, key)
+            return Writing(house.source, key)
         if there != key:
             raise Problem(
                 422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was another file's.", "Use a key per file."

@@ -2,7 +2,6 @@
 
 import asyncio
 
-from api.ids import encode
 from api.problems import Problem
 from api.retries import options_of
 from api.service import Service
@@ -17,10 +16,11 @@ async def remove(house: Service, key: str) -> None:
     """
     info = await house.head(key)
     house.runs.look_again()
-    active = next((entry for entry in await house.runs.queue() if entry.recording == encode(key)), None)
-    if active and active.state == "running":
+    queue = await house.runs.queue()
+    active, others = queue.of(key), queue.covering(key)
+    if busy := next((entry for entry in (active, others) if entry and entry.state == "running"), None):
         raise Problem(
-            409, "RECORDING_BUSY", "The recording is being transcribed.", f"DELETE /v1/queue/{active.id}, then again."
+            409, "RECORDING_BUSY", "The recording is being transcribed.", f"DELETE /v1/queue/{busy.id}, then again."
         )
     if active:
         await house.runs.cancel(active.id)

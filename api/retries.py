@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Iterator
 from itertools import islice
 
-from api.ids import decode, encode
+from api.ids import decode
 from api.problems import Problem
+from api.queue import entry_of
 from api.service import Service
 from stenopool import receipts
 from stenopool.options import TranscriptionOptions
@@ -22,11 +23,11 @@ async def retry(house: Service, key: str) -> None:
 async def retry_failed(house: Service) -> int:
     """Take up those that are quarantined and those whose run was lost; how many (some hundred at a time)."""
     found = await asyncio.to_thread(lambda: list(islice(_quarantined(house), _AT_ONCE)))
-    lost = filter(None, map(_key, await house.runs.failed()))
-    active = {entry.recording for entry in await house.runs.queue()}
+    lost = await house.runs.last(filter(None, map(_key, await house.runs.failed())))
+    queue = await house.runs.queue()
     taken_up = 0
-    for key in dict.fromkeys([*found, *lost]):
-        if encode(key) in active:
+    for key in dict.fromkeys([*found, *(key for key, run in lost.items() if entry_of(run).state == "failed")]):
+        if queue.of(key):
             continue
         try:
             await retry(house, key)
@@ -51,5 +52,5 @@ def _key(recording: str) -> str | None:
 
 async def options_of(house: Service, key: str) -> TranscriptionOptions:
     """What the recording's last run was asked for; the defaults where Prefect has forgotten."""
-    last = (await house.runs.last([encode(key)])).get(encode(key))
+    last = (await house.runs.last([key])).get(key)
     return house.options(last.parameters.get("options") if last else None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from api import ids
 from api.keys import Keys
 from api.limits import Limiter
 from api.problems import Problem, invalid, not_found, told
+from api.queue import RECORDING
 from api.runs import Runs
 from blocks.locations import opened
 from stenopool import receipts
@@ -66,15 +68,26 @@ class Service:
 
     def key_of(self, uri: str) -> str:
         """The key of an address below the source; the problem 422 for any other. Nothing is asked of anybody."""
+        key = self._below(uri)
+        self.check_key(key)
+        if self.source.uri_of(key) != uri:
+            raise _elsewhere()
+        return key
+
+    def prefix_of(self, uri: str) -> str:
+        """The prefix of an address that ends with "/"; the problem 422 if it does not lie below the source."""
+        prefix = self._below(uri)
+        if prefix:
+            ids.check(f"{prefix}a")  # as a recording's key that begins so
+            if f"{self.source.uri_of(prefix.rstrip('/'))}/" != uri:
+                raise _elsewhere()
+        return prefix
+
+    def _below(self, uri: str) -> str:
         below = uri.removeprefix(f"{self.source.uri}/")
-        key = unquote(below) if self.source.uri.startswith("file:") else below
-        if below != uri:
-            self.check_key(key)
-            if self.source.uri_of(key) == uri:
-                return key
-        raise Problem(
-            422, ErrorCode.LOCATION_INVALID, "The address does not lie below the source.", "Upload the file instead."
-        )
+        if below == uri:
+            raise _elsewhere()
+        return unquote(below) if self.source.uri.startswith("file:") else below
 
     async def head(self, key: str) -> ObjectInfo:
         """What the source says of a recording; the problem 404 if it is not there."""
@@ -86,6 +99,11 @@ class Service:
             raise
         except RecordingError:  # a key that this kind of store cannot hold
             raise not_found("There is no such recording.") from None
+
+    async def must_have(self, prefix: str) -> None:
+        """The problem 404 if nothing lies below the prefix."""
+        if await asyncio.to_thread(next, self.source.list(prefix), None) is None:
+            raise not_found("There is nothing below this address.")
 
     def fingerprint(self, info: ObjectInfo, options: TranscriptionOptions) -> str:
         """The name of this piece of work."""
@@ -108,22 +126,37 @@ class Service:
         there = [name for name in await self.receipts_of(info.key) if name.fingerprint == work]
         if any(name.status == "done" for name in there) or (there and not again):
             return None
-        parameters: dict[str, Any] = {
-            "source": self.settings.source,
-            "destination": self.settings.destination,
-            "options": options.model_dump(mode="json", exclude_defaults=True),
-            "selection": {"only": [info.key]},
-        }
+        parameters = self._parameters(options, {"only": [info.key]})
         key = f"api-{work}"
         if again:
-            recording = ids.encode(info.key)
-            last = (await self.runs.last([recording])).get(recording)
+            last = (await self.runs.last([info.key])).get(info.key)
             if last and last.state and not last.state.is_final():
                 return last
             # Two people who retry at the same time start one run.
             key += f"-{last.id}" if last else "-again"
             parameters["retry"] = []
-        return await self.runs.start(info.key, parameters, key)
+        return await self.runs.start(self.settings.deployment, parameters, key, [f"{RECORDING}{ids.encode(info.key)}"])
+
+    async def submit_all(self, prefix: str, options: TranscriptionOptions, idempotency_key: str | None) -> FlowRun:
+        """Have everything below a prefix transcribed that has not been: one run, behind all single recordings.
+
+        While it waits or runs, asking for the same again gives the same run.
+        """
+        chosen = options.model_dump(mode="json", exclude_defaults=True)
+        digest = hashlib.sha256(json.dumps([prefix, chosen], sort_keys=True).encode()).hexdigest()[:32]
+        if idempotency_key is None and (run := await self.runs.unfinished(f"prefix:{digest}")):
+            return run
+        parameters = self._parameters(options, {"prefix": prefix})
+        key = f"api-{idempotency_key or secrets.token_hex(16)}-{digest}"
+        return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"prefix:{digest}"])
+
+    def _parameters(self, options: TranscriptionOptions, selection: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "source": self.settings.source,
+            "destination": self.settings.destination,
+            "options": options.model_dump(mode="json", exclude_defaults=True),
+            "selection": selection,
+        }
 
     def options(self, given: Any) -> TranscriptionOptions:
         """A request's options; the problem 422, naming the fields, for those that cannot be honoured."""
@@ -137,6 +170,12 @@ class Service:
             # A folder of the workers' machines is nobody's business out there.
             raise invalid("The model is named, not given as a folder.")
         return options
+
+
+def _elsewhere() -> Problem:
+    return Problem(
+        422, ErrorCode.LOCATION_INVALID, "The address does not lie below the source.", "Upload the file instead."
+    )
 
 
 def token_of(caller: str, idempotency_key: str) -> str:
@@ -168,7 +207,7 @@ async def open_service(settings: ApiSettings, *, authenticated: bool) -> AsyncIt
             )
         keys = Keys.read(settings.keys)
     async with get_client() as client:
-        yield Service(settings, source, destination, Runs(client, settings.deployment), keys)
+        yield Service(settings, source, destination, Runs(client), keys)
 
 
 def _whole(settings: ApiSettings, name: str) -> str:

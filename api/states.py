@@ -6,6 +6,7 @@ The queue is looked at before the receipts: a run that ends in between has writt
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 
 from api.ids import encode
 from api.problems import invalid
-from api.runs import QueueEntry
+from api.queue import Queue, QueueEntry
 from api.service import Service
 from stenopool import receipts
 from stenopool.catalog import Selection
@@ -26,6 +27,9 @@ from stenopool.storage.s3 import S3Store
 
 State = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
 _ALL = Selection()
+_UPLOAD = re.compile(r"^[0-9a-f]{32}/")
+_CHUNK = 200  # keys that a search looks at together
+_LOOKED_AT = 1000  # keys that one request looks at, whatever it finds
 
 
 class RecordingState(BaseModel):
@@ -55,34 +59,52 @@ class RecordingPage(BaseModel):
     next_cursor: str | None = None
 
 
-async def page(house: Service, state: State | None, cursor: str | None, limit: int) -> RecordingPage:
-    """One listing of the source, one of the receipts, and the queue."""
-    after = _key_after(cursor)
-    active = {entry.recording: entry for entry in await house.runs.queue()}
-    infos, following = await asyncio.to_thread(_listed, _paged(house.source, limit + 1), after, limit)
-    found = await asyncio.to_thread(_receipts, _paged(house.destination, 2 * limit), [info.key for info in infos])
-    unknown = [encode(info.key) for info in infos if not found.get(info.key) and encode(info.key) not in active]
-    last = await house.runs.last(unknown)
-    recordings = [
-        _state(info, found.get(info.key, ()), active.get(encode(info.key)), last.get(encode(info.key)))
-        for info in infos
-    ]
-    return RecordingPage(
-        recordings=[one for one in recordings if state in (None, one.state)], next_cursor=_cursor(following)
-    )
+async def page(
+    house: Service, cursor: str | None, limit: int, *, state: State | None = None, words: str | None = None
+) -> RecordingPage:
+    """The next recordings that are in that state and have these words in their keys, `_LOOKED_AT` keys at most."""
+    after: str | None = _key_after(cursor)
+    queue, found = await house.runs.queue(), list[RecordingState]()
+    looked_at, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
+    while after is not None and len(found) < limit and looked_at < _LOOKED_AT:
+        infos, after = await asyncio.to_thread(_listed, _paged(house.source, at_once + 1), after, at_once)
+        looked_at += at_once
+        infos = [info for info in infos if words is None or words.casefold() in shown(info.key).casefold()]
+        found += [one for one in await _states(house, queue, infos) if state in (None, one.state)]
+    if len(found) > limit:  # what was looked at beyond the page is looked at again for the next one
+        found, after = found[:limit], found[limit - 1].key
+    return RecordingPage(recordings=found, next_cursor=_cursor(after))
 
 
 async def one(house: Service, key: str) -> RecordingState:
     """One recording, with why it failed if it did. The problem 404 if it is not there."""
-    active = next((entry for entry in await house.runs.queue() if entry.recording == encode(key)), None)
+    queue = await house.runs.queue()
     info, found = await asyncio.gather(house.head(key), house.receipts_of(key))
-    last = None
+    active, last = _active(queue, key, found), None
     if not (active or found):
-        last = (await house.runs.last([encode(key)])).get(encode(key))
+        last = (await house.runs.last([key])).get(key)
     state = _state(info, found, active, last)
     if state.state == "failed":
         state.failure = await _failure(house, found, last)
     return state
+
+
+def shown(key: str) -> str:
+    """A key as people know it: an upload's without the folder that is its own."""
+    return _UPLOAD.sub("", key)
+
+
+async def _states(house: Service, queue: Queue, infos: list[ObjectInfo]) -> list[RecordingState]:
+    """One listing of receipts; Prefect is asked about those without one."""
+    found = await asyncio.to_thread(_receipts, _paged(house.destination, 2 * len(infos)), [info.key for info in infos])
+    active = {info.key: _active(queue, info.key, found[info.key]) for info in infos}
+    last = await house.runs.last(key for key, entry in active.items() if not (entry or found[key]))
+    return [_state(info, found[info.key], active[info.key], last.get(info.key)) for info in infos]
+
+
+def _active(queue: Queue, key: str, found: list[ReceiptName]) -> QueueEntry | None:
+    """The run that a recording waits for or is in. One that takes many leaves those alone that have a receipt."""
+    return queue.of(key) or (None if found else queue.covering(key))
 
 
 def _state(
@@ -91,7 +113,7 @@ def _state(
     done = [name for name in found if name.status == "done"]
     state: State
     if active:
-        state = active.state
+        state = "running" if active.state == "running" else "queued"
     elif done:
         state = "completed"
     elif any(found):

@@ -53,6 +53,7 @@ class Selection(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    prefix: Annotated[str, Field(description="Only keys that begin so; nothing else is listed.")] = ""
     include: Annotated[
         tuple[str, ...],
         Field(
@@ -80,6 +81,8 @@ class Selection(BaseModel):
     def takes(self, key: str, modified: float) -> bool:
         """Whether an object of this key and Unix time is wanted. Objects without content are: they get reported."""
         if key.endswith("/") or key.startswith(".") or "/." in key:  # a folder's marker, something hidden
+            return False
+        if not key.startswith(self.prefix):
             return False
         if self.modified_since and modified < self.modified_since.timestamp():
             return False
@@ -132,7 +135,7 @@ def entries(
         taken = (info for info in found if not info.key.startswith(own))
         receipts_of = partial(_receipts_of, destination)
     else:
-        listing = _listing(source, own)
+        listing = _listing(source, own, selection.prefix)
         if source.uri == destination.uri:
             listing = _without_outputs(listing)
         taken = (info for info in listing if selection.takes(info.key, info.modified))
@@ -238,15 +241,15 @@ def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, .
     return ()
 
 
-def _listing(source: ObjectStore, own: tuple[str, ...]) -> Iterator[ObjectInfo]:
-    """The source without our own prefixes; they are jumped over, as they may hold more objects than all else."""
+def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str) -> Iterator[ObjectInfo]:
+    """The source below a prefix, without our own; jumped over, as those may hold more objects than all else."""
     start_after = ""
     while True:
-        for info in source.list(start_after=start_after):
+        for info in source.list(prefix, start_after=start_after):
             if not info.key.startswith(own):
                 yield info
                 continue
-            inside = next(prefix for prefix in own if info.key.startswith(prefix))
+            inside = next(one for one in own if info.key.startswith(one))
             if start_after != inside + _BEYOND:
                 start_after = inside + _BEYOND
                 break

@@ -127,6 +127,9 @@ class ApiSettings(BaseModel):
     deployment: Annotated[str, Field(description="Deployment of `ingest` that uploads become runs of.")] = (
         "ingest/interactive"
     )
+    bulk_deployment: Annotated[str, Field(description="The same for requests that name a whole prefix.")] = (
+        "ingest/batch"
+    )
     model: Annotated[str, Field(description="Whisper model for requests that name none of ours.")] = "base"
     max_bytes: Annotated[int, Field(gt=0, description="Largest upload, in bytes.")] = 4 * 1024**3
     rate: Annotated[

@@ -35,7 +35,7 @@ async def ready(response: Response, house: Annotated[Service, Depends(service)])
     checks: dict[str, Awaitable[None]] = {
         "source": asyncio.to_thread(_listable, house.source),
         "destination": asyncio.to_thread(_listable, house.destination),
-        "prefect": house.runs.healthy(),
+        "prefect": house.runs.healthy(house.settings.deployment),
     }
     answers = await asyncio.gather(*map(_state, checks.values()))
     health = Health(

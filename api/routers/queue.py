@@ -3,26 +3,27 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from api.access import Admin, Reader, Writer
 from api.problems import not_found
+from api.queue import QueueEntry, entry_of
 from api.retries import retry_failed
-from api.runs import QueueEntry
 from api.service import Service, service
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])
 House = Annotated[Service, Depends(service)]
 
 
-class Queue(BaseModel):
-    """What runs, then what waits, in the order in which it will run."""
+class QueuePage(BaseModel):
+    """What runs, then what waits, in the order in which it will run. The counts are of all, not of this page."""
 
     paused: bool
     queued: int
     running: int
     entries: list[QueueEntry]
+    next_cursor: str | None = None
 
 
 class Changed(BaseModel):
@@ -38,11 +39,35 @@ class Paused(BaseModel):
 
 
 @router.get("")
-async def get_queue(house: House, caller: Reader) -> Queue:  # noqa: ARG001
+async def get_queue(
+    house: House,
+    caller: Reader,  # noqa: ARG001
+    cursor: Annotated[
+        str | None, Query(pattern="^[0-9]{1,9}$", description="`next_cursor` of the page before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most entries of a page.")] = 200,
+) -> QueuePage:
     """Everything that waits or runs, with position, age, stage and progress."""
-    entries = await house.runs.queue()
-    queued = sum(entry.state == "queued" for entry in entries)
-    return Queue(paused=await house.runs.paused(), queued=queued, running=len(entries) - queued, entries=entries)
+    queue, begin = await house.runs.queue(), int(cursor or 0)
+    return QueuePage(
+        paused=queue.paused,
+        queued=queue.queued,
+        running=len(queue.entries) - queue.queued,
+        entries=queue.entries[begin : begin + limit],
+        next_cursor=str(begin + limit) if begin + limit < len(queue.entries) else None,
+    )
+
+
+@router.get("/{id}")
+async def get_run(id: UUID, house: House, caller: Reader) -> QueueEntry:  # noqa: ARG001
+    """One run that was asked for here: its place in the queue, or how it ended."""
+    for entry in (await house.runs.queue()).entries:
+        if entry.id == id:
+            return entry
+    run = await house.runs.run(id)
+    if run is None:
+        raise not_found("There is no such run.")
+    return entry_of(run)
 
 
 @router.delete("")
@@ -53,9 +78,9 @@ async def clear(house: House, caller: Admin) -> Changed:  # noqa: ARG001
 
 @router.delete("/{id}", status_code=204)
 async def cancel(id: UUID, house: House, caller: Writer) -> None:  # noqa: ARG001
-    """Cancel one run, waiting or running. Its recording stays."""
+    """Cancel one run, waiting or running. Its recordings stay."""
     house.runs.look_again()
-    if all(entry.id != id for entry in await house.runs.queue()):
+    if all(entry.id != id for entry in (await house.runs.queue()).entries):
         raise not_found("There is no such run in the queue.")
     await house.runs.cancel(id)
 

@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api import ids, removal, states
@@ -11,6 +12,7 @@ from api.access import Reader, Writer
 from api.intake import Accepted, accept, small_enough, taken
 from api.keys import Key
 from api.problems import Problem, invalid, told
+from api.queue import QueueEntry, entry_of
 from api.retries import retry as try_again
 from api.service import Service, presigned, service, token_of
 from api.states import RecordingPage, RecordingState, State
@@ -25,7 +27,10 @@ IdempotencyKey = Annotated[
 
 
 class FromSource(BaseModel):
-    """A recording that lies below the source already, or one that was sent to a presigned address."""
+    """A recording that lies below the source already, or one that was sent to a presigned address.
+
+    An address that ends with "/" means everything below it.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -70,6 +75,7 @@ _BODY = {
                 "schema": {"anyOf": [FromSource.model_json_schema(), DirectUpload.model_json_schema()]},
                 "examples": {
                     "from the source": {"value": {"uri": "s3://calls/2026/a.wav", "options": {"language": "en"}}},
+                    "all below": {"value": {"uri": "s3://calls/2026/", "options": {}}},
                     "direct upload": {"value": {"filename": "a.wav", "size": 480044}},
                 },
             },
@@ -78,11 +84,15 @@ _BODY = {
 }
 
 
-@router.post("", status_code=202, openapi_extra=_BODY, response_model=Accepted | PresignedUpload)
+@router.post("", status_code=202, openapi_extra=_BODY, response_model=Accepted | PresignedUpload | QueueEntry)
 async def send(
     request: Request, response: Response, house: House, caller: Writer, idempotency_key: IdempotencyKey = None
-) -> Accepted | PresignedUpload:
-    """Send a recording, name one below the source, or ask for an address to send one to. It waits in the queue then."""
+) -> Accepted | PresignedUpload | QueueEntry:
+    """Send a recording, name one below the source, or ask for an address to send one to. It waits in the queue then.
+
+    A form or the address of one recording: the recording's id, its address in Location. An address that ends with "/":
+    the run that takes all below it, its address in Location.
+    """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with taken(request, house, caller, idempotency_key) as upload:
             accepted = await accept(house, upload, house.options(_options(upload.form)))
@@ -90,6 +100,10 @@ async def send(
         asked = await _json(request)
         if isinstance(asked, DirectUpload):
             return _direct(house, asked, caller, idempotency_key)
+        if asked.uri.endswith("/"):
+            run = entry_of(await _all_below(house, asked, caller, idempotency_key))
+            response.headers["Location"] = f"/v1/queue/{run.id}"
+            return run
         accepted = await _named(house, asked)
     response.headers["Location"] = f"/v1/recordings/{accepted.id}"
     return accepted
@@ -120,6 +134,12 @@ def _direct(house: Service, asked: DirectUpload, caller: Key, idempotency_key: s
     return PresignedUpload(id=ids.encode(key), uri=house.source.uri_of(key), url=url, expires_in=lifetime)
 
 
+async def _all_below(house: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> FlowRun:
+    options, prefix = house.options(asked.options), house.prefix_of(asked.uri)
+    await house.must_have(prefix)
+    return await house.submit_all(prefix, options, token_of(caller.name, idempotency_key) if idempotency_key else None)
+
+
 async def _named(house: Service, asked: FromSource) -> Accepted:
     options = house.options(asked.options)
     info = await house.head(house.key_of(asked.uri))
@@ -141,11 +161,17 @@ async def list_recordings(
     house: House,
     caller: Reader,  # noqa: ARG001
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
+    q: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="Only those with this in their names or folders.")
+    ] = None,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most recordings of a page.")] = 100,
 ) -> RecordingPage:
-    """A page of the recordings below the source, newest upload first."""
-    return await states.page(house, state, cursor, limit)
+    """A page of the recordings below the source, newest upload first.
+
+    A search looks at some thousand recordings at a time: a page may hold few or none, and `next_cursor` goes on.
+    """
+    return await states.page(house, cursor, limit, state=state, words=q)
 
 
 @router.get("/{id}")

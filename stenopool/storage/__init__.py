@@ -5,9 +5,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.storage.base import ObjectInfo, ObjectStore
+from stenopool.storage.base import ObjectInfo, ObjectStore, Writer
 
-__all__ = ["ObjectInfo", "ObjectStore", "open_store"]
+__all__ = ["ObjectInfo", "ObjectStore", "Writer", "open_store"]
 
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 

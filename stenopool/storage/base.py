@@ -17,6 +17,22 @@ class ObjectInfo(NamedTuple):
     version_id: str | None = None
 
 
+class Writer(Protocol):
+    """One object under way. What is neither committed nor aborted is removed by `ObjectStore.sweep_partial`."""
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Go on with these bytes."""
+        ...
+
+    def commit(self) -> None:
+        """The object is there from now on, whole."""
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+        ...
+
+
 class ObjectStore(Protocol):
     """Objects under one prefix. Keys are relative to it, ``/``-separated, and sort by their UTF-8 bytes.
 
@@ -55,12 +71,23 @@ class ObjectStore(Protocol):
         """A small object's content."""
         ...
 
+    def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        """An object's bytes from ``first`` to ``last``, both included, as they come; None: to the end.
+
+        With ``etag``, fails with SOURCE_CHANGED if it is another content.
+        """
+        ...
+
     def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """Upload atomically: readers see the whole object or none. With ``if_absent``, False if one was there."""
         ...
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """As `put_file`, for small contents."""
+        ...
+
+    def writer(self, key: str) -> "Writer":
+        """An object that is written as it comes, in bounded memory; not there before `Writer.commit`."""
         ...
 
     def delete(self, key: str) -> None:

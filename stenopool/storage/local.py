@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -110,6 +111,16 @@ class LocalStore:
         with self._open(key) as file:
             return file.read()
 
+    def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        with self._open(key) as file:
+            if etag is not None and _info(key, os.fstat(file.fileno())).etag != etag:
+                raise TransientError(ErrorCode.SOURCE_CHANGED, f"{key} is not the content that was listed.")
+            file.seek(first)
+            left = sys.maxsize if last is None else last - first + 1
+            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+                left -= len(chunk)
+                yield chunk
+
     def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         with path.open("rb") as source:
             return self._put(key, source, if_absent)
@@ -124,8 +135,7 @@ class LocalStore:
             try:
                 with target:
                     shutil.copyfileobj(source, target, _CHUNK)
-                    target.flush()
-                    os.fsync(target.fileno())
+                    _to_disk(target)
                 if not if_absent:
                     temporary.replace(path)
                     return True
@@ -137,6 +147,12 @@ class LocalStore:
                 return True
             finally:
                 temporary.unlink(missing_ok=True)
+
+    def writer(self, key: str) -> "LocalWriter":
+        path = self._path(key)
+        with _errors(key):
+            temporary, target = self._create(path)
+        return LocalWriter(self, path, temporary, target)
 
     def _create(self, path: Path) -> tuple[Path, BinaryIO]:
         """A new temporary file beside ``path``, whose folders are made if need be."""
@@ -155,9 +171,9 @@ class LocalStore:
             if not self._stays_inside(path.parent):
                 return
             path.unlink()
-        self._prune(path)
+        self.prune(path)
 
-    def _prune(self, path: Path) -> None:
+    def prune(self, path: Path) -> None:
         """S3 has no folders, so no empty one stays behind; one that still holds something stops the way up."""
         with suppress(OSError):
             for folder in path.parents:
@@ -174,7 +190,7 @@ class LocalStore:
                     if path.lstat().st_mtime < before:
                         path.unlink()
                         swept += 1
-                        self._prune(path)
+                        self.prune(path)
         return swept
 
     def _path(self, key: str) -> Path:
@@ -202,6 +218,38 @@ class LocalStore:
                 raise FileNotFoundError(errno.ENOENT, "no such file")
             with path.open("rb") as file:
                 yield file
+
+
+class LocalWriter:
+    """A temporary file beside its place, renamed in the end."""
+
+    def __init__(self, store: LocalStore, path: Path, temporary: Path, target: BinaryIO) -> None:
+        self._store = store
+        self._path = path
+        self._temporary = temporary
+        self._target = target
+
+    def write(self, data: bytes | bytearray) -> None:
+        with _errors(self._path.name):
+            self._target.write(data)
+
+    def commit(self) -> None:
+        with _errors(self._path.name):
+            _to_disk(self._target)
+            self._target.close()
+            self._temporary.replace(self._path)
+
+    def abort(self) -> None:
+        with suppress(OSError):  # a full disk refuses what is still in memory, and that is not wanted any more
+            self._target.close()
+        with _errors(self._path.name):
+            self._temporary.unlink(missing_ok=True)
+        self._store.prune(self._temporary)
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _entries(folder: Path, folder_key: str) -> list[tuple[bytes, os.DirEntry[str]]]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _CHUNK = 1024 * 1024
+_PART = 5 * _CHUNK  # the least that S3 takes; 10,000 of them are 50 GB
 _STREAM_ATTEMPTS = 6
 _BROKEN_STREAM = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _TRANSFER = TransferConfig(multipart_threshold=16 * _CHUNK, multipart_chunksize=16 * _CHUNK, max_concurrency=4)
@@ -77,12 +78,12 @@ class S3Store:
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         request: dict[str, Any] = {"StartAfter": self.prefix + start_after} if start_after else {}
         request |= {"Bucket": self.bucket, "Prefix": self.prefix + prefix, "MaxKeys": self._page_size}
-        with self._errors("list", prefix):
+        with self.errors("list", prefix):
             for page in pages(self.client, skip=len(self.prefix), **request):
                 yield from page
 
     def head(self, key: str) -> ObjectInfo:
-        with self._errors("head", key):
+        with self.errors("head", key):
             answer = self.client.head_object(Bucket=self.bucket, Key=self._whole(key))
             return _info(key, answer["ContentLength"], answer)
 
@@ -98,7 +99,7 @@ class S3Store:
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         part = path.with_name(f"{path.name}.part")
         try:
-            with self._errors("get", key), part.open("wb") as target:
+            with self.errors("get", key), part.open("wb") as target:
                 info = self._download(key, target, etag)
             part.replace(path)
         finally:
@@ -107,7 +108,7 @@ class S3Store:
 
     def get_bytes(self, key: str) -> bytes:
         target = io.BytesIO()
-        with self._errors("get", key):
+        with self.errors("get", key):
             self._download(key, target, None)
         return target.getvalue()
 
@@ -144,13 +145,23 @@ class S3Store:
             if target.tell() >= size:
                 return info
 
+    def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        extra: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+        if first or last is not None:
+            extra["Range"] = f"bytes={first}-{'' if last is None else last}"
+        with self.errors("get", key):
+            answer = self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **extra)
+            with closing(answer["Body"]) as body:
+                while chunk := body.read(_CHUNK):
+                    yield chunk
+
     def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         extra = {"ContentType": content_type} if content_type else {}
         if if_absent:
             # One request, so 5 GiB at most; what is written if-absent is small.
             with path.open("rb") as source:
                 return self._put_if_absent(key, source, extra)
-        with self._errors("put", key):
+        with self.errors("put", key):
             self.client.upload_file(str(path), self.bucket, self._whole(key), ExtraArgs=extra, Config=_TRANSFER)
         return True
 
@@ -158,13 +169,13 @@ class S3Store:
         extra: dict[str, Any] = {"ContentType": content_type} if content_type else {}
         if if_absent:
             return self._put_if_absent(key, data, extra)
-        with self._errors("put", key):
+        with self.errors("put", key):
             self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=data, **extra)
         return True
 
     def _put_if_absent(self, key: str, body: bytes | IO[bytes], extra: dict[str, Any]) -> bool:
         """False also if an earlier try of this call wrote the object and its answer was lost: it is there."""
-        with self._errors("put", key):
+        with self.errors("put", key):
             try:
                 self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=body, IfNoneMatch="*", **extra)
             except ClientError as error:
@@ -174,8 +185,11 @@ class S3Store:
                 raise
         return True
 
+    def writer(self, key: str) -> "S3Writer":
+        return S3Writer(self, self._whole(key))
+
     def delete(self, key: str) -> None:
-        with self._errors("delete", key):
+        with self.errors("delete", key):
             try:
                 self.client.delete_object(Bucket=self.bucket, Key=self._whole(key))
             except ClientError as error:
@@ -184,16 +198,17 @@ class S3Store:
 
     def sweep_partial(self, older_than_seconds: float) -> int:
         before, swept = datetime.now(UTC) - timedelta(seconds=older_than_seconds), 0
-        with self._errors("sweep", ""):
+        with self.errors("sweep", ""):
             uploads = self.client.get_paginator("list_multipart_uploads")
             for page in uploads.paginate(Bucket=self.bucket, Prefix=self.prefix):
                 for upload in page.get("Uploads", ()):
                     if upload["Initiated"] < before:
-                        self._abort(upload["Key"], upload["UploadId"])
+                        self.abort(upload["Key"], upload["UploadId"])
                         swept += 1
         return swept
 
-    def _abort(self, whole_key: str, upload: str) -> None:
+    def abort(self, whole_key: str, upload: str) -> None:
+        """End an upload in parts, whose parts are paid for until then; one that is gone is well."""
         try:
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=whole_key, UploadId=upload)
         except ClientError as error:
@@ -208,7 +223,7 @@ class S3Store:
         return whole
 
     @contextmanager
-    def _errors(self, operation: str, key: str) -> Iterator[None]:
+    def errors(self, operation: str, key: str) -> Iterator[None]:
         """boto3's errors as ours, without what servers and libraries may have put into their messages."""
         what = f"{operation} {self.uri}/{key}"
         try:
@@ -224,6 +239,54 @@ class S3Store:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             code = ErrorCode.SCRATCH_FULL if full else ErrorCode.STORAGE_UNAVAILABLE
             raise TransientError(code, f"{what}: {error.strerror or type(error).__name__}.") from error
+
+
+class S3Writer:
+    """An upload in parts, or one request for what is smaller than a part. Holds one part in memory."""
+
+    def __init__(self, store: S3Store, whole_key: str) -> None:
+        self._store = store
+        self._key = whole_key
+        self._upload: str | None = None
+        self._parts: list[Any] = []
+        self._buffer: Any = bytearray()  # boto3 takes one as it is; its types do not say so
+
+    def write(self, data: bytes | bytearray) -> None:
+        self._buffer += data
+        if len(self._buffer) >= _PART:
+            self._send()
+
+    def commit(self) -> None:
+        client = self._store.client
+        if self._upload is None:
+            with self._store.errors("put", self._key):
+                client.put_object(Bucket=self._store.bucket, Key=self._key, Body=self._buffer)
+            return
+        if self._buffer:
+            self._send()
+        with self._store.errors("put", self._key):
+            client.complete_multipart_upload(
+                Bucket=self._store.bucket, Key=self._key, UploadId=self._upload, MultipartUpload={"Parts": self._parts}
+            )
+        self._upload = None
+
+    def abort(self) -> None:
+        self._buffer.clear()
+        upload, self._upload = self._upload, None
+        if upload:
+            with self._store.errors("abort", self._key):
+                self._store.abort(self._key, upload)
+
+    def _send(self) -> None:
+        part, self._buffer = self._buffer, bytearray()
+        client, number = self._store.client, len(self._parts) + 1
+        with self._store.errors("put", self._key):
+            if self._upload is None:
+                self._upload = client.create_multipart_upload(Bucket=self._store.bucket, Key=self._key)["UploadId"]
+            answer = client.upload_part(
+                Bucket=self._store.bucket, Key=self._key, UploadId=self._upload, PartNumber=number, Body=part
+            )
+        self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
 
 
 @lru_cache(maxsize=2)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def deployed(prefect_api: None) -> Iterator[None]:
-    """Pools, queues and ingest/interactive. Taken away again: other tests look at how they are made."""
+    """Pools, queues and the deployments of `ingest`. Taken away again: other tests look at how they are made."""
     from prefect.client.orchestration import get_client
     from prefect.utilities.callables import parameter_schema
 
@@ -28,18 +28,21 @@ def deployed(prefect_api: None) -> Iterator[None]:
     async def make() -> None:
         async with get_client() as client:
             await apply_pools(client, "local", None, None)
-            await client.create_deployment(
-                flow_id=await client.create_flow_from_name("ingest"),
-                name="interactive",
-                work_pool_name="cpu",
-                work_queue_name="ingest-interactive",
-                parameter_openapi_schema=parameter_schema(ingest).model_dump_for_openapi(),
-                enforce_parameter_schema=True,
-            )
+            flow = await client.create_flow_from_name("ingest")
+            for name in ("interactive", "batch"):
+                await client.create_deployment(
+                    flow_id=flow,
+                    name=name,
+                    work_pool_name="cpu",
+                    work_queue_name=f"ingest-{name}",
+                    parameter_openapi_schema=parameter_schema(ingest).model_dump_for_openapi(),
+                    enforce_parameter_schema=True,
+                )
 
     async def remove() -> None:
         async with get_client() as client:
-            await client.delete_deployment((await client.read_deployment_by_name("ingest/interactive")).id)
+            for name in ("interactive", "batch"):
+                await client.delete_deployment((await client.read_deployment_by_name(f"ingest/{name}")).id)
             for pool in ("cpu", "gpu"):
                 await client.delete_work_pool(pool)
 

@@ -89,3 +89,26 @@ def test_a_restart_of_the_api_changes_nothing(deployed: None, settings: ApiSetti
     with serving(settings) as again, again.client() as client:
         assert [one["recording"] for one in client.get("/v1/queue").json()["entries"]] == ids
         assert state(client, ids[0]) == "queued"
+
+
+def test_a_long_queue_comes_in_pages_and_is_counted_whole(api: Api) -> None:
+    with api.client("clerk") as client:
+        ids = [sent(client, f"{number}.wav") for number in range(5)]
+        first = client.get("/v1/queue", params={"limit": 3}).json()
+        rest = client.get("/v1/queue", params={"limit": 3, "cursor": first["next_cursor"]}).json()
+        assert client.get("/v1/queue", params={"cursor": "-1"}).status_code == 422
+    assert [one["recording"] for one in first["entries"] + rest["entries"]] == ids
+    assert (first["queued"], rest["queued"], rest["next_cursor"]) == (5, 5, None)
+
+
+def test_one_run_is_known_by_its_id_also_when_it_is_over(api: Api, prefect: "SyncPrefectClient") -> None:
+    with api.client("clerk") as client:
+        id = sent(client)
+        run = entry(client, id)["id"]
+        address = f"/v1/queue/{run}"
+        waiting = client.get(address).json()
+        assert (waiting["state"], waiting["position"], waiting["recording"]) == ("queued", 1, id)
+        client.delete(address).raise_for_status()
+        over = client.get(address).json()
+        assert (over["state"], over["position"]) == ("cancelled", None)
+        assert client.get("/v1/queue/00000000-0000-0000-0000-000000000000").status_code == 404

@@ -123,6 +123,64 @@ def test_the_newest_upload_comes_first(api: Api) -> None:
         assert [one["id"] for one in client.get("/v1/recordings").json()["recordings"]] == ids[::-1]
 
 
+def test_a_search_finds_by_name_and_goes_on(either: Api) -> None:
+    for number in range(30):
+        either.source.put_bytes(f"calls/{'Réunion' if number % 10 == 7 else 'call'} {number:02}.wav", sound())
+    with either.client("clerk") as client:
+        uploaded = sent(client, "réunion 99.wav")
+        token = decode(uploaded).partition("/")[0]
+        found, cursor = list[str](), None
+        for _ in range(10):
+            query: dict[str, Any] = {"q": "RÉUNION", "limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = client.get("/v1/recordings", params=query).json()
+            found += [one["name"] for one in page["recordings"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        names = {"réunion 99.wav", "Réunion 07.wav", "Réunion 17.wav", "Réunion 27.wav"}
+        assert sorted(found) == sorted(names)
+        # The folder that an upload has for itself is no word that anybody looks for.
+        assert client.get("/v1/recordings", params={"q": token}).json()["recordings"] == []
+        both = client.get("/v1/recordings", params={"q": "call", "state": "skipped", "limit": 500}).json()
+        assert (len(both["recordings"]), both["next_cursor"]) == (30, None)
+
+
+def test_a_recording_can_be_heard_whole_or_in_part(either: Api) -> None:
+    data = sound() + bytes(range(256)) * 9000
+    with either.client("clerk") as client:
+        id = client.post("/v1/recordings", files={"file": ("a.wav", data)}).json()["id"]
+        address = f"/v1/recordings/{id}/audio"
+        whole = client.get(address)
+        assert (whole.status_code, whole.content, whole.headers["Accept-Ranges"]) == (200, data, "bytes")
+        assert whole.headers["content-type"].startswith("audio/")
+        for asked, first, last in (
+            ("bytes=0-99", 0, 99),
+            ("bytes=1000-", 1000, len(data) - 1),
+            ("bytes=-10", len(data) - 10, len(data) - 1),
+            (f"bytes=5-{10**15}", 5, len(data) - 1),
+        ):
+            part = client.get(address, headers={"Range": asked})
+            assert (part.status_code, part.content) == (206, data[first : last + 1]), asked
+            assert part.headers["Content-Range"] == f"bytes {first}-{last}/{len(data)}"
+        assert client.get(address, headers={"Range": f"bytes={len(data)}-"}).status_code == 416
+        for unknown in ("bytes=0-1,5-6", "pages=1-2", "bytes=-"):
+            assert client.get(address, headers={"Range": unknown}).status_code == 200
+        either.source.put_bytes("page.html.wav", b"<script>")
+        assert "html" not in client.get(f"/v1/recordings/{encode('page.html.wav')}/audio").headers["content-type"]
+        # A name that says it is a page is no recording's name.
+        assert client.get(f"/v1/recordings/{encode('page.html')}/audio").status_code == 404
+
+
+def test_the_options_come_with_what_a_form_needs(api: Api) -> None:
+    with api.client("reader") as client:
+        choices = client.get("/v1/options").raise_for_status().json()
+    assert set(choices["options"]["properties"]) == set(TranscriptionOptions.model_fields)
+    assert choices["options"]["properties"]["beam_size"]["maximum"] == 20
+    assert (choices["defaults"], choices["languages"]["de"]) == ({"model": "base"}, "german")
+    assert choices["formats"] == list(FORMATS)
+    assert choices["source"] == api.source.uri
+
+
 def test_a_transcript_comes_in_every_format(either: Api) -> None:
     with either.client("clerk") as client:
         id = sent(client)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from api.ids import decode
+from api.ids import decode, encode
 from stenopool.settings import ApiSettings
 from tests.api.conftest import Shared
 from tests.support.api_server import Api, secret, serving, sound
@@ -93,7 +93,13 @@ REFUSED_ADDRESSES = [
     "{source}/../out/a.wav",
     "{source}-beside/a.wav",
     "{source}",
-    "{source}/",
+    "{source}/",  # there is nothing below it
+    "{source}/none/",
+    "{source}/../out/",
+    "{source}/.hidden/",
+    "{source}//",
+    "{source}-beside/",
+    "s3://another-bucket/",
     "{source}/.hidden/a.wav",
     "{source}//a.wav?versionId=1",
 ]
@@ -203,3 +209,31 @@ def test_nothing_is_kept_when_the_run_cannot_be_asked_for(deployed: None, settin
         answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())})
         assert (answer.status_code, answer.json()["code"]) == (503, "DEPLOYMENT_MISSING")
         assert api.keys() == []
+
+
+def test_an_address_that_ends_with_a_slash_is_all_below_it(either: Api, prefect: "SyncPrefectClient") -> None:
+    for key in ("2026/a b/1.wav", "2026/a b/2.wav", "2025/3.wav"):
+        either.source.put_bytes(key, sound())
+    either.finish(encode("2026/a b/2.wav"))
+    asked = {"uri": f"{either.source.uri_of('2026/a b')}/", "options": {"language": "de"}}
+    with either.client("clerk") as client:
+        upload = client.post("/v1/recordings", files={"file": ("later.wav", sound())}).raise_for_status().json()
+        sent = client.post("/v1/recordings", json=asked)
+        run = sent.json()
+        assert (sent.status_code, run["prefix"], run["state"]) == (202, "2026/a b/", "queued")
+        # It waits behind single recordings; its recordings wait with it, unless they are done.
+        assert client.get(sent.headers["Location"]).json()["position"] == 2
+        states = {one["key"]: one["state"] for one in client.get("/v1/recordings").json()["recordings"]}
+        assert states.pop(decode(upload["id"])) == "queued"
+        assert states == {"2026/a b/1.wav": "queued", "2026/a b/2.wav": "completed", "2025/3.wav": "skipped"}
+        one = client.get(f"/v1/recordings/{encode('2026/a b/1.wav')}").json()
+        assert (one["state"], one["queue"]["id"]) == ("queued", run["id"])
+
+        assert client.post("/v1/recordings", json=asked).json()["id"] == run["id"]
+        other = client.post("/v1/recordings", json=asked | {"options": {}}).json()
+        assert other["id"] != run["id"]
+        parameters = prefect.read_flow_run(run["id"]).parameters
+        assert (parameters["selection"], parameters["options"]) == ({"prefix": "2026/a b/"}, {"language": "de"})
+        client.delete(f"/v1/queue/{run['id']}").raise_for_status()
+        assert client.get(sent.headers["Location"]).json()["state"] == "cancelled"
+        assert client.post("/v1/recordings", json=asked).json()["id"] != run["id"]

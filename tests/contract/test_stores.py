@@ -290,6 +290,44 @@ def test_more_than_one_real_page(s3: SeaweedFS, bucket: str) -> None:
     assert keys(store) == names
 
 
+def test_an_object_that_is_written_as_it_comes_is_there_whole_or_not_at_all(store: ObjectStore) -> None:
+    whole = bytes(range(256)) * 50_000  # 12.8 MB: three parts on S3
+    for key, data in (("deep/er/large", whole), ("small", b"small"), ("empty", b"")):
+        writer = store.writer(key)
+        for begin in range(0, len(data), 700_000):
+            writer.write(data[begin : begin + 700_000])
+        assert not store.exists(key)
+        writer.commit()
+        writer.abort()  # too late to do anything
+        assert store.get_bytes(key) == data
+    given_up = store.writer("given/up")
+    given_up.write(whole)
+    given_up.abort()
+    assert sorted(keys(store)) == ["deep/er/large", "empty", "small"]
+    time.sleep(1.1)
+    assert store.sweep_partial(0) == 0
+
+
+def test_any_part_of_an_object_can_be_read(store: ObjectStore) -> None:
+    data = bytes(range(256)) * 10_000
+    store.put_bytes("a", data)
+    store.put_bytes("empty", b"")
+    assert b"".join(store.stream("a")) == data
+    assert b"".join(store.stream("a", first=5, last=5)) == data[5:6]
+    assert b"".join(store.stream("a", first=100, last=2_000_000)) == data[100:2_000_001]
+    assert b"".join(store.stream("a", first=2_500_000)) == data[2_500_000:]
+    assert b"".join(store.stream("empty")) == b""
+    etag = store.head("a").etag
+    assert b"".join(store.stream("a", first=1, last=2, etag=etag)) == data[1:3]
+    store.put_bytes("a", data[:100])
+    with pytest.raises(TransientError) as changed:
+        next(store.stream("a", etag=etag))
+    assert changed.value.code is ErrorCode.SOURCE_CHANGED
+    with pytest.raises(SetupError) as gone:
+        next(store.stream("none"))
+    assert gone.value.code is ErrorCode.OBJECT_NOT_FOUND
+
+
 def test_writes_that_were_killed_are_not_listed_and_are_swept_by_age(store: ObjectStore, tmp_path: Path) -> None:
     killed_write(store, "kept/half.flac")
     killed_write(store, "alone/deep/half.flac")
