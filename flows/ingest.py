@@ -16,11 +16,12 @@ from flows.dispatch import Dispatch, dispatch
 from flows.running import running
 from stenopool.catalog import Selection
 from stenopool.errors import ErrorCode
+from stenopool.metrics.counts import BatchCounts
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
 from stenopool.shards import Shard, shards, written
 from stenopool.stages.plan import Plan
-from stenopool.stages.report import BatchReport, ShardResult, Totals, result_or_lost
+from stenopool.stages.report import BatchReport, ShardResult, Totals, result_or_lost, to_be_heard
 from stenopool.stages.run import Run
 from stenopool.stages.stopping import stop_if_asked
 
@@ -66,12 +67,19 @@ async def ingest(
         planned = shards(plan.pieces(), batch, get_settings().batch, first=len(begun))
         where = {"source": source, "destination": destination, "options": options, "execution": execution}
         totals, progress = Totals(), await Progress.start(source, plan)
+        counts = BatchCounts.of(run, batch, str(runtime.flow_run.id), started_at)
+        if not begun:
+            await asyncio.to_thread(counts.write, run.destination)
         # What an earlier attempt at this run began is brought to its end before the listing tells what is left.
         for resumed, these in ((True, begun), (False, planned)):
             async for prepared, transcribed in _done(run, these, by, where):
                 totals.add(prepared, transcribed, resumed=resumed)
                 await progress.update(totals)
+                if not resumed:  # until all that was begun is summed up again, it would say less than before
+                    await asyncio.to_thread(counts.updated(totals).write, run.destination)
         report = BatchReport.of(run, plan, totals, batch, started_at)
+        # Before the report: whoever sees that finds the counts.
+        await asyncio.to_thread(counts.finished(totals, report).write, run.destination)
         await asyncio.to_thread(report.write, run.destination)
         await progress.finish(totals)
         await batch_summary(report)
@@ -109,7 +117,7 @@ async def _one(run: Run, shard: Shard, by: Dispatch, where: dict[str, object]) -
     await asyncio.to_thread(shard.write, run.destination)
     await by.prepare(batch=shard.batch, shard=shard.number, **where)
     prepared = await asyncio.to_thread(result_or_lost, run.destination, shard, "prepare", shard.pieces)
-    ready = [piece for piece in shard.pieces if piece.fingerprint in prepared.durations and not piece.formats]
+    ready = to_be_heard(shard, prepared)
     if not ready:  # a bad file never wakes a GPU
         return prepared, ShardResult()
     await by.transcribe(batch=shard.batch, shard=shard.number, **where)

@@ -33,9 +33,16 @@ Stage = Callable[[Run, Sequence[Piece]], None]
 
 @contextmanager
 def running(
-    source: ObjectStore, destination: ObjectStore, options: TranscriptionOptions, execution: ExecutionOptions
+    source: ObjectStore,
+    destination: ObjectStore,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    batch: str | None = None,
 ) -> Iterator[Run]:
-    """One flow's run. Flows that were dispatched inline share their parent's scratch folder: audio stays at hand."""
+    """One flow's run. Flows that were dispatched inline share their parent's scratch folder: audio stays at hand.
+
+    ``batch``: the batch that it works for.
+    """
     if (attempts := runtime.flow_run.run_count or 0) > _MOST_ATTEMPTS:
         # Whatever hangs is stopped by its pod's deadline, and what SIGTERM ends is started again: for ever, on a GPU.
         message = f"The run was begun {attempts - 1} times and never came to its end."
@@ -47,6 +54,7 @@ def running(
         if scratch is None:
             scratch = stack.enter_context(Scratch())
         run = Run(source, destination, options, execution, scratch)
+        run.batch = batch
         stop_on_sigterm(scratch)
         tokens = _scratch.set(scratch), _run.set(run)
         try:
@@ -89,7 +97,8 @@ def stage_task(name: str, stage: Stage) -> Task[..., Any]:
         run = _run.get()
         if run is None:
             raise RuntimeError(f"the task {name} was called outside its flow")
-        await asyncio.to_thread(stage, run, pieces)
+        with run.tally.attempt(name, again=(runtime.task_run.run_count or 1) > 1):
+            await asyncio.to_thread(stage, run, pieces)
 
     return work
 

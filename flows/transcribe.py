@@ -16,6 +16,7 @@ from blocks.locations import opened
 from flows.artifacts import shard_summary
 from flows.prepare import quarantine_failed
 from flows.running import attempt, running, stage_task
+from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
 from stenopool.shards import Piece, Shard, batches
@@ -55,9 +56,9 @@ async def transcribe(
         execution: How it is done here.
     """
     await asyncio.to_thread(speech.check, options, execution)
-    with running(await opened(source, must_exist=True), await opened(destination), options, execution) as run:
+    with running(await opened(source, must_exist=True), await opened(destination), options, execution, batch) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        ready = await asyncio.to_thread(_prepared, run, carried)
+        expected, ready = await asyncio.to_thread(_prepared, run, carried)
         stopped: Stopped | None = None
         async with asyncio.TaskGroup() as publishing:
             try:
@@ -70,7 +71,7 @@ async def transcribe(
                 stopped = Stopped(*group.exceptions[0].args)
         if stopped:
             raise stopped
-        result = ShardResult.of(run, ready, finished=True)
+        result = ShardResult.of(run, expected, finished=True)
         await asyncio.to_thread(result.write, run.destination, carried, "transcribe")
         await shard_summary("transcribe", carried, result, run.destination)
 
@@ -110,11 +111,16 @@ async def _publish(run: Run, pieces: Sequence[Piece]) -> None:
         await quarantine_failed(failed, f"{len(failed)} recordings")
 
 
-def _prepared(run: Run, shard: Shard) -> list[Piece]:
-    """The pieces whose audio is in the work area, their length now exact. The others failed, or are done meanwhile."""
+def _prepared(run: Run, shard: Shard) -> tuple[list[Piece], list[Piece]]:
+    """The pieces that are this run's, their length now exact, and of those the ones whose audio is in the work area."""
     durations = read_result(run.destination, shard, "prepare").durations
-    return [
+    expected = [
         piece.model_copy(update={"seconds": durations[piece.fingerprint]})
         for piece in shard.pieces
-        if piece.fingerprint in durations and run.work(piece).has("prepare")
+        if piece.fingerprint in durations and not piece.formats
     ]
+    for piece in expected:
+        # An attempt before this one, or another run, has brought it to its end.
+        if not run.work(piece).has("prepare") and not run.leave(piece):
+            run.fail(piece, TransientError(ErrorCode.RUN_LOST, "Its prepared audio is gone.").failure("fetch audio"))
+    return expected, run.sound(expected)

@@ -18,6 +18,7 @@ from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.receipts import (
     BATCHES,
+    METRICS,
     RECEIPTS,
     WORK,
     ReceiptName,
@@ -234,7 +235,7 @@ def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, .
                 f"Source and destination are the same folder, {source.uri}.",
                 remedy="Give the transcripts a folder of their own; it may lie inside the source.",
             )
-        return (BATCHES, RECEIPTS, WORK)
+        return (BATCHES, METRICS, RECEIPTS, WORK)
     if destination.uri.startswith(f"{source.uri}/"):
         below = destination.uri[len(source.uri) + 1 :]
         return (f"{unquote(below) if source.uri.startswith('file:') else below}/",)

@@ -33,6 +33,7 @@ from stenopool.storage.base import ObjectStore, check_key
 RECEIPTS = ".receipts/"
 WORK = ".work/"
 BATCHES = ".batches/"
+METRICS = ".metrics/"
 
 Status = Literal["done", "quarantined"]
 
@@ -48,7 +49,8 @@ _RECEIPT = re.compile(rf"\.receipts/([^!]+)!([0-9a-f]{{32}})(?:\.(quarantined|[{
 class Receipt(BaseModel):
     """What is kept of one piece of work, written when everything else is. ``duration`` is seconds of audio.
 
-    ``formats`` are those written; JSON always is.
+    ``formats`` are those written; JSON always is. ``batch``: the batch that made it. ``flags``: the transcript's and
+    those of its segments, each once.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +63,8 @@ class Receipt(BaseModel):
     formats: tuple[Format, ...] = ()
     outputs: tuple[str, ...] = ()
     duration: float | None = None
+    batch: str | None = None
+    flags: tuple[str, ...] = ()
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     stenopool_version: str = __version__
 

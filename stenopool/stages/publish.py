@@ -24,7 +24,7 @@ from stenopool.stages.prepare import PreparedRecording
 from stenopool.stages.run import Run, each
 from stenopool.stages.speech import Diarized, recognized
 from stenopool.stages.work import AUDIO
-from stenopool.transcript import Provenance, Source, Transcript
+from stenopool.transcript import Provenance, Source, Transcript, all_flags
 
 # Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.
 _EMBEDDED_SECONDS = 900.0
@@ -46,7 +46,9 @@ def upload(run: Run, pieces: Sequence[Piece]) -> None:
 
     def one(piece: Piece) -> None:
         _end_older(run, piece)
-        _render(run, piece, run.work(piece).load("assign", Transcript), run.execution.formats)
+        transcript = run.work(piece).load("assign", Transcript)
+        run.flags[piece.fingerprint] = all_flags(transcript)
+        _render(run, piece, transcript, run.execution.formats)
 
     each(run, "upload", pieces, one, stoppable=False)
 
@@ -55,7 +57,8 @@ def receipt(run: Run, pieces: Sequence[Piece]) -> None:
     """Write the receipt: this piece is done. Then remove its checkpoints and its scratch."""
 
     def one(piece: Piece) -> None:
-        _receipt(run, piece, run.execution.formats, run.durations[piece.fingerprint])
+        if not _receipt(run, piece, run.execution.formats, run.durations[piece.fingerprint]) and run.leave(piece):
+            return
         run.work(piece).remove()
         run.forget(piece)
         tell(Event("done", piece.recording.key, run.durations[piece.fingerprint]))
@@ -98,7 +101,7 @@ def _render(run: Run, piece: Piece, transcript: Transcript, formats: Sequence[Fo
         run.destination.put_bytes(key, content, content_type=CONTENT_TYPES[format])
 
 
-def _receipt(run: Run, piece: Piece, formats: Sequence[Format], duration: float) -> None:
+def _receipt(run: Run, piece: Piece, formats: Sequence[Format], duration: float) -> bool:
     done = Receipt(
         key=piece.recording.key,
         fingerprint=piece.fingerprint,
@@ -107,8 +110,10 @@ def _receipt(run: Run, piece: Piece, formats: Sequence[Format], duration: float)
         formats=tuple(formats),
         outputs=tuple(output_key(piece.recording.key, format) for format in formats),
         duration=duration,
+        batch=run.batch,
+        flags=run.flags.get(piece.fingerprint, ()),
     )
-    receipts.write(run.destination, done)
+    return receipts.write(run.destination, done)
 
 
 def quarantine(run: Run, pieces: Sequence[Piece]) -> None:
@@ -127,6 +132,7 @@ def _quarantine(run: Run, piece: Piece, failure: Failure) -> None:
         status="quarantined",
         failure=failure,
         attempts=piece.attempts + 1,
+        batch=run.batch,
     )
     receipts.write(run.destination, refused)
     run.work(piece).remove()

@@ -1,7 +1,7 @@
 """What a shard and a batch came to: counts, hours, speed, failures by code."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -9,9 +9,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from stenopool.errors import ErrorCode, SetupError, TransientError
+from stenopool.metrics.definitions import LOAD_BUCKETS
+from stenopool.metrics.tally import Histogram, Tally
 from stenopool.receipts import BATCHES, names, read, receipt_stem
 from stenopool.settings import get_settings
-from stenopool.shards import Piece, Shard
+from stenopool.shards import Piece, Shard, written
 from stenopool.stages.plan import Plan
 from stenopool.stages.run import FailedRecording, Run
 from stenopool.storage.base import ObjectStore
@@ -32,6 +34,7 @@ class ShardResult(BaseModel):
     device_seconds: dict[str, float] = Field(default_factory=dict)
     durations: dict[str, float] = Field(default_factory=dict)
     """Exact seconds of audio, by fingerprint."""
+    tally: Tally = Field(default_factory=Tally)
 
     @property
     def seconds(self) -> float:
@@ -40,34 +43,63 @@ class ShardResult(BaseModel):
 
     @classmethod
     def of(cls, run: Run, pieces: Sequence[Piece], *, finished: bool = False) -> "ShardResult":
-        """The result of a run over these pieces; ``finished``: those that did not fail are done now."""
+        """The result of a run over these pieces; ``finished``: those that did not fail are done now.
+
+        What an earlier attempt at the same run had brought to its end counts as if this one had.
+        """
         sound = run.sound(pieces) if finished else []
+        before = [run.finished_before[p.fingerprint] for p in pieces if p.fingerprint in run.finished_before]
+        done_before = [receipt for receipt in before if receipt.status == "done"]
         return cls(
-            done=len(sound),
-            left=sum(piece.fingerprint in run.finished_elsewhere for piece in pieces),
+            done=len(sound) + len(done_before),
+            left=sum(piece.fingerprint in run.finished_elsewhere for piece in pieces) - len(before),
             rendered=sum(piece.formats != () for piece in run.sound(pieces)),
             failed=[
                 FailedRecording(key=p.recording.key, fingerprint=p.fingerprint, failure=run.failures[p.fingerprint])
                 for p in pieces
                 if p.fingerprint in run.failures
+            ]
+            + [
+                FailedRecording(key=receipt.key, fingerprint=receipt.fingerprint, failure=receipt.failure)
+                for receipt in before
+                if receipt.failure
             ],
-            audio_seconds=sum(run.durations.get(piece.fingerprint, 0.0) for piece in sound),
+            audio_seconds=sum(run.durations.get(piece.fingerprint, 0.0) for piece in sound)
+            + sum(receipt.duration or 0.0 for receipt in done_before),
             stage_seconds=dict(run.stage_seconds),
             stage_audio=dict(run.stage_audio),
             device_seconds=run.device.summary(),
             durations={p.fingerprint: run.durations[p.fingerprint] for p in pieces if p.fingerprint in run.durations},
+            tally=_tally(
+                run,
+                (
+                    stage
+                    for p in pieces
+                    for stage in run.found.get(p.fingerprint, ())
+                    if (stage != "prepare") == finished
+                ),
+                [*(run.flags.get(p.fingerprint, ()) for p in sound), *(receipt.flags for receipt in done_before)],
+            ),
         )
 
     @classmethod
-    def lost(cls, destination: ObjectStore, pieces: Sequence[Piece]) -> "ShardResult":
+    def lost(cls, destination: ObjectStore, batch: str, pieces: Sequence[Piece]) -> "ShardResult":
         """What receipts say of a run that ended without a result: killed, or its machine went away."""
         result = cls()
         for piece in pieces:
             there = names(destination, prefix=receipt_stem(piece.recording.key))
-            ends = {name.status for name in there if name.fingerprint == piece.fingerprint}
+            ends = {name.status: name for name in there if name.fingerprint == piece.fingerprint}
+            if piece.formats:
+                result.rendered += set(piece.formats) <= ends["done"].formats if "done" in ends else 0
+                continue
             if "done" in ends:
-                result.done += 1
-                result.audio_seconds += read(destination, piece.recording.key, piece.fingerprint).duration or 0.0
+                receipt = read(destination, piece.recording.key, piece.fingerprint)
+                if receipt.batch == batch:
+                    result.done += 1
+                    result.audio_seconds += receipt.duration or 0.0
+                    result.tally.flags.update(receipt.flags)
+                else:
+                    result.left += 1
                 continue
             failure = TransientError(ErrorCode.RUN_LOST, "The run that carried it ended without a result.").failure()
             if "quarantined" in ends and not piece.attempts:
@@ -96,6 +128,8 @@ class Totals:
     stage_seconds: Counter[str] = field(default_factory=Counter)
     stage_audio: Counter[str] = field(default_factory=Counter)
     device_seconds: Counter[str] = field(default_factory=Counter)
+    loads: Histogram = field(default_factory=Histogram)
+    tally: Tally = field(default_factory=Tally)
     failed: list[FailedRecording] = field(default_factory=list)
 
     def add(self, prepared: ShardResult, transcribed: ShardResult, *, resumed: bool = False) -> None:
@@ -104,6 +138,8 @@ class Totals:
         self.prepare_seconds += prepared.seconds
         self.transcribe_seconds += transcribed.seconds
         self.device_seconds.update(transcribed.device_seconds)
+        if "load" in transcribed.device_seconds:
+            self.loads.observe(transcribed.device_seconds["load"], LOAD_BUCKETS)
         for result in (prepared, transcribed):
             self.done += result.done
             self.left += result.left
@@ -111,12 +147,19 @@ class Totals:
             self.audio_seconds += result.audio_seconds
             self.stage_seconds.update(result.stage_seconds)
             self.stage_audio.update(result.stage_audio)
+            self.tally.add(result.tally)
             # What failed for a moment and was resumed is pending again, and is counted by the plan.
             failed = [one for one in result.failed if one.quarantined] if resumed else result.failed
             self.failed += failed
             if resumed:
                 self.resumed_done += result.done
                 self.resumed_quarantined += len(failed)
+
+    @property
+    def cost(self) -> float:
+        """At the prices of the settings."""
+        prices = get_settings().prices
+        return (self.prepare_seconds * prices.cpu_hour + self.transcribe_seconds * prices.gpu_hour) / 3600
 
 
 class BatchReport(BaseModel):
@@ -149,8 +192,7 @@ class BatchReport(BaseModel):
     @classmethod
     def of(cls, run: Run, plan: Plan, totals: "Totals", batch: str, started_at: datetime) -> "BatchReport":
         """Sum up what the shards' runs wrote and what the plan counted. Idle is only what was paid for the GPU."""
-        prices = get_settings().prices
-        cost = (totals.prepare_seconds * prices.cpu_hour + totals.transcribe_seconds * prices.gpu_hour) / 3600
+        cost = totals.cost
         finished_at = datetime.now(UTC)
         seconds = (finished_at - started_at).total_seconds()
         failed = [*plan.unusable, *totals.failed]
@@ -214,7 +256,32 @@ def result_or_lost(destination: ObjectStore, shard: Shard, stage: str, pieces: S
     except SetupError as error:
         if error.code is not ErrorCode.OBJECT_NOT_FOUND:
             raise
-        return ShardResult.lost(destination, pieces)
+        return ShardResult.lost(destination, shard.batch, pieces)
+
+
+def totals_of(destination: ObjectStore, batch: str) -> Totals:
+    """What a batch that has no report came to, as far as its shards were begun: from their results and receipts."""
+    totals = Totals()
+    for shard in written(destination, batch):
+        prepared = result_or_lost(destination, shard, "prepare", shard.pieces)
+        ready = to_be_heard(shard, prepared)
+        transcribed = result_or_lost(destination, shard, "transcribe", ready) if ready else ShardResult()
+        totals.add(prepared, transcribed)
+    return totals
+
+
+def to_be_heard(shard: Shard, prepared: ShardResult) -> list[Piece]:
+    """The pieces of a shard that `transcribe` is for: prepared, and more than one more format of a finished one."""
+    return [piece for piece in shard.pieces if piece.fingerprint in prepared.durations and not piece.formats]
+
+
+def _tally(run: Run, found: Iterable[str], flags: Iterable[tuple[str, ...]]) -> Tally:
+    """What the run counted, with what is known only at its end."""
+    tally = Tally()
+    tally.add(run.tally)
+    tally.checkpoints.update(found)
+    tally.flags.update(flag for of_one in flags for flag in of_one)
+    return tally
 
 
 def _result_key(shard: Shard, stage: str) -> str:

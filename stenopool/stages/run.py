@@ -4,14 +4,16 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from pydantic import BaseModel
 
 from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError, TransientError
+from stenopool.metrics.tally import Tally
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import Event, logger, tell
-from stenopool.receipts import names, receipt_stem
+from stenopool.receipts import Receipt, ReceiptName, names, read, receipt_stem
 from stenopool.scratch import Scratch
 from stenopool.shards import Piece
 from stenopool.stages.clock import DeviceClock
@@ -34,7 +36,10 @@ class FailedRecording(BaseModel):
 
 
 class Run:
-    """One run's context. Stages are functions over it and some pieces; they may be repeated at any time."""
+    """One run's context. Stages are functions over it and some pieces; they may be repeated at any time.
+
+    ``batch``: the batch that it works for; what it finishes carries its name.
+    """
 
     def __init__(
         self,
@@ -49,8 +54,15 @@ class Run:
         self.options = options
         self.execution = execution
         self.scratch = scratch
+        self.batch: str | None = None
         self.failures: dict[str, Failure] = {}
         self.finished_elsewhere: set[str] = set()
+        self.finished_before: dict[str, Receipt] = {}
+        """Of those, what an earlier attempt at this very run had finished: nobody else counts it."""
+        self.found: dict[str, frozenset[str]] = {}
+        """Stages that an earlier run had done, by fingerprint."""
+        self.flags: dict[str, tuple[str, ...]] = {}
+        self.tally = Tally()
         self.durations: dict[str, float] = {}
         self.device = DeviceClock()
         self.stage_seconds: defaultdict[str, float] = defaultdict(float)
@@ -63,7 +75,8 @@ class Run:
         """The piece's checkpoints."""
         with self._lock:
             if piece.fingerprint not in self._work:
-                self._work[piece.fingerprint] = WorkArea(self.destination, piece.fingerprint)
+                found = partial(self.found.setdefault, piece.fingerprint)
+                self._work[piece.fingerprint] = WorkArea(self.destination, piece.fingerprint, found)
             return self._work[piece.fingerprint]
 
     def sound(self, pieces: Iterable[Piece]) -> list[Piece]:
@@ -86,14 +99,22 @@ class Run:
         there = names(self.destination, prefix=receipt_stem(piece.recording.key))
         # One that was taken up again out of quarantine has that receipt still.
         ends = ("done",) if piece.attempts else ("done", "quarantined")
-        if not any(name.fingerprint == piece.fingerprint and name.status in ends for name in there):
+        end = next((one for one in there if one.fingerprint == piece.fingerprint and one.status in ends), None)
+        if end is None:
             return False
         self.finished_elsewhere.add(piece.fingerprint)
+        self._recall(end)
         self.failures.pop(piece.fingerprint, None)
         self.work(piece).remove()
         self.forget(piece)
         logger.info("%s: finished by another run", piece.recording.key)
         return True
+
+    def _recall(self, end: ReceiptName) -> None:
+        with suppress(SetupError):  # a quarantine's receipt may be gone again
+            receipt = read(self.destination, end.key, end.fingerprint, end.status)
+            if self.batch and receipt.batch == self.batch:
+                self.finished_before[end.fingerprint] = receipt
 
     def is_done(self, stage: str, piece: Piece) -> bool:
         return stage in self._done.get(piece.fingerprint, ())

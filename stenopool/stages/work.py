@@ -1,6 +1,7 @@
 """The work area: checkpoints between stages, kept at the destination until the receipt is written."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,11 +18,15 @@ AUDIO = "audio.flac"
 class WorkArea:
     """Checkpoints of one fingerprint. Listed once; what this process writes is known without asking again.
 
-    A checkpoint's name carries its stage's version: one of another version is not seen.
+    A checkpoint's name carries its stage's version: one of another version is not seen. ``found`` is told, once, which
+    stages an earlier run had done.
     """
 
-    def __init__(self, store: ObjectStore, fingerprint: str) -> None:
+    def __init__(
+        self, store: ObjectStore, fingerprint: str, found: Callable[[frozenset[str]], object] | None = None
+    ) -> None:
         self._store = store
+        self._found = found
         self._fingerprint = fingerprint
         self._listed: set[str] | None = None
         self._lock = threading.Lock()
@@ -31,6 +36,8 @@ class WorkArea:
             if self._listed is None:
                 prefix = f"{WORK}{self._fingerprint}/"
                 self._listed = {info.key.removeprefix(prefix) for info in self._store.list(prefix)}
+                if self._found:
+                    self._found(frozenset(stage for stage in STAGE_VERSIONS if _name(stage) in self._listed))
             return self._listed
 
     def has(self, stage: str) -> bool:

@@ -1,0 +1,1 @@
+"""The exporter: what batches wrote to their destinations and what Prefect knows, as one page for Prometheus."""

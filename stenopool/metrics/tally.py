@@ -1,0 +1,88 @@
+"""What a run counts about itself while it works. Tallies add up: of a run, a batch, a year of batches."""
+
+import threading
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pydantic import BaseModel, Field, PrivateAttr
+
+from stenopool.errors import TransientError
+from stenopool.metrics.definitions import STAGE_BUCKETS
+
+# Stage and error code, "fetch STORAGE_UNAVAILABLE": one text, for JSON knows no other keys. No code has a space.
+Cause = str
+
+
+class Histogram(BaseModel):
+    """Observations by upper bound, not cumulated, so that histograms of other bounds can be added too."""
+
+    buckets: Counter[str] = Field(default_factory=Counter)
+    sum: float = 0.0
+
+    def observe(self, value: float, bounds: Sequence[float]) -> None:
+        place = bisect_left(bounds, value)
+        self.buckets[repr(bounds[place]) if place < len(bounds) else "+Inf"] += 1
+        self.sum += value
+
+    def add(self, other: "Histogram") -> None:
+        self.buckets.update(other.buckets)
+        self.sum += other.sum
+
+    @property
+    def count(self) -> int:
+        return self.buckets.total()
+
+
+class Tally(BaseModel):
+    """``stages``: seconds of each attempt at a stage. ``retries``: attempts after the first, by stage.
+
+    ``errors``: what went wrong for a moment, by `Cause`. ``checkpoints``: recordings for which an earlier run had done
+    the stage. ``flags``: transcripts by flag.
+    """
+
+    stages: dict[str, Histogram] = Field(default_factory=dict)
+    retries: Counter[str] = Field(default_factory=Counter)
+    errors: Counter[str] = Field(default_factory=Counter)
+    checkpoints: Counter[str] = Field(default_factory=Counter)
+    flags: Counter[str] = Field(default_factory=Counter)
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+
+    @contextmanager
+    def attempt(self, stage: str, *, again: bool) -> Iterator[None]:
+        """Count one attempt at a stage, how long it takes and how it ends. From any thread."""
+        start = time.monotonic()
+        try:
+            yield
+        except TransientError as error:
+            with self._lock:
+                self.errors[cause(stage, error.code)] += 1
+            raise
+        finally:
+            with self._lock:
+                self._stage(stage).observe(time.monotonic() - start, STAGE_BUCKETS)
+                self.retries[stage] += again
+
+    def add(self, other: "Tally") -> None:
+        for stage, histogram in other.stages.items():
+            self._stage(stage).add(histogram)
+        self.retries.update(other.retries)
+        self.errors.update(other.errors)
+        self.checkpoints.update(other.checkpoints)
+        self.flags.update(other.flags)
+
+    def _stage(self, name: str) -> Histogram:
+        return self.stages.setdefault(name, Histogram())
+
+
+def cause(stage: str | None, code: str) -> Cause:
+    """Where and why, as one text."""
+    return f"{stage or ''} {code}"
+
+
+def parted(cause: Cause) -> tuple[str, str]:
+    """Stage and code of a `Cause`."""
+    stage, _, code = cause.rpartition(" ")
+    return stage, code
