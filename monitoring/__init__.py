@@ -1,1 +1,1 @@
-"""What operators look at: the exporter, rules, dashboards."""
+"""What operators look at: the exporter, rules, dashboards. ``python -m monitoring.render`` writes what is generated."""

@@ -60,7 +60,7 @@ def curves(
     top: float | None = None,
     span: int = 12,
 ) -> timeseries.Panel:
-    """Curves over time from zero upwards; ``stacked`` as areas, ``bars`` as bars. ``top``: highest value there can be."""
+    """Curves over time from zero upwards; ``stacked`` as areas, ``bars`` as bars. ``top``: most that can be."""
     panel = (
         _base(timeseries.Panel(), title, description, queries, unit, steps)
         .span(span)

@@ -1,0 +1,66 @@
+"""Alertmanager's example: its own check, and who is told what."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from monitoring.render import FOLDER
+from tests.monitoring.known import rules
+
+CONFIG = FOLDER / "alertmanager.yaml"
+
+needs_amtool = pytest.mark.skipif(
+    not shutil.which("amtool"), reason="no amtool: apt-get install prometheus-alertmanager"
+)
+
+
+def amtool(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["amtool", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@needs_amtool
+def test_it_is_sound() -> None:
+    done = amtool("check-config", CONFIG)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_amtool
+@pytest.mark.parametrize(
+    ("written", "wrong"),
+    [("receiver: pager", "receiver: nobody"), ("target_matchers: ['service=", "target_matchers: ['=")],
+    ids=["receiver", "matcher"],
+)
+def test_a_mistake_is_found(tmp_path: Path, written: str, wrong: str) -> None:
+    assert written in CONFIG.read_text()
+    (tmp_path / "alertmanager.yaml").write_text(CONFIG.read_text().replace(written, wrong, 1))
+    assert amtool("check-config", tmp_path / "alertmanager.yaml").returncode != 0
+
+
+@needs_amtool
+@pytest.mark.parametrize(("severity", "told"), [("critical", "pager"), ("warning", "channel"), ("info", "mail")])
+def test_who_is_told(severity: str, told: str) -> None:
+    done = amtool("config", "routes", "test", f"--config.file={CONFIG}", f"severity={severity}", "service=stenopool")
+    assert done.stdout.split() == [told]
+
+
+def test_no_secret_stands_in_it() -> None:
+    def keys(node: object) -> set[str]:
+        if isinstance(node, dict):
+            return {*node, *(key for value in node.values() for key in keys(value))}
+        return {key for one in node for key in keys(one)} if isinstance(node, list) else set()
+
+    found = keys(yaml.safe_load(CONFIG.read_text()))
+    assert {"api_url_file", "routing_key_file", "auth_password_file"} <= found
+    assert not found & {"api_url", "slack_api_url", "routing_key", "service_key", "auth_password", "smtp_auth_password"}
+
+
+def test_what_it_holds_back_exists() -> None:
+    known = {str(rule["alert"]) for rule in rules("alert")}
+    for rule in yaml.safe_load(CONFIG.read_text())["inhibit_rules"]:
+        for matcher in rule["source_matchers"] + rule["target_matchers"]:
+            label, _, names = matcher.replace("!=", "=").replace("=~", "=").partition("=")
+            if label == "alertname":
+                assert set(names.strip('"').split("|")) <= known
