@@ -1,0 +1,236 @@
+"""The chart renders what a strict API server takes, whatever values it is given, and each check finds a planted mistake."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from stenopool import __version__
+from stenopool.settings import Settings
+from tests.helm.conftest import SMALLEST
+from tests.support.helm.chart import VALUES, Chart, Manifest, Refused, complaints, pods
+from workers.templates import template
+
+PLACES = SMALLEST["api"]
+VALUE_SETS: dict[str, dict[str, Any]] = {
+    "smallest": SMALLEST,
+    "everything": {
+        "image": {"repository": "registry.example/stenopool", "tag": "1.2.3-cpu", "pullSecrets": [{"name": "registry"}]},
+        "storage": {"region": "eu-central-1", "endpoint": "http://seaweedfs.storage:8333"},
+        "serviceAccounts": {"runs": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/runs"}}},
+        "api": PLACES | {
+            "replicas": 3,
+            "env": {"STENOPOOL_API__MODEL": "large-v3"},
+            "ingress": {
+                "enabled": True, "className": "nginx", "host": "speech.example.org", "tlsSecret": "speech-tls",
+                "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "4g"},
+            },
+            "autoscaling": {"by": "hpa", "min": 3, "max": 9},
+        },
+        "exporter": {"env": {"STENOPOOL_PRICES__GPU_HOUR": "1.2"}},
+        "modelCache": {"enabled": True, "storageClass": "efs"},
+        "networkPolicy": {
+            "apiFromNamespaces": ["ingress-nginx"], "prefectFromNamespaces": ["ingress-nginx"],
+            "dnsCidrs": ["169.254.20.10/32"], "storageCidrs": ["10.1.0.0/16"], "storagePorts": [8333],
+        },
+        "monitoring": {"serviceMonitors": True, "labels": {"release": "kube-prometheus-stack"}},
+        "verticalAutoscaling": {"enabled": True},
+    },
+    "keda": {"api": PLACES | {"autoscaling": {"by": "keda"}}},
+    "keda with a query": {
+        "api": PLACES | {
+            "autoscaling": {
+                "by": "keda",
+                "triggers": [{
+                    "type": "prometheus",
+                    "metadata": {
+                        "serverAddress": "http://prometheus.monitoring:9090",
+                        "query": "sum(stenopool_api_requests_in_progress)",
+                        "threshold": "20",
+                    },
+                }],
+            },
+        },
+    },
+    "one of each": {"api": PLACES | {"replicas": 1}, "prefect": {"authSecret": {"name": ""}}},
+    "exporter only": {"api": {"enabled": False}, "exporter": {"destination": "s3://transcripts"}},
+    "nothing but policies": {
+        "api": {"enabled": False}, "exporter": {"enabled": False}, "serviceAccounts": {"create": False},
+        "podDisruptionBudgets": {"enabled": False},
+    },
+    "no policies": SMALLEST | {"networkPolicy": {"enabled": False}},
+    "no Prometheus": SMALLEST | {"networkPolicy": {"prometheusNamespace": ""}},
+}  # fmt: skip
+
+
+def by_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
+    return {each["metadata"]["name"]: each for each in manifests if each["kind"] == kind}
+
+
+@pytest.mark.parametrize("values", VALUE_SETS)
+def test_it_is_valid(chart: Chart, values: str) -> None:
+    chart.lint(VALUE_SETS[values])
+    manifests = chart.render(VALUE_SETS[values])
+    assert manifests
+    assert [complaint for manifest in manifests for complaint in complaints(manifest)] == []
+    names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
+    assert len(names) == len(set(names))
+
+
+# In a template, or in values: what is wrong, and a word of the complaint.
+BROKEN: dict[str, tuple[str, str, str, str]] = {
+    "unknown field": ("templates/api.yaml", "periodSeconds: 3\n", "periodSecond: 3\n", "periodSecond"),
+    "wrong type": ("templates/api.yaml", "containerPort: 8200", 'containerPort: "8200"', "integer"),
+    "unknown field of KEDA's": ("templates/autoscaling.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
+    "unknown field of a monitor": ("templates/monitors.yaml", "endpoints:", "endpoint:", "endpoint"),
+    "no YAML": ("templates/api.yaml", "spec:\n", "spec:\n\t", "yaml"),
+    "unknown function": ("templates/api.yaml", "sha256sum", "sha257sum", "sha257sum"),
+    "value that is not there": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
+}
+
+
+@pytest.mark.parametrize("mistake", BROKEN)
+def test_a_planted_mistake_is_found(spoilt: Chart, mistake: str) -> None:
+    file, old, new, word = BROKEN[mistake]
+    spoilt.replace(file, old, new)
+    everything = VALUE_SETS["everything"] | {"api": VALUE_SETS["keda"]["api"]}
+    try:
+        spoilt.lint(everything)
+        found = [complaint for manifest in spoilt.render(everything) for complaint in complaints(manifest)]
+    except Refused as refused:
+        found = [str(refused)]
+    assert any(word in complaint for complaint in found), found
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing": ({}, "api.destination"),
+    "a misspelt value": ({"api": PLACES | {"replica": 2}}, "'replica' not allowed"),
+    "a password": (SMALLEST | {"prefect": {"password": "x"}}, "'password' not allowed"),
+    "a password in an address": (SMALLEST | {"prefect": {"apiUrl": "http://a:b@prefect/api"}}, "pattern"),
+    "a secret in the environment": ({"api": PLACES | {"env": {"AWS_SECRET_ACCESS_KEY": "x"}}}, "AWS_SECRET_ACCESS_KEY"),
+    "latest": (SMALLEST | {"image": {"tag": "latest"}}, "/image/tag"),
+    "no store": ({"api": PLACES | {"source": "/srv/calls"}}, "/api/source"),
+    "an ingress without a name": ({"api": PLACES | {"ingress": {"enabled": True}}}, "api.ingress.host"),
+    "an unknown autoscaler": ({"api": PLACES | {"autoscaling": {"by": "magic"}}}, "/api/autoscaling/by"),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_wrong_values_are_refused(chart: Chart, wrong: str) -> None:
+    values, word = REFUSED[wrong]
+    with pytest.raises(Refused, match=re.escape(word)):
+        chart.render(values)
+
+
+def test_images_are_of_this_version(chart: Chart, rendered: list[Manifest]) -> None:
+    said = yaml.safe_load((chart.folder / "Chart.yaml").read_text())
+    assert (said["appVersion"], said["version"]) == (__version__, __version__)
+    images = {container["image"] for pod in pods(rendered).values() for container in pod["spec"]["containers"]}
+    assert images == {f"stenopool:{__version__}-cpu"}
+
+
+def test_everything_carries_the_recommended_labels(rendered: list[Manifest]) -> None:
+    wanted = {"name", "instance", "component", "part-of", "version", "managed-by"}
+    for manifest in rendered:
+        for labels in (
+            manifest["metadata"]["labels"],
+            *(pod["metadata"]["labels"] for pod in pods([manifest]).values()),
+        ):
+            assert {f"app.kubernetes.io/{label}" for label in wanted} <= labels.keys(), manifest["metadata"]["name"]
+
+
+def test_services_find_their_own_pods_and_no_runs(rendered: list[Manifest]) -> None:
+    runs = [template(pool, "kubernetes")["job_configuration"]["labels"] for pool in ("cpu", "gpu")]
+    services = by_kind(rendered, "Service")
+    assert services.keys() == {"stenopool-api", "stenopool-exporter"}
+    for name, service in services.items():
+        selector = service["spec"]["selector"].items()
+        found = [pod for pod, each in pods(rendered).items() if selector <= each["metadata"]["labels"].items()]
+        assert found == [name]
+        # In the namespace stenopool a run's instance is what the release is called.
+        assert not any(selector <= (run | {"app.kubernetes.io/instance": "stenopool"}).items() for run in runs)
+
+
+@pytest.mark.parametrize("name", ["stenopool-api", "stenopool-exporter"])
+def test_probes_know_what_can_be_mended_by_a_restart(rendered: list[Manifest], name: str) -> None:
+    (container,) = pods(rendered)[name]["spec"]["containers"]
+    paths = {
+        probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    # A store that is away must not have its pods killed.
+    assert paths == {
+        "startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready",
+    }  # fmt: skip
+    (port,) = container["ports"]
+    assert port["name"] == container["readinessProbe"]["httpGet"]["port"]
+    assert str(port["containerPort"]) in container["command"]
+    from api.routers import health
+
+    assert container["readinessProbe"]["timeoutSeconds"] > health._PATIENCE
+
+
+def test_settings_are_ones_that_there_are(chart: Chart) -> None:
+    known = {
+        f"STENOPOOL_{group}__{name}".upper()
+        for group, field in Settings.model_fields.items()
+        for name in getattr(field.annotation, "model_fields", {})
+    }
+    manifests = chart.render(VALUE_SETS["everything"])
+    used = {name for each in by_kind(manifests, "ConfigMap").values() for name in each["data"] if "STENOPOOL" in name}
+    assert "STENOPOOL_API__KEYS" in used
+    assert used <= known
+
+
+def test_secrets_are_named_and_nowhere_else(chart: Chart, rendered: list[Manifest]) -> None:
+    assert by_kind(rendered, "Secret") == {}
+    (container,) = pods(rendered)["stenopool-api"]["spec"]["containers"]
+    assert container["env"] == [
+        {
+            "name": "PREFECT_API_AUTH_STRING",
+            "valueFrom": {"secretKeyRef": {"name": "prefect-server", "key": "auth-string"}},
+        }
+    ]
+    without = pods(chart.render(VALUE_SETS["one of each"]))["stenopool-api"]["spec"]["containers"][0]
+    assert "env" not in without
+
+
+def test_other_settings_make_other_pods(chart: Chart, rendered: list[Manifest]) -> None:
+    changed = pods(chart.render({"api": PLACES | {"env": {"STENOPOOL_API__MODEL": "small"}}}))
+    before = pods(rendered)
+    assert changed["stenopool-api"]["metadata"] != before["stenopool-api"]["metadata"]
+    assert changed["stenopool-exporter"]["metadata"] == before["stenopool-exporter"]["metadata"]
+
+
+def test_a_budget_never_holds_a_node_for_ever(chart: Chart) -> None:
+    budgets = by_kind(chart.render(SMALLEST), "PodDisruptionBudget")
+    assert budgets.keys() == {"stenopool-api", "stenopool-prefect-server"}
+    assert all(budget["spec"]["maxUnavailable"] == 1 for budget in budgets.values())
+    assert "stenopool-api" not in by_kind(chart.render(VALUE_SETS["one of each"]), "PodDisruptionBudget")
+
+
+def test_an_autoscaler_and_the_chart_do_not_fight(chart: Chart) -> None:
+    for values, kind in (("everything", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):
+        manifests = chart.render(VALUE_SETS[values])
+        assert by_kind(manifests, kind).keys() == {"stenopool-api"}
+        assert "replicas" not in by_kind(manifests, "Deployment")["stenopool-api"]["spec"]
+    vertical = by_kind(chart.render(VALUE_SETS["everything"]), "VerticalPodAutoscaler")
+    assert {each["spec"]["targetRef"]["name"] for each in vertical.values()} == {"stenopool-api", "stenopool-exporter"}
+    for each in vertical.values():
+        assert each["spec"]["updatePolicy"]["updateMode"] == "Off"
+        (policy,) = each["spec"]["resourcePolicy"]["containerPolicies"]
+        assert policy["controlledResources"] == ["memory"]
+
+
+def test_the_volume_for_weights_is_the_one_that_the_job_template_tells_of(chart: Chart) -> None:
+    claims = by_kind(chart.render(SMALLEST | {"modelCache": {"enabled": True}}), "PersistentVolumeClaim")
+    described = template("gpu", "kubernetes")["variables"]["properties"]["model_cache"]["description"]
+    assert [f'"claimName": "{name}"' in described for name in claims] == [True]
+
+
+def test_the_runs_service_account_is_the_job_templates(rendered: list[Manifest]) -> None:
+    accounts = by_kind(rendered, "ServiceAccount")
+    default = template("cpu", "kubernetes")["variables"]["properties"]["service_account_name"]["default"]
+    assert accounts.keys() == {default, "stenopool-api"}
+    assert all(account["automountServiceAccountToken"] is False for account in accounts.values())
+    assert VALUES.joinpath("namespace.yaml").exists()

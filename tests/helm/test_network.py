@@ -1,0 +1,111 @@
+"""Who reaches whom in the namespace, with the policies as they are rendered."""
+
+import pytest
+
+from tests.helm.conftest import SMALLEST
+from tests.support.helm.chart import NAMESPACE, Chart, Manifest, pods
+from tests.support.helm.network import Peer, Policies
+from workers.templates import template
+
+NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
+# The labels that Prefect's charts give their pods, as of 2026.4.
+SERVER = Peer("10.0.1.1", NAMESPACE, {NAME: "prefect-server", COMPONENT: "server"})
+SERVICES = Peer("10.0.1.2", NAMESPACE, {NAME: "prefect-server", COMPONENT: "background-services"})
+MIGRATION = Peer("10.0.1.3", NAMESPACE, {NAME: "prefect-server", COMPONENT: "pre-upgrade-hook"})
+WORKER = Peer("10.0.1.4", NAMESPACE, {NAME: "prefect-worker", COMPONENT: "worker"})
+RUN = Peer("10.0.1.5", NAMESPACE, template("gpu", "kubernetes")["job_configuration"]["labels"])
+STRANGER = Peer("10.0.1.6", NAMESPACE, {NAME: "miner"})
+PROMETHEUS = Peer("10.0.2.1", "monitoring", {NAME: "prometheus"})
+NEIGHBOUR = Peer("10.0.2.2", "default", {NAME: "prefect-worker"})
+NAMES = Peer("10.0.3.1", "kube-system", {"k8s-app": "kube-dns"})
+DATABASE = Peer("10.0.4.1")
+KUBERNETES = Peer("172.20.0.1")
+S3 = Peer("52.219.1.1")
+METADATA = Peer("169.254.169.254")
+AGENT = Peer("169.254.170.23")
+
+
+@pytest.fixture(scope="module")
+def policies(rendered: list[Manifest]) -> Policies:
+    return Policies(rendered, NAMESPACE)
+
+
+@pytest.fixture(scope="module")
+def ours(rendered: list[Manifest]) -> dict[str, Peer]:
+    return {
+        name.removeprefix("stenopool-"): Peer("10.0.1.9", NAMESPACE, pod["metadata"]["labels"])
+        for name, pod in pods(rendered).items()
+    }
+
+
+@pytest.mark.parametrize("source", [WORKER, RUN], ids=["worker", "run"])
+def test_work_reaches_prefect(policies: Policies, source: Peer) -> None:
+    assert policies.allow(source, SERVER, 4200)
+    assert not policies.allow(source, SERVER, 22)
+    assert not policies.allow(SERVER, source, 8080)
+    assert not policies.allow(source, DATABASE, 5432)
+
+
+@pytest.mark.parametrize("name", ["api", "exporter"])
+def test_ours_reach_what_they_need(policies: Policies, ours: dict[str, Peer], name: str) -> None:
+    assert policies.allow(ours[name], SERVER, 4200)
+    assert policies.allow(ours[name], S3, 443)
+    assert policies.allow(ours[name], NAMES, 53, "UDP")
+    assert policies.allow(PROMETHEUS, ours[name], {"api": 8200, "exporter": 9480}[name])
+    assert not policies.allow(NEIGHBOUR, ours[name], 8200)
+    assert not policies.allow(RUN, ours[name], 8200)
+
+
+def test_a_run_reaches_the_store_and_its_role_and_nobody_reaches_it(policies: Policies, ours: dict[str, Peer]) -> None:
+    assert policies.allow(RUN, S3, 443)
+    assert policies.allow(RUN, AGENT, 80)
+    assert not policies.allow(RUN, METADATA, 80)
+    assert not policies.allow(RUN, METADATA, 443)
+    assert not policies.allow(RUN, S3, 80)
+    for source in (WORKER, STRANGER, PROMETHEUS, NEIGHBOUR, SERVER, ours["api"]):
+        assert not policies.allow(source, RUN, 8080)
+
+
+@pytest.mark.parametrize("part", [SERVER, SERVICES, MIGRATION], ids=["server", "services", "migration"])
+def test_prefects_server_reaches_its_databases_and_not_the_world(policies: Policies, part: Peer) -> None:
+    assert policies.allow(part, DATABASE, 5432)
+    assert policies.allow(part, DATABASE, 6379)
+    assert not policies.allow(part, S3, 443)
+
+
+def test_a_worker_reaches_the_kubernetes_api_and_a_run_has_no_token(policies: Policies) -> None:
+    assert policies.allow(WORKER, KUBERNETES, 443)
+    assert not policies.allow(WORKER, S3, 443)
+
+
+def test_strangers_reach_names_and_nothing_else(policies: Policies) -> None:
+    assert policies.allow(STRANGER, NAMES, 53, "UDP")
+    assert not policies.allow(STRANGER, SERVER, 4200)
+    assert not policies.allow(STRANGER, S3, 443)
+    assert not policies.allow(NEIGHBOUR, SERVER, 4200)
+
+
+def test_namespaces_are_let_in_by_name(chart: Chart, ours: dict[str, Peer]) -> None:
+    values = SMALLEST | {
+        "networkPolicy": {"apiFromNamespaces": ["ingress-nginx"], "prefectFromNamespaces": ["default"]}
+    }
+    policies = Policies(chart.render(values), NAMESPACE)
+    ingress = Peer("10.0.2.3", "ingress-nginx")
+    assert policies.allow(ingress, ours["api"], 8200)
+    assert not policies.allow(ingress, ours["exporter"], 9480)
+    assert policies.allow(NEIGHBOUR, SERVER, 4200)
+
+
+def test_a_store_inside_the_house_and_no_agent(chart: Chart) -> None:
+    values = SMALLEST | {
+        "networkPolicy": {"storageCidrs": ["10.7.0.0/16"], "storagePorts": [8333], "podIdentityAgent": False}
+    }
+    policies = Policies(chart.render(values), NAMESPACE)
+    assert policies.allow(RUN, Peer("10.7.0.9"), 8333)
+    assert not policies.allow(RUN, S3, 443)
+    assert not policies.allow(RUN, AGENT, 80)
+
+
+def test_it_would_be_found_that_nothing_is_closed(spoilt: Chart) -> None:
+    spoilt.replace("templates/network.yaml", "policyTypes: [Ingress, Egress]\n---", "policyTypes: [Egress]\n---")
+    assert Policies(spoilt.render(SMALLEST), NAMESPACE).allow(PROMETHEUS, RUN, 8080)

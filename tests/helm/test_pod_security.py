@@ -1,0 +1,67 @@
+"""A restricted namespace takes every pod of ours: the chart's, and the runs'."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.helm.conftest import SMALLEST
+from tests.support.helm.chart import VALUES, Chart, Manifest, complaints, pods
+from tests.support.helm.pod_security import violations
+from tests.workers.test_templates import POOLS, pod_of
+from tests.workers.test_templates import rendered as job
+from workers.templates import Pool
+
+
+def test_the_namespace_is_restricted() -> None:
+    namespace = yaml.safe_load((VALUES / "namespace.yaml").read_text())
+    assert complaints(namespace) == []
+    labels = namespace["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_the_charts_pods(rendered: list[Manifest]) -> None:
+    assert pods(rendered).keys() == {"stenopool-api", "stenopool-exporter"}
+    for pod in pods(rendered).values():
+        assert violations(pod["spec"]) == []
+        assert pod["spec"]["securityContext"]["runAsUser"] == 10001
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        for container in pod["spec"]["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert container["resources"]["requests"]["memory"]
+            assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_runs_pods(pool: Pool) -> None:
+    assert violations(pod_of(job(pool))) == []
+
+
+PLANTED: dict[str, tuple[str, str, str]] = {
+    "root": ("runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot"),
+    "user 0": ("runAsUser: 10001", "runAsUser: 0", "root"),
+    "no seccomp": ("seccompProfile: { type: RuntimeDefault }", "seccompProfile: { type: Unconfined }", "seccomp"),
+    "more rights": ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "Escalation"),
+    "capabilities": ("capabilities: { drop: [ALL] }", "capabilities: { drop: [NET_RAW] }", "not dropped"),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_is_found(spoilt: Chart, mistake: str) -> None:
+    old, new, word = PLANTED[mistake]
+    spoilt.replace("templates/_helpers.tpl", old, new)
+    for pod in pods(spoilt.render(SMALLEST)).values():
+        assert any(word in found for found in violations(pod["spec"]))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "word"),
+    [
+        ("hostNetwork", True, "hostNetwork"),
+        ("volumes", [{"name": "node", "hostPath": {"path": "/"}}], "hostPath"),
+        ("initContainers", [{"name": "first"}], "first: capabilities"),
+    ],
+)
+def test_what_else_is_refused(rendered: list[Manifest], field: str, value: Any, word: str) -> None:
+    spec = pods(rendered)["stenopool-api"]["spec"] | {field: value}
+    assert any(word in found for found in violations(spec))

@@ -1,0 +1,96 @@
+"""Helm's commands on a chart, and what it renders, read."""
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import yaml
+
+from tests.support.helm.tools import fetch
+
+REPOSITORY = Path(__file__).parents[3]
+VALUES = REPOSITORY / "workers" / "helm"
+NAMESPACE = "stenopool"
+Manifest = dict[str, Any]
+
+
+class Refused(Exception):
+    """Helm's words."""
+
+
+@dataclass
+class Chart:
+    """A folder with a chart in it."""
+
+    folder: Path
+
+    def lint(self, values: dict[str, Any]) -> None:
+        """`helm lint --strict`; raises Refused with what it objects to."""
+        self._helm(["lint", "--strict", str(self.folder)], values)
+
+    def render(self, values: dict[str, Any], release: str = "stenopool") -> list[Manifest]:
+        """What `helm template` makes of it; raises Refused where it makes nothing."""
+        command = ["template", release, str(self.folder), f"--namespace={NAMESPACE}", "--kube-version=1.35"]
+        return [each for each in yaml.safe_load_all(self._helm(command, values)) if each]
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Plant a mistake; raises ValueError where the text to replace is not there."""
+        path = self.folder / file
+        text = path.read_text()
+        if old not in text:
+            raise ValueError(f"{old!r} does not stand in {file}")
+        path.write_text(text.replace(old, new))
+
+    def _helm(self, command: list[str], values: dict[str, Any]) -> str:
+        result = subprocess.run(
+            [str(fetch() / "helm"), *command, "--values=-"],
+            input=yaml.safe_dump(values),
+            # Plugins and repositories of the person who runs the tests must not decide the outcome.
+            env={"PATH": os.environ["PATH"], "HOME": "/nowhere"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if result.returncode:
+            raise Refused(result.stdout + result.stderr)
+        return result.stdout
+
+
+def complaints(manifest: Manifest) -> list[str]:
+    """What a strict API server would object to; unknown fields too."""
+    try:
+        if manifest["kind"] in CUSTOM:
+            _custom(manifest)
+        else:
+            kubernetes_validate.validate(manifest, "1.37", strict=True)
+    except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError, ValueError) as error:
+        return [f"{manifest['kind']} {manifest['metadata']['name']}: {error}"]
+    return []
+
+
+# Kinds that a cluster knows only with an operator; of the vertical autoscaler no package has the schema.
+CUSTOM = {"ScaledObject", "ServiceMonitor", "VerticalPodAutoscaler"}
+
+
+def _custom(manifest: Manifest) -> None:
+    from cloudcoil.models.keda.v1alpha1 import ScaledObject
+    from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+
+    models = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor}
+    if model := models.get(manifest["kind"]):
+        # The models pass over what they don't know; what comes back has lost it.
+        known = model.model_validate(manifest).model_dump(by_alias=True, exclude_none=True, mode="json")
+        if known != manifest:
+            raise ValueError(f"unknown fields: {manifest} is not {known}")
+
+
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """The pod templates, by the name of what makes them."""
+    return {
+        each["metadata"]["name"]: each["spec"]["template"]
+        for each in manifests
+        if "template" in each.get("spec", {}) and "containers" in each["spec"]["template"].get("spec", {})
+    }

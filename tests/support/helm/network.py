@@ -1,0 +1,69 @@
+"""Who reaches whom under a set of network policies, as a network plugin that enforces them decides it."""
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A pod of a namespace, or, without one, an address outside the cluster."""
+
+    ip: str
+    namespace: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class Policies:
+    """Network policies of one namespace."""
+
+    def __init__(self, manifests: list[dict[str, Any]], namespace: str) -> None:
+        self.namespace = namespace
+        self.specs = [each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"]
+
+    def allow(self, source: Peer, target: Peer, port: int, protocol: str = "TCP") -> bool:
+        """Both ends must agree: the source to let it out, the target to let it in."""
+        return self._lets("egress", source, target, port, protocol) and self._lets(
+            "ingress", target, source, port, protocol
+        )
+
+    def _lets(self, way: str, at: Peer, other: Peer, port: int, protocol: str) -> bool:
+        if at.namespace != self.namespace:
+            return True
+        binding = [
+            spec
+            for spec in self.specs
+            if way.capitalize() in spec["policyTypes"] and _selects(spec["podSelector"], at.labels)
+        ]
+        side = "to" if way == "egress" else "from"
+        rules = [rule for spec in binding for rule in spec.get(way, ())]
+        return not binding or any(
+            self._among(rule.get(side), other) and _opens(rule.get("ports"), port, protocol) for rule in rules
+        )
+
+    def _among(self, peers: list[dict[str, Any]] | None, other: Peer) -> bool:
+        # A rule that names nobody means everybody.
+        return not peers or any(self._is(peer, other) for peer in peers)
+
+    def _is(self, peer: dict[str, Any], other: Peer) -> bool:
+        if block := peer.get("ipBlock"):
+            ip = ipaddress.ip_address(other.ip)
+            without = [ipaddress.ip_network(each) for each in block.get("except", ())]
+            return ip in ipaddress.ip_network(block["cidr"]) and not any(ip in each for each in without)
+        if other.namespace is None:
+            return False
+        if "namespaceSelector" in peer:
+            if not _selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": other.namespace}):
+                return False
+        elif other.namespace != self.namespace:
+            return False
+        return _selects(peer.get("podSelector", {}), other.labels)
+
+
+def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    assert selector.keys() <= {"matchLabels"}, "only labels are understood here"
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
+def _opens(ports: list[dict[str, Any]] | None, port: int, protocol: str) -> bool:
+    return not ports or any(each["port"] == port and each.get("protocol", "TCP") == protocol for each in ports)
