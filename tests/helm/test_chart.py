@@ -1,4 +1,4 @@
-"""The chart renders what a strict API server takes, whatever values it is given, and each check finds a planted mistake."""
+"""Whatever values it is given, the chart renders what a strict API server takes; each check finds a planted mistake."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ PLACES = SMALLEST["api"]
 VALUE_SETS: dict[str, dict[str, Any]] = {
     "smallest": SMALLEST,
     "everything": {
-        "image": {"repository": "registry.example/stenopool", "tag": "1.2.3-cpu", "pullSecrets": [{"name": "registry"}]},
+        "image": {"repository": "registry.example/steno", "tag": "1.2.3-cpu", "pullSecrets": [{"name": "registry"}]},
         "storage": {"region": "eu-central-1", "endpoint": "http://seaweedfs.storage:8333"},
         "serviceAccounts": {"runs": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/runs"}}},
         "api": PLACES | {
