@@ -45,7 +45,9 @@ async def prepare(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(await opened(source, must_exist=True), await opened(destination), options, execution, batch) as run:
+    with running(
+        await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
+    ) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         new = [piece for piece in carried.pieces if not piece.formats]
         for pieces in batches(new, get_settings().batch):

@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import TerminationSignal
 from prefect.tasks import exponential_backoff
 
+from stenopool import logs, traces
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import logger
@@ -22,6 +23,10 @@ from stenopool.shards import Piece
 from stenopool.stages.run import Run, give_up
 from stenopool.stages.stopping import Stopped, stop_on_sigterm
 from stenopool.storage import ObjectStore
+
+# A flow's process is Prefect's: this is the first of ours that runs in it, and before Prefect's span of the run begins.
+logs.configure()
+traces.configure()
 
 _MOST_ATTEMPTS = 5
 
@@ -38,10 +43,11 @@ def running(
     options: TranscriptionOptions,
     execution: ExecutionOptions,
     batch: str | None = None,
+    shard: int | None = None,
 ) -> Iterator[Run]:
     """One flow's run. Flows that were dispatched inline share their parent's scratch folder: audio stays at hand.
 
-    ``batch``: the batch that it works for.
+    ``batch``, ``shard``: what it works for.
     """
     if (attempts := runtime.flow_run.run_count or 0) > _MOST_ATTEMPTS:
         # Whatever hangs is stopped by its pod's deadline, and what SIGTERM ends is started again: for ever, on a GPU.
@@ -49,7 +55,9 @@ def running(
         raise TransientError(ErrorCode.RUN_LOST, message)
     # A line per recording; where PREFECT_LOGGING_EXTRA_LOGGERS names us, it is in the run's log too.
     logger.setLevel(logging.INFO)
+    logs.configure()  # once more: Prefect has set up its own meanwhile
     with ExitStack() as stack:
+        stack.enter_context(logs.where(run=str(runtime.flow_run.id), batch=batch, shard=shard))
         scratch = _scratch.get()
         if scratch is None:
             scratch = stack.enter_context(Scratch())
@@ -97,7 +105,7 @@ def stage_task(name: str, stage: Stage) -> Task[..., Any]:
         run = _run.get()
         if run is None:
             raise RuntimeError(f"the task {name} was called outside its flow")
-        with run.tally.attempt(name, again=(runtime.task_run.run_count or 1) > 1):
+        with logs.where(stage=name), run.attempt(name, pieces, again=(runtime.task_run.run_count or 1) > 1):
             await asyncio.to_thread(stage, run, pieces)
 
     return work

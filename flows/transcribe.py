@@ -56,7 +56,9 @@ async def transcribe(
         execution: How it is done here.
     """
     await asyncio.to_thread(speech.check, options, execution)
-    with running(await opened(source, must_exist=True), await opened(destination), options, execution, batch) as run:
+    with running(
+        await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
+    ) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         expected, ready = await asyncio.to_thread(_prepared, run, carried)
         stopped: Stopped | None = None

@@ -1,13 +1,13 @@
 """What happens, told as it happens to whoever listens in this process: the progress bar, a log, a test."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from stenopool.errors import Failure
+from stenopool.logs import get_logger, where
 
-logger = logging.getLogger("stenopool")
+logger = get_logger()
 
 Kind = Literal["planned", "prepared", "transcribed", "diarized", "done", "failed"]
 
@@ -27,10 +27,11 @@ _listeners: list[Callable[[Event], None]] = []
 
 def tell(event: Event) -> None:
     """Hand an event to the listeners and write a line to the log."""
-    if event.failure:
-        logger.warning("%s: %s (%s) %s", event.key, event.failure.code, event.failure.stage, event.failure.message)
-    elif event.kind != "planned":
-        logger.info("%s: %s%s", event.key, event.kind, f", {event.detail}" if event.detail else "")
+    with where(recording=event.key):
+        if event.failure:
+            logger.warning("%s: %s (%s) %s", event.key, event.failure.code, event.failure.stage, event.failure.message)
+        elif event.kind != "planned":
+            logger.info("%s: %s%s", event.key, event.kind, f", {event.detail}" if event.detail else "")
     for listener in tuple(_listeners):
         listener(event)
 

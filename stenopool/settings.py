@@ -110,6 +110,14 @@ class StopSettings(BaseModel):
     ] = 25.0
 
 
+class LogSettings(BaseModel):
+    """How what happens is told."""
+
+    format: Annotated[
+        Literal["text", "json"], Field(description="text: lines for people; json: an object per line, on stderr.")
+    ] = "text"
+
+
 class ApiSettings(BaseModel):
     """The API service: what it serves, to whom, and its bounds."""
 
@@ -158,6 +166,7 @@ class Settings(BaseSettings):
     prices: PriceSettings = PriceSettings()
     links: LinkSettings = LinkSettings()
     stop: StopSettings = StopSettings()
+    log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
 
 

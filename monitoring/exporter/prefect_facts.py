@@ -4,12 +4,13 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterDeploymentId,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
@@ -80,7 +81,10 @@ async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
     unfinished = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
     children = await client.count_flow_runs(
         flow_run_filter=FlowRunFilter(
-            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run]), state=_in(*unfinished)
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run]),
+            # Those in the parent's own process are over with it, whatever is said of them.
+            deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+            state=_in(*unfinished),
         )
     )
     return children == 0
@@ -88,7 +92,7 @@ async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
 
 async def _queue(client: PrefectClient, facts: Facts, pool: str, queue: str) -> None:
     name, now = f"{pool}/{queue}", datetime.now(UTC)
-    here = {
+    here: dict[str, Any] = {
         "work_pool_filter": WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
         "work_queue_filter": WorkQueueFilter(name=WorkQueueFilterName(any_=[queue])),
     }
@@ -114,10 +118,10 @@ async def _pool(client: PrefectClient, facts: Facts, pool: str) -> None:
     for state in ("online", "offline"):
         facts.workers[pool, state] = 0
     try:
-        workers = await client.read_workers_for_work_pool(pool)
         queues = await client.read_work_queues(work_pool_name=pool)
     except ObjectNotFound:  # nothing is deployed yet
         return
+    workers = await client.read_workers_for_work_pool(pool)
     for worker in workers:
         facts.workers[pool, worker.status.value.lower()] += 1
     facts.last_seen[pool] = max((one.last_heartbeat_time for one in workers if one.last_heartbeat_time), default=None)

@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from stenopool import __version__
+from stenopool import __version__, logs
 from stenopool.cli import models
 from stenopool.cli import run as batches
 from stenopool.cli.bench.command import bench
@@ -13,10 +13,12 @@ from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
 from stenopool.cli.deploy import deploy
 from stenopool.cli.doctor import doctor
+from stenopool.cli.exporter import exporter
 from stenopool.cli.serve import serve
 from stenopool.cli.show import show
 from stenopool.cli.up import up
 from stenopool.errors import StenopoolError
+from stenopool.progress import logger
 
 app = typer.Typer(
     name="stenopool",
@@ -33,6 +35,7 @@ app.command()(batches.retry)
 app.command()(clean)
 app.command()(up)
 app.command()(serve)
+app.command()(exporter)
 app.command()(deploy)
 app.command()(show)
 app.command()(demo)
@@ -49,9 +52,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: ARG001
 ) -> None:
-    pass
+    logs.configure()
 
 
 def main() -> None:
@@ -59,6 +62,9 @@ def main() -> None:
     try:
         app()
     except StenopoolError as error:
+        if logs.as_json():
+            logger.error("%s", error)
+            sys.exit(2)
         Console(stderr=True).print(f"{error.code}: {error.message}", style="red", markup=False, soft_wrap=True)
         Console(stderr=True).print(error.remedy, markup=False, soft_wrap=True)
         sys.exit(2)

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stenopool import progress
+from stenopool.logs import as_json, printable
 from stenopool.progress import Event
 from stenopool.stages.report import BatchReport
 
@@ -18,7 +19,10 @@ _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diari
 
 @contextmanager
 def shown(console: Console, *, diarize: bool) -> Iterator[None]:
-    """Show progress on the console while the block runs."""
+    """Show progress on the console while the block runs. A log that machines read says it itself."""
+    if as_json():
+        yield
+        return
     if not console.is_terminal:
         with progress.listening(lambda event: _line(console, event)):
             yield
@@ -89,11 +93,6 @@ def failures(report: BatchReport) -> Table:
         # Text, not str: a key such as "[bold].wav" is no markup.
         table.add_row(code, str(count), Text(printable(example.key)), example.failure.remedy)
     return table
-
-
-def printable(text: str) -> str:
-    """Somebody else's text for a terminal: no control characters, no line ends."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _clock(seconds: float) -> str:

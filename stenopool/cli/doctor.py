@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from stenopool.cli.display import printable
 from stenopool.cli.parameters import with_options
+from stenopool.logs import printable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 
 if TYPE_CHECKING:

@@ -11,12 +11,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from stenopool import receipts
+from stenopool import logs, receipts
 from stenopool.catalog import Selection, entries
-from stenopool.cli.display import failures, printable, shown, summary
+from stenopool.cli.display import failures, shown, summary
 from stenopool.cli.parameters import with_options
 from stenopool.errors import ErrorCode, StenopoolError
+from stenopool.logs import printable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.progress import logger
 from stenopool.settings import get_settings
 from stenopool.stages.plan import Plan
 from stenopool.stages.report import BatchReport
@@ -218,6 +220,8 @@ def finish(report: BatchReport, *, as_json: bool) -> None:
     gc.freeze()
     if as_json:
         print(report.model_dump_json())
+    elif logs.as_json():
+        logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
     else:
         err.print(summary(report))
         if report.failed:

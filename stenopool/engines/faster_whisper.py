@@ -5,7 +5,6 @@ decoded together, sorted by length, in frames as short as their speech allows. A
 decoded again in the full 30 seconds with rising temperatures.
 """
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from stenopool.engines.placement import placement
 from stenopool.engines.pooling import TAIL_SECONDS, Window, frame_seconds, groups
 from stenopool.engines.suspicion import REPETITIVE
 from stenopool.errors import ErrorCode, Failure, TransientError
+from stenopool.logs import get_logger
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.transcript import NO_SPEECH, Transcript
 
@@ -39,7 +39,7 @@ _SURE = 0.5
 Span = tuple[Region, Decoded]
 Job = Future[list[tuple[Window, list[Span]]]]
 
-logger = logging.getLogger("stenopool")
+logger = get_logger()
 
 
 class FasterWhisperEngine:

@@ -1,6 +1,7 @@
 """Metrics as Prometheus' client library wants them, made from their definitions."""
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -11,10 +12,10 @@ from stenopool.metrics import definitions
 from stenopool.metrics.definitions import Metric
 from stenopool.metrics.tally import Histogram as Observed
 
-Labels = tuple[str, ...]
+L = TypeVar("L", bound=tuple[str, ...])
 
 
-def family(metric: Metric, values: Mapping[Labels, float]) -> Family:
+def family(metric: Metric, values: Mapping[L, float]) -> Family:
     """A counter or gauge with these values by label values."""
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     made = kind(metric.name, metric.help, labels=metric.labels)
@@ -23,7 +24,7 @@ def family(metric: Metric, values: Mapping[Labels, float]) -> Family:
     return made
 
 
-def histogram_family(metric: Metric, values: Mapping[Labels, Observed]) -> Family:
+def histogram_family(metric: Metric, values: Mapping[L, Observed]) -> Family:
     """A histogram of what was observed elsewhere. Bounds that are not the metric's own are kept beside them."""
     made = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     for labels, observed in values.items():

@@ -1,15 +1,11 @@
 """What a run counts about itself while it works. Tallies add up: of a run, a batch, a year of batches."""
 
-import threading
-import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from pydantic import BaseModel, Field, PrivateAttr
+from pydantic import BaseModel, Field
 
-from stenopool.errors import TransientError
 from stenopool.metrics.definitions import STAGE_BUCKETS
 
 # Stage and error code, "fetch STORAGE_UNAVAILABLE": one text, for JSON knows no other keys. No code has a space.
@@ -48,22 +44,13 @@ class Tally(BaseModel):
     errors: Counter[str] = Field(default_factory=Counter)
     checkpoints: Counter[str] = Field(default_factory=Counter)
     flags: Counter[str] = Field(default_factory=Counter)
-    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
 
-    @contextmanager
-    def attempt(self, stage: str, *, again: bool) -> Iterator[None]:
-        """Count one attempt at a stage, how long it takes and how it ends. From any thread."""
-        start = time.monotonic()
-        try:
-            yield
-        except TransientError as error:
-            with self._lock:
-                self.errors[cause(stage, error.code)] += 1
-            raise
-        finally:
-            with self._lock:
-                self._stage(stage).observe(time.monotonic() - start, STAGE_BUCKETS)
-                self.retries[stage] += again
+    def attempt(self, stage: str, seconds: float, *, again: bool, error: str | None) -> None:
+        """Count one attempt at a stage. ``error``: the code of what went wrong for a moment."""
+        self._stage(stage).observe(seconds, STAGE_BUCKETS)
+        self.retries[stage] += again  # 0 is told too: Prometheus sees no increase in what begins at 1
+        if error:
+            self.errors[cause(stage, error)] += 1
 
     def add(self, other: "Tally") -> None:
         for stage, histogram in other.stages.items():

@@ -9,7 +9,9 @@ from functools import partial
 
 from pydantic import BaseModel
 
+from stenopool import traces
 from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError, TransientError
+from stenopool.logs import where
 from stenopool.metrics.tally import Tally
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import Event, logger, tell
@@ -133,6 +135,20 @@ class Run:
                 self.stage_seconds[stage] += time.monotonic() - start
                 self.stage_audio[stage] += sum(self.durations.get(p.fingerprint, 0.0) for p in pieces)
 
+    @contextmanager
+    def attempt(self, stage: str, pieces: Sequence[Piece], *, again: bool) -> Iterator[None]:
+        """Count an attempt at a stage's task: how long it took, whether it was the first, what went wrong."""
+        start, code = time.monotonic(), None
+        try:
+            with traces.span(stage, recordings=len(pieces), again=again, batch=self.batch or ""):
+                yield
+        except TransientError as error:
+            code = error.code
+            raise
+        finally:
+            with self._lock:
+                self.tally.attempt(stage, time.monotonic() - start, again=again, error=code)
+
     def forget(self, piece: Piece) -> None:
         """Drop what is kept of a finished piece, so that memory does not grow recording by recording."""
         self.scratch.release(piece.fingerprint)
@@ -155,7 +171,8 @@ def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], No
         if stoppable:
             stop_if_asked()
         try:
-            do(piece)
+            with where(recording=piece.recording.key):
+                do(piece)
             run.mark_done(stage, piece)
         except RecordingError as error:
             run.fail(piece, error.failure(stage))
@@ -171,7 +188,8 @@ def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], No
         except Stopped:
             raise
         except Exception as error:
-            logger.exception("%s: %s failed", piece.recording.key, stage)
+            with where(recording=piece.recording.key):
+                logger.exception("%s: %s failed", piece.recording.key, stage)
             message = f"{type(error).__name__}: {error}"
             run.fail(piece, RecordingError(ErrorCode.INTERNAL, message).failure(stage))
     if transient:

@@ -3,7 +3,6 @@
 
 import errno
 import io
-import logging
 import os
 import shutil
 import sys
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.logs import get_logger
 from stenopool.storage.base import ObjectInfo, check_key
 
-log = logging.getLogger(__name__)
+log = get_logger()
 
 _TEMPORARY = ".stenopool-write-"  # how our unfinished writes are called; never listed, never a key
 _CHUNK = 1024 * 1024

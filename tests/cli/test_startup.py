@@ -27,7 +27,7 @@ def test_nothing_heavy_is_imported(code: str) -> None:
 
 def test_imports_point_one_way() -> None:
     """`stenopool/` knows neither Prefect nor what is built on it, not even inside functions; its command line may."""
-    upwards = {"prefect", "prefect_aws", "flows", "blocks", "deployments", "workers", "api"}
+    upwards = {"prefect", "prefect_aws", "flows", "blocks", "deployments", "workers", "api", "monitoring"}
     package = Path(stenopool.__file__).parent
     modules = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0] != "cli"]
     assert len(modules) > 50

@@ -1,0 +1,48 @@
+"""``stenopool exporter``: what Prometheus scrapes."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stenopool.errors import ErrorCode, SetupError
+
+
+def exporter(
+    destinations: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[DESTINATION]...", help="Where transcripts go; else STENOPOOL_API__DESTINATION."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address of its pages.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Their port.")] = 9480,
+    interval: Annotated[float, typer.Option(min=1, help="Seconds between two looks at the destinations.")] = 15.0,
+) -> None:
+    """Metrics for Prometheus: what batches did, what waits, who works. One per house; it may be restarted at any time.
+
+    Queues and workers are those of the Prefect server that PREFECT_API_URL names.
+
+    Example: stenopool exporter s3://transcripts --port 9480
+    """
+    import uvicorn
+
+    from blocks.locations import opened
+    from monitoring.exporter.app import create_app
+    from stenopool.settings import get_settings
+    from stenopool.storage import ObjectStore
+
+    given = destinations or [one for one in [get_settings().api.destination] if one]
+    if not given:
+        raise SetupError(
+            ErrorCode.LOCATION_INVALID,
+            "No destination is named.",
+            remedy="Name those to which transcripts go, e.g. stenopool exporter s3://transcripts.",
+        )
+    # Workers' folders may not be there yet; a name that is no location is found out here.
+    whole = [one if "://" in one else str(Path(one).expanduser().absolute()) for one in given]
+
+    async def open_all() -> list[ObjectStore]:
+        return list(await asyncio.gather(*map(opened, whole)))
+
+    stores = asyncio.run(open_all())
+    uvicorn.run(create_app(stores, interval), host=host, port=port, server_header=False, log_level="warning")

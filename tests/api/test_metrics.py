@@ -1,0 +1,98 @@
+"""The API's own metrics and its health, as Prometheus and probes see them."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+
+from stenopool.settings import ApiSettings
+from tests.api.conftest import Shared
+from tests.support.api_server import Api, serving, sound
+from tests.support.prometheus import lint, needs_prometheus
+
+
+def page(api: Api) -> str:
+    """What Prometheus gets: it has no key."""
+    answer = httpx.get(f"{api.url}/metrics", timeout=30)
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return answer.raise_for_status().text
+
+
+def value(page: str, series: str) -> float:
+    """Of one series; 0 if it is not there."""
+    found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
+    return float(found.group(1)) if found else 0.0
+
+
+def test_requests_are_counted_by_route_and_not_by_address(api: Api) -> None:
+    before = page(api)
+    with api.client() as client:
+        sent = client.post("/v1/recordings", files={"file": ("a.wav", sound(2.0))}).raise_for_status().json()
+        for _ in range(3):
+            client.get(f"/v1/recordings/{sent['id']}").raise_for_status()
+        for path in ("/secret/1", "/secret/2", "/v1/recordings/nonsense"):
+            client.get(path)
+    after = page(api)
+
+    def more(series: str) -> float:
+        return value(after, series) - value(before, series)
+
+    one = '{method="GET",route="/v1/recordings/{id}",status="200"}'
+    assert more(f"stenopool_api_requests_total{one}") == 3
+    assert more('stenopool_api_requests_total{method="GET",route="other",status="404"}') == 2
+    assert more('stenopool_api_requests_total{method="POST",route="/v1/recordings",status="202"}') == 1
+    assert more('stenopool_api_request_seconds_count{method="GET",route="/v1/recordings/{id}"}') == 4
+    assert more("stenopool_api_upload_bytes_total") == pytest.approx(64_044, abs=500)
+    assert value(after, "stenopool_api_requests_in_progress") == 1  # the scrape itself
+    assert sent["id"] not in after
+    assert "secret" not in after
+
+
+def test_what_is_refused_is_counted_too(shared: Shared) -> None:
+    before = page(shared.api)
+    with shared.api.client(None) as client:
+        assert client.get("/v1/queue").status_code == 401
+    series = 'stenopool_api_requests_total{method="GET",route="/v1/queue",status="401"}'
+    assert value(page(shared.api), series) - value(before, series) == 1
+
+
+@needs_prometheus
+def test_promtool_finds_nothing(shared: Shared) -> None:
+    with shared.api.client() as client:
+        client.get("/v1/recordings").raise_for_status()
+    assert lint(page(shared.api)) == ""
+
+
+def test_a_destination_that_is_gone_makes_it_unready_and_is_told(deployed: None, settings: ApiSettings) -> None:
+    with serving(settings) as api, httpx.Client(base_url=api.url, timeout=30) as client:
+        ready = client.get("/health/ready")
+        assert ready.json() == {
+            "status": "ok",
+            "dependencies": {"source": "ok", "destination": "ok", "prefect": "ok"},
+        }
+        for name in ("source", "destination", "prefect"):
+            assert value(page(api), f'stenopool_dependency_up{{dependency="{name}"}}') == 1
+        destination = Path(str(settings.destination))
+        destination.rmdir()
+        destination.write_text("a file now")
+        try:
+            answer = _eventually(client, 503)
+            assert answer.json()["dependencies"] == {"source": "ok", "destination": "failed", "prefect": "ok"}
+            assert str(destination) not in answer.text
+            assert value(page(api), 'stenopool_dependency_up{dependency="destination"}') == 0
+            assert client.get("/health/live").json() == {"status": "ok", "dependencies": {}}
+        finally:
+            destination.unlink()
+            destination.mkdir()
+
+
+def _eventually(client: httpx.Client, status: int) -> httpx.Response:
+    """The answer is remembered for two seconds."""
+    import time
+
+    deadline = time.monotonic() + 10
+    while (answer := client.get("/health/ready")).status_code != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return answer

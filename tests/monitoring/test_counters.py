@@ -1,0 +1,202 @@
+"""A real Prometheus scrapes while real batches run: what it counts is what the reports say, kills or no kills."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stenopool import receipts
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.receipts import BATCHES
+from stenopool.stages.report import BatchReport
+from stenopool.storage import open_store
+from stenopool.storage.base import ObjectStore
+from tests.support.exporter import Exporter
+from tests.support.prometheus import Prometheus, lint, needs_prometheus
+from tests.support.speech import needs_speech, recording_path, recordings
+
+pytestmark = [needs_speech, needs_prometheus]
+
+FAILING = ("hard/empty.wav", "hard/random.ogg", "hard/video-no-audio.mp4")
+SMALL_SHARDS = {"STENOPOOL_BATCH__SHARD_RECORDINGS": "4", "STENOPOOL_BATCH__BATCH_RECORDINGS": "2"}
+PRICES = {"STENOPOOL_PRICES__GPU_HOUR": "3.5", "STENOPOOL_PRICES__DAILY_BUDGET": "50"}
+
+
+class House:
+    """A source, a destination, an exporter that watches it and a Prometheus that scrapes that."""
+
+    def __init__(self, folder: Path, prefect: str) -> None:
+        self.source, self.destination = folder / "source", folder / "destination"
+        self.source.mkdir()
+        self.environment = {"PREFECT_API_URL": prefect, **PRICES}
+        self.exporter = Exporter(folder, str(self.destination), environment=self.environment)
+        self.prometheus = Prometheus(folder, {"stenopool-exporter": self.exporter.target})
+
+    @property
+    def store(self) -> ObjectStore:
+        return open_store(str(self.destination))
+
+    def add(self, *files: str) -> None:
+        for file in files:
+            shutil.copy(recording_path(file), self.source / Path(file).name)
+
+    def reports(self) -> list[BatchReport]:
+        keys = sorted(info.key for info in self.store.list(BATCHES) if info.key.endswith("/report.json"))
+        return [BatchReport.model_validate_json(self.store.get_bytes(key)) for key in keys]
+
+    def counted(self) -> dict[str, Any]:
+        """What Prometheus says, once the exporter has looked and has been scraped."""
+        time.sleep(1.2)
+        self.prometheus.scraped()
+        query = self.prometheus.query
+        failures = {key: value for key, value in query("stenopool_recordings_total{reason!=''}").items() if value}
+        return {
+            "done": query('stenopool_recordings_total{status="done"}')[("done",)],
+            "failures": {reason: value for (reason, _), value in failures.items()},
+            "quarantined": sum(value for (_, status), value in failures.items() if status == "quarantined"),
+            "deferred": sum(value for (_, status), value in failures.items() if status == "deferred"),
+            "audio": query("stenopool_audio_seconds_total"),
+        }
+
+
+@pytest.fixture
+def house(prefect_api: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    from prefect.settings import get_current_settings
+
+    for name, value in (SMALL_SHARDS | PRICES).items():
+        monkeypatch.setenv(name, value)
+    made = House(tmp_path, str(get_current_settings().api.url))
+    try:
+        made.exporter.start()
+        made.prometheus.start()
+        yield made
+    finally:
+        made.prometheus.stop()
+        made.exporter.stop()
+
+
+def ingest(house: House) -> BatchReport:
+    from flows.ingest import ingest as flow
+
+    options = TranscriptionOptions(model="tiny.en", diarization="off")
+    execution = ExecutionOptions(device="cpu", formats=("json", "txt"))
+    return asyncio.run(flow(str(house.source), str(house.destination), options=options, execution=execution))
+
+
+def said(*reports: BatchReport) -> dict[str, Any]:
+    """What reports say, in the words of `House.counted`."""
+    failures: Counter[str] = Counter()
+    for report in reports:
+        failures.update(report.failures_by_code)
+    return {
+        "done": sum(report.done for report in reports),
+        "failures": dict(failures),
+        "quarantined": sum(report.quarantined for report in reports),
+        "deferred": sum(report.deferred for report in reports),
+        "audio": {("faster-whisper", "tiny.en"): sum(report.audio_seconds for report in reports)},
+    }
+
+
+def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) -> None:
+    short = [item["file"] for item in recordings("en_short")[:9]]
+    house.add(*short[:3], *FAILING)
+    report = ingest(house)
+    assert (report.done, report.quarantined) == (3, 3)
+    assert house.counted() == said(report)
+    query = house.prometheus.query
+    assert query("stenopool_batches_total") == {("complete",): 1, ("incomplete",): 0, ("lost",): 0}
+    assert query("stenopool_cost_dollars_total")[()] == pytest.approx(report.cost, abs=1e-4)
+    assert query("sum(stenopool_gpu_seconds_total)")[()] == pytest.approx(sum(report.device_seconds.values()))
+    assert query("stenopool_realtime_factor")["batch",] == report.realtime_factor
+    # Two shards of up to four, batches of two.
+    assert query('stenopool_stage_seconds_count{stage="transcribe"}')["transcribe",] >= 2
+    assert query('stenopool_stage_seconds_sum{stage="receipt"}')["receipt",] > 0
+    # By then the first series were there, at 0: what came is an increase.
+    assert query('increase(stenopool_recordings_total{status="done"}[5m]) > 0')
+    assert lint(house.exporter.get("/metrics").text) == ""
+
+    # A second batch, whose process is killed in its middle.
+    house.add(*short[3:])
+    killed_after(house, receipts_done=5)
+    before = len(done(house))
+    assert 5 <= before < 9
+    assert house.counted()["done"] <= before
+
+    # The exporter and Prometheus do not remember it: they ask. Here the exporter is killed too.
+    house.exporter.kill()
+    declared_crashed(house)
+    last = ingest(house)
+    house.exporter.start()
+    until(lambda: query("stenopool_batches_total")["lost",] == 1, "the killed batch counted as lost")
+    counted = house.counted()
+    lost = said_of_lost(house)
+    assert (last.done + lost["done"], last.already_done) == (6, 3 + lost["done"])
+    both = said(report, last)
+    assert counted["done"] == both["done"] + lost["done"] == len(done(house)) == 9
+    assert counted["failures"] == both["failures"] | lost["failures"]
+    assert counted["audio"]["faster-whisper", "tiny.en"] == pytest.approx(
+        fsum(receipts.read(house.store, name.key, name.fingerprint).duration or 0 for name in done(house)), rel=1e-12
+    )
+    assert lint(house.exporter.get("/metrics").text) == ""
+
+
+def killed_after(house: House, receipts_done: int) -> None:
+    """`stenopool run`, SIGKILLed as soon as this many receipts are there."""
+    command = [str(Path(sys.executable).with_name("stenopool")), "run", str(house.source), str(house.destination)]
+    command += ["--model", "tiny.en", "--diarization", "off", "--device", "cpu", "--formats", "json,txt"]
+    process = subprocess.Popen(
+        command, env={**os.environ, **house.environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while len(done(house)) < receipts_done:
+        assert process.poll() is None, process.communicate()[0][-3000:]
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+
+
+def done(house: House) -> list[receipts.ReceiptName]:
+    return [name for name in receipts.names(house.store) if name.status == "done"]
+
+
+def declared_crashed(house: House) -> None:
+    """What a worker, or the automation for silent runs, does when a run's process is gone."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    (counts,) = [
+        found for info in house.store.list(receipts.METRICS)
+        if (found := json.loads(house.store.get_bytes(info.key)))["status"] == "running"
+    ]  # fmt: skip
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(counts["flow_run"], Crashed(), force=True)
+
+
+def said_of_lost(house: House) -> dict[str, Any]:
+    """What the receipts of the batch that has no report say."""
+    reported = {report.batch for report in house.reports()}
+    (batch,) = {info.key.split("/")[1] for info in house.store.list(BATCHES)} - reported
+    made = [receipts.read(house.store, name.key, name.fingerprint) for name in done(house)]
+    begun = sum(
+        len(house.store.get_bytes(info.key).splitlines())
+        for info in house.store.list(f"{BATCHES}{batch}/")
+        if info.key.endswith(".jsonl")
+    )
+    of_it = sum(receipt.batch == batch for receipt in made)
+    return {"done": of_it, "failures": {"RUN_LOST": begun - of_it} if begun > of_it else {}}
+
+
+def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, f"{what} did not come"
+        time.sleep(0.3)
