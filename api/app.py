@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from api import problems
 from api.bodies import Guard
+from api.metrics import Measured, Metrics
 from api.routers import audio, health, options, queue, recordings, speech, transcripts
 from api.service import open_service
 from stenopool import __version__
@@ -36,7 +37,9 @@ def create_app(settings: ApiSettings | None = None, *, authenticated: bool = Tru
         docs_url=None,
         redoc_url=None,
     )
+    app.state.metrics = Metrics()
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
+    app.add_middleware(Measured, metrics=app.state.metrics)  # outermost: what Guard refuses is counted too
     problems.install(app)
     for part in (recordings, transcripts, audio, queue, options, speech, health):
         app.include_router(part.router)

@@ -1,6 +1,5 @@
 """Errors as `application/problem+json` (RFC 9457): status, code, what happened, what to do."""
 
-import logging
 from http import HTTPStatus
 from typing import Any
 
@@ -12,8 +11,9 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from starlette.exceptions import HTTPException
 
 from stenopool.errors import REMEDIES, ErrorCode, StenopoolError
+from stenopool.logs import get_logger
 
-log = logging.getLogger("stenopool.api")
+log = get_logger("stenopool.api")
 
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.OBJECT_NOT_FOUND: 404,

@@ -1,59 +1,57 @@
-"""Health: for probes, which send no key."""
+"""Health and metrics: for probes and Prometheus, which send no key."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable
-from typing import Annotated, Literal
+from typing import Annotated, cast
 
-from fastapi import APIRouter, Depends, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from api.metrics import Metrics
 from api.service import Service, service
+from stenopool.health import Health, Readiness
 from stenopool.storage import ObjectStore
 
-router = APIRouter(prefix="/health", tags=["health"])
-log = logging.getLogger("stenopool.api")
-_PATIENCE = 5.0  # seconds for each dependency
+router = APIRouter(tags=["health"])
 
 
-class Health(BaseModel):
-    """``dependencies``: each "ok" or "failed"; why stands in the log of whoever runs this, not here."""
+def _readiness(request: Request, house: Annotated[Service, Depends(service)]) -> Readiness:
+    """What is remembered of stores and Prefect, one for the app."""
+    if not hasattr(request.app.state, "readiness"):
+        request.app.state.readiness = Readiness(
+            {
+                "source": lambda: asyncio.to_thread(_listable, house.source),
+                "destination": lambda: asyncio.to_thread(_listable, house.destination),
+                "prefect": lambda: house.runs.healthy(house.settings.deployment),
+            }
+        )
+    return cast("Readiness", request.app.state.readiness)
 
-    status: Literal["ok", "failed"]
-    dependencies: dict[str, Literal["ok", "failed"]] = {}
+
+Ready = Annotated[Readiness, Depends(_readiness)]
 
 
-@router.get("/live")
+@router.get("/health/live")
 async def live() -> Health:
     """The process answers."""
     return Health(status="ok")
 
 
-@router.get("/ready", responses={503: {"model": Health}})
-async def ready(response: Response, house: Annotated[Service, Depends(service)]) -> Health:
+@router.get("/health/ready", responses={503: {"model": Health}})
+async def ready(response: Response, needed: Ready) -> Health:
     """Stores and Prefect answer too."""
-    checks: dict[str, Awaitable[None]] = {
-        "source": asyncio.to_thread(_listable, house.source),
-        "destination": asyncio.to_thread(_listable, house.destination),
-        "prefect": house.runs.healthy(house.settings.deployment),
-    }
-    answers = await asyncio.gather(*map(_state, checks.values()))
-    health = Health(
-        status="ok" if set(answers) == {"ok"} else "failed", dependencies=dict(zip(checks, answers, strict=True))
-    )
+    health = await needed.look()
     response.status_code = 200 if health.status == "ok" else 503
     return health
 
 
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request, needed: Ready) -> Response:
+    """What Prometheus scrapes; docs/metrics.md says what there is."""
+    told = cast("Metrics", request.app.state.metrics)
+    told.health = await needed.look()
+    return Response(generate_latest(told.registry), media_type=CONTENT_TYPE_LATEST)
+
+
 def _listable(store: ObjectStore) -> None:
     next(store.list(), None)
-
-
-async def _state(check: Awaitable[None]) -> Literal["ok", "failed"]:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            await check
-    except Exception as error:  # whatever it is, it is not ready
-        log.warning("Not ready: %s", error or type(error).__name__)
-        return "failed"
-    return "ok"

@@ -17,6 +17,7 @@ from stenopool.cli.exporter import exporter
 from stenopool.cli.serve import serve
 from stenopool.cli.show import show
 from stenopool.cli.up import up
+from stenopool.cli.worker import worker
 from stenopool.errors import StenopoolError
 from stenopool.progress import logger
 
@@ -36,6 +37,7 @@ app.command()(clean)
 app.command()(up)
 app.command()(serve)
 app.command()(exporter)
+app.command()(worker)
 app.command()(deploy)
 app.command()(show)
 app.command()(demo)

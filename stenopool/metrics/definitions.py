@@ -205,7 +205,7 @@ DEPENDENCY_UP = Metric(
     "gauge",
     "1 if what the program needs answered at its last look.",
     ("dependency",),
-    "dependency: `destination`, `source`, `prefect`, `weights`",
+    "dependency: `destination`, `source`, `prefect`, `polling`, `weights`",
     programs=("exporter", "api", "worker"),
 )
 COLLECTION_ERRORS = Metric(

@@ -39,7 +39,7 @@ WITHOUT = {"read": "writer", "write": "reader", "admin": "clerk"}
 def test_every_route_asks_for_a_key_and_a_scope(api: Api) -> None:
     paths = api.client(None).get("/openapi.json").json()["paths"]
     documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert len(documented) == len(ROUTES) + 2  # health
+    assert len(documented) == len(ROUTES) + 3  # health, metrics
     for scope, method, path in ROUTES:
         body: dict[str, Any] = {"files": {"file": ("a.wav", sound())}} if method == "POST" else {}
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {secret('boss')}"}):

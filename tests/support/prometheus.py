@@ -18,17 +18,22 @@ needs_prometheus = pytest.mark.skipif(
 
 
 class Prometheus(Server):
-    """Scrapes ``targets`` (host:port by job) every second. ``rules``: files of rules that it evaluates as often."""
+    """Scrapes ``targets`` (host:port by job) ``every`` so often, and evaluates the files of ``rules`` as often."""
 
-    def __init__(self, folder: Path, targets: Mapping[str, str], rules: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, targets: Mapping[str, str], rules: tuple[Path, ...] = (), every: str = "1s"
+    ) -> None:
         super().__init__("Prometheus", folder / "prometheus.log")
         self._folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._config = folder / "prometheus.yaml"
         jobs = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
-        every_second = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        config = {"global": every_second, "scrape_configs": jobs, "rule_files": [str(path) for path in rules]}
+        config = {
+            "global": {"scrape_interval": every, "evaluation_interval": every},
+            "scrape_configs": jobs,
+            "rule_files": [str(path) for path in rules],
+        }
         self._config.write_text(yaml.safe_dump(config))
 
     def start(self) -> None:

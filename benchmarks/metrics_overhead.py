@@ -1,0 +1,153 @@
+"""What metrics cost: the flow `ingest` with and without them, round by round in turn.
+
+    uv run python benchmarks/metrics_overhead.py
+
+With: every hook of ours (tallies, counts of the batch, fields of the log), an exporter that looks at the destination
+every 15 s and, where Debian's is installed, a Prometheus that scrapes it. Without: the hooks do nothing, and both
+programs are stopped in their tracks (SIGSTOP). Wall time on a machine with other work says little about one per cent,
+so two shares are measured directly too: the time inside the hooks, and the CPU that the exporter used.
+"""
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.speech_set import SPEECH, SpeechSet
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.stages.report import BatchReport
+from tests.support.exporter import Exporter
+from tests.support.prometheus import Prometheus
+
+OPTIONS = TranscriptionOptions(diarization="off")
+EXECUTION = ExecutionOptions()
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+class Hooks:
+    """Our places in the flow: switched off, or timed. ``seconds``: spent in them, threads added up."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        from stenopool.metrics.counts import BatchCounts
+        from stenopool.stages import publish
+        from stenopool.stages.run import Run
+
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(Run, "attempt", lambda *_, **__: nullcontext()))
+            stack.enter_context(patch.object(BatchCounts, "write", lambda *_: None))
+            stack.enter_context(patch.object(BatchCounts, "_with", lambda counts, *_: counts))
+            stack.enter_context(patch.object(publish, "all_flags", lambda _: ()))
+            stack.enter_context(patch("stenopool.stages.run.where", lambda **_: nullcontext()))
+            stack.enter_context(patch("stenopool.progress.where", lambda **_: nullcontext()))
+            yield
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        from stenopool.metrics.counts import BatchCounts
+        from stenopool.metrics.tally import Tally
+        from stenopool.stages import publish, report
+
+        with ExitStack() as stack:
+            for owner, name in ((BatchCounts, "write"), (BatchCounts, "_with"), (Tally, "attempt"), (Tally, "add")):
+                stack.enter_context(patch.object(owner, name, self._timing(getattr(owner, name))))
+            stack.enter_context(patch.object(publish, "all_flags", self._timing(publish.all_flags)))
+            stack.enter_context(patch.object(report, "_tally", self._timing(report._tally)))
+            yield
+
+    def _timing(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any, **named: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return real(*arguments, **named)
+            finally:
+                self.seconds += time.perf_counter() - begin
+
+        return timed
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def batch(source: Path, destination: Path) -> BatchReport:
+    from flows.ingest import ingest
+
+    report: BatchReport = asyncio.run(ingest(str(source), str(destination), options=OPTIONS, execution=EXECUTION))
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--speech", type=Path, default=SPEECH, help="Folder of recordings with a manifest.json.")
+    parser.add_argument("--recordings", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+
+    from flows import embedded
+
+    embedded.start()
+    times: dict[str, list[float]] = {"without": [], "with": []}
+    hooks, in_hooks, exporter_cpu = Hooks(), 0.0, 0.0
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        source, destination = folder / "source", folder / "destinations" / "warm"
+        source.mkdir()
+        chosen = SpeechSet(arguments.speech, folder).of("en_short")[: arguments.recordings]
+        for number, item in enumerate(chosen):
+            shutil.copyfile(arguments.speech / item.file, source / f"{number:03d}{Path(item.file).suffix}")
+        batch(source, destination)  # loads the model
+        exporter = Exporter(folder, str(destination), interval=15)
+        stack.callback(exporter.kill)
+        exporter.start()
+        watchers = [exporter.process]
+        if shutil.which("prometheus"):
+            prometheus = Prometheus(folder, {"stenopool-exporter": exporter.target}, every="15s")
+            stack.callback(prometheus.kill)
+            prometheus.start()
+            watchers.append(prometheus.process)
+        for n in range(arguments.rounds):
+            # In turn, so that what the machine does else falls on both.
+            for kind in ("without", "with") if n % 2 else ("with", "without"):
+                for one in watchers:
+                    os.kill(one.pid, signal.SIGCONT if kind == "with" else signal.SIGSTOP)
+                before = cpu_seconds(exporter.process.pid)
+                with hooks.timed() if kind == "with" else hooks.off():
+                    begin = time.monotonic()
+                    report = batch(source, folder / "destinations" / f"{kind}{n}")
+                    times[kind].append(time.monotonic() - begin)
+                exporter_cpu += cpu_seconds(exporter.process.pid) - before
+                if report.done != len(chosen):
+                    raise SystemExit(f"{kind}: {report.done} of {len(chosen)} recordings were done")
+        in_hooks = hooks.seconds
+    ratios = [one / other for one, other in zip(times["with"], times["without"], strict=True)]
+    table = Table("", *(f"round {n + 1}" for n in range(arguments.rounds)), "median", title=f"{len(chosen)} recordings")
+    for kind, seconds in times.items():
+        table.add_row(f"{kind} metrics, s", *(f"{s:.1f}" for s in seconds), f"{statistics.median(seconds):.1f}")
+    table.add_row("with / without", *(f"{r:.3f}" for r in ratios), f"{statistics.median(ratios):.3f}")
+    console, total = Console(), sum(times["with"])
+    console.print(table)
+    console.print(f"In the hooks: {in_hooks * 1000:.0f} ms of {total:.1f} s, {100 * in_hooks / total:.2f} %")
+    share = 100 * exporter_cpu / (total * (os.cpu_count() or 1))
+    console.print(f"CPU of the exporter: {exporter_cpu:.2f} s, {share:.2f} % of the machine meanwhile")
+
+
+if __name__ == "__main__":
+    main()
