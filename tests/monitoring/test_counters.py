@@ -7,11 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from math import fsum
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +19,7 @@ from stenopool.receipts import BATCHES
 from stenopool.stages.report import BatchReport
 from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
-from tests.support.exporter import Exporter
+from tests.support.exporter import Exporter, counted, said
 from tests.support.prometheus import Prometheus, lint, needs_prometheus
 from tests.support.speech import needs_speech, recording_path, recordings
 
@@ -54,20 +52,6 @@ class House:
         keys = sorted(info.key for info in self.store.list(BATCHES) if info.key.endswith("/report.json"))
         return [BatchReport.model_validate_json(self.store.get_bytes(key)) for key in keys]
 
-    def counted(self) -> dict[str, Any]:
-        """What Prometheus says, once the exporter has looked and has been scraped."""
-        time.sleep(1.2)
-        self.prometheus.scraped()
-        query = self.prometheus.query
-        failures = {key: value for key, value in query("stenopool_recordings_total{reason!=''}").items() if value}
-        return {
-            "done": query('stenopool_recordings_total{status="done"}')[("done",)],
-            "failures": {reason: value for (reason, _), value in failures.items()},
-            "quarantined": sum(value for (_, status), value in failures.items() if status == "quarantined"),
-            "deferred": sum(value for (_, status), value in failures.items() if status == "deferred"),
-            "audio": query("stenopool_audio_seconds_total"),
-        }
-
 
 @pytest.fixture
 def house(prefect_api: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
@@ -93,26 +77,12 @@ def ingest(house: House) -> BatchReport:
     return asyncio.run(flow(str(house.source), str(house.destination), options=options, execution=execution))
 
 
-def said(*reports: BatchReport) -> dict[str, Any]:
-    """What reports say, in the words of `House.counted`."""
-    failures: Counter[str] = Counter()
-    for report in reports:
-        failures.update(report.failures_by_code)
-    return {
-        "done": sum(report.done for report in reports),
-        "failures": dict(failures),
-        "quarantined": sum(report.quarantined for report in reports),
-        "deferred": sum(report.deferred for report in reports),
-        "audio": {("faster-whisper", "tiny.en"): sum(report.audio_seconds for report in reports)},
-    }
-
-
 def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) -> None:
     short = [item["file"] for item in recordings("en_short")[:9]]
     house.add(*short[:3], *FAILING)
     report = ingest(house)
     assert (report.done, report.quarantined) == (3, 3)
-    assert house.counted() == said(report)
+    assert counted(house.exporter, house.prometheus) == said([report])
     query = house.prometheus.query
     assert query("stenopool_batches_total") == {("complete",): 1, ("incomplete",): 0, ("lost",): 0}
     assert query("stenopool_cost_dollars_total")[()] == pytest.approx(report.cost, abs=1e-4)
@@ -130,7 +100,7 @@ def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) 
     killed_after(house, receipts_done=5)
     before = len(done(house))
     assert 5 <= before < 9
-    assert house.counted()["done"] <= before
+    assert counted(house.exporter, house.prometheus)["done"] <= before
 
     # The exporter and Prometheus do not remember it: they ask. Here the exporter is killed too.
     house.exporter.kill()
@@ -138,13 +108,13 @@ def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) 
     last = ingest(house)
     house.exporter.start()
     until(lambda: query("stenopool_batches_total")["lost",] == 1, "the killed batch counted as lost")
-    counted = house.counted()
-    lost = said_of_lost(house)
-    assert (last.done + lost["done"], last.already_done) == (6, 3 + lost["done"])
-    both = said(report, last)
-    assert counted["done"] == both["done"] + lost["done"] == len(done(house)) == 9
-    assert counted["failures"] == both["failures"] | lost["failures"]
-    assert counted["audio"]["faster-whisper", "tiny.en"] == pytest.approx(
+    figures = counted(house.exporter, house.prometheus)
+    lost, both = done_by_lost(house), said([report, last])
+    assert (last.done, last.already_done) == (6 - lost, 3 + lost)
+    assert figures["done"] == both["done"] + lost == len(done(house)) == 9
+    # What it left was done by the next one before anybody could count it as left.
+    assert figures["failures"] == both["failures"]
+    assert figures["audio"]["faster-whisper", "tiny.en"] == pytest.approx(
         fsum(receipts.read(house.store, name.key, name.fingerprint).duration or 0 for name in done(house)), rel=1e-12
     )
     assert lint(house.exporter.get("/metrics").text) == ""
@@ -181,18 +151,11 @@ def declared_crashed(house: House) -> None:
         client.set_flow_run_state(counts["flow_run"], Crashed(), force=True)
 
 
-def said_of_lost(house: House) -> dict[str, Any]:
-    """What the receipts of the batch that has no report say."""
+def done_by_lost(house: House) -> int:
+    """Recordings that the batch without a report finished, by their receipts."""
     reported = {report.batch for report in house.reports()}
     (batch,) = {info.key.split("/")[1] for info in house.store.list(BATCHES)} - reported
-    made = [receipts.read(house.store, name.key, name.fingerprint) for name in done(house)]
-    begun = sum(
-        len(house.store.get_bytes(info.key).splitlines())
-        for info in house.store.list(f"{BATCHES}{batch}/")
-        if info.key.endswith(".jsonl")
-    )
-    of_it = sum(receipt.batch == batch for receipt in made)
-    return {"done": of_it, "failures": {"RUN_LOST": begun - of_it} if begun > of_it else {}}
+    return sum(receipts.read(house.store, one.key, one.fingerprint).batch == batch for one in done(house))
 
 
 def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:

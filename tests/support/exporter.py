@@ -1,13 +1,19 @@
-"""The real `stenopool exporter` in a process of its own."""
+"""The real `stenopool exporter` in a process of its own, and what is counted held against what is reported."""
 
 import os
+import re
 import sys
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from stenopool.stages.report import BatchReport
 from tests.support.processes import Server, free_port
+from tests.support.prometheus import Prometheus
 
 
 class Exporter(Server):
@@ -37,3 +43,48 @@ class Exporter(Server):
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"http://{self.target}{path}", timeout=30)
+
+    def looked(self, seconds: float = 30) -> None:
+        """Wait until it has looked at everything once more, with success."""
+        since, deadline = time.time(), time.monotonic() + seconds
+        # A look that had begun before is not enough: wait for two.
+        for _ in range(2):
+            while not self._looks() or min(self._looks()) < since:
+                assert time.monotonic() < deadline, self.log.read_text()[-2000:]
+                time.sleep(0.2)
+            since = time.time()
+
+    def _looks(self) -> list[float]:
+        page = self.get("/metrics").text
+        return [float(at) for at in re.findall(r"^stenopool_collection_timestamp_seconds\{.*\} (\S+)$", page, re.M)]
+
+
+def counted(exporter: Exporter, prometheus: Prometheus) -> dict[str, Any]:
+    """What Prometheus says, once the exporter has looked and has been scraped."""
+    exporter.looked()
+    prometheus.scraped()
+    failures = prometheus.query("stenopool_recordings_total{reason!=''} > 0")  # by reason and status
+    return {
+        "done": prometheus.query('stenopool_recordings_total{status="done"}')["done",],
+        "failures": {reason: count for (reason, _), count in failures.items()},
+        "quarantined": sum(count for (_, status), count in failures.items() if status == "quarantined"),
+        "deferred": sum(count for (_, status), count in failures.items() if status == "deferred"),
+        "audio": prometheus.query("stenopool_audio_seconds_total"),
+    }
+
+
+def said(reports: Sequence[BatchReport]) -> dict[str, Any]:
+    """What reports say, in the words of `counted`."""
+    failures: Counter[str] = Counter()
+    audio: dict[tuple[str, ...], float] = {}
+    for report in reports:
+        failures.update(report.failures_by_code)
+        model = (report.options["engine"], report.options["model"])
+        audio[model] = audio.get(model, 0.0) + report.audio_seconds
+    return {
+        "done": sum(report.done for report in reports),
+        "failures": dict(failures),
+        "quarantined": sum(report.quarantined for report in reports),
+        "deferred": sum(report.deferred for report in reports),
+        "audio": audio,
+    }
