@@ -1,0 +1,253 @@
+"""What the exporter shows before, between and after its looks; what it asks of a real Prefect server."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from monitoring.exporter import prefect_facts
+from monitoring.exporter.collect import Exporter
+from stenopool.errors import ErrorCode, TransientError
+from stenopool.metrics.definitions import METRICS
+from stenopool.storage.local import LocalStore
+from tests.metrics.test_ledger import batch
+from tests.support.prometheus import lint, needs_prometheus
+
+
+def page(exporter: Exporter) -> str:
+    registry = CollectorRegistry()
+    registry.register(exporter)
+    return generate_latest(registry).decode()
+
+
+def values(page: str, name: str) -> dict[tuple[str, ...], float]:
+    """Samples by their label values, in order of the labels' names."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "destination")
+
+
+def test_no_counter_is_shown_before_the_first_look(store: LocalStore) -> None:
+    batch("20260101T000000Z-a", 3).write(store)
+
+    async def pages() -> tuple[str, str]:
+        exporter = Exporter([store], None)
+        before = page(exporter)
+        assert exporter.health.status == "failed"
+        await exporter.look()
+        assert exporter.health.dependencies == {"destination": "ok"}
+        return before, page(exporter)
+
+    before, after = asyncio.run(pages())
+    assert "stenopool_recordings_total" not in before
+    assert "stenopool_build_info" in before
+    assert values(after, "stenopool_recordings_total")["", "done"] == 3
+    # What may be alarming begins at 0, so that its first increase is one.
+    assert values(after, "stenopool_recordings_total")["EMPTY_FILE", "quarantined"] == 0
+    assert values(after, "stenopool_batches_total") == {("complete",): 1, ("incomplete",): 0, ("lost",): 0}
+    assert "stenopool_queue_depth" not in after
+
+
+def test_while_a_store_is_away_it_says_what_it_said_and_that(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch("20260101T000000Z-a", 3).write(store)
+
+    def away(*_: Any, **__: Any) -> Any:
+        raise TransientError(ErrorCode.STORAGE_UNAVAILABLE, "no route")
+
+    async def look() -> str:
+        exporter = Exporter([store], None)
+        await exporter.look()
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStore, "list", away)
+            await exporter.look()
+        assert exporter.health.dependencies == {"destination": "failed"}
+        return page(exporter)
+
+    said = asyncio.run(look())
+    assert values(said, "stenopool_recordings_total")["", "done"] == 3
+    assert values(said, "stenopool_dependency_up") == {("destination",): 0}
+    assert values(said, "stenopool_collection_errors_total") == {("destination",): 1}
+
+
+def test_several_destinations_are_one_house(tmp_path: Path) -> None:
+    stores = [LocalStore(tmp_path / name) for name in ("a", "b")]
+    for number, one in enumerate(stores):
+        batch("20260101T000000Z-a", 3 + number).write(one)
+
+    async def look() -> str:
+        exporter = Exporter(stores, None)
+        await exporter.look()
+        return page(exporter)
+
+    said = asyncio.run(look())
+    assert values(said, "stenopool_recordings_total")["", "done"] == 7
+    assert values(said, "stenopool_audio_seconds_total") == {("faster-whisper", "base"): 10.5}
+
+
+@needs_prometheus
+def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STENOPOOL_PRICES__DAILY_BUDGET", "20")
+    full = batch("20260101T000000Z-a", 3)
+    full.sums.tally.attempt("fetch", 0.5, again=True, error="SOURCE_UNAVAILABLE")
+    full.sums.tally.checkpoints["prepare"] = full.sums.tally.flags["no_speech"] = 1
+    full.sums.failures["fetch TOO_LARGE"] = 1
+    full.sums.stage_audio_seconds["prepare"] = 9.0
+    full.speed = {"batch": 20.0}
+    full.write(store)
+
+    async def look() -> str:
+        exporter = Exporter([store], None)
+        exporter._facts = prefect_facts.Facts(
+            depth={("gpu/batch", "waiting"): 1}, oldest={"gpu/batch": 3.0}, paused={"gpu/batch": False}
+        )
+        exporter._facts.workers["gpu", "online"] = 1
+        exporter._facts.last_seen["gpu"] = datetime.now(UTC)
+        await exporter.look()
+        return page(exporter)
+
+    said = asyncio.run(look())
+    assert lint(said) == ""
+    samples = {sample.name for family in text_string_to_metric_families(said) for sample in family.samples}
+    for metric in METRICS:
+        if "exporter" in metric.programs:
+            assert (metric.name if metric.kind != "histogram" else f"{metric.name}_bucket") in samples, metric.name
+    assert values(said, "stenopool_stage_seconds_bucket")["1.0", "fetch"] == 1
+    assert values(said, "stenopool_transient_errors_total")["SOURCE_UNAVAILABLE", "fetch"] == 1
+
+
+@pytest.fixture
+def pools(prefect_api: None) -> Iterator[None]:
+    from prefect.client.orchestration import get_client
+
+    from deployments.pools import apply_pools
+
+    async def make() -> None:
+        async with get_client() as client:
+            await apply_pools(client, "local", None, None)
+
+    async def remove() -> None:
+        async with get_client() as client:
+            for pool in ("cpu", "gpu"):
+                await client.delete_work_pool(pool)
+
+    asyncio.run(make())
+    yield
+    asyncio.run(remove())
+
+
+def test_before_anything_is_deployed_there_is_nothing_and_no_error(prefect_api: None) -> None:
+    facts = asyncio.run(looked_at())
+    assert set(facts.depth.values()) == {0}
+    assert facts.last_seen == {"cpu": None, "gpu": None}
+
+
+async def looked_at() -> prefect_facts.Facts:
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        return await prefect_facts.look(client)
+
+
+def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending, Running, Scheduled
+
+    async def arrange() -> UUID:
+        async with get_client() as client:
+            flow = await client.create_flow_from_name("waits")
+            made = await client.create_deployment(
+                flow_id=flow, name="here", work_pool_name="gpu", work_queue_name="batch"
+            )
+            now = datetime.now(UTC)
+            due = now - timedelta(seconds=90)
+            runs = []
+            for when in (due, now, now + timedelta(days=1), now, now):
+                run = await client.create_flow_run_from_deployment(made, state=Scheduled(scheduled_time=when))
+                runs.append(run.id)
+            await client.set_flow_run_state(runs[3], Pending(), force=True)
+            await client.set_flow_run_state(runs[4], Running(), force=True)
+            await client.send_worker_heartbeat(work_pool_name="gpu", worker_name="one", heartbeat_interval_seconds=30)
+            queue = await client.read_work_queue_by_name("interactive", work_pool_name="gpu")
+            await client.update_work_queue(queue.id, is_paused=True)
+            return made
+
+    made = asyncio.run(arrange())
+    facts = asyncio.run(looked_at())
+    depth = {state: facts.depth["gpu/batch", state] for state in ("waiting", "pending", "running")}
+    assert depth == {"waiting": 2, "pending": 1, "running": 1}  # tomorrow's does not wait
+    assert facts.depth["gpu/interactive", "waiting"] == 0
+    assert 85 < facts.oldest["gpu/batch"] < 150
+    assert facts.oldest["cpu/batch"] == 0
+    assert (facts.paused["gpu/interactive"], facts.paused["gpu/batch"]) == (True, False)
+    assert facts.workers["gpu", "online"] == 1
+    assert facts.workers["cpu", "online"] == 0
+    assert facts.last_seen["gpu"] is not None
+    assert facts.last_seen["cpu"] is None
+
+    async def tidy() -> None:
+        async with get_client() as client:
+            await client.delete_deployment(made)
+
+    asyncio.run(tidy())
+
+
+def test_whether_a_run_is_over_is_asked_of_prefect(prefect_api: None) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed, Running
+
+    async def asked() -> list[bool | None]:
+        async with get_client() as client:
+            flow = await client.create_flow_from_name("parent")
+            made = await client.create_deployment(flow_id=flow, name="over")
+            run = (await client.create_flow_run_from_deployment(made, state=Running())).id
+            answers = [await prefect_facts.is_over(client, run), await prefect_facts.is_over(client, uuid4())]
+            await client.set_flow_run_state(run, Crashed(), force=True)
+            answers.append(await prefect_facts.is_over(client, run))
+            await client.delete_deployment(made)
+            return answers
+
+    assert asyncio.run(asked()) == [False, None, True]
+
+
+def test_a_run_is_a_zombie_when_its_heartbeat_has_stopped() -> None:
+    """The harness's server keeps no events: what it would answer is said by a stand-in."""
+    now = datetime.now(UTC)
+    runs = [SimpleNamespace(id=uuid4(), start_time=now - timedelta(seconds=age)) for age in (10, 600, 600, 600)]
+    heard = {runs[1].id: 20, runs[2].id: 300}  # seconds ago; the last never had one
+
+    class Server:
+        async def read_flow_runs(self, **_: Any) -> list[Any]:
+            return runs
+
+        async def read_events(self, wanted: Any, limit: int) -> Any:
+            assert set(wanted.resource.id) == {f"prefect.flow-run.{run.id}" for run in runs[1:]}
+            events = [
+                SimpleNamespace(
+                    resource=SimpleNamespace(id=f"prefect.flow-run.{run}"), occurred=now - timedelta(seconds=ago)
+                )
+                for run, ago in heard.items()
+            ]
+            return SimpleNamespace(events=events, next_page=None)
+
+    facts = prefect_facts.Facts()
+    asyncio.run(prefect_facts._zombies(Server(), facts))  # type: ignore[arg-type]
+    assert facts.zombies == 1
