@@ -78,6 +78,11 @@ def as_json() -> bool:
     return get_settings().log.format == "json"
 
 
+def of_uvicorn() -> dict[str, Any]:
+    """What `uvicorn` is told, so that its lines come as ours do: it would set up a log of its own."""
+    return {"log_config": None} if as_json() else {}
+
+
 def configure() -> None:
     """Make this process's log what the settings ask for. May be called again, when others have set up theirs."""
     if not as_json():

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from stenopool.health import Health, Readiness
-from stenopool.logs import get_logger
+from stenopool.logs import get_logger, of_uvicorn
 from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, up
 
@@ -102,7 +102,9 @@ async def serve(pool: str, name: str | None, host: str, port: int) -> None:
 def _served(app: Starlette, host: str, port: int) -> Iterator[None]:
     """In a thread, as Prefect's own health page: a worker that blocks its loop is one that has to be told of."""
     with socket.create_server((host, port)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio", **of_uvicorn())
+        )
         thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True, name="pages")
         thread.start()
         try:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from stenopool import logs
 from stenopool.errors import ErrorCode, SetupError
 
 
@@ -45,4 +46,11 @@ def exporter(
         return list(await asyncio.gather(*map(opened, whole)))
 
     stores = asyncio.run(open_all())
-    uvicorn.run(create_app(stores, interval), host=host, port=port, server_header=False, log_level="warning")
+    uvicorn.run(
+        create_app(stores, interval),
+        host=host,
+        port=port,
+        server_header=False,
+        log_level="warning",
+        **logs.of_uvicorn(),
+    )

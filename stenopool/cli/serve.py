@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stenopool import logs
 from stenopool.errors import ErrorCode, SetupError
 
 
@@ -48,4 +49,5 @@ def serve(
             pass
 
     asyncio.run(must_open())
-    uvicorn.run(create_app(authenticated=not no_auth), host=host, port=port, server_header=False)
+    app = create_app(authenticated=not no_auth)
+    uvicorn.run(app, host=host, port=port, server_header=False, **logs.of_uvicorn())

@@ -16,6 +16,7 @@ class Program:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.scratch = home / "scratch"
+        self.extra: dict[str, str] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -26,6 +27,7 @@ class Program:
             "STENOPOOL_SCRATCH__DIR": str(self.scratch),
             # Joined and converted weights are the same for all; to make them anew costs seconds each time.
             "STENOPOOL_MODELS__CACHE": str(Path.home() / ".cache" / "stenopool" / "models"),
+            **self.extra,
         }
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
