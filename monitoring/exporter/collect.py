@@ -137,7 +137,7 @@ def _counters(sums: Sums) -> Iterator[Family]:
     yield family(names.RECORDINGS, ends)
     yield family(names.AUDIO_SECONDS, {_two(key): value for key, value in sums.audio_seconds.items()})
     yield histogram_family(names.STAGE_SECONDS, {(stage,): seen for stage, seen in sums.tally.stages.items()})
-    yield _by_one(names.STAGE_AUDIO_SECONDS, sums.stage_audio_seconds)
+    yield _by_one(names.STAGE_AUDIO_SECONDS, tally.audio)
     yield family(names.STAGE_FAILURES, {parted(key): count for key, count in sums.failures.items()})
     yield _by_one(names.STAGE_RETRIES, tally.retries)
     met = dict.fromkeys(((stage, code.value) for stage in sorted(tally.stages) for code in sorted(TRANSIENT_CODES)), 0)

@@ -73,7 +73,6 @@ class BatchCounts(BaseModel):
             audio_seconds={f"{self.engine} {self.model}": totals.audio_seconds},
             failures=Counter(cause(one.failure.stage, one.failure.code) for one in failed),
             batches=Counter() if status == "running" else Counter({status: 1}),
-            stage_audio_seconds=dict(totals.stage_audio),
             gpu_seconds=dict(totals.device_seconds),
             cpu_seconds=totals.prepare_seconds,
             cost=totals.cost,

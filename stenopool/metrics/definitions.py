@@ -59,7 +59,7 @@ STAGE_SECONDS = Metric(
 STAGE_AUDIO_SECONDS = Metric(
     "stenopool_stage_audio_seconds_total",
     "counter",
-    "Audio that went through a stage, in seconds; a stage tried again carries it again.",
+    "Audio that went through a stage, in seconds, where its length is known; a stage tried again carries it again.",
     ("stage",),
     _STAGES,
 )

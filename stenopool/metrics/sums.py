@@ -17,7 +17,6 @@ class Sums(BaseModel):
     audio_seconds: dict[str, float] = Field(default_factory=dict)
     failures: Counter[str] = Field(default_factory=Counter)
     batches: Counter[str] = Field(default_factory=Counter)
-    stage_audio_seconds: dict[str, float] = Field(default_factory=dict)
     gpu_seconds: dict[str, float] = Field(default_factory=dict)
     cpu_seconds: float = 0.0
     cost: float = 0.0
@@ -29,7 +28,6 @@ class Sums(BaseModel):
         self.failures.update(other.failures)
         self.batches.update(other.batches)
         _add(self.audio_seconds, other.audio_seconds)
-        _add(self.stage_audio_seconds, other.stage_audio_seconds)
         _add(self.gpu_seconds, other.gpu_seconds)
         self.cpu_seconds += other.cpu_seconds
         self.cost += other.cost

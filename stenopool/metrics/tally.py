@@ -33,21 +33,22 @@ class Histogram(BaseModel):
 
 
 class Tally(BaseModel):
-    """``stages``: seconds of each attempt at a stage. ``retries``: attempts after the first, by stage.
-
-    ``errors``: what went wrong for a moment, by `Cause`. ``checkpoints``: recordings for which an earlier run had done
-    the stage. ``flags``: transcripts by flag.
+    """``stages``: seconds of each attempt at a stage. ``audio``: seconds that went through it. ``retries``: attempts
+    after the first. ``errors``: what went wrong for a moment, by `Cause`. ``checkpoints``: recordings for which an
+    earlier run had done the stage. ``flags``: transcripts by flag.
     """
 
     stages: dict[str, Histogram] = Field(default_factory=dict)
+    audio: dict[str, float] = Field(default_factory=dict)
     retries: Counter[str] = Field(default_factory=Counter)
     errors: Counter[str] = Field(default_factory=Counter)
     checkpoints: Counter[str] = Field(default_factory=Counter)
     flags: Counter[str] = Field(default_factory=Counter)
 
-    def attempt(self, stage: str, seconds: float, *, again: bool, error: str | None) -> None:
-        """Count one attempt at a stage. ``error``: the code of what went wrong for a moment."""
+    def attempt(self, stage: str, seconds: float, audio: float, *, again: bool, error: str | None) -> None:
+        """Count one attempt at a stage over this much audio. ``error``: the code, if one of the moment ended it."""
         self._stage(stage).observe(seconds, STAGE_BUCKETS)
+        self.audio[stage] = self.audio.get(stage, 0.0) + audio
         self.retries[stage] += again  # 0 is told too: Prometheus sees no increase in what begins at 1
         if error:
             self.errors[cause(stage, error)] += 1
@@ -55,6 +56,8 @@ class Tally(BaseModel):
     def add(self, other: "Tally") -> None:
         for stage, histogram in other.stages.items():
             self._stage(stage).add(histogram)
+        for stage, seconds in other.audio.items():
+            self.audio[stage] = self.audio.get(stage, 0.0) + seconds
         self.retries.update(other.retries)
         self.errors.update(other.errors)
         self.checkpoints.update(other.checkpoints)

@@ -147,7 +147,8 @@ class Run:
             raise
         finally:
             with self._lock:
-                self.tally.attempt(stage, time.monotonic() - start, again=again, error=code)
+                audio = sum(self.durations.get(piece.fingerprint, 0.0) for piece in pieces)
+                self.tally.attempt(stage, time.monotonic() - start, audio, again=again, error=code)
 
     def forget(self, piece: Piece) -> None:
         """Drop what is kept of a finished piece, so that memory does not grow recording by recording."""

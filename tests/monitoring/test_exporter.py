@@ -107,10 +107,9 @@ def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
 ) -> None:
     monkeypatch.setenv("STENOPOOL_PRICES__DAILY_BUDGET", "20")
     full = batch("20260101T000000Z-a", 3)
-    full.sums.tally.attempt("fetch", 0.5, again=True, error="SOURCE_UNAVAILABLE")
+    full.sums.tally.attempt("fetch", 0.5, 9.0, again=True, error="SOURCE_UNAVAILABLE")
     full.sums.tally.checkpoints["prepare"] = full.sums.tally.flags["no_speech"] = 1
     full.sums.failures["fetch TOO_LARGE"] = 1
-    full.sums.stage_audio_seconds["prepare"] = 9.0
     full.speed = {"batch": 20.0}
     full.write(store)
 

@@ -102,6 +102,7 @@ def test_checkpoints_of_an_earlier_run_are_hits_of_their_own_flow_only(run: Run)
 
 
 def test_attempts_are_tallied_with_what_went_wrong(run: Run) -> None:
+    run.durations[OURS.fingerprint] = 2.5
     with run.attempt("fetch", [OURS], again=False):
         pass
     with pytest.raises(TransientError), run.attempt("fetch", [OURS], again=True):
@@ -110,6 +111,7 @@ def test_attempts_are_tallied_with_what_went_wrong(run: Run) -> None:
     totals.add(ShardResult.of(run, [OURS]), ShardResult())
     totals.add(ShardResult.of(run, [OURS]), ShardResult())
     assert totals.tally.stages["fetch"].count == 4
+    assert totals.tally.audio == {"fetch": 10.0}
     assert totals.tally.retries == {"fetch": 2}
     assert totals.tally.errors == {"fetch SOURCE_UNAVAILABLE": 2}
     assert run.tally.stages["fetch"].count == 2
