@@ -95,11 +95,15 @@ class Exporter(Collector):
                 self._facts = await prefect_facts.look(self._prefect)
 
     def _is_over(self, flow_run: str) -> bool | None:
-        """Called from the threads in which ledgers look."""
+        """Called from the threads in which ledgers look. While Prefect does not answer, nothing is over."""
         if self._prefect is None:
             return None
         question = prefect_facts.is_over(self._prefect, UUID(flow_run))
-        return asyncio.run_coroutine_threadsafe(question, self._loop).result(timeout=60)
+        try:
+            return asyncio.run_coroutine_threadsafe(question, self._loop).result(timeout=60)
+        except Exception as error:  # the look at Prefect tells of it; this one is about the destination
+            log.warning("Whether %s is over is not known: %s", flow_run, type(error).__name__)
+            return False
 
     def collect(self) -> Iterable[Family]:
         yield build_info()

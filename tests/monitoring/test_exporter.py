@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,6 +19,7 @@ from stenopool.errors import ErrorCode, TransientError
 from stenopool.metrics.definitions import METRICS
 from stenopool.storage.local import LocalStore
 from tests.metrics.test_ledger import batch
+from tests.support.processes import free_port
 from tests.support.prometheus import lint, needs_prometheus
 
 
@@ -84,6 +86,25 @@ def test_while_a_store_is_away_it_says_what_it_said_and_that(
     assert values(said, "stenopool_recordings_total")["", "done"] == 3
     assert values(said, "stenopool_dependency_up") == {("destination",): 0}
     assert values(said, "stenopool_collection_errors_total") == {("destination",): 1}
+
+
+def test_while_prefect_is_away_batches_are_counted_and_none_is_lost(store: LocalStore) -> None:
+    from prefect.client.orchestration import PrefectClient
+
+    running = batch("20260101T000000Z-a", 3, age=timedelta(days=2), status="running")
+    running.model_copy(update={"flow_run": str(uuid4())}).write(store)
+
+    async def look() -> tuple[Exporter, str]:
+        async with PrefectClient(f"http://127.0.0.1:{free_port()}/api") as nobody:
+            exporter = Exporter([store], nobody)
+            await exporter.look()
+            return exporter, page(exporter)
+
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        exporter, said = asyncio.run(look())
+    assert exporter.health.dependencies == {"destination": "ok", "prefect": "failed"}
+    assert values(said, "stenopool_recordings_total")["", "done"] == 3
+    assert values(said, "stenopool_batches_running") == {(): 1}
 
 
 def test_several_destinations_are_one_house(tmp_path: Path) -> None:
