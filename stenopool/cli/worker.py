@@ -1,6 +1,7 @@
 """``stenopool worker``: one worker of a pool, with pages for probes and Prometheus."""
 
 import asyncio
+import signal
 from typing import Annotated
 
 import typer
@@ -29,6 +30,8 @@ def worker(
             "No Prefect server is named.",
             remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one with workers.",
         )
+    # Ignored in what a script starts with `&`; Prefect's workers end by this one only, also on SIGTERM.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asyncio.run(serve(pool, name, host, port))
     except ObjectNotFound as error:
