@@ -12,8 +12,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
+from stenopool.errors import StenopoolError
 from stenopool.metrics.sums import Sums
 from stenopool.metrics.tally import cause
+from stenopool.progress import logger
 from stenopool.receipts import METRICS
 from stenopool.stages.report import BatchReport, Totals, totals_of
 from stenopool.stages.run import FailedRecording, Run
@@ -61,8 +63,12 @@ class BatchCounts(BaseModel):
         return self._with(totals, totals.failed, "lost")
 
     def write(self, destination: ObjectStore) -> None:
+        """Figures stop no work: if it fails, the next write says all, or the exporter finds out from the results."""
         data = self.model_dump_json().encode()
-        destination.put_bytes(f"{METRICS}{self.batch}.json", data, content_type="application/json")
+        try:
+            destination.put_bytes(f"{METRICS}{self.batch}.json", data, content_type="application/json")
+        except StenopoolError as error:
+            logger.warning("The figures of batch %s were not written: %s", self.batch, error.message)
 
     def _with(self, totals: Totals, failed: Iterable[FailedRecording], status: Status) -> Self:
         failed = list(failed)

@@ -7,7 +7,6 @@ week are folded into one object, and theirs go: neither memory nor listings grow
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -116,10 +115,13 @@ class Ledger:
             if self._batches[name].status == "running":
                 self._batches[name] = batch.lost(self._destination)
                 logger.warning("Batch %s ended without a report; its receipts say what it did.", name)
-                self._write(partial(self._batches[name].write, self._destination))
+                if not self._reads_only:
+                    self._batches[name].write(self._destination)
 
     def _fold(self) -> None:
         """Sum up the oldest batches, up to the first that is recent or under way."""
+        if self._reads_only:
+            return
         earlier = self._earlier.model_copy(deep=True)
         for name in sorted(self._batches):
             batch = self._batches[name]
@@ -127,29 +129,23 @@ class Ledger:
                 break
             earlier.sums.add(batch.sums)
             earlier.through, earlier.over_at = name, batch.updated_at
-        if earlier.through == self._earlier.through or self._reads_only:
+        if earlier.through == self._earlier.through:
             return
-        data = earlier.model_dump_json().encode()
-        # Written before the others go: a kill in between leaves objects that nobody counts.
-        if self._write(lambda: self._destination.put_bytes(EARLIER, data, content_type="application/json")):
-            self._earlier = earlier
-            for name in [name for name in self._batches if name <= earlier.through]:
-                key = _key(name)
-                self._destination.delete(key)
-                self._etags.pop(key, None)
-                del self._batches[name]
-
-    def _write(self, write: Callable[[], object]) -> bool:
         try:
-            write()
+            # Written before the others go: a kill in between leaves objects that nobody counts.
+            data = earlier.model_dump_json().encode()
+            self._destination.put_bytes(EARLIER, data, content_type="application/json")
         except StenopoolError as error:
             if error.code is not ErrorCode.ACCESS_DENIED:
                 raise
-            if not self._reads_only:
-                logger.warning("Nothing may be written at %s: old batches are kept one by one.", self._destination.uri)
+            logger.warning("Nothing may be written at %s: old batches are kept one by one.", self._destination.uri)
             self._reads_only = True
-            return False
-        return True
+            return
+        self._earlier = earlier
+        for name in [name for name in self._batches if name <= earlier.through]:
+            self._destination.delete(_key(name))
+            self._etags.pop(_key(name), None)
+            del self._batches[name]
 
 
 def _key(batch: str) -> str:

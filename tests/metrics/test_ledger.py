@@ -221,3 +221,15 @@ def test_histograms_add_up(parts: list[list[float]]) -> None:
     assert merged.buckets == whole.buckets
     assert merged.count == sum(map(len, parts))
     assert merged.sum == pytest.approx(whole.sum)
+
+
+@pytest.mark.parametrize("error", [ErrorCode.ACCESS_DENIED, ErrorCode.STORAGE_UNAVAILABLE])
+def test_figures_that_cannot_be_written_stop_no_work(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: ErrorCode
+) -> None:
+    def refused(*_: object, **__: object) -> bool:
+        raise SetupError(error, "not now")
+
+    monkeypatch.setattr(LocalStore, "put_bytes", refused)
+    batch("20260101T000000Z-a", 3).write(store)
+    assert "batch 20260101T000000Z-a were not written: not now" in caplog.text
