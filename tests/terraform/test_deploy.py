@@ -1,34 +1,45 @@
-"""What Terraform hands to `stenopool deploy` is what `stenopool deploy` takes."""
+"""What Terraform hands to `stenopool deploy` and to charts is what they take."""
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deployments.specification import Deployment, read
 from stenopool import __version__
+from tests.support.helm.chart import VALUES, Chart, pods
+from tests.support.helm.prefect_charts import Name, unknown
+from tests.support.helm.tools import fetch
 from tests.support.terraform.workspace import ROOT, Workspace
 from workers.templates import template
 
 
 @pytest.fixture(scope="module")
-def deployments(testable: Workspace, tmp_path_factory: pytest.TempPathFactory) -> list[Deployment]:
-    """The complete example's output, read as `stenopool deploy --file` reads it."""
+def state(testable: Workspace) -> dict[str, Any]:
+    """The complete example, applied with providers that only have schemas."""
     example = "examples/complete"
     testable.init(example)
     lines = testable.run(example, "test", "-json", "-verbose").stdout.splitlines()
     states: list[dict[str, Any]] = [each["test_state"] for each in map(json.loads, lines) if "test_state" in each]
+    return states[0]
+
+
+@pytest.fixture(scope="module")
+def deployments(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[Deployment]:
+    """Its output, read as `stenopool deploy --file` reads it."""
     file = tmp_path_factory.mktemp("deploy") / "deployments.yaml"
-    file.write_text(states[0]["outputs"]["deployments"]["value"])
+    file.write_text(state["outputs"]["deployments"]["value"])
     return read(Path(file))
 
 
 def test_it_stands_in_for_ours_and_adds_the_schedule(deployments: list[Deployment]) -> None:
     ours = {(each.entrypoint, each.name) for each in read()}
     theirs = {(each.entrypoint, each.name) for each in deployments}
-    assert theirs - ours == {("flows.ingest.ingest", "nightly")}
+    assert theirs - ours == {("flows.ingest.ingest", "nightly"), ("flows.watch.watch", "arrivals")}
     assert ours <= theirs
     assert all(each.work_pool.job_variables for each in deployments)
 
@@ -54,3 +65,40 @@ def test_gpu_nodes_are_what_the_job_template_asks_for(pool: str) -> None:
     (taint,) = re.findall(r'taint = { key = "(.*?)", value = ".*?", effect = "(.*?)" }', text)
     assert tolerated == ({taint} if pool == "gpu" else set())
     assert '"accelerator"            = "nvidia"' in text
+
+
+def releases(state: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The values of each Helm release, in the order in which Helm lays them over each other."""
+    modules = state["root_module"]["child_modules"]
+    resources = [each for module in modules for each in module.get("resources", ())]
+    return {
+        each["values"]["name"]: [yaml.safe_load(text) for text in each["values"]["values"]]
+        for each in resources
+        if each["type"] == "helm_release"
+    }
+
+
+def test_prefects_charts_know_every_value(state: dict[str, Any]) -> None:
+    charts: dict[str, Name] = {
+        "prefect-server": "prefect-server",
+        "prefect-worker-cpu": "prefect-worker",
+        "prefect-worker-gpu": "prefect-worker",
+    }
+    found = releases(state)
+    assert charts.keys() <= found.keys()
+    for release, chart in charts.items():
+        assert len(found[release]) == 2
+        assert [unknown(chart, values) for values in found[release]] == [[], []]
+
+
+def test_our_chart_takes_its_values(state: dict[str, Any]) -> None:
+    try:
+        fetch()
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"helm cannot be fetched: {error}")
+    manifests = Chart(VALUES / "stenopool").render(yaml.safe_load(state["outputs"]["chart"]["value"]))
+    (container,) = pods(manifests)["stenopool-api"]["spec"]["containers"]
+    assert container["image"].endswith(f":{__version__}-cpu")
+    assert pods(manifests)["stenopool-api"]["spec"]["serviceAccountName"] == "stenopool-api"
+    # Terraform has made them.
+    assert not any(each["kind"] == "ServiceAccount" for each in manifests)

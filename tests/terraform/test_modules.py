@@ -75,3 +75,14 @@ def test_versions_are_pinned(name: str) -> None:
 def test_readme_lists_what_there_is(name: str) -> None:
     folder = ROOT / name
     assert (folder / "README.md").read_text() == render(folder), "run: python -m terraform.render_readmes"
+
+
+def test_every_module_says_what_it_costs() -> None:
+    modules = [folder for folder in (ROOT / "modules").iterdir() if folder.is_dir()]
+    assert [each.name for each in modules if "\n**Cost.** " not in (each / "README.md").read_text()] == []
+
+
+def test_examples_reach_their_clusters_in_the_same_way() -> None:
+    """Each is a root module that people copy, so they cannot share a file; they must not drift apart either."""
+    texts = {(example / "providers.tf").read_text() for example in (ROOT / "examples").iterdir()}
+    assert len(texts) == 1

@@ -78,7 +78,10 @@ RISKY = {
     "API open to all": ("cluster/variables.tf", 'cidrs, "0.0.0.0/0")', 'cidrs, "0.0.0.0/1")'),
     "sizes other clusters": ("autoscaler/main.tf", '"owned" } }', '"*" } }'),
     "database in public": ("database/main.tf", "publicly_accessible    = false", "publicly_accessible    = true"),
-    "blind observer": ("prefect/values/worker.yaml.tftpl", "OBSERVER_NAMESPACES", "OBSERVER_NAMESPACE"),
+    "pods may be root": ("prefect/main.tf", 'enforce" = "restricted"', 'enforce" = "baseline"'),
+    "a pool without a worker": ("prefect/main.tf", 'toset(["cpu", "gpu"])', 'toset(["gpu"])'),
+    "blind observer": ("prefect/variables.tf", "OBSERVER_NAMESPACES", "WORKER"),
+    "watch may not read": ("identity/main.tf", 'for queue in role == "cpu"', 'for queue in role == "gpu"'),
     "alarm turned round": (
         "observability/main.tf",
         '"LessThanThreshold", threshold = 3',

@@ -132,6 +132,7 @@ module "prefect" {
   source              = "../../modules/prefect"
   service_accounts    = module.identity.service_accounts
   server_env          = file("${path.module}/../../../deployments/server.env")
+  chart_values        = { for part in ["server", "worker"] : part => file("${path.module}/../../../workers/helm/prefect-${part}.yaml") }
   server_replicas     = 2
   prefect_image       = var.prefect_image
   database            = { host = module.database.host, port = module.database.port, name = module.database.database, username = module.database.username }
@@ -164,10 +165,12 @@ module "deployments" {
   prefect_yaml     = file("${path.module}/../../../deployments/prefect.yaml")
   images           = { for pool, kind in { cpu = "cpu", gpu = "cuda12" } : pool => "${module.registry.repository_url}:${var.stenopool_version}-${kind}" }
   namespace        = module.prefect.namespace
-  service_accounts = { cpu = module.identity.service_accounts.cpu, gpu = module.identity.service_accounts.gpu }
+  service_accounts = module.identity.service_accounts
   source_uri       = module.storage.source_uri
   destination_uri  = module.storage.destination_uri
   models_uri       = module.storage.models_uri
   region           = var.region
   schedules        = var.schedules
+
+  arrivals_queue_url = module.storage.arrivals_queue_url
 }

@@ -5,6 +5,11 @@ output "deployments" {
   value       = module.deployments.yaml
 }
 
+output "chart" {
+  description = "Values for the chart workers/helm/stenopool: `terraform output -raw chart`."
+  value       = module.deployments.chart
+}
+
 output "deploy" {
   description = "The rest of what the steps after `terraform apply` need."
   value = {

@@ -1,4 +1,4 @@
-# What `stenopool deploy` is given: our deployments, with what is different in this cloud.
+# What `stenopool deploy` and our chart are given: what is different in this cloud.
 
 locals {
   job_variables = {
@@ -22,10 +22,32 @@ locals {
     }
   }
 
+  watched = [
+    for url in var.arrivals_queue_url[*] : {
+      name              = "arrivals"
+      entrypoint        = "flows.watch.watch"
+      work_pool         = { name = "cpu", work_queue_name = "ingest-interactive" }
+      parameters        = { queue_url = url, source = var.source_uri, destination = var.destination_uri }
+      schedules         = [{ cron = "* * * * *" }]
+      concurrency_limit = { limit = 1, collision_strategy = "CANCEL_NEW" }
+    }
+  ]
+
   # A later deployment goes before an earlier one of the same name: these stand in for those of prefect.yaml.
   deployments = [
-    for deployment in concat(yamldecode(var.prefect_yaml).deployments, values(local.scheduled)) : merge(deployment, {
+    for deployment in concat(yamldecode(var.prefect_yaml).deployments, values(local.scheduled), local.watched) : merge(deployment, {
       work_pool = merge(deployment.work_pool, { job_variables = local.job_variables[deployment.work_pool.name] })
     })
   ]
+
+  # What is small in a cluster beside Prefect: the API and the exporter, of the CPU image.
+  chart = {
+    image = {
+      repository = regex("^(.*):[^/]+$", var.images.cpu)[0]
+      tag        = regex(":([^/]+)$", var.images.cpu)[0]
+    }
+    storage         = { region = var.region }
+    serviceAccounts = { create = false, api = { name = var.service_accounts.api } }
+    api             = { source = var.source_uri, destination = var.destination_uri }
+  }
 }

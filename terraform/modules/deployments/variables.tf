@@ -24,8 +24,8 @@ variable "namespace" {
 }
 
 variable "service_accounts" {
-  description = "What runs of the pools cpu and gpu run as."
-  type        = object({ cpu = string, gpu = string })
+  description = "What runs of the pools cpu and gpu run as, and the API."
+  type        = object({ cpu = string, gpu = string, api = string })
 }
 
 variable "source_uri" {
@@ -68,4 +68,10 @@ variable "schedules" {
     condition     = alltrue([for schedule in var.schedules : can(regex("^(\\S+ ){4}\\S+$", schedule.cron))])
     error_message = "A schedule has five fields, such as 0 2 * * *."
   }
+}
+
+variable "arrivals_queue_url" {
+  description = "Queue that the source's arrivals go to: looked at each minute. Null: none."
+  type        = string
+  default     = null
 }

@@ -38,7 +38,7 @@ locals {
   }
 
   # Through which a key may be used: arrivals are encrypted with it too.
-  services = { cpu = ["s3"], gpu = ["s3"], api = var.arrivals_queue_arn == null ? ["s3"] : ["s3", "sqs"] }
+  services = { cpu = var.arrivals_queue_arn == null ? ["s3"] : ["s3", "sqs"], gpu = ["s3"], api = ["s3"] }
 
   policies = {
     for role, places in local.rights : role => {
@@ -71,7 +71,8 @@ locals {
           Condition = { StringEquals = { "kms:ViaService" = [for service in local.services[role] : "${service}.${data.aws_region.current.region}.amazonaws.com"] } }
         }],
         [
-          for queue in role == "api" && var.arrivals_queue_arn != null ? [var.arrivals_queue_arn] : [] : {
+          # `watch` runs where `ingest` does.
+          for queue in role == "cpu" && var.arrivals_queue_arn != null ? [var.arrivals_queue_arn] : [] : {
             Sid      = "ReadArrivals"
             Effect   = "Allow"
             Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]

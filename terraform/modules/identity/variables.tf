@@ -15,7 +15,7 @@ variable "namespace" {
 }
 
 variable "service_accounts" {
-  description = "Service accounts that get the roles: of `ingest` and `prepare` runs, of `transcribe` runs, of the API."
+  description = "Service accounts that get the roles: of `watch`, `ingest` and `prepare` runs, of `transcribe` runs, of the API."
   type = object({
     cpu = optional(string, "stenopool-cpu")
     gpu = optional(string, "stenopool-gpu")
@@ -57,7 +57,7 @@ variable "kms_key_arns" {
 }
 
 variable "arrivals_queue_arn" {
-  description = "Queue of arrivals that the API reads. Null: none."
+  description = "Queue of arrivals that `watch` reads, in the pool cpu. Null: none."
   type        = string
   default     = null
 }

@@ -1,8 +1,7 @@
 locals {
-  charts  = "https://prefecthq.github.io/prefect-helm"
-  api_url = "http://prefect-server.${var.namespace}.svc.cluster.local:4200/api"
+  charts = "https://prefecthq.github.io/prefect-helm"
 
-  # deployments/server.env: what it says goes into the values as it is, one place for compose, Helm and Terraform.
+  # deployments/server.env: what it says becomes a ConfigMap as it is, one place for compose, Helm and Terraform.
   settings = {
     for line in split("\n", var.server_env) : split("=", line)[0] => join("=", slice(split("=", line), 1, length(split("=", line))))
     if can(regex("^[A-Z][A-Z0-9_]*=", line))
@@ -16,8 +15,9 @@ resource "kubernetes_namespace_v1" "this" {
     labels = {
       "app.kubernetes.io/part-of"          = "stenopool"
       "app.kubernetes.io/managed-by"       = "terraform"
-      "pod-security.kubernetes.io/enforce" = "baseline"
+      "pod-security.kubernetes.io/enforce" = "restricted"
       "pod-security.kubernetes.io/warn"    = "restricted"
+      "pod-security.kubernetes.io/audit"   = "restricted"
     }
   }
 }
@@ -39,7 +39,16 @@ resource "kubernetes_service_account_v1" "this" {
   }
 }
 
-# The charts know these names of keys.
+# The names of this, and of the secrets and their keys, are those in workers/helm/prefect-server.yaml.
+resource "kubernetes_config_map_v1" "settings" {
+  metadata {
+    name      = "prefect-server-settings"
+    namespace = kubernetes_namespace_v1.this.metadata[0].name
+  }
+
+  data = local.settings
+}
+
 resource "kubernetes_secret_v1" "server" {
   metadata {
     name      = "prefect-server"
@@ -72,6 +81,14 @@ resource "kubernetes_secret_v1" "environment" {
   }
 }
 
+locals {
+  # Pods read settings and secrets when they start: others start them anew.
+  restart = {
+    "stenopool/password-generation" = tostring(var.password_generation)
+    "stenopool/settings"            = sha256(jsonencode(local.settings))
+  }
+}
+
 resource "helm_release" "server" {
   name       = "prefect-server"
   namespace  = kubernetes_namespace_v1.this.metadata[0].name
@@ -81,17 +98,21 @@ resource "helm_release" "server" {
   timeout    = 600
   atomic     = true # a failed upgrade goes back by itself
 
+  # Later ones go before earlier ones.
   values = concat([
-    templatefile("${path.module}/values/server.yaml.tftpl", {
-      image       = var.prefect_image
-      settings    = local.settings
-      replicas    = var.server_replicas
-      secret      = kubernetes_secret_v1.server.metadata[0].name
-      environment = kubernetes_secret_v1.environment.metadata[0].name
-      cache       = var.cache
-      generation  = var.password_generation
-    })
+    var.chart_values.server,
+    yamlencode({
+      global = { prefect = { image = { repository = var.prefect_image.repository, prefectTag = var.prefect_image.tag } } }
+      server = { replicaCount = var.server_replicas, podAnnotations = local.restart }
+      backgroundServices = {
+        podAnnotations = local.restart
+        # The URL in the secret goes before these; the chart asks for them.
+        messaging = { redis = { host = var.cache.host, port = var.cache.port, ssl = true } }
+      }
+    }),
   ], var.server_values)
+
+  depends_on = [kubernetes_config_map_v1.settings, kubernetes_secret_v1.server, kubernetes_secret_v1.environment]
 }
 
 resource "helm_release" "worker" {
@@ -105,14 +126,15 @@ resource "helm_release" "worker" {
   atomic     = true
 
   values = concat([
-    templatefile("${path.module}/values/worker.yaml.tftpl", {
-      image      = var.prefect_image
-      pool       = each.key
-      namespace  = kubernetes_namespace_v1.this.metadata[0].name
-      api_url    = local.api_url
-      secret     = kubernetes_secret_v1.server.metadata[0].name
-      generation = var.password_generation
-    })
+    var.chart_values.worker,
+    yamlencode({
+      fullnameOverride = "prefect-worker-${each.key}"
+      worker = {
+        image          = { repository = var.prefect_image.repository, prefectTag = var.prefect_image.worker_tag }
+        config         = { workPool = each.key }
+        podAnnotations = local.restart
+      }
+    }),
   ], var.worker_values)
 
   depends_on = [helm_release.server]

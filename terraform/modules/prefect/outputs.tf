@@ -5,7 +5,7 @@ output "namespace" {
 
 output "api_url" {
   description = "PREFECT_API_URL inside the cluster."
-  value       = local.api_url
+  value       = "http://prefect-server.${kubernetes_namespace_v1.this.metadata[0].name}.svc.cluster.local:4200/api"
 }
 
 output "auth_secret" {

@@ -77,6 +77,21 @@ variable "server_env" {
   }
 }
 
+variable "chart_values" {
+  description = "Texts of workers/helm/prefect-server.yaml and prefect-worker.yaml: the charts' values, one place for Helm and Terraform."
+  type        = object({ server = string, worker = string })
+
+  validation {
+    condition     = can(yamldecode(var.chart_values.server).server.basicAuth) && can(yamldecode(var.chart_values.worker).worker.apiConfig)
+    error_message = "They must be values of the charts prefect-server and prefect-worker."
+  }
+
+  validation {
+    condition     = strcontains(var.chart_values.worker, "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES")
+    error_message = "Without its namespace the worker's observer is refused, and dead pods stay Running."
+  }
+}
+
 variable "server_replicas" {
   description = "Servers that answer requests; schedulers run once beside them."
   type        = number
@@ -106,7 +121,7 @@ variable "prefect_image" {
 variable "chart_version" {
   description = "Version of the charts prefect-server and prefect-worker, which are released together."
   type        = string
-  default     = "2025.9.5190948"
+  default     = "2026.4.10163454"
 }
 
 variable "server_values" {

@@ -10,6 +10,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[3]
 ROOT = REPOSITORY / "terraform"
 STAND_INS = Path(__file__).parent / "stand_ins"
+# What the examples read beside the tree.
+READ = (
+    "deployments/server.env",
+    "deployments/prefect.yaml",
+    "workers/helm/prefect-server.yaml",
+    "workers/helm/prefect-worker.yaml",
+)
 
 
 @dataclass
@@ -23,9 +30,10 @@ class Workspace:
     def copy(cls, folder: Path, environment: dict[str, str]) -> "Workspace":
         """A copy of the whole tree, whose modules refer to each other, and of what it reads beside it."""
         shutil.copytree(ROOT, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
-        (folder / "deployments").mkdir()
-        for name in ("server.env", "prefect.yaml"):
-            shutil.copy(REPOSITORY / "deployments" / name, folder / "deployments")
+        for source in READ:
+            target = folder / source
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / source, target)
         return cls(folder / "terraform", environment)
 
     def use_stand_ins(self) -> None:

@@ -2,7 +2,7 @@ variables {
   prefect_yaml     = "name: stenopool\ndeployments:\n  - {name: batch, entrypoint: flows.ingest.ingest, work_pool: {name: cpu, work_queue_name: ingest-batch}}\n  - {name: gpu, entrypoint: flows.transcribe.transcribe, work_pool: {name: gpu, work_queue_name: batch}}\n"
   images           = { cpu = "registry/stenopool:1.0.0-cpu", gpu = "registry/stenopool:1.0.0-cuda12" }
   namespace        = "stenopool"
-  service_accounts = { cpu = "stenopool-cpu", gpu = "stenopool-gpu" }
+  service_accounts = { cpu = "stenopool-cpu", gpu = "stenopool-gpu", api = "stenopool-api" }
   source_uri       = "s3://recordings"
   destination_uri  = "s3://transcripts"
   models_uri       = "s3://models/models"
@@ -32,6 +32,28 @@ run "a_schedule" {
   assert {
     condition     = yamldecode(output.yaml).deployments[2].parameters == { source = "s3://recordings", destination = "s3://transcripts" } && yamldecode(output.yaml).deployments[2].concurrency_limit.collision_strategy == "CANCEL_NEW"
     error_message = "Got ${output.yaml}"
+  }
+}
+
+run "arrivals" {
+  variables {
+    arrivals_queue_url = "https://sqs.eu-central-1.amazonaws.com/111122223333/arrivals"
+  }
+
+  assert {
+    condition     = [for deployment in yamldecode(output.yaml).deployments : [deployment.entrypoint, deployment.parameters.queue_url, deployment.work_pool.job_variables.service_account_name] if can(deployment.parameters.queue_url)] == [["flows.watch.watch", var.arrivals_queue_url, "stenopool-cpu"]]
+    error_message = "Got ${output.yaml}"
+  }
+}
+
+run "our_chart" {
+  variables {
+    images = { cpu = "registry:5000/stenopool:1.0.0-cpu", gpu = "registry:5000/stenopool:1.0.0-cuda12" }
+  }
+
+  assert {
+    condition     = yamldecode(output.chart).image == { repository = "registry:5000/stenopool", tag = "1.0.0-cpu" } && yamldecode(output.chart).serviceAccounts.api.name == "stenopool-api"
+    error_message = "Got ${output.chart}"
   }
 }
 

@@ -110,22 +110,22 @@ run "only_this_clusters_service_accounts" {
   }
 }
 
-run "the_api_reads_arrivals" {
+run "watch_reads_arrivals" {
   variables {
     arrivals_queue_arn = "arn:aws:sqs:eu-central-1:111122223333:arrivals"
   }
 
   assert {
     condition = length([
-      for statement in jsondecode(aws_iam_role_policy.this["api"].policy).Statement : statement
+      for statement in jsondecode(aws_iam_role_policy.this["cpu"].policy).Statement : statement
       if try(statement.Condition.StringEquals["kms:ViaService"], []) == ["s3.eu-central-1.amazonaws.com", "sqs.eu-central-1.amazonaws.com"] || statement.Resource == ["arn:aws:sqs:eu-central-1:111122223333:arrivals"]
     ]) == 2
     error_message = "The API cannot read, or not decrypt, what arrives."
   }
 
   assert {
-    condition     = !strcontains(aws_iam_role_policy.this["cpu"].policy, "sqs")
-    error_message = "Runs have no business with the queue."
+    condition     = alltrue([for role in ["gpu", "api"] : !strcontains(aws_iam_role_policy.this[role].policy, "sqs")])
+    error_message = "Only watch has business with the queue."
   }
 }
 

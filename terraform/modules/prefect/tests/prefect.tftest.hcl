@@ -11,36 +11,43 @@ variables {
   encryption_password = "0123456789abcdefENCRYPTION0123456789ab"
   password_generation = 3
   server_env          = "# A comment = not a setting.\nPREFECT_SERVER_EVENTS_MESSAGING_BROKER=prefect_redis.messaging\n\nPREFECT_X={\"a\": \"b=c\"}\n"
+  chart_values = {
+    server = file("../../../workers/helm/prefect-server.yaml")
+    worker = file("../../../workers/helm/prefect-worker.yaml")
+  }
 }
 
 run "settings_come_from_the_one_file" {
   assert {
-    condition = yamldecode(helm_release.server.values[0]).global.prefect.env == [
-      { name = "PREFECT_SERVER_EVENTS_MESSAGING_BROKER", value = "prefect_redis.messaging" },
-      { name = "PREFECT_X", value = "{\"a\": \"b=c\"}" },
-    ]
-    error_message = "Got ${jsonencode(yamldecode(helm_release.server.values[0]).global.prefect.env)}."
+    condition = kubernetes_config_map_v1.settings.data == tomap({
+      PREFECT_SERVER_EVENTS_MESSAGING_BROKER = "prefect_redis.messaging"
+      PREFECT_X                              = "{\"a\": \"b=c\"}"
+    })
+    error_message = "Got ${jsonencode(kubernetes_config_map_v1.settings.data)}."
+  }
+
+  assert {
+    condition     = yamldecode(helm_release.server.values[0]).server.extraEnvVarsCM == kubernetes_config_map_v1.settings.metadata[0].name
+    error_message = "The server takes its settings from elsewhere."
   }
 }
 
-run "both_pools_have_a_worker_that_watches_its_namespace" {
+run "both_pools_have_a_worker" {
   assert {
-    condition     = { for name, worker in helm_release.worker : name => yamldecode(worker.values[0]).worker.config.workPool } == { cpu = "cpu", gpu = "gpu" }
+    condition     = { for name, worker in helm_release.worker : name => yamldecode(worker.values[1]).worker.config.workPool } == { cpu = "cpu", gpu = "gpu" }
     error_message = "A pool has no worker."
   }
 
   assert {
-    condition = alltrue([
-      for worker in helm_release.worker : contains(
-        [for env in yamldecode(worker.values[0]).worker.extraEnvVars : env.value if env.name == "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES"], "stenopool"
-      )
-    ])
-    error_message = "The observer would watch nothing, and dead pods stay Running."
-  }
-
-  assert {
-    condition     = alltrue([for worker in helm_release.worker : yamldecode(worker.values[0]).worker.selfHostedServerApiConfig.apiUrl == output.api_url])
+    condition     = alltrue([for worker in helm_release.worker : yamldecode(worker.values[0]).worker.selfHostedServerApiConfig.apiUrl == "http://prefect-server:4200/api"]) && output.api_url == "http://prefect-server.stenopool.svc.cluster.local:4200/api"
     error_message = "A worker asks another server."
+  }
+}
+
+run "namespace" {
+  assert {
+    condition     = kubernetes_namespace_v1.this.metadata[0].labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    error_message = "Pods could become root."
   }
 }
 
@@ -56,12 +63,12 @@ run "no_password_in_values_or_state" {
   }
 
   assert {
-    condition     = yamldecode(helm_release.server.values[0]).server.basicAuth.existingSecret == "prefect-server" && yamldecode(helm_release.server.values[0]).secret == { create = false, name = "prefect-server" }
+    condition     = yamldecode(helm_release.server.values[0]).server.basicAuth.existingSecret == kubernetes_secret_v1.server.metadata[0].name && yamldecode(helm_release.server.values[0]).secret == { create = false, name = kubernetes_secret_v1.server.metadata[0].name } && yamldecode(helm_release.server.values[0]).server.extraEnvVarsSecret == kubernetes_secret_v1.environment.metadata[0].name
     error_message = "The server does not take its passwords from the secret."
   }
 
   assert {
-    condition     = yamldecode(helm_release.server.values[0]).server.podAnnotations["stenopool/password-generation"] == "3"
+    condition     = yamldecode(helm_release.server.values[1]).server.podAnnotations["stenopool/password-generation"] == "3"
     error_message = "Pods keep the old passwords."
   }
 }
@@ -98,6 +105,19 @@ run "a_password_in_the_settings" {
   }
 
   expect_failures = [var.server_env]
+}
+
+run "a_worker_that_would_not_watch" {
+  command = plan
+
+  variables {
+    chart_values = {
+      server = file("../../../workers/helm/prefect-server.yaml")
+      worker = replace(file("../../../workers/helm/prefect-worker.yaml"), "OBSERVER_NAMESPACES", "OBSERVER_NAMESPACE")
+    }
+  }
+
+  expect_failures = [var.chart_values]
 }
 
 run "latest" {
