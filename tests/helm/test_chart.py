@@ -9,7 +9,7 @@ import yaml
 from stenopool import __version__
 from stenopool.settings import Settings
 from tests.helm.conftest import SMALLEST
-from tests.support.helm.chart import VALUES, Chart, Manifest, Refused, complaints, pods
+from tests.support.helm.chart import REPOSITORY, VALUES, Chart, Manifest, Refused, complaints, pods
 from workers.templates import template
 
 PLACES = SMALLEST["api"]
@@ -34,7 +34,6 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
             "apiFromNamespaces": ["ingress-nginx"], "prefectFromNamespaces": ["ingress-nginx"],
             "dnsCidrs": ["169.254.20.10/32"], "storageCidrs": ["10.1.0.0/16"], "storagePorts": [8333],
         },
-        "monitoring": {"serviceMonitors": True, "labels": {"release": "kube-prometheus-stack"}},
         "verticalAutoscaling": {"enabled": True},
     },
     "keda": {"api": PLACES | {"autoscaling": {"by": "keda"}}},
@@ -83,7 +82,6 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
     "unknown field": ("templates/api.yaml", "periodSeconds: 3\n", "periodSecond: 3\n", "periodSecond"),
     "wrong type": ("templates/api.yaml", "containerPort: 8200", 'containerPort: "8200"', "integer"),
     "unknown field of KEDA's": ("templates/autoscaling.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
-    "unknown field of a monitor": ("templates/monitors.yaml", "endpoints:", "endpoint:", "endpoint"),
     "no YAML": ("templates/api.yaml", "spec:\n", "spec:\n\t", "yaml"),
     "unknown function": ("templates/api.yaml", "sha256sum", "sha257sum", "sha257sum"),
     "value that is not there": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
@@ -234,3 +232,20 @@ def test_the_runs_service_account_is_the_job_templates(rendered: list[Manifest])
     assert accounts.keys() == {default, "stenopool-api"}
     assert all(account["automountServiceAccountToken"] is False for account in accounts.values())
     assert VALUES.joinpath("namespace.yaml").exists()
+
+
+def test_prometheus_finds_api_and_exporter(rendered: list[Manifest]) -> None:
+    monitors = yaml.safe_load_all((REPOSITORY / "monitoring" / "kubernetes" / "monitors.yaml").read_text())
+    asked = {
+        each["metadata"]["name"]: (
+            each["spec"]["selector"]["matchLabels"],
+            each["spec"]["podMetricsEndpoints"][0]["port"],
+        )
+        for each in monitors
+        if "matchLabels" in each["spec"]["selector"]
+    }
+    assert asked.keys() == pods(rendered).keys()
+    for name, (labels, port) in asked.items():
+        pod = pods(rendered)[name]
+        assert labels.items() <= pod["metadata"]["labels"].items()
+        assert port in {each["name"] for container in pod["spec"]["containers"] for each in container["ports"]}

@@ -1,0 +1,98 @@
+"""The commands in the guides are ones that there are, with options and files that there are."""
+
+import importlib.util
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+from deployments.specification import read
+from stenopool.cli import app
+from tests.support.markdown import REPOSITORY, Command, blocks, commands, files
+
+ALL = [command for file in files() for command in commands(file)]
+FOLDERS = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and not path.name.startswith(".")}
+
+
+def ours(found: list[Command]) -> list[Command]:
+    """Those of `stenopool`, however it is started."""
+    runners = (["uv", "run"], ["python3", "-m", "uv", "run"], ["docker", "compose", "run", "--rm"])
+    result = []
+    for words, place in found:
+        if "stenopool" in words and (words[0] == "stenopool" or any(words[: len(each)] == each for each in runners)):
+            result.append(Command(words[words.index("stenopool") :], place))
+    return result
+
+
+def complaint(words: list[str]) -> str | None:
+    """What the command line says to `stenopool ...`, parsed and not run."""
+    command: click.Command = typer.main.get_command(app)
+    arguments = words[1:]
+    context = click.Context(command, info_name="stenopool")
+    try:
+        while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
+            _, found, arguments = command.resolve_command(context, arguments)
+            assert found is not None
+            command, context = found, click.Context(found, parent=context, info_name=found.name)
+        if arguments in (["--help"], ["--version"]):
+            return None
+        command.parse_args(context, arguments)
+    except click.exceptions.Exit:
+        return None
+    except click.UsageError as error:
+        return error.format_message()
+    return None
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(ours(ALL)) > 40
+    assert {"helm", "kubectl", "docker", "curl"} <= {command.words[0] for command in ALL}
+
+
+@pytest.mark.parametrize("command", ours(ALL), ids=lambda command: f"{command.place}: {' '.join(command.words)}")
+def test_stenopool_takes_it(command: Command) -> None:
+    assert complaint(command.words) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("stenopool transcribe a b", "transcribe"),
+        ("stenopool run ./recordings ./transcripts --diarisation off", "--diarisation"),
+        ("stenopool deploy --target cloud", "cloud"),
+        ("stenopool serve --port eighty", "eighty"),
+        ("stenopool models mirror", "NAMES"),
+    ],
+)
+def test_wrong_ones_are_found(line: str, word: str) -> None:
+    found = complaint(line.split())
+    assert found is not None
+    assert word in found
+
+
+def test_files_and_modules_that_commands_name_are_there() -> None:
+    missing = []
+    for words, place in ALL:
+        for word in words:
+            path = word.partition("=")[2] if word.startswith("--") else word.removeprefix("../../../")
+            if path.partition("/")[0] in FOLDERS and "/" in path and not (REPOSITORY / path).exists():
+                missing.append(f"{place}: {word}")
+        if words[:2] in (["python", "-m"], ["uv", "run"]) and "-m" in words:
+            module = words[words.index("-m") + 1]
+            if module.partition(".")[0] in FOLDERS and importlib.util.find_spec(module) is None:
+                missing.append(f"{place}: -m {module}")
+    # What a run of ours makes: the destination of the examples.
+    assert [each for each in missing if ": transcripts/" not in each] == []
+
+
+def test_the_deployments_in_the_guide_can_be_deployed(tmp_path: Path) -> None:
+    guide = REPOSITORY / "docs" / "deploy" / "kubernetes.md"
+    (text,) = [block for block in blocks(guide, "yaml") if block.startswith("deployments:")]
+    file = tmp_path / "deployments.yaml"
+    file.write_text(text)
+    found = {(each.entrypoint, each.name): each for each in read(file)}
+    assert found.keys() == {(each.entrypoint, each.name) for each in read()}
+    for each in found.values():
+        kind = {"cpu": "cpu", "gpu": "cuda12"}[each.work_pool.name]
+        assert each.work_pool.job_variables["image"].endswith(f"-{kind}")
