@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from stenopool import __version__
+from stenopool.health import _PATIENCE as PATIENCE
 from stenopool.settings import Settings
 from tests.helm.conftest import SMALLEST
 from tests.support.helm.chart import REPOSITORY, VALUES, Chart, Manifest, Refused, complaints, pods
@@ -163,9 +164,7 @@ def test_probes_know_what_can_be_mended_by_a_restart(rendered: list[Manifest], n
     (port,) = container["ports"]
     assert port["name"] == container["readinessProbe"]["httpGet"]["port"]
     assert str(port["containerPort"]) in container["command"]
-    from api.routers import health
-
-    assert container["readinessProbe"]["timeoutSeconds"] > health._PATIENCE
+    assert container["readinessProbe"]["timeoutSeconds"] > PATIENCE
 
 
 def test_settings_are_ones_that_there_are(chart: Chart) -> None:

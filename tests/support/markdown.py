@@ -36,9 +36,7 @@ def broken_links(file: Path) -> list[str]:
             continue
         path, _, heading = link.partition("#")
         target = (file.parent / path) if path else file
-        if not target.exists():
-            found.append(link)
-        elif heading and target.suffix == ".md" and heading not in headings(target):
+        if not target.exists() or (heading and target.suffix == ".md" and heading not in headings(target)):
             found.append(link)
     return found
 

@@ -63,6 +63,15 @@ locals {
             Resource = [local.places[name].bucket]
           }
         ],
+        # The exporter runs as the API does: it folds the figures of batches that are long over.
+        [
+          for name in role == "api" ? ["destination"] : [] : {
+            Sid      = "FoldMetrics"
+            Effect   = "Allow"
+            Action   = ["s3:PutObject"]
+            Resource = ["${trimsuffix(local.below[name], "*")}.metrics/*"]
+          }
+        ],
         [{
           Sid       = "Decrypt"
           Effect    = "Allow"

@@ -110,6 +110,16 @@ run "only_this_clusters_service_accounts" {
   }
 }
 
+run "the_exporter_folds_metrics_and_writes_nothing_else" {
+  assert {
+    condition = distinct(flatten([
+      for statement in jsondecode(aws_iam_role_policy.this["api"].policy).Statement : statement.Resource
+      if contains(statement.Action, "s3:PutObject") && !strcontains(jsonencode(statement.Resource), "recordings")
+    ])) == ["arn:aws:s3:::transcripts/texts/.metrics/*"]
+    error_message = "Got ${aws_iam_role_policy.this["api"].policy}"
+  }
+}
+
 run "watch_reads_arrivals" {
   variables {
     arrivals_queue_arn = "arn:aws:sqs:eu-central-1:111122223333:arrivals"
