@@ -43,7 +43,14 @@ class BatchCounts(BaseModel):
         # A model may be a folder of the machine; its path is nobody's business.
         engine, model = run.options.engine, PurePath(run.options.model).name
         return cls(
-            batch=batch, flow_run=flow_run, engine=engine, model=model, started_at=started_at, updated_at=started_at
+            batch=batch,
+            flow_run=flow_run,
+            engine=engine,
+            model=model,
+            started_at=started_at,
+            updated_at=started_at,
+            # Told from the beginning: Prometheus sees no increase in what begins with its first amount.
+            sums=Sums(audio_seconds={f"{engine} {model}": 0.0}),
         )
 
     def updated(self, totals: Totals) -> Self:
