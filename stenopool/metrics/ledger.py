@@ -2,7 +2,8 @@
 
 Every look lists those objects and reads the ones that changed; what a batch counts replaces what was known of it. So
 the sums are the store's, not this process's: they are the same after any restart. Batches that have been over for a
-week are folded into one object, and theirs go: neither memory nor listings grow with the years.
+week (of more than a thousand: for an hour) are folded into one object, and theirs go: neither memory nor listings grow
+with the years.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,10 @@ from stenopool.receipts import METRICS
 from stenopool.storage.base import ObjectStore
 
 EARLIER = f"{METRICS}earlier.json"
+# What is folded cannot change any more: a week is for runs that somebody starts again by hand.
 _FOLDED_AFTER = timedelta(days=7)
+# An API's uploads are a batch each.
+_KEPT, _FOLDED_AFTER_IF_MANY = 1000, timedelta(hours=1)
 # A shard takes hours at most, and every shard is told of. Asked only where nobody knows the batch's run.
 _LOST_AFTER = timedelta(days=1)
 
@@ -123,9 +127,10 @@ class Ledger:
         if self._reads_only:
             return
         earlier = self._earlier.model_copy(deep=True)
-        for name in sorted(self._batches):
-            batch = self._batches[name]
-            if batch.status == "running" or datetime.now(UTC) - batch.updated_at < _FOLDED_AFTER:
+        surplus = len(self._batches) - _KEPT
+        for place, name in enumerate(sorted(self._batches)):
+            batch, patience = self._batches[name], _FOLDED_AFTER if place >= surplus else _FOLDED_AFTER_IF_MANY
+            if batch.status == "running" or datetime.now(UTC) - batch.updated_at < patience:
                 break
             earlier.sums.add(batch.sums)
             earlier.through, earlier.over_at = name, batch.updated_at

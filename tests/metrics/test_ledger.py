@@ -100,6 +100,24 @@ def test_old_batches_become_one_object_and_nothing_is_lost(store: LocalStore) ->
         assert ledger.sums.batches == {"complete": 10}
 
 
+def test_of_many_batches_only_the_latest_are_kept_one_by_one(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stenopool.metrics.ledger._KEPT", 4)
+    for number in range(9):
+        # The oldest are over for 7 hours, 6 hours, ...; the last three for less than one.
+        batch(f"2026010{number}T000000Z-a", 1, age=timedelta(hours=max(0, 7 - number))).write(store)
+    ledger = Ledger(store)
+    ledger.refresh()
+    assert len(names(store)) == 4 + 1
+    assert ledger.sums.recordings == {"done": 9}
+    for number in range(9):
+        batch(f"2026020{number}T000000Z-a", 1).write(store)
+    ledger.refresh()
+    assert len(names(store)) == 9 + 2 + 1
+    assert ledger.sums.recordings == {"done": 18}
+
+
 def test_a_kill_between_folding_and_removing_counts_nothing_twice(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
