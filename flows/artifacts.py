@@ -28,7 +28,9 @@ class Progress:
 
     @classmethod
     async def start(cls, source: str, plan: Plan) -> "Progress":
-        artifact = await acreate_progress_artifact(0.0, key="ingest-progress", description=f"Recordings of {source}")
+        artifact = await acreate_progress_artifact(
+            0.0, key="ingest-progress", description=f"Recordings of {_cell(source)}"
+        )
         return cls(source, plan, artifact)
 
     async def update(self, totals: Totals) -> None:
@@ -55,7 +57,7 @@ def short(location: str) -> str:
 async def shard_summary(stage: str, shard: Shard, result: ShardResult, destination: ObjectStore | None = None) -> None:
     """What a run over one shard came to. With ``destination``: where its transcripts are."""
     lines = [
-        f"# {stage}: shard {shard.number} of {shard.batch}",
+        f"# {stage}: shard {shard.number} of {_cell(shard.batch)}",
         f"{len(shard.pieces)} recordings, {len(result.failed)} failed.",
         *_failures(result.failed),
         *(_transcripts(shard, result, destination) if destination else []),
@@ -82,7 +84,7 @@ async def batch_summary(report: BatchReport) -> None:
     }
     table = "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in facts.items())])
     speeds = "\n".join(f"* {stage}: {speed:.1f} × real time" for stage, speed in report.stage_speed.items())
-    parts = [f"# {report.source} → {report.destination}", table, speeds, *_failures(report.failed)]
+    parts = [f"# {_cell(report.source)} → {_cell(report.destination)}", table, speeds, *_failures(report.failed)]
     await acreate_markdown_artifact("\n\n".join(part for part in parts if part), key="ingest-summary")
 
 
@@ -116,5 +118,6 @@ def _failures(failed: list[FailedRecording]) -> list[str]:
 
 def _cell(text: str) -> str:
     """Somebody else's text in a table: no markup, no line ends, no cell ends."""
-    escaped = "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>" else c for c in " ".join(text.split()))
+    shown = "".join(c if c.isprintable() else " " for c in text)  # nor what turns the direction of writing
+    escaped = "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>~&$" else c for c in " ".join(shown.split()))
     return escaped or " "

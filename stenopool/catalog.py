@@ -46,6 +46,7 @@ IGNORED_EXTENSIONS = frozenset(
     """.split()  # noqa: SIM905 (a hundred quoted words would not be read by anybody)
 )
 
+_OURS = (BATCHES, METRICS, RECEIPTS, WORK)
 _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 
 
@@ -168,6 +169,9 @@ def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) 
     uri, failure = f"{source.uri}/{info.key}", None
     try:
         uri = source.uri_of(info.key)
+        if info.key.startswith(_OURS):  # no listing takes them, but they may be asked for by name
+            message = f"{info.key!r} is named like what is kept of the work itself."
+            raise RecordingError(ErrorCode.KEY_UNUSABLE, message)
         # The longest names that are going to be written for this recording, whatever its fingerprint.
         destination.uri_of(receipt_key(info.key, "0" * 32, "quarantined"))
         destination.uri_of(output_key(info.key, "json"))
@@ -235,7 +239,7 @@ def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, .
                 f"Source and destination are the same folder, {source.uri}.",
                 remedy="Give the transcripts a folder of their own; it may lie inside the source.",
             )
-        return (BATCHES, METRICS, RECEIPTS, WORK)
+        return _OURS
     if destination.uri.startswith(f"{source.uri}/"):
         below = destination.uri[len(source.uri) + 1 :]
         return (f"{unquote(below) if source.uri.startswith('file:') else below}/",)

@@ -25,6 +25,11 @@ class ErrorCode(StrEnum):
     TOO_LONG = "TOO_LONG"
     TOO_LARGE = "TOO_LARGE"
     TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS"
+    TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
+    SAMPLE_RATE_UNUSABLE = "SAMPLE_RATE_UNUSABLE"
+    EXPANDS_TOO_MUCH = "EXPANDS_TOO_MUCH"
+    DECODE_MEMORY = "DECODE_MEMORY"
+    EXTERNAL_REFERENCE = "EXTERNAL_REFERENCE"
     KEY_UNUSABLE = "KEY_UNUSABLE"
     SOURCE_CHANGED = "SOURCE_CHANGED"
     ENGINE_FAILED = "ENGINE_FAILED"
@@ -48,6 +53,7 @@ class ErrorCode(StrEnum):
     MODEL_CORRUPT = "MODEL_CORRUPT"
     DEVICE_UNAVAILABLE = "DEVICE_UNAVAILABLE"
     LOCATION_INVALID = "LOCATION_INVALID"
+    RECEIPT_CORRUPT = "RECEIPT_CORRUPT"
     DEPLOYMENT_MISSING = "DEPLOYMENT_MISSING"
 
 
@@ -61,6 +67,11 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.TOO_LONG: "Split the recording, or raise --max-duration.",
     ErrorCode.TOO_LARGE: "Split or compress the file, or raise --max-bytes.",
     ErrorCode.TOO_MANY_CHANNELS: "At most 8 channels can be split; mix them down, or use --channels mix.",
+    ErrorCode.TOO_MANY_STREAMS: "Export the audio track alone; a recording has one, or a few.",
+    ErrorCode.SAMPLE_RATE_UNUSABLE: "Its header is wrong, or it holds no speech; export it again at 16,000 or more.",
+    ErrorCode.EXPANDS_TOO_MUCH: "Check what wrote it; if it is a recording, raise STENOPOOL_AUDIO__MAX_RATIO.",
+    ErrorCode.DECODE_MEMORY: "Check the file, or raise STENOPOOL_AUDIO__DECODE_MEMORY.",
+    ErrorCode.EXTERNAL_REFERENCE: "Give the recordings that it names, not the file that names them.",
     ErrorCode.KEY_UNUSABLE: "Rename the object: its key cannot be written at the destination.",
     ErrorCode.SOURCE_CHANGED: "The recording was replaced while it was read; the next run takes the new one.",
     ErrorCode.ENGINE_FAILED: "Run `stenopool retry`; if it fails again, try another engine and report the recording.",
@@ -82,6 +93,7 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.MODEL_CORRUPT: "Remove the folder named and fetch the model again.",
     ErrorCode.DEVICE_UNAVAILABLE: "Use --device cpu, or run `stenopool doctor` to see why CUDA cannot be used.",
     ErrorCode.LOCATION_INVALID: "Give a folder or s3://bucket/prefix.",
+    ErrorCode.RECEIPT_CORRUPT: "Delete the object that is named; the next run does its recording again.",
     ErrorCode.DEPLOYMENT_MISSING: "Run `stenopool deploy` for this server, or set STENOPOOL_DISPATCH__BY=inline.",
 }
 

@@ -23,7 +23,7 @@ from operator import itemgetter
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stenopool import __version__
 from stenopool.errors import ErrorCode, Failure, SetupError
@@ -118,7 +118,11 @@ def _parted(encoded: str) -> Iterator[str]:
 def receipt_key(
     recording_key: str, fingerprint: str, status: Status = "done", formats: Collection[Format] = FORMATS
 ) -> str:
-    """The receipt's key in the destination. `RecordingError` KEY_UNUSABLE if it would exceed 1,024 bytes."""
+    """The receipt's key in the destination.
+
+    `RecordingError` KEY_UNUSABLE if it would exceed 1,024 bytes, or the recording's own key is none.
+    """
+    check_key(recording_key)
     said = "quarantined" if status == "quarantined" else _letters(formats)
     key = f"{receipt_stem(recording_key)}{fingerprint}{'' if said == _ALL else '.' + said}.json"
     check_key(key)
@@ -185,7 +189,7 @@ def write(destination: ObjectStore, receipt: Receipt) -> bool:
 def read(destination: ObjectStore, recording_key: str, fingerprint: str, status: Status = "done") -> Receipt:
     """The receipt; of several done ones the first, with the formats and outputs of all.
 
-    `SetupError` OBJECT_NOT_FOUND if there is none.
+    `SetupError` OBJECT_NOT_FOUND if there is none, RECEIPT_CORRUPT if it says nothing that can be read.
     """
     if status == "quarantined":
         return _read(destination, receipt_key(recording_key, fingerprint, status))
@@ -203,4 +207,8 @@ def read(destination: ObjectStore, recording_key: str, fingerprint: str, status:
 
 
 def _read(destination: ObjectStore, key: str) -> Receipt:
-    return Receipt.model_validate_json(destination.get_bytes(key))
+    try:
+        return Receipt.model_validate_json(destination.get_bytes(key))
+    except ValidationError as error:
+        message = f"{destination.uri_of(key)} is not a receipt: {error.error_count()} of its values are wrong."
+        raise SetupError(ErrorCode.RECEIPT_CORRUPT, message) from error

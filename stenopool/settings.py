@@ -35,6 +35,17 @@ class AudioSettings(BaseModel):
     probe_timeout: Annotated[
         float, Field(gt=0, description="Longest time for reading a file's headers, in seconds.")
     ] = 30.0
+    decode_memory: Annotated[
+        int, Field(ge=256 * 1024**2, description="Address space that decoding one file may take, in bytes.")
+    ] = 4 * 1024**3
+    max_channels: Annotated[int, Field(gt=0, le=512, description="Most channels that a recording may have.")] = 64
+    max_ratio: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Most decoded bytes (16 kHz, 16 bit) for each stored byte; an hour of audio is always allowed.",
+        ),
+    ] = 2000.0
 
 
 class ScratchSettings(BaseModel):

@@ -18,6 +18,8 @@ from stenopool.transcript import DECODE_ERRORS, TRUNCATED
 
 MAX_SPLIT = 8  # what a FLAC file holds
 _SAMPLE_BYTES = 2
+_ALWAYS_SECONDS = 3600  # that much harms nobody, however little it was made of
+_LEAST_RATE, _MOST_RATE = 2_000, 6_144_000  # the lowest that speech can be made out at; the highest of DSD
 _CUT = ("partial file", "ended prematurely")  # what demuxers say of a file that is shorter than its index
 _SILENCE = bytes(1024 * 1024)
 
@@ -50,30 +52,42 @@ def decode(
     ``mix`` leaves one or two channels as they are (two have to be compared before they may be mixed) and lets ffmpeg
     mix more down to one; ``split`` leaves up to 8.
 
-    Raises `RecordingError`: TOO_MANY_CHANNELS, TOO_LONG (also where the headers lie), DECODE_TIMEOUT,
-    UNSUPPORTED_CODEC, INPUT_CORRUPT when nothing can be decoded. `TransientError`: OUT_OF_MEMORY.
+    Raises `RecordingError`: TOO_MANY_CHANNELS, SAMPLE_RATE_UNUSABLE, TOO_LONG (also where the headers lie),
+    EXPANDS_TOO_MUCH, DECODE_TIMEOUT, DECODE_MEMORY, UNSUPPORTED_CODEC, INPUT_CORRUPT when nothing can be decoded.
+    `TransientError`: OUT_OF_MEMORY.
     """
+    _check(found, get_settings().audio.max_channels)
     if channels == "split" and found.channels > MAX_SPLIT:
         raise RecordingError(ErrorCode.TOO_MANY_CHANNELS, f"It has {found.channels} channels.")
     keep = found.channels if channels == "split" or found.channels <= 2 else 1
     second = SAMPLE_RATE * _SAMPLE_BYTES * keep
-    patience = get_settings().audio.decode_timeout
+    bounds = get_settings().audio
+    stored = source.stat().st_size
+    most = max(_ALWAYS_SECONDS * second, stored * bounds.max_ratio)
 
     def write(piece: bytes | memoryview) -> None:
         if spool.tell() + len(piece) > max_duration * second:
             raise RecordingError(ErrorCode.TOO_LONG, f"It lasts more than {max_duration:g} s.")
+        if spool.tell() + len(piece) > most:
+            raise RecordingError(
+                ErrorCode.EXPANDS_TOO_MUCH, f"Its {stored:,} bytes decode to more than {most:,.0f} bytes."
+            )
         spool.write(piece)
 
     silence = round(found.start * SAMPLE_RATE) * keep * _SAMPLE_BYTES
     while silence > spool.tell():
         write(memoryview(_SILENCE)[: silence - spool.tell()])
     try:
-        report = ffmpeg.run(
-            _arguments(source, found, keep),
-            # By what has been decoded, for headers may promise anything.
-            seconds=lambda: patience + spool.tell() / second / 10,
-            take=write,
-        )
+        with source.open("rb") as file:
+            report = ffmpeg.run(
+                file,
+                _arguments(found, keep),
+                # By what has been decoded, for headers may promise anything.
+                seconds=lambda: bounds.decode_timeout + spool.tell() / second / 10,
+                most_seconds=bounds.decode_timeout + max_duration / 10,
+                memory=bounds.decode_memory,
+                take=write,
+            )
     except TimeoutError as error:
         raise RecordingError(
             ErrorCode.DECODE_TIMEOUT, f"After {spool.tell() / second:.0f} s of it, decoding no longer kept up."
@@ -81,6 +95,10 @@ def decode(
 
     if report.code == -signal.SIGKILL:  # not by us: by the kernel, or whoever looks after memory
         raise TransientError(ErrorCode.OUT_OF_MEMORY, "The decoder was killed.", remedy="Give the machine more memory.")
+    short_of_memory = "Cannot allocate memory" in report.messages
+    if short_of_memory and (report.code or spool.tell() == silence):
+        message = f"Decoding needs more than {bounds.decode_memory:,} bytes of memory."
+        raise RecordingError(ErrorCode.DECODE_MEMORY, message)
     frames = spool.tell() // (_SAMPLE_BYTES * keep)
     if spool.tell() == silence:
         if "no decoder found" in report.messages:
@@ -90,10 +108,21 @@ def decode(
     return Decoded(keep, frames, _flags(found, frames / SAMPLE_RATE, report))
 
 
-def _arguments(source: Path, found: Probe, keep: int) -> list[str]:
+def _check(found: Probe, max_channels: int) -> None:
+    """Refuse what no recorder writes: its headers lie, or would have buffers made that no recording needs."""
+    if found.channels > max_channels:
+        message = f"It has {found.channels} channels; {max_channels} are allowed."
+        remedy = "Mix them down, or raise STENOPOOL_AUDIO__MAX_CHANNELS."
+        raise RecordingError(ErrorCode.TOO_MANY_CHANNELS, message, remedy=remedy)
+    if not _LEAST_RATE <= found.sample_rate <= _MOST_RATE:
+        message = f"It has {found.sample_rate:,} samples a second; {_LEAST_RATE:,} to {_MOST_RATE:,} are allowed."
+        raise RecordingError(ErrorCode.SAMPLE_RATE_UNUSABLE, message)
+
+
+def _arguments(found: Probe, keep: int) -> list[str]:
     filters = ",".join((_CLOCK, _mapping(found, keep), _RESAMPLE))
     bounds = [word for name, value in INPUT_OPTIONS.items() for word in (f"-{name}", value)]
-    what = ["-threads", "1", "-i", ffmpeg.file_url(source), "-map", f"0:a:{found.stream}"]
+    what = ["-threads", "1", *ffmpeg.INPUT, "-map", f"0:a:{found.stream}"]
     return [*bounds, *what, "-filter_threads", "1", "-af", filters, "-f", "s16le", "pipe:1"]
 
 

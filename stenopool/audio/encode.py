@@ -14,16 +14,22 @@ def player_audio(flac: Path, out: Path) -> None:
 
     Raises `TransientError` (SCRATCH_FULL) and `StenopoolError` (DECODE_TIMEOUT, INPUT_CORRUPT); then ``out`` is gone.
     """
-    patience = get_settings().audio.decode_timeout + soundfile.info(str(flac)).duration / 10
+    bounds, seconds = get_settings().audio, soundfile.info(str(flac)).duration
+    patience = bounds.decode_timeout + seconds / 10
     try:
-        report = ffmpeg.run(
-            [
-                *("-protocol_whitelist", "file", "-f", "flac", "-i", ffmpeg.file_url(flac)),
-                *("-ac", "1", "-c:a", "libmp3lame", "-b:a", "32k", "-map_metadata", "-1", "-fflags", "+bitexact"),
-                *("-f", "mp3", "-y", ffmpeg.file_url(out)),
-            ],
-            seconds=lambda: patience,
-        )
+        with flac.open("rb") as file:
+            report = ffmpeg.run(
+                file,
+                [
+                    *("-protocol_whitelist", "fd", "-f", "flac", *ffmpeg.INPUT),
+                    *("-ac", "1", "-c:a", "libmp3lame", "-b:a", "32k", "-map_metadata", "-1", "-fflags", "+bitexact"),
+                    *("-f", "mp3", "-y", ffmpeg.file_url(out)),
+                ],
+                seconds=lambda: patience,
+                most_seconds=patience,
+                memory=bounds.decode_memory,
+                writes=2**20 + 2 * round(4000 * seconds),
+            )
         if "No space left" in report.messages:
             raise TransientError(ErrorCode.SCRATCH_FULL, f"No space left in {out.parent}.")
         if report.code:

@@ -1,6 +1,7 @@
 """The ffmpeg program (it comes inside imageio-ffmpeg), run so that it can be bounded and killed."""
 
 import contextlib
+import math
 import os
 import resource
 import selectors
@@ -10,13 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import imageio_ffmpeg
 
-MEMORY = 4 * 1024**3
+from stenopool.audio import sandbox
+
+INPUT = ("-fd", "0", "-i", "fd:")
+"""The file that `run` is given, as ffmpeg takes it: open already, so that no name of it is ever read as something."""
+
 OPEN_FILES = 64
 _MESSAGES_KEPT = 64 * 1024
 _READ = 1024 * 1024
+_SIGNALLED = 255  # how ffmpeg ends when a signal asks it to; only SIGXCPU does
 
 
 @dataclass(frozen=True)
@@ -28,24 +35,37 @@ class Report:
 
 
 def file_url(path: Path) -> str:
-    """The path as ffmpeg takes it whatever it is called: leading dashes, colons, quotes and spaces included."""
+    """A path to write to, as ffmpeg takes it whatever it is called: dashes, colons, quotes and spaces included."""
     return f"file:{path.absolute()}"
 
 
 def run(
+    source: BinaryIO,
     arguments: Sequence[str],
     *,
     seconds: Callable[[], float],
+    most_seconds: float,
+    memory: int,
+    writes: int = 0,
     take: Callable[[bytes], object] = len,
 ) -> Report:
-    """Run ffmpeg and hand each piece of its standard output to ``take``.
+    """Run ffmpeg on ``source`` (`INPUT` among the arguments) and hand each piece of its standard output to ``take``.
 
-    ``seconds()`` is the time it may have used by now; it is asked again as output arrives. Whatever ends the run,
-    ffmpeg and its children are gone afterwards. Raises `TimeoutError`, and what ``take`` raises.
+    ``seconds()`` is the time it may have used by now; it is asked again as output arrives, and is never more than
+    ``most_seconds``, which bounds its CPU seconds too, should nobody be left to ask. ``memory``, and ``writes`` (the
+    longest file that it may write), are in bytes. Whatever ends the run, ffmpeg and its children are gone afterwards.
+    Raises `TimeoutError`, and what ``take`` raises.
     """
     messages = bytearray()
     started = time.monotonic()
-    with _running(arguments) as process, selectors.DefaultSelector() as selector:
+    limits = {
+        resource.RLIMIT_AS: (memory, memory),
+        resource.RLIMIT_CPU: (math.ceil(most_seconds), math.ceil(most_seconds) + 1),  # SIGXCPU, then SIGKILL
+        resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
+        resource.RLIMIT_FSIZE: (writes, writes),
+        resource.RLIMIT_CORE: (0, 0),
+    }
+    with _running(source, arguments, limits) as process, selectors.DefaultSelector() as selector:
         assert process.stdout is not None  # noqa: S101 (for mypy)
         assert process.stderr is not None  # noqa: S101 (for mypy)
         selector.register(process.stdout, selectors.EVENT_READ, take)
@@ -64,28 +84,22 @@ def run(
             process.wait(max(1.0, started + seconds() - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
+    if process.returncode in (-signal.SIGXCPU, _SIGNALLED):
+        raise TimeoutError
     return Report(process.returncode, messages.decode(errors="replace"))
 
 
 @contextlib.contextmanager
-def _running(arguments: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    source: BinaryIO, arguments: Sequence[str], limits: dict[int, tuple[int, int]]
+) -> Iterator[subprocess.Popen[bytes]]:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+warning"]
-    process = subprocess.Popen(
-        [*command, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # a process group of its own, to be killed as one
-    )
+    process = sandbox.start([*command, *arguments], stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         try:
-            for limit, value in (
-                (resource.RLIMIT_AS, MEMORY),
-                (resource.RLIMIT_NOFILE, OPEN_FILES),
-                (resource.RLIMIT_CORE, 0),
-            ):
+            for limit, value in limits.items():
                 with contextlib.suppress(ProcessLookupError):  # it may have ended already
-                    resource.prlimit(process.pid, limit, (value, value))
+                    resource.prlimit(process.pid, limit, value)
             yield process
         finally:
             # Before it is waited for: until then its id, and so the group's, belongs to nobody else.

@@ -8,9 +8,13 @@ DEMUXERS = (
     "osq,paf,pvf,qcp,rm,shn,smjpeg,sox,swf,tak,truehd,tta,voc,vqf,w64,wav,wsd,wtv,wv,xwma"
 )
 
+MAX_STREAMS = 128  # a broadcast multiplex has some dozens; headers of a few bytes can claim thousands
+
 INPUT_OPTIONS = {
-    "protocol_whitelist": "file",
+    # One open file, which the reader is handed: whatever else a file names, there is no way to open it.
+    "protocol_whitelist": "fd",
     "format_whitelist": DEMUXERS,
+    "max_streams": str(MAX_STREAMS),
     # Broadcast and camera streams may start with half a minute of picture before the first sound.
     "probesize": str(32 * 1024**2),
     "analyzeduration": str(30 * 1_000_000),

@@ -16,6 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from stenopool.audio import sandbox
 from stenopool.audio.formats import INPUT_OPTIONS
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
@@ -44,8 +45,9 @@ class Probe(BaseModel):
 def probe(path: Path) -> Probe:
     """Read the headers of an audio or video file.
 
-    Raises `RecordingError`: EMPTY_FILE, NOT_AUDIO, INPUT_CORRUPT (known container, unreadable), NO_AUDIO_STREAM,
-    UNSUPPORTED_CODEC, or DECODE_TIMEOUT after ``settings.audio.probe_timeout``.
+    Raises `RecordingError`: EMPTY_FILE, NOT_AUDIO, EXTERNAL_REFERENCE, INPUT_CORRUPT (known container, unreadable),
+    NO_AUDIO_STREAM, UNSUPPORTED_CODEC, TOO_MANY_STREAMS, DECODE_MEMORY, or DECODE_TIMEOUT after
+    ``settings.audio.probe_timeout``.
     """
     if path.stat().st_size == 0:
         raise RecordingError(ErrorCode.EMPTY_FILE, "It is 0 bytes long.")
@@ -126,14 +128,14 @@ class _Prober:
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:
-        # By path and with -P: nothing of ours is imported, and the modules beside it shadow no others.
-        return subprocess.Popen(
+        # By path and with -P: nothing of ours is imported, and the modules beside it shadow no others. Ctrl-C does not
+        # reach it: it ends when its stdin closes.
+        return sandbox.start(
             [sys.executable, "-P", str(Path(__file__).with_name("prober.py")), json.dumps(INPUT_OPTIONS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,  # or closing the pipe of a dead child would try to write what it never read
-            start_new_session=True,  # Ctrl-C is for us; the child ends when its stdin closes
         )
 
     def _kill(self) -> None:

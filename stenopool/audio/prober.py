@@ -6,6 +6,7 @@ nothing of ours, so it starts in 0.15 s.
 """
 
 import json
+import os
 import resource
 import struct
 import sys
@@ -21,22 +22,44 @@ MEMORY = 2 * 1024**3
 OPEN_FILES = 64
 # What pipes leave in a WAV header for "length not known": 0xFFFFFFFF (FFmpeg), 0x7FFFF... (SoX), 0.
 WAV_UNKNOWN = 0x7FFF_0000
+# What libav says of a QuickTime track whose samples lie in another file.
+EXTERNAL = "external track"
+# How files begin that name others: M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX, and what DASH, SMIL and IMF hold.
+LISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0\r\n", b"v=0\n", b"[reference]", b"<asx")
+MARKS = (b"<mpd", b"<smil", b"<assetmap", b"<compositionplaylist", b"<playlist")
 
 
 def answer(path: str) -> dict[str, Any]:
     """What `stenopool.audio.probe.Probe` holds, or ``error`` (a code) and ``message``."""
     with av.logging.Capture(local=True) as logs:
         try:
-            container = av.open(f"file:{path}", options=OPTIONS, metadata_errors="replace")
+            # Opened here: libav has the one protocol that takes an open file, and so opens nothing by a name.
+            file = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            return {"error": "INPUT_CORRUPT", "message": f"It cannot be read: {error.strerror}."}
+        try:
+            container = av.open("fd:", options=OPTIONS | {"fd": str(file)}, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
-            return refusal(error, [text for _, _, text in logs])
+            return refusal(error, path, [text for _, _, text in logs])
+        finally:
+            os.close(file)  # libav has a copy of its own
         with container:
+            if any(EXTERNAL in text for _, _, text in logs):
+                return {"error": "EXTERNAL_REFERENCE", "message": "Its sound lies in another file, which it names."}
             estimated = any("Estimating duration" in text for _, _, text in logs)
             return describe(container, path, estimated)
 
 
-def refusal(error: Exception, messages: list[str]) -> dict[str, Any]:
+def refusal(error: Exception, path: str, messages: list[str]) -> dict[str, Any]:
     """Why the file could not be opened: damaged, where a demuxer knew it and then complained; else not audio."""
+    if any("max_streams" in text for text in messages):
+        return {"error": "TOO_MANY_STREAMS", "message": f"It has more than {OPTIONS['max_streams']} streams."}
+    if isinstance(error, MemoryError):
+        return {"error": "DECODE_MEMORY", "message": f"Its headers ask for more than {MEMORY:,} bytes of memory."}
+    with Path(path).open("rb") as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(LISTS) or any(mark in start for mark in MARKS):
+        return {"error": "EXTERNAL_REFERENCE", "message": "It is a list of other files, not a recording."}
     known = bool(messages) and not any("low score" in text or "whitelist" in text for text in messages)
     reason = messages[-1].strip() if known else getattr(error, "strerror", None) or "unknown format"
     return {"error": "INPUT_CORRUPT" if known else "NOT_AUDIO", "message": f"It cannot be opened: {reason}."}

@@ -54,6 +54,9 @@ class MirrorSource:
         if not folder.is_dir():
             with cache.building(folder) as temporary:
                 for file, expected in sums.items():
+                    if Path(file).is_absolute() or ".." in Path(file).parts:
+                        message = f"The mirror's manifest names {file!r}, which is no place inside a model's folder."
+                        raise SetupError(ErrorCode.MODEL_CORRUPT, message)
                     self._download(f"{entry}/{file}", temporary / file, expected)
         return folder
 

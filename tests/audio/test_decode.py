@@ -202,7 +202,11 @@ def test_decoder_that_says_nothing_is_killed(tmp_path: Path, monkeypatch: pytest
     get_settings.cache_clear()
     found = probe(tone(tmp_path / "a.wav", 1))
     started = time.monotonic()
-    with (tmp_path / "spool").open("w+b") as spool, pytest.raises(RecordingError) as caught:
+    with (
+        pipe.open("r+b", buffering=0),
+        (tmp_path / "spool").open("w+b") as spool,
+        pytest.raises(RecordingError) as caught,
+    ):
         decode(pipe, found, spool, channels="mix", max_duration=60)
     assert caught.value.code == ErrorCode.DECODE_TIMEOUT
     assert time.monotonic() - started < 5
@@ -220,14 +224,14 @@ def test_slow_decoding_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert processes_with(long) == []
 
 
-def processes_with(path: Path) -> list[Path]:
-    """Processes that have the path on their command line."""
+def processes_with(path: Path) -> list[int]:
+    """Other processes that have the file open."""
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
         with contextlib.suppress(OSError):  # ended meanwhile
-            if os.fsencode(path) in (process / "cmdline").read_bytes():
-                found.append(process)
-    return found
+            if descriptor.readlink() == path:
+                found.append(int(descriptor.parts[2]))
+    return [pid for pid in found if pid != os.getpid()]
 
 
 def test_full_disk_is_called_so(tmp_path: Path) -> None:

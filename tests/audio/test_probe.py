@@ -131,19 +131,3 @@ def test_unknown_codec(tmp_path: Path) -> None:
     odd = tmp_path / "odd.wav"
     odd.write_bytes(data)
     assert refusal(odd) == ErrorCode.UNSUPPORTED_CODEC
-
-
-def test_files_that_name_other_files_are_not_opened(tmp_path: Path) -> None:
-    """Playlists and concat scripts would read what they name; here they are not audio at all."""
-    secret = tone(tmp_path / "secret.wav", 1)
-    texts = {
-        "list.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n",
-        "list.mp3": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n",
-        "concat.wav": f"ffconcat version 1.0\nfile {secret.name}\n",
-        "words.srt": "1\n00:00:00,000 --> 00:00:01,000\nHello\n",
-        "call.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=audio 5004 RTP/AVP 0\nc=IN IP4 127.0.0.1\n",
-    }
-    for name, text in texts.items():
-        path = tmp_path / name
-        path.write_text(text)
-        assert refusal(path) == ErrorCode.NOT_AUDIO, name

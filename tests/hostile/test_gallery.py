@@ -1,0 +1,154 @@
+"""Every file of the gallery ends with its code, opens no planted file and calls nobody; the next file goes on."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import imageio_ffmpeg
+import pytest
+
+from stenopool import receipts
+from stenopool.audio import ffmpeg, sandbox
+from stenopool.errors import RecordingError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.recordings import Recording, fingerprint
+from stenopool.scratch import Scratch
+from stenopool.settings import get_settings
+from stenopool.shards import Piece
+from stenopool.stages.prepare import fetch, normalize
+from stenopool.stages.publish import quarantine
+from stenopool.stages.run import Run
+from stenopool.storage.local import LocalStore
+from tests.audio.media import prepare, tone
+from tests.hostile.files import GALLERY, LISTS, Attack
+from tests.hostile.traps import Listener, Watch
+
+EVERYTHING = "file,http,tcp,udp,rtp,crypto,data,concat,subfile,fd"
+
+
+class Traps(NamedTuple):
+    """A watched folder with the planted file, and somebody who listens."""
+
+    watch: Watch
+    listener: Listener
+    places: dict[str, str]
+
+    def sprung(self) -> tuple[set[str], int]:
+        """What was opened, and how many calls came."""
+        return self.watch.opened(), self.listener.calls()
+
+
+@pytest.fixture(autouse=True)
+def _less_patience(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One attack needs half a minute of CPU unless it is stopped."""
+    monkeypatch.setenv("STENOPOOL_AUDIO__PROBE_TIMEOUT", "6")
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def traps(tmp_path: Path) -> Iterator[Traps]:
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    secret = tone(folder / "secret.wav", 2)
+    with Watch(folder) as watch, Listener() as listener:
+        port = str(listener.port)
+        yield Traps(watch, listener, {"secret": str(secret), "address": f"127.0.0.1:{port}", "port": port})
+
+
+@pytest.mark.parametrize("attack", GALLERY, ids=lambda attack: attack.name)
+def test_attack(attack: Attack, tmp_path: Path, traps: Traps) -> None:
+    """Refused with its code, or taken for the recording that it is."""
+    path = tmp_path / attack.name
+    attack.write(path, traps.places)
+    traps.sprung()
+    if attack.codes:
+        with pytest.raises(RecordingError) as caught:
+            prepare(path, tmp_path / "a.flac")
+        assert caught.value.code in attack.codes, caught.value
+        assert caught.value.remedy
+        assert traps.places["secret"] not in str(caught.value)
+        assert not (tmp_path / "a.flac").exists()
+    else:
+        assert prepare(path, tmp_path / "a.flac").audio.duration == pytest.approx(1.0, abs=0.2)
+    assert traps.sprung() == (set(), 0)
+
+
+def test_the_traps_work(tmp_path: Path, traps: Traps) -> None:
+    """An ffmpeg that is allowed everything opens what lists name and calls whom they name."""
+    hls = ["-allowed_extensions", "ALL", "-extension_picky", "0"]
+    opened, calls = set[str](), 0
+    for name, options in (("file.m3u8", hls), ("http.m3u8", hls), ("script.ffconcat", ["-safe", "0"])):
+        path = tmp_path / name
+        next(one for one in LISTS if one.name == name).write(path, traps.places)
+        command = [
+            imageio_ffmpeg.get_ffmpeg_exe(),
+            "-v",
+            "quiet",
+            "-protocol_whitelist",
+            EVERYTHING,
+            *options,
+            "-i",
+            path,
+        ]
+        with contextlib.suppress(subprocess.TimeoutExpired):  # nobody answers it
+            subprocess.run([*command, "-f", "null", "-"], timeout=3, stdin=subprocess.DEVNULL)
+        now = traps.sprung()
+        opened, calls = opened | now[0], calls + now[1]
+    assert opened == {"secret.wav"}
+    assert calls > 0
+
+
+@pytest.mark.parametrize("name", ["http.m3u8", "master.m3u8"])
+def test_the_second_wall_holds_alone(name: str, tmp_path: Path, traps: Traps) -> None:
+    """Were libav's lists of protocols and formats wide open, the kernel would still let no call out."""
+    path = tmp_path / name
+    next(one for one in LISTS if one.name == name).write(path, traps.places)
+    options = ["-protocol_whitelist", EVERYTHING, "-allowed_extensions", "ALL", "-extension_picky", "0", "-f", "hls"]
+    with path.open("rb") as file:
+        arguments = [*options, *ffmpeg.INPUT, "-f", "null", "pipe:1"]
+        report = ffmpeg.run(file, arguments, seconds=lambda: 30, most_seconds=30, memory=2**32)
+    assert "Permission denied" in report.messages
+    assert traps.listener.calls() == 0
+
+
+def test_children_and_their_children_have_no_sockets() -> None:
+    """And this process keeps its own."""
+    attempt = "import socket\ntry:\n  socket.socket()\nexcept PermissionError:\n  print('refused')\n"
+    nested = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {attempt!r}])\n"
+    for program in (attempt, nested):
+        child = sandbox.start(["/usr/bin/env", "python3", "-c", program], stdout=subprocess.PIPE)
+        assert child.communicate(timeout=30)[0] == b"refused\n"
+    with Listener():
+        pass
+
+
+def test_a_batch_of_them_stops_nothing(tmp_path: Path, traps: Traps) -> None:
+    """The whole gallery as one batch, a recording at its end: that is prepared, the rest is in quarantine."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for attack in GALLERY:
+        attack.write(source / attack.name, traps.places)
+    tone(source / "zz-good.wav", 1)
+    traps.sprung()
+    store, destination, options = LocalStore(source), LocalStore(tmp_path / "out"), TranscriptionOptions()
+    recordings = [
+        Recording(uri=store.uri_of(one.key), key=one.key, size=one.size, etag=one.etag, modified=one.modified)
+        for one in store.list()
+    ]
+    pieces = [Piece(recording=one, fingerprint=fingerprint(one, options), seconds=1.0) for one in recordings]
+    assert len(pieces) == len(GALLERY) + 1
+    with Scratch() as scratch:
+        run = Run(store, destination, options, ExecutionOptions(), scratch)
+        fetch(run, pieces)
+        normalize(run, pieces)
+        sound = {piece.recording.key for piece in run.sound(pieces)}
+        failed = run.failed(pieces)
+        quarantine(run, failed)
+    assert sound == {"zz-good.wav", *(attack.name for attack in GALLERY if not attack.codes)}
+    written = {name.key: name.status for name in receipts.names(destination)}
+    assert written == {attack.name: "quarantined" for attack in GALLERY if attack.codes}
+    assert traps.sprung() == (set(), 0)

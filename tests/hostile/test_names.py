@@ -1,0 +1,206 @@
+"""Whatever a key is called: what is written for it lies under the destination, is its own, and nobody else's."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stenopool import receipts
+from stenopool.catalog import Selection, entries
+from stenopool.errors import ErrorCode, RecordingError, StenopoolError
+from stenopool.options import FORMATS, TranscriptionOptions
+from stenopool.receipts import Receipt, output_key, receipt_key, work_key
+from stenopool.storage import ObjectStore, open_store
+from stenopool.storage.local import LocalStore
+from stenopool.storage.s3 import S3Store
+
+PARTS = [
+    *(
+        "..",
+        ".",
+        "",
+        "...",
+        "a",
+        "A",
+        "a.wav",
+        " ",
+        "~",
+        "-rf",
+        "--",
+        "con",
+        "NUL",
+        "aux.txt",
+        "a:b",
+        "a\\b",
+        "..\\..\\b",
+    ),
+    *(".receipts", ".work", ".batches", "transcript.json", "_SUCCESS", ".stenopool-write-0", "a!" + "0" * 32 + ".json"),
+    *("\n", "a\nINFO forged", "\r", "\t", "\x1b[2J", "\x7f", "\x85", "\u2028", "\u202e", "\u200b", "\ufeff", "\0"),
+    *(
+        "caf\u00e9",
+        "cafe\u0301",
+        "\u212b",
+        "\u00c5",
+        "ﬁ",
+        "日本",
+        "🎙️",
+        "\ud800",
+        "%2e%2e",
+        "%2F",
+        "%00",
+        "..%2f",
+        "$(id)",
+    ),
+    *("<script>", '"', "'", "`id`", "*", "?", "=1+1", "x" * 255, "x" * 256, "é" * 130, "x" * 1024),
+]
+parts = st.sampled_from(PARTS) | st.text(max_size=8)
+keys = st.lists(parts, min_size=1, max_size=5).map("/".join)
+REFUSED = (ErrorCode.KEY_UNUSABLE, ErrorCode.OBJECT_NOT_FOUND)
+FINGERPRINT = "0123456789abcdef" * 2
+
+
+def written_for(key: str) -> list[str]:
+    """Every key at the destination that a recording's work is written to."""
+    return [
+        *(output_key(key, format) for format in FORMATS),
+        *(receipt_key(key, FINGERPRINT, status) for status in ("done", "quarantined")),
+    ]
+
+
+def usable(key: str) -> bool:
+    try:
+        written_for(key)
+    except RecordingError as error:
+        if error.code != ErrorCode.KEY_UNUSABLE:
+            raise
+        return False
+    return True
+
+
+@given(keys, keys)
+@settings(max_examples=2000, deadline=None)
+def test_two_recordings_never_share_what_is_written(one: str, other: str) -> None:
+    if one != other and usable(one) and usable(other):
+        assert not set(written_for(one)) & set(written_for(other))
+
+
+@given(keys)
+@settings(max_examples=2000, deadline=None)
+def test_no_transcript_passes_for_a_receipt_or_a_checkpoint(key: str) -> None:
+    if usable(key) and not key.startswith(".work/"):
+        outputs = [output_key(key, format) for format in FORMATS]
+        assert all(receipts.parse_receipt_key(output) is None for output in outputs)
+        assert not any(output.startswith(work_key(FINGERPRINT, "")) for output in outputs)
+
+
+@given(st.lists(keys, max_size=6, unique=True))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_on_a_disk_all_stays_under_the_folder(tmp_path: Path, some: list[str]) -> None:
+    """Each is refused, or reads back what was written for it; beside the folder nothing comes or goes."""
+    outside = tmp_path / f"outside-{os.urandom(8).hex()}"
+    root = outside / "destination"
+    root.mkdir(parents=True)
+    (outside / "secret").write_bytes(b"secret")
+    store, kept = LocalStore(root), {}
+    for key in some:
+        for place in (output_key(key, "json"), output_key(key, "html")):
+            try:
+                store.put_bytes(place, repr((key, place)).encode())
+                kept[place] = repr((key, place)).encode()
+            except StenopoolError as error:
+                if error.code not in REFUSED:
+                    raise
+    assert {place: store.get_bytes(place) for place in kept} == kept
+    assert sorted(path.name for path in outside.iterdir()) == ["destination", "secret"]
+    assert (outside / "secret").read_bytes() == b"secret"
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert len(files) == len(kept)
+    assert all(path.resolve().is_relative_to(root.resolve()) for path in files)
+
+
+NASTY = [
+    *(
+        "../secret.wav",
+        "a/../../secret.wav",
+        "a/./b.wav",
+        "/etc/passwd",
+        "a//b.wav",
+        "a/",
+        "new\nline.wav",
+        "\x1b[2J.wav",
+    ),
+    *(
+        "caf\u00e9.wav",
+        "cafe\u0301.wav",
+        "A.wav",
+        "a.wav",
+        "%2e%2e/a.wav",
+        "..%2Fa.wav",
+        "con",
+        "=1+1.wav",
+        "<script>.wav",
+    ),
+    *(
+        "x" * 1024,
+        "y/" * 300 + "z.wav",
+        "é" * 512,
+        "w" * 256 + ".wav",
+        "a.wav/transcript.json",
+        "-rf.wav",
+        "\u202egpj.wav",
+    ),
+    *("a!" + "0" * 32 + ".json.wav", "$(id).wav", " .wav", "🎙️.wav"),
+]
+
+
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_nasty_keys_of_a_bucket_are_done_or_refused(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Listed by a real S3 server, taken through catalog, outputs and receipts: each ends in one of two ways."""
+    bucket = request.getfixturevalue("bucket")
+    source = S3Store(bucket, "source")
+    destination: ObjectStore = open_store(str(tmp_path / "out")) if kind == "local" else S3Store(bucket, "destination")
+    for key in NASTY:
+        try:
+            source.put_bytes(key, b"x")
+        except StenopoolError as error:
+            if error.code not in REFUSED:
+                raise
+    (tmp_path / "secret.wav").write_bytes(b"secret")
+    options, ends = TranscriptionOptions(), {}
+    for entry in entries(source, destination, options, Selection(include=("*",))):
+        key = entry.recording.key
+        failure = entry.failure
+        if failure is None:
+            try:
+                destination.put_bytes(output_key(key, "json"), key.encode())
+                done = Receipt(key=key, fingerprint=entry.fingerprint, status="done", formats=FORMATS)
+                receipts.write(destination, done)
+            except RecordingError as error:
+                failure = error.failure("upload")
+        if failure:
+            assert failure.code == ErrorCode.KEY_UNUSABLE
+            assert failure.remedy
+        ends[key] = failure.code if failure else "done"
+    done_keys = [key for key, end in ends.items() if end == "done"]
+    assert len(done_keys) >= 15
+    for key in done_keys:
+        assert destination.get_bytes(output_key(key, "json")) == key.encode()
+    again = {
+        entry.recording.key: entry.state for entry in entries(source, destination, options, Selection(include=("*",)))
+    }
+    assert {key for key, state in again.items() if state == "done"} == set(done_keys)
+    assert (tmp_path / "secret.wav").read_bytes() == b"secret"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ([*(["out"] if kind == "local" else []), "secret.wav"])
+
+
+@pytest.mark.parametrize("folder", [".receipts", ".work", ".batches"])
+def test_our_own_folders_are_no_recordings_even_when_asked_for(folder: str, tmp_path: Path) -> None:
+    """A key like that would have its transcript taken for a receipt, or cleaned away with the work."""
+    key = f"{folder}/{FINGERPRINT}"
+    source, destination = LocalStore(tmp_path / "in"), LocalStore(tmp_path / "out")
+    source.put_bytes(key, b"x")
+    (entry,) = entries(source, destination, TranscriptionOptions(), Selection(only=(key,)))
+    assert entry.failure is not None
+    assert entry.failure.code == ErrorCode.KEY_UNUSABLE
