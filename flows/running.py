@@ -124,6 +124,5 @@ async def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> No
 
 def described(pieces: Sequence[Piece]) -> str:
     """A batch in words, for the names of its task runs."""
-    if len(pieces) == 1:
-        return pieces[0].recording.key
-    return f"{len(pieces)} recordings from {pieces[0].recording.key}"
+    first = logs.printable(pieces[0].recording.key)
+    return first if len(pieces) == 1 else f"{len(pieces)} recordings from {first}"

@@ -7,7 +7,6 @@ no time per child. It is the second wall: the first is that libav may use the on
 
 import ctypes
 import errno
-import logging
 import os
 import platform
 import struct
@@ -16,7 +15,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-logger = logging.getLogger("stenopool")
+from stenopool.logs import get_logger
+
+logger = get_logger()
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF: ld word, jeq, jge, ret (linux/bpf_common.h)
