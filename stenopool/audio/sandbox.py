@@ -13,6 +13,7 @@ import struct
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from stenopool.logs import get_logger
@@ -34,7 +35,16 @@ _MACHINES = {
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """`subprocess.Popen`, in a session of its own (a group, to be killed as one) and without sockets."""
-    return _starter.submit(subprocess.Popen, command, start_new_session=True, **options).result()
+
+    def child() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, start_new_session=True, **options)
+
+    return _starter.submit(child).result()
+
+
+def confined() -> bool:
+    """Whether the kernel keeps sockets from what is started here."""
+    return _starter.submit(lambda: "Seccomp:\t2" in Path("/proc/thread-self/status").read_text()).result()
 
 
 def _confine() -> None:

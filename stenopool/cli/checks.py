@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from stenopool import __version__, diarizers, engines, models, receipts
-from stenopool.audio import ffmpeg
+from stenopool.audio import ffmpeg, sandbox
 from stenopool.audio.probe import probe
 from stenopool.cli import packages, trial
 from stenopool.engines.placement import placement
 from stenopool.errors import ErrorCode, SetupError, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.scratch import Scratch
+from stenopool.settings import get_settings
 from stenopool.storage import ObjectStore, open_store
 
 Status = Literal["ok", "warn", "fail"]
@@ -188,10 +189,16 @@ def _audio() -> str:
             silence.setparams((1, 2, 16000, 0, "NONE", ""))
             silence.writeframes(bytes(32000))
         seen = probe(path)
-        decoded = ffmpeg.run(["-i", ffmpeg.file_url(path), "-f", "null", "-"], seconds=lambda: 30.0)
+        with path.open("rb") as file:
+            arguments = [*ffmpeg.INPUT, "-f", "null", "-"]
+            memory = get_settings().audio.decode_memory
+            decoded = ffmpeg.run(file, arguments, seconds=lambda: 30.0, most_seconds=30.0, memory=memory)
     if decoded.code:
         raise _Wrong(f"ffmpeg: {decoded.messages.strip()}", "Install imageio-ffmpeg again.")
-    return f"reads headers ({seen.codec}, {seen.duration:g} s), ffmpeg decodes"
+    what = f"reads headers ({seen.codec}, {seen.duration:g} s), ffmpeg decodes"
+    if not sandbox.confined():
+        raise _Wrong(f"{what}, but could open sockets", "Run on a kernel with seccomp, or deny it the network.", "warn")
+    return f"{what}; neither has a network"
 
 
 def _source(uri: str) -> str:
