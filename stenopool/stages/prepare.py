@@ -36,7 +36,10 @@ def fetch(run: Run, pieces: Sequence[Piece]) -> None:
             raise RecordingError(ErrorCode.TOO_LARGE, message)
         path = _source_path(run, piece)
         try:
-            run.source.get_file(recording.key, path, etag=recording.etag)
+            got = run.source.get_file(recording.key, path, etag=recording.etag)
+            if got.size != recording.size:  # cut off on the way, and the answer's own length with it
+                message = f"{recording.key} came with {got.size:,} bytes; {recording.size:,} were listed."
+                raise TransientError(ErrorCode.SOURCE_UNAVAILABLE, message)
         except SetupError as error:
             if error.code is not ErrorCode.OBJECT_NOT_FOUND:
                 raise

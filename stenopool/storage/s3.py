@@ -132,6 +132,8 @@ class S3Store:
                 target.seek(0)
                 target.truncate()
             info = _info(key, size, answer)
+            if etag and info.etag != etag:  # some servers and proxies pay no heed to If-Match
+                raise TransientError(ErrorCode.SOURCE_CHANGED, f"{key} is not the content that was listed.")
             etag = info.etag
             try:
                 # closing: the body's own `with` hands out urllib3's stream, and its errors are not botocore's.
@@ -360,6 +362,8 @@ def _translated(error: Exception, what: str) -> StenopoolError:
     what = f"{what}: {code} (HTTP {status})."
     if code in _UNUSABLE:
         return RecordingError(ErrorCode.KEY_UNUSABLE, what)
+    if code == "RequestTimeTooSkewed":
+        return SetupError(ErrorCode.ACCESS_DENIED, what, remedy="This machine's clock is wrong: set it, or run NTP.")
     if status in (401, 403) or code in _DENIED:
         return SetupError(ErrorCode.ACCESS_DENIED, what)
     if status == 404 or code in _ELSEWHERE:

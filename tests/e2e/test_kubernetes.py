@@ -203,6 +203,7 @@ def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(house: House) -> None:
     assert AUTH_SECRET in written
 
 
+@pytest.mark.fault("pod evicted", "The run is scheduled again and completes.")
 def test_an_evicted_run_is_rescheduled(house: House) -> None:
     run = house.start("cpu")
     house.started(run)
@@ -215,6 +216,7 @@ def test_an_evicted_run_is_rescheduled(house: House) -> None:
     assert "Crashed" not in house.states(run)
 
 
+@pytest.mark.fault("pod lost with its node", "The run is Crashed at once, and its work is planned again.")
 def test_a_lost_run_crashes_unless_the_worker_cannot_watch(house: House) -> None:
     seen, unseen = house.start("cpu"), house.start("blind")
     for run in (unseen, seen):
@@ -233,6 +235,7 @@ def test_a_worker_that_cannot_watch_is_found_out(house: House, monkeypatch: pyte
     assert missing_rights(WATCHED) == []
 
 
+@pytest.mark.fault("pod out of memory", "The run is Crashed; the next ingest does what it left, and only that.")
 @needs_speech
 def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(house: House, bucket: str) -> None:
     source, destination = open_store(f"s3://{bucket}/calls"), f"s3://{bucket}/transcripts"

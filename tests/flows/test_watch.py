@@ -57,6 +57,7 @@ def watched(queue: str) -> tuple[int, list[Any]]:
     return asyncio.run(both())
 
 
+@pytest.mark.fault("notification delivered twice", "One ingest, one transcript.")
 def test_what_arrives_below_the_source_is_ingested_once(queue: str) -> None:
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     for key in ("inbox/a b+é.wav", "inbox/2026/c.wav", "outbox/d.wav"):

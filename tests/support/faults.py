@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
@@ -59,9 +60,15 @@ class CuttingProxy:
             one.close()
 
 
-Fault = Literal["500", "503", "slow", "refused", "lost", "cut"]
+Fault = Literal["500", "503", "slow", "refused", "lost", "cut", "denied", "full", "short", "etag"]
 FAULTS: tuple[Fault, ...] = ("500", "503", "slow", "refused", "lost", "cut")
-_ERRORS = {"500": "InternalError", "503": "SlowDown"}
+Chooser = Callable[[str, str], Fault | None]
+_ERRORS = {
+    "500": (500, "InternalError"),
+    "503": (503, "SlowDown"),
+    "denied": (403, "AccessDenied"),
+    "full": (507, "InsufficientStorage"),
+}
 
 
 class FaultyProxy:
@@ -69,14 +76,19 @@ class FaultyProxy:
 
     ``500``, ``503``: that answer, and nothing done. ``slow``: the right answer, ``delay`` seconds later. ``refused``:
     the connection is reset, and nothing done. ``lost``: the call is done, and the connection reset in place of the
-    answer. ``cut``: reset in the middle of the answer's body.
+    answer. ``cut``: reset in the middle of the answer's body. ``denied``, ``full``: those answers. ``short``: half the
+    body, and a length that agrees with it. ``etag``: another ETag. The last four come only by ``choose``, which may
+    say for method and address what a call meets, in place of chance.
 
     Which calls meet what follows from ``seed``, method, address and how often that was asked for, so it is the same
     however threads take turns. ``met`` counts the faults, ``calls`` all calls.
     """
 
-    def __init__(self, port: int, *, share: float, seed: int = 1, delay: float = 3.0) -> None:
+    def __init__(
+        self, port: int, *, share: float, seed: int = 1, delay: float = 3.0, choose: Chooser | None = None
+    ) -> None:
         self.target = port
+        self.choose = choose
         self.share = share
         self.seed = seed
         self.delay = delay
@@ -102,6 +114,11 @@ class FaultyProxy:
         """What the next such call meets."""
         with self._lock:
             self.calls += 1
+            if self.choose:
+                chosen = self.choose(method, path)
+                if chosen:
+                    self.met[chosen] += 1
+                return chosen
             self._asked[method, path] += 1
             chance = random.Random(f"{self.seed} {method} {path} {self._asked[method, path]}")
             if chance.random() >= self.share:
@@ -128,7 +145,8 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         fault = self.proxy.draw(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault in _ERRORS:
-            self._send(int(fault), [], f"<Error><Code>{_ERRORS[fault]}</Code></Error>".encode())
+            status, name = _ERRORS[fault]
+            self._send(status, [], f"<Error><Code>{name}</Code></Error>".encode())
             return
         if fault == "refused":
             self._reset()
@@ -141,6 +159,13 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         elif fault == "cut":
             self._send(status, headers, content, upto=len(content) // 2)
             self._reset()
+        elif fault == "short":
+            content = content[: len(content) // 2]
+            kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            self._send(status, kept, content)
+        elif fault == "etag":
+            kept = [(name, value) for name, value in headers if name.lower() != "etag"]
+            self._send(status, [*kept, ("ETag", '"00000000000000000000000000000000"')], content)
         else:
             self._send(status, headers, content)
 

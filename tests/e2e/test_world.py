@@ -1,0 +1,191 @@
+"""What the world does to a run: a store that lies, refuses or is full, a full disk, a wrong clock, no network.
+
+Each ends in one of two ways: the run completes, or it says what is wrong and the next run does the rest.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stenopool.errors import ErrorCode
+from stenopool.receipts import WORK, names
+from stenopool.storage import open_store
+from tests.e2e.conftest import Program
+from tests.support.faults import Fault, FaultyProxy
+from tests.support.netns import Namespace
+from tests.support.seaweedfs import SeaweedFS
+from tests.support.speech import needs_speech, recording_path, recordings
+
+pytestmark = [needs_speech, pytest.mark.slow]
+
+FAST = ("--model", "tiny.en", "--diarization", "off")
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(stenopool: Program) -> None:
+    stenopool.extra = {"STENOPOOL_RETRY__BASE_DELAY": "0", "STENOPOOL_RETRY__ATTEMPTS": "1", "AWS_MAX_ATTEMPTS": "2"}
+
+
+def fill(location: str, count: int = 4) -> list[str]:
+    """Some recordings there; their keys."""
+    store, keys = open_store(location), []
+    for item in recordings("en_short")[:count]:
+        store.put_file(item["file"], recording_path(item["file"]))
+        keys.append(item["file"])
+    return sorted(keys)
+
+
+def assert_each_once(destination: str, keys: list[str]) -> None:
+    """One receipt and one transcript for each recording, and no work left lying."""
+    store = open_store(destination)
+    assert sorted(name.key for name in names(store) if name.status == "done") == keys
+    assert [name for name in names(store) if name.status != "done"] == []
+    written = [info.key for info in store.list()]
+    assert sorted(key for key in written if key.endswith("/transcript.json")) == [
+        f"{key}/transcript.json" for key in keys
+    ]
+    assert not [key for key in written if key.startswith(WORK)]
+
+
+def codes(report: dict[str, Any]) -> set[str]:
+    return {one["failure"]["code"] for one in report["failed"]}
+
+
+@pytest.mark.fault(
+    "object store: truncated bodies, and wrong ETags, of sources",
+    "Nothing half is transcribed: the recordings wait, and the next run does them. Nothing lost, nothing doubled.",
+)
+def test_a_store_that_lies(stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
+    keys = fill(source)
+    lies: dict[str, Fault] = {keys[0].rpartition("/")[2]: "short", keys[1].rpartition("/")[2]: "etag"}
+
+    def choose(method: str, path: str) -> Fault | None:
+        found = [lies[name] for name in lies if "/calls/" in path and path.partition("?")[0].endswith(name)]
+        return found[0] if found and method == "GET" else None
+
+    with FaultyProxy(s3.s3, choose=choose) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        report = stenopool.json("run", source, destination, *FAST, exit_status=1)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    assert set(proxy.met) == {"short", "etag"}
+    assert (report["done"], report["deferred"], report["quarantined"]) == (len(keys) - 2, 2, 0)
+    assert codes(report) == {ErrorCode.SOURCE_UNAVAILABLE, ErrorCode.SOURCE_CHANGED}
+    assert stenopool.json("run", source, destination, *FAST)["done"] == 2
+    assert_each_once(destination, keys)
+
+
+@pytest.mark.fault(
+    "object store: writing denied, or the bucket full",
+    "The run ends and says so; the next run does what is left. Nothing lost, nothing doubled.",
+)
+@pytest.mark.parametrize("fault", ["denied", "full"])
+def test_a_store_that_takes_nothing(
+    fault: Fault, stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first transcript on; what was prepared before is kept."""
+    source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
+    keys = fill(source)
+
+    def choose(method: str, path: str) -> Fault | None:
+        return fault if method in ("PUT", "POST") and "/transcript." in path else None
+
+    with FaultyProxy(s3.s3, choose=choose) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        done = stenopool("run", source, destination, *FAST)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
+    assert done.returncode in (1, 2), done.stderr[-2000:]
+    assert ("ACCESS_DENIED" if fault == "denied" else "STORAGE_UNAVAILABLE") in done.stdout + done.stderr
+    assert list(names(open_store(destination))) == []
+    assert stenopool.json("run", source, destination, *FAST)["done"] == len(keys)
+    assert_each_once(destination, keys)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)]
+    if os.getuid() != 0 or subprocess.run(mounted, capture_output=True).returncode:
+        pytest.skip("no small disk: needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.fault(
+    "disk full (scratch on a tmpfs of 400 kB)",
+    "Recordings that do not fit wait with SCRATCH_FULL; the next run does them. Nothing lost, nothing doubled.",
+)
+def test_a_full_disk(stenopool: Program, small_disk: Path, tmp_path: Path) -> None:
+    source, destination = tmp_path / "calls", str(tmp_path / "transcripts")
+    keys = fill(str(source))
+    scratch, stenopool.scratch = stenopool.scratch, small_disk
+    report = stenopool.json("run", source, destination, *FAST, exit_status=1)
+    stenopool.scratch = scratch
+    assert report["deferred"] > 0
+    assert report["quarantined"] == 0
+    assert codes(report) == {ErrorCode.SCRATCH_FULL}
+    assert stenopool.json("run", source, destination, *FAST)["done"] == report["deferred"]
+    assert_each_once(destination, keys)
+
+
+@pytest.mark.fault(
+    "the clock jumps a day forward and two days back in mid-run",
+    "The run completes: nothing lost, nothing doubled.",
+)
+@pytest.mark.skipif(not FAKETIME.exists(), reason="no libfaketime: apt-get install faketime")
+def test_the_clock_jumps(stenopool: Program, tmp_path: Path) -> None:
+    source, destination = tmp_path / "calls", tmp_path / "transcripts"
+    keys = fill(str(source), 8)
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    stenopool.extra |= {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "STENOPOOL_BATCH__BATCH_RECORDINGS": "2",
+    }
+    with stenopool.start("run", str(source), str(destination), *FAST) as process:
+        for offset, sign in (("+1d", ".work/*/prepare*"), ("-1d", ".receipts/**/*.json")):
+            deadline = time.monotonic() + 120
+            while not list(destination.glob(sign)) and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            clock.write_text(offset)
+        out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, (out + err)[-3000:]
+    assert_each_once(str(destination), keys)
+    assert stenopool.json("run", source, destination, *FAST)["new"] == 0
+
+
+@pytest.mark.fault(
+    "lost network for a pod (its link in a network namespace is down for 15 s)",
+    "The run waits and completes: nothing lost, nothing doubled.",
+)
+def test_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
+    source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
+    keys = fill(source, 6)
+    with Namespace(s3.s3) as pod:
+        environment = {**stenopool.environment, "AWS_ENDPOINT_URL_S3": pod.endpoint, "AWS_MAX_ATTEMPTS": "6"}
+        environment["STENOPOOL_RETRY__ATTEMPTS"] = "3"
+        command = pod.command("run", source, destination, *FAST)
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            deadline = time.monotonic() + 120
+            while not any("audio.flac" in info.key for info in open_store(destination).list()):
+                assert time.monotonic() < deadline
+                assert process.poll() is None, process.communicate()
+                time.sleep(0.02)
+            pod.cut()
+            time.sleep(15)
+            assert process.poll() is None, "the run did not outlive the outage"
+            pod.mend()
+            said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said[-3000:]
+    assert_each_once(destination, keys)

@@ -1,0 +1,35 @@
+"""The table of faults: tests marked ``fault(what, end)`` say what they break and how it must end.
+
+With STENOPOOL_FAULT_RESULTS in the environment, how each of them ended is added to that file, a line of JSON each;
+`python -m docs.faults` makes docs/faults.md of it.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+RESULTS = "STENOPOOL_FAULT_RESULTS"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
+    """Write down how a marked test ended; a failure in its setting up counts too."""
+    report = yield
+    mark, results = item.get_closest_marker("fault"), os.environ.get(RESULTS)
+    if mark and results and (report.when == "call" or report.outcome != "passed"):
+        line = {
+            "fault": mark.args[0],
+            "end": mark.args[1],
+            "test": item.nodeid,
+            "outcome": report.outcome,
+            "seconds": round(report.duration, 1),
+            "date": datetime.now(UTC).date().isoformat(),
+        }
+        with Path(results).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    return report
