@@ -1,0 +1,136 @@
+"""What we ship besides our own code, from uv.lock: the bill of materials, the licences, known vulnerabilities.
+
+    python -m docs.supply_chain sbom > sbom.json      CycloneDX 1.5, of the base install and all extras
+    python -m docs.supply_chain licences              a line for each package: name, version, licence
+    python -m docs.supply_chain audit                 asks OSV; 0: nothing known, 1: something is, 3: nobody to ask
+
+Only names and versions of packages go out, and only with `audit`. Where no source of advisories answers, `audit` says
+so and ends with 3; with ``--offline-ok`` it ends with 0, for pipelines that have no way out.
+"""
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import httpx
+import typer
+
+ROOT = Path(__file__).parents[1]
+OSV = "https://api.osv.dev"
+_BATCH = 500
+
+app = typer.Typer(help=__doc__, no_args_is_help=True)
+
+
+class Package(NamedTuple):
+    """One package of the lock, as PyPI names it."""
+
+    name: str
+    version: str
+
+
+def locked() -> list[dict[str, Any]]:
+    """The lock's packages as they stand there, but for our own."""
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    return [package for package in lock["package"] if "registry" in package["source"]]
+
+
+def without_hash(packages: list[dict[str, Any]]) -> list[str]:
+    """Files of the lock that nothing vouches for."""
+    files = [
+        (package["name"], file)
+        for package in packages
+        for file in [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+    ]
+    return [f"{name}: {file.get('url')}" for name, file in files if not file.get("hash", "").startswith("sha256:")]
+
+
+def bill() -> dict[str, Any]:
+    """CycloneDX, of what users install: without what only developers need."""
+    command = [
+        "uv",
+        "export",
+        "--quiet",
+        "--locked",
+        "--no-dev",
+        "--all-extras",
+        "--preview",
+        "--format",
+        "cyclonedx1.5",
+    ]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def shipped() -> list[Package]:
+    """The packages of the bill."""
+    components = bill()["components"]
+    return sorted({Package(one["name"], one["version"]) for one in components if "version" in one and "purl" in one})
+
+
+def licence(name: str) -> str | None:
+    """What an installed package says of its licence: SPDX where it does, else its own words, in one line."""
+    try:
+        metadata = importlib.metadata.metadata(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    if expression := metadata.get("License-Expression"):
+        return str(expression)
+    named = [
+        line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")
+    ]
+    own = (metadata.get("License") or "").strip().splitlines()
+    return " / ".join(named) or (own[0][:80] if own else "unknown")
+
+
+def known_vulnerabilities(packages: list[Package], source: str = OSV) -> dict[Package, list[str]]:
+    """By OSV, the ids of what is known. Raises `httpx.HTTPError` where nobody answers."""
+    found: dict[Package, list[str]] = {}
+    with httpx.Client(base_url=source, timeout=20) as client:
+        for first in range(0, len(packages), _BATCH):
+            some = packages[first : first + _BATCH]
+            queries = [{"package": {"name": one.name, "ecosystem": "PyPI"}, "version": one.version} for one in some]
+            answer = client.post("/v1/querybatch", json={"queries": queries}).raise_for_status().json()
+            for package, result in zip(some, answer["results"], strict=True):
+                if ids := [one["id"] for one in (result or {}).get("vulns", [])]:
+                    found[package] = ids
+    return found
+
+
+@app.command()
+def sbom() -> None:
+    """The bill of materials, as CycloneDX 1.5."""
+    print(json.dumps(bill(), indent=1))
+
+
+@app.command()
+def licences() -> None:
+    """Name, version and licence of each package."""
+    for package in shipped():
+        print(f"{package.name} {package.version}: {licence(package.name) or 'not installed here'}")
+
+
+@app.command()
+def audit(
+    source: Annotated[str, typer.Option(help="Where to ask.")] = OSV,
+    offline_ok: Annotated[bool, typer.Option(help="End with 0 where nobody can be asked.")] = False,
+) -> None:
+    """Known vulnerabilities of the packages."""
+    packages = shipped()
+    try:
+        found = known_vulnerabilities(packages, source)
+    except httpx.HTTPError as error:
+        print(f"skipped: no source of advisories answers at {source} ({type(error).__name__})", file=sys.stderr)
+        raise typer.Exit(0 if offline_ok else 3) from None
+    for package, ids in found.items():
+        print(f"{package.name} {package.version}: {', '.join(ids)}")
+    print(f"{len(packages)} packages, {len(found)} with something known", file=sys.stderr)
+    raise typer.Exit(1 if found else 0)
+
+
+if __name__ == "__main__":
+    app()

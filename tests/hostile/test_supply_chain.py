@@ -1,0 +1,91 @@
+"""Nothing is installed that the lock does not vouch for; what is shipped, under which licence, what is known of it."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from docs.supply_chain import Package, app, bill, known_vulnerabilities, licence, locked, shipped, without_hash
+from tests.support.processes import free_port
+
+ROOT = Path(__file__).parents[2]
+FORBIDDEN = ("AGPL", "Affero", "SSPL", "Server Side Public", "Commons Clause", "Proprietary", "BUSL")
+
+
+class Osv(BaseHTTPRequestHandler):
+    """Knows something of one package."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["queries"]
+        results = [{"vulns": [{"id": "OSV-1"}]} if one["package"]["name"] == "prefect" else {} for one in asked]
+        body = json.dumps({"results": results}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def osv() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Osv)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_every_file_of_the_lock_has_a_hash() -> None:
+    assert len(locked()) > 100
+    assert without_hash(locked()) == []
+
+
+def test_a_file_without_a_hash_would_be_found() -> None:
+    planted = {"name": "planted", "source": {"registry": "r"}, "wheels": [{"url": "u", "hash": "md5:0"}]}
+    assert without_hash([planted]) == ["planted: u"]
+
+
+def test_everything_comes_from_the_registry() -> None:
+    """No package from an address, a repository or a folder but our own."""
+    text = (ROOT / "uv.lock").read_text(encoding="utf-8")
+    assert "source = { git" not in text
+    assert "source = { url" not in text
+    assert {package["source"]["registry"] for package in locked()} == {"https://pypi.org/simple"}
+
+
+def test_the_bill_names_what_is_installed() -> None:
+    document = bill()
+    assert document["bomFormat"] == "CycloneDX"
+    names = {package.name for package in shipped()}
+    assert {"prefect", "faster-whisper", "av", "imageio-ffmpeg", "boto3"} <= names
+    assert not {"pytest", "ruff", "hypothesis"} & names
+
+
+def test_licences_are_known_and_none_is_forbidden() -> None:
+    """NVIDIA's own: proprietary, free to use and to pass on; torch's wheels bring them, the base install does not."""
+    found = {package.name: said for package in shipped() if (said := licence(package.name))}
+    found = {name: said for name, said in found.items() if not name.startswith("nvidia-")}
+    assert len(found) > 100
+    assert [f"{name}: {said}" for name, said in found.items() if any(one in said for one in FORBIDDEN)] == []
+
+
+def test_an_advisory_is_found(osv: str) -> None:
+    packages = [Package("prefect", "3.8.8"), Package("boto3", "1.40")]
+    assert known_vulnerabilities(packages, osv) == {packages[0]: ["OSV-1"]}
+    done = CliRunner().invoke(app, ["audit", "--source", osv])
+    assert done.exit_code == 1
+    assert "OSV-1" in done.output
+
+
+def test_without_a_source_it_says_so_and_claims_nothing() -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    done = CliRunner().invoke(app, ["audit", "--source", nobody])
+    assert done.exit_code == 3
+    assert "skipped: no source of advisories" in done.output
+    assert CliRunner().invoke(app, ["audit", "--source", nobody, "--offline-ok"]).exit_code == 0
