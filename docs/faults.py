@@ -21,8 +21,8 @@ KNOWN, PAGE = HERE / "faults.json", HERE / "faults.md"
 HEAD = """# What happens when things fail
 
 Every row is a test that breaks the thing for real, and says how its last run ended. "Nothing lost" means that each
-recording has one receipt and one transcript, or waits for the next run; "nothing doubled", that no receipt or transcript
-is there twice. Made by `python -m docs.faults`; do not edit.
+recording has one receipt and one transcript, or waits for the next run; "nothing doubled", that no receipt or
+transcript is there twice. Made by `python -m docs.faults`; do not edit.
 
 | fault | how it must end | how it ended | test |
 | --- | --- | --- | --- |
