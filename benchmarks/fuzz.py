@@ -167,7 +167,7 @@ def recordings(folder: Path) -> list[bytes]:
         "mka": ["-c:a", "flac"], "webm": ["-c:a", "libopus"], "ts": ["-c:a", "mp2"], "aac": ["-c:a", "aac"],
         "aiff": [], "au": [], "caf": [], "wma": ["-c:a", "wmav2"], "ac3": ["-c:a", "ac3"],
         "amr": ["-c:a", "libopencore_amrnb", "-ar", "8000"],
-        "wv": [], "tta": [], "voc": [], "w64": [], "avi": ["-c:a", "mp3"], "flv": ["-c:a", "mp3"],
+        "wv": [], "tta": [], "voc": [], "w64": [], "avi": ["-c:a", "mp3"], "flv": ["-c:a", "mp3", "-ar", "44100"],
         "nut": ["-c:a", "flac"],
     }  # fmt: skip
     made = []

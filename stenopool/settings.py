@@ -36,7 +36,7 @@ class AudioSettings(BaseModel):
         float, Field(gt=0, description="Longest time for reading a file's headers, in seconds.")
     ] = 30.0
     decode_memory: Annotated[
-        int, Field(ge=256 * 1024**2, description="Address space that decoding one file may take, in bytes.")
+        int, Field(gt=0, description="Address space that decoding one file may take, in bytes.")
     ] = 4 * 1024**3
     max_channels: Annotated[int, Field(gt=0, le=512, description="Most channels that a recording may have.")] = 64
     max_ratio: Annotated[
