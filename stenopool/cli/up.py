@@ -33,6 +33,7 @@ def up(
     host: Annotated[str, typer.Option(help="Address of Prefect's page and interface.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Their port.")] = 4200,
     pools: Annotated[str, typer.Option(help="Work pools that this machine works for.")] = "cpu,gpu",
+    deploy: Annotated[bool, typer.Option(help="Apply the deployments first; once for a house is enough.")] = True,
 ) -> None:
     """Everything on one machine: Prefect server, deployments with schedules, a worker per pool. Ctrl-C stops it.
 
@@ -65,7 +66,8 @@ def up(
             command = ["server", "start", "--host", host, "--port", str(port)]
             child = children.start("The Prefect server", _prefect(*command), server, last=True)
             _wait("The Prefect server does not answer", lambda: _is_prefect(url), children, child)
-        _deploy({**environment, **children.mark()})
+        if deploy:
+            _deploy({**environment, **children.mark()})
         since = datetime.now(UTC)
         for pool in names:
             command = ["worker", "start", "--type", "process", "--pool", pool, "--name", _worker(pool)]

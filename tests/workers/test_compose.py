@@ -1,0 +1,223 @@
+"""The compose file, read by Docker's own compose: every profile, what it starts, and where its secrets are."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stenopool.cli import app
+from tests.support.compose import fetch
+
+REPOSITORY = Path(__file__).parents[2]
+COMPOSE = REPOSITORY / "workers" / "compose"
+OURS = re.compile(r"stenopool:\S+-(cpu|cuda12)")
+ONCE = {"buckets", "deploy"}
+
+
+def secrets(folder: Path) -> dict[str, str]:
+    """Secrets as secrets.sh makes them; and their texts."""
+    subprocess.run(["sh", folder / "secrets.sh"], check=True, capture_output=True)
+    return {file.name: file.read_text().strip() for file in (folder / "secrets").iterdir()}
+
+
+class House:
+    """A copy of the folders that compose mounts, with secrets."""
+
+    def __init__(self, folder: Path) -> None:
+        for part in ("workers/compose", "deployments", "monitoring"):
+            ignore = shutil.ignore_patterns("secrets", "__pycache__")
+            shutil.copytree(REPOSITORY / part, folder / part, ignore=ignore)
+        self.compose = folder / "workers" / "compose"
+        self.secrets = secrets(self.compose)
+        self._program = fetch()
+
+    def config(self, *profiles: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("STENOPOOL_", "AWS_"))}
+        flags = [f"--profile={profile}" for profile in profiles]
+        command = [self._program, *flags, "config", "--format=json"]
+        return subprocess.run(command, cwd=self.compose, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    try:
+        fetch()
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"docker-compose cannot be fetched: {error}")
+    return House(tmp_path_factory.mktemp("house"))
+
+
+@pytest.fixture(scope="module")
+def services(house: House) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(house.config("gpu", "observability").stdout)["services"]
+    return found
+
+
+@pytest.mark.parametrize("profiles", [(), ("gpu",), ("observability",), ("gpu", "observability")], ids="+".join)
+def test_every_profile_is_read(profiles: tuple[str, ...], house: House) -> None:
+    found = house.config(*profiles)
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""
+    named = set(json.loads(found.stdout)["services"])
+    assert ("worker-gpu" in named) == ("gpu" in profiles)
+    assert {"prometheus", "alertmanager", "grafana", "exporter"} <= named or "observability" not in profiles
+    assert {
+        "postgres", "redis", "seaweedfs", "buckets", "prefect-server", "prefect-services", "deploy", "worker-cpu",
+        "worker-transcribe", "api",
+    } <= named  # fmt: skip
+
+
+def test_every_service_has_a_health_check_that_asks_something(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        if name in ONCE:
+            assert service["restart"] == "no"
+        elif OURS.fullmatch(service["image"]):
+            # The image's own check; it asks what this names.
+            assert service["environment"]["STENOPOOL_HEALTH"], name
+        else:
+            assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+
+
+def test_images_of_others_are_pinned_by_digest(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        image = service["image"]
+        assert OURS.fullmatch(image) or re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image), name
+
+
+def test_no_secret_stands_in_the_configuration(house: House) -> None:
+    text = house.config("gpu", "observability").stdout
+    texts = [secret for secret in house.secrets.values() if secret]
+    assert len(texts) >= 12
+    for secret in texts:
+        assert secret not in text
+
+
+def test_no_password_has_a_default(services: dict[str, Any]) -> None:
+    """What is called a password, a key or a secret is a path below /run/secrets."""
+    told = re.compile(r"PASSWORD|SECRET|AUTH_STRING|TOKEN|ACCESS_KEY|ENCRYPTION_KEY|CONNECTION_URL|API__KEYS")
+    for service in services.values():
+        for name, value in (service.get("environment") or {}).items():
+            assert not told.search(name) or value.startswith("/run/secrets/"), name
+
+
+def test_our_containers_cannot_write_their_root_nor_gain_rights(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        if OURS.fullmatch(service["image"]):
+            assert service["read_only"], name
+            assert service["cap_drop"] == ["ALL"], name
+
+
+def test_ports_are_open_on_this_host_only(services: dict[str, Any]) -> None:
+    ports = [port for service in services.values() for port in service.get("ports", ())]
+    assert len(ports) == 5
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:
+    for service in services.values():
+        for volume in service.get("volumes", ()):
+            assert volume["type"] == "volume" or Path(volume["source"]).exists(), volume
+
+
+def test_data_lie_in_named_volumes(house: House) -> None:
+    volumes = json.loads(house.config("observability").stdout)["volumes"]
+    assert set(volumes) == {"postgres", "redis", "seaweedfs", "models", "prometheus", "alertmanager", "grafana"}
+
+
+def test_the_commands_are_ours_as_they_are_now(services: dict[str, Any]) -> None:
+    """Options are parsed, nothing is run."""
+    import typer
+
+    commands = typer.main.get_command(app)
+    seen = set()
+    for service in services.values():
+        program, *arguments = service.get("command") or [""]
+        if program == "stenopool":
+            name, *rest = arguments
+            commands.commands[name].make_context(name, rest)  # type: ignore[attr-defined]
+            seen.add(name)
+    assert seen == {"deploy", "up", "serve", "exporter"}
+
+
+def test_prefect_gets_the_profile_with_its_reasons(services: dict[str, Any]) -> None:
+    from deployments.server import SECRETS, settings
+
+    for name in ("prefect-server", "prefect-services"):
+        assert settings().items() <= services[name]["environment"].items()
+        mounted = {secret["target"].rpartition("/")[2] for secret in services[name]["secrets"]}
+        assert set(SECRETS) <= mounted
+
+
+def test_prometheus_looks_for_services_by_the_names_that_they_have(services: dict[str, Any]) -> None:
+    text = (REPOSITORY / "monitoring/prometheus.yaml").read_text()
+    scraped: list[str] = []
+    for job in yaml.safe_load(text)["scrape_configs"]:
+        for group in job.get("static_configs", ()):
+            scraped += [target.partition(":")[0] for target in group["targets"]]
+        for group in job.get("dns_sd_configs", ()):
+            scraped += group["names"]
+    assert set(scraped) - {"localhost"} <= set(services)
+
+
+PLANTED = {
+    "a key that there is not": ("stop_grace_period: 60s", "stop_grace_periods: 60s", "not allowed"),
+    "a need that there is not": ("postgres: { condition", "postgre: { condition", "postgre"),
+    "a secret that nobody declared": ("secrets: [grafana-password]", "secrets: [grafana-pasword]", "grafana-pasword"),
+    "a volume that nobody declared": ("volumes: [redis:/data]", "volumes: [reddis:/data]", "reddis"),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_a_planted_mistake_is_found(mistake: str, house: House) -> None:
+    old, new, finding = PLANTED[mistake]
+    file = house.compose / "compose.yaml"
+    right = file.read_text()
+    assert old in right
+    file.write_text(right.replace(old, new))
+    try:
+        found = house.config("gpu", "observability")
+    finally:
+        file.write_text(right)
+    assert found.returncode != 0
+    assert finding in found.stderr
+
+
+class TestSecrets:
+    def test_every_file_that_compose_mounts_is_made(self, house: House) -> None:
+        declared = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["secrets"]
+        assert {Path(one["file"]).name for one in declared.values()} <= set(house.secrets)
+
+    def test_each_is_long_and_its_own(self, house: House) -> None:
+        made = [text for name, text in house.secrets.items() if not name.startswith("alertmanager")]
+        assert len(set(made)) == len(made)
+        assert all(len(text) >= 20 for text in made)
+
+    def test_they_are_what_their_readers_take(self, house: House) -> None:
+        from cryptography.fernet import Fernet
+
+        from api.keys import Keys
+
+        Fernet(house.secrets["prefect-encryption-key"])
+        holder = Keys.read(house.compose / "secrets/api-keys").holder(house.secrets["api-key"])
+        assert holder is not None
+        assert holder.may("admin")
+        (identity,) = json.loads(house.secrets["s3.json"])["identities"]
+        assert identity["credentials"] == [
+            {"accessKey": house.secrets["aws-access-key-id"], "secretKey": house.secrets["aws-secret-access-key"]}
+        ]
+
+    def test_others_on_the_host_are_kept_out(self, house: House) -> None:
+        assert (house.compose / "secrets").stat().st_mode & 0o777 == 0o700
+
+    def test_made_again_they_stay(self, house: House) -> None:
+        assert secrets(house.compose) == house.secrets
+
+    def test_git_does_not_see_them(self) -> None:
+        subprocess.run(["git", "check-ignore", "-q", COMPOSE / "secrets/api-key"], cwd=REPOSITORY, check=True)
