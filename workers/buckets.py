@@ -15,7 +15,7 @@ _PATIENCE = 120.0
 
 def make(buckets: list[str], patience: float = _PATIENCE) -> None:
     """Raises SystemExit with what went wrong."""
-    client = boto3.client("s3")
+    client = boto3.Session().client("s3")
     deadline = time.monotonic() + patience
     for bucket in buckets:
         while True:

@@ -90,5 +90,5 @@ USER 10001:0
 # as zombies. The entry point (secrets into the environment, self-test) becomes the command.
 ENTRYPOINT ["/usr/bin/tini", "--", "python", "-m", "workers.entrypoint"]
 CMD ["stenopool", "--help"]
-# What to ask depends on what runs: STENOPOOL_HEALTH, an address or worker:POOL.
+# What to ask depends on what runs: the address in STENOPOOL_HEALTH.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["python", "-m", "workers.health"]

@@ -34,6 +34,12 @@ def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Their port.")] = 4200,
     pools: Annotated[str, typer.Option(help="Work pools that this machine works for.")] = "cpu,gpu",
     deploy: Annotated[bool, typer.Option(help="Apply the deployments first; once for a house is enough.")] = True,
+    pages: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the first worker's /metrics and /health, as 127.0.0.1:9481; the next has the next port."
+        ),
+    ] = None,
 ) -> None:
     """Everything on one machine: Prefect server, deployments with schedules, a worker per pool. Ctrl-C stops it.
 
@@ -58,6 +64,7 @@ def up(
         _must_be_free(url, host, port, password)
         server = _server_environment(prefect.home)
     names = _named(pools)
+    workers = {pool: _working(pool, pages, number) for number, pool in enumerate(names)}
     environment = _client_environment(url, password)
 
     # A little more than flow runs give themselves.
@@ -69,9 +76,8 @@ def up(
         if deploy:
             _deploy({**environment, **children.mark()})
         since = datetime.now(UTC)
-        for pool in names:
-            command = ["worker", "start", "--type", "process", "--pool", pool, "--name", _worker(pool)]
-            children.start(f"The worker of {pool}", _prefect(*command), environment)
+        for pool, command in workers.items():
+            children.start(f"The worker of {pool}", command, environment)
         _wait("The workers do not report", lambda: all(_online(client, pool, since) for pool in names), children)
         print(f"Stenopool is up: page {url.removesuffix('/api')}, interface {url}, workers {', '.join(names)}")
         sys.stdout.flush()
@@ -128,7 +134,7 @@ def _client_environment(url: str, password: str | None) -> dict[str, str]:
 
 def _deploy(environment: dict[str, str]) -> None:
     """A process of its own: what it imports must not stay in this one."""
-    command = [sys.executable, "-c", "from stenopool.cli import main; main()", "deploy", "--target", "local"]
+    command = _stenopool("deploy", "--target", "local")
     if subprocess.run(command, env=environment, stdout=sys.stderr.fileno(), check=False).returncode:
         _give_up("The deployments could not be applied")
 
@@ -149,6 +155,25 @@ def _online(client: "SyncPrefectClient", pool: str, since: datetime) -> bool:
 
 def _worker(pool: str) -> str:
     return f"{socket.gethostname()}-{pool}"
+
+
+def _working(pool: str, pages: str | None, number: int) -> list[str]:
+    if pages is None:
+        return _prefect("worker", "start", "--type", "process", "--pool", pool, "--name", _worker(pool))
+    host, _, port = pages.rpartition(":")
+    if not (host and port.isdigit()):
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"{pages} is no address with a port.",
+            remedy="Write --pages like 127.0.0.1:9481.",
+        )
+    return _stenopool(
+        "worker", "--pool", pool, "--name", _worker(pool), "--host", host, "--port", str(int(port) + number)
+    )
+
+
+def _stenopool(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from stenopool.cli import main; main()", *arguments]
 
 
 def _prefect(*arguments: str) -> list[str]:

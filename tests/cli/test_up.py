@@ -59,6 +59,11 @@ class TestRefused:
         assert answer.code == 2
         assert "no work pool tpu" in answer.err
 
+    def test_pages_without_a_port(self, stenopool: Call) -> None:
+        answer = stenopool("up", "--port", "20001", "--pages", "0.0.0.0")
+        assert answer.code == 2
+        assert "--pages like 127.0.0.1:9481" in answer.err
+
     def test_a_server_that_does_not_answer(self, stenopool: Call) -> None:
         from prefect.settings import PREFECT_API_URL, temporary_settings
 

@@ -164,6 +164,7 @@ def test_prometheus_looks_for_services_by_the_names_that_they_have(services: dic
         for group in job.get("dns_sd_configs", ()):
             scraped += group["names"]
     assert set(scraped) - {"localhost"} <= set(services)
+    assert services["worker-transcribe"]["networks"]["default"]["aliases"] == ["worker-gpu"]
 
 
 PLANTED = {
