@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from monitoring.render import FOLDER
 from tests.monitoring.known import rules
+from tests.support.alertmanager import Alertmanager
 
 CONFIG = FOLDER / "alertmanager.yaml"
 
@@ -55,6 +57,63 @@ def test_no_secret_stands_in_it() -> None:
     found = keys(yaml.safe_load(CONFIG.read_text()))
     assert {"api_url_file", "routing_key_file", "auth_password_file"} <= found
     assert not found & {"api_url", "slack_api_url", "routing_key", "service_key", "auth_password", "smtp_auth_password"}
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
+    if not shutil.which("prometheus-alertmanager"):
+        pytest.skip("no Alertmanager: apt-get install prometheus-alertmanager")
+    server = Alertmanager(tmp_path, CONFIG)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def alert(name: str, severity: str, **labels: str) -> dict[str, str]:
+    """The labels that this alert fires with, from its rule and its series."""
+    mine = [rule["labels"] for rule in rules("alert") if rule["alert"] == name]
+    (found,) = [one for one in mine if one["severity"] == severity]  # type: ignore[index]
+    return {"alertname": name, **found, **labels}  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("alerts", "told"),
+    [
+        (
+            [
+                alert("StenopoolExporterDown", "critical"),
+                alert("StenopoolQueueTooOld", "warning", queue="gpu/batch"),
+                alert("StenopoolApiDown", "critical"),
+            ],
+            {"StenopoolExporterDown critical", "StenopoolApiDown critical"},
+        ),
+        (
+            [
+                alert("StenopoolPrefectDown", "critical"),
+                alert("StenopoolWorkerGone", "critical", pool="gpu"),
+                alert("StenopoolNoProgress", "critical"),
+            ],
+            {"StenopoolPrefectDown critical"},
+        ),
+        (
+            [alert("StenopoolCostAboveBudget", "warning"), alert("StenopoolCostAboveBudget", "critical")],
+            {"StenopoolCostAboveBudget critical"},
+        ),
+        (
+            [alert("StenopoolZombieRuns", "warning"), alert("StenopoolCostAboveBudget", "critical")],
+            {"StenopoolZombieRuns warning", "StenopoolCostAboveBudget critical"},
+        ),
+    ],
+    ids=["exporter", "prefect", "severities", "nothing to do with each other"],
+)
+def test_what_follows_from_worse_is_held_back(
+    alertmanager: Alertmanager, alerts: list[dict[str, str]], told: set[str]
+) -> None:
+    alertmanager.fire(alerts)
+    seen = alertmanager.told(len(alerts))
+    assert {name for name, active in seen.items() if active} == told
 
 
 def test_what_it_holds_back_exists() -> None:

@@ -1,0 +1,64 @@
+"""Debian's Alertmanager on a port of its own, with whatever configuration."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.processes import Server, free_port
+
+
+class Alertmanager(Server):
+    """One Alertmanager that knows no other."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        super().__init__("Alertmanager", folder / "alertmanager.log")
+        self._folder = folder
+        self._config = config
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.spawn(
+            [
+                "prometheus-alertmanager",
+                f"--config.file={self._config}",
+                f"--storage.path={self._folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--cluster.listen-address=",
+            ],
+            self._ready,
+        )
+
+    def fire(self, alerts: Sequence[Mapping[str, str]]) -> None:
+        """Let alerts with these labels fire from now on."""
+        body = [{"labels": dict(labels)} for labels in alerts]
+        httpx.post(f"{self.url}/api/v2/alerts", json=body).raise_for_status()
+
+    def told(self, count: int) -> dict[str, bool]:
+        """Of each of ``count`` alerts that fire, by its name and severity, whether somebody is told."""
+        deadline = time.monotonic() + 20
+        before: dict[str, bool] = {}
+        # What is held back is worked out beside: the same answer twice is taken for the last one.
+        while not before or before != (now := self._told(count)):
+            assert time.monotonic() < deadline, before
+            before = self._told(count)
+            time.sleep(0.3)
+        return now
+
+    def _told(self, count: int) -> dict[str, bool]:
+        alerts: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v2/alerts").raise_for_status().json()
+        if len(alerts) != count:
+            return {}
+        return {
+            f"{alert['labels']['alertname']} {alert['labels']['severity']}": alert["status"]["state"] == "active"
+            for alert in alerts
+        }
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/-/ready", timeout=5).is_success
+        except httpx.TransportError:
+            return False
