@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.dates import DateFormatter
+from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -123,14 +123,16 @@ def _panel(figure: Figure, box: tuple[float, float, float, float], panel: dict[s
     )
     series = [one for target in panel["targets"] for one in source.series(target)]
     if not series:
-        figure.text(
-            left + across / 2, bottom + down / 2, "No data", color=_FAINT, ha="center", va="center", fontsize=11
-        )
+        nothing = panel["fieldConfig"]["defaults"].get("noValue", "No data")
+        middle = left + across / 2, bottom + down / 2
+        figure.text(*middle, nothing, color=_FAINT, ha="center", va="center", fontsize=11)
         return
     match panel["type"]:
         case "stat":
             _number(figure, box, panel, series[0])
         case "timeseries":
+            # The legend has room for five: the largest.
+            series.sort(key=_largest, reverse=True)
             legend = min(len(series), 5) * 12 + 6
             inside = figure.add_axes(
                 (
@@ -151,6 +153,10 @@ def _panel(figure: Figure, box: tuple[float, float, float, float], panel: dict[s
             raise NotImplementedError(f"panels of type {other}")
 
 
+def _largest(series: Series) -> float:
+    return max((value for value in series.values if math.isfinite(value)), default=0.0)
+
+
 def _number(figure: Figure, box: tuple[float, float, float, float], panel: dict[str, Any], series: Series) -> None:
     left, bottom, across, down = box
     value = series.values[-1]
@@ -162,7 +168,7 @@ def _number(figure: Figure, box: tuple[float, float, float, float], panel: dict[
     if panel["options"]["graphMode"] == "area" and len(series.values) > 1:
         curve = figure.add_axes((left, bottom, across, down * 0.34))
         curve.axis("off")
-        curve.set_ylim(0, max([*series.values, 1e-9]) * 1.1)
+        curve.set_ylim(0, max(_largest(series), 1e-9) * 1.1)
         curve.fill_between(series.times, series.values, color=color, alpha=0.15)
         curve.plot(series.times, series.values, color=color, linewidth=1)
     figure.text(
@@ -198,6 +204,7 @@ def _curves(axes: Axes, panel: dict[str, Any], series: list[Series], span: Span)
             if step["value"] <= axes.get_ylim()[1]:
                 axes.axhline(step["value"], color=_COLORS[step["color"]], linestyle="--", linewidth=1)
     axes.set_xlim(times[0], times[-1])
+    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=4 if panel["gridPos"]["w"] < 6 else 8))
     axes.xaxis.set_major_formatter(DateFormatter("%H:%M"))
     axes.locator_params(axis="y", nbins=5)
     axes.yaxis.set_major_formatter(lambda value, _: _written(value, defaults))

@@ -96,6 +96,7 @@ def operations() -> models.Dashboard:
                     "Workers that serve",
                     [('stenopool_workers{state="online"}', "{{pool}}")],
                     "Workers of each pool that Prefect has heard of lately. None while work waits is an alert.",
+                    stacked=True,
                     span=4,
                 ),
                 curves(
@@ -156,6 +157,7 @@ def operations() -> models.Dashboard:
                         )
                     ],
                     "Storage, memory, device: what stages try again. Storage errors alert over ten in 15 minutes.",
+                    none="none",
                     bars=True,
                     stacked=True,
                     span=8,
@@ -164,6 +166,7 @@ def operations() -> models.Dashboard:
                     "Second attempts, a minute",
                     [("60 * sum by (stage) (rate(stenopool_stage_retries_total[$__rate_interval])) > 0", "{{stage}}")],
                     "Stages that were tried again.",
+                    none="none",
                     bars=True,
                     stacked=True,
                     span=8,

@@ -58,9 +58,13 @@ def curves(
     stacked: bool = False,
     bars: bool = False,
     top: float | None = None,
+    none: str | None = None,
     span: int = 12,
 ) -> timeseries.Panel:
-    """Curves over time from zero upwards; ``stacked`` as areas, ``bars`` as bars. ``top``: most that can be."""
+    """Curves over time from zero upwards; ``stacked`` as areas, ``bars`` as bars. ``top``: most that can be.
+
+    ``none``: what is shown where there is nothing.
+    """
     panel = (
         _base(timeseries.Panel(), title, description, queries, unit, steps)
         .span(span)
@@ -82,6 +86,8 @@ def curves(
     )
     if top is not None:
         panel.max(top)
+    if none:
+        panel.no_value(none)
     if stacked:
         panel.stacking(common.StackingConfig().mode(options.StackingMode.NORMAL).group("A"))
     if len(steps) > 1:

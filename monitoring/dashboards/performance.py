@@ -79,10 +79,10 @@ def performance() -> models.Dashboard:
             ],
             "Stages": [
                 ranking(
-                    "Speed of each stage",
-                    ("sort_desc(stenopool:stage_speed:ratio1h)", "{{stage}}"),
-                    "Seconds of audio per second that the stage took, over the last hour. The slowest is where it is "
-                    "worth working; all of them share the machine.",
+                    "Speed of each stage, last batch",
+                    ('sort_desc(stenopool_realtime_factor{stage!="batch"})', "{{stage}}"),
+                    "Seconds of audio per second that the stage took, in the last batch that transcribed any. The "
+                    "slowest is where it is worth working; all of them share the machine.",
                     unit="suffix: ×",
                     span=8,
                 ),
@@ -113,6 +113,7 @@ def performance() -> models.Dashboard:
                         )
                     ],
                     "Recordings whose stage an earlier, interrupted run had finished already.",
+                    none="none",
                     bars=True,
                     stacked=True,
                 ),
@@ -126,6 +127,7 @@ def performance() -> models.Dashboard:
                     ],
                     "Suspect text is flagged and kept. A sudden rise: another kind of audio, or a model that does not "
                     "fit it.",
+                    none="none",
                     bars=True,
                     stacked=True,
                 ),
