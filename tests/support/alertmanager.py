@@ -50,7 +50,7 @@ class Alertmanager(Server):
 
     def _told(self, count: int) -> dict[str, bool]:
         alerts: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v2/alerts").raise_for_status().json()
-        if len(alerts) != count:
+        if len(alerts) != count or any(alert["status"]["state"] == "unprocessed" for alert in alerts):
             return {}
         return {
             f"{alert['labels']['alertname']} {alert['labels']['severity']}": alert["status"]["state"] == "active"
