@@ -65,6 +65,7 @@ class Needs:
         return key
 
 
+Anybody = Annotated[Key, Depends(_caller)]
 Reader = Annotated[Key, Depends(Needs("read"))]
 Writer = Annotated[Key, Depends(Needs("write"))]
 Admin = Annotated[Key, Depends(Needs("admin"))]

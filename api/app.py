@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from api import problems
 from api.bodies import Guard
 from api.metrics import Measured, Metrics
-from api.routers import audio, health, options, queue, recordings, speech, transcripts
+from api.page import router as page
+from api.routers import about, audio, health, options, queue, recordings, speakers, speech, transcripts, views
 from api.service import open_service
 from stenopool import __version__
 from stenopool.settings import ApiSettings, get_settings
@@ -41,6 +42,6 @@ def create_app(settings: ApiSettings | None = None, *, authenticated: bool = Tru
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
     app.add_middleware(Measured, metrics=app.state.metrics)  # outermost: what Guard refuses is counted too
     problems.install(app)
-    for part in (recordings, transcripts, audio, queue, options, speech, health):
+    for part in (recordings, transcripts, views, speakers, audio, queue, options, speech, about, health, page):
         app.include_router(part.router)
     return app

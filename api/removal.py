@@ -7,6 +7,7 @@ from api.retries import options_of
 from api.service import Service
 from stenopool import receipts
 from stenopool.receipts import WORK
+from stenopool.speaker_names import names_key
 
 
 async def remove(house: Service, key: str) -> None:
@@ -32,7 +33,7 @@ async def remove(house: Service, key: str) -> None:
 def _remove(house: Service, key: str, works: set[str]) -> None:
     named = [info.key for info in house.destination.list(receipts.receipt_stem(key))]
     works |= {name.fingerprint for name in map(receipts.parse_receipt_key, named) if name}
-    for prefix in (f"{key}/transcript.", f"{key}/audio."):
+    for prefix in (f"{key}/transcript.", f"{key}/audio.", names_key(key)):
         for info in list(house.destination.list(prefix)):
             # Below "a/" there may lie what was made of "a/b".
             if "/" not in info.key[len(prefix) :]:

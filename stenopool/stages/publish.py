@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from stenopool import __version__, receipts
+from stenopool import __version__, receipts, speaker_names
 from stenopool.audio.encode import player_audio
 from stenopool.channels import merge_channels
 from stenopool.diarizers.channels import channel_name
@@ -78,7 +78,8 @@ def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
                 raise
             raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.") from error
         run.durations[piece.fingerprint] = transcript.duration
-        _render(run, piece, transcript, piece.formats)
+        names = speaker_names.read(run.destination, piece.recording.key, transcript)
+        _render(run, piece, speaker_names.named(transcript, names), piece.formats)
         _receipt(run, piece, piece.formats, transcript.duration)
         run.forget(piece)
 

@@ -1,0 +1,166 @@
+"""What the page shows of a finished recording: paragraphs whose words have times, and sound to listen to."""
+
+import asyncio
+import base64
+import mimetypes
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+from api.service import Service
+from api.transcripts import as_made, must_be_done, stored_page, temporary
+from stenopool import speaker_names
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.renderers.facts import doubt
+from stenopool.renderers.html import audio_of
+from stenopool.renderers.paragraphs import Paragraph
+from stenopool.renderers.view import view
+from stenopool.renderers.words import Stretch, clean
+
+_EMBEDDED = "data:audio/mpeg;base64,"
+_PLAYER = "audio.mp3"
+
+
+class WordView(NamedTuple):
+    """A word: its text, whether a blank stands before it, its start and end in seconds."""
+
+    text: str
+    space: bool
+    start: float
+    end: float
+
+
+class StretchView(BaseModel):
+    """Words of one sentence. ``doubt``: why they may be wrong. ``language``: where it changes."""
+
+    doubt: str | None
+    language: str | None
+    words: list[WordView]
+
+
+class ParagraphView(BaseModel):
+    """What one speaker says. ``speaker``: the index of their voice; None if nobody is known."""
+
+    speaker: int | None
+    start: float
+    stretches: list[StretchView]
+
+
+class VoiceView(BaseModel):
+    """Someone who speaks. ``name`` is the label until they are given one; ``labels`` are all that it stands for.
+
+    ``colour``: 0 to 7, of the style sheet's. ``spans``: when they speak, in seconds.
+    """
+
+    name: str | None
+    labels: list[str]
+    colour: int
+    seconds: float
+    spans: list[tuple[float, float]]
+
+
+class TranscriptView(BaseModel):
+    """A transcript to read and listen to. ``facts``: how it was made, as name and value."""
+
+    id: str
+    key: str
+    title: str
+    facts: list[tuple[str, str]]
+    duration: float
+    language: str | None
+    voices: list[VoiceView]
+    paragraphs: list[ParagraphView]
+
+
+class Sound(NamedTuple):
+    """A file to play, which is the caller's to remove."""
+
+    path: Path
+    media_type: str
+
+
+async def transcript_view(house: Service, id: str, key: str) -> TranscriptView:
+    """The problem 404 if there is no such recording, 409 while it has no transcript."""
+    await must_be_done(house, key)
+    return await asyncio.to_thread(_view, house, id, key)
+
+
+async def sound(house: Service, key: str) -> Sound:
+    """What was written with the transcript, where that was: it plays everywhere. Else the recording itself."""
+    await house.head(key)
+    return await asyncio.to_thread(_sound, house, key)
+
+
+def _view(house: Service, id: str, key: str) -> TranscriptView:
+    transcript = as_made(house.destination, key)
+    names = speaker_names.read(house.destination, key, transcript)
+    labels: dict[str | None, list[str]] = {}
+    for label in speaker_names.labels(transcript):
+        labels.setdefault(clean(names.get(label, label)) or None, []).append(label)
+    shown = view(speaker_names.named(transcript, names))
+    numbers = {name: number for number, name in enumerate(shown.lanes)}
+    return TranscriptView(
+        id=id,
+        key=key,
+        title=key.rpartition("/")[2],
+        facts=shown.facts,
+        duration=shown.duration,
+        language=shown.language,
+        voices=[
+            VoiceView(
+                name=name,
+                labels=labels.get(name, []),
+                colour=shown.colours[name],
+                seconds=round(sum(end - start for start, end in spans), 3),
+                spans=spans,
+            )
+            for name, spans in shown.lanes.items()
+        ],
+        paragraphs=[_paragraph(paragraph, numbers) for paragraph in shown.paragraphs],
+    )
+
+
+def _paragraph(paragraph: Paragraph, numbers: dict[str | None, int]) -> ParagraphView:
+    return ParagraphView(
+        speaker=numbers.get(paragraph.speaker) if paragraph.speaker else None,
+        start=round(paragraph.start, 3),
+        stretches=[_stretch(stretch) for stretch in paragraph.stretches],
+    )
+
+
+def _stretch(stretch: Stretch) -> StretchView:
+    return StretchView(
+        doubt=doubt(stretch.segment),
+        language=stretch.segment.language,
+        words=[
+            WordView(piece.text, piece.space, round(piece.start, 3), round(piece.end, 3)) for piece in stretch.pieces
+        ],
+    )
+
+
+def _sound(house: Service, key: str) -> Sound:
+    path = temporary()
+    try:
+        return Sound(path, _into(path, house, key))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _into(path: Path, house: Service, key: str) -> str:
+    try:
+        house.destination.get_file(f"{key}/{_PLAYER}", path)
+        return "audio/mpeg"
+    except SetupError as error:
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+            raise
+    page = stored_page(house.destination, key)
+    inside = (audio_of(page) if page else None) or ""
+    if inside.startswith(_EMBEDDED):
+        path.write_bytes(base64.b64decode(inside.removeprefix(_EMBEDDED)))
+        return "audio/mpeg"
+    house.source.get_file(key, path)
+    kind = mimetypes.guess_type(key)[0] or ""
+    # Others named the file: it is played, never opened as a document.
+    return kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"

@@ -1,0 +1,60 @@
+"""The page's files and what it asks about the service: nothing inline, nothing from elsewhere, and no key in sight."""
+
+import re
+
+import httpx
+import pytest
+
+from api.page.router import _FILES
+from stenopool.options import TranscriptionOptions
+from tests.support.api_server import Api
+
+
+def test_the_page_comes_without_a_key_and_under_a_strict_policy(api: Api) -> None:
+    page = httpx.get(f"{api.url}/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=|https?://", page.text)
+    for name in re.findall(r'(?:src|href)="/page/([^"]*)"', page.text):
+        assert httpx.get(f"{api.url}/page/{name}").status_code == 200, name
+
+
+def test_every_file_is_served_and_asks_nobody_else(api: Api) -> None:
+    for name, path in _FILES.items():
+        answer = httpx.get(f"{api.url}/page/{name}")
+        assert answer.content == path.read_bytes()
+        assert answer.headers["content-security-policy"]
+        if name.endswith(".js"):
+            assert (
+                "innerHTML" not in re.sub(r"dangerouslySetInnerHTML|\.innerHTML", "", answer.text) or "vendor" in name
+            )
+            for imported in re.findall(r'from ?"([^"]*)"', answer.text):
+                assert imported.startswith(("./", "/page/")), (name, imported)
+        again = httpx.get(f"{api.url}/page/{name}", headers={"If-None-Match": answer.headers["etag"]})
+        assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    "name", ["../router.py", "%2e%2e/router.py", "vendor", "vendor/LICENSE.htm", "", "//etc/passwd"]
+)
+def test_nothing_else_is_served(name: str, api: Api) -> None:
+    assert httpx.get(f"{api.url}/page/{name}").status_code == 404
+
+
+def test_a_key_is_told_what_it_may(api: Api) -> None:
+    with api.client("clerk") as client:
+        about = client.get("/v1/about").raise_for_status().json()
+    assert (about["name"], about["scopes"], about["with_keys"]) == ("clerk", ["read", "write"], True)
+    with api.client(None) as client:
+        assert client.get("/v1/about").status_code == 401
+
+
+def test_options_have_the_houses_defaults(api: Api) -> None:
+    with api.client("writer") as client:
+        schema = client.get("/v1/options").raise_for_status().json()
+    assert set(schema["properties"]) == set(TranscriptionOptions.model_fields)
+    assert schema["properties"]["model"]["default"] == "base"
+    assert schema["properties"]["language"]["x-names"]["de"] == "German"

@@ -1,0 +1,110 @@
+"""Speakers renamed through the API: every format says the names, also in the store, and receipts stay as they are."""
+
+import pytest
+
+from api.ids import decode
+from stenopool import receipts
+from stenopool.options import FORMATS
+from stenopool.receipts import output_key
+from tests.support.api_server import Api, sound
+
+NAMES = {"SPEAKER_00": "Anna", "SPEAKER_01": "</script><b>Bo"}
+
+
+def finished(api: Api) -> str:
+    with api.client() as client:
+        sent = client.post("/v1/recordings", files={"file": ("call.wav", sound())}).raise_for_status().json()
+    api.finish(sent["id"])
+    return str(sent["id"])
+
+
+def test_every_format_says_the_names_also_in_the_store(either: Api) -> None:
+    id = finished(either)
+    key = decode(id)
+    receipts_before = {info.key: info.etag for info in either.destination.list(receipts.RECEIPTS)}
+    made = either.destination.get_bytes(output_key(key, "json"))
+    with either.client("clerk") as client:
+        assert client.get(f"/v1/recordings/{id}/speakers").json()["names"] == dict.fromkeys(NAMES)
+        answer = client.put(f"/v1/recordings/{id}/speakers", json={"names": NAMES}).raise_for_status()
+        assert answer.json()["names"] == NAMES
+        for format in FORMATS:
+            said = client.get(f"/v1/recordings/{id}/transcript", params={"format": format}).text
+            assert "Anna" in said or format == "tsv", format
+            assert "SPEAKER_0" not in said, format
+            stored = either.destination.get_bytes(output_key(key, format)).decode()
+            assert stored == (made.decode() if format == "json" else said), format
+        voices = client.get(f"/v1/recordings/{id}/view").json()["voices"]
+        assert [voice["name"] for voice in voices] == list(NAMES.values())
+        assert [voice["labels"] for voice in voices] == [[label] for label in NAMES]
+
+        client.put(f"/v1/recordings/{id}/speakers", json={"names": {}}).raise_for_status()
+        assert "Anna" not in client.get(f"/v1/recordings/{id}/transcript", params={"format": "srt"}).text
+        client.put(f"/v1/recordings/{id}/speakers", json={"names": NAMES}).raise_for_status()
+        # The work and what it is called are as they were: it is not done again, and leaves nothing when it goes.
+        assert {info.key: info.etag for info in either.destination.list(receipts.RECEIPTS)} == receipts_before
+        client.delete(f"/v1/recordings/{id}").raise_for_status()
+    assert [info.key for info in either.destination.list()] == []
+
+
+def test_a_page_keeps_its_sound_when_names_are_written_into_it(api: Api) -> None:
+    id = finished(api)
+    page = output_key(decode(id), "html")
+    embedded = b'<audio id="audio" controls src="data:audio/mpeg;base64,SUQz">'
+    api.destination.put_bytes(page, embedded)
+    with api.client() as client:
+        client.put(f"/v1/recordings/{id}/speakers", json={"names": {"SPEAKER_00": "Anna"}}).raise_for_status()
+        assert 'src="data:audio/mpeg;base64,SUQz"' in api.destination.get_bytes(page).decode()
+        heard = client.get(f"/v1/recordings/{id}/audio").raise_for_status()
+    assert (heard.headers["content-type"], heard.content) == ("audio/mpeg", b"ID3")
+
+
+def test_without_sound_of_its_own_a_transcript_has_the_recording(api: Api) -> None:
+    id = finished(api)
+    with api.client() as client:
+        heard = client.get(f"/v1/recordings/{id}/audio").raise_for_status()
+        assert heard.content == sound()
+        assert heard.headers["content-type"].startswith("audio/")
+        part = client.get(f"/v1/recordings/{id}/audio", headers={"Range": "bytes=0-3"})
+    assert (part.status_code, part.content) == (206, b"RIFF")
+
+
+def test_a_view_has_the_words_in_paragraphs(api: Api) -> None:
+    id = finished(api)
+    with api.client("reader") as client:
+        view = client.get(f"/v1/recordings/{id}/view").raise_for_status().json()
+    assert view["title"] == "call.wav"
+    assert ["Language", "English (98%)"] in view["facts"]
+    first, second = view["paragraphs"]
+    assert first["stretches"][0]["words"] == [["Hello", True, 0.5, 1.0], ["there.", True, 1.0, 1.5]]
+    assert (first["speaker"], second["speaker"]) == (0, 1)
+    assert second["stretches"][0]["doubt"].startswith("may be made up")
+    assert view["voices"][1]["spans"] == [[2.0, 4.125]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"names": {"SPEAKER_07": "Anna"}}, {"names": {"SPEAKER_00": " "}}, {"names": {"SPEAKER_00": "x" * 101}}, {}, []],
+)
+def test_what_is_no_name_is_refused(body: object, api: Api) -> None:
+    id = finished(api)
+    with api.client() as client:
+        refused = client.put(f"/v1/recordings/{id}/speakers", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (422, "OPTIONS_INVALID")
+        assert set(client.get(f"/v1/recordings/{id}/speakers").json()["names"].values()) == {None}
+
+
+def test_only_who_may_write_names_speakers(api: Api) -> None:
+    id = finished(api)
+    with api.client("reader") as client:
+        assert client.put(f"/v1/recordings/{id}/speakers", json={"names": {}}).status_code == 403
+    with api.client("writer") as client:
+        assert client.get(f"/v1/recordings/{id}/view").status_code == 403
+        assert client.get(f"/v1/recordings/{id}/audio").status_code == 403
+
+
+def test_before_there_is_a_transcript_there_are_no_speakers(api: Api) -> None:
+    with api.client() as client:
+        sent = client.post("/v1/recordings", files={"file": ("call.wav", sound())}).json()
+        for path in ("speakers", "view"):
+            assert client.get(f"/v1/recordings/{sent['id']}/{path}").status_code == 409
+            assert client.get(f"/v1/recordings/x/{path}").status_code == 404
