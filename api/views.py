@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
-import mimetypes
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel
 
+from api.problems import not_found
 from api.service import Service
 from api.transcripts import as_made, must_be_done, stored_page, temporary
 from stenopool import speaker_names
@@ -17,9 +17,10 @@ from stenopool.renderers.html import audio_of
 from stenopool.renderers.paragraphs import Paragraph
 from stenopool.renderers.view import view
 from stenopool.renderers.words import Stretch, clean
+from stenopool.stages.publish import PLAYER_AUDIO
+from stenopool.storage import ObjectStore
 
 _EMBEDDED = "data:audio/mpeg;base64,"
-_PLAYER = "audio.mp3"
 
 
 class WordView(NamedTuple):
@@ -73,23 +74,19 @@ class TranscriptView(BaseModel):
     paragraphs: list[ParagraphView]
 
 
-class Sound(NamedTuple):
-    """A file to play, which is the caller's to remove."""
-
-    path: Path
-    media_type: str
-
-
 async def transcript_view(house: Service, id: str, key: str) -> TranscriptView:
     """The problem 404 if there is no such recording, 409 while it has no transcript."""
     await must_be_done(house, key)
     return await asyncio.to_thread(_view, house, id, key)
 
 
-async def sound(house: Service, key: str) -> Sound:
-    """What was written with the transcript, where that was: it plays everywhere. Else the recording itself."""
-    await house.head(key)
-    return await asyncio.to_thread(_sound, house, key)
+async def playback(house: Service, key: str) -> Path:
+    """The MP3 that was written with the transcript, as a temporary file, which is the caller's to remove.
+
+    Its times are the transcript's, and every browser plays it. The problem 404 where there is none.
+    """
+    await must_be_done(house, key)
+    return await asyncio.to_thread(_playback, house.destination, key)
 
 
 def _view(house: Service, id: str, key: str) -> TranscriptView:
@@ -139,28 +136,26 @@ def _stretch(stretch: Stretch) -> StretchView:
     )
 
 
-def _sound(house: Service, key: str) -> Sound:
+def _playback(destination: ObjectStore, key: str) -> Path:
     path = temporary()
     try:
-        return Sound(path, _into(path, house, key))
+        _into(path, destination, key)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    return path
 
 
-def _into(path: Path, house: Service, key: str) -> str:
+def _into(path: Path, destination: ObjectStore, key: str) -> None:
+    """A short recording's sound stands in the transcript's page, a long one's beside it."""
+    page = stored_page(destination, key)
+    plays = (audio_of(page) if page else None) or ""
+    if plays.startswith(_EMBEDDED):
+        path.write_bytes(base64.b64decode(plays.removeprefix(_EMBEDDED)))
+        return
     try:
-        house.destination.get_file(f"{key}/{_PLAYER}", path)
-        return "audio/mpeg"
+        destination.get_file(f"{key}/{PLAYER_AUDIO}", path)
     except SetupError as error:
         if error.code is not ErrorCode.OBJECT_NOT_FOUND:
             raise
-    page = stored_page(house.destination, key)
-    inside = (audio_of(page) if page else None) or ""
-    if inside.startswith(_EMBEDDED):
-        path.write_bytes(base64.b64decode(inside.removeprefix(_EMBEDDED)))
-        return "audio/mpeg"
-    house.source.get_file(key, path)
-    kind = mimetypes.guess_type(key)[0] or ""
-    # Others named the file: it is played, never opened as a document.
-    return kind if kind.startswith(("audio/", "video/")) else "application/octet-stream"
+        raise not_found("No sound was written with this transcript.") from None

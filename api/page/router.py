@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 from api.problems import Problem
@@ -35,19 +35,22 @@ _HEADERS = {
 
 
 @router.get("/")
-async def page() -> FileResponse:
+async def page(request: Request) -> Response:
     """The page itself; everything else it finds by itself."""
-    return _file("index.html")
+    return _file(request, "index.html")
 
 
 @router.get("/page/{name:path}")
-async def file(name: str) -> FileResponse:
+async def file(request: Request, name: str) -> Response:
     """A script or style sheet of the page. Only names that are there are looked at, so none leads elsewhere."""
-    return _file(name)
+    return _file(request, name)
 
 
-def _file(name: str) -> FileResponse:
+def _file(request: Request, name: str) -> Response:
     path = _FILES.get(name)
     if path is None:
         raise Problem(404, "OBJECT_NOT_FOUND", "The page has no such file.", "Open / instead.")
-    return FileResponse(path, media_type=_TYPES[path.suffix], headers=_HEADERS)
+    answer = FileResponse(path, media_type=_TYPES[path.suffix], headers=_HEADERS, stat_result=path.stat())
+    if request.headers.get("if-none-match") == answer.headers["etag"]:
+        return Response(status_code=304, headers={**_HEADERS, "ETag": answer.headers["etag"]})
+    return answer

