@@ -8,13 +8,14 @@ import hypothesis
 import pytest
 
 from stenopool.settings import get_settings
+from tests.support.browser import browser
 from tests.support.fault_table import pytest_runtest_makereport
 from tests.support.postgres import postgres
 from tests.support.prefect_server import prefect_server
 from tests.support.redis import redis
 from tests.support.seaweedfs import SeaweedFS
 
-__all__ = ["postgres", "prefect_server", "pytest_runtest_makereport", "redis"]  # fixtures for all, and a hook
+__all__ = ["browser", "postgres", "prefect_server", "pytest_runtest_makereport", "redis"]  # fixtures for all, and a hook
 
 # Read when Prefect and the flows are imported: tasks carry their retry policy from then on.
 os.environ["STENOPOOL_RETRY__BASE_DELAY"] = "0"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from api.access import Reader
+from api.access import Anybody
 from api.service import Service, service
 from stenopool.languages import LANGUAGES
 from stenopool.options import FORMATS, Format, TranscriptionOptions
@@ -30,7 +30,7 @@ class Choices(BaseModel):
 
 
 @router.get("")
-async def get_options(house: Annotated[Service, Depends(service)], caller: Reader) -> Choices:  # noqa: ARG001
+async def get_options(house: Annotated[Service, Depends(service)], caller: Anybody) -> Choices:  # noqa: ARG001
     """The options of a recording as JSON Schema, and what else a form for them needs to know."""
     return Choices(
         options=_schema(),
@@ -40,6 +40,16 @@ async def get_options(house: Annotated[Service, Depends(service)], caller: Reade
         source=house.source.uri,
         max_bytes=house.settings.max_bytes,
     )
+
+
+@router.post("")
+async def check_options(
+    options: dict[str, Any],
+    house: Annotated[Service, Depends(service)],
+    caller: Anybody,  # noqa: ARG001
+) -> dict[str, Any]:
+    """Whether these options can be honoured together (422 says why not): all of them, as they would be used."""
+    return house.options(options).model_dump(mode="json")
 
 
 @cache

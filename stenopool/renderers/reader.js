@@ -79,7 +79,7 @@ export function read(root, { missing } = {}) {
   });
 
   on($("#timeline"), "click", (event) => {
-    const lane = event.target.closest("svg");
+    const lane = event.target.closest(".lane > svg");
     if (!lane) return;
     const { left, width } = lane.getBoundingClientRect();
     play(((event.clientX - left) / width) * lane.viewBox.baseVal.width);

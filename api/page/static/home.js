@@ -2,13 +2,13 @@
 import { change } from "./client.js";
 import { bytes, folderOf, nameOf, plural, span } from "./format.js";
 import { Options, chosen } from "./options.js";
-import { Action, Badge, Failure, Icon, Progress, Session, announce, complain, confirm, html, useContext, useRef, useState } from "./ui.js";
+import { Action, Badge, Failure, Icon, Progress, Session, announce, confirm, html, useContext, useRef, useState } from "./ui.js";
 import { uploads } from "./uploads.js";
 
 export function Home() {
   const { about } = useContext(Session);
   return html`
-    <h1 class="unseen">Send recordings and watch the queue</h1>
+    <h1 class="unseen">${about.may("read") ? "Queue" : "Send recordings"}</h1>
     <div class="home">
       ${about.may("write") && html`<${Send}/>`}
       ${about.may("read") && html`<${Queue}/>`}
@@ -84,7 +84,7 @@ function Sent() {
     <div class="sent">
       <div class="row spread"><h3 id="sent">Sent from this tab</h3>
         <button class="quiet" onClick=${uploads.tidy}>Hide finished</button></div>
-      <ul class="rows" aria-labelledby="sent">${items.map((item) => html`<${Item} key=${item.token} item=${item} version=${`${item.state}${item.progress}`}/>`)}</ul>
+      <ul class="rows" aria-labelledby="sent">${items.map((item) => html`<${Item} key=${item.order} item=${item} version=${`${item.state}${item.progress}`}/>`)}</ul>
     </div>`;
 }
 
@@ -148,7 +148,7 @@ function Queue() {
   return html`
     <section class="card queue" aria-labelledby="queue">
       <div class="row spread">
-        <h2 id="queue">Queue</h2>
+        <h2 id="queue">In the queue</h2>
         ${admin && data && html`<div class="row">
           ${data.paused
             ? html`<${Action} act=${() => pause("resume")} class="primary"><${Icon} name="play"/> Resume<//>`

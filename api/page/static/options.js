@@ -40,7 +40,7 @@ export function Options({ refused }) {
   const values = chosen.use();
   const [problem, setProblem] = useState(null);
   const set = (name, value) => {
-    const next = { ...values };
+    const next = { ...chosen.get() };
     const usual = defaults[name] ?? schema.properties[name].default ?? null;
     if (value === null || value === "" || JSON.stringify(value) === JSON.stringify(usual)) delete next[name];
     else next[name] = value;
@@ -79,18 +79,17 @@ export function Options({ refused }) {
 function Field({ name, field, usual, value, set }) {
   const id = `option-${name}`, help = `${id}-help`;
   const shared = { id, name, "aria-describedby": help };
-  const text = (event) => set(event.target.value.trim());
-  const list = (event) => set(event.target.value.split(",").map((one) => one.trim()).filter(Boolean));
+  const list = (text) => text.split(",").map((one) => one.trim()).filter(Boolean);
   const kind = kindOf(field);
   const input = {
-    choice: () => html`<select ...${shared} value=${value ?? usual} onChange=${text}>
+    choice: () => html`<select ...${shared} value=${value ?? usual} onChange=${(event) => set(event.target.value)}>
       ${kind.values.map((one) => html`<option key=${one} value=${one}>${CHOICES[one] || label(one)}</option>`)}</select>`,
     number: () => html`<input ...${shared} type="number" inputmode="numeric" min=${kind.least} max=${kind.most} value=${value ?? ""}
       placeholder=${usual ?? "Any"} onInput=${(event) => set(event.target.value === "" ? null : Number(event.target.value))}/>`,
-    list: () => html`<input ...${shared} value=${(value ?? []).join(", ")} placeholder="One, another" autocomplete="off" onChange=${list}/>`,
+    list: () => html`<${Typed} shared=${shared} value=${value} show=${(all) => all.join(", ")} read=${list} set=${set} placeholder="One, another"/>`,
     switch: () => html`<input ...${shared} type="checkbox" checked=${value ?? usual} onChange=${(event) => set(event.target.checked)}/>`,
-    long: () => html`<textarea ...${shared} rows="2" maxlength=${kind.longest} value=${value ?? ""} onChange=${text}></textarea>`,
-    text: () => html`<input ...${shared} value=${value ?? ""} placeholder=${usual ?? ""} autocomplete="off" onChange=${text}/>`,
+    long: () => html`<${Typed} as="textarea" shared=${shared} value=${value} set=${set} rows="2" maxlength=${kind.longest}/>`,
+    text: () => html`<${Typed} shared=${shared} value=${value} set=${set} placeholder=${usual ?? ""}/>`,
   };
   const own = { language: () => html`<${Language} shared=${shared} value=${value ?? usual} set=${set}/>`,
     model: () => html`<${Model} shared=${shared} value=${value} usual=${usual} set=${set}/>` }[name];
@@ -100,6 +99,14 @@ function Field({ name, field, usual, value, set }) {
       ${(own || input[kind.kind])()}
       <small id=${help}>${field.description}</small>
     </div>`;
+}
+
+// What is being typed is nobody else's: views are made anew every two seconds, and half a word must outlive that.
+function Typed({ as = "input", shared, value, show = (one) => one, read = (text) => text.trim(), set, ...rest }) {
+  const [draft, setDraft] = useState(value === undefined ? "" : show(value));
+  useEffect(() => { if (value === undefined) setDraft(""); }, [value === undefined]);
+  const typed = (event) => { setDraft(event.target.value); set(read(event.target.value)); };
+  return html`<${as} ...${shared} ...${rest} value=${draft} autocomplete="off" spellcheck="false" onInput=${typed}/>`;
 }
 
 function Language({ shared, value, set }) {
@@ -117,7 +124,6 @@ function Language({ shared, value, set }) {
 const MODELS = ["tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3", "turbo"];
 function Model({ shared, value, usual, set }) {
   return html`
-    <input ...${shared} list="models" value=${value ?? ""} placeholder=${usual} autocomplete="off" spellcheck="false"
-      onChange=${(event) => set(event.target.value.trim())}/>
+    <${Typed} shared=${shared} value=${value} set=${set} list="models" placeholder=${usual}/>
     <datalist id="models">${MODELS.map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>`;
 }

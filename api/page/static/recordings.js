@@ -2,7 +2,7 @@
 import { change, get } from "./client.js";
 import { bytes, folderOf, nameOf, plural, when } from "./format.js";
 import { Retry } from "./home.js";
-import { Action, Badge, Failure, Icon, Progress, STATES, Session, announce, complain, confirm, html, useContext, useEffect, useRef, useState } from "./ui.js";
+import { Action, Badge, Failure, Icon, Progress, STATES, Session, announce, confirm, html, useContext, useEffect, useRef, useState } from "./ui.js";
 
 const PAGE = 25;
 const RETRIED = ["failed", "cancelled", "skipped"];
@@ -68,24 +68,23 @@ export function Recordings({ query }) {
 }
 
 function Search({ q, state }) {
-  const timer = useRef();
-  const go = (changes) => {
-    const next = Object.entries({ q, state, ...changes }).filter(([, value]) => value);
-    history.replaceState(null, "", `#/recordings${next.length ? `?${new URLSearchParams(next)}` : ""}`);
+  const form = useRef(), timer = useRef();
+  // What stands in the form goes into the address, and what the address says is asked for.
+  const go = (event) => {
+    event?.preventDefault();
+    clearTimeout(timer.current);
+    const given = [...new FormData(form.current)].map(([name, text]) => [name, text.trim()]).filter(([, text]) => text);
+    history.replaceState(null, "", `#/recordings${given.length ? `?${new URLSearchParams(given)}` : ""}`);
     dispatchEvent(new HashChangeEvent("hashchange"));
   };
-  const typed = (event) => {
-    const text = event.target.value.trim();
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => go({ q: text }), 300);
-  };
+  const typed = () => { clearTimeout(timer.current); timer.current = setTimeout(() => go(), 300); };
   useEffect(() => () => clearTimeout(timer.current), []);
   return html`
-    <form class="search row" role="search" onSubmit=${(event) => { event.preventDefault(); clearTimeout(timer.current); go({ q: new FormData(event.target).get("q").trim() }); }}>
+    <form class="search row" role="search" ref=${form} onSubmit=${go}>
       <label class="grow"><span class="unseen">Search by name or folder</span><${Icon} name="search"/>
         <input type="search" name="q" defaultValue=${q} placeholder="Search by name or folder" maxlength="200" autocomplete="off" onInput=${typed}/></label>
       <label><span class="unseen">State</span>
-        <select value=${state} onChange=${(event) => go({ state: event.target.value })}>
+        <select name="state" value=${state} onChange=${go}>
           <option value="">All states</option>
           ${Object.entries(STATES).map(([name, text]) => html`<option key=${name} value=${name}>${text}</option>`)}
         </select></label>
@@ -93,9 +92,14 @@ function Search({ q, state }) {
 }
 
 function Row({ one, refresh, drop }) {
-  const { about } = useContext(Session);
+  const { about, queue } = useContext(Session);
   const name = nameOf(one.key), folder = folderOf(one.key), writes = about.may("write");
   useEffect(() => { if (one.state === "failed" && !one.failure) refresh(one.id); }, [one.state, one.id]);
+  const cancel = async () => {
+    await change("DELETE", `/v1/queue/${one.queue.id}`);
+    announce(`${name} is cancelled.`);
+    queue.refresh();
+  };
   const remove = async () => {
     const yes = await confirm({
       title: `Delete ${name}?`, text: "The recording, its transcripts and all that was made of it are removed. This cannot be undone.",
@@ -114,6 +118,8 @@ function Row({ one, refresh, drop }) {
       <div class="do">
         ${one.state === "completed" && html`<a class="button" href=${`#/recordings/${one.id}`} aria-label=${`Open ${name}`}>Open</a>`}
         ${writes && RETRIED.includes(one.state) && html`<${Retry} id=${one.id} name=${name} done=${() => refresh(one.id)}/>`}
+        ${writes && one.queue?.recording && ACTIVE.includes(one.state) && html`
+          <${Action} act=${cancel} class="icon" aria-label=${`Cancel ${name}`} title="Cancel"><${Icon} name="cross"/><//>`}
         ${writes && !ACTIVE.includes(one.state) && html`<${Action} act=${remove} class="icon" aria-label=${`Delete ${name}`} title="Delete"><${Icon} name="trash"/><//>`}
       </div>
       ${one.failure && html`<${Failure} failure=${one.failure}/>`}

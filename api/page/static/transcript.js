@@ -4,45 +4,48 @@ import { ask, change, get, save } from "./client.js";
 import { bytes, clock, folderOf, nameOf } from "./format.js";
 import { Retry } from "./home.js";
 import { read } from "./reader.js";
-import { Action, Badge, Failure, Icon, Progress, Session, announce, complain, html, useCallback, useContext, useEffect, useRef, useState } from "./ui.js";
+import { Action, Badge, Failure, Icon, Progress, Session, announce, complain, html, useCallback, useContext, useEffect, useLayoutEffect, useRef, useState } from "./ui.js";
 
 export function Transcript({ id }) {
-  const { queue } = useContext(Session);
+  const { about, queue } = useContext(Session);
   const [recording, setRecording] = useState(null);
   const [view, setView] = useState(null);
   const [problem, setProblem] = useState(null);
 
+  // While a recording is transcribed anew, there still is the transcript that it had: it is asked for once whatever the state.
+  const first = useRef(true);
   const look = useCallback(async () => {
     try {
       const one = await get(`/v1/recordings/${id}`);
       setRecording(one);
-      if (one.state === "completed") setView(await get(`/v1/recordings/${id}/view`));
+      if (first.current || one.state === "completed") setView(await get(`/v1/recordings/${id}/view`));
       setProblem(null);
     } catch (error) {
-      setProblem(error);
+      setProblem(error.code === "NOT_COMPLETED" ? null : error);
     }
+    first.current = false;
   }, [id]);
   useEffect(() => { if (!view) look(); }, [queue.data]);
   useEffect(() => { if (recording) document.title = `${nameOf(recording.key)} · Stenopool`; }, [recording]);
 
   const back = html`<a class="back" href="#/recordings"><${Icon} name="back"/> Recordings</a>`;
-  if (view) return html`${back}<${Reader} view=${view} recording=${recording} setView=${setView}/>`;
-  if (problem) return html`${back}<${Failure} failure=${problem}><button onClick=${look}>Try again</button><//>`;
-  if (!recording) return html`${back}<p class="empty" role="status">Opening…</p>`;
-  return html`
-    ${back}
+  const narrow = (inside) => html`<div class="narrow">${back}${inside}</div>`;
+  if (view) return narrow(html`<${Reader} view=${view} setView=${setView}/>`);
+  if (problem) return narrow(html`<${Failure} failure=${problem}><button onClick=${look}>Try again</button><//>`);
+  if (!recording) return narrow(html`<p class="empty" role="status">Opening…</p>`);
+  return narrow(html`
     <h1 dir="auto">${nameOf(recording.key)}</h1>
     <div class="card pending">
       <p class="row">${recording.queue ? html`<${Progress} entry=${recording.queue}/>` : html`<${Badge} state=${recording.state}/>`}</p>
       ${recording.failure && html`<${Failure} failure=${recording.failure}/>`}
       ${["queued", "running"].includes(recording.state) ? html`<p>The transcript appears here when it is there.</p>`
-        : html`<${Retry} id=${id} name=${nameOf(recording.key)} done=${look}/>`}
-    </div>`;
+        : about.may("write") && html`<${Retry} id=${id} name=${nameOf(recording.key)} done=${look}/>`}
+    </div>`);
 }
 
 const LARGE = 64e6; // bytes of sound that are not fetched without being asked for
 
-function Reader({ view, recording, setView }) {
+function Reader({ view, setView }) {
   const { about } = useContext(Session);
   const root = useRef();
   const sound = useSound(view.id);
@@ -72,7 +75,7 @@ function Reader({ view, recording, setView }) {
         ${folder && html`<p class="folder" dir="auto">${folder}</p>`}
         <dl>${view.facts.map(([name, value]) => html`<div key=${name} class=${name === "Note" ? "note" : undefined}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
         <div class="downloads" role="group" aria-label="Download">
-          <span aria-hidden="true"><${Icon} name="down"/></span>
+          <span><${Icon} name="down"/> Download</span>
           ${about.choices.formats.map((format) => html`<${Action} key=${format} act=${() => download(format)} aria-label=${`Download as ${format.toUpperCase()}`}>${format}<//>`)}
         </div>
       </header>
@@ -167,6 +170,7 @@ function Timeline({ view, rename }) {
 function Voice({ voice, duration, several, rename }) {
   const [naming, setNaming] = useState(false);
   const field = useRef(), opener = useRef();
+  useLayoutEffect(() => { if (naming) field.current.select(); }, [naming]);
   const end = () => { setNaming(false); setTimeout(() => opener.current?.focus()); };
   const submit = async (event) => {
     event.preventDefault();
@@ -184,7 +188,7 @@ function Voice({ voice, duration, several, rename }) {
       ${naming ? html`
         <form class="naming" onSubmit=${submit} onKeyDown=${(event) => { if (event.key === "Escape") end(); }}>
           <label><span class="unseen">Name of ${called}</span>
-            <input ref=${field} defaultValue=${given ? voice.name : ""} placeholder=${called} maxlength="100" autocomplete="off" autofocus/></label>
+            <input ref=${field} defaultValue=${given ? voice.name : ""} placeholder=${called} maxlength="100" autocomplete="off"/></label>
           <button class="icon" aria-label="Keep this name"><${Icon} name="check"/></button>
           <button type="button" class="icon" aria-label="Leave it" onClick=${end}><${Icon} name="cross"/></button>
         </form>` : html`

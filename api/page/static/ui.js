@@ -1,11 +1,11 @@
 // What all views are made of. Text from people and recordings goes through `html` as text, never as markup.
 import { createContext, h, render } from "./vendor/preact.js";
-import { useCallback, useContext, useEffect, useRef, useState } from "./vendor/hooks.js";
+import { useCallback, useContext, useEffect, useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
 import htm from "./vendor/htm.js";
 import { nameOf } from "./format.js";
 
 export const html = htm.bind(h);
-export { createContext, render, useCallback, useContext, useEffect, useRef, useState };
+export { createContext, render, useCallback, useContext, useEffect, useLayoutEffect, useRef, useState };
 
 export const Session = createContext(null); // who is asking, what may be asked for, what waits
 
@@ -28,20 +28,21 @@ export function store(value) {
 }
 
 // ---- told to screen readers, and to everybody where something went wrong
-const said = store("");
-export const announce = (text) => { said.set(""); setTimeout(() => said.set(text), 50); };
+const said = store([]);
+let count = 0;
+export const announce = (text) => said.set([...said.get().slice(-4), { text, key: count++ }]);
 const trouble = store(null);
 export const complain = (problem) => { if (problem.name !== "AbortError") trouble.set(problem); };
 
 export function Announcements() {
-  const text = said.use(), problem = trouble.use();
+  const texts = said.use(), problem = trouble.use();
   useEffect(() => {
     if (!problem) return undefined;
     const timer = setTimeout(() => trouble.set(null), 15_000);
     return () => clearTimeout(timer);
   }, [problem]);
   return html`
-    <div class="unseen" role="status" aria-live="polite">${text}</div>
+    <div class="unseen" role="log" aria-live="polite" aria-label="What has happened">${texts.map(({ text, key }) => html`<p key=${key}>${text}</p>`)}</div>
     <div class="trouble" role="alert">
       ${problem && html`<${Failure} failure=${problem}>
         <button class="icon" onClick=${() => trouble.set(null)} aria-label="Close this message"><${Icon} name="cross"/></button>
@@ -81,7 +82,7 @@ const ICONS = {
   check: "M5 12.5l4.5 4.5L19 7.5",
   cross: "M6 6l12 12M18 6L6 18",
   down: "M12 4v11M7 11l5 5 5-5M5 20h14",
-  key: "M14.5 9.5a4.5 4.5 0 1 1-1.3 3.2M13.5 12.5 4 12.5v3M7.5 12.5v2.5",
+  key: "M8 16.5a4.5 4.5 0 1 1 0-9 4.5 4.5 0 0 1 0 9M12.5 12H21.5v3.5M17.5 12v3",
   pause: "M8.5 5v14M15.5 5v14",
   pencil: "M5 19l1-4L16 5l3 3L9 18z",
   play: "M7 5l12 7-12 7z",
@@ -171,7 +172,13 @@ export function usePolled(load, seconds) {
     poke.current = run;
     run();
     document.addEventListener("visibilitychange", run);
-    return () => { over = true; clearTimeout(timer); document.removeEventListener("visibilitychange", run); };
+    addEventListener("online", run);
+    return () => {
+      over = true;
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", run);
+      removeEventListener("online", run);
+    };
   }, [seconds]);
   return { ...state, refresh: useCallback(() => poke.current(), []) };
 }

@@ -1,6 +1,6 @@
 // What was sent from this tab: files on their way, one after the other so that they queue as they were dropped, and
 // what has become of them.
-import { change, get, send, token } from "./client.js";
+import { change, get, send } from "./client.js";
 import { nameOf } from "./format.js";
 import { store } from "./ui.js";
 
@@ -17,7 +17,7 @@ async function next() {
   const [item] = list.get().filter((one) => one.state === "waiting").sort((a, b) => a.order - b.order);
   if (running || !item) return;
   update(item, { state: "sending", progress: 0, problem: null });
-  running = { item, ...send(item.file, item.options, item.token, (progress) => update(item, { progress })) };
+  running = { item, ...send(item.file, item.options, (progress) => update(item, { progress })) };
   try {
     const taken = await running.done;
     update(item, { state: taken.state, id: taken.id, file: null });
@@ -37,7 +37,7 @@ export const uploads = {
 
   add(files, options, most, changed) {
     const items = [...files].map((file) => ({
-      token: token(), order: count++, name: file.name, size: file.size, file, options, changed, progress: 0,
+      order: count++, name: file.name, size: file.size, file, options, changed, progress: 0,
       ...(file.size > most
         ? { state: "refused", problem: { message: "The file is larger than the service takes.", code: "TOO_LARGE", remedy: "Split or compress it." } }
         : { state: "waiting" }),
@@ -48,7 +48,7 @@ export const uploads = {
 
   async name(uri, options, changed) {
     const taken = await change("POST", "/v1/recordings", { uri, options });
-    const item = { token: token(), name: nameOf(uri), size: taken.size, changed, options, uri };
+    const item = { order: count++, name: nameOf(uri), size: taken.size, changed, options, uri };
     // An address that ends with "/" becomes one run of all below it; the queue shows that.
     if (taken.uri) list.set([{ ...item, id: taken.id, state: taken.state }, ...list.get()]);
     changed();
