@@ -1,4 +1,4 @@
-"""The page as people use it: a real browser on the real API, server, workers and store, from the first drop to the end."""
+"""The page as people use it: a real browser on the real API, server, workers and store, from first to last."""
 
 import json
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_sent_watched_cancelled_cleared_retried_read_and_named(served: Served, b
 
 
 def heard_read_and_named(page: Page, served: Served) -> None:
-    """The transcript: words follow the real sound, a click seeks, a name is kept through a restart and in every file."""
+    """The transcript: words follow the real sound, a click seeks, a name outlives a restart and is in every file."""
     audio = page.locator("audio")
     expect(audio).to_be_visible()
     audio.evaluate("audio => { audio.playbackRate = 0.25 }")
