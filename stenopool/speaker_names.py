@@ -36,8 +36,8 @@ class SpeakerNames(BaseModel):
 
 
 def names_key(recording_key: str) -> str:
-    """Where the names lie: beside the transcript."""
-    return f"{recording_key}/speakers.json"
+    """Where the names lie: beside the transcript. An empty key is for a store that is the recording's own folder."""
+    return f"{recording_key}/speakers.json" if recording_key else "speakers.json"
 
 
 def read(destination: ObjectStore, recording_key: str, transcript: Transcript) -> dict[str, str]:

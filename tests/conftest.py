@@ -15,7 +15,7 @@ from tests.support.prefect_server import prefect_server
 from tests.support.redis import redis
 from tests.support.seaweedfs import SeaweedFS
 
-__all__ = ["browser", "postgres", "prefect_server", "pytest_runtest_makereport", "redis"]  # fixtures for all, and a hook
+__all__ = ["browser", "postgres", "prefect_server", "pytest_runtest_makereport", "redis"]  # for all
 
 # Read when Prefect and the flows are imported: tasks carry their retry policy from then on.
 os.environ["STENOPOOL_RETRY__BASE_DELAY"] = "0"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from stenopool import speaker_names
 from stenopool.show import show as render
 from stenopool.storage import open_store
 from stenopool.transcript import Transcript
@@ -21,5 +22,6 @@ def show(
     folder, _, name = transcript.rstrip("/").rpartition("/")
     if not name.endswith(".json"):
         folder, name = transcript, "transcript.json"
-    content = open_store(folder or str(Path.cwd()), must_exist=True).get_bytes(name)
-    render(Transcript.model_validate_json(content), Console())
+    store = open_store(folder or str(Path.cwd()), must_exist=True)
+    found = Transcript.model_validate_json(store.get_bytes(name))
+    render(speaker_names.named(found, speaker_names.read(store, "", found)), Console())

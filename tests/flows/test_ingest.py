@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from stenopool import speaker_names
 from stenopool.catalog import Selection
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -122,6 +123,19 @@ def test_one_more_format_is_rendered_without_speech_work(source: Path, destinati
 
     again = ingest(source, destination, execution=more)
     assert (again.new, again.rendered, again.already_done) == (0, 0, 1)
+
+
+def test_what_is_rendered_again_keeps_the_names_that_people_gave(source: Path, destination: Path) -> None:
+    ingest(source, destination, execution=ExecutionOptions(device="cpu", formats=("txt",)))
+    path = destination / "jfk.flac" / "transcript.json"
+    transcript = Transcript.model_validate_json(path.read_text())
+    spoken = [segment.model_copy(update={"speaker": "SPEAKER_00"}) for segment in transcript.segments]
+    transcript = transcript.model_copy(update={"segments": spoken, "speakers": ["SPEAKER_00"]})
+    path.write_text(transcript.model_dump_json())
+    speaker_names.write(open_store(str(destination)), "jfk.flac", transcript, {"SPEAKER_00": "Kennedy"})
+    report = ingest(source, destination, execution=ExecutionOptions(device="cpu", formats=("txt", "srt")))
+    assert report.rendered == 1
+    assert "Kennedy" in (destination / "jfk.flac" / "transcript.srt").read_text()
 
 
 def test_changed_options_and_changed_files_are_done_again_and_nothing_else(
