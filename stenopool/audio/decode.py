@@ -21,6 +21,7 @@ _SAMPLE_BYTES = 2
 _ALWAYS_SECONDS = 3600  # that much harms nobody, however little it was made of
 _LEAST_RATE, _MOST_RATE = 2_000, 6_144_000  # the lowest that speech can be made out at; the highest of DSD
 _CUT = ("partial file", "ended prematurely")  # what demuxers say of a file that is shorter than its index
+_NO_MEMORY = ("Cannot allocate memory", "pthread_create() failed")
 _SILENCE = bytes(1024 * 1024)
 
 # The file's own clock is kept: gaps in it (lost packets, a muted caller) become silence, so that times stay those
@@ -95,7 +96,7 @@ def decode(
 
     if report.code == -signal.SIGKILL:  # not by us: by the kernel, or whoever looks after memory
         raise TransientError(ErrorCode.OUT_OF_MEMORY, "The decoder was killed.", remedy="Give the machine more memory.")
-    short_of_memory = "Cannot allocate memory" in report.messages
+    short_of_memory = any(words in report.messages for words in _NO_MEMORY)
     if short_of_memory and (report.code or spool.tell() == silence):
         message = f"Decoding needs more than {bounds.decode_memory:,} bytes of memory."
         raise RecordingError(ErrorCode.DECODE_MEMORY, message)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stenopool.storage import open_store
 from tests.e2e.conftest import Program
 from tests.support.faults import Fault, FaultyProxy
 from tests.support.netns import Namespace
+from tests.support.prefect_server import PrefectServer
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
 
@@ -32,10 +34,10 @@ def _no_pauses(stenopool: Program) -> None:
     stenopool.extra = {"STENOPOOL_RETRY__BASE_DELAY": "0", "STENOPOOL_RETRY__ATTEMPTS": "1", "AWS_MAX_ATTEMPTS": "2"}
 
 
-def fill(location: str, count: int = 4) -> list[str]:
+def fill(location: str, number: int = 4) -> list[str]:
     """Some recordings there; their keys."""
     store, keys = open_store(location), []
-    for item in recordings("en_short")[:count]:
+    for item in recordings("en_short")[:number]:
         store.put_file(item["file"], recording_path(item["file"]))
         keys.append(item["file"])
     return sorted(keys)
@@ -188,4 +190,26 @@ def test_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
             pod.mend()
             said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said[-3000:]
+    assert_each_once(destination, keys)
+
+
+@pytest.mark.fault(
+    "Prefect's API slow (a second for every fourth call), and overloaded (503 for every tenth)",
+    "The run completes: nothing lost, nothing doubled.",
+)
+def test_a_slow_prefect(stenopool: Program, prefect_server: PrefectServer, tmp_path: Path) -> None:
+    source, destination = tmp_path / "calls", str(tmp_path / "transcripts")
+    keys = fill(str(source))
+    numbers = count()
+
+    def choose(method: str, path: str) -> Fault | None:
+        number = next(numbers)
+        return "slow" if number % 4 == 3 else "503" if number % 10 == 9 else None
+
+    with FaultyProxy(prefect_server.port, choose=choose, delay=1.0) as proxy:
+        stenopool.extra |= {**prefect_server.environment, "PREFECT_API_URL": f"{proxy.endpoint}/api"}
+        report = stenopool.json("run", source, destination, *FAST)
+    assert proxy.met["slow"] > 5
+    assert proxy.met["503"] > 2
+    assert report["done"] == len(keys)
     assert_each_once(destination, keys)
