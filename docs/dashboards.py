@@ -1,8 +1,8 @@
 """Pictures of the dashboards with real figures: ``python -m docs.dashboards``.
 
-Starts `stenopool up`, the exporter and Debian's Prometheus with our rules, sends batches of real recordings through the
-pools, kills one run in the middle, and draws every panel from what Prometheus scraped: about seven minutes. With
-``--keep FOLDER`` what Prometheus holds stays there, and ``--again FOLDER`` draws from it once more.
+Starts `stenopool up`, the exporter, the API and Debian's Prometheus with our rules, sends batches of real recordings
+through the pools, kills one run in the middle, and draws every panel from what Prometheus scraped: about seven minutes.
+With ``--keep FOLDER`` what Prometheus holds stays there, and ``--again FOLDER`` draws from it once more.
 """
 
 import argparse
@@ -12,18 +12,21 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from docs.draw_dashboard import Source, Span, draw
 from monitoring.render import FOLDER, RULES
 from tests.support.exporter import Exporter
+from tests.support.processes import Server, free_port
 from tests.support.prometheus import Prometheus
 
 IMAGES = Path(__file__).parent / "images"
@@ -99,17 +102,58 @@ def finished(client: SyncPrefectClient, run: FlowRun) -> None:
     print(run.name, state.name)
 
 
+class Service(Server):
+    """`stenopool serve`, over folders of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("the API", folder / "api.log")
+        self.port = free_port()
+        self.target = f"127.0.0.1:{self.port}"
+        self._folder = folder
+
+    def start(self) -> None:
+        (self._folder / "uploads").mkdir()
+        environment = os.environ | SETTINGS | {"PREFECT_API_URL": INTERFACE}
+        environment["STENOPOOL_API__SOURCE"] = str(self._folder / "uploads")
+        environment["STENOPOOL_API__DESTINATION"] = str(self._folder / "uploaded")
+        command = [str(Path(sys.executable).with_name("stenopool")), "serve", "--no-auth", "--port", str(self.port)]
+        self.spawn(command, lambda: self.get("/health/live") == 200, environment=environment)
+
+    def get(self, path: str) -> int:
+        """The answer's status; 0 if there is none."""
+        try:
+            return httpx.get(f"http://{self.target}{path}", timeout=30).status_code
+        except httpx.TransportError:
+            return 0
+
+    def visit(self, over: threading.Event) -> None:
+        """What people do with it: one uploads two recordings, others look, and one asks for what is not there."""
+        for path in sorted((SPEECH / "en").glob("*.flac"))[:2]:
+            httpx.post(f"http://{self.target}/v1/recordings", files={"file": path.open("rb")}, timeout=60)
+        while not over.wait(2):
+            for path in ("/v1/queue", "/v1/recordings", "/v1/recordings/none"):
+                self.get(path)
+
+
 def real_run(folder: Path) -> None:
     """The batches, with everything that watches them; what Prometheus saw stays in the folder."""
-    transcripts = folder / "transcripts"
+    transcripts, over = folder / "transcripts", threading.Event()
     with ExitStack() as stack:
         stack.enter_context(everything(folder / "home"))
-        exporter = Exporter(folder, str(transcripts), environment=SETTINGS | {"PREFECT_API_URL": INTERFACE}, interval=5)
-        prometheus = Prometheus(folder, {"stenopool-exporter": exporter.target}, RULES)
-        for server in (exporter, prometheus):
+        environment = SETTINGS | {"PREFECT_API_URL": INTERFACE}
+        # As often as it looks by itself: more would hinder a Prefect server on SQLite.
+        exporter = Exporter(folder, str(transcripts), environment=environment, interval=15)
+        api = Service(folder)
+        targets = {"stenopool-exporter": exporter.target, "stenopool-api": api.target}
+        prometheus = Prometheus(folder, targets, RULES, every="5s")
+        for server in (exporter, api, prometheus):
             stack.callback(server.stop)
             server.start()
         since = time.time()
+        visitors = threading.Thread(target=api.visit, args=[over])
+        visitors.start()
+        stack.callback(visitors.join)
+        stack.callback(over.set)
         batches(SyncPrefectClient(INTERFACE), transcripts)
         time.sleep(45)  # the rules' next look, and the curves' way down
         (folder / "span.json").write_text(json.dumps({"start": since, "end": time.time()}))
@@ -122,8 +166,8 @@ def pictures(folder: Path) -> None:
     prometheus.start()
     try:
         for board in sorted((FOLDER / "grafana" / "dashboards").glob("*.json")):
-            # Scraped each second here; Grafana's interval for rates would be a minute on a scrape of 15 s.
-            draw(board, Source(prometheus.url, span, "40s"), IMAGES / f"dashboard-{board.stem}.png", NOTE)
+            # Four times the exporter's interval, as Grafana has it.
+            draw(board, Source(prometheus.url, span, "60s"), IMAGES / f"dashboard-{board.stem}.png", NOTE)
             print(board.stem)
     finally:
         prometheus.stop()
