@@ -9,6 +9,7 @@ import yaml
 from stenopool import __version__
 from stenopool.health import _PATIENCE as PATIENCE
 from stenopool.settings import Settings
+from tests.docs.test_commands import complaint
 from tests.helm.conftest import SMALLEST
 from tests.support.helm.chart import REPOSITORY, VALUES, Chart, Manifest, Refused, complaints, pods
 from workers.templates import template
@@ -149,6 +150,13 @@ def test_services_find_their_own_pods_and_no_runs(rendered: list[Manifest]) -> N
         assert found == [name]
         # In the namespace stenopool a run's instance is what the release is called.
         assert not any(selector <= (run | {"app.kubernetes.io/instance": "stenopool"}).items() for run in runs)
+
+
+def test_containers_run_commands_that_there_are(rendered: list[Manifest]) -> None:
+    for pod in pods(rendered).values():
+        for container in pod["spec"]["containers"]:
+            assert container["command"][0] == "stenopool"
+            assert complaint(container["command"]) is None
 
 
 @pytest.mark.parametrize("name", ["stenopool-api", "stenopool-exporter"])
