@@ -1,18 +1,17 @@
 """What metrics cost: the flow `ingest` with and without them, round by round in turn.
 
-    uv run python benchmarks/metrics_overhead.py
+    uv run python -m benchmarks.metrics_overhead
 
 With: every hook of ours (tallies, counts of the batch, fields of the log), an exporter that looks at the destination
-every 15 s and, where Debian's is installed, a Prometheus that scrapes it. Without: the hooks do nothing, and both
-programs are stopped in their tracks (SIGSTOP). Wall time on a machine with other work says little about one per cent,
-so two shares are measured directly too: the time inside the hooks, and the CPU that the exporter used.
+every 15 s and, where Debian's is installed, a Prometheus that scrapes it. Without: the hooks do nothing, and neither
+program runs. Wall time on a machine with other work says little about one per cent, so two shares are measured directly
+too: the time inside the hooks, and the CPU that the exporter used.
 """
 
 import argparse
 import asyncio
 import os
 import shutil
-import signal
 import statistics
 import tempfile
 import time
@@ -81,10 +80,36 @@ class Hooks:
         return timed
 
 
+@contextmanager
+def watching(folder: Path, destination: Path) -> Iterator[int]:
+    """An exporter, and a Prometheus that scrapes it, at the intervals of a house; the exporter's process."""
+    with ExitStack() as stack:
+        exporter = Exporter(folder, str(destination), interval=15)
+        stack.callback(exporter.kill)
+        exporter.start()
+        if shutil.which("prometheus"):
+            prometheus = Prometheus(folder, {"stenopool-exporter": exporter.target}, every="15s")
+            stack.callback(prometheus.kill)
+            prometheus.start()
+        if exporter.process is None:
+            raise RuntimeError("the exporter has no process")
+        yield exporter.process.pid
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def timed(source: Path, destination: Path, recordings: int) -> float:
+    """Seconds that a batch takes."""
+    begin = time.monotonic()
+    done = batch(source, destination).done
+    seconds = time.monotonic() - begin
+    if done != recordings:
+        raise SystemExit(f"{done} of {recordings} recordings were done")
+    return seconds
 
 
 def batch(source: Path, destination: Path) -> BatchReport:
@@ -105,38 +130,27 @@ def main() -> None:
 
     embedded.start()
     times: dict[str, list[float]] = {"without": [], "with": []}
-    hooks, in_hooks, exporter_cpu = Hooks(), 0.0, 0.0
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+    hooks, exporter_cpu = Hooks(), 0.0
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source, destination = folder / "source", folder / "destinations" / "warm"
+        source, watched = folder / "source", folder / "destinations" / "warm"
         source.mkdir()
         chosen = SpeechSet(arguments.speech, folder).of("en_short")[: arguments.recordings]
         for number, item in enumerate(chosen):
             shutil.copyfile(arguments.speech / item.file, source / f"{number:03d}{Path(item.file).suffix}")
-        batch(source, destination)  # loads the model
-        exporter = Exporter(folder, str(destination), interval=15)
-        stack.callback(exporter.kill)
-        exporter.start()
-        watchers = [exporter.process]
-        if shutil.which("prometheus"):
-            prometheus = Prometheus(folder, {"stenopool-exporter": exporter.target}, every="15s")
-            stack.callback(prometheus.kill)
-            prometheus.start()
-            watchers.append(prometheus.process)
+        batch(source, watched)  # loads the model
         for n in range(arguments.rounds):
             # In turn, so that what the machine does else falls on both.
             for kind in ("without", "with") if n % 2 else ("with", "without"):
-                for one in watchers:
-                    os.kill(one.pid, signal.SIGCONT if kind == "with" else signal.SIGSTOP)
-                before = cpu_seconds(exporter.process.pid)
-                with hooks.timed() if kind == "with" else hooks.off():
-                    begin = time.monotonic()
-                    report = batch(source, folder / "destinations" / f"{kind}{n}")
-                    times[kind].append(time.monotonic() - begin)
-                exporter_cpu += cpu_seconds(exporter.process.pid) - before
-                if report.done != len(chosen):
-                    raise SystemExit(f"{kind}: {report.done} of {len(chosen)} recordings were done")
-        in_hooks = hooks.seconds
+                destination = folder / "destinations" / f"{kind}{n}"
+                if kind == "with":
+                    with watching(folder, destination) as exporter, hooks.timed():
+                        before = cpu_seconds(exporter)
+                        times[kind].append(timed(source, destination, len(chosen)))
+                        exporter_cpu += cpu_seconds(exporter) - before
+                else:
+                    with hooks.off():
+                        times[kind].append(timed(source, destination, len(chosen)))
     ratios = [one / other for one, other in zip(times["with"], times["without"], strict=True)]
     table = Table("", *(f"round {n + 1}" for n in range(arguments.rounds)), "median", title=f"{len(chosen)} recordings")
     for kind, seconds in times.items():
@@ -144,7 +158,7 @@ def main() -> None:
     table.add_row("with / without", *(f"{r:.3f}" for r in ratios), f"{statistics.median(ratios):.3f}")
     console, total = Console(), sum(times["with"])
     console.print(table)
-    console.print(f"In the hooks: {in_hooks * 1000:.0f} ms of {total:.1f} s, {100 * in_hooks / total:.2f} %")
+    console.print(f"In the hooks: {hooks.seconds * 1000:.0f} ms of {total:.1f} s, {100 * hooks.seconds / total:.2f} %")
     share = 100 * exporter_cpu / (total * (os.cpu_count() or 1))
     console.print(f"CPU of the exporter: {exporter_cpu:.2f} s, {share:.2f} % of the machine meanwhile")
 
