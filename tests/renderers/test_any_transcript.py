@@ -113,7 +113,9 @@ def test_tables_have_their_columns_in_every_row(transcript: Transcript) -> None:
         start, end, text, _ = row.split("\t")
         assert int(start) <= int(end)
         assert text
-    assert letters([row.split("\t")[2] for row in rows]) == letters(said(transcript))
+    # What a spreadsheet would take for a formula has an apostrophe before it.
+    texts = [re.sub("^'(?=[=+@＝＋－＠-])", "", row.split("\t")[2]) for row in rows]
+    assert letters(texts) == letters(said(transcript))
     for line in render(transcript, "rttm").splitlines():
         fields = line.split(" ")
         assert len(fields) == 10
