@@ -14,7 +14,7 @@ from api.service import Service, service
 _bearer = HTTPBearer(auto_error=False, description="A key that `python -m api.keys` made.")
 
 
-def _caller(
+async def _caller(
     request: Request,
     house: Annotated[Service, Depends(service)],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
@@ -59,7 +59,7 @@ class Needs:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    def __call__(self, key: Annotated[Key, Depends(_caller)]) -> Key:
+    async def __call__(self, key: Annotated[Key, Depends(_caller)]) -> Key:
         if not key.may(self._scope):
             raise Problem(403, "FORBIDDEN", f"This key has not the scope {self._scope}.", "Use a key that has it.")
         return key

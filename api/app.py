@@ -4,30 +4,41 @@ State lives in the object stores and in Prefect, so that any number of these may
 any time.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from api import problems
 from api.bodies import Guard
+from api.callbacks.tending import tend
 from api.metrics import Measured, Metrics
 from api.page import router as page
 from api.routers import about, audio, health, options, queue, recordings, speakers, speech, transcripts, views
 from api.service import open_service
 from stenopool import __version__
-from stenopool.settings import ApiSettings, get_settings
+from stenopool.settings import ApiSettings, CallbackSettings, get_settings
+
+_THREADS = 32  # as many as the S3 client has connections
 
 
-def create_app(settings: ApiSettings | None = None, *, authenticated: bool = True) -> FastAPI:
+def create_app(
+    settings: ApiSettings | None = None, callbacks: CallbackSettings | None = None, *, authenticated: bool = True
+) -> FastAPI:
     """The service. ``authenticated=False`` is for loopback only: requests from elsewhere are refused."""
-    settings = settings or get_settings().api
+    settings, callbacks = settings or get_settings().api, callbacks or get_settings().callbacks
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_service(settings, authenticated=authenticated) as service:
+        # Python's own number, four more than processors, is for work; ours wait for stores.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+        async with open_service(settings, callbacks, authenticated=authenticated) as service:
             app.state.service = service
+            tending = asyncio.create_task(tend(service, callbacks))
             yield
+            tending.cancel()
 
     # The usual pages at /docs load their scripts from elsewhere; the document itself is at /openapi.json.
     app = FastAPI(

@@ -60,13 +60,17 @@ async def taken(request: Request, house: Service, caller: Key, idempotency_key: 
             )
         return None
 
-    async with received(request, opener, house.settings.max_bytes) as form:
+    async with house.room, received(request, opener, house.settings.max_bytes) as form:
         yield Upload(form, key)
 
 
-async def accept(house: Service, upload: Upload, options: TranscriptionOptions) -> Accepted:
-    """Make an upload a recording of the source and have it transcribed; if that cannot be asked for, neither."""
+async def accept(house: Service, upload: Upload, options: TranscriptionOptions, callback: str | None) -> Accepted:
+    """Make an upload a recording of the source and have it transcribed; if that cannot be asked for, neither.
+
+    ``callback``: the address that is told when it is over.
+    """
     key, file, wanted = upload.key, upload.form.file, upload.form.one("sha256")
+    await house.may_call(callback)
     if file:
         if wanted and wanted.lower() != file.sha256:
             raise Problem(422, "CHECKSUM_MISMATCH", "The file is not what its SHA-256 says.", "Send it again.")
@@ -74,6 +78,7 @@ async def accept(house: Service, upload: Upload, options: TranscriptionOptions) 
         upload.form.file = None
     try:
         info = await house.head(key)
+        await house.will_call(callback, key=key, work=house.fingerprint(info, options))
         run = await house.submit(info, options)
     except BaseException:
         if file:

@@ -28,11 +28,11 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import BaseModel
 
 from api.ids import encode
-from deployments.pools import QUEUES
+from deployments.pools import PARENTS, QUEUES
 
 POOL = "cpu"
 # As workers serve them: what stands in an earlier queue goes first.
-PARENTS = tuple(queue.name for queue in QUEUES["cpu"] if queue.name.startswith("ingest-"))
+WAITING = tuple(queue.name for queue in QUEUES["cpu"] if queue.name.startswith(PARENTS))
 RECORDING = "recording:"  # a run's tag, with the id of the one recording that we started it for
 PAGE = 200  # the most that Prefect's server gives at a time
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
@@ -66,6 +66,8 @@ class Queue:
 
     entries: list[QueueEntry] = field(default_factory=list)
     paused: bool = False
+    answers: dict[object, bytes] = field(default_factory=dict)
+    """What was answered from this look already, by what was asked: hundreds of clients ask the same each second."""
 
     def of(self, key: str) -> QueueEntry | None:
         """The run that is, or will be, about this recording alone."""
@@ -99,7 +101,7 @@ async def look(client: PrefectClient) -> Queue:
 
 async def parents(client: PrefectClient) -> list[WorkQueue]:
     """The work queues that runs of `ingest` wait in."""
-    return [await client.read_work_queue_by_name(name, work_pool_name=POOL) for name in PARENTS]
+    return [await client.read_work_queue_by_name(name, work_pool_name=POOL) for name in WAITING]
 
 
 async def unfinished(client: PrefectClient, states: list[StateType]) -> list[FlowRun]:
@@ -112,7 +114,7 @@ async def unfinished(client: PrefectClient, states: list[StateType]) -> list[Flo
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
                 expected_start_time=FlowRunFilterExpectedStartTime(before_=soon),
             ),
-            work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(PARENTS))),
+            work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(WAITING))),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=PAGE,
             offset=len(found),
@@ -184,7 +186,7 @@ def _stage(run: FlowRun, stages: dict[str, str]) -> str:
 
 def _order(run: FlowRun) -> tuple[Any, ...]:
     queue = run.work_queue_name
-    priority = PARENTS.index(queue) if queue in PARENTS else len(PARENTS)
+    priority = WAITING.index(queue) if queue in WAITING else len(WAITING)
     return run.state_type not in UNDER_WAY, priority, run.expected_start_time
 
 

@@ -35,6 +35,7 @@ class Runs:
         self._lock = asyncio.Lock()
         self._queue = Queue()
         self._looked = float("-inf")
+        self._changes = 0
 
     async def deployment(self, name: str) -> UUID:
         """`SetupError` DEPLOYMENT_MISSING if the server does not have it."""
@@ -63,8 +64,9 @@ class Runs:
         return run
 
     def look_again(self) -> None:
-        """What is remembered of the queue is not true any more."""
+        """What is remembered of the queue is not true any more, nor what somebody is looking at just now."""
         self._looked = float("-inf")
+        self._changes += 1
 
     async def queue(self) -> Queue:
         """What runs and what waits, as of a second ago at most."""
@@ -72,9 +74,10 @@ class Runs:
             return self._queue
         async with self._lock:
             if time.monotonic() - self._looked >= _FRESH:
-                begun = time.monotonic()
+                begun, changes = time.monotonic(), self._changes
                 self._queue = await look(self._client)
-                self._looked = begun
+                if changes == self._changes:
+                    self._looked = begun
             return self._queue
 
     async def run(self, id: UUID) -> FlowRun | None:

@@ -17,6 +17,9 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
 from api import ids
+from api.callbacks.addresses import AddressError
+from api.callbacks.outbox import Callback, Outbox
+from api.callbacks.sending import Sender
 from api.keys import Keys
 from api.limits import Limiter
 from api.problems import Problem, invalid, not_found, told
@@ -27,7 +30,7 @@ from stenopool import receipts
 from stenopool.errors import ErrorCode, RecordingError, SetupError
 from stenopool.options import TranscriptionOptions
 from stenopool.recordings import Recording, fingerprint
-from stenopool.settings import ApiSettings
+from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectInfo, ObjectStore
 from stenopool.storage.s3 import S3Store
 
@@ -38,7 +41,13 @@ class Service:
     """One installation's API. ``keys`` is None where everybody on this machine may do all."""
 
     def __init__(
-        self, settings: ApiSettings, source: ObjectStore, destination: ObjectStore, runs: Runs, keys: Keys | None
+        self,
+        settings: ApiSettings,
+        source: ObjectStore,
+        destination: ObjectStore,
+        runs: Runs,
+        keys: Keys | None,
+        sender: Sender,
     ) -> None:
         self.settings = settings
         self.source = source
@@ -46,6 +55,10 @@ class Service:
         self.runs = runs
         self.keys = keys
         self.limiter = Limiter(settings.rate)
+        # What waits for its turn is not read, so that its time-out does not run.
+        self.room = asyncio.Semaphore(settings.uploads_at_once)
+        self.sender = sender
+        self.outbox = Outbox(destination)
 
     def new_key(self, filename: str, token: str | None = None) -> str:
         """The key of an upload: a folder of its own, so that equal names do not meet. Checked against both stores.
@@ -150,6 +163,27 @@ class Service:
         key = f"api-{idempotency_key or secrets.token_hex(16)}-{digest}"
         return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"prefix:{digest}"])
 
+    async def may_call(self, url: str | None) -> None:
+        """The problem 422 if this address will not be called."""
+        if url is None:
+            return
+        if not self.sender.can_sign:
+            raise Problem(
+                422, "CALLBACK_REFUSED", "No callbacks are sent from here.", "Set STENOPOOL_CALLBACKS__SECRETS."
+            )
+        try:
+            await self.sender.allowed.check(url)
+        except AddressError:
+            message = "The callback's address is not known, not public, or not https."
+            raise Problem(
+                422, "CALLBACK_REFUSED", message, "Use another, or set STENOPOOL_CALLBACKS__ALLOW to its network."
+            ) from None
+
+    async def will_call(self, url: str | None, **about: Any) -> None:
+        """Note that this address is told when what it is about is over; see `Callback`."""
+        if url is not None:
+            await asyncio.to_thread(self.outbox.put, Callback(url=url, **about))
+
     def _parameters(self, options: TranscriptionOptions, selection: dict[str, Any]) -> dict[str, Any]:
         return {
             "source": self.settings.source,
@@ -184,7 +218,9 @@ def token_of(caller: str, idempotency_key: str) -> str:
 
 
 @asynccontextmanager
-async def open_service(settings: ApiSettings, *, authenticated: bool) -> AsyncIterator[Service]:
+async def open_service(
+    settings: ApiSettings, callbacks: CallbackSettings, *, authenticated: bool
+) -> AsyncIterator[Service]:
     """Open stores and keys and find Prefect. Raises `SetupError` for settings that cannot work."""
     settings = settings.model_copy(
         update={"source": _whole(settings, "source"), "destination": _whole(settings, "destination")}
@@ -197,6 +233,7 @@ async def open_service(settings: ApiSettings, *, authenticated: bool) -> AsyncIt
             "The API's source and destination lie inside each other.",
             remedy="Give each a prefix or folder of its own: uploads must never overwrite transcripts.",
         )
+    sender = Sender(callbacks)
     keys = None
     if authenticated:
         if settings.keys is None:
@@ -207,7 +244,7 @@ async def open_service(settings: ApiSettings, *, authenticated: bool) -> AsyncIt
             )
         keys = Keys.read(settings.keys)
     async with get_client() as client:
-        yield Service(settings, source, destination, Runs(client), keys)
+        yield Service(settings, source, destination, Runs(client), keys, sender)
 
 
 def _whole(settings: ApiSettings, name: str) -> str:
@@ -222,8 +259,8 @@ def _whole(settings: ApiSettings, name: str) -> str:
     return location if "://" in location else str(Path(location).expanduser().absolute())
 
 
-def service(request: Request) -> Service:
-    """Dependency: the app's service."""
+async def service(request: Request) -> Service:
+    """Dependency: the app's service. Async, as all dependencies are: others cost a thread each."""
     return cast("Service", request.app.state.service)
 
 

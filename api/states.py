@@ -76,11 +76,17 @@ async def page(
     return RecordingPage(recordings=found, next_cursor=_cursor(after))
 
 
-async def one(house: Service, key: str) -> RecordingState:
-    """One recording, with why it failed if it did. The problem 404 if it is not there."""
+async def one(house: Service, key: str, work: str | None = None) -> RecordingState:
+    """One recording, with why it failed if it did. The problem 404 if it is not there.
+
+    ``work``: a fingerprint; what was made of the recording with other options does not count.
+    """
     queue = await house.runs.queue()
     info, found = await asyncio.gather(house.head(key), house.receipts_of(key))
-    active, last = _active(queue, key, found), None
+    found = [name for name in found if work in (None, name.fingerprint)]
+    done = work and any(name.status == "done" for name in found)
+    # This very work is done, whatever else is on its way.
+    active, last = None if done else _active(queue, key, found), None
     if not (active or found):
         last = (await house.runs.last([key])).get(key)
     state = _state(info, found, active, last)

@@ -13,6 +13,11 @@ Target = Literal["local", "kubernetes"]
 _TYPES: dict[Target, Literal["process", "kubernetes"]] = {"local": "process", "kubernetes": "kubernetes"}
 
 
+# Parents wait in queues of their own, called so and then like their children's: they must not take the slots that their
+# children wait for.
+PARENTS = "ingest-"
+
+
 @dataclass(frozen=True)
 class Queue:
     name: str
@@ -25,8 +30,8 @@ QUEUES: dict[Literal["cpu", "gpu"], tuple[Queue, ...]] = {
     "cpu": (
         Queue("interactive"),
         Queue("batch"),
-        Queue("ingest-interactive", limit=8),
-        Queue("ingest-batch", limit=4),
+        Queue(f"{PARENTS}interactive", limit=8),
+        Queue(f"{PARENTS}batch", limit=4),
     ),
     "gpu": (Queue("interactive"), Queue("batch")),
 }

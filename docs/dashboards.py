@@ -54,7 +54,7 @@ def everything(home: Path) -> Iterator[None]:
     """`stenopool up`, until the block ends."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))}
     environment |= SETTINGS | {"PREFECT_HOME": str(home)}
-    command = [str(Path(sys.executable).with_name("stenopool")), "up", "--port", str(PORT)]
+    command = [str(Path(sys.executable).with_name("stenopool")), "up", "--no-api", "--port", str(PORT)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         print(process.stdout.readline())  # the ready line

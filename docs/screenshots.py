@@ -34,7 +34,7 @@ def everything(home: Path) -> Iterator[None]:
         "STENOPOOL_BATCH__BATCH_RECORDINGS": "2",  # several tasks, so that there is something to see
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
-    command = [str(Path(sys.executable).with_name("stenopool")), "up", "--port", str(PORT)]
+    command = [str(Path(sys.executable).with_name("stenopool")), "up", "--no-api", "--port", str(PORT)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         print(process.stdout.readline())  # the ready line

@@ -15,6 +15,7 @@ from prefect.context import FlowRunContext, TagsContext
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from deployments.pools import PARENTS
 from flows.prepare import prepare
 from flows.transcribe import transcribe
 from stenopool.errors import ErrorCode, SetupError
@@ -23,9 +24,6 @@ from stenopool.progress import logger
 from stenopool.settings import DispatchSettings, get_settings
 from stenopool.stages import speech
 from stenopool.stages.stopping import stop_if_asked
-
-# Parents wait in queues of their own: they must not take the slots that their children wait for.
-PARENT_QUEUE = "ingest-"
 
 
 class Dispatch(Protocol):
@@ -116,7 +114,7 @@ def _queue() -> str | None:
     """The children's queue is the parent's: interactive work stays in front on every pool."""
     context = FlowRunContext.get()
     queue = context.flow_run.work_queue_name if context and context.flow_run else None
-    return queue.removeprefix(PARENT_QUEUE) if queue and queue.startswith(PARENT_QUEUE) else None
+    return queue.removeprefix(PARENTS) if queue and queue.startswith(PARENTS) else None
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

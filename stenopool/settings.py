@@ -151,6 +151,10 @@ class ApiSettings(BaseModel):
     )
     model: Annotated[str, Field(description="Whisper model for requests that name none of ours.")] = "base"
     max_bytes: Annotated[int, Field(gt=0, description="Largest upload, in bytes.")] = 4 * 1024**3
+    uploads_at_once: Annotated[
+        int,
+        Field(gt=0, description="Most uploads that are read at a time, 6 MiB of memory each; others wait their turn."),
+    ] = 24
     rate: Annotated[
         float, Field(gt=0, description="Requests per second that one key, or one address without a key, may make.")
     ] = 500.0
@@ -161,6 +165,30 @@ class ApiSettings(BaseModel):
         float, Field(gt=0, description="Longest that /v1/audio/transcriptions waits for a transcript, in seconds.")
     ] = 600.0
     link_lifetime: Annotated[int, Field(gt=0, description="Seconds for which a presigned upload may begin.")] = 900
+
+
+class CallbackSettings(BaseModel):
+    """Callbacks: whom the API may tell that a recording is over, and how."""
+
+    secrets: Annotated[
+        Path | None,
+        Field(
+            description="File with a secret per line that callbacks are signed with, whsec_...; without it none are "
+            "taken. `python -m api.callbacks.sending` makes one."
+        ),
+    ] = None
+    allow: Annotated[
+        str,
+        Field(description="Networks that may be called though they are private, also without TLS, e.g. 10.0.0.0/8."),
+    ] = ""
+    poll: Annotated[float, Field(gt=0, description="Seconds between looks at what is owed.")] = 2.0
+    timeout: Annotated[float, Field(gt=0, description="Seconds that a receiver has for its answer.")] = 10.0
+    pause: Annotated[
+        float, Field(gt=0, description="Seconds after a try that failed; four times as many each time, 6 h at most.")
+    ] = 5.0
+    tries: Annotated[int, Field(gt=0, lt=100, description="Tries before a callback is given up: 10 take 20 hours.")] = (
+        10
+    )
 
 
 class Settings(BaseSettings):
@@ -179,6 +207,7 @@ class Settings(BaseSettings):
     stop: StopSettings = StopSettings()
     log: LogSettings = LogSettings()
     api: ApiSettings = ApiSettings()
+    callbacks: CallbackSettings = CallbackSettings()
 
 
 @lru_cache(maxsize=1)

@@ -36,6 +36,9 @@ class FromSource(BaseModel):
 
     uri: Annotated[str, Field(min_length=1, max_length=4096, description="Its address below the API's source.")]
     options: dict[str, Any] = Field(default_factory=dict, description="Fields of TranscriptionOptions.")
+    callback: Annotated[
+        str | None, Field(max_length=2000, description="An address that is told when it is over, once.", repr=False)
+    ] = None
 
 
 class DirectUpload(BaseModel):
@@ -63,6 +66,7 @@ _FORM = {
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "options": {"type": "string", "description": "TranscriptionOptions as JSON."},
+        "callback": {"type": "string", "description": "An address that is told when it is over, once."},
         "sha256": {"type": "string", "description": "What the file's SHA-256 must be."},
     },
 }
@@ -95,7 +99,8 @@ async def send(
     """
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with taken(request, house, caller, idempotency_key) as upload:
-            accepted = await accept(house, upload, house.options(_options(upload.form)))
+            options = house.options(_options(upload.form))
+            accepted = await accept(house, upload, options, upload.form.one("callback"))
     else:
         asked = await _json(request)
         if isinstance(asked, DirectUpload):
@@ -137,13 +142,18 @@ def _direct(house: Service, asked: DirectUpload, caller: Key, idempotency_key: s
 async def _all_below(house: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> FlowRun:
     options, prefix = house.options(asked.options), house.prefix_of(asked.uri)
     await house.must_have(prefix)
-    return await house.submit_all(prefix, options, token_of(caller.name, idempotency_key) if idempotency_key else None)
+    await house.may_call(asked.callback)
+    run = await house.submit_all(prefix, options, token_of(caller.name, idempotency_key) if idempotency_key else None)
+    await house.will_call(asked.callback, run=run.id)
+    return run
 
 
 async def _named(house: Service, asked: FromSource) -> Accepted:
     options = house.options(asked.options)
     info = await house.head(house.key_of(asked.uri))
     small_enough(house, info.size)
+    await house.may_call(asked.callback)
+    await house.will_call(asked.callback, key=info.key, work=house.fingerprint(info, options))
     await house.submit(info, options)
     state = await states.one(house, info.key)
     return Accepted(id=state.id, uri=house.source.uri_of(info.key), state=state.state, size=info.size)

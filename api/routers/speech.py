@@ -34,6 +34,7 @@ _FORM = {
         "prompt": {"type": "string"},
         "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": "json"},
         "temperature": {"type": "number", "enum": [0]},
+        "callback": {"type": "string", "description": "Ours: an address that is told when it is over."},
         "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
     },
 }
@@ -55,7 +56,7 @@ async def transcriptions(
     """Transcribe a file, and answer when that is done. The recording stays, under the id that Location names."""
     async with taken(request, house, caller, idempotency_key) as upload:
         format, granularities, options = _asked(house, upload.form)
-        accepted = await accept(house, upload, options)
+        accepted = await accept(house, upload, options, upload.form.one("callback"))
     location = {"Location": f"/v1/recordings/{accepted.id}"}
     if "respond-async" in (prefer or ""):
         headers = {**location, "Preference-Applied": "respond-async"}
@@ -92,9 +93,8 @@ async def _done(request: Request, house: Service, key: str, options: Transcripti
     work = house.fingerprint(await house.head(key), options)
     deadline = time.monotonic() + house.settings.wait
     while True:
-        state = await states.one(house, key)
-        done = {name.fingerprint for name in await house.receipts_of(key) if name.status == "done"}
-        if work in done:
+        state = await states.one(house, key, work)
+        if state.state == "completed":
             return
         if state.state not in ("queued", "running"):
             failure = state.failure

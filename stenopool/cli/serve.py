@@ -18,7 +18,8 @@ def serve(
 ) -> None:
     """The API service: takes recordings, shows the queue, gives transcripts. STENOPOOL_API__* say what it serves.
 
-    It needs the Prefect server that PREFECT_API_URL names, with our deployments and a worker.
+    It uses the Prefect server that PREFECT_API_URL names, with our deployments and a worker. Where none is named, it
+    has one of its own, with workers on this machine: nothing else is needed then.
 
     Example: stenopool serve --port 8200
     """
@@ -28,6 +29,7 @@ def serve(
     from api.access import is_loopback
     from api.app import create_app
     from api.service import open_service
+    from stenopool.cli.household import Address, free_port, keep
     from stenopool.settings import get_settings
 
     if no_auth and not is_loopback(host):
@@ -37,15 +39,12 @@ def serve(
             remedy="Set STENOPOOL_API__KEYS to a file of keys, or leave --host out.",
         )
     if not get_current_settings().api.url:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            "No Prefect server is named.",
-            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one.",
-        )
+        keep(Address("127.0.0.1", free_port()), "cpu,gpu", Address(host, port), page=False, no_auth=no_auth)
+        return
 
     async def must_open() -> None:
         # uvicorn would bury the one line that matters in a traceback.
-        async with open_service(get_settings().api, authenticated=not no_auth):
+        async with open_service(get_settings().api, get_settings().callbacks, authenticated=not no_auth):
             pass
 
     asyncio.run(must_open())

@@ -1,5 +1,7 @@
 """Recordings: how things stand with them, page by page; their transcripts; tried again; removed."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,6 +13,7 @@ from stenopool.errors import ErrorCode, RecordingError
 from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.receipts import Receipt, work_key
 from stenopool.renderers import CONTENT_TYPES
+from stenopool.storage.s3 import process_client
 from tests.api.conftest import Shared
 from tests.support.api_server import Api, sound
 
@@ -121,6 +124,33 @@ def test_the_newest_upload_comes_first(api: Api) -> None:
     with api.client("clerk") as client:
         ids = [sent(client, f"{number}.wav") for number in range(3)]
         assert [one["id"] for one in client.get("/v1/recordings").json()["recordings"]] == ids[::-1]
+
+
+def test_a_page_asks_for_a_page_and_never_reads_all(api_on_s3: Api) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: api_on_s3.source.put_bytes(f"{number:04}.wav", b"RIFF"), range(1500)))
+    asked: list[int] = []
+
+    def note(params: dict[str, Any], **_: Any) -> None:
+        asked.append(int(params["query_string"]["max-keys"]))
+
+    with api_on_s3.client("reader") as client:
+        client.get("/v1/queue").raise_for_status()
+        events = process_client(os.getpid()).meta.events  # the API runs in this process
+        events.register("before-call.s3.ListObjectsV2", note)
+        try:
+            page = client.get("/v1/recordings", params={"limit": 100}).raise_for_status().json()
+            first = list(asked)
+            search = client.get("/v1/recordings", params={"q": "no such", "limit": 100}).raise_for_status().json()
+        finally:
+            events.unregister("before-call.s3.ListObjectsV2", note)
+    assert len(page["recordings"]) == 100
+    assert len(first) == 2  # one of the source, one of the receipts
+    assert sum(first) <= 400
+    # A search that finds nothing looks at a thousand, and says where to go on.
+    assert search["recordings"] == []
+    assert search["next_cursor"]
+    assert sum(asked[2:]) <= 2500
 
 
 def test_a_search_finds_by_name_and_goes_on(either: Api) -> None:

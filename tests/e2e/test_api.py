@@ -5,15 +5,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import openai
 import pytest
 
 from stenopool.options import FORMATS
-from tests.support.api_server import keys_file, secret
+from tests.support.api_server import keys_file, secret, sound
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import Server, free_port, without_prefect
 from tests.support.seaweedfs import SeaweedFS
@@ -43,9 +44,24 @@ class Served(Server):
             return False
 
 
-@pytest.fixture
-def served(prefect_server: PrefectServer, seaweedfs: SeaweedFS, tmp_path: Path) -> Iterator[Served]:
+class House(NamedTuple):
+    """All that runs, each in a process of its own."""
+
+    api: Served
+    prefect: PrefectServer
+    workers: list[ProcessWorker]
+
+    def client(self) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {secret('boss')}"}
+        return httpx.Client(base_url=self.api.url, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def house(
+    prefect_server: PrefectServer, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
     """Server, API and one worker of each pool; everything is deployed."""
+    tmp_path = tmp_path_factory.mktemp("house")
     bucket = seaweedfs.make_bucket()
     cache = os.environ.get("STENOPOOL_MODELS__CACHE", str(Path.home() / ".cache" / "stenopool" / "models"))
     environment = {
@@ -64,17 +80,18 @@ def served(prefect_server: PrefectServer, seaweedfs: SeaweedFS, tmp_path: Path) 
     try:
         for one in (api, *workers):
             one.start()
-        yield api
+        yield House(api, prefect_server, workers)
     finally:
         for one in (*workers, api):
             one.stop()
 
 
-def test_upload_queued_running_completed_each_format_and_openais_client(served: Served) -> None:
+def test_upload_queued_running_completed_each_format_and_openais_client(house: House) -> None:
+    served = house.api
     item = recordings("en_short")[0]
     audio = recording_path(item["file"]).read_bytes()
     seen: list[str] = []
-    with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {secret('boss')}"}, timeout=30) as client:
+    with house.client() as client:
         client.post("/v1/queue/pause").raise_for_status()
         form = {"options": '{"diarization": "off"}'}
         # What OpenAI's client sends below, with the same key: one recording, transcribed once.
@@ -122,6 +139,104 @@ def test_upload_queued_running_completed_each_format_and_openais_client(served: 
     assert diarized.segments[0].speaker.startswith("SPEAKER_")
     with pytest.raises(openai.UnprocessableEntityError, match="temperature"):
         ask(temperature=0.7)
+
+
+def test_cancel_clear_and_retry_with_everything_restarted_in_between(house: House) -> None:
+    audio = recording_path(recordings("en_short")[0]["file"]).read_bytes()
+    form = {"options": '{"diarization": "off"}'}
+    with house.client() as client:
+        client.post("/v1/queue/pause").raise_for_status()
+
+        def sent(name: str, data: bytes) -> str:
+            answer = client.post("/v1/recordings", files={"file": (name, data)}, data=form)
+            return str(answer.raise_for_status().json()["id"])
+
+        # Of the third, `prepare` finds that it holds no sound: it begins as a recording does, and that is all.
+        ids = [
+            sent("a.wav", audio),
+            sent("b.wav", audio),
+            sent("broken.wav", sound()[:44] + b"\xff" * 9),
+            sent("d.wav", audio),
+        ]
+        runs = [one["id"] for one in client.get("/v1/queue").json()["entries"]]
+        client.delete(f"/v1/queue/{runs[1]}").raise_for_status()
+
+        house.api.kill()
+        house.prefect.kill()
+        for worker in house.workers:
+            worker.kill()
+        for one in (house.prefect, house.api, *house.workers):
+            one.start()
+        queue = client.get("/v1/queue").json()
+        assert (queue["paused"], [one["id"] for one in queue["entries"]]) == (True, [runs[0], *runs[2:]])
+        assert states(client, ids) == ["queued", "cancelled", "queued", "queued"]
+
+        client.delete(f"/v1/queue/{runs[3]}").raise_for_status()
+        client.post("/v1/queue/resume").raise_for_status()
+        over = [until_over(client, f"/v1/recordings/{id}", []) for id in (ids[0], ids[2])]
+        assert [one["state"] for one in over] == ["completed", "failed"]
+        assert over[1]["failure"]["code"] in ("INPUT_CORRUPT", "NO_AUDIO_STREAM", "NOT_AUDIO")
+        assert over[1]["failure"]["remedy"]
+
+        client.post("/v1/queue/pause").raise_for_status()
+        assert client.post(f"/v1/recordings/{ids[1]}/retry").json()["state"] == "queued"
+        assert client.post("/v1/queue/retry").json() == {"count": 1}
+        assert states(client, ids) == ["completed", "queued", "queued", "cancelled"]
+        assert client.delete("/v1/queue").json() == {"count": 2}
+        # Cleared, it is as it was: one was cancelled before, one failed and has a receipt that says so.
+        assert states(client, ids) == ["completed", "cancelled", "failed", "cancelled"]
+        client.post("/v1/queue/resume").raise_for_status()
+
+
+def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(house: House) -> None:
+    with house.client() as client:
+        client.post("/v1/queue/pause").raise_for_status()
+
+        def send(number: int) -> str:
+            with house.client() as own:
+                answer = own.post("/v1/recordings", files={"file": (f"{number}.wav", sound())})
+            assert answer.status_code == 202, answer.text
+            return str(answer.json()["id"])
+
+        with ThreadPoolExecutor(50) as pool:
+            ids = list(pool.map(send, range(200)))
+        before = client.get("/v1/queue", params={"limit": 1000}).json()["entries"]
+        assert len(set(ids)) == 200
+        assert sorted(one["recording"] for one in before) == sorted(ids)
+        assert [one["position"] for one in before] == list(range(1, 201))
+        times = [one["queued_at"] for one in before]
+        assert times == sorted(times)
+
+        house.api.kill()
+        house.prefect.kill()
+        house.prefect.start()
+        house.api.start()
+        order = [one["id"] for one in client.get("/v1/queue", params={"limit": 1000}).json()["entries"]]
+        assert order == [one["id"] for one in before]
+        # What a worker gets, when it asks for all there is.
+        for worker in house.workers:
+            worker.kill()
+        client.post("/v1/queue/resume").raise_for_status()
+        with house.prefect.client() as prefect:
+            given = prefect.get_scheduled_flow_runs_for_work_pool("cpu", ["ingest-interactive"])
+        taken = [str(one.flow_run.id) for one in given]
+        assert taken == order[: len(taken)]
+        assert client.delete("/v1/queue").json()["count"] == 200
+        listed, cursor = list[str](), None
+        while True:
+            page = client.get(
+                "/v1/recordings", params={"state": "cancelled", **({"cursor": cursor} if cursor else {})}
+            ).json()
+            listed += [one["id"] for one in page["recordings"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert set(ids) <= set(listed)
+
+
+def states(client: httpx.Client, ids: list[str]) -> list[str]:
+    time.sleep(1.1)  # for so long the queue may be remembered
+    return [str(client.get(f"/v1/recordings/{id}").raise_for_status().json()["state"]) for id in ids]
 
 
 def until_over(client: httpx.Client, address: str, seen: list[str]) -> dict[str, Any]:

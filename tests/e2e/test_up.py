@@ -1,4 +1,4 @@
-"""``stenopool up``, the installed program: it comes up, keeps its workers alive, and leaves nothing behind."""
+"""``stenopool up``, and ``serve`` on its own: they come up, keep what they started alive, and leave nothing behind."""
 
 import os
 import queue
@@ -21,6 +21,7 @@ from stenopool.cli.children import MARK
 from tests.e2e.conftest import Program
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import free_port
+from tests.support.speech import needs_speech, recording_path, recordings
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -34,7 +35,7 @@ class Up:
     def __init__(self, stenopool: Program, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._home = f"HOME={stenopool.home}".encode()
         self.log = stenopool.home / "up.log"
-        command = [str(Path(sys.executable).with_name("stenopool")), "up", *arguments]
+        command = [str(Path(sys.executable).with_name("stenopool")), *arguments]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
@@ -97,9 +98,14 @@ def start(stenopool: Program) -> Iterator[Start]:
 def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, stenopool: Program) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    up = start("--port", str(port))
+    up = start("up", "--port", str(port), "--api-port", str(api_port := free_port()))
     assert f"http://127.0.0.1:{port}, interface {url}, workers cpu, gpu" in up.line
     assert httpx.get(f"{url}/health").json() is True
+    api = f"http://127.0.0.1:{api_port}"
+    assert f"API {api}" in up.line
+    assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"
+    assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key: it serves this machine alone
+    assert (stenopool.home / "stenopool" / "recordings").is_dir()
     assert (stenopool.home / ".prefect" / "stenopool.db").exists()
     with SyncPrefectClient(url) as client:
         assert online(client, "cpu", since=datetime.min.replace(tzinfo=UTC))
@@ -130,7 +136,7 @@ def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers
     start: Start, prefect_server: PrefectServer
 ) -> None:
     since = datetime.now(UTC)
-    up = start("--pools", "cpu", environment=prefect_server.environment | ONLY_FOR_SERVERS)
+    up = start("up", "--no-api", "--pools", "cpu", environment=prefect_server.environment | ONLY_FOR_SERVERS)
     assert f"interface {prefect_server.url}, workers cpu" in up.line
     assert up.children("server start") == []
     with prefect_server.client() as client:
@@ -143,6 +149,30 @@ def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers
     up.process.kill()
     until(lambda: not up.children())
     assert prefect_server.answers()
+
+
+@needs_speech
+@pytest.mark.slow
+def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) -> None:
+    audio = recording_path(recordings("en_short")[0]["file"]).read_bytes()
+    port = str(free_port())
+    environment = {"STENOPOOL_API__MODEL": "tiny.en"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        first = start("serve", "--no-auth", "--port", port, environment=environment)
+        client.post("/v1/queue/pause").raise_for_status()
+        form = {"options": '{"diarization": "off"}'}
+        sent = client.post("/v1/recordings", files={"file": ("a.flac", audio)}, data=form).raise_for_status()
+        first.process.terminate()
+        assert first.process.wait(60) == 0
+        assert first.children() == []
+
+        start("serve", "--no-auth", "--port", port, environment=environment)
+        queue = client.get("/v1/queue").json()
+        assert (queue["paused"], [one["recording"] for one in queue["entries"]]) == (True, [sent.json()["id"]])
+        client.post("/v1/queue/resume").raise_for_status()
+        address = sent.headers["Location"]
+        until(lambda: client.get(address).json()["state"] == "completed", 240)
+        assert len(client.get(f"{address}/transcript", params={"format": "txt"}).text.split()) > 3
 
 
 def online(client: SyncPrefectClient, pool: str, since: datetime) -> bool:

@@ -23,7 +23,7 @@ from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.receipts import Receipt
 from stenopool.recordings import Recording, fingerprint
 from stenopool.renderers import render
-from stenopool.settings import ApiSettings
+from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectStore, open_store
 from tests.renderers.samples import conversation
 
@@ -75,11 +75,15 @@ def keys_file(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(settings: ApiSettings, *, authenticated: bool = True) -> Iterator[Api]:
+def serving(
+    settings: ApiSettings, callbacks: CallbackSettings | None = None, *, authenticated: bool = True
+) -> Iterator[Api]:
     """Start it, wait until it answers, and stop it in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        config = uvicorn.Config(create_app(settings, authenticated=authenticated), log_config=None, lifespan="on")
+        config = uvicorn.Config(
+            create_app(settings, callbacks, authenticated=authenticated), log_config=None, lifespan="on"
+        )
         server = uvicorn.Server(config)
         # Which Prefect server is meant stands in a context variable.
         context = contextvars.copy_context()

@@ -1,0 +1,124 @@
+"""Where callbacks may go: nowhere inside, whatever the address looks like and whatever it turns into."""
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.callbacks.addresses import AddressError, Allowed
+from api.callbacks.sending import DeliveryError, Sender, new_secret
+from stenopool.errors import SetupError
+from stenopool.settings import CallbackSettings
+from tests.support.receiver import receiving
+
+PUBLIC = ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946"]
+INSIDE = [
+    "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
+    "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
+    "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a9fe:a9fe::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_called_with_tls(address: str) -> None:
+    assert Allowed([]).takes(address, encrypted=True)
+    assert not Allowed([]).takes(address, encrypted=False)
+    assert Allowed(["0.0.0.0/0", "::/0"]).takes(address, encrypted=False)
+
+
+@pytest.mark.parametrize("address", INSIDE)
+def test_addresses_inside_are_not_called_unless_allowed(address: str) -> None:
+    assert not Allowed([]).takes(address, encrypted=True)
+    assert not Allowed(["203.0.113.0/24"]).takes(address, encrypted=True)
+
+
+def test_allowed_networks_are_called() -> None:
+    allowed = Allowed([" 10.0.0.0/8", "fd00::/8", "192.168.7.7"])
+    for address in ("10.1.2.3", "fd00::1", "192.168.7.7", "::ffff:10.0.0.1"):
+        assert allowed.takes(address, encrypted=False)
+    for address in ("192.168.7.8", "172.16.0.1", "127.0.0.1"):
+        assert not allowed.takes(address, encrypted=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/", "https://localhost/", "https://2130706433/", "https://0x7f.1/", "https://127.1/",
+        "https://[::1]/", "https://[::ffff:7f00:1]/", "https://169.254.169.254/latest/", "https://0/",
+        "http://93.184.216.34/", "ftp://93.184.216.34/", "file:///etc/passwd", "gopher://93.184.216.34/",
+        "https://user:word@93.184.216.34/", "https://93.184.216.34:99999/", "https:///path", "https://", "", "x",
+        "https://93.184.216.34/\r\nHost: inside", "https://93.184.216.34/ü", "https://93.184.216.34/a b", "https://[::1",
+        "https://there-is-no-such-name.invalid/",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_not_called_is_refused(url: str) -> None:
+    with pytest.raises(AddressError) as refused:
+        asyncio.run(Allowed([]).check(url))
+    assert str(refused.value) == ""  # what a name means in our network is nobody's business
+
+
+def test_a_name_with_one_address_inside_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _resolves(monkeypatch, ["93.184.216.34", "10.0.0.1"])
+    with pytest.raises(AddressError):
+        asyncio.run(Allowed([]).check("https://mixed.example.org/"))
+
+
+def test_a_name_that_turns_inside_after_the_check_reaches_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sender = _sender(tmp_path, allow="")
+    with receiving() as receiver:
+        port = receiver.url.partition("127.0.0.1:")[2].partition("/")[0]
+        url = f"https://rebound.example.org:{port}/told"
+        _resolves(monkeypatch, ["93.184.216.34"])
+        asyncio.run(sender.allowed.check(url))
+        _resolves(monkeypatch, ["127.0.0.1"])
+        with pytest.raises(AddressError):
+            asyncio.run(sender.send(url, "msg_1", b"{}"))
+    assert receiver.calls == []
+
+
+def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    with receiving() as receiver:
+        receiver.answers = [302, 307, 308]
+        with pytest.raises(DeliveryError, match="HTTP 30"):
+            asyncio.run(_sender(tmp_path).send(receiver.url, "msg_1", b"{}"))
+    assert {call.path for call in receiver.calls} == {"/told"}
+
+
+def test_one_who_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.callbacks.sending._TRIES", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(DeliveryError):
+            asyncio.run(_sender(tmp_path, timeout=0.2).send(url, "msg_1", b"{}"))
+
+
+@pytest.mark.parametrize(
+    "secrets", ["", "hunter2", "whsec_short", "whsec_" + "?" * 40, f"{new_secret()}\nsomething else"]
+)
+def test_secrets_that_are_none_are_refused_and_not_repeated(secrets: str, tmp_path: Path) -> None:
+    path = tmp_path / "secrets"
+    path.write_text(secrets)
+    with pytest.raises(SetupError, match="does not hold a secret per line") as error:
+        Sender(CallbackSettings(secrets=path))
+    assert "hunter2" not in str(error.value)
+
+
+def test_networks_that_are_none_are_refused() -> None:
+    with pytest.raises(SetupError, match="STENOPOOL_CALLBACKS__ALLOW"):
+        Sender(CallbackSettings(allow="10.0.0.0/8,inside"))
+
+
+def _sender(folder: Path, **more: Any) -> Sender:
+    path = folder / "secrets"
+    path.write_text(new_secret())
+    return Sender(CallbackSettings(secrets=path, **{"allow": "127.0.0.0/8", **more}))
+
+
+def _resolves(monkeypatch: pytest.MonkeyPatch, addresses: list[str]) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 443)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)

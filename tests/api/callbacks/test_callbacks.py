@@ -1,0 +1,220 @@
+"""Callbacks sent once it is over, signed, tried again, also after a restart, and only where allowed."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from standardwebhooks import Webhook
+
+from api.callbacks.sending import new_secret
+from api.ids import decode
+from stenopool.options import TranscriptionOptions
+from stenopool.settings import ApiSettings, CallbackSettings
+from tests.api.test_recordings import ended, entry
+from tests.support.api_server import Api, serving, sound
+from tests.support.receiver import Receiver, receiving
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+SECRET = new_secret()
+
+
+@pytest.fixture
+def callbacks(tmp_path: Path) -> CallbackSettings:
+    """Impatient ones, to loopback."""
+    path = tmp_path / "secrets"
+    path.write_text(f"{SECRET}\n")
+    return CallbackSettings(secrets=path, allow="127.0.0.0/8", poll=0.1, pause=0.2, timeout=2)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as one:
+        yield one
+
+
+@pytest.fixture
+def telling(api: Api, settings: ApiSettings, callbacks: CallbackSettings) -> Iterator[Api]:
+    """The API with callbacks, on an empty queue."""
+    with serving(settings, callbacks) as served:
+        yield served
+
+
+def sent(client: httpx.Client, url: str, name: str = "a.wav", **form: Any) -> str:
+    answer = client.post("/v1/recordings", files={"file": (name, sound())}, data={"callback": url, **form})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
+def owed(api: Api) -> list[str]:
+    return [info.key for info in api.destination.list(".callbacks/")]
+
+
+def until_nothing_is_owed(api: Api) -> None:
+    deadline = time.monotonic() + 20
+    while owed(api):
+        assert time.monotonic() < deadline, owed(api)
+        time.sleep(0.05)
+
+
+def test_one_is_told_when_it_is_over_and_how_it_ended(
+    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    from prefect.states import Completed
+
+    with telling.client("clerk") as client:
+        ids = {name: sent(client, receiver.url, f"{name}.wav") for name in ("completed", "failed", "cancelled")}
+        runs = {name: entry(client, id)["id"] for name, id in ids.items()}
+        time.sleep(0.3)
+        assert receiver.calls == []
+        telling.finish(ids["completed"])
+        quarantine_own(telling, ids["failed"])
+        for name in ("completed", "failed"):
+            ended(prefect, runs[name], Completed())
+        client.delete(f"/v1/queue/{runs['cancelled']}").raise_for_status()
+        receiver.wait_for(3)
+    events = {event["type"]: event["data"] for event in receiver.events(SECRET)}
+    assert {kind: data["id"] for kind, data in events.items()} == {f"recording.{name}": id for name, id in ids.items()}
+    assert events["recording.completed"]["formats"]
+    assert events["recording.failed"]["failure"]["code"] == "INPUT_CORRUPT"
+    assert len({call.headers["webhook-id"] for call in receiver.calls}) == 3
+    until_nothing_is_owed(telling)
+
+
+def quarantine_own(api: Api, id: str) -> None:
+    """Quarantine of the very work that was asked for."""
+    from stenopool import receipts
+    from stenopool.errors import ErrorCode, RecordingError
+    from stenopool.receipts import Receipt
+    from stenopool.recordings import Recording, fingerprint
+
+    key = decode(id)
+    info = api.source.head(key)
+    recording = Recording(uri="", key=key, size=info.size, etag=info.etag, modified=info.modified)
+    failure = RecordingError(ErrorCode.INPUT_CORRUPT, "It is damaged.").failure("prepare")
+    work = fingerprint(recording, TranscriptionOptions())
+    receipts.write(api.destination, Receipt(key=key, fingerprint=work, status="quarantined", failure=failure))
+
+
+def test_one_who_does_not_take_it_is_told_again_also_after_a_restart(
+    api: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    receiver.answers = [500, 503, 400, 502]
+    with serving(settings, callbacks) as first, first.client("clerk") as client:
+        id = sent(client, receiver.url)
+        first.finish(id)
+        prefect.delete_flow_run(entry(client, id)["id"])  # Prefect may forget everything
+        deadline = time.monotonic() + 20
+        while len(receiver.calls) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    with serving(settings, callbacks) as again:
+        until_nothing_is_owed(again)
+    assert len(receiver.calls) == 5
+    assert len({call.headers["webhook-id"] for call in receiver.calls}) == 1
+    assert {event["type"] for event in receiver.events(SECRET)} == {"recording.completed"}
+
+
+def test_one_who_is_gone_for_good_is_not_told_again(
+    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    receiver.answers = [410]
+    with telling.client("clerk") as client:
+        id = sent(client, receiver.url)
+        telling.finish(id)
+        prefect.delete_flow_run(entry(client, id)["id"])
+    receiver.wait_for(1)
+    until_nothing_is_owed(telling)
+
+
+def test_two_replicas_tell_it_once(
+    telling: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    with serving(settings, callbacks), telling.client("clerk") as client:
+        ids = [sent(client, receiver.url, f"{number}.wav") for number in range(5)]
+        for id in ids:
+            telling.finish(id)
+            prefect.delete_flow_run(entry(client, id)["id"])
+        receiver.wait_for(5)
+        until_nothing_is_owed(telling)
+
+
+def test_the_same_wish_twice_is_one_and_a_removed_recording_is_none(
+    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    telling.source.put_bytes("2026/a.wav", sound())
+    uri = telling.source.uri_of("2026/a.wav")
+    with telling.client("clerk") as client:
+        for _ in range(2):
+            client.post("/v1/recordings", json={"uri": uri, "callback": receiver.url}).raise_for_status()
+        assert len(owed(telling)) == 1
+        id = client.get("/v1/recordings").json()["recordings"][0]["id"]
+        client.delete(f"/v1/recordings/{id}").raise_for_status()
+    until_nothing_is_owed(telling)
+    assert receiver.calls == []
+
+
+def test_one_is_told_of_a_whole_prefix_once(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Completed
+
+    for number in range(3):
+        telling.source.put_bytes(f"2026/{number}.wav", sound())
+    with telling.client("clerk") as client:
+        asked = {"uri": f"{telling.source.uri}/2026/", "callback": receiver.url}
+        run = client.post("/v1/recordings", json=asked).raise_for_status().json()["id"]
+        ended(prefect, run, Completed())
+        receiver.wait_for(1)
+    (event,) = receiver.events(SECRET)
+    assert (event["type"], event["data"]["id"], event["data"]["prefix"]) == ("batch.completed", run, "2026/")
+
+
+@pytest.mark.parametrize("url", ["https://10.0.0.1/x", "https://[::1]/x", "http://example.org/x", "ftp://a", "x", " "])
+def test_an_address_that_may_not_be_called_is_refused_and_nothing_is_kept(telling: Api, url: str) -> None:
+    with telling.client("clerk") as client:
+        form = client.post("/v1/recordings", files={"file": ("a.wav", sound())}, data={"callback": url})
+        assert (form.status_code, form.json()["code"]) == (422, "CALLBACK_REFUSED")
+    assert telling.keys() == owed(telling) == []
+
+
+def test_without_a_secret_no_callback_is_taken(api: Api, receiver: Receiver) -> None:
+    with api.client("clerk") as client:
+        answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())}, data={"callback": receiver.url})
+    assert (answer.status_code, answer.json()["code"]) == (422, "CALLBACK_REFUSED")
+    assert "STENOPOOL_CALLBACKS__SECRETS" in answer.json()["remedy"]
+
+
+def test_an_address_with_a_secret_stands_in_no_log(
+    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient", caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers = [500, 500, 500]
+    with telling.client("clerk") as client, caplog.at_level("DEBUG"):
+        id = sent(client, f"{receiver.url}?token=hunter2")
+        telling.finish(id)
+        run = entry(client, id)["id"]
+        assert "hunter2" not in json.dumps(prefect.read_flow_run(run).model_dump(mode="json"))
+        prefect.delete_flow_run(run)
+        receiver.wait_for(4)
+    assert "it will be tried again" in caplog.text
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith(("stenopool", "api", "uvicorn"))]
+    assert not [line for line in ours if "hunter2" in line]
+
+
+def test_two_secrets_sign_so_that_one_can_be_changed(
+    api: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    new = new_secret()
+    assert callbacks.secrets
+    callbacks.secrets.write_text(f"{new}\n{SECRET}\n")
+    with serving(settings, callbacks) as telling, telling.client("clerk") as client:
+        id = sent(client, receiver.url)
+        telling.finish(id)
+        prefect.delete_flow_run(entry(client, id)["id"])
+        receiver.wait_for(1)
+    (call,) = receiver.calls
+    for secret in (new, SECRET):
+        Webhook(secret).verify(call.body, call.headers)
