@@ -11,6 +11,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from stenopool.cli import trial
@@ -32,13 +33,15 @@ def run(device: str) -> bool:
         return False
     with tempfile.TemporaryDirectory() as folder:
         checks: dict[str, Callable[[], str]] = {
-            "CUDA libraries": lambda: _child("libraries", folder),
+            "CUDA libraries": lambda: _child("libraries"),
             "GPU": lambda: _child("gpu"),
-            "CTranslate2": lambda: trial.attempt("ctranslate2", folder, device, "default"),
+            "CTranslate2": lambda: _child("model", folder) or trial.attempt("ctranslate2", folder, device, "default"),
             "torch": lambda: trial.attempt("torch", device),
         }
         if device == "cpu":
             del checks["GPU"]
+        if find_spec("torch") is None:  # nothing there that CTranslate2 could differ from
+            del checks["CUDA libraries"], checks["torch"]
         for name, check in checks.items():
             try:
                 _say("ok", name, check())
@@ -153,8 +156,9 @@ def _say(status: str, check: str, found: str, remedy: str = "") -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["libraries", folder]:
+        case ["libraries"]:
             print(_libraries())
+        case ["model", folder]:
             _small_model(folder)
         case ["gpu"]:
             print(_gpu())

@@ -17,6 +17,16 @@ def test_the_locked_libraries_fit_each_other(capsys: pytest.CaptureFixture[str])
     assert "computes on cpu" in said
 
 
+def test_without_torch_there_is_less_to_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "find_spec", lambda _: None)
+    assert selftest.run("cpu")
+    said = capsys.readouterr().err
+    assert "encodes on cpu" in said
+    assert "torch" not in said
+
+
 def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     child = selftest._child
@@ -32,7 +42,7 @@ def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str], mo
 def test_a_library_that_kills_its_process_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selftest, "_child", lambda *_: "tried above")
+    monkeypatch.setattr(selftest, "_child", lambda *what: "" if what[0] == "model" else "tried above")
     monkeypatch.setattr(trial, "attempt", lambda *_: trial.run(["sh", "-c", "kill -ABRT $$"]))
     assert not selftest.run("cpu")
     said = capsys.readouterr().err
