@@ -24,6 +24,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
         "api": PLACES | {
             "replicas": 3,
             "env": {"STENOPOOL_API__MODEL": "large-v3"},
+            "callbacksSecret": "stenopool-callbacks",
             "ingress": {
                 "enabled": True, "className": "nginx", "host": "speech.example.org", "tlsSecret": "speech-tls",
                 "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "4g"},
@@ -200,6 +201,15 @@ def test_secrets_are_named_and_nowhere_else(chart: Chart, rendered: list[Manifes
     ]
     without = pods(chart.render(VALUE_SETS["one of each"]))["stenopool-api"]["spec"]["containers"][0]
     assert "env" not in without
+
+
+def test_secrets_that_are_files_are_mounted_where_settings_look(chart: Chart) -> None:
+    manifests = chart.render(VALUE_SETS["everything"])
+    (container,) = pods(manifests)["stenopool-api"]["spec"]["containers"]
+    folders = {mount["mountPath"] for mount in container["volumeMounts"]}
+    settings = by_kind(manifests, "ConfigMap")["stenopool-api"]["data"]
+    for name in ("STENOPOOL_API__KEYS", "STENOPOOL_CALLBACKS__SECRETS"):
+        assert settings[name].rpartition("/")[0] in folders
 
 
 def test_other_settings_make_other_pods(chart: Chart, rendered: list[Manifest]) -> None:

@@ -63,13 +63,13 @@ locals {
             Resource = [local.places[name].bucket]
           }
         ],
-        # The exporter runs as the API does: it folds the figures of batches that are long over.
+        # What the API owes to callbacks; and the exporter, which runs as the API does, folds figures of batches long over.
         [
           for name in role == "api" ? ["destination"] : [] : {
-            Sid      = "FoldMetrics"
+            Sid      = "KeepRecords"
             Effect   = "Allow"
             Action   = ["s3:PutObject"]
-            Resource = ["${trimsuffix(local.below[name], "*")}.metrics/*"]
+            Resource = [for folder in [".callbacks", ".metrics"] : "${trimsuffix(local.below[name], "*")}${folder}/*"]
           }
         ],
         [{
