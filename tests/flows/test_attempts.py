@@ -1,0 +1,71 @@
+"""A shard's run that is begun again, as Prefect does when a pod was moved: its result is that of both attempts."""
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stenopool.catalog import Selection
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.receipts import names
+from stenopool.settings import get_settings
+from stenopool.shards import shards
+from stenopool.stages import publish
+from stenopool.stages.plan import Plan
+from stenopool.stages.report import read_result
+from stenopool.storage import open_store
+from tests.support.speech import needs_speech, recording_path, recordings
+
+pytestmark = needs_speech
+
+OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
+EXECUTION = ExecutionOptions(device="cpu", formats=("txt",))
+BATCH = "20260101T000000Z-aaaaaaaa"
+
+
+def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.prepare import prepare
+    from flows.transcribe import transcribe
+
+    monkeypatch.setenv("STENOPOOL_BATCH__BATCH_RECORDINGS", "1")
+    get_settings.cache_clear()
+    (tmp_path / "source").mkdir()
+    for item in recordings("en_short")[:2]:
+        shutil.copy(recording_path(item["file"]), tmp_path / "source")
+    source, destination = open_store(str(tmp_path / "source")), open_store(str(tmp_path / "out"))
+    plan = Plan(source, destination, OPTIONS, Selection())
+    (shard,) = shards(plan.pieces(), BATCH, get_settings().batch)
+    shard.write(destination)
+    parameters: dict[str, Any] = {
+        "source": str(tmp_path / "source"),
+        "destination": str(tmp_path / "out"),
+        "batch": BATCH,
+        "shard": 0,
+        "options": OPTIONS,
+        "execution": EXECUTION,
+    }
+    asyncio.run(prepare(**parameters))
+
+    real, calls = publish.receipts.write, []
+
+    def second_is_cut_off(*arguments: Any) -> bool:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise SetupError(ErrorCode.ACCESS_DENIED, "the pod is gone")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.receipts, "write", second_is_cut_off)
+        with pytest.raises(BaseException, match=r"pod is gone|sub-exception"):
+            asyncio.run(transcribe(**parameters))
+    assert len(list(names(destination))) == 1
+
+    asyncio.run(transcribe(**parameters))
+    result = read_result(destination, shard, "transcribe")
+    durations = read_result(destination, shard, "prepare").durations
+    assert (result.done, result.left, result.failed) == (2, 0, [])
+    assert result.audio_seconds == pytest.approx(sum(durations.values()))
+    assert result.tally.checkpoints["transcribe"] == 1
