@@ -81,9 +81,9 @@ export const uploads = {
       if (!item.id || FINAL.includes(item.state)) continue;
       const entry = entries.get(item.id);
       if (entry) update(item, { entry, state: entry.state });
-      else if (!queue.next_cursor) left.push(item);
+      else left.push(item);
     }
-    for (const item of left.slice(0, 10)) {
+    for (const item of left.sort((a, b) => a.order - b.order).slice(0, 10)) {
       try {
         const now = await get(`/v1/recordings/${item.id}`);
         if (now.state !== item.state && FINAL.includes(now.state)) announce(`${item.name}: ${now.state}`);
