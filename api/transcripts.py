@@ -81,17 +81,14 @@ def _fetch(house: Service, key: str, format: Format) -> Path:
 
 
 def _into(path: Path, destination: ObjectStore, key: str, format: Format) -> None:
-    transcript = as_made(destination, key)
-    names = speaker_names.read(destination, key, transcript)
-    try:
-        if not names:
+    if not destination.exists(speaker_names.names_key(key)):
+        try:
             destination.get_file(output_key(key, format), path)
             return
-    except SetupError as error:
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND or format == "json":
-            raise
-    text = rendered(destination, key, speaker_names.named(transcript, names), format)
-    path.write_text(text, encoding="utf-8")
+        except SetupError as error:
+            if error.code is not ErrorCode.OBJECT_NOT_FOUND or format == "json":
+                raise
+    path.write_text(rendered(destination, key, _named(destination, key), format), encoding="utf-8")
 
 
 def _named(destination: ObjectStore, key: str) -> Transcript:

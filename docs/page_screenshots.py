@@ -109,7 +109,7 @@ def _pictures(folder: Path, browser) -> None:  # type: ignore[no-untyped-def]
 
     page.get_by_role("link", name="Recordings").click()
     page.get_by_label("State").select_option("failed")
-    expect(page.get_by_text("NOT_AUDIO")).to_be_visible()
+    expect(page.locator(".failure")).to_be_visible()
     page.set_viewport_size({"width": 1240, "height": 460})
     picture(page, "page-failure")
 
