@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.api_house import house
+
+__all__ = ["house"]  # a fixture
+
 
 class Program:
     """The `stenopool` command with a home and a scratch folder of its own."""

@@ -1,89 +1,19 @@
 """The API as a house runs it: real server, real workers, S3; sent, watched, read, and OpenAI's own client."""
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
 from stenopool.options import FORMATS
-from tests.support.api_server import keys_file, secret, sound
-from tests.support.prefect_server import PrefectServer
-from tests.support.processes import Server, free_port, without_prefect
-from tests.support.seaweedfs import SeaweedFS
+from tests.support.api_server import secret, sound
+from tests.support.api_house import House
 from tests.support.speech import needs_speech, recording_path, recordings
-from tests.support.worker import ProcessWorker
 
 pytestmark = [needs_speech, pytest.mark.slow]
-
-
-class Served(Server):
-    """``stenopool serve`` as a process of its own."""
-
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        super().__init__("the API", folder / "api.log")
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        self._port = port
-        self._environment = environment
-
-    def start(self) -> None:
-        command = [str(Path(sys.executable).with_name("stenopool")), "serve", f"--port={self._port}"]
-        self.spawn(command, self.answers, environment=self._environment)
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/health/ready", timeout=10).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-
-class House(NamedTuple):
-    """All that runs, each in a process of its own."""
-
-    api: Served
-    prefect: PrefectServer
-    workers: list[ProcessWorker]
-
-    def client(self) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {secret('boss')}"}
-        return httpx.Client(base_url=self.api.url, headers=headers, timeout=60)
-
-
-@pytest.fixture(scope="module")
-def house(
-    prefect_server: PrefectServer, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
-    """Server, API and one worker of each pool; everything is deployed."""
-    tmp_path = tmp_path_factory.mktemp("house")
-    bucket = seaweedfs.make_bucket()
-    cache = os.environ.get("STENOPOOL_MODELS__CACHE", str(Path.home() / ".cache" / "stenopool" / "models"))
-    environment = {
-        **seaweedfs.environment,
-        "STENOPOOL_MODELS__CACHE": cache,
-        "STENOPOOL_API__SOURCE": f"s3://{bucket}/in",
-        "STENOPOOL_API__DESTINATION": f"s3://{bucket}/out",
-        "STENOPOOL_API__KEYS": str(keys_file(tmp_path)),
-        "STENOPOOL_API__MODEL": "tiny.en",
-    }
-    whole = {**without_prefect(), **prefect_server.environment, **environment}
-    command = [str(Path(sys.executable).with_name("stenopool")), "deploy", "--target=local"]
-    subprocess.run(command, env=whole, check=True, capture_output=True)
-    api = Served(tmp_path, whole)
-    workers = [ProcessWorker(prefect_server, pool, environment) for pool in ("cpu", "gpu")]
-    try:
-        for one in (api, *workers):
-            one.start()
-        yield House(api, prefect_server, workers)
-    finally:
-        for one in (*workers, api):
-            one.stop()
 
 
 def test_upload_queued_running_completed_each_format_and_openais_client(house: House) -> None:

@@ -8,13 +8,12 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from stenopool.options import FORMATS
-from tests.e2e.test_api import Served, served
 from tests.support.api_server import secret
 from tests.support.browser import needs_chromium, watched
+from tests.support.api_house import House, Served
 from tests.support.speech import needs_speech, recording_path, recordings
 
 pytestmark = [needs_speech, needs_chromium, pytest.mark.slow]
-__all__ = ["served"]  # a fixture
 
 UNREADABLE = re.compile("NOT_AUDIO|INPUT_CORRUPT|NO_AUDIO_STREAM")
 WORK = 180_000  # milliseconds that a recording may take here
@@ -24,7 +23,8 @@ def rows(page: Page, name: str) -> Locator:
     return page.get_by_role("list", name=name).get_by_role("listitem")
 
 
-def test_sent_watched_cancelled_cleared_retried_read_and_named(served: Served, browser: Browser) -> None:
+def test_sent_watched_cancelled_cleared_retried_read_and_named(house: House, browser: Browser) -> None:
+    served = house.api
     first, second, third = (recording_path(item["file"]) for item in recordings("en_short")[:3])
     # It begins as an MP3 does, and no worker can make anything of it.
     broken = {"name": "broken.mp3", "mimeType": "audio/mpeg", "buffer": b"ID3" + bytes(range(256)) * 40}
