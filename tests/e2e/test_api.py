@@ -9,8 +9,8 @@ import openai
 import pytest
 
 from stenopool.options import FORMATS
-from tests.support.api_server import secret, sound
 from tests.support.api_house import House
+from tests.support.api_server import secret, sound
 from tests.support.speech import needs_speech, recording_path, recordings
 
 pytestmark = [needs_speech, pytest.mark.slow]

@@ -8,9 +8,9 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from stenopool.options import FORMATS
+from tests.support.api_house import House, Served
 from tests.support.api_server import secret
 from tests.support.browser import needs_chromium, watched
-from tests.support.api_house import House, Served
 from tests.support.speech import needs_speech, recording_path, recordings
 
 pytestmark = [needs_speech, needs_chromium, pytest.mark.slow]
