@@ -68,7 +68,7 @@ def chosen() -> dict[str, Value]:
         "window": faster_whisper._WINDOW_SECONDS,
         "tail": pooling.TAIL_SECONDS,
         "step": pooling.FRAME_STEP,
-        "batch": engine.most_windows,
+        "batch": engine.most_windows((None, 30.0)),
         "workers": f"{engine._workers}x{engine._threads}",
     }
 

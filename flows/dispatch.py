@@ -16,31 +16,32 @@ from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from deployments.pools import PARENTS
-from flows.prepare import prepare
-from flows.transcribe import transcribe
+from flows.shard import shard as both
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import logger
 from stenopool.settings import DispatchSettings, get_settings
+from stenopool.shards import Shard
 from stenopool.stages import speech
+from stenopool.stages.report import result_or_lost, to_be_heard
 from stenopool.stages.stopping import stop_if_asked
+from stenopool.storage.base import ObjectStore
 
 
 class Dispatch(Protocol):
-    """Has the two flows of a shard run. Each returns when its run is over, however that ended."""
+    """Has a shard done. Returns when that is over, however it ended: its results say how."""
 
     at_once: int
 
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
         """Find out before any audio is touched what is missing here for what is done here."""
 
-    async def prepare(self, **parameters: Any) -> None: ...
-
-    async def transcribe(self, **parameters: Any) -> None: ...
+    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:
+        """Have a shard done whose manifest is at the destination. ``where``: the runs' other parameters."""
 
 
 class Inline:
-    """Both as subflows in this process: one scratch folder, one loaded model, no worker."""
+    """As a subflow in this process: one scratch folder, one loaded model, no worker."""
 
     # Prefect's handling of signals takes one flow at a time.
     at_once = 1
@@ -48,15 +49,12 @@ class Inline:
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
         await asyncio.to_thread(speech.check, options, execution)
 
-    async def prepare(self, **parameters: Any) -> None:
-        await prepare(**parameters)
-
-    async def transcribe(self, **parameters: Any) -> None:
-        await transcribe(**parameters)
+    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:  # noqa: ARG002
+        await both(batch=shard.batch, shard=shard.number, **where)
 
 
 class ByDeployment:
-    """Each as a run of its deployment, on whatever machine its pool's worker puts it."""
+    """Its two halves as runs of their deployments, on whatever machine their pools' workers put them."""
 
     def __init__(self, settings: DispatchSettings) -> None:
         self._settings = settings
@@ -65,11 +63,11 @@ class ByDeployment:
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
         """Nothing: the parent's machine has neither GPU nor weights, and needs none. `transcribe` looks for itself."""
 
-    async def prepare(self, **parameters: Any) -> None:
-        await self._run(self._settings.prepare, **parameters)
-
-    async def transcribe(self, **parameters: Any) -> None:
-        await self._run(self._settings.transcribe, **parameters)
+    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:
+        await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **where)
+        prepared = await asyncio.to_thread(result_or_lost, destination, shard, "prepare", shard.pieces)
+        if to_be_heard(shard, prepared):  # a bad file never wakes a GPU
+            await self._run(self._settings.transcribe, batch=shard.batch, shard=shard.number, **where)
 
     async def _run(self, deployment: str, *, batch: str, shard: int, **parameters: Any) -> None:
         async with get_client() as client:

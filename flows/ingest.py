@@ -21,7 +21,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
 from stenopool.shards import Shard, shards, written
 from stenopool.stages.plan import Plan
-from stenopool.stages.report import BatchReport, ShardResult, Totals, result_or_lost, to_be_heard
+from stenopool.stages.report import BatchReport, ShardResult, Totals, results
 from stenopool.stages.run import Run
 from stenopool.stages.stopping import stop_if_asked
 
@@ -115,10 +115,5 @@ async def _done(
 
 async def _one(run: Run, shard: Shard, by: Dispatch, where: dict[str, object]) -> tuple[ShardResult, ShardResult]:
     await asyncio.to_thread(shard.write, run.destination)
-    await by.prepare(batch=shard.batch, shard=shard.number, **where)
-    prepared = await asyncio.to_thread(result_or_lost, run.destination, shard, "prepare", shard.pieces)
-    ready = to_be_heard(shard, prepared)
-    if not ready:  # a bad file never wakes a GPU
-        return prepared, ShardResult()
-    await by.transcribe(batch=shard.batch, shard=shard.number, **where)
-    return prepared, await asyncio.to_thread(result_or_lost, run.destination, shard, "transcribe", ready)
+    await by.carry(shard, run.destination, where)
+    return await asyncio.to_thread(results, run.destination, shard)

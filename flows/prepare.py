@@ -2,22 +2,25 @@
 
 fetch ─► probe, decode, normalize ─► store 16 kHz FLAC in the work area
 
+Each recording goes on as soon as it can: the stages of a batch run side by side.
 Formats that finished recordings lack are rendered here too.
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from prefect import flow, runtime
 
 from blocks.locations import opened
 from flows.artifacts import shard_summary
-from flows.running import attempt, running, stage_task
+from flows.running import attempt, in_turn, running, side_by_side, stage_task
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
-from stenopool.shards import Shard, batches
+from stenopool.shards import Piece, Shard, batches
 from stenopool.stages import prepare as stages
 from stenopool.stages.publish import quarantine, render_missing
 from stenopool.stages.report import ShardResult
+from stenopool.stages.run import Run
 
 fetch = stage_task("fetch", stages.fetch)
 normalize = stage_task("normalize", stages.normalize)
@@ -49,19 +52,27 @@ async def prepare(
         await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
     ) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        new = [piece for piece in carried.pieces if not piece.formats]
-        for pieces in batches(new, get_settings().batch):
-            await attempt(fetch, run, pieces)
-            await attempt(normalize, run, pieces)
-            await attempt(store, run, pieces)
-        # One more format of a finished recording is no speech work: it never needs a GPU.
-        for pieces in batches([piece for piece in carried.pieces if piece.formats], get_settings().batch):
-            to_be_heard = [piece for piece in pieces if "html" in piece.formats]
-            await attempt(fetch, run, to_be_heard)
-            await attempt(normalize, run, to_be_heard)
-            await attempt(render, run, pieces)
-        if failed := run.failed(carried.pieces):
-            await quarantine_failed(failed, f"{len(failed)} recordings")
+        await in_turn(batches(carried.new, get_settings().batch), lambda pieces: made_ready(run, pieces))
+        await in_turn(batches(carried.finished, get_settings().batch), lambda pieces: rendered(run, pieces))
+        await quarantined(run, carried.pieces)
         result = ShardResult.of(run, carried.pieces)
         await asyncio.to_thread(result.write, run.destination, carried, "prepare")
         await shard_summary("prepare", carried, result)
+
+
+async def made_ready(run: Run, pieces: Sequence[Piece]) -> None:
+    """A batch's audio, fetched, normalized and stored."""
+    await side_by_side(attempt(fetch, run, pieces), attempt(normalize, run, pieces), attempt(store, run, pieces))
+
+
+async def rendered(run: Run, pieces: Sequence[Piece]) -> None:
+    """Formats that finished recordings lack. One more format is no speech work: it never needs a GPU."""
+    to_be_heard = [piece for piece in pieces if "html" in piece.formats]
+    await side_by_side(attempt(fetch, run, to_be_heard), attempt(normalize, run, to_be_heard))
+    await attempt(render, run, pieces)
+
+
+async def quarantined(run: Run, pieces: Sequence[Piece]) -> None:
+    """Those that something is wrong with, put aside."""
+    if failed := run.failed(pieces):
+        await quarantine_failed(failed, f"{len(failed)} recordings")

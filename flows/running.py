@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 from prefect import Task, runtime, task
@@ -29,6 +30,9 @@ logs.configure()
 traces.configure()
 
 _MOST_ATTEMPTS = 5
+_BATCHES_AT_ONCE = 2
+# A thread for each stage of the batches on their way: they wait for one another, so none may wait for a thread.
+_STAGES = ThreadPoolExecutor(64, thread_name_prefix="stage")
 
 _scratch: ContextVar[Scratch | None] = ContextVar("scratch", default=None)
 _run: ContextVar[Run | None] = ContextVar("run", default=None)
@@ -106,7 +110,7 @@ def stage_task(name: str, stage: Stage) -> Task[..., Any]:
         if run is None:
             raise RuntimeError(f"the task {name} was called outside its flow")
         with logs.where(stage=name), run.attempt(name, pieces, again=(runtime.task_run.run_count or 1) > 1):
-            await asyncio.to_thread(stage, run, pieces)
+            await asyncio.get_running_loop().run_in_executor(_STAGES, copy_context().run, stage, run, pieces)
 
     return work
 
@@ -114,12 +118,40 @@ def stage_task(name: str, stage: Stage) -> Task[..., Any]:
 async def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> None:
     """A stage for the sound pieces of a batch; what is not done after its retries waits for the next run."""
     sound = run.sound(pieces)
-    if not sound:
-        return
     try:
-        await work(sound, described(sound))
+        if sound:
+            await work(sound, described(sound))
     except TransientError as error:
         give_up(run, work.name, sound, error)
+    finally:
+        run.end(work.name, pieces)
+
+
+async def side_by_side(*work: Awaitable[None]) -> None:
+    """Work that goes on at the same time. What goes wrong in one is raised when all have come to their end.
+
+    They wait for one another piece by piece (`Run.coming`), and what one of them ends without having done, the others
+    do not wait for: so all end, and what is transcribed is published also where the next stage stopped.
+    """
+    errors = [outcome for outcome in await asyncio.gather(*work, return_exceptions=True) if outcome is not None]
+    if errors:
+        raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
+
+
+async def in_turn(carried: Iterable[Sequence[Piece]], do: Callable[[Sequence[Piece]], Awaitable[None]]) -> None:
+    """Every batch, the next one beginning while the one before is on its way; no more than that at a time."""
+    going: set[asyncio.Future[None]] = set()
+    errors: list[BaseException] = []
+    for pieces in carried:
+        if len(going) == _BATCHES_AT_ONCE:
+            over, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+            errors += [error for each in over if (error := each.exception())]
+        if errors:
+            break
+        going.add(asyncio.ensure_future(do(pieces)))
+    outcomes = await asyncio.gather(*going, return_exceptions=True)
+    if errors := errors + [outcome for outcome in outcomes if outcome is not None]:
+        raise errors[0]
 
 
 def described(pieces: Sequence[Piece]) -> str:

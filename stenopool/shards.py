@@ -74,6 +74,16 @@ class Shard(BaseModel):
         return sum(piece.seconds for piece in self.pieces)
 
     @property
+    def new(self) -> list[Piece]:
+        """The pieces that are to be transcribed."""
+        return [piece for piece in self.pieces if not piece.formats]
+
+    @property
+    def finished(self) -> list[Piece]:
+        """The pieces whose transcripts are there, and lack formats."""
+        return [piece for piece in self.pieces if piece.formats]
+
+    @property
     def manifest(self) -> str:
         """Key of the manifest."""
         return manifest_key(self.batch, self.number)

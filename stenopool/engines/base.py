@@ -1,6 +1,6 @@
 """The engine protocol: what a speech engine is asked, and what it answers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +29,7 @@ class Engine(Protocol):
     version: str
     device: str
     compute_type: str
+    concurrent: bool  # whether `transcribe` may be called again while an earlier call goes on
     model_digest: str | None  # SHA-256 of the main weights file; None before `load`
 
     def load(self) -> None:
@@ -36,10 +37,11 @@ class Engine(Protocol):
         ...
 
     def transcribe(
-        self, batch: Sequence[Utterance], options: TranscriptionOptions
+        self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
         """Yield each utterance once, with its result, as soon as it is ready and in any order.
 
+        Utterances are taken as they come, in whatever thread; what the iterable raises is raised here.
         The transcript has text, language, language_probability, duration, segments (with words if asked) and
         flags. A fault of one utterance is a `Failure`; `TransientError` is raised for faults of the device.
         """

@@ -55,6 +55,13 @@ class Decoder:
         # One tokenizer per language and decoder; building it costs milliseconds, a batch may ask thousands of times.
         self.tokenizer = lru_cache(maxsize=None)(self._tokenizer)
 
+    @property
+    def fixed_language(self) -> str | None:
+        """The language of everything, where nothing has to be found out."""
+        if not self.multilingual:
+            return "en"
+        return None if self.options.language in ("auto", "per-segment") else self.options.language
+
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
 

@@ -4,7 +4,7 @@ Its own ``transcribe`` runs on chunks of speech of up to 30 seconds instead of o
 decoded, a day-long recording needs little memory, and each chunk may have its own language.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class WhisperEngine:
     """Engine ``whisper``; see `stenopool.engines.base.Engine`."""
 
     name = "whisper"
+    concurrent = False
 
     def __init__(self, model: str, execution: ExecutionOptions) -> None:
         self.model = model
@@ -64,7 +65,7 @@ class WhisperEngine:
             self._whisper.set_alignment_heads(heads)
 
     def transcribe(
-        self, batch: Sequence[Utterance], options: TranscriptionOptions
+        self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
         self.load()
         for utterance in batch:

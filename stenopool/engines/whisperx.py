@@ -7,7 +7,7 @@ here; `stenopool.engines.alignment` refines them with WhisperX's alignment where
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.metadata import version
@@ -38,6 +38,7 @@ class WhisperXEngine:
     """Engine ``whisperx``; see `stenopool.engines.base.Engine`. One utterance at a time: its pipeline keeps state."""
 
     name = "whisperx"
+    concurrent = False
 
     def __init__(self, model: str, execution: ExecutionOptions) -> None:
         self.model = model
@@ -67,7 +68,7 @@ class WhisperXEngine:
             self._pipeline = load_model(str(found.path), self.device, model=whisper, vad_method="pyannote")
 
     def transcribe(
-        self, batch: Sequence[Utterance], options: TranscriptionOptions
+        self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
         self.load()
         for utterance in batch:

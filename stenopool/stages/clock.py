@@ -1,7 +1,8 @@
-"""Where the time of a machine goes that is paid by the hour: busy, loading models, idle."""
+"""Where the time goes: of a machine that is paid by the hour (busy, loading models, idle), and of each stage."""
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -22,11 +23,19 @@ class DeviceClock:
     @contextmanager
     def counts(self, kind: Kind) -> Iterator[None]:
         """The device is used so while the block runs."""
-        self._change(kind, +1)
+        self.begin(kind)
         try:
             yield
         finally:
-            self._change(kind, -1)
+            self.end(kind)
+
+    def begin(self, kind: Kind) -> None:
+        """One more use begins."""
+        self._change(kind, +1)
+
+    def end(self, kind: Kind) -> None:
+        """One use is over."""
+        self._change(kind, -1)
 
     def summary(self) -> dict[str, float]:
         """Seconds busy, load and idle since the clock was made; they add up to its age."""
@@ -46,3 +55,34 @@ class DeviceClock:
                 self.seconds[current] += now - self._since
             self._since = now
             self._active[kind] += by
+
+
+class StageClock:
+    """Wall seconds in which each stage had work, however many recordings it had in hand; waiting does not count."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._active: defaultdict[str, int] = defaultdict(int)
+        self._since: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, stage: str) -> None:
+        """The stage takes one more recording in hand."""
+        with self._lock:
+            if not self._active[stage]:
+                self._since[stage] = time.monotonic()
+                self._seconds[stage] += 0.0
+            self._active[stage] += 1
+
+    def end(self, stage: str) -> None:
+        """The stage lets go of one."""
+        with self._lock:
+            self._active[stage] -= 1
+            if not self._active[stage]:
+                self._seconds[stage] += time.monotonic() - self._since.pop(stage)
+
+    def seconds(self) -> dict[str, float]:
+        """By stage, until now."""
+        with self._lock:
+            now = time.monotonic()
+            return {stage: past + now - self._since.get(stage, now) for stage, past in self._seconds.items()}

@@ -1,6 +1,7 @@
 """Stages on the CPU: fetch, decode and normalize, store. All that can be wrong with an input is found here."""
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from stenopool.audio.prepare import Prepared, prepare_audio
 from stenopool.errors import ErrorCode, RecordingError, SetupError, TransientError
 from stenopool.progress import Event, tell
 from stenopool.shards import Piece
-from stenopool.stages.run import Run, each
+from stenopool.stages.run import TRANSFERS, Run, each
 from stenopool.stages.work import AUDIO
 
 
@@ -46,7 +47,7 @@ def fetch(run: Run, pieces: Sequence[Piece]) -> None:
             message = f"{recording.key} was there when it was listed and is gone now."
             raise TransientError(ErrorCode.SOURCE_CHANGED, message) from error
 
-    each(run, "fetch", pieces, one)
+    each(run, "fetch", pieces, one, at_once=TRANSFERS)
 
 
 def normalize(run: Run, pieces: Sequence[Piece]) -> None:
@@ -58,16 +59,16 @@ def normalize(run: Run, pieces: Sequence[Piece]) -> None:
         start = time.monotonic()
         source = _source_path(run, piece)
         flac = source.with_name(AUDIO)
-        prepared = prepare_audio(source, flac, run.options, run.execution)
+        with run.timed("prepare", piece):
+            prepared = prepare_audio(source, flac, run.options, run.execution)
+            run.durations[piece.fingerprint] = prepared.audio.duration
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         checkpoint = PreparedRecording(prepared=prepared, sha256=digest, seconds=time.monotonic() - start)
         source.with_name("prepared.json").write_text(checkpoint.model_dump_json(), encoding="utf-8")
         source.unlink()
-        run.durations[piece.fingerprint] = prepared.audio.duration
 
-    with run.timed("prepare", pieces):
-        each(run, "normalize", pieces, one)
+    each(run, "normalize", pieces, one, after=["fetch"], at_once=os.cpu_count() or 1)
 
 
 def store(run: Run, pieces: Sequence[Piece]) -> None:
@@ -85,7 +86,7 @@ def store(run: Run, pieces: Sequence[Piece]) -> None:
         run.durations[piece.fingerprint] = checkpoint.prepared.audio.duration
         tell(Event("prepared", piece.recording.key, checkpoint.prepared.audio.duration))
 
-    each(run, "store", pieces, one)
+    each(run, "store", pieces, one, after=["normalize"], at_once=TRANSFERS)
 
 
 def _source_path(run: Run, piece: Piece) -> Path:

@@ -21,8 +21,8 @@ from stenopool.renderers import CONTENT_TYPES, RenderStyle, render
 from stenopool.shards import Piece
 from stenopool.speakers import assign as assign_speakers
 from stenopool.stages.prepare import PreparedRecording
-from stenopool.stages.run import Run, each
-from stenopool.stages.speech import Diarized, recognized
+from stenopool.stages.run import TRANSFERS, Run, each
+from stenopool.stages.speech import Diarized, recognized, speech_stages
 from stenopool.stages.work import AUDIO
 from stenopool.transcript import Provenance, Source, Transcript, all_flags
 
@@ -38,7 +38,7 @@ def assign(run: Run, pieces: Sequence[Piece]) -> None:
         if not run.work(piece).has("assign"):
             run.work(piece).save("assign", _transcript(run, piece))
 
-    each(run, "assign speakers", pieces, one, stoppable=False)
+    each(run, "assign speakers", pieces, one, after=speech_stages(run), at_once=TRANSFERS, stoppable=False)
 
 
 def upload(run: Run, pieces: Sequence[Piece]) -> None:
@@ -50,7 +50,7 @@ def upload(run: Run, pieces: Sequence[Piece]) -> None:
         run.flags[piece.fingerprint] = all_flags(transcript)
         _render(run, piece, transcript, run.execution.formats)
 
-    each(run, "upload", pieces, one, stoppable=False)
+    each(run, "upload", pieces, one, after=["assign speakers"], at_once=TRANSFERS, stoppable=False)
 
 
 def receipt(run: Run, pieces: Sequence[Piece]) -> None:
@@ -63,7 +63,7 @@ def receipt(run: Run, pieces: Sequence[Piece]) -> None:
         run.forget(piece)
         tell(Event("done", piece.recording.key, run.durations[piece.fingerprint]))
 
-    each(run, "receipt", pieces, one, stoppable=False)
+    each(run, "receipt", pieces, one, after=["upload"], at_once=TRANSFERS, stoppable=False)
 
 
 def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
@@ -83,7 +83,7 @@ def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
         _receipt(run, piece, piece.formats, transcript.duration)
         run.forget(piece)
 
-    each(run, "render", pieces, one)
+    each(run, "render", pieces, one, at_once=TRANSFERS)
 
 
 def _end_older(run: Run, piece: Piece) -> None:

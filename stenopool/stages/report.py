@@ -66,7 +66,7 @@ class ShardResult(BaseModel):
             ],
             audio_seconds=sum(run.durations.get(piece.fingerprint, 0.0) for piece in sound)
             + sum(receipt.duration or 0.0 for receipt in done_before),
-            stage_seconds=dict(run.stage_seconds),
+            stage_seconds=run.stages.seconds(),
             stage_audio=dict(run.stage_audio),
             device_seconds=run.device.summary(),
             durations={p.fingerprint: run.durations[p.fingerprint] for p in pieces if p.fingerprint in run.durations},
@@ -81,6 +81,26 @@ class ShardResult(BaseModel):
                 [*(run.flags.get(p.fingerprint, ()) for p in sound), *(receipt.flags for receipt in done_before)],
             ),
         )
+
+    @classmethod
+    def of_both(cls, run: Run, shard: Shard) -> "tuple[ShardResult, ShardResult]":
+        """The results of a run that did both for a shard. What it took, and what it counted, stands in the second."""
+        heard = [piece for piece in shard.new if piece.fingerprint in run.durations]
+        others = [piece for piece in shard.pieces if piece.formats or piece.fingerprint not in run.durations]
+        transcribed = cls.of(run, heard, finished=True)
+        found = (
+            stage for piece in shard.pieces for stage in run.found.get(piece.fingerprint, ()) if stage == "prepare"
+        )
+        prepared = cls.of(run, others).model_copy(
+            update={
+                "stage_seconds": {},
+                "stage_audio": {},
+                "device_seconds": {},
+                "durations": transcribed.durations,
+                "tally": Tally(checkpoints=Counter(found)),
+            }
+        )
+        return prepared, transcribed
 
     @classmethod
     def lost(cls, destination: ObjectStore, batch: str, pieces: Sequence[Piece]) -> "ShardResult":
@@ -263,11 +283,15 @@ def totals_of(destination: ObjectStore, batch: str) -> Totals:
     """What a batch that has no report came to, as far as its shards were begun: from their results and receipts."""
     totals = Totals()
     for shard in written(destination, batch):
-        prepared = result_or_lost(destination, shard, "prepare", shard.pieces)
-        ready = to_be_heard(shard, prepared)
-        transcribed = result_or_lost(destination, shard, "transcribe", ready) if ready else ShardResult()
-        totals.add(prepared, transcribed)
+        totals.add(*results(destination, shard))
     return totals
+
+
+def results(destination: ObjectStore, shard: Shard) -> tuple[ShardResult, ShardResult]:
+    """What preparing and transcribing a shard came to."""
+    prepared = result_or_lost(destination, shard, "prepare", shard.pieces)
+    ready = to_be_heard(shard, prepared)
+    return prepared, result_or_lost(destination, shard, "transcribe", ready) if ready else ShardResult()
 
 
 def to_be_heard(shard: Shard, prepared: ShardResult) -> list[Piece]:

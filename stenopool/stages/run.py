@@ -1,10 +1,11 @@
 """What the stages of one run share: stores, options, scratch, and what has failed so far."""
 
 import threading
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import partial
 
 from pydantic import BaseModel
@@ -18,10 +19,15 @@ from stenopool.progress import Event, logger, tell
 from stenopool.receipts import Receipt, ReceiptName, names, read, receipt_stem
 from stenopool.scratch import Scratch
 from stenopool.shards import Piece
-from stenopool.stages.clock import DeviceClock
+from stenopool.stages.clock import DeviceClock, StageClock
 from stenopool.stages.stopping import Stopped, stop_if_asked
 from stenopool.stages.work import WorkArea
 from stenopool.storage import ObjectStore
+
+# Objects of a store that a stage reads or writes side by side: each waits for the network most of its time.
+TRANSFERS = 8
+# Seconds between looks at whether the process was asked to stop, while a stage waits for the one before.
+_LOOK_AGAIN = 0.5
 
 
 class FailedRecording(BaseModel):
@@ -67,11 +73,15 @@ class Run:
         self.tally = Tally()
         self.durations: dict[str, float] = {}
         self.device = DeviceClock()
-        self.stage_seconds: defaultdict[str, float] = defaultdict(float)
+        self.stages = StageClock()
         self.stage_audio: defaultdict[str, float] = defaultdict(float)
+        self._worked = StageClock()
         self._done: defaultdict[str, set[str]] = defaultdict(set)
+        self._ended: defaultdict[str, set[str]] = defaultdict(set)
+        self._over: set[str] = set()
         self._work: dict[str, WorkArea] = {}
         self._lock = threading.Lock()
+        self._news = threading.Condition()
 
     def work(self, piece: Piece) -> WorkArea:
         """The piece's checkpoints."""
@@ -91,7 +101,9 @@ class Run:
         return [piece for piece in pieces if piece.fingerprint in self.failures]
 
     def fail(self, piece: Piece, failure: Failure) -> None:
-        self.failures[piece.fingerprint] = failure
+        with self._news:
+            self.failures[piece.fingerprint] = failure
+            self._news.notify_all()
         tell(Event("failed", piece.recording.key, piece.seconds, failure))
 
     def leave(self, piece: Piece) -> bool:
@@ -119,26 +131,76 @@ class Run:
                 self.finished_before[end.fingerprint] = receipt
 
     def is_done(self, stage: str, piece: Piece) -> bool:
-        return stage in self._done.get(piece.fingerprint, ())
+        return piece.fingerprint in self._over or stage in self._done.get(piece.fingerprint, ())
 
     def mark_done(self, stage: str, piece: Piece) -> None:
-        self._done[piece.fingerprint].add(stage)
+        with self._news:
+            self._done[piece.fingerprint].add(stage)
+            self._news.notify_all()
+
+    def end(self, stage: str, pieces: Iterable[Piece]) -> None:
+        """The stage will do no more for these pieces: nobody needs to wait for it."""
+        with self._news:
+            for piece in pieces:
+                self._ended[piece.fingerprint].add(stage)
+            self._news.notify_all()
+
+    def coming(self, pieces: Iterable[Piece], after: Iterable[str] = (), *, stoppable: bool = True) -> Iterator[Piece]:
+        """Sound pieces as soon as the stages before (``after``) are done with them; waits for those.
+
+        Left out is what fails, what another run finishes and what a stage before ends without having done. While it
+        waits a ``stoppable`` stage ends with `Stopped` if the process was asked to stop.
+        """
+        before, waiting = frozenset(after), list(pieces)
+        while waiting:
+            with self._news:
+                while not (settled := [piece for piece in waiting if self._settled(piece, before)]):
+                    if stoppable:
+                        stop_if_asked()
+                    self._news.wait(_LOOK_AGAIN)
+            for piece in settled:
+                waiting.remove(piece)
+                if self._comes(piece, before):
+                    yield piece
+
+    def _settled(self, piece: Piece, before: frozenset[str]) -> bool:
+        gone = piece.fingerprint in self.failures or piece.fingerprint in self.finished_elsewhere
+        done = self._done.get(piece.fingerprint, set())
+        return (
+            gone
+            or piece.fingerprint in self._over
+            or before <= done
+            or bool((before - done) & self._ended.get(piece.fingerprint, set()))
+        )
+
+    def _comes(self, piece: Piece, before: frozenset[str]) -> bool:
+        over = piece.fingerprint in self._over
+        return not over and bool(self.sound([piece])) and before <= self._done.get(piece.fingerprint, set())
 
     @contextmanager
-    def timed(self, stage: str, pieces: Sequence[Piece]) -> Iterator[None]:
-        """Count a stage's wall time and the audio that it carried."""
-        start = time.monotonic()
+    def in_hand(self, stage: str) -> Iterator[None]:
+        """The stage's task works; else it waits for the stage before."""
+        self._worked.begin(stage)
         try:
             yield
         finally:
+            self._worked.end(stage)
+
+    @contextmanager
+    def timed(self, stage: str, piece: Piece) -> Iterator[None]:
+        """Count a stage's wall time, and the audio of the piece that it has in hand."""
+        self.stages.begin(stage)
+        try:
+            yield
+        finally:
+            self.stages.end(stage)
             with self._lock:
-                self.stage_seconds[stage] += time.monotonic() - start
-                self.stage_audio[stage] += sum(self.durations.get(p.fingerprint, 0.0) for p in pieces)
+                self.stage_audio[stage] += self.durations.get(piece.fingerprint, 0.0)
 
     @contextmanager
     def attempt(self, stage: str, pieces: Sequence[Piece], *, again: bool) -> Iterator[None]:
-        """Count an attempt at a stage's task: how long it took, whether it was the first, what went wrong."""
-        start, code = time.monotonic(), None
+        """Count an attempt at a stage's task: how long it had work in hand, whether it was the first, what went wrong."""
+        before, code = self._worked.seconds().get(stage, 0.0), None
         try:
             with traces.span(stage, recordings=len(pieces), again=again, batch=self.batch or ""):
                 yield
@@ -148,53 +210,90 @@ class Run:
         finally:
             with self._lock:
                 audio = sum(self.durations.get(piece.fingerprint, 0.0) for piece in pieces)
-                self.tally.attempt(stage, time.monotonic() - start, audio, again=again, error=code)
+                worked = self._worked.seconds().get(stage, 0.0) - before
+                self.tally.attempt(stage, worked, audio, again=again, error=code)
 
     def forget(self, piece: Piece) -> None:
         """Drop what is kept of a finished piece, so that memory does not grow recording by recording."""
         self.scratch.release(piece.fingerprint)
         with self._lock:
             self._work.pop(piece.fingerprint, None)
+        with self._news:
+            self._over.add(piece.fingerprint)
             self._done.pop(piece.fingerprint, None)
+            self._ended.pop(piece.fingerprint, None)
+            self._news.notify_all()
 
 
-def each(run: Run, stage: str, pieces: Iterable[Piece], do: Callable[[Piece], None], *, stoppable: bool = True) -> None:
-    """Do a stage for every sound piece; one piece's fault leaves the others alone.
+def each(
+    run: Run,
+    stage: str,
+    pieces: Iterable[Piece],
+    do: Callable[[Piece], None],
+    *,
+    after: Iterable[str] = (),
+    at_once: int = 1,
+    stoppable: bool = True,
+) -> None:
+    """Do a stage for every sound piece, ``at_once`` of them side by side; one's fault leaves the others alone.
+
+    A piece is taken up as soon as the stages in ``after`` have done it, which may run meanwhile.
 
     A `RecordingError` (or a bug) becomes the piece's failure. A `TransientError` is raised after the others went on,
     so that the task is tried again; what was done is not done again then, and what failed for good is not tried.
     Between pieces a ``stoppable`` stage ends with `Stopped` if the process was asked to stop.
     """
-    transient: TransientError | None = None
-    for piece in run.sound(pieces):
-        if run.is_done(stage, piece):
-            continue
-        if stoppable:
-            stop_if_asked()
+    transient: list[TransientError] = []
+    fatal: list[BaseException] = []
+
+    def one(piece: Piece) -> None:
         try:
             with where(recording=piece.recording.key):
-                do(piece)
-            run.mark_done(stage, piece)
-        except RecordingError as error:
-            run.fail(piece, error.failure(stage))
+                _do(run, stage, piece, do)
         except TransientError as error:
-            if error.code is ErrorCode.SOURCE_CHANGED:  # trying again would meet the same new content
-                run.fail(piece, error.failure(stage))
-            else:
-                transient = error
-        except SetupError as error:
-            # Another run that finishes a piece removes its checkpoints.
-            if error.code is not ErrorCode.OBJECT_NOT_FOUND or not run.leave(piece):
-                raise
-        except Stopped:
-            raise
-        except Exception as error:
-            with where(recording=piece.recording.key):
-                logger.exception("%s: %s failed", piece.recording.key, stage)
-            message = f"{type(error).__name__}: {error}"
-            run.fail(piece, RecordingError(ErrorCode.INTERNAL, message).failure(stage))
+            transient.append(error)
+        except BaseException as error:
+            fatal.append(error)
+
+    turns = threading.Semaphore(at_once)
+    with ThreadPoolExecutor(at_once, thread_name_prefix=stage) as threads:
+        for piece in run.coming(run.sound(pieces), after, stoppable=stoppable):
+            if run.is_done(stage, piece):
+                continue
+            if stoppable:
+                stop_if_asked()
+            turns.acquire()
+            if fatal:
+                break
+            # With the task's context: a line in the log names its run.
+            threads.submit(copy_context().run, one, piece).add_done_callback(lambda _: turns.release())
+    if fatal:
+        raise fatal[0]
     if transient:
-        raise transient
+        raise transient[-1]
+
+
+def _do(run: Run, stage: str, piece: Piece, do: Callable[[Piece], None]) -> None:
+    try:
+        with run.in_hand(stage):
+            do(piece)
+        run.mark_done(stage, piece)
+    except RecordingError as error:
+        run.fail(piece, error.failure(stage))
+    except TransientError as error:
+        if error.code is not ErrorCode.SOURCE_CHANGED:
+            raise
+        run.fail(piece, error.failure(stage))  # trying again would meet the same new content
+    except SetupError as error:
+        # Another run that finishes a piece removes its checkpoints.
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND or not run.leave(piece):
+            raise
+    except Stopped:
+        raise
+    except Exception as error:
+        logger.exception("%s: %s failed", piece.recording.key, stage)
+        message = f"{type(error).__name__}: {error}"
+        run.fail(piece, RecordingError(ErrorCode.INTERNAL, message).failure(stage))
 
 
 def give_up(run: Run, stage: str, pieces: Iterable[Piece], error: TransientError) -> None:

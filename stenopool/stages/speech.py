@@ -2,9 +2,11 @@
 
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -19,13 +21,14 @@ from stenopool.options import DiarizerName, EngineName, ExecutionOptions, Transc
 from stenopool.progress import Event, tell
 from stenopool.shards import Piece
 from stenopool.stages.prepare import PreparedRecording
-from stenopool.stages.run import Run, each
+from stenopool.stages.run import TRANSFERS, Run, each
 from stenopool.stages.stopping import stop_if_asked
 from stenopool.stages.work import AUDIO
 from stenopool.transcript import SpeakerTurn, Transcript
 
 # One model of a kind per process: loading costs more than most recordings, and whisperX's pipeline mutates itself.
 _ENGINE_LOCK = threading.Lock()
+_LOAD_LOCK = threading.Lock()
 _DIARIZER_LOCK = threading.Lock()
 
 
@@ -77,14 +80,14 @@ def fetch_audio(run: Run, pieces: Sequence[Piece]) -> None:
             prepared = run.work(piece).load("prepare", PreparedRecording).prepared
             run.durations[piece.fingerprint] = prepared.audio.duration
 
-    each(run, "fetch audio", pieces, one)
+    each(run, "fetch audio", pieces, one, after=["store"], at_once=TRANSFERS)
 
 
 def load(run: Run, pieces: Sequence[Piece]) -> None:
     """The models that these pieces need, so that they are there when the audio is."""
     if any(not run.work(piece).has("transcribe") for piece in pieces):
         engine = engine_for(run.options.engine, run.options.model, run.execution)
-        with _ENGINE_LOCK, run.device.counts("load"):
+        with _LOAD_LOCK, run.device.counts("load"):
             engine.load()
     if run.options.diarization in ("off", "channels"):
         return
@@ -94,58 +97,90 @@ def load(run: Run, pieces: Sequence[Piece]) -> None:
             diarizer.load()
 
 
-def leave_finished(run: Run, pieces: Sequence[Piece]) -> None:
-    """Leave out what another run has finished meanwhile; asked as late as can be, before the costly part."""
-
-    def one(piece: Piece) -> None:
-        run.leave(piece)
-
-    each(run, "leave finished", pieces, one)
-
-
 def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
-    """Speech to text, all pieces as one batch; each result is kept as soon as it is there."""
-    waiting = [piece for piece in run.sound(pieces) if not run.work(piece).has("transcribe")]
-    if not waiting:
-        return
+    """Speech to text: the engine is given each piece as its audio comes; each result is kept as soon as it is there.
+
+    What another run has finished meanwhile is left out; that is asked as late as can be, before the costly part.
+    """
     engine = engine_for(run.options.engine, run.options.model, run.execution)
-    start = time.monotonic()
-    by_id = {_utterance_id(piece, n): (piece, n) for piece in waiting for n in range(_channels(run, piece))}
-    utterances = [
-        Utterance(name, Waveform(_audio_path(run, piece), channel)) for name, (piece, channel) in by_id.items()
-    ]
-    answers: dict[str, dict[int, Transcript]] = {piece.fingerprint: {} for piece in waiting}
-    audio = sum(run.durations[piece.fingerprint] for piece in waiting)
-    with _ENGINE_LOCK, run.timed("transcribe", waiting), ExitStack() as stack:
-        with run.device.counts("load"):
-            engine.load()
-        stack.enter_context(run.device.counts("busy"))
-        for utterance, answer in engine.transcribe(utterances, run.options):
-            piece, channel = by_id[utterance.id]
-            if isinstance(answer, Failure):
-                if piece.fingerprint not in run.failures:
-                    run.fail(piece, answer)
+    by_id: dict[str, tuple[Piece, int]] = {}
+    begun: set[str] = set()
+    started, heard = time.monotonic(), 0.0
+    answers: defaultdict[str, dict[int, Transcript]] = defaultdict(dict)
+
+    def waiting() -> Iterator[Piece]:
+        for piece in run.coming(run.sound(pieces), ["fetch audio"]):
+            if run.is_done("transcribe", piece) or run.leave(piece):
                 continue
-            answers[piece.fingerprint][channel] = answer
-            if len(answers[piece.fingerprint]) == _channels(run, piece) and piece.fingerprint not in run.failures:
-                # A batch is decoded together; its time is shared by length of audio.
-                share = run.durations[piece.fingerprint] / audio if audio else 0.0
-                recognized = Recognized(
-                    channels=[answers[piece.fingerprint][n] for n in range(_channels(run, piece))],
-                    engine_version=engine.version,
-                    model_digest=engine.model_digest,
-                    device=engine.device,
-                    compute_type=engine.compute_type,
-                    seconds=(time.monotonic() - start) * share,
-                )
-                run.work(piece).save("transcribe", recognized)
+            if run.work(piece).has("transcribe"):
                 run.mark_done("transcribe", piece)
-                tell(Event("transcribed", piece.recording.key, run.durations[piece.fingerprint]))
+            else:
+                yield piece
+
+    def utterances(coming: Iterable[Piece]) -> Iterator[Utterance]:
+        for piece in coming:
             stop_if_asked()
-    lost = [piece for piece in run.sound(waiting) if not run.work(piece).has("transcribe")]
-    for piece in lost:
+            begun.add(piece.fingerprint)
+            run.device.begin("busy")
+            run.stages.begin("transcribe")
+            for n in range(_channels(run, piece)):
+                by_id[_utterance_id(piece, n)] = piece, n
+                yield Utterance(_utterance_id(piece, n), Waveform(_audio_path(run, piece), n))
+
+    def over(piece: Piece) -> None:
+        if piece.fingerprint in begun:
+            begun.discard(piece.fingerprint)
+            run.device.end("busy")
+            run.stages.end("transcribe")
+            run.stage_audio["transcribe"] += run.durations[piece.fingerprint]
+
+    coming = waiting()
+    first = next(coming, None)
+    if first is None:
+        return
+    # An engine that takes one batch at a time makes the next one wait here; one that pools mixes their windows.
+    with _LOAD_LOCK, run.device.counts("load"):
+        engine.load()
+    try:
+        with nullcontext() if engine.concurrent else _ENGINE_LOCK:
+            for utterance, answer in engine.transcribe(utterances(chain([first], coming)), run.options):
+                piece, channel = by_id.pop(utterance.id)
+                if isinstance(answer, Failure):
+                    if piece.fingerprint not in run.failures:
+                        over(piece)
+                        run.fail(piece, answer)
+                    continue
+                parts = answers[piece.fingerprint]
+                parts[channel] = answer
+                if len(parts) == _channels(run, piece) and piece.fingerprint not in run.failures:
+                    # Recordings are decoded together; the time is shared by length of audio.
+                    heard += run.durations[piece.fingerprint]
+                    share = run.durations[piece.fingerprint] / heard if heard else 0.0
+                    _keep(run, piece, engine, parts, (time.monotonic() - started) * share)
+                    over(piece)
+                    del answers[piece.fingerprint]
+                stop_if_asked()
+    finally:
+        unanswered = [piece for piece in pieces if piece.fingerprint in begun]
+        for piece in unanswered:
+            over(piece)
+    for piece in run.sound(unanswered):
         message = f"{run.options.engine} gave no answer."
         run.fail(piece, RecordingError(ErrorCode.ENGINE_FAILED, message).failure("transcribe"))
+
+
+def _keep(run: Run, piece: Piece, engine: Engine, parts: dict[int, Transcript], seconds: float) -> None:
+    recognized = Recognized(
+        channels=[parts[n] for n in sorted(parts)],
+        engine_version=engine.version,
+        model_digest=engine.model_digest,
+        device=engine.device,
+        compute_type=engine.compute_type,
+        seconds=seconds,
+    )
+    run.work(piece).save("transcribe", recognized)
+    tell(Event("transcribed", piece.recording.key, run.durations[piece.fingerprint]))
+    run.mark_done("transcribe", piece)
 
 
 def align(run: Run, pieces: Sequence[Piece]) -> None:
@@ -155,17 +190,17 @@ def align(run: Run, pieces: Sequence[Piece]) -> None:
     def one(piece: Piece) -> None:
         if run.work(piece).has("align"):
             return
-        start = time.monotonic()
         recognized = run.work(piece).load("transcribe", Recognized)
-        aligned = [
-            align_words(transcript, Waveform(_audio_path(run, piece), n), transcript.language, recognized.device)
-            for n, transcript in enumerate(recognized.channels)
-        ]
-        seconds = time.monotonic() - start
+        with _ENGINE_LOCK, run.timed("align", piece), run.device.counts("busy"):
+            start = time.monotonic()
+            aligned = [
+                align_words(transcript, Waveform(_audio_path(run, piece), n), transcript.language, recognized.device)
+                for n, transcript in enumerate(recognized.channels)
+            ]
+            seconds = time.monotonic() - start
         run.work(piece).save("align", recognized.model_copy(update={"channels": aligned, "seconds": seconds}))
 
-    with _ENGINE_LOCK, run.timed("align", pieces), run.device.counts("busy"):
-        each(run, "align", pieces, one)
+    each(run, "align", pieces, one, after=["transcribe"])
 
 
 def diarize(run: Run, pieces: Sequence[Piece]) -> None:
@@ -175,24 +210,22 @@ def diarize(run: Run, pieces: Sequence[Piece]) -> None:
     def one(piece: Piece) -> None:
         if run.work(piece).has("diarize"):
             return
-        start = time.monotonic()
-        if diarizer is None:
-            waveforms = [Waveform(_audio_path(run, piece), n) for n in range(_channels(run, piece))]
-            turns, version = channel_turns(waveforms, run.options), "1"
-        else:
-            turns = diarizer.diarize(Waveform(_audio_path(run, piece)), run.options)
-            version = diarizer.version
-        seconds = time.monotonic() - start
+        if diarizer:
+            with _DIARIZER_LOCK, run.device.counts("load"):
+                diarizer.load()
+        with _DIARIZER_LOCK, run.timed("diarize", piece), run.device.counts("busy"):
+            start = time.monotonic()
+            if diarizer:
+                turns = diarizer.diarize(Waveform(_audio_path(run, piece)), run.options)
+                version = diarizer.version
+            else:
+                waveforms = [Waveform(_audio_path(run, piece), n) for n in range(_channels(run, piece))]
+                turns, version = channel_turns(waveforms, run.options), "1"
+            seconds = time.monotonic() - start
         run.work(piece).save("diarize", Diarized(turns=turns, diarizer_version=version, seconds=seconds))
         tell(Event("diarized", piece.recording.key, run.durations[piece.fingerprint]))
 
-    waiting = [piece for piece in run.sound(pieces) if not run.work(piece).has("diarize")]
-    with _DIARIZER_LOCK, run.timed("diarize", waiting):
-        if diarizer and waiting:
-            with run.device.counts("load"):
-                diarizer.load()
-        with run.device.counts("busy"):
-            each(run, "diarize", pieces, one)
+    each(run, "diarize", pieces, one, after=["fetch audio"])
 
 
 def recognized(run: Run, piece: Piece) -> tuple[Recognized, Recognized | None]:
@@ -202,14 +235,11 @@ def recognized(run: Run, piece: Piece) -> tuple[Recognized, Recognized | None]:
     return work.load("transcribe", Recognized), aligned
 
 
-def spoken(run: Run, pieces: Sequence[Piece]) -> list[Piece]:
-    """The sound pieces that are ready to be published: every stage asked for has its checkpoint."""
-    stages = ["transcribe"]
-    if run.options.word_timestamps == "alignment":
-        stages.append("align")
-    if run.options.diarization != "off":
-        stages.append("diarize")
-    return [piece for piece in run.sound(pieces) if all(run.work(piece).has(stage) for stage in stages)]
+def speech_stages(run: Run) -> list[str]:
+    """The stages that a piece must have gone through before it is published."""
+    aligned = ["align"] if run.options.word_timestamps == "alignment" else []
+    diarized = ["diarize"] if run.options.diarization != "off" else []
+    return ["transcribe", *aligned, *diarized]
 
 
 def _channels(run: Run, piece: Piece) -> int:

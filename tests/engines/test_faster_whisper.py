@@ -1,7 +1,9 @@
 """What the default engine does when a device is short of memory, and with speech that a first answer passed over."""
 
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,22 @@ from stenopool.audio.waveform import Waveform
 from stenopool.engines.base import Utterance
 from stenopool.engines.coverage import cut_at_missing, is_missing_speech
 from stenopool.engines.decoding import Decoded
-from stenopool.engines.faster_whisper import FasterWhisperEngine, _Run
-from stenopool.engines.pooling import Window
-from stenopool.errors import ErrorCode, TransientError
+from stenopool.engines.faster_whisper import FasterWhisperEngine
+from stenopool.engines.hearing import Hearing, Window
+from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.transcript import Word
 from tests.support.speech import needs_speech, recording_path, recordings
+
+OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
 
 
 class SmallDevice:
     """Stands for a decoder on a GPU that has room for so many windows; no real one can be filled here."""
 
     multilingual = True
+    fixed_language = "en"
+    on_cpu = False
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -45,32 +51,36 @@ def _said(text: str, words: list[Word]) -> Decoded:
     return Decoded("en", {}, text, [1, 2, 3], -0.1, 0.0, 1.0, words=words)
 
 
-def _run(folder: Path, room: int) -> tuple[_Run, list[Window]]:
+def _windows(folder: Path, room: int) -> tuple[FasterWhisperEngine, list[Window], list[Any]]:
     flac = folder / "audio.flac"
     soundfile.write(flac, np.zeros(16_000 * 40, np.float32), 16_000)
+    answers: list[Any] = []
+    hearing = Hearing(
+        Utterance("a", Waveform(flac)),
+        SmallDevice(room),  # type: ignore[arg-type]
+        lambda window, answer: answers.append((window, answer)),
+    )
+    hearing.speech = [Region(float(n), n + 1.0) for n in range(0, 40, 5)]
     engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
-    options = TranscriptionOptions(language="en", diarization="off")
-    run = _Run(engine, [Utterance("a", Waveform(flac))], options, SmallDevice(room))  # type: ignore[arg-type]
-    windows = [Window(0, Region(float(n), n + 1.0)) for n in range(0, 40, 5)]
-    run.speech[0] = [window.region for window in windows]
-    return run, windows
+    return engine, [Window(hearing, region) for region in hearing.speech], answers
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run, windows = _run(tmp_path, room=2)
+    engine, windows, answers = _windows(tmp_path, room=2)
     with caplog.at_level(logging.WARNING):
-        answers = run._decode(windows)
+        engine._decode(windows)
     assert [window for window, _ in answers] == windows
+    assert all(spans[0][1].text == " yes yes yes" for _, spans in answers)
     assert "Out of memory with 8 windows at once; going on with 4." in caplog.messages
 
 
 def test_a_window_that_does_not_fit_by_itself_is_the_devices_fault(tmp_path: Path) -> None:
-    run, windows = _run(tmp_path, room=0)
-    with pytest.raises(TransientError) as raised:
-        run._decode(windows)
-    assert raised.value.code is ErrorCode.OUT_OF_MEMORY
+    engine, windows, answers = _windows(tmp_path, room=0)
+    engine._decode(windows)
+    assert [window for window, _ in answers] == windows
+    assert {error.code for _, error in answers} == {ErrorCode.OUT_OF_MEMORY}
 
 
 def test_speech_without_words_is_missed_and_cut_off_at_the_pause_before_it() -> None:
@@ -95,15 +105,63 @@ def test_speech_without_a_pause_cannot_be_cut() -> None:
 
 @needs_speech
 def test_a_recording_says_the_same_whatever_is_decoded_beside_it(tmp_path: Path) -> None:
-    options = TranscriptionOptions(model="tiny.en", diarization="off")
     engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
-    batch = []
-    for item in recordings("en_short")[:10]:
-        flac = tmp_path / f"{len(batch)}.flac"
-        prepare_audio(recording_path(item["file"]), flac, options, engine.execution)
-        batch.append(Utterance(item["file"], Waveform(flac)))
-    together = {utterance.id: answer for utterance, answer in engine.transcribe(batch, options)}
+    batch = _prepared(tmp_path, engine, 10)
+    together = {utterance.id: answer for utterance, answer in engine.transcribe(batch, OPTIONS)}
     assert len(together) == 10
     for some in (batch[::3], batch[1::3], batch[2::3], batch[:1]):
-        for utterance, answer in engine.transcribe(some, options):
+        for utterance, answer in engine.transcribe(some, OPTIONS):
             assert answer == together[utterance.id]
+
+
+def _prepared(folder: Path, engine: FasterWhisperEngine, count: int) -> list[Utterance]:
+    batch = []
+    for item in recordings("en_short")[:count]:
+        flac = folder / f"{len(batch)}.flac"
+        prepare_audio(recording_path(item["file"]), flac, OPTIONS, engine.execution)
+        batch.append(Utterance(item["file"], Waveform(flac)))
+    return batch
+
+
+@needs_speech
+def test_the_first_is_answered_before_the_last_one_comes(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = _prepared(tmp_path, engine, 2)
+    answered = threading.Event()
+
+    def coming() -> Iterator[Utterance]:
+        yield batch[0]
+        assert answered.wait(60)
+        yield batch[1]
+
+    names = []
+    for utterance, _ in engine.transcribe(coming(), OPTIONS):
+        names.append(utterance.id)
+        answered.set()
+    assert names == [utterance.id for utterance in batch]
+
+
+@needs_speech
+def test_two_calls_at_once_each_get_their_own(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = _prepared(tmp_path, engine, 8)
+    alone = {utterance.id: answer for utterance, answer in engine.transcribe(batch, OPTIONS)}
+    with ThreadPoolExecutor(2) as both:
+        halves = [batch[::2], batch[1::2]]
+        heard = list(both.map(lambda half: {u.id: answer for u, answer in engine.transcribe(half, OPTIONS)}, halves))
+    assert [set(one) for one in heard] == [{u.id for u in half} for half in halves]
+    assert heard[0] | heard[1] == alone
+
+
+@needs_speech
+def test_what_the_caller_raises_comes_back_and_the_engine_goes_on(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = _prepared(tmp_path, engine, 1)
+
+    def broken() -> Iterator[Utterance]:
+        yield batch[0]
+        raise InterruptedError("asked to stop")
+
+    with pytest.raises(InterruptedError):
+        list(engine.transcribe(broken(), OPTIONS))
+    assert [utterance.id for utterance, _ in engine.transcribe(batch, OPTIONS)] == [batch[0].id]

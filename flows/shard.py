@@ -1,0 +1,59 @@
+"""`shard`: both halves of a shard in one run, on one machine. What `stenopool run` does with each shard.
+
+    fetch ─► normalize ─► store ─► transcribe, diarize ─► assign speakers ─► render, upload ─► receipt
+
+All of it goes on side by side, so the first transcript is there seconds after the first recording was fetched.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from prefect import flow, runtime
+
+from blocks.locations import opened
+from flows.artifacts import shard_summary
+from flows.prepare import made_ready, quarantined, rendered
+from flows.running import attempt, in_turn, running, side_by_side
+from flows.transcribe import load_models, transcribed
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.settings import get_settings
+from stenopool.shards import Piece, Shard, batches
+from stenopool.stages.report import ShardResult
+from stenopool.stages.run import Run
+
+
+def _name() -> str:
+    parameters = runtime.flow_run.parameters
+    return f"{parameters['batch']} shard {parameters['shard']}"
+
+
+@flow(name="shard", flow_run_name=_name, persist_result=False)
+async def shard(
+    source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
+) -> None:
+    """Prepare and transcribe one shard's recordings.
+
+    Args:
+        source: Where recordings are read: a folder or s3://bucket/prefix.
+        destination: Where transcripts, receipts and work files go.
+        batch: The batch that the shard belongs to.
+        shard: The shard's number in its batch.
+        options: What to transcribe how; makes the fingerprint.
+        execution: How it is done here.
+    """
+    with running(await opened(source, must_exist=True), await opened(destination), options, execution, batch) as run:
+        carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
+        await side_by_side(
+            attempt(load_models, run, carried.new),
+            in_turn(batches(carried.new, get_settings().batch), lambda pieces: _done(run, pieces)),
+        )
+        await in_turn(batches(carried.finished, get_settings().batch), lambda pieces: rendered(run, pieces))
+        await quarantined(run, carried.finished)
+        prepared, result = ShardResult.of_both(run, carried)
+        await asyncio.to_thread(prepared.write, run.destination, carried, "prepare")
+        await asyncio.to_thread(result.write, run.destination, carried, "transcribe")
+        await shard_summary("shard", carried, result, run.destination)
+
+
+async def _done(run: Run, pieces: Sequence[Piece]) -> None:
+    await side_by_side(made_ready(run, pieces), transcribed(run, pieces))
