@@ -9,6 +9,7 @@ from stenopool.cli.bench.systems import DIARIZED, SystemName
 TITLES: dict[SystemName, str] = {
     "ours": "**Stenopool, whole flow**",
     "engine": "**Stenopool's engine alone**",
+    "engine-prepared": "**Stenopool's engine, decoded before**",
     "whisperx": "whisperX",
     "faster-whisper": "faster-whisper, sequential",
     "faster-whisper-batched": "faster-whisper, batched",
@@ -26,7 +27,8 @@ server and the loading of models lie before it and are stated apart.
 
 * *Whole flow*: from the listing to the batch's report. Each recording is fetched, decoded (ffmpeg), normalized,
   transcribed with a time for every word, rendered in all seven formats, uploaded and receipted; Prefect included.
-* *Engine alone*: 16 kHz FLAC in, transcripts with times for words out, all recordings as one batch.
+* *Engine alone*: our engine called in process, as the libraries are: each file decoded by our decoder and transcribed
+  with times for its words; no Prefect, and nothing written. *Decoded before*: the same on 16 kHz FLAC.
 * *whisperX, faster-whisper, openai-whisper*: called in process as their READMEs say, one file after the other: the file
   is read by their own decoder (whisperX and openai-whisper: the ffmpeg program; faster-whisper: PyAV) and transcribed,
   without times for words. The language is found out by every system itself.

@@ -4,14 +4,17 @@ What is inside the timed part, `System.hear`:
 
 * ``ours``: the flow `ingest` from the listing to the batch's report. Every recording is fetched, decoded, normalized,
   transcribed with times for its words, rendered in all formats, uploaded and receipted, and Prefect keeps its books.
-* ``engine``: our engine alone, on 16 kHz FLAC that was prepared before. All recordings as one batch.
+* ``engine``: our engine called in process, as the libraries are: each file decoded by our decoder, and transcribed with
+  times for its words; nothing written. ``engine-prepared``: the same on 16 kHz FLAC that was decoded before.
 * the libraries: each file read from disk by the library's own decoder, and transcribed; no times for words, no files.
 * ``...-diarized``: the same, and who speaks when. WhisperX has our diarizer run after it, on audio prepared before.
 """
 
 import asyncio
 import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -19,11 +22,13 @@ from pydantic import BaseModel
 
 from stenopool.cli.bench.baselines import BASELINES, BEAM, Recognize, Setup
 from stenopool.cli.bench.recordings import prepared_path
+from stenopool.engines.base import Utterance
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 
 SystemName = Literal[
     "ours",
     "engine",
+    "engine-prepared",
     "whisperx",
     "faster-whisper",
     "faster-whisper-batched",
@@ -32,7 +37,7 @@ SystemName = Literal[
     "whisperx-diarized",
 ]
 DIARIZED: tuple[SystemName, ...] = ("ours-diarized", "whisperx-diarized")
-OURS: tuple[SystemName, ...] = ("ours", "engine", "ours-diarized")
+OURS: tuple[SystemName, ...] = ("ours", "engine", "engine-prepared", "ours-diarized")
 
 
 class Job(BaseModel):
@@ -84,7 +89,7 @@ def create(job: Job) -> System:
     """The system of a job, not started yet."""
     if job.system in ("ours", "ours-diarized"):
         return Flow(job)
-    if job.system == "engine":
+    if job.system in ("engine", "engine-prepared"):
         return Engine(job)
     return Library(job)
 
@@ -149,7 +154,7 @@ def _text(destination: Path, key: str) -> str:
 
 
 class Engine:
-    """Our default engine alone: decoded audio in, transcripts out."""
+    """Our default engine alone: files or decoded audio in, transcripts out."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -165,22 +170,29 @@ class Engine:
         self._engine.load()
 
     def hear(self, kind: str) -> Hearing:
-        from stenopool.audio.waveform import Waveform
-        from stenopool.engines.base import Utterance
         from stenopool.errors import Failure
 
         hearing = Hearing(began=time.monotonic())
-        batch = [
-            Utterance(path.name, Waveform(prepared_path(self.job.work, kind, path.name)))
-            for path in _files(self.job, kind)
-        ]
-        for utterance, answer in self._engine.transcribe(batch, self.options):
-            if isinstance(answer, Failure):
-                hearing.errors[utterance.id] = f"{answer.code}: {answer.message}"
-            else:
-                hearing.add(utterance.id, answer.text)
+        with tempfile.TemporaryDirectory(dir=self.job.work) as scratch:
+            for utterance, answer in self._engine.transcribe(self._utterances(kind, Path(scratch)), self.options):
+                if isinstance(answer, Failure):
+                    hearing.errors[utterance.id] = f"{answer.code}: {answer.message}"
+                else:
+                    hearing.add(utterance.id, answer.text)
         hearing.ended = time.monotonic()
         return hearing
+
+    def _utterances(self, kind: str, scratch: Path) -> Iterator[Utterance]:
+        from stenopool.audio.prepare import prepare_audio
+        from stenopool.audio.waveform import Waveform
+
+        for path in _files(self.job, kind):
+            if self.job.system == "engine-prepared":
+                flac = prepared_path(self.job.work, kind, path.name)
+            else:
+                flac = scratch / f"{path.name}.flac"
+                prepare_audio(path, flac, self.options, self.job.execution)
+            yield Utterance(path.name, Waveform(flac))
 
 
 class Library:
