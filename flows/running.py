@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar, copy_context
@@ -115,14 +115,22 @@ def stage_task(name: str, stage: Stage) -> Task[..., Any]:
     return work
 
 
-async def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> None:
-    """A stage for the sound pieces of a batch; what is not done after its retries waits for the next run."""
+def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> Coroutine[Any, Any, None]:
+    """A stage for the sound pieces of a batch; what is not done after its retries waits for the next run.
+
+    From this call on, not only from its awaiting, the stages after it wait for it.
+    """
     sound = run.sound(pieces)
+    run.expect(work.name, sound)
+    return _attempt(work, run, sound)
+
+
+async def _attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> None:
     try:
-        if sound:
-            await work(sound, described(sound))
+        if pieces:
+            await work(pieces, described(pieces))
     except TransientError as error:
-        give_up(run, work.name, sound, error)
+        give_up(run, work.name, pieces, error)
     finally:
         run.end(work.name, pieces)
 

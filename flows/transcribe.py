@@ -91,7 +91,6 @@ def _prepared(run: Run, shard: Shard) -> tuple[list[Piece], list[Piece]]:
         if piece.fingerprint in durations and not piece.formats
     ]
     for piece in expected:
-        run.mark_done("store", piece)
         # An attempt before this one, or another run, has brought it to its end.
         if not run.work(piece).has("prepare") and not run.leave(piece):
             run.fail(piece, TransientError(ErrorCode.RUN_LOST, "Its prepared audio is gone.").failure("fetch audio"))

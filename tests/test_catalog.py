@@ -221,7 +221,7 @@ def test_an_explicit_list_is_taken_as_it_is() -> None:
 def outputs(store: ObjectStore, key: str) -> None:
     """What a finished and an unfinished run leave in the destination."""
     fill(
-        store, f"{key}/transcript.json", f"{key}/transcript.html", f"{key}/audio.mp3", work_key("f" * 32, "audio.flac")
+        store, f"{key}/transcript.json", f"{key}/transcript.html", f"{key}/audio.webm", work_key("f" * 32, "audio.flac")
     )
     fill(store, ".batches/1/manifest.jsonl")
 

@@ -28,7 +28,7 @@ from stenopool.transcript import Provenance, Source, Transcript, all_flags
 
 # Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.
 _EMBEDDED_SECONDS = 900.0
-PLAYER_AUDIO = "audio.mp3"
+PLAYER_AUDIO = "audio.webm"
 
 
 def assign(run: Run, pieces: Sequence[Piece]) -> None:
@@ -209,14 +209,14 @@ def _word_timestamps(run: Run, transcript: Transcript) -> str | None:
 def _player(run: Run, piece: Piece) -> str | None:
     """What the page plays: the sound itself for short recordings, else a file beside the page."""
     folder = run.scratch.folder(piece.fingerprint)
-    flac, mp3 = folder / AUDIO, folder / PLAYER_AUDIO
+    flac, player = folder / AUDIO, folder / PLAYER_AUDIO
     try:
-        player_audio(flac, mp3)
+        player_audio(flac, player)
     except Exception as error:
         # The transcript matters more than its player; the page offers to open the recording instead.
         logger.warning("%s: no audio for the page: %s", piece.recording.key, error)
         return None
     if run.durations[piece.fingerprint] <= _EMBEDDED_SECONDS:
-        return "data:audio/mpeg;base64," + base64.b64encode(mp3.read_bytes()).decode()
-    run.destination.put_file(f"{piece.recording.key}/{PLAYER_AUDIO}", mp3, content_type="audio/mpeg")
+        return "data:audio/webm;base64," + base64.b64encode(player.read_bytes()).decode()
+    run.destination.put_file(f"{piece.recording.key}/{PLAYER_AUDIO}", player, content_type="audio/webm")
     return PLAYER_AUDIO

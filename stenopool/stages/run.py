@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
@@ -77,7 +77,8 @@ class Run:
         self.stage_audio: defaultdict[str, float] = defaultdict(float)
         self._worked = StageClock()
         self._done: defaultdict[str, set[str]] = defaultdict(set)
-        self._ended: defaultdict[str, set[str]] = defaultdict(set)
+        self._expected: defaultdict[str, set[str]] = defaultdict(set)
+        self._stuck: set[str] = set()
         self._over: set[str] = set()
         self._work: dict[str, WorkArea] = {}
         self._lock = threading.Lock()
@@ -138,15 +139,25 @@ class Run:
             self._done[piece.fingerprint].add(stage)
             self._news.notify_all()
 
-    def end(self, stage: str, pieces: Iterable[Piece]) -> None:
-        """The stage will do no more for these pieces: nobody needs to wait for it."""
+    def expect(self, stage: str, pieces: Iterable[Piece]) -> None:
+        """The stage is going to be done for these pieces: those after it wait for it."""
         with self._news:
             for piece in pieces:
-                self._ended[piece.fingerprint].add(stage)
+                self._expected[piece.fingerprint].add(stage)
+
+    def end(self, stage: str, pieces: Iterable[Piece]) -> None:
+        """The stage will do no more for these pieces. What it has not done, nobody waits for, or takes up."""
+        with self._news:
+            for piece in pieces:
+                expected = self._expected.get(piece.fingerprint, set())
+                if stage in expected:
+                    expected.discard(stage)
+                    if not self.is_done(stage, piece):
+                        self._stuck.add(piece.fingerprint)
             self._news.notify_all()
 
     def coming(self, pieces: Iterable[Piece], after: Iterable[str] = (), *, stoppable: bool = True) -> Iterator[Piece]:
-        """Sound pieces as soon as the stages before (``after``) are done with them; waits for those.
+        """Sound pieces as soon as the stages before (``after``) are done with them; waits for those that are expected.
 
         Left out is what fails, what another run finishes and what a stage before ends without having done. While it
         waits a ``stoppable`` stage ends with `Stopped` if the process was asked to stop.
@@ -160,22 +171,12 @@ class Run:
                     self._news.wait(_LOOK_AGAIN)
             for piece in settled:
                 waiting.remove(piece)
-                if self._comes(piece, before):
+                if piece.fingerprint not in self._over | self._stuck and self.sound([piece]):
                     yield piece
 
     def _settled(self, piece: Piece, before: frozenset[str]) -> bool:
-        gone = piece.fingerprint in self.failures or piece.fingerprint in self.finished_elsewhere
-        done = self._done.get(piece.fingerprint, set())
-        return (
-            gone
-            or piece.fingerprint in self._over
-            or before <= done
-            or bool((before - done) & self._ended.get(piece.fingerprint, set()))
-        )
-
-    def _comes(self, piece: Piece, before: frozenset[str]) -> bool:
-        over = piece.fingerprint in self._over
-        return not over and bool(self.sound([piece])) and before <= self._done.get(piece.fingerprint, set())
+        missing = before & self._expected.get(piece.fingerprint, set()) - self._done.get(piece.fingerprint, set())
+        return not missing or piece.fingerprint in self._over | self._stuck or not self.sound([piece])
 
     @contextmanager
     def in_hand(self, stage: str) -> Iterator[None]:
@@ -185,6 +186,18 @@ class Run:
             yield
         finally:
             self._worked.end(stage)
+
+    def take_up(self, stage: str) -> None:
+        """A stage that has many pieces in hand at a time, as an engine has, begins with one more."""
+        self.stages.begin(stage)
+        self._worked.begin(stage)
+
+    def let_go(self, stage: str, piece: Piece) -> None:
+        """It is through with one."""
+        self._worked.end(stage)
+        self.stages.end(stage)
+        with self._lock:
+            self.stage_audio[stage] += self.durations.get(piece.fingerprint, 0.0)
 
     @contextmanager
     def timed(self, stage: str, piece: Piece) -> Iterator[None]:
@@ -199,7 +212,7 @@ class Run:
 
     @contextmanager
     def attempt(self, stage: str, pieces: Sequence[Piece], *, again: bool) -> Iterator[None]:
-        """Count an attempt at a stage's task: how long it had work in hand, whether it was the first, what went wrong."""
+        """Count an attempt at a stage's task: how long it had work in hand, which it was, what went wrong."""
         before, code = self._worked.seconds().get(stage, 0.0), None
         try:
             with traces.span(stage, recordings=len(pieces), again=again, batch=self.batch or ""):
@@ -221,7 +234,7 @@ class Run:
         with self._news:
             self._over.add(piece.fingerprint)
             self._done.pop(piece.fingerprint, None)
-            self._ended.pop(piece.fingerprint, None)
+            self._expected.pop(piece.fingerprint, None)
             self._news.notify_all()
 
 

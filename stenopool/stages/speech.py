@@ -122,7 +122,7 @@ def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
             stop_if_asked()
             begun.add(piece.fingerprint)
             run.device.begin("busy")
-            run.stages.begin("transcribe")
+            run.take_up("transcribe")
             for n in range(_channels(run, piece)):
                 by_id[_utterance_id(piece, n)] = piece, n
                 yield Utterance(_utterance_id(piece, n), Waveform(_audio_path(run, piece), n))
@@ -131,8 +131,7 @@ def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
         if piece.fingerprint in begun:
             begun.discard(piece.fingerprint)
             run.device.end("busy")
-            run.stages.end("transcribe")
-            run.stage_audio["transcribe"] += run.durations[piece.fingerprint]
+            run.let_go("transcribe", piece)
 
     coming = waiting()
     first = next(coming, None)

@@ -39,6 +39,7 @@ class Follower:
         self.done: list[str] = []
         self.error: BaseException | None = None
         self._run = run
+        run.expect("first", PIECES)
         self._thread = threading.Thread(target=self._follow)
         self._thread.start()
 
@@ -118,6 +119,12 @@ def test_giving_up_lets_go_of_whoever_waits(run: Run) -> None:
     assert follower.ends()
     assert follower.done == ["1.wav"]
     assert set(run.failures) == {piece.fingerprint for piece in PIECES[1:]}
+
+
+def test_a_stage_waits_for_nothing_that_is_not_going_to_be_done(run: Run) -> None:
+    done: list[Piece] = []
+    each(run, "second", PIECES, done.append, after=["first"])
+    assert done == PIECES
 
 
 def test_pieces_go_side_by_side_as_many_as_are_allowed(run: Run) -> None:
