@@ -89,12 +89,13 @@ def load(run: Run, pieces: Sequence[Piece]) -> None:
         engine = engine_for(run.options.engine, run.options.model, run.execution)
         with _LOAD_LOCK, run.device.counts("load"):
             engine.load()
-    if run.options.diarization in ("off", "channels"):
-        return
-    if any(not run.work(piece).has("diarize") for piece in pieces):
+    by_model = run.options.diarization not in ("off", "channels")
+    if by_model and any(not run.work(piece).has("diarize") for piece in pieces):
         diarizer = diarizer_for(run.options.diarization, run.execution)
         with _DIARIZER_LOCK, run.device.counts("load"):
             diarizer.load()
+    for piece in pieces:
+        run.mark_done("load models", piece)
 
 
 def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
