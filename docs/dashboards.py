@@ -23,11 +23,14 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
+from deployments.server import addresses
 from docs.draw_dashboard import Source, Span, draw
 from monitoring.render import FOLDER, RULES
 from tests.support.exporter import Exporter
+from tests.support.postgres import Postgres
 from tests.support.processes import Server, free_port
 from tests.support.prometheus import Prometheus
+from tests.support.redis import Redis
 
 IMAGES = Path(__file__).parent / "images"
 SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / "shared" / "speech")
@@ -50,18 +53,23 @@ NOTE = (
 
 
 @contextmanager
-def everything(home: Path) -> Iterator[None]:
-    """`stenopool up`, until the block ends."""
+def everything(folder: Path) -> Iterator[None]:
+    """`stenopool up` on PostgreSQL and Redis, until the block ends. On SQLite so much asked at once is too much."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))}
-    environment |= SETTINGS | {"PREFECT_HOME": str(home)}
-    command = [str(Path(sys.executable).with_name("stenopool")), "up", "--no-api", "--port", str(PORT)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    postgres, redis = Postgres(), Redis(folder)
+    with ExitStack() as stack:
+        stack.callback(postgres.remove)
+        postgres.start()
+        stack.callback(redis.stop)
+        redis.start()
+        environment |= SETTINGS | addresses(database=postgres.url, redis=redis.url)
+        environment["PREFECT_HOME"] = str(folder / "home")
+        command = [str(Path(sys.executable).with_name("stenopool")), "up", "--no-api", "--port", str(PORT)]
+        process = stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
+        stack.callback(process.send_signal, signal.SIGTERM)
         assert process.stdout is not None
         print(process.stdout.readline())  # the ready line
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
+        yield
 
 
 def batches(client: SyncPrefectClient, transcripts: Path) -> None:
@@ -139,7 +147,7 @@ def real_run(folder: Path) -> None:
     """The batches, with everything that watches them; what Prometheus saw stays in the folder."""
     transcripts, over = folder / "transcripts", threading.Event()
     with ExitStack() as stack:
-        stack.enter_context(everything(folder / "home"))
+        stack.enter_context(everything(folder))
         environment = SETTINGS | {"PREFECT_API_URL": INTERFACE}
         # As often as it looks by itself: more would hinder a Prefect server on SQLite.
         exporter = Exporter(folder, str(transcripts), environment=environment, interval=15)
