@@ -22,8 +22,6 @@ from tests.support.terraform.tools import uvx
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
-# As in the recipe of debian:bookworm-slim.
-_SLIM = "".join(f"path-exclude /usr/share/{one}/*\n" for one in ("doc", "info", "locale", "man"))
 _CONTAINERS = """\
 [containers]
 default_ulimits = ["nofile=20000:20000", "nproc=20000:20000"]
@@ -65,12 +63,9 @@ class Images:
     def make_bases(self) -> None:
         """localhost/debian, and localhost/uv with the program of this environment."""
         tree = self.folder / "debian"
-        slim = f"{tree}/etc/dpkg/dpkg.cfg.d/docker"
-        subprocess.run(
-            ["mmdebstrap", "--variant=minbase", "--quiet", f"--setup-hook=mkdir -p {Path(slim).parent}",
-             f"--setup-hook=printf '%s' '{_SLIM}' > {slim}", "bookworm", str(tree)],
-            check=True,
-        )  # fmt: skip
+        options = [f"--dpkgopt=path-exclude=/usr/share/{one}/*" for one in ("doc", "info", "locale", "man")]
+        options.append('--aptopt=APT::Install-Recommends "false"')
+        subprocess.run(["mmdebstrap", "--variant=apt", "--quiet", *options, "bookworm", tree], check=True)
         # A house's own authorities, where its proxy has one: ca-certificates takes them up when it is installed.
         ours = Path("/usr/local/share/ca-certificates")
         if ours.is_dir():
