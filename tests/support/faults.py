@@ -85,7 +85,7 @@ class FaultyProxy:
     """
 
     def __init__(
-        self, port: int, *, share: float, seed: int = 1, delay: float = 3.0, choose: Chooser | None = None
+        self, port: int, *, share: float = 0.0, seed: int = 1, delay: float = 3.0, choose: Chooser | None = None
     ) -> None:
         self.target = port
         self.choose = choose
