@@ -29,7 +29,7 @@ MB = 1 << 20
 EVERY = 5.0
 NOISE = 1.10
 # Below this much, a tenth more or less is nothing.
-FLOOR = {"memory": 20 * MB, "children": 20 * MB, "files": 4, "threads": 3, "scratch": MB}
+FLOOR = {"memory": 20 * MB, "decoders": 20 * MB, "prefect": 20 * MB, "files": 4, "threads": 3, "scratch": MB}
 
 
 class Sampler(threading.Thread):
@@ -49,7 +49,8 @@ class Sampler(threading.Thread):
                 {
                     "seconds": round(time.monotonic() - self._began, 1),
                     "memory": _memory(os.getpid()),
-                    "children": sum(map(_memory, children)),
+                    "decoders": sum(_memory(pid) for pid in children if _runs(pid, "prober.py", "ffmpeg")),
+                    "prefect": sum(_memory(pid) for pid in children if _runs(pid, "prefect")),
                     "files": len(list(Path("/proc/self/fd").iterdir())),
                     "threads": threading.active_count(),
                     "scratch": sum(path.stat().st_size for path in _files(self._scratch)),
@@ -62,6 +63,15 @@ def _memory(pid: int) -> int:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
+
+
+def _runs(pid: int, *names: str) -> bool:
+    """Whether one of these stands in its command line. The S3 server is a child too, and none of ours."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return False
+    return any(name in command for name in names) and "seaweed" not in command
 
 
 def _descendants(pid: int) -> list[int]:
@@ -144,7 +154,7 @@ def draw(samples: list[dict[str, float]], warm: float, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib.figure import Figure
 
-    units = {"memory": ("MB", MB), "children": ("MB", MB), "scratch": ("MB", MB)}
+    units = dict.fromkeys(("memory", "decoders", "prefect", "scratch"), ("MB", MB))
     canvas = Figure(figsize=(9, 10), layout="constrained")
     panels = canvas.subplots(len(FLOOR), sharex=True)
     minutes = [one["seconds"] / 60 for one in samples]
