@@ -3,7 +3,10 @@
 Each ends in one of two ways: the run completes, or it says what is wrong and the next run does the rest.
 """
 
+import json
 import os
+import shutil
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,7 +29,8 @@ from tests.support.speech import needs_speech, recording_path, recordings
 pytestmark = [needs_speech, pytest.mark.slow]
 
 FAST = ("--model", "tiny.en", "--diarization", "off")
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+CLOCK = Path(__file__).parents[1] / "support" / "clock.c"
+DAY = 86400
 
 
 @pytest.fixture(autouse=True)
@@ -141,29 +145,29 @@ def test_a_full_disk(stenopool: Program, small_disk: Path, tmp_path: Path) -> No
     "the clock jumps a day forward and two days back in mid-run",
     "The run completes: nothing lost, nothing doubled.",
 )
-@pytest.mark.skipif(not FAKETIME.exists(), reason="no libfaketime: apt-get install faketime")
+@pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler: apt-get install gcc libc6-dev")
 def test_the_clock_jumps(stenopool: Program, tmp_path: Path) -> None:
     source, destination = tmp_path / "calls", tmp_path / "transcripts"
     keys = fill(str(source), 8)
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    stenopool.extra |= {
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "STENOPOOL_BATCH__BATCH_RECORDINGS": "2",
-    }
+    library, offset = tmp_path / "clock.so", tmp_path / "offset"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, CLOCK, "-ldl"], check=True)
+    offset.write_bytes(struct.pack("q", 0))
+    stenopool.extra |= {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset)}
+    stenopool.extra["STENOPOOL_BATCH__BATCH_RECORDINGS"] = "2"
     with stenopool.start("run", str(source), str(destination), *FAST) as process:
-        for offset, sign in (("+1d", ".work/*/prepare*"), ("-1d", ".receipts/**/*.json")):
+        for seconds, sign in ((DAY, ".work/*/prepare*"), (-DAY, ".receipts/**/*.json")):
             deadline = time.monotonic() + 120
             while not list(destination.glob(sign)) and process.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
-            clock.write_text(offset)
+            with offset.open("r+b") as file:  # the same file, for it is mapped
+                file.write(struct.pack("q", seconds))
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, (out + err)[-3000:]
     assert_each_once(str(destination), keys)
+    days = {json.loads(path.read_bytes())["created_at"][:10] for path in destination.glob(".receipts/**/*.json")}
+    assert len(days) > 1, "the clock of the run did not jump"
+    stenopool.extra.pop("LD_PRELOAD")
     assert stenopool.json("run", source, destination, *FAST)["new"] == 0
 
 
