@@ -169,7 +169,7 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         else:
             self._send(status, headers, content)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = answer
 
     def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         """The server's answer. The client's Host goes along as it is: it is part of what is signed."""
