@@ -41,7 +41,9 @@ async def shard(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(await opened(source, must_exist=True), await opened(destination), options, execution, batch) as run:
+    with running(
+        await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
+    ) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         await side_by_side(
             attempt(load_models, run, carried.new),

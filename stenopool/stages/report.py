@@ -290,8 +290,15 @@ def totals_of(destination: ObjectStore, batch: str) -> Totals:
 def results(destination: ObjectStore, shard: Shard) -> tuple[ShardResult, ShardResult]:
     """What preparing and transcribing a shard came to."""
     prepared = result_or_lost(destination, shard, "prepare", shard.pieces)
-    ready = to_be_heard(shard, prepared)
-    return prepared, result_or_lost(destination, shard, "transcribe", ready) if ready else ShardResult()
+    if ready := to_be_heard(shard, prepared):
+        return prepared, result_or_lost(destination, shard, "transcribe", ready)
+    try:
+        # A run that did both has nothing to show for its time, but it took it.
+        return prepared, read_result(destination, shard, "transcribe")
+    except SetupError as error:
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+            raise
+        return prepared, ShardResult()
 
 
 def to_be_heard(shard: Shard, prepared: ShardResult) -> list[Piece]:
