@@ -335,6 +335,7 @@ def test_names_are_text_wherever_they_stand(browser: Browser, api: Api, prefect:
         expect(page.locator("img")).to_have_count(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nobody_is_shut_out(scheme: Any, browser: Browser, api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Running
