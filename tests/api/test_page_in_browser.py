@@ -345,6 +345,7 @@ def test_nobody_is_shut_out(scheme: Any, browser: Browser, api: Api, prefect: "S
     end(api, prefect, busy, Running())
     api.finish(done)
     with visit(browser, api, None, color_scheme=scheme) as page:
+        expect(page.get_by_label("Key", exact=True)).to_be_visible()
         assert barriers(page) == []
     with visit(browser, api, color_scheme=scheme, viewport=PHONE) as page:
         page.set_input_files("input[type=file]", files=[file("no.wav", b"no recording")])
