@@ -35,8 +35,8 @@ _ENTRY = {
         "chown postgres $PGDATA; export PGPASSWORD=$(cat $POSTGRES_PASSWORD_FILE);"
         "[ -e $PGDATA/PG_VERSION ] || $AS initdb --auth=scram-sha-256 --username=$POSTGRES_USER"
         " --pwfile=$POSTGRES_PASSWORD_FILE --pgdata=$PGDATA;"
-        "(until createdb -h /tmp -U $POSTGRES_USER $POSTGRES_DB; do sleep 1; done) &"
-        "exec $AS postgres -D $PGDATA -c listen_addresses='*' -c unix_socket_directories=/tmp",
+        "(until createdb -h $PGDATA -U $POSTGRES_USER $POSTGRES_DB; do sleep 1; done) &"
+        "exec $AS postgres -D $PGDATA -c listen_addresses='*' -c unix_socket_directories=$PGDATA",
     ],
     "redis": [],
     "seaweedfs": ["weed", "-logtostderr"],
