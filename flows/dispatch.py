@@ -71,20 +71,29 @@ class ByDeployment:
 
     async def _run(self, deployment: str, *, batch: str, shard: int, **parameters: Any) -> None:
         async with get_client() as client:
-            try:
-                child = await arun_deployment(
-                    deployment,
-                    client=client,
-                    parameters={"batch": batch, "shard": shard, **_plain(parameters)},
-                    idempotency_key=f"{batch}/{shard:05d}/{deployment}",
-                    work_queue_name=_queue(),
-                    tags=[f"batch:{batch}", *sorted(TagsContext.get().current_tags)],
-                    timeout=0,
-                )
-            except ObjectNotFound as error:
-                raise SetupError(
-                    ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no deployment {deployment}."
-                ) from error
+            child = None
+            while child is None:
+                try:
+                    child = await arun_deployment(
+                        deployment,
+                        client=client,
+                        parameters={"batch": batch, "shard": shard, **_plain(parameters)},
+                        idempotency_key=f"{batch}/{shard:05d}/{deployment}",  # asked for twice, it is the same run
+                        work_queue_name=_queue(),
+                        tags=[f"batch:{batch}", *sorted(TagsContext.get().current_tags)],
+                        timeout=0,
+                    )
+                except ObjectNotFound as error:
+                    raise SetupError(
+                        ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no deployment {deployment}."
+                    ) from error
+                except (httpx.TransportError, PrefectHTTPStatusError) as error:
+                    # 500 is what it answers while its database is restarted.
+                    if isinstance(error, PrefectHTTPStatusError) and error.response.status_code < 500:
+                        raise
+                    logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
+                    stop_if_asked()
+                    await asyncio.sleep(self._settings.poll)
             await self._end_of(child, client)
 
     async def _end_of(self, child: FlowRun, client: PrefectClient) -> None:
