@@ -203,7 +203,7 @@ def _main(folder: Path, ours: str, others: str) -> None:
             timeout=60,
         ).raise_for_status()
         address = f"{_API}/v1/recordings/{sent.json()['id']}"
-        while (state := httpx.get(address, headers=key).json()["state"]) in ("queued", "running"):
+        while (state := httpx.get(address, headers=key, timeout=60).json()["state"]) in ("queued", "running"):
             time.sleep(2)
         say(state)
         print(httpx.get(f"{address}/transcript?format=txt", headers=key).text)
