@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,11 @@ from stenopool.renderers.html import audio_of
 from stenopool.renderers.paragraphs import Paragraph
 from stenopool.renderers.view import view
 from stenopool.renderers.words import Stretch, clean
-from stenopool.stages.publish import PLAYER_AUDIO
 from stenopool.storage import ObjectStore
 
-_EMBEDDED = "data:audio/mpeg;base64,"
+_EMBEDDED = re.compile(r"data:(audio/[\w.+-]+);base64,")
+# What lies beside a long recording's page: as it is written now, and as it was.
+_BESIDE = {"audio.webm": "audio/webm", "audio.mp3": "audio/mpeg"}
 
 
 class WordView(NamedTuple):
@@ -80,8 +82,15 @@ async def transcript_view(house: Service, id: str, key: str) -> TranscriptView:
     return await asyncio.to_thread(_view, house, id, key)
 
 
-async def playback(house: Service, key: str) -> Path:
-    """The MP3 that was written with the transcript, as a temporary file, which is the caller's to remove.
+class Sound(NamedTuple):
+    """A temporary file to play, which is the caller's to remove."""
+
+    path: Path
+    media_type: str
+
+
+async def playback(house: Service, key: str) -> Sound:
+    """The sound that was written with the transcript.
 
     Its times are the transcript's, and every browser plays it. The problem 404 where there is none.
     """
@@ -136,26 +145,28 @@ def _stretch(stretch: Stretch) -> StretchView:
     )
 
 
-def _playback(destination: ObjectStore, key: str) -> Path:
+def _playback(destination: ObjectStore, key: str) -> Sound:
     path = temporary()
     try:
-        _into(path, destination, key)
+        return Sound(path, _into(path, destination, key))
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return path
 
 
-def _into(path: Path, destination: ObjectStore, key: str) -> None:
-    """A short recording's sound stands in the transcript's page, a long one's beside it."""
+def _into(path: Path, destination: ObjectStore, key: str) -> str:
+    """A short recording's sound stands in the transcript's page, a long one's beside it. Returns its media type."""
     page = stored_page(destination, key)
     plays = (audio_of(page) if page else None) or ""
-    if plays.startswith(_EMBEDDED):
-        path.write_bytes(base64.b64decode(plays.removeprefix(_EMBEDDED)))
-        return
-    try:
-        destination.get_file(f"{key}/{PLAYER_AUDIO}", path)
-    except SetupError as error:
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-            raise
-        raise not_found("No sound was written with this transcript.") from None
+    if inside := _EMBEDDED.match(plays):
+        path.write_bytes(base64.b64decode(plays[inside.end() :]))
+        return inside.group(1)
+    for name, media_type in _BESIDE.items():
+        try:
+            destination.get_file(f"{key}/{name}", path)
+        except SetupError as error:
+            if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+                raise
+        else:
+            return media_type
+    raise not_found("No sound was written with this transcript.")

@@ -22,8 +22,8 @@ async def get_view(id: str, house: House, caller: Reader) -> TranscriptView:  # 
     return await views.transcript_view(house, id, decode(id))
 
 
-@router.get("/{id}/playback", response_class=FileResponse, responses={200: {"content": {"audio/mpeg": {}}}})
+@router.get("/{id}/playback", response_class=FileResponse, responses={200: {"content": {"audio/*": {}}}})
 async def get_playback(id: str, house: House, caller: Reader) -> FileResponse:  # noqa: ARG001
-    """The sound to the transcript's times, as MP3. 404 where none was written with it: /audio is what was sent."""
-    path = await views.playback(house, decode(id))
-    return FileResponse(path, media_type="audio/mpeg", background=BackgroundTask(path.unlink, missing_ok=True))
+    """The sound to the transcript's times. 404 where none was written with it: /audio is what was sent."""
+    path, media_type = await views.playback(house, decode(id))
+    return FileResponse(path, media_type=media_type, background=BackgroundTask(path.unlink, missing_ok=True))

@@ -6,6 +6,7 @@ from api.ids import decode
 from stenopool import receipts
 from stenopool.options import FORMATS
 from stenopool.receipts import output_key
+from stenopool.stages.publish import PLAYER_AUDIO
 from tests.support.api_server import Api, sound
 
 NAMES = {"SPEAKER_00": "Anna", "SPEAKER_01": "</script><b>Bo"}
@@ -49,21 +50,21 @@ def test_every_format_says_the_names_also_in_the_store(either: Api) -> None:
 def test_a_page_keeps_its_sound_when_names_are_written_into_it(api: Api) -> None:
     id = finished(api)
     page = output_key(decode(id), "html")
-    embedded = b'<audio id="audio" controls src="data:audio/mpeg;base64,SUQz">'
+    embedded = b'<audio id="audio" controls src="data:audio/webm;base64,SUQz">'
     api.destination.put_bytes(page, embedded)
     with api.client() as client:
         client.put(f"/v1/recordings/{id}/speakers", json={"names": {"SPEAKER_00": "Anna"}}).raise_for_status()
-        assert 'src="data:audio/mpeg;base64,SUQz"' in api.destination.get_bytes(page).decode()
+        assert 'src="data:audio/webm;base64,SUQz"' in api.destination.get_bytes(page).decode()
         heard = client.get(f"/v1/recordings/{id}/playback").raise_for_status()
-    assert (heard.headers["content-type"], heard.content) == ("audio/mpeg", b"ID3")
+    assert (heard.headers["content-type"], heard.content) == ("audio/webm", b"ID3")
 
 
 def test_a_long_recording_s_sound_lies_beside_its_page(api: Api) -> None:
     id = finished(api)
     with api.client() as client:
         assert client.get(f"/v1/recordings/{id}/playback").status_code == 404
-        api.destination.put_bytes(f"{decode(id)}/audio.mp3", b"ID3 long")
-        assert client.get(f"/v1/recordings/{id}/playback").raise_for_status().content == b"ID3 long"
+        api.destination.put_bytes(f"{decode(id)}/{PLAYER_AUDIO}", b"long")
+        assert client.get(f"/v1/recordings/{id}/playback").raise_for_status().content == b"long"
 
 
 def test_a_view_has_the_words_in_paragraphs(api: Api) -> None:
