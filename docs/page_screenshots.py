@@ -96,8 +96,12 @@ def _pictures(folder: Path, browser) -> None:  # type: ignore[no-untyped-def]
     sent = page.get_by_role("list", name="Sent from this tab").get_by_role("listitem")
     expect(sent.filter(has_text=scan.name)).to_contain_text("Failed")
     expect(sent.filter(has_text=call.name)).to_contain_text("Completed")
-    page.set_input_files("input[type=file]", files=[board, lecture, memo, one, two])
-    expect(page.get_by_role("list", name="In the order").get_by_role("listitem").first).to_contain_text("Transcribing")
+    page.set_input_files("input[type=file]", files=[board, lecture])
+    queue = page.get_by_role("list", name="In the order").get_by_role("listitem")
+    expect(queue.first).to_contain_text("Transcribing")
+    page.get_by_role("button", name="Pause").click()  # so that there is something that waits
+    page.set_input_files("input[type=file]", files=[memo, one, two])
+    expect(queue.filter(has_text=two.name)).to_contain_text("No. 3")
     picture(page, "page-queue")
 
     phone = browser.new_page(base_url=OURS, viewport={"width": 390, "height": 844}, device_scale_factor=2)
@@ -106,6 +110,7 @@ def _pictures(folder: Path, browser) -> None:  # type: ignore[no-untyped-def]
     phone.get_by_role("heading", name="In the queue").scroll_into_view_if_needed()
     phone.evaluate("scrollTo(0, document.querySelector('.queue').offsetTop - 16)")
     picture(phone, "page-phone")
+    page.get_by_role("button", name="Resume").click()
 
     page.get_by_role("link", name="Recordings").click()
     page.get_by_label("State").select_option("failed")
