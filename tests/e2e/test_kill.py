@@ -15,12 +15,12 @@ KILLS = 4
 
 @pytest.mark.fault(
     "kill -9 at any moment",
-    "The next run goes on: nothing lost, nothing doubled, one stage of one batch repeated at most.",
+    "The next run goes on: nothing lost, nothing doubled, one stage of what was in hand repeated at most.",
 )
-def test_nothing_is_lost_and_a_kill_costs_one_stage_of_one_batch(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+def test_nothing_is_lost_and_a_kill_costs_one_stage_of_what_was_in_hand(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     """The whole of it, 30 kills: python -m benchmarks.kill."""
     outcome = kill_again_and_again(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
     print(outcome)
     assert outcome.faults == []
     assert len(outcome.kills) == KILLS, "it ended before it was killed so often: give it more recordings"
-    assert [again for again in outcome.repeated if not again.within_one_stage_of_one_batch] == []
+    assert [again for again in outcome.repeated if not again.within_what_was_in_hand] == []

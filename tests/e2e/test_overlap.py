@@ -102,5 +102,5 @@ def hold(process: subprocess.Popen[str], journal: Path, line: str) -> None:
 
 def say_what_was_done_twice(moment: str, journals: list[Path]) -> None:
     decoded, spoken = zip(*map(begun, journals), strict=True)
-    twice = {fp for batch in spoken[0] for fp in batch} & {fp for batch in spoken[1] for fp in batch}
+    twice = set(spoken[0]) & set(spoken[1])
     print(f"{moment}: decoded twice {len(set(decoded[0]) & set(decoded[1]))}, transcribed twice {len(twice)} of 15")

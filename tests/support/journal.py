@@ -8,17 +8,17 @@ is written down as it begins ("decode", "speech"), so what was begun twice was a
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from stenopool.cli import main
+from stenopool.engines.base import Utterance
 from stenopool.engines.faster_whisper import FasterWhisperEngine
+from stenopool.options import TranscriptionOptions
 from stenopool.progress import listening
 from stenopool.stages import prepare
 from stenopool.storage.s3 import S3Store
-
-_SEPARATOR = " "  # between the fingerprints of one batch
 
 
 class Journal:
@@ -41,23 +41,34 @@ class Journal:
         setattr(owner, name, noted)
 
 
-def begun(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Fingerprints of what the journal's process began: recordings to decode, and batches handed to the engine."""
+def begun(path: Path) -> tuple[list[str], list[str]]:
+    """Fingerprints of what the journal's process began: recordings to decode, and recordings handed to the engine."""
     lines = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()]
     return (
         [on for what, on in lines if what == "decode"],
-        [on.split(_SEPARATOR) for what, on in lines if what == "speech"],
+        [on for what, on in lines if what == "speech"],
     )
 
 
-def _utterances(_engine: Any, batch: Any, *_: Any) -> str:
-    return _SEPARATOR.join(dict.fromkeys(utterance.id.partition("#")[0] for utterance in batch))
+def _note_utterances(journal: Journal) -> None:
+    """A line for each utterance when the engine takes it up."""
+    real = FasterWhisperEngine.transcribe
+
+    def noted(engine: FasterWhisperEngine, batch: Iterable[Utterance], options: TranscriptionOptions) -> Any:
+        def noting() -> Iterator[Utterance]:
+            for utterance in batch:
+                journal.note("speech", utterance.id.partition("#")[0])
+                yield utterance
+
+        return real(engine, noting(), options)
+
+    FasterWhisperEngine.transcribe = noted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
     journal = Journal(Path(sys.argv.pop(1)))
     journal.before(prepare, "prepare_audio", "decode", lambda source, *_: source.parent.name)
-    journal.before(FasterWhisperEngine, "transcribe", "speech", _utterances)
+    _note_utterances(journal)
     for write in ("put_file", "put_bytes", "delete"):
         journal.before(S3Store, write, write.partition("_")[0], lambda _store, key, *_: key)
     with listening(lambda event: journal.note(event.kind, event.key)):
