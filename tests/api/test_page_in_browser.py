@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 pytestmark = needs_chromium
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 # A word is marked for half a second, which a busy machine may not see.
 SLOWLY = "audio => { audio.defaultPlaybackRate = 0.1; audio.playbackRate = 0.1 }"
@@ -35,7 +35,7 @@ HOSTILE = "<img src=x onerror=alert(1)> & call.wav"
 def visit(browser: Browser, api: Api, who: str | None = "boss", **context: Any) -> Iterator[Page]:
     """Somebody's first look at the page; signed in, if they have a key. In the end nothing may have gone wrong."""
     opened = browser.new_context(base_url=api.url, **context)
-    opened.set_default_timeout(15_000)
+    opened.set_default_timeout(30_000)
     page = opened.new_page()
     wrong = watched(page)
     page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
