@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,9 +14,10 @@ from api.callbacks.sending import DeliveryError
 from api.problems import Problem
 from api.queue import entry_of
 from api.service import Service
+from stenopool.logs import get_logger
 from stenopool.settings import CallbackSettings
 
-log = logging.getLogger("stenopool.api")
+log = get_logger("stenopool.api")
 
 _AT_ONCE = 16  # events that are on their way
 _SETTLED = 60.0  # seconds after which a request without a run has been left behind by one that failed
