@@ -214,6 +214,6 @@ def test_a_slow_prefect(stenopool: Program, prefect_server: PrefectServer, tmp_p
         stenopool.extra |= {**prefect_server.environment, "PREFECT_API_URL": f"{proxy.endpoint}/api"}
         report = stenopool.json("run", source, destination, *FAST)
     assert proxy.met["slow"] > 5
-    assert proxy.met["503"] > 2
+    assert proxy.met["503"] > 1
     assert report["done"] == len(keys)
     assert_each_once(destination, keys)
