@@ -128,7 +128,8 @@ async def unfinished(client: PrefectClient, states: list[StateType]) -> list[Flo
 def entry_of(run: FlowRun) -> QueueEntry:
     """One run as it is, also one that has ended; where it stands in the queue is not known."""
     now = datetime.now(UTC)
-    since = run.created or run.expected_start_time or now
+    # Workers go by the time at which it is due, which is the asking's; one that was put off was asked for before that.
+    since = min((moment for moment in (run.created, run.expected_start_time) if moment), default=now)
     return QueueEntry(
         id=run.id,
         name=_key(run) or run.name,

@@ -81,11 +81,12 @@ def test_cancel_clear_and_retry_with_everything_restarted_in_between(house: Hous
             answer = client.post("/v1/recordings", files={"file": (name, data)}, data=form)
             return str(answer.raise_for_status().json()["id"])
 
-        # Of the third, `prepare` finds that it holds no sound: it begins as a recording does, and that is all.
+        # The third begins as a recording does, and `prepare` finds that it was cut off.
+        broken = recording_path("hard/truncated-no-moov.m4a").read_bytes()
         ids = [
             sent("a.wav", audio),
             sent("b.wav", audio),
-            sent("broken.wav", sound()[:44] + b"\xff" * 9),
+            sent("broken.m4a", broken),
             sent("d.wav", audio),
         ]
         # A run that has written its receipt may still be about to end: only ours are looked at.
