@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -39,19 +40,31 @@ class Callback(BaseModel):
         return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 
+class Try(NamedTuple):
+    """``at``: Unix time of its claim, or of its failure once it has failed."""
+
+    at: float
+    failed: bool
+
+
 @dataclass
 class Owed:
     """One request as the listing shows it."""
 
     id: str
     asked: bool = False
-    tries: list[float] = field(default_factory=list)
+    tries: list[Try] = field(default_factory=list)
 
-    def is_due(self, pause: float) -> bool:
-        """``pause``: seconds after the first try; four times as many after each further one."""
-        return self.asked and (
-            not self.tries or time.time() >= max(self.tries) + min(pause * 4.0 ** (len(self.tries) - 1), _LONGEST_PAUSE)
-        )
+    def is_due(self, pause: float, turn: float) -> bool:
+        """``pause``: seconds after the first try; four times as many after each further one.
+
+        ``turn``: seconds after which a try of which nothing was heard has died with its process.
+        """
+        if not self.tries:
+            return self.asked
+        last = max(self.tries)
+        wait = min(pause * 4.0 ** (len(self.tries) - 1), _LONGEST_PAUSE) if last.failed else turn
+        return self.asked and time.time() >= last.at + wait
 
 
 class Outbox:
@@ -72,7 +85,7 @@ class Outbox:
                 one = found[match[1]]
                 one.id = match[1]
                 if match[2]:
-                    one.tries.append(info.modified)
+                    one.tries.append(Try(info.modified, failed=info.size > 0))
                 else:
                     one.asked = True
         return list(found.values())
@@ -88,9 +101,28 @@ class Outbox:
 
     def claim(self, owed: Owed) -> bool:
         """Whether the next try is ours, and nobody else's."""
-        return self._destination.put_bytes(f"{CALLBACKS}{owed.id}/try-{len(owed.tries) + 1:02}", b"", if_absent=True)
+        key = _try(owed)
+        if not self._destination.put_bytes(key, b"", if_absent=True):
+            return False
+        if self.read(owed.id):
+            return True
+        self._destination.delete(key)  # somebody was done with it since the listing
+        return False
+
+    def failed(self, owed: Owed, why: str) -> None:
+        """The try that was claimed did not get there: the pause begins."""
+        self._destination.put_bytes(_try(owed), why.encode())
 
     def remove(self, id: str) -> None:
-        """It is done with. The request goes last: while it is there, its tries are counted."""
-        for info in sorted(self._destination.list(f"{CALLBACKS}{id}/"), reverse=True):
+        """It is done with. The request goes first: a try that is claimed after that one is not made."""
+        self._destination.delete(f"{CALLBACKS}{id}/request.json")
+        self.sweep(id)
+
+    def sweep(self, id: str) -> None:
+        """Remove the tries."""
+        for info in list(self._destination.list(f"{CALLBACKS}{id}/try-")):
             self._destination.delete(info.key)
+
+
+def _try(owed: Owed) -> str:
+    return f"{CALLBACKS}{owed.id}/try-{len(owed.tries) + 1:02}"

@@ -19,6 +19,7 @@ from stenopool.errors import ErrorCode, SetupError
 from stenopool.settings import CallbackSettings
 
 _TRIES = 3  # one after the other; after that it waits for its next turn, which another process may have
+_BETWEEN = 5.0  # seconds between two of them, at most
 _GONE = 410
 _SECRET = re.compile("whsec_[A-Za-z0-9+/]{32,}={0,2}")
 
@@ -50,11 +51,16 @@ class Sender:
     def can_sign(self) -> bool:
         return bool(self._signers)
 
+    @property
+    def longest_turn(self) -> float:
+        """Seconds that `send` may take."""
+        return _TRIES * (2 * self._timeout + _BETWEEN)
+
     async def send(self, url: str, event: str, body: bytes) -> None:
         """POST an event. Raises `DeliveryError` after three tries, or `AddressError` for where it may not go."""
         async for attempt in AsyncRetrying(
             stop=stop_after_attempt(_TRIES),
-            wait=wait_exponential_jitter(initial=0.5, max=5),
+            wait=wait_exponential_jitter(initial=0.5, max=_BETWEEN),
             retry=retry_if_exception(lambda error: isinstance(error, DeliveryError) and not error.for_good),
             reraise=True,
         ):

@@ -50,9 +50,13 @@ class _Tending:
         owed = await asyncio.to_thread(self._house.outbox.owed)
         self._callbacks = {one.id: self._callbacks[one.id] for one in owed if one.id in self._callbacks}
         for one in owed:
-            if one.id not in self._sending and one.is_due(self._settings.pause):
+            if one.id in self._sending:
+                continue
+            if one.is_due(self._settings.pause, self._house.sender.longest_turn):
                 self._sending.add(one.id)
                 group.create_task(self._guarded(one))
+            elif not one.asked:  # its request is gone: a process was killed while it removed the tries
+                await asyncio.to_thread(self._house.outbox.sweep, one.id)
 
     async def _guarded(self, owed: Owed) -> None:
         try:
@@ -86,6 +90,7 @@ class _Tending:
             tries = len(owed.tries) + 1
             why = str(error) or "its address may not be called"
             if tries < self._settings.tries and not getattr(error, "for_good", False):
+                await asyncio.to_thread(outbox.failed, owed, why)
                 log.warning("Callback %s to %s: %s; it will be tried again.", callback.event, host, why)
                 return
             log.error("Callback %s to %s is given up after %s turns: %s.", callback.event, host, tries, why)

@@ -63,6 +63,7 @@ def house(prefect_api: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     try:
         made.exporter.start()
         made.prometheus.start()
+        made.prometheus.scraped()  # an increase needs a first sample: Prometheus takes seconds to find its targets
         yield made
     finally:
         made.prometheus.stop()
