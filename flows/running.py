@@ -121,7 +121,7 @@ def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> Coroutin
     From this call on, not only from its awaiting, the stages after it wait for it.
     """
     sound = run.sound(pieces)
-    run.expect(work.name, sound)
+    run.handover.expect(work.name, sound)
     return _attempt(work, run, sound)
 
 
@@ -132,14 +132,14 @@ async def _attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> N
     except TransientError as error:
         give_up(run, work.name, pieces, error)
     finally:
-        run.end(work.name, pieces)
+        run.handover.end(work.name, pieces)
 
 
 async def side_by_side(*work: Awaitable[None]) -> None:
     """Work that goes on at the same time. What goes wrong in one is raised when all have come to their end.
 
-    They wait for one another piece by piece (`Run.coming`), and what one of them ends without having done, the others
-    do not wait for: so all end, and what is transcribed is published also where the next stage stopped.
+    They wait for one another piece by piece (`Handover.coming`), and what one of them ends without having done, the
+    others do not wait for: so all end, and what is transcribed is published also where the next stage stopped.
     """
     errors = [outcome for outcome in await asyncio.gather(*work, return_exceptions=True) if outcome is not None]
     if errors:

@@ -22,7 +22,8 @@ def player_audio(flac: Path, out: Path) -> None:
 
     try:
         with soundfile.SoundFile(flac) as file, av.open(str(out), "w", format="webm") as container:
-            options = {"application": "voip", "compression_level": "0"}
+            # Of what libopus offers for speech at this rate, this takes half the time of the default.
+            options = {"application": "audio", "compression_level": "0", "frame_duration": "60"}
             stream = container.add_stream("libopus", rate=file.samplerate, layout="mono", options=options)
             stream.bit_rate = _BITS
             position = 0

@@ -67,7 +67,11 @@ class FasterWhisperEngine:
         if self._whisper is not None:
             return
         from faster_whisper import WhisperModel
+        from threadpoolctl import threadpool_limits
 
+        # Each of our workers makes features by itself; NumPy's own threads, which wait by spinning, took an eighth of
+        # the throughput of two cores.
+        threadpool_limits(1, user_api="blas")
         found = models.find(self.model, "ctranslate2")
         self.model_digest = found.digest
         self._whisper = WhisperModel(

@@ -7,6 +7,7 @@ import base64
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from stenopool import __version__, receipts, speaker_names
 from stenopool.audio.encode import player_audio
@@ -29,6 +30,9 @@ from stenopool.transcript import Provenance, Source, Transcript, all_flags
 # Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.
 _EMBEDDED_SECONDS = 900.0
 PLAYER_AUDIO = "audio.webm"
+# Bytes of prepared audio (some 15 s) that are put into the page as they are. Encoding takes as much CPU time as all
+# else that is done after transcribing, and a page of a third of a megabyte bothers nobody.
+_AS_IT_IS = 256 * 1024
 
 
 def assign(run: Run, pieces: Sequence[Piece]) -> None:
@@ -211,12 +215,18 @@ def _player(run: Run, piece: Piece) -> str | None:
     folder = run.scratch.folder(piece.fingerprint)
     flac, player = folder / AUDIO, folder / PLAYER_AUDIO
     try:
+        if flac.stat().st_size <= _AS_IT_IS:
+            return _embedded(flac, "audio/flac")
         player_audio(flac, player)
     except Exception as error:
         # The transcript matters more than its player; the page offers to open the recording instead.
         logger.warning("%s: no audio for the page: %s", piece.recording.key, error)
         return None
     if run.durations[piece.fingerprint] <= _EMBEDDED_SECONDS:
-        return "data:audio/webm;base64," + base64.b64encode(player.read_bytes()).decode()
+        return _embedded(player, "audio/webm")
     run.destination.put_file(f"{piece.recording.key}/{PLAYER_AUDIO}", player, content_type="audio/webm")
     return PLAYER_AUDIO
+
+
+def _embedded(path: Path, content_type: str) -> str:
+    return f"data:{content_type};base64,{base64.b64encode(path.read_bytes()).decode()}"

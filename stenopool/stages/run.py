@@ -20,14 +20,13 @@ from stenopool.receipts import Receipt, ReceiptName, names, read, receipt_stem
 from stenopool.scratch import Scratch
 from stenopool.shards import Piece
 from stenopool.stages.clock import DeviceClock, StageClock
+from stenopool.stages.handover import Handover
 from stenopool.stages.stopping import Stopped, stop_if_asked
 from stenopool.stages.work import WorkArea
 from stenopool.storage import ObjectStore
 
 # Objects of a store that a stage reads or writes side by side: each waits for the network most of its time.
 TRANSFERS = 8
-# Seconds between looks at whether the process was asked to stop, while a stage waits for the one before.
-_LOOK_AGAIN = 0.5
 
 
 class FailedRecording(BaseModel):
@@ -70,19 +69,15 @@ class Run:
         self.found: dict[str, frozenset[str]] = {}
         """Stages that an earlier run had done, by fingerprint."""
         self.flags: dict[str, tuple[str, ...]] = {}
+        self.handover = Handover(self.is_sound)
         self.tally = Tally()
         self.durations: dict[str, float] = {}
         self.device = DeviceClock()
         self.stages = StageClock()
         self.stage_audio: defaultdict[str, float] = defaultdict(float)
         self._worked = StageClock()
-        self._done: defaultdict[str, set[str]] = defaultdict(set)
-        self._expected: defaultdict[str, set[str]] = defaultdict(set)
-        self._stuck: set[str] = set()
-        self._over: set[str] = set()
         self._work: dict[str, WorkArea] = {}
         self._lock = threading.Lock()
-        self._news = threading.Condition()
 
     def work(self, piece: Piece) -> WorkArea:
         """The piece's checkpoints."""
@@ -92,19 +87,21 @@ class Run:
                 self._work[piece.fingerprint] = WorkArea(self.destination, piece.fingerprint, found)
             return self._work[piece.fingerprint]
 
+    def is_sound(self, piece: Piece) -> bool:
+        """Whether the piece is still this run's: nothing is wrong with it, and no other run was faster."""
+        return piece.fingerprint not in self.failures and piece.fingerprint not in self.finished_elsewhere
+
     def sound(self, pieces: Iterable[Piece]) -> list[Piece]:
-        """The pieces that are still this run's: nothing is wrong with them, and no other run was faster."""
-        gone = self.failures.keys() | self.finished_elsewhere
-        return [piece for piece in pieces if piece.fingerprint not in gone]
+        """The pieces that are still this run's."""
+        return [piece for piece in pieces if self.is_sound(piece)]
 
     def failed(self, pieces: Iterable[Piece]) -> list[Piece]:
         """The pieces that something is wrong with."""
         return [piece for piece in pieces if piece.fingerprint in self.failures]
 
     def fail(self, piece: Piece, failure: Failure) -> None:
-        with self._news:
-            self.failures[piece.fingerprint] = failure
-            self._news.notify_all()
+        self.failures[piece.fingerprint] = failure
+        self.handover.look_again(piece)
         tell(Event("failed", piece.recording.key, piece.seconds, failure))
 
     def leave(self, piece: Piece) -> bool:
@@ -130,53 +127,6 @@ class Run:
             receipt = read(self.destination, end.key, end.fingerprint, end.status)
             if self.batch and receipt.batch == self.batch:
                 self.finished_before[end.fingerprint] = receipt
-
-    def is_done(self, stage: str, piece: Piece) -> bool:
-        return piece.fingerprint in self._over or stage in self._done.get(piece.fingerprint, ())
-
-    def mark_done(self, stage: str, piece: Piece) -> None:
-        with self._news:
-            self._done[piece.fingerprint].add(stage)
-            self._news.notify_all()
-
-    def expect(self, stage: str, pieces: Iterable[Piece]) -> None:
-        """The stage is going to be done for these pieces: those after it wait for it."""
-        with self._news:
-            for piece in pieces:
-                self._expected[piece.fingerprint].add(stage)
-
-    def end(self, stage: str, pieces: Iterable[Piece]) -> None:
-        """The stage will do no more for these pieces. What it has not done, nobody waits for, or takes up."""
-        with self._news:
-            for piece in pieces:
-                expected = self._expected.get(piece.fingerprint, set())
-                if stage in expected:
-                    expected.discard(stage)
-                    if not self.is_done(stage, piece):
-                        self._stuck.add(piece.fingerprint)
-            self._news.notify_all()
-
-    def coming(self, pieces: Iterable[Piece], after: Iterable[str] = (), *, stoppable: bool = True) -> Iterator[Piece]:
-        """Sound pieces as soon as the stages before (``after``) are done with them; waits for those that are expected.
-
-        Left out is what fails, what another run finishes and what a stage before ends without having done. While it
-        waits a ``stoppable`` stage ends with `Stopped` if the process was asked to stop.
-        """
-        before, waiting = frozenset(after), list(pieces)
-        while waiting:
-            with self._news:
-                while not (settled := [piece for piece in waiting if self._settled(piece, before)]):
-                    if stoppable:
-                        stop_if_asked()
-                    self._news.wait(_LOOK_AGAIN)
-            for piece in settled:
-                waiting.remove(piece)
-                if piece.fingerprint not in self._over | self._stuck and self.sound([piece]):
-                    yield piece
-
-    def _settled(self, piece: Piece, before: frozenset[str]) -> bool:
-        missing = before & self._expected.get(piece.fingerprint, set()) - self._done.get(piece.fingerprint, set())
-        return not missing or piece.fingerprint in self._over | self._stuck or not self.sound([piece])
 
     @contextmanager
     def in_hand(self, stage: str) -> Iterator[None]:
@@ -231,11 +181,7 @@ class Run:
         self.scratch.release(piece.fingerprint)
         with self._lock:
             self._work.pop(piece.fingerprint, None)
-        with self._news:
-            self._over.add(piece.fingerprint)
-            self._done.pop(piece.fingerprint, None)
-            self._expected.pop(piece.fingerprint, None)
-            self._news.notify_all()
+        self.handover.forget(piece)
 
 
 def each(
@@ -270,8 +216,8 @@ def each(
 
     turns = threading.Semaphore(at_once)
     with ThreadPoolExecutor(at_once, thread_name_prefix=stage) as threads:
-        for piece in run.coming(run.sound(pieces), after, stoppable=stoppable):
-            if run.is_done(stage, piece):
+        for piece in run.handover.coming(run.sound(pieces), after, stoppable=stoppable):
+            if run.handover.is_done(stage, piece):
                 continue
             if stoppable:
                 stop_if_asked()
@@ -290,7 +236,7 @@ def _do(run: Run, stage: str, piece: Piece, do: Callable[[Piece], None]) -> None
     try:
         with run.in_hand(stage):
             do(piece)
-        run.mark_done(stage, piece)
+        run.handover.done(stage, piece)
     except RecordingError as error:
         run.fail(piece, error.failure(stage))
     except TransientError as error:
@@ -312,5 +258,5 @@ def _do(run: Run, stage: str, piece: Piece, do: Callable[[Piece], None]) -> None
 def give_up(run: Run, stage: str, pieces: Iterable[Piece], error: TransientError) -> None:
     """After the last retry: these pieces wait for the next run. They get no receipt."""
     for piece in run.sound(pieces):
-        if not run.is_done(stage, piece):
+        if not run.handover.is_done(stage, piece):
             run.fail(piece, error.failure(stage))

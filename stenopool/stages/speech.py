@@ -95,7 +95,7 @@ def load(run: Run, pieces: Sequence[Piece]) -> None:
         with _DIARIZER_LOCK, run.device.counts("load"):
             diarizer.load()
     for piece in pieces:
-        run.mark_done("load models", piece)
+        run.handover.done("load models", piece)
 
 
 def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
@@ -110,11 +110,11 @@ def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
     answers: defaultdict[str, dict[int, Transcript]] = defaultdict(dict)
 
     def waiting() -> Iterator[Piece]:
-        for piece in run.coming(run.sound(pieces), ["fetch audio"]):
-            if run.is_done("transcribe", piece) or run.leave(piece):
+        for piece in run.handover.coming(run.sound(pieces), ["fetch audio"]):
+            if run.handover.is_done("transcribe", piece) or run.leave(piece):
                 continue
             if run.work(piece).has("transcribe"):
-                run.mark_done("transcribe", piece)
+                run.handover.done("transcribe", piece)
             else:
                 yield piece
 
@@ -180,7 +180,7 @@ def _keep(run: Run, piece: Piece, engine: Engine, parts: dict[int, Transcript], 
     )
     run.work(piece).save("transcribe", recognized)
     tell(Event("transcribed", piece.recording.key, run.durations[piece.fingerprint]))
-    run.mark_done("transcribe", piece)
+    run.handover.done("transcribe", piece)
 
 
 def align(run: Run, pieces: Sequence[Piece]) -> None:

@@ -39,7 +39,7 @@ class Follower:
         self.done: list[str] = []
         self.error: BaseException | None = None
         self._run = run
-        run.expect("first", PIECES)
+        run.handover.expect("first", PIECES)
         self._thread = threading.Thread(target=self._follow)
         self._thread.start()
 
@@ -64,7 +64,7 @@ def test_a_piece_is_taken_up_as_soon_as_the_stage_before_has_done_it(run: Run) -
     follower = Follower(run)
     assert follower.done == []
     for count, piece in enumerate([PIECES[2], PIECES[0], PIECES[3], PIECES[1]], 1):
-        run.mark_done("first", piece)
+        run.handover.done("first", piece)
         assert follower.has_done(count)
     assert follower.ends()
     assert follower.done == ["3.wav", "1.wav", "4.wav", "2.wav"]
@@ -91,7 +91,7 @@ def test_what_the_stage_before_ends_without_having_done_is_not_waited_for(run: R
 
     with pytest.raises(SetupError):
         each(run, "first", PIECES, first)
-    run.end("first", PIECES)
+    run.handover.end("first", PIECES)
     assert follower.ends()
     assert (follower.done, follower.error) == (["1.wav"], None)
     assert not run.failures  # they wait for the next run
@@ -114,7 +114,7 @@ def test_a_stage_that_is_tried_again_does_not_touch_what_is_over(run: Run) -> No
 
 def test_giving_up_lets_go_of_whoever_waits(run: Run) -> None:
     follower = Follower(run)
-    run.mark_done("first", PIECES[0])
+    run.handover.done("first", PIECES[0])
     give_up(run, "first", PIECES, TransientError(ErrorCode.STORAGE_UNAVAILABLE, "away"))
     assert follower.ends()
     assert follower.done == ["1.wav"]
