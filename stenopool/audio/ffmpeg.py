@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import imageio_ffmpeg
@@ -34,11 +33,6 @@ class Report:
     messages: str
 
 
-def file_url(path: Path) -> str:
-    """A path to write to, as ffmpeg takes it whatever it is called: dashes, colons, quotes and spaces included."""
-    return f"file:{path.absolute()}"
-
-
 def run(
     source: BinaryIO,
     arguments: Sequence[str],
@@ -46,15 +40,14 @@ def run(
     seconds: Callable[[], float],
     most_seconds: float,
     memory: int,
-    writes: int = 0,
     take: Callable[[bytes], object] = len,
 ) -> Report:
     """Run ffmpeg on ``source`` (`INPUT` among the arguments) and hand each piece of its standard output to ``take``.
 
     ``seconds()`` is the time it may have used by now; it is asked again as output arrives, and is never more than
-    ``most_seconds``, which bounds its CPU seconds too, should nobody be left to ask. ``memory``, and ``writes`` (the
-    longest file that it may write), are in bytes. Whatever ends the run, ffmpeg and its children are gone afterwards.
-    Raises `TimeoutError`, and what ``take`` raises.
+    ``most_seconds``, which bounds its CPU seconds too, should nobody be left to ask. ``memory`` is in bytes; it writes
+    no file. Whatever ends the run, ffmpeg and its children are gone afterwards. Raises `TimeoutError`, and what
+    ``take`` raises.
     """
     messages = bytearray()
     started = time.monotonic()
@@ -62,7 +55,7 @@ def run(
         resource.RLIMIT_AS: (memory, memory),
         resource.RLIMIT_CPU: (math.ceil(most_seconds), math.ceil(most_seconds) + 1),  # SIGXCPU, then SIGKILL
         resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
-        resource.RLIMIT_FSIZE: (writes, writes),
+        resource.RLIMIT_FSIZE: (0, 0),
         resource.RLIMIT_CORE: (0, 0),
     }
     with _running(source, arguments, limits) as process, selectors.DefaultSelector() as selector:
