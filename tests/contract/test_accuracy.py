@@ -16,8 +16,8 @@ pytestmark = [
 ]
 TARGETS = [measure for measure in MEASURES if measure.target is not None and measure.kind != "format"]
 
-# Of the same 22 words. Whisper base hears "America asked" for "Americans, ask" through AMR, however it is cut, padded or
-# decoded; which other file it stumbles over once depends on the CPU, whose int8 arithmetic rounds in its own way.
+# Of the same 22 words. Whisper base hears "America asked" for "Americans, ask" through AMR, however it is cut, padded
+# or decoded; which other file it stumbles over once depends on the CPU, whose int8 arithmetic rounds in its own way.
 ONE_WORD, TWO_WORDS = 5.0, 10.0
 
 
