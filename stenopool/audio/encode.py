@@ -22,7 +22,7 @@ def player_audio(flac: Path, out: Path) -> None:
 
     try:
         with soundfile.SoundFile(flac) as file, av.open(str(out), "w", format="webm") as container:
-            # Of what libopus offers for speech at this rate, this takes half the time of the default.
+            # Of what libopus offers for speech at this rate, this takes 0.6 of the time that `voip` does.
             options = {"application": "audio", "compression_level": "0", "frame_duration": "60"}
             stream = container.add_stream("libopus", rate=file.samplerate, layout="mono", options=options)
             stream.bit_rate = _BITS

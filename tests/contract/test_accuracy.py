@@ -1,6 +1,7 @@
 """The default engine reaches its targets on real speech: Whisper base on a CPU, every option as it comes."""
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -16,9 +17,11 @@ pytestmark = [
 ]
 TARGETS = [measure for measure in MEASURES if measure.target is not None and measure.kind != "format"]
 
-# Of the same 22 words. Whisper base hears "America asked" for "Americans, ask" through AMR, however it is cut, padded
-# or decoded; which other file it stumbles over once depends on the CPU, whose int8 arithmetic rounds in its own way.
-ONE_WORD, TWO_WORDS = 5.0, 10.0
+# Whisper base hears "America asked" for "Americans, ask" through this codec, however it is cut, padded or decoded:
+# 2 of 22 words. The other 30 files of the same speech are held to 5 %.
+WORST = {"hard/amr-nb.amr": 10.0}
+if "GenuineIntel" in Path("/proc/cpuinfo").read_text():  # int8 rounds differently there: 2 of 22 words again
+    WORST["hard/surround51.m4a"] = 10.0
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,5 @@ def test_every_file_format_says_the_same(engine: Ours) -> None:
     answers = engine.transcribe(engine.speech.of("format"), {})
     assert len(answers.heard) == 31
     rates = {heard.item.file: word_errors([heard]) for heard in answers.heard}
-    stumbled = {file: rate for file, rate in rates.items() if rate > ONE_WORD}
-    assert len(stumbled) <= 2, stumbled
-    assert max(rates.values()) <= TWO_WORDS, stumbled
+    assert {file: rate for file, rate in rates.items() if rate > WORST.get(file, 5.0)} == {}
     assert word_errors(answers.heard) <= 2.0
