@@ -109,7 +109,16 @@ def test_recordings_become_transcripts_and_a_second_run_does_no_speech_work(
     assert calls == {"decode": 1, "transcribe": 1}
 
 
-def test_one_more_format_is_rendered_without_speech_work(source: Path, destination: Path, calls: Counter[str]) -> None:
+@pytest.mark.parametrize(("as_it_is", "sound"), [(256 * 1024, "audio/flac"), (0, "audio/webm")])
+def test_one_more_format_is_rendered_without_speech_work(
+    as_it_is: int,
+    sound: str,
+    source: Path,
+    destination: Path,
+    calls: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stenopool.stages.publish._AS_IT_IS", as_it_is)
     few = ExecutionOptions(device="cpu", formats=("txt",))
     assert ingest(source, destination, execution=few).done == 1
     assert {path.name for path in (destination / "jfk.flac").iterdir()} == {"transcript.json", "transcript.txt"}
@@ -118,7 +127,7 @@ def test_one_more_format_is_rendered_without_speech_work(source: Path, destinati
     report = ingest(source, destination, execution=more)
     assert (report.new, report.done, report.rendered) == (0, 0, 1)
     assert "what your country" in (destination / "jfk.flac" / "transcript.srt").read_text()
-    assert "data:audio/flac;base64," in (destination / "jfk.flac" / "transcript.html").read_text()
+    assert f"data:{sound};base64," in (destination / "jfk.flac" / "transcript.html").read_text()
     assert calls["transcribe"] == 1
 
     again = ingest(source, destination, execution=more)
