@@ -1,13 +1,14 @@
 """The pooled engine's points: how fast and how right is each, with all others as they are chosen.
 
-    uv run python benchmarks/sweep.py [--kinds en_short,long] [--points window,tail,step,batch,workers] [--rounds 3]
+    uv run python benchmarks/sweep.py [--kinds en_short,long] [--points speech,span,tail] [--rounds 3]
 
 The default engine on prepared audio, Whisper base, language found out, beam 5. Points that are constants of a module
 are set there from here, by their names: nothing in the engine knows of this. One value is changed at a time, because
 the points hardly depend on each other; the chosen one is measured once a round and stands in every table. Every round
 goes through all values, and a speed is the median over rounds.
 
-* window: longest stretch of speech decoded at once, seconds (and so where recordings are cut)
+* speech: most speech decoded at once, seconds (and so where recordings are cut)
+* span: longest window with the pauses in it, seconds
 * tail: room after the speech, seconds
 * step: frames come in multiples of so many seconds; windows with equal frames are decoded together
 * batch: windows decoded together by one worker
@@ -53,7 +54,8 @@ class Setting:
 
 
 VALUES: dict[str, tuple[Value, ...]] = {
-    "window": (10.0, 14.0, 18.0, 20.0, 22.0, 25.0, 28.0),
+    "speech": (8.0, 10.0, 12.0, 13.0, 14.0, 16.0, 20.0, 25.0),
+    "span": (13.0, 16.0, 20.0, 25.0),
     "tail": (2.0, 3.0, 4.0, 5.0, 6.0, 8.0),
     "step": (0.5, 1.0, 2.0, 3.0, 5.0),
     "batch": (1, 2, 3, 4, 6, 8, 16),
@@ -65,7 +67,8 @@ def chosen() -> dict[str, Value]:
     """The points as the engine has them on this machine."""
     engine = _engine(None, 0)
     return {
-        "window": faster_whisper._WINDOW_SECONDS,
+        "speech": faster_whisper._SPEECH_SECONDS,
+        "span": faster_whisper._WINDOW_SECONDS,
         "tail": pooling.TAIL_SECONDS,
         "step": pooling.FRAME_STEP,
         "batch": engine.most_windows((None, 30.0)),
@@ -77,7 +80,8 @@ def chosen() -> dict[str, Value]:
 def engine_at(setting: Setting) -> Iterator[faster_whisper.FasterWhisperEngine]:
     """The engine, loaded, with one point set."""
     constants: list[tuple[Any, str]] = {
-        "window": [(faster_whisper, "_WINDOW_SECONDS")],
+        "speech": [(faster_whisper, "_SPEECH_SECONDS")],
+        "span": [(faster_whisper, "_WINDOW_SECONDS")],
         "tail": [(pooling, "TAIL_SECONDS"), (faster_whisper, "TAIL_SECONDS")],
         "step": [(pooling, "FRAME_STEP")],
     }.get(setting.point, [])

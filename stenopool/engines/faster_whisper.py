@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from stenopool import models
-from stenopool.audio.vad import chunks, speech_regions
+from stenopool.audio.vad import phrases, speech_regions
 from stenopool.engines.base import Utterance
 from stenopool.engines.coverage import cut_at_missing, is_missing_speech
 from stenopool.engines.decoding import Decoded, Decoder, stacked
@@ -30,10 +30,12 @@ from stenopool.logs import get_logger
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.transcript import NO_SPEECH, Transcript
 
-# Longest window. Encoding costs more than in proportion to a window's length; shorter ones know less of what was said
-# before (long recordings: 5.4 % WER with 14 s, 4.95 % with 25 s). benchmarks/sweep.py has the figures.
-_WINDOW_SECONDS = 25.0
-_WINDOW_SECONDS_PER_SEGMENT = 10.0
+# Most speech in a window, and its longest span. Encoding costs more than in proportion to a window's length (twice as
+# much per second in 30 s as in 16 s), and cut at the ends of sentences, short windows say no less than long ones. Where
+# people say little, as in a call's channels, what they said before matters more. benchmarks/sweep.py has the figures.
+_SPEECH_SECONDS = 13.0
+_SPEECH_SECONDS_PER_SEGMENT = 10.0
+_WINDOW_SECONDS = 20.0
 _VOTERS = 5
 # Windows that may wait, as groups per worker: enough that groups are full, so few that memory does not grow.
 _GROUPS_WAITING = 12
@@ -250,8 +252,9 @@ class _Run:
     def _begin(self, utterance: Utterance) -> None:
         hearing = Hearing(utterance, self.decoder, self._answered)
         try:
-            hearing.speech = speech_regions(utterance.waveform, max_speech=self._window_seconds)
-            windows = [Window(hearing, region) for region in chunks(hearing.speech, self._window_seconds)]
+            most = _SPEECH_SECONDS_PER_SEGMENT if self.options.language == "per-segment" else _SPEECH_SECONDS
+            hearing.speech = speech_regions(utterance.waveform, max_speech=most)
+            windows = [Window(hearing, region) for region in phrases(hearing.speech, most, _WINDOW_SECONDS)]
             hearing.windows = hearing.open = len(windows)
             if len(windows) > 1 and self.options.language == "auto" and not self.decoder.fixed_language:
                 self._vote(hearing, windows)
@@ -278,10 +281,6 @@ class _Run:
             asked.result()
         opinions = [(window.opinion or {}, window.region.duration) for window in voters]
         hearing.language = vote(opinions, self.options.languages)
-
-    @property
-    def _window_seconds(self) -> float:
-        return _WINDOW_SECONDS_PER_SEGMENT if self.options.language == "per-segment" else _WINDOW_SECONDS
 
     # -- answers ----------------------------------------------------------------------------------------------------
 

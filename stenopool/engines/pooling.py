@@ -1,14 +1,14 @@
 """Windows of many recordings, decoded together in frames only as long as their speech allows.
 
-Workers take windows as they come: a full group where there is one, and otherwise what there is, so that none waits
-while there is work. What is decoded beside a window does not change what it says.
+Workers take windows in the order in which they come, each with others of its kind beside it, so that the first
+recordings are answered first and none waits while there is work. What is decoded beside a window does not change what
+it says.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
@@ -39,14 +39,6 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Poolable)
 
 
-@dataclass
-class _Bin(Generic[W]):
-    """Windows of one kind, in the order in which they came."""
-
-    windows: deque[W]
-    since: int
-
-
 class Pool(Generic[W]):
     """The decoding workers of one engine and the windows that wait for them. Safe to use from several threads.
 
@@ -59,7 +51,7 @@ class Pool(Generic[W]):
         self._workers = workers
         self._most = most
         self._decode = decode
-        self._bins: dict[tuple[object, float], _Bin[W]] = {}
+        self._bins: dict[tuple[object, float], deque[tuple[int, W]]] = {}
         self._urgent: deque[Callable[[], None]] = deque()
         self._working = 0
         self._count = 0
@@ -71,7 +63,7 @@ class Pool(Generic[W]):
         with self._guard:
             for window in windows:
                 self._count += 1
-                self._bins.setdefault(window.kind, _Bin(deque(), self._count)).windows.append(window)
+                self._bins.setdefault(window.kind, deque()).append((self._count, window))
             self._wake(len(windows))
             if most_waiting is not None:
                 self._guard.wait_for(lambda: self._waiting() <= most_waiting)
@@ -95,8 +87,8 @@ class Pool(Generic[W]):
         """Take windows out again that have not been taken up yet."""
         with self._guard:
             for kind, waiting in list(self._bins.items()):
-                waiting.windows = deque(window for window in waiting.windows if not unwanted(window))
-                if not waiting.windows:
+                self._bins[kind] = wanted = deque(one for one in waiting if not unwanted(one[1]))
+                if not wanted:
                     del self._bins[kind]
             self._guard.notify_all()
 
@@ -121,21 +113,14 @@ class Pool(Generic[W]):
                 self._decode(group)
 
     def _take(self) -> list[W]:
-        """The full group that has waited longest; if none is full, the fullest."""
-        most = {kind: self._most(kind) for kind in self._bins}
-        full = [kind for kind, waiting in self._bins.items() if len(waiting.windows) >= most[kind]]
-        if full:
-            kind = min(full, key=lambda kind: self._bins[kind].since)
-        else:
-            kind = max(self._bins, key=lambda kind: (len(self._bins[kind].windows), kind[1]))
+        """The window that has waited longest, and beside it others of its kind: those of later recordings fill up."""
+        kind = min(self._bins, key=lambda kind: self._bins[kind][0][0])
         waiting = self._bins[kind]
-        group = [waiting.windows.popleft() for _ in range(min(most[kind], len(waiting.windows)))]
-        self._count += 1
-        waiting.since = self._count
-        if not waiting.windows:
+        group = [waiting.popleft()[1] for _ in range(min(self._most(kind), len(waiting)))]
+        if not waiting:
             del self._bins[kind]
         self._guard.notify_all()
         return group
 
     def _waiting(self) -> int:
-        return sum(len(waiting.windows) for waiting in self._bins.values())
+        return sum(map(len, self._bins.values()))

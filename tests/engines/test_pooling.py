@@ -1,4 +1,4 @@
-"""How windows come together in groups: full ones first, none waits while a worker is idle, none is lost."""
+"""How windows come together in groups: the oldest first, none waits while a worker is idle, none is lost."""
 
 import threading
 from collections import Counter
@@ -43,7 +43,7 @@ def of(number: int, frame: float) -> Waiting:
     return Waiting(number, ("decoder", frame))
 
 
-def test_a_full_group_goes_before_one_that_is_not_and_a_lone_window_is_not_kept_waiting() -> None:
+def test_the_oldest_goes_first_with_later_ones_of_its_kind_and_a_lone_window_is_not_kept_waiting() -> None:
     recorder = Recorder()
     pool = Pool[Waiting](1, lambda _: 2, recorder)
     pool.add([of(0, 30.0)])
@@ -52,7 +52,7 @@ def test_a_full_group_goes_before_one_that_is_not_and_a_lone_window_is_not_kept_
     recorder.go.set()
     recorder.wait_for(5)
     numbers = [[window.number for window in group] for group in recorder.groups]
-    assert numbers == [[0], [2, 4], [3], [1]]
+    assert numbers == [[0], [1], [2, 4], [3]]
 
 
 @given(st.lists(st.sampled_from([8.0, 12.0, 30.0]), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 3))
