@@ -9,8 +9,11 @@ import openai
 import pytest
 
 from stenopool.options import FORMATS
+from stenopool.storage import open_store
 from tests.support.api_house import House
 from tests.support.api_server import secret, sound
+from tests.support.leaks import ProcessLists, files, leaks
+from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
 
 pytestmark = [needs_speech, pytest.mark.slow]
@@ -69,6 +72,35 @@ def test_upload_queued_running_completed_each_format_and_openais_client(house: H
     assert diarized.segments[0].speaker.startswith("SPEAKER_")
     with pytest.raises(openai.UnprocessableEntityError, match="temperature"):
         ask(temperature=0.7)
+
+
+def test_no_key_is_found_in_what_the_house_leaves(house: House, s3: SeaweedFS) -> None:
+    """After an upload and a refused key: logs of all programs, Prefect's tables and folder, the store."""
+    audio = recording_path(recordings("en_short")[1]["file"]).read_bytes()
+    wrong, folder = "steno_boss-planted-and-wrong", house.prefect.folder
+    with ProcessLists() as lists, house.client() as client:
+        form = {"options": '{"diarization": "off"}'}
+        sent = client.post("/v1/recordings", files={"file": ("said.wav", audio)}, data=form).raise_for_status()
+        assert until_over(client, sent.headers["Location"], [])["state"] == "completed"
+        refused = client.get("/v1/queue", headers={"Authorization": f"Bearer {wrong}"})
+        assert refused.status_code == 401
+    planted = {
+        "key": secret("boss"),
+        "wrong key": wrong,
+        "Prefect's password": house.prefect.auth,
+        "S3's key": s3.environment["AWS_SECRET_ACCESS_KEY"],
+    }
+    tables, store = house.prefect.postgres.dump(), open_store(house.api.destination)
+    assert "said.wav" in tables
+    for name, places in {
+        "Prefect's tables": iter([("a dump", tables.encode())]),
+        "Prefect's folder and the workers' logs": files(folder),
+        "the API's folder": files(house.api.log.parent),
+        "the store": ((info.key, store.get_bytes(info.key)) for info in store.list()),
+        "process lists": (("a command line", line) for line in lists.seen),
+        "an answer": iter([("401", refused.content)]),
+    }.items():
+        assert leaks(planted, places) == [], name
 
 
 def test_cancel_clear_and_retry_with_everything_restarted_in_between(house: House) -> None:

@@ -1,9 +1,5 @@
 """Planted secrets are found nowhere: not in what a batch prints, writes or keeps, nor in any process list."""
 
-import contextlib
-import re
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import pytest
 from stenopool.storage import open_store
 from tests.e2e.conftest import Program, stenopool  # noqa: F401 (a fixture)
 from tests.hostile.files import LISTS
+from tests.support.leaks import ProcessLists, files, leaks
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path
 
@@ -23,42 +20,6 @@ PLANTED = {
     "OPENAI_API_KEY": "sk-planted-planted-0004",
     "DATABASE_PASSWORD": "planted-database-password-0005",
 }
-
-
-class ProcessLists:
-    """Everything that stands in any process's command line while the block runs."""
-
-    def __init__(self) -> None:
-        self.seen: set[bytes] = set()
-        self._over = threading.Event()
-        self._watcher = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> "ProcessLists":
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._watcher.join()
-
-    def _watch(self) -> None:
-        while not self._over.is_set():
-            for process in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):  # ended meanwhile
-                    self.seen.add((process / "cmdline").read_bytes())
-            time.sleep(0.02)
-
-
-def leaks(secrets: dict[str, str], places: Iterator[tuple[str, bytes]]) -> list[str]:
-    """Which secret stands where, as it is or as it is written in addresses."""
-    patterns = {name: re.compile(re.escape(value.encode())) for name, value in secrets.items()}
-    return [f"{name} in {place}" for place, data in places for name, one in patterns.items() if one.search(data)]
-
-
-def files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            yield str(path), path.read_bytes()
 
 
 def objects(location: str) -> Iterator[tuple[str, bytes]]:

@@ -25,6 +25,7 @@ class Served(Server):
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self._port = port
         self._environment = environment
+        self.destination = environment["STENOPOOL_API__DESTINATION"]
 
     def start(self) -> None:
         command = [str(Path(sys.executable).with_name("stenopool")), "serve", f"--port={self._port}"]

@@ -57,6 +57,10 @@ class Postgres(Server):
         """What a statement answers, as psql prints it: a line per row, columns divided by ``|``."""
         return self._run("psql", "--no-align", "--tuples-only", f"--command={statement}", self.url)
 
+    def dump(self) -> str:
+        """All that stands in its tables."""
+        return self._run("pg_dump", self.url)
+
     def remove(self) -> None:
         """End it and wipe its data."""
         self.stop()
