@@ -80,7 +80,7 @@ CHILD = """
 
     with Scratch(ScratchSettings(dir=Path(sys.argv[1]))) as scratch:
         (scratch.folder("f" * 32) / "file").write_bytes(b"x")
-        print("ready", flush=True)
+        print("ready", len(list(Path(sys.argv[1]).iterdir())), flush=True)
         {then}
     print("left", flush=True)
 """
@@ -91,12 +91,11 @@ WAIT = "for _ in range(600): time.sleep(0.1)"
 
 
 def child(tmp_path: Path, then: str = WAIT, first: str = "") -> subprocess.Popen[str]:
-    """A process with a scratch folder, which exists when this returns."""
+    """A process with a scratch folder, which existed when it said so."""
     code = first + textwrap.dedent(CHILD).format(then=then)
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert process.stdout.readline() == "ready 1\n"
     return process
 
 

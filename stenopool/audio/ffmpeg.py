@@ -3,7 +3,6 @@
 import contextlib
 import math
 import os
-import resource
 import selectors
 import signal
 import subprocess
@@ -23,6 +22,13 @@ OPEN_FILES = 64
 _MESSAGES_KEPT = 64 * 1024
 _READ = 1024 * 1024
 _SIGNALLED = 255  # how ffmpeg ends when a signal asks it to; only SIGXCPU does
+# The limits stand before its first instruction: set from here they would come too late for a child that is quick. No
+# core, no files, open files, KiB of memory, CPU seconds until SIGXCPU and until SIGKILL.
+_LIMITED = """
+ulimit -c 0 && ulimit -f 0 && ulimit -n "$1" && ulimit -v "$2" && ulimit -S -t "$3" && ulimit -H -t "$4" || exit 1
+shift 4
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -51,13 +57,8 @@ def run(
     """
     messages = bytearray()
     started = time.monotonic()
-    limits = {
-        resource.RLIMIT_AS: (memory, memory),
-        resource.RLIMIT_CPU: (math.ceil(most_seconds), math.ceil(most_seconds) + 1),  # SIGXCPU, then SIGKILL
-        resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
-        resource.RLIMIT_FSIZE: (0, 0),
-        resource.RLIMIT_CORE: (0, 0),
-    }
+    seconds_of_cpu = math.ceil(most_seconds)
+    limits = (OPEN_FILES, memory // 1024, seconds_of_cpu, seconds_of_cpu + 1)
     with _running(source, arguments, limits) as process, selectors.DefaultSelector() as selector:
         assert process.stdout is not None  # noqa: S101 (for mypy)
         assert process.stderr is not None  # noqa: S101 (for mypy)
@@ -83,16 +84,13 @@ def run(
 
 
 @contextlib.contextmanager
-def _running(
-    source: BinaryIO, arguments: Sequence[str], limits: dict[int, tuple[int, int]]
-) -> Iterator[subprocess.Popen[bytes]]:
+def _running(source: BinaryIO, arguments: Sequence[str], limits: Sequence[int]) -> Iterator[subprocess.Popen[bytes]]:
+    limited = ["/bin/sh", "-c", _LIMITED, "sh", *map(str, limits)]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+warning"]
-    process = sandbox.start([*command, *arguments], stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    whole = [*limited, *command, *arguments]
+    process = sandbox.start(whole, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
         try:
-            for limit, value in limits.items():
-                with contextlib.suppress(ProcessLookupError):  # it may have ended already
-                    resource.prlimit(process.pid, limit, value)
             yield process
         finally:
             # Before it is waited for: until then its id, and so the group's, belongs to nobody else.
