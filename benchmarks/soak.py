@@ -53,7 +53,7 @@ class Sampler(threading.Thread):
                     "prefect": sum(_memory(pid) for pid in children if _runs(pid, "prefect")),
                     "files": len(list(Path("/proc/self/fd").iterdir())),
                     "threads": threading.active_count(),
-                    "scratch": sum(path.stat().st_size for path in _files(self._scratch)),
+                    "scratch": sum(_size(path) for path in _files(self._scratch)),
                 }
             )
 
@@ -88,8 +88,15 @@ def _descendants(pid: int) -> list[int]:
 def _files(folder: Path) -> list[Path]:
     found = []
     for here, _, names in os.walk(folder):
-        found += [path for path in (Path(here, name) for name in names) if path.exists()]
+        found += [Path(here, name) for name in names]
     return found
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # gone meanwhile, as it should
+        return 0
 
 
 def load(chance: random.Random) -> list[Path]:
@@ -194,6 +201,7 @@ def main() -> int:
             sampler.start()
             bucket = server.make_bucket()
             number, ends, left = asyncio.run(rounds(arguments.minutes, folder, f"s3://{bucket}", arguments.seed))
+            assert sampler.is_alive(), "the sampler has failed, and what grew since is not known"
             sampler.over.set()
             sampler.join()
         finally:
