@@ -5,7 +5,6 @@ any time.
 """
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -38,9 +37,6 @@ def create_app(
         async with open_service(settings, callbacks, authenticated=authenticated) as service:
             app.state.service = service
             tending = asyncio.create_task(tend(service, callbacks))
-            # What was imported stays for good. Looking through it takes 90 ms, in which nobody is answered.
-            gc.collect()
-            gc.freeze()
             yield
             tending.cancel()
 

@@ -24,6 +24,7 @@ _READ = 1024 * 1024
 _SIGNALLED = 255  # how ffmpeg ends when a signal asks it to; only SIGXCPU does
 # The limits stand before its first instruction: set from here they would come too late for a child that is quick. No
 # core, no files, open files, KiB of memory, CPU seconds until SIGXCPU and until SIGKILL.
+_SHELL = "limits of ffmpeg"  # what the shell's own complaints begin with
 _LIMITED = """
 ulimit -c 0 && ulimit -f 0 && ulimit -n "$1" && ulimit -v "$2" && ulimit -S -t "$3" && ulimit -H -t "$4" || exit 1
 shift 4
@@ -52,8 +53,8 @@ def run(
 
     ``seconds()`` is the time it may have used by now; it is asked again as output arrives, and is never more than
     ``most_seconds``, which bounds its CPU seconds too, should nobody be left to ask. ``memory`` is in bytes; it writes
-    no file. Whatever ends the run, ffmpeg and its children are gone afterwards. Raises `TimeoutError`, and what
-    ``take`` raises.
+    no file. Whatever ends the run, ffmpeg and its children are gone afterwards. Raises `TimeoutError`,
+    `PermissionError` where the limits cannot be set, and what ``take`` raises.
     """
     messages = bytearray()
     started = time.monotonic()
@@ -78,6 +79,8 @@ def run(
             process.wait(max(1.0, started + seconds() - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
+    if messages.startswith(_SHELL.encode()):  # this machine's fault, and none of the recording's
+        raise PermissionError(messages.decode(errors="replace"))
     if process.returncode in (-signal.SIGXCPU, _SIGNALLED):
         raise TimeoutError
     return Report(process.returncode, messages.decode(errors="replace"))
@@ -85,7 +88,7 @@ def run(
 
 @contextlib.contextmanager
 def _running(source: BinaryIO, arguments: Sequence[str], limits: Sequence[int]) -> Iterator[subprocess.Popen[bytes]]:
-    limited = ["/bin/sh", "-c", _LIMITED, "sh", *map(str, limits)]
+    limited = ["/bin/sh", "-c", _LIMITED, _SHELL, *map(str, limits)]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+warning"]
     whole = [*limited, *command, *arguments]
     process = sandbox.start(whole, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

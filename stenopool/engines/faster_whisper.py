@@ -32,7 +32,7 @@ from stenopool.transcript import NO_SPEECH, Transcript
 
 # Most speech in a window, and its longest span. Encoding costs more than in proportion to a window's length (twice as
 # much per second in 30 s as in 16 s), and cut at the ends of sentences, short windows say no less than long ones. Where
-# people say little, as in a call's channels, what they said before matters more. benchmarks/sweep.py has the figures.
+# people say little, as in a call's channels, what they said before matters more. benchmarks/README.md has the figures.
 _SPEECH_SECONDS = 13.0
 _SPEECH_SECONDS_PER_SEGMENT = 10.0
 _WINDOW_SECONDS = 20.0

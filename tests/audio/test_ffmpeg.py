@@ -45,6 +45,12 @@ def test_it_writes_no_file(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
 
 
+def test_limits_that_cannot_be_set_are_no_fault_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg, "OPEN_FILES", "none")
+    with pytest.raises(PermissionError, match="ulimit"):
+        run(ENDLESS)
+
+
 def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A recording that needs more is refused as such, and one that does not is prepared."""
     wav = tone(tmp_path / "a.wav", 1)

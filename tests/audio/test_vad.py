@@ -1,6 +1,7 @@
 """Where recordings are cut: nothing is lost, no window is too long, and cuts are in the longest pauses."""
 
 from itertools import combinations, pairwise
+from math import exp
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,7 +59,7 @@ def test_no_other_way_to_cut_costs_less(regions: list[Region]) -> None:
     """Against all ways there are."""
 
     def cost(windows: list[list[Region]]) -> float:
-        return len(windows) + sum(vad._CUT * 2.718281828459045 ** (-w[-1].pause / vad._PAUSE) for w in windows)
+        return len(windows) + sum(vad._CUT * exp(-w[-1].pause / vad._PAUSE) for w in windows)
 
     def fits(part: list[Region]) -> bool:
         speech = sum(region.duration for region in reversed(part))
