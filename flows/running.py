@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import TerminationSignal
 from prefect.tasks import exponential_backoff
 
-from stenopool import logs, traces
+from stenopool import allocator, logs, traces
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.progress import logger
@@ -28,6 +28,7 @@ from stenopool.storage import ObjectStore
 # A flow's process is Prefect's: this is the first of ours that runs in it, and before Prefect's span of the run begins.
 logs.configure()
 traces.configure()
+allocator.few_arenas()
 
 _MOST_ATTEMPTS = 5
 _BATCHES_AT_ONCE = 2

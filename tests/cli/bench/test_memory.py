@@ -28,3 +28,15 @@ def test_prefects_server_does_not() -> None:
     server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD!r}, 'prefect.server.api'])"
     # In two pieces, or the parent's own command line would name the server, too.
     assert _peak(server.replace("'prefect.server.api'", "'prefect.' + 'server.api'")) < 100 * MB
+
+
+def test_a_child_that_lives_in_its_parents_memory_does_not() -> None:
+    """As each does between vfork and exec. This one stays there for a second: C's `sleep` on a stack of its own."""
+    clone = (
+        "import ctypes; libc = ctypes.CDLL(None); stack = ctypes.create_string_buffer(1 << 16);"
+        "top = ctypes.c_void_p((ctypes.addressof(stack) + (1 << 16)) & ~15);"
+        "clone_vm, sigchld = 0x100, 17;"
+        "assert libc.clone(libc.sleep, top, clone_vm | sigchld, 1) > 0;"
+    )
+    held, rest = _HOLD.split("time.sleep")
+    assert 150 * MB < _peak(f"{held}{clone} time.sleep{rest}") < 300 * MB

@@ -1,0 +1,38 @@
+"""Threads share a few of the C library's arenas. Its own account of them is asked, in a process of its own."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+_COUNT = """
+import ctypes, os, threading
+from stenopool.allocator import few_arenas
+if {limited}: few_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+meet = threading.Barrier(12)
+def work():
+    libc.malloc(1 << 16)
+    meet.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.fopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+def _arenas(limited: bool) -> int:
+    told = subprocess.run(
+        [sys.executable, "-c", _COUNT.format(limited=limited)], capture_output=True, text=True, check=True
+    ).stdout
+    return len(set(re.findall(r"<heap nr=\"(\d+)\"", told)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
+def test_twelve_threads_share_four_arenas() -> None:
+    assert _arenas(limited=True) <= 4 < _arenas(limited=False)
