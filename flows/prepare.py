@@ -13,7 +13,7 @@ from prefect import flow, runtime
 
 from blocks.locations import opened
 from flows.artifacts import shard_summary
-from flows.running import attempt, in_turn, running, side_by_side, stage_task
+from flows.running import as_they_are, attempt, in_turn, running, side_by_side, stage_task
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
 from stenopool.shards import Piece, Shard, batches
@@ -75,4 +75,4 @@ async def rendered(run: Run, pieces: Sequence[Piece]) -> None:
 async def quarantined(run: Run, pieces: Sequence[Piece]) -> None:
     """Those that something is wrong with, put aside."""
     if failed := run.failed(pieces):
-        await quarantine_failed(failed, f"{len(failed)} recordings")
+        await quarantine_failed(as_they_are(failed), f"{len(failed)} recordings")

@@ -13,6 +13,7 @@ from prefect import Task, runtime, task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import TerminationSignal
 from prefect.tasks import exponential_backoff
+from prefect.utilities.annotations import quote
 
 from stenopool import allocator, logs, traces
 from stenopool.errors import ErrorCode, TransientError
@@ -129,7 +130,7 @@ def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> Coroutin
 async def _attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> None:
     try:
         if pieces:
-            await work(pieces, described(pieces))
+            await work(as_they_are(pieces), described(pieces))
     except TransientError as error:
         give_up(run, work.name, pieces, error)
     finally:
@@ -161,6 +162,11 @@ async def in_turn(carried: Iterable[Sequence[Piece]], do: Callable[[Sequence[Pie
     outcomes = await asyncio.gather(*going, return_exceptions=True)
     if errors := errors + [outcome for outcome in outcomes if outcome is not None]:
         raise errors[0]
+
+
+def as_they_are(pieces: Sequence[Piece]) -> quote[Sequence[Piece]]:
+    """A batch as a task's parameter. Prefect would look for futures in every field of every piece, at each task."""
+    return quote(pieces)
 
 
 def described(pieces: Sequence[Piece]) -> str:

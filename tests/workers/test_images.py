@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.images import BASES, PROGRAMS, REPOSITORY, Images, transcribe
+from tests.support.images import BASES, PROGRAMS, REPOSITORY, Images, gpu_steps, transcribe
 from tests.support.speech import recording_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 CPU = "localhost/stenopool:cpu"
 SAID = "Printing, in the only sense with which we are at present concerned"
 MOST = 900_000_000
+GPU_ROOM = 20_000_000_000
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def size(folder: Path) -> int:
-    """Bytes of the image, which is there then."""
+def images(folder: Path) -> Images:
+    """With the bases that ours are built on."""
     images = Images(folder)
     images.make_bases()
+    return images
+
+
+@pytest.fixture(scope="module")
+def size(images: Images) -> int:
+    """Bytes of the CPU image, which is there then."""
     return images.build("cpu.Dockerfile", CPU, **BASES)
 
 
@@ -49,15 +56,17 @@ def test_the_cpu_image_is_small(size: int) -> None:
     assert size <= MOST
 
 
-def test_it_transcribes_as_another_user_on_a_read_only_root(folder: Path, size: int) -> None:
-    printed = transcribe(Images(folder), CPU, recording_path("en/LJ001-0001.flac"))
+@pytest.mark.usefixtures("size")
+def test_it_transcribes_as_another_user_on_a_read_only_root(images: Images) -> None:
+    printed = transcribe(images, CPU, recording_path("en/LJ001-0001.flac"))
     user, version, text = printed.split("\n", 2)
     assert (user, version.split()[0]) == ("10001", "stenopool")
     assert text.startswith(SAID)
     assert "root is writable" not in text
 
 
-def test_compose_transcribes_what_its_api_is_sent(folder: Path, size: int) -> None:
+@pytest.mark.usefixtures("size")
+def test_compose_transcribes_what_its_api_is_sent(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.house", folder],
         cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=1500,
@@ -70,3 +79,13 @@ def test_compose_transcribes_what_its_api_is_sent(folder: Path, size: int) -> No
     assert "down" not in told  # as Prometheus says of a target
     assert "'status': 'done'}, '1'" in told
     assert told.rstrip().endswith("all have ended")
+
+
+def test_what_gpu_dockerfile_installs_passes_its_self_test(images: Images) -> None:
+    """On the CPU, and without an image. Everything that the engines import is there afterwards."""
+    if (free := shutil.disk_usage(images.folder).free) < GPU_ROOM:
+        pytest.skip(f"it takes {GPU_ROOM / 1e9:.0f} GB of disk, and {free / 1e9:.0f} are free")
+    told = "\n".join(gpu_steps(images))
+    for part in ("CUDA libraries", "CTranslate2", "torch"):
+        assert f"ok    {part}" in told
+    assert "fail" not in told
