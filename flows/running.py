@@ -79,6 +79,7 @@ def running(
         finally:
             _scratch.reset(tokens[0])
             _run.reset(tokens[1])
+            allocator.give_back()
 
 
 async def _is_transient(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:

@@ -1,20 +1,28 @@
-"""C's memory allocator, told what this program is like."""
+"""C's memory allocator, told what this program is like. Where it is not glibc's, nothing happens."""
 
 import ctypes
-import sys
+from typing import Any
 
-_M_ARENA_MAX = -8  # malloc.h of glibc
+_M_ARENA_MAX = -8  # glibc's malloc.h
 _ARENAS = 4
 
 
 def few_arenas() -> None:
-    """Have the threads of this process share four of glibc's arenas, from which memory is taken.
+    """Have the threads of this process share four arenas, from which memory is taken. To be called before they start.
 
     A flow has dozens of threads that work by turns, and decoding needs blocks of many megabytes for moments. With an
     arena for nearly each of them (eight per core), what is free in one is no use to another, and the process grows for
-    hours. To be called before threads start; does nothing where there is no glibc.
+    hours.
     """
-    if sys.platform == "linux":
-        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
-        if mallopt is not None:
-            mallopt(_M_ARENA_MAX, _ARENAS)
+    _call("mallopt", _M_ARENA_MAX, _ARENAS)
+
+
+def give_back() -> None:
+    """Return what is free to the system. After a run: the next may need other sizes, or come tomorrow."""
+    _call("malloc_trim", 0)
+
+
+def _call(function: str, *arguments: int) -> None:
+    known: Any = getattr(ctypes.CDLL(None), function, None)
+    if known is not None:
+        known(*arguments)

@@ -1,4 +1,4 @@
-"""Threads share a few of the C library's arenas. Its own account of them is asked, in a process of its own."""
+"""Threads share a few of the C library's arenas, and what is free goes back; each in a process of its own."""
 
 import re
 import subprocess
@@ -36,3 +36,22 @@ def _arenas(limited: bool) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
 def test_twelve_threads_share_four_arenas() -> None:
     assert _arenas(limited=True) <= 4 < _arenas(limited=False)
+
+
+_HOLD = """
+from pathlib import Path
+from stenopool.allocator import give_back
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+blocks = [bytes(60_000) for _ in range(4000)]
+del blocks[:-1]
+before = resident()
+give_back()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_what_is_free_below_something_in_use_goes_back() -> None:
+    told = subprocess.run([sys.executable, "-c", _HOLD], capture_output=True, text=True, check=True).stdout
+    assert int(told) > 100 << 20
