@@ -51,6 +51,9 @@ class SeaweedFS:
             f"-master.port={self.master}", f"-volume.port={self.volume}", f"-filer.port={self.filer}",
             f"-s3.port={self.s3}", f"-admin.port={self.admin}", f"-s3.config={config}",
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false",
+            # Each bucket takes a volume of its own, and there are as many as fit into the free disk: by default of a
+            # gigabyte, and with 50 GB free the tests' last buckets could not be written to.
+            "-master.volumeSizeLimitMB=128",
         ]  # fmt: skip
         log = self.folder / "log.txt"
         with log.open("ab") as output:
