@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
+
 _COUNT = """
-import ctypes, os, threading
+import ctypes, threading
 from stenopool.allocator import few_arenas
 if {limited}: few_arenas()
 libc = ctypes.CDLL(None)
@@ -33,7 +35,6 @@ def _arenas(limited: bool) -> int:
     return len(set(re.findall(r"<heap nr=\"(\d+)\"", told)))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
 def test_twelve_threads_share_four_arenas() -> None:
     assert _arenas(limited=True) <= 4 < _arenas(limited=False)
 
@@ -51,7 +52,6 @@ print(before - resident())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
 def test_what_is_free_below_something_in_use_goes_back() -> None:
     told = subprocess.run([sys.executable, "-c", _HOLD], capture_output=True, text=True, check=True).stdout
     assert int(told) > 100 << 20

@@ -1,0 +1,26 @@
+"""Batches in turn: a long run gives back what it leaves free on its way, a short one only when it is over."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from flows import running
+from stenopool import allocator
+from stenopool.shards import Piece
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.0, 2), (3600.0, 0)])
+def test_free_memory_goes_back_between_batches(seconds: float, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, begun = [], []
+    real = allocator.give_back
+    monkeypatch.setattr(running, "_GIVE_BACK_SECONDS", seconds)
+    monkeypatch.setattr(allocator, "give_back", lambda: given.append(real()))
+
+    async def do(pieces: Sequence[Piece]) -> None:
+        begun.append(pieces)
+        await asyncio.sleep(0.2 * len(begun))  # so that they end one after the other
+
+    asyncio.run(running.in_turn([[], [], [], []], do))
+    assert len(begun) == 4
+    assert len(given) == times
