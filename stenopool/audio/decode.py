@@ -6,7 +6,7 @@ The program and not PyAV: it goes on after damaged parts, where PyAV ends withou
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal
 
 from stenopool.audio import ffmpeg
 from stenopool.audio.formats import INPUT_OPTIONS
@@ -46,7 +46,7 @@ class Decoded:
 
 
 def decode(
-    source: Path, found: Probe, spool: BinaryIO, *, channels: Literal["mix", "split"], max_duration: float
+    source: Path, found: Probe, spool: IO[bytes], *, channels: Literal["mix", "split"], max_duration: float
 ) -> Decoded:
     """Decode the audio stream that ``found`` names into ``spool``, starting with silence where it starts late.
 

@@ -10,7 +10,7 @@ import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import soundfile
@@ -30,6 +30,9 @@ from stenopool.transcript import AudioInfo
 
 # libsndfile writes a FLAC file of no samples as no bytes and then cannot read it; this much silence stands for none.
 _LEAST_FRAMES = SAMPLE_RATE // 100
+# Spools of up to a minute never become a file. Making one and removing it costs more than decoding a few seconds: ext4
+# looks past every file removed in the last half minute whenever one is made.
+_IN_MEMORY = 2 * 1024 * 1024
 
 
 class Prepared(BaseModel):
@@ -46,7 +49,7 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
     """Write ``flac``: the audio of ``source`` as a player would play it, 16 kHz, 16 bit, one channel or all.
 
     Times in it are times in the source. A recording of no samples is fine: ``audio.duration`` is 0 and the file
-    holds 10 ms of silence. Next to ``flac`` an unnamed spool takes 32 kB a second and channel meanwhile.
+    holds 10 ms of silence. An unnamed spool takes 32 kB a second and channel meanwhile, next to ``flac`` if it is long.
 
     Raises `RecordingError` (see `probe` and `decode`; TOO_LARGE, TOO_LONG) and `TransientError` (SCRATCH_FULL). Then
     no file is left behind.
@@ -59,14 +62,14 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
         raise RecordingError(
             ErrorCode.TOO_LONG, f"It lasts {promised:,.0f} s; {execution.max_duration:,.0f} s are allowed."
         )
-    with _all_or_nothing(flac), tempfile.TemporaryFile(dir=flac.parent) as spool:
+    with _all_or_nothing(flac), tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)) as spool:
         return _prepare(source, found, spool, flac, options, execution)
 
 
 def _prepare(
     source: Path,
     found: Probe,
-    spool: BinaryIO,
+    spool: IO[bytes],
     flac: Path,
     options: TranscriptionOptions,
     execution: ExecutionOptions,

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ __all__ = ["AudioSegment", "samples", "segments"]
 SLICE_SECONDS = 60.0
 
 
-def segments(spool: BinaryIO, channels: int, seconds: float = SLICE_SECONDS) -> Iterator[AudioSegment]:
+def segments(spool: IO[bytes], channels: int, seconds: float = SLICE_SECONDS) -> Iterator[AudioSegment]:
     """The spool from its beginning, ``seconds`` at a time."""
     frame = 2 * channels
     spool.seek(0)

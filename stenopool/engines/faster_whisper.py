@@ -87,7 +87,7 @@ class FasterWhisperEngine:
     @cached_property
     def pool(self) -> Pool[Window]:
         """Its workers, and the windows that wait for them."""
-        return Pool(self._workers, self.most_windows, self._decode)
+        return Pool(self._workers, self.most_windows, self._decode, evenly=self.device == "cpu")
 
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions

@@ -42,15 +42,23 @@ W = TypeVar("W", bound=Poolable)
 class Pool(Generic[W]):
     """The decoding workers of one engine and the windows that wait for them. Safe to use from several threads.
 
-    ``decode`` is called with groups of one kind, of at most ``most(kind)`` windows; it raises nothing.
+    ``decode`` is called with groups of one kind, of at most ``most(kind)`` windows; it raises nothing. ``evenly``: no
+    worker takes more than its share of what waits, so that all of them end together. That pays where each has cores of
+    its own; a GPU would do two small groups one after the other.
     """
 
     def __init__(
-        self, workers: int, most: Callable[[tuple[object, float]], int], decode: Callable[[Sequence[W]], None]
+        self,
+        workers: int,
+        most: Callable[[tuple[object, float]], int],
+        decode: Callable[[Sequence[W]], None],
+        *,
+        evenly: bool = False,
     ) -> None:
         self._workers = workers
         self._most = most
         self._decode = decode
+        self._evenly = evenly
         self._bins: dict[tuple[object, float], deque[tuple[int, W]]] = {}
         self._urgent: deque[Callable[[], None]] = deque()
         self._working = 0
@@ -116,7 +124,8 @@ class Pool(Generic[W]):
         """The window that has waited longest, and beside it others of its kind: those of later recordings fill up."""
         kind = min(self._bins, key=lambda kind: self._bins[kind][0][0])
         waiting = self._bins[kind]
-        group = [waiting.popleft()[1] for _ in range(min(self._most(kind), len(waiting)))]
+        share = ceil(self._waiting() / self._workers) if self._evenly else len(waiting)
+        group = [waiting.popleft()[1] for _ in range(min(self._most(kind), len(waiting), share))]
         if not waiting:
             del self._bins[kind]
         self._guard.notify_all()

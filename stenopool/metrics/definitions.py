@@ -89,7 +89,7 @@ CHECKPOINT_HITS = Metric(
     "counter",
     "Recordings for which a stage had nothing to do, since an earlier run had left its checkpoint.",
     ("stage",),
-    "stage: `prepare`, `transcribe`, `align`, `diarize`, `assign`",
+    "stage: `prepare`, `transcribe`, `align`, `diarize`",
 )
 TRANSCRIPT_FLAGS = Metric(
     "stenopool_transcript_flags_total",

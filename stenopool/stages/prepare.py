@@ -64,8 +64,8 @@ def normalize(run: Run, pieces: Sequence[Piece]) -> None:
             run.durations[piece.fingerprint] = prepared.audio.duration
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        checkpoint = PreparedRecording(prepared=prepared, sha256=digest, seconds=time.monotonic() - start)
-        source.with_name("prepared.json").write_text(checkpoint.model_dump_json(), encoding="utf-8")
+        seconds = time.monotonic() - start
+        run.work(piece).keep("prepare", PreparedRecording(prepared=prepared, sha256=digest, seconds=seconds))
         source.unlink()
 
     each(run, "normalize", pieces, one, after=["fetch"], at_once=os.cpu_count() or 1)
@@ -76,12 +76,9 @@ def store(run: Run, pieces: Sequence[Piece]) -> None:
 
     def one(piece: Piece) -> None:
         work = run.work(piece)
-        if work.has("prepare"):
-            checkpoint = work.load("prepare", PreparedRecording)
-        else:
-            folder = _source_path(run, piece).parent
-            checkpoint = PreparedRecording.model_validate_json((folder / "prepared.json").read_text(encoding="utf-8"))
-            work.put_audio(folder / AUDIO)
+        checkpoint = work.load("prepare", PreparedRecording)
+        if not work.has("prepare"):
+            work.put_audio(run.scratch.folder(piece.fingerprint) / AUDIO)
             work.save("prepare", checkpoint)
         run.durations[piece.fingerprint] = checkpoint.prepared.audio.duration
         tell(Event("prepared", piece.recording.key, checkpoint.prepared.audio.duration))

@@ -36,11 +36,10 @@ _AS_IT_IS = 256 * 1024
 
 
 def assign(run: Run, pieces: Sequence[Piece]) -> None:
-    """The whole transcript: channels merged, speakers to words, and how it was made."""
+    """The whole transcript: channels merged, speakers to words, and how it was made. In memory, so soon is it made."""
 
     def one(piece: Piece) -> None:
-        if not run.work(piece).has("assign"):
-            run.work(piece).save("assign", _transcript(run, piece))
+        run.work(piece).keep("assign", _transcript(run, piece))
 
     each(run, "assign speakers", pieces, one, after=speech_stages(run), at_once=TRANSFERS, stoppable=False)
 

@@ -1,4 +1,4 @@
-"""The work area: checkpoints between stages, kept at the destination until the receipt is written."""
+"""What one stage leaves for the next: in memory, and as checkpoints at the destination until the receipt is there."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,7 @@ AUDIO = "audio.flac"
 
 
 class WorkArea:
-    """Checkpoints of one fingerprint. Listed once; what this process writes is known without asking again.
+    """Results of the stages for one fingerprint. Checkpoints are listed once; what this process makes is at hand.
 
     A checkpoint's name carries its stage's version: one of another version is not seen. ``found`` is told, once, which
     stages an earlier run had done.
@@ -29,6 +29,7 @@ class WorkArea:
         self._found = found
         self._fingerprint = fingerprint
         self._listed: set[str] | None = None
+        self._kept: dict[str, BaseModel] = {}
         self._lock = threading.Lock()
 
     def _names(self) -> set[str]:
@@ -41,12 +42,24 @@ class WorkArea:
             return self._listed
 
     def has(self, stage: str) -> bool:
+        """Whether the stage's checkpoint is at the destination, of this run or of an earlier one."""
         return _name(stage) in self._names()
 
+    def keep(self, stage: str, result: BaseModel) -> None:
+        """Have a result at hand that would be made again in no time, or is not to be seen by other runs yet."""
+        self._kept[stage] = result
+
     def save(self, stage: str, result: BaseModel) -> None:
-        self._put_bytes(_name(stage), result.model_dump_json().encode())
+        """Make a result a checkpoint: whatever becomes of this process, the stage is done."""
+        self.keep(stage, result)
+        key = work_key(self._fingerprint, _name(stage))
+        self._store.put_bytes(key, result.model_dump_json().encode(), content_type="application/json")
+        self._names().add(_name(stage))
 
     def load(self, stage: str, kind: type[M]) -> M:
+        """A stage's result; `SetupError` OBJECT_NOT_FOUND if there is neither one at hand nor a checkpoint."""
+        if isinstance(kept := self._kept.get(stage), kind):
+            return kept
         return kind.model_validate_json(self._store.get_bytes(work_key(self._fingerprint, _name(stage))))
 
     def put_audio(self, path: Path) -> None:
@@ -61,10 +74,7 @@ class WorkArea:
         for name in sorted(self._names(), key=lambda name: name == AUDIO):
             self._store.delete(work_key(self._fingerprint, name))
         self._listed = set()
-
-    def _put_bytes(self, name: str, data: bytes) -> None:
-        self._store.put_bytes(work_key(self._fingerprint, name), data, content_type="application/json")
-        self._names().add(name)
+        self._kept.clear()
 
 
 def _name(stage: str) -> str:

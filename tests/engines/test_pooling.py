@@ -55,11 +55,34 @@ def test_the_oldest_goes_first_with_later_ones_of_its_kind_and_a_lone_window_is_
     assert numbers == [[0], [1], [2, 4], [3]]
 
 
-@given(st.lists(st.sampled_from([8.0, 12.0, 30.0]), min_size=1, max_size=60), st.integers(1, 5), st.integers(1, 3))
-def test_every_window_is_decoded_once_beside_its_own_kind_only(frames: list[float], most: int, workers: int) -> None:
+def test_the_last_windows_are_shared_among_the_workers() -> None:
+    recorder = Recorder()
+    pool = Pool[Waiting](2, lambda _: 4, recorder, evenly=True)
+    pool.add([of(0, 30.0)])
+    assert recorder.began.wait(10)
+    both = threading.Event()
+    pool.ask(both.wait)  # now both are busy
+    pool.add([of(number, 30.0) for number in range(1, 12)])
+    recorder.go.set()
+    recorder.wait_for(1)
+    both.set()
+    recorder.wait_for(12)
+    # Of 11, 7, 3 and 1 that wait, whoever comes takes four, or a half if that is less.
+    assert sorted(len(group) for group in recorder.groups[1:]) == [1, 2, 4, 4]
+
+
+@given(
+    st.lists(st.sampled_from([8.0, 12.0, 30.0]), min_size=1, max_size=60),
+    st.integers(1, 5),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_every_window_is_decoded_once_beside_its_own_kind_only(
+    frames: list[float], most: int, workers: int, evenly: bool
+) -> None:
     recorder = Recorder()
     recorder.go.set()
-    pool = Pool[Waiting](workers, lambda _: most, recorder)
+    pool = Pool[Waiting](workers, lambda _: most, recorder, evenly=evenly)
     windows = [of(number, frame) for number, frame in enumerate(frames)]
     for window in windows:
         pool.add([window])

@@ -17,6 +17,7 @@ from stenopool.stages.work import AUDIO, WorkArea
 from stenopool.storage import ObjectInfo, ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store
+from stenopool.transcript import Transcript
 from tests.support.memory import MemoryStore
 
 DAY = 86400.0
@@ -167,7 +168,7 @@ class _Watched(LocalStore):
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         if self.taken_up and prefix == f"{WORK}{self.taken_up}/":
-            WorkArea(LocalStore(self.root), self.taken_up)._put_bytes("diarize.v1.json", b"{}")
+            WorkArea(LocalStore(self.root), self.taken_up).save("diarize", Transcript())
         yield from super().list(prefix, start_after=start_after)
 
     def delete(self, key: str) -> None:

@@ -76,6 +76,9 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
     with pytest.raises(SetupError) as caught:
         store.put_bytes("out/new.wav", b"x")
     assert caught.value.code is ErrorCode.ACCESS_DENIED
+    with pytest.raises(SetupError) as caught:
+        store.put_bytes("out/folder/new.wav", b"x")
+    assert caught.value.code is ErrorCode.ACCESS_DENIED
     store.delete("out/secret.wav")
     assert [path.name for path in outside.iterdir()] == ["secret.wav"]
 
