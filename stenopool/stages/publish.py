@@ -16,7 +16,7 @@ from stenopool.diarizers.channels import channel_name
 from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
 from stenopool.options import Format
 from stenopool.progress import Event, logger, tell
-from stenopool.receipts import Receipt, output_key
+from stenopool.receipts import Receipt, ReceiptName, output_key
 from stenopool.recordings import STAGE_VERSIONS
 from stenopool.renderers import CONTENT_TYPES, RenderStyle, render
 from stenopool.shards import Piece
@@ -48,7 +48,12 @@ def upload(run: Run, pieces: Sequence[Piece]) -> None:
     """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
 
     def one(piece: Piece) -> None:
-        _end_older(run, piece)
+        there = _receipts(run, piece)
+        if run.leave(piece, there.values()):
+            return
+        for key, name in there.items():
+            if name.fingerprint != piece.fingerprint:  # of files that are about to be overwritten
+                run.destination.delete(key)
         transcript = run.work(piece).load("assign", Transcript)
         run.flags[piece.fingerprint] = all_flags(transcript)
         _render(run, piece, transcript, run.execution.formats)
@@ -89,12 +94,11 @@ def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
     each(run, "render", pieces, one, at_once=TRANSFERS)
 
 
-def _end_older(run: Run, piece: Piece) -> None:
-    """Remove the receipts of what is about to be overwritten: files made with other options or of older content."""
-    for info in run.destination.list(receipts.receipt_stem(piece.recording.key)):
-        name = receipts.parse_receipt_key(info.key)
-        if name and name.fingerprint != piece.fingerprint:
-            run.destination.delete(info.key)
+def _receipts(run: Run, piece: Piece) -> dict[str, ReceiptName]:
+    """All receipts of a piece's recording by their keys: also of other options, and of what was there before."""
+    listed = run.destination.list(receipts.receipt_stem(piece.recording.key))
+    named = {info.key: receipts.parse_receipt_key(info.key) for info in listed}
+    return {key: name for key, name in named.items() if name}
 
 
 def _render(run: Run, piece: Piece, transcript: Transcript, formats: Sequence[Format]) -> None:

@@ -104,11 +104,15 @@ class Run:
         self.handover.look_again(piece)
         tell(Event("failed", piece.recording.key, piece.seconds, failure))
 
-    def leave(self, piece: Piece) -> bool:
-        """Whether another run has finished the piece meanwhile; then it is left to that, and nothing of ours stays."""
+    def leave(self, piece: Piece, there: Iterable[ReceiptName] | None = None) -> bool:
+        """Whether another run has finished the piece meanwhile; then it is left to that, and nothing of ours stays.
+
+        ``there``: the receipts of its recording, where they have just been listed.
+        """
         if piece.formats:  # finished long ago; only a format is missing
             return False
-        there = names(self.destination, prefix=receipt_stem(piece.recording.key))
+        if there is None:
+            there = names(self.destination, prefix=receipt_stem(piece.recording.key))
         # One that was taken up again out of quarantine has that receipt still.
         ends = ("done",) if piece.attempts else ("done", "quarantined")
         end = next((one for one in there if one.fingerprint == piece.fingerprint and one.status in ends), None)
