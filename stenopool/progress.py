@@ -26,10 +26,11 @@ _listeners: list[Callable[[Event], None]] = []
 
 
 def tell(event: Event) -> None:
-    """Hand an event to the listeners and write a line to the log."""
+    """Hand an event to the listeners and write a line to the log; that of a failure is marked as ``told``."""
     with where(recording=event.key):
         if event.failure:
-            logger.warning("%s: %s (%s) %s", event.key, event.failure.code, event.failure.stage, event.failure.message)
+            what = event.failure
+            logger.warning("%s: %s (%s) %s", event.key, what.code, what.stage, what.message, extra={"told": True})
         elif event.kind != "planned":
             logger.info("%s: %s%s", event.key, event.kind, f", {event.detail}" if event.detail else "")
     for listener in tuple(_listeners):

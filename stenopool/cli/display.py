@@ -1,5 +1,6 @@
 """What a person sees while a batch runs: bars on a terminal, a line per recording in a pipe or a CI log."""
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from stenopool import progress
 from stenopool.logs import as_json, printable
-from stenopool.progress import Event
+from stenopool.progress import Event, logger
 from stenopool.stages.report import BatchReport
 
 _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diarize", "done": "done"}
@@ -24,11 +25,11 @@ def shown(console: Console, *, diarize: bool) -> Iterator[None]:
         yield
         return
     if not console.is_terminal:
-        with progress.listening(lambda event: _line(console, event)):
+        with _warnings_on(console), progress.listening(lambda event: _line(console, event)):
             yield
         return
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console) as bars, _warnings_on(bars.console):
         steps = {kind: name for kind, name in _STEPS.items() if diarize or kind != "diarized"}
         tasks = {kind: bars.add_task(name, total=0) for kind, name in steps.items()}
         planned = 0
@@ -52,6 +53,35 @@ def shown(console: Console, *, diarize: bool) -> Iterator[None]:
 
         with progress.listening(listen):
             yield
+
+
+@contextmanager
+def _warnings_on(console: Console) -> Iterator[None]:
+    """Have our log's warnings on the console, above the bars, and the rest of it not there: it says what they show.
+
+    Left alone, Prefect's handler writes every line through the bars. What else listens to our log keeps its lines.
+    """
+    handler, passed_on = _Warnings(console), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = passed_on
+        logger.removeHandler(handler)
+
+
+class _Warnings(logging.Handler):
+    """Warnings as lines of the console. A failed recording is none: its event is shown."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, "told", False):
+            text = f"{record.levelname.lower()}  {self.format(record)}"
+            self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _line(console: Console, event: Event) -> None:

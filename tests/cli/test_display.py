@@ -1,6 +1,7 @@
 """What is printed while a batch runs: lines that a log survives, and nobody else's control characters."""
 
 import io
+import logging
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from stenopool.cli.display import failures, printable, shown
 from stenopool.errors import ErrorCode, Failure
-from stenopool.progress import Event, tell
+from stenopool.progress import Event, logger, tell
 from stenopool.stages.report import BatchReport
 from stenopool.stages.run import FailedRecording
 
@@ -63,6 +64,41 @@ def test_a_terminal_has_bars_that_reach_their_end() -> None:
     text = _shown(console, Event("planned", "b.wav", 1.0), *events, Event("failed", "b.wav", 0.0, FAILURE))
     assert text.count("1/1") >= 4
     assert "EMPTY_FILE" in text
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_of_the_log_only_warnings_are_shown_and_failures_once(terminal: bool) -> None:
+    through_root, kept = _Lines(), _Lines()
+    logging.root.addHandler(through_root)
+    logger.addHandler(kept)
+    logger.setLevel(logging.INFO)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    try:
+        with shown(console, diarize=True):
+            tell(Event("done", "a.wav", 1.0))
+            tell(Event("failed", "b.wav", 0.0, FAILURE))
+            logger.warning("%s: no audio for the page", HOSTILE)
+        logger.warning("afterwards")
+    finally:
+        logging.root.removeHandler(through_root)
+        logger.removeHandler(kept)
+        logger.setLevel(logging.NOTSET)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.count("EMPTY_FILE") == 1
+    assert text.count(": no audio for the page") == 1
+    assert "\x07" not in text
+    assert "a.wav: done" not in text
+    assert through_root.lines == ["afterwards"]  # what would have torn the bars
+    assert len(kept.lines) == 4
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
 
 
 @pytest.mark.parametrize("key", ["[bold]a.wav", "a[/b].wav"])

@@ -40,7 +40,11 @@ def test_from_s3_to_s3_as_from_folder_to_folder_and_never_twice(
         shutil.copy(recording_path(name), folder)
         stored.put_file(f"2026-11/{Path(name).name}", recording_path(name))
 
-    here = stenopool.json("run", folder, results, *FAST)
+    run = stenopool("run", folder, results, *FAST, "--json")
+    assert run.returncode == 0, run.stderr[-3000:]
+    said = sorted(tuple(line.split()[:2]) for line in run.stderr.splitlines())
+    assert said == sorted(("done", Path(name).name) for name in CLIPS)  # a line for each, and none of Prefect's
+    here = json.loads(run.stdout)
     there = stenopool.json("run", f"s3://{bucket}/calls/2026-11", f"s3://{bucket}/transcripts", *FAST)
     assert (here["done"], there["done"]) == (len(CLIPS), len(CLIPS))
     assert _texts(str(results)) == _texts(f"s3://{bucket}/transcripts")
