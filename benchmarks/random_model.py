@@ -75,11 +75,10 @@ def write(folder: Path, shape: Shape, tokens: int, seed: int = 1) -> None:
 
 
 def _vocabulary(base: Path) -> list[str]:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    count = tokenizer.get_vocab_size(with_added_tokens=True)
-    return [tokenizer.id_to_token(number) for number in range(count)]
+    tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
+    numbers: dict[str, int] = tokenizer["model"]["vocab"]
+    numbers |= {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+    return sorted(numbers, key=numbers.__getitem__)
 
 
 def _script(vocabulary: list[str], tokens: int, random: np.random.Generator) -> list[int]:

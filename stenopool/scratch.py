@@ -43,7 +43,6 @@ class Scratch:
         self._owner = os.getpid()
         self._reserved: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
-        self._made: set[str] = set()
         self._measure_after = 0.0
         self._guard = threading.Lock()
         self._handles_sigterm = False
@@ -83,9 +82,7 @@ class Scratch:
             if reserve:
                 self._require(reserve, name)
                 self._reserved[name] = reserve
-            if name not in self._made:
-                path.mkdir(exist_ok=True)
-                self._made.add(name)
+            path.mkdir(exist_ok=True)
         return path
 
     def check(self, more: int = 0) -> None:
@@ -96,10 +93,9 @@ class Scratch:
     def release(self, name: str) -> None:
         """Remove one recording's sub-folder and its reservation; no error if there is none."""
         self._check_name(name)
+        shutil.rmtree(self.path / name, ignore_errors=True)
         with self._guard:
             self._reserved.pop(name, None)
-            self._made.discard(name)
-        shutil.rmtree(self.path / name, ignore_errors=True)
 
     def used(self) -> int:
         """Bytes in the folder now."""

@@ -48,7 +48,7 @@ def upload(run: Run, pieces: Sequence[Piece]) -> None:
     """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
 
     def one(piece: Piece) -> None:
-        there = _receipts(run, piece)
+        there = _receipts_there(run, piece)
         if run.leave(piece, there.values()):
             return
         for key, name in there.items():
@@ -94,7 +94,7 @@ def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
     each(run, "render", pieces, one, at_once=TRANSFERS)
 
 
-def _receipts(run: Run, piece: Piece) -> dict[str, ReceiptName]:
+def _receipts_there(run: Run, piece: Piece) -> dict[str, ReceiptName]:
     """All receipts of a piece's recording by their keys: also of other options, and of what was there before."""
     listed = run.destination.list(receipts.receipt_stem(piece.recording.key))
     named = {info.key: receipts.parse_receipt_key(info.key) for info in listed}

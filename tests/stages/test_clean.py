@@ -13,14 +13,15 @@ from stenopool import receipts
 from stenopool.errors import ErrorCode, Failure
 from stenopool.receipts import BATCHES, WORK, Receipt, output_key, work_key
 from stenopool.stages.clean import clean
+from stenopool.stages.speech import Diarized
 from stenopool.stages.work import AUDIO, WorkArea
 from stenopool.storage import ObjectInfo, ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store
-from stenopool.transcript import Transcript
 from tests.support.memory import MemoryStore
 
 DAY = 86400.0
+NOBODY = Diarized(turns=[], diarizer_version="1", seconds=0.0)
 DONE, QUARANTINED, LEFT = "0" * 32, "1" * 32, "2" * 32
 
 
@@ -168,7 +169,7 @@ class _Watched(LocalStore):
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         if self.taken_up and prefix == f"{WORK}{self.taken_up}/":
-            WorkArea(LocalStore(self.root), self.taken_up).save("diarize", Transcript())
+            WorkArea(LocalStore(self.root), self.taken_up).save("diarize", NOBODY)
         yield from super().list(prefix, start_after=start_after)
 
     def delete(self, key: str) -> None:
