@@ -28,6 +28,7 @@ _SMALL, _USUAL = 0.001, 0.02  # deviations of weights: of what is added to the s
 _AUDIO_POSITIONS, _TEXT_POSITIONS = 1500, 448
 _PROMPT = 3  # tokens before the one after which the text begins: start, language, task
 _TIMING_HEADS = 10
+_TIMES = 1501  # tokens for 0.00 to 30.00 seconds
 _COMMON = 2000  # words among which the text is chosen; a tokenizer has the most usual ones first
 
 
@@ -78,7 +79,9 @@ def _vocabulary(base: Path) -> list[str]:
     tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
     numbers: dict[str, int] = tokenizer["model"]["vocab"]
     numbers |= {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-    return sorted(numbers, key=numbers.__getitem__)
+    # Times follow, as in every Whisper; not each tokenizer.json names them.
+    times = [f"<|{n * 0.02:.2f}|>" for n in range(_TIMES)]
+    return [*sorted(numbers.keys() - set(times), key=numbers.__getitem__), *times]
 
 
 def _script(vocabulary: list[str], tokens: int, random: np.random.Generator) -> list[int]:

@@ -1,27 +1,42 @@
 """The random model costs what a trained one does: it says so much of everything, and then it ends."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.random_model import SHAPES, write
+from stenopool import models
 
 _TOKENS = 12
 
 
 @pytest.fixture(scope="module")
-def whisper(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    from faster_whisper import WhisperModel
-
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny-random"
     write(folder, SHAPES["tiny"]._replace(mels=128), _TOKENS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whisper(folder: Path) -> Any:
+    from faster_whisper import WhisperModel
+
     return WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
 
 
 def test_it_has_the_shape_that_was_asked_for(whisper: Any) -> None:
     assert whisper.feature_extractor.mel_filters.shape[0] == whisper.model.n_mels == 128
     assert whisper.model.is_multilingual
+
+
+def test_its_vocabulary_is_that_of_every_multilingual_whisper(folder: Path) -> None:
+    vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+    given = (models.find("base", "ctranslate2").path / "vocabulary.txt").read_text(encoding="utf-8")
+    assert vocabulary == given.removesuffix("\n").split("\n")
+    assert len(vocabulary) == 51865
 
 
 def test_of_whatever_it_hears_it_says_the_same_and_ends(whisper: Any) -> None:
