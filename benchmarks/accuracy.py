@@ -23,12 +23,12 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.compare.baselines import BASELINES, BEAM, Setup
+from benchmarks.compare.wer import wer
 from benchmarks.speech_set import SPEECH, Item, SpeechSet
-from stenopool import engines
-from stenopool.cli.bench.baselines import BASELINES, BEAM, Setup
-from stenopool.cli.bench.wer import wer
 from stenopool.errors import Failure
 from stenopool.options import EngineName, ExecutionOptions, TranscriptionOptions
+from stenopool.speech import engines
 
 MODEL = "base"
 EXECUTION = ExecutionOptions(device="cpu")

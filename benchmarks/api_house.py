@@ -42,7 +42,7 @@ def house(kind: str, folder: Path) -> Iterator[House]:
     # Read when Prefect is imported, which `embedded` does.
     os.environ |= {"PREFECT_HOME": str(folder / "prefect")}
     os.environ.pop("PREFECT_API_URL", None)
-    from flows import embedded
+    from stenopool.orchestration import embedded
 
     embedded.start()
     with _store(kind, folder) as where:

@@ -22,12 +22,12 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from api.ids import encode
 from benchmarks.api_house import house
-from stenopool import receipts
+from stenopool.api.ids import encode
 from stenopool.options import FORMATS, TranscriptionOptions
-from stenopool.receipts import Receipt
-from stenopool.recordings import Recording, fingerprint
+from stenopool.pipeline import receipts
+from stenopool.pipeline.receipts import Receipt
+from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.storage import ObjectStore
 from tests.support.api_server import secret, sound
 

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from api.ids import decode
 from benchmarks.api_house import House, house
+from stenopool.api.ids import decode
 from tests.support.api_server import sound
 
 _GOAL = 300 * 1000**2

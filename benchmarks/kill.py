@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stenopool.receipts import RECEIPTS, WORK, ReceiptName, names
+from stenopool.pipeline.receipts import RECEIPTS, WORK, ReceiptName, names
 from stenopool.storage.s3 import S3Store
 from tests.support.journal import begun
 from tests.support.seaweedfs import SeaweedFS

@@ -26,7 +26,7 @@ from rich.table import Table
 
 from benchmarks.speech_set import SPEECH, SpeechSet
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.stages.report import BatchReport
+from stenopool.pipeline.report import BatchReport
 from tests.support.exporter import Exporter
 from tests.support.prometheus import Prometheus
 
@@ -43,24 +43,25 @@ class Hooks:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        from stenopool.metrics.counts import BatchCounts
-        from stenopool.stages import publish
-        from stenopool.stages.run import Run
+        from stenopool.pipeline.counts import BatchCounts
+        from stenopool.pipeline.run import Run
+        from stenopool.pipeline.stages import publish
 
         with ExitStack() as stack:
             stack.enter_context(patch.object(Run, "attempt", lambda *_, **__: nullcontext()))
             stack.enter_context(patch.object(BatchCounts, "write", lambda *_: None))
             stack.enter_context(patch.object(BatchCounts, "_with", lambda counts, *_: counts))
             stack.enter_context(patch.object(publish, "all_flags", lambda _: ()))
-            stack.enter_context(patch("stenopool.stages.run.where", lambda **_: nullcontext()))
-            stack.enter_context(patch("stenopool.progress.where", lambda **_: nullcontext()))
+            stack.enter_context(patch("stenopool.pipeline.run.where", lambda **_: nullcontext()))
+            stack.enter_context(patch("stenopool.runtime.progress.where", lambda **_: nullcontext()))
             yield
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        from stenopool.metrics.counts import BatchCounts
-        from stenopool.metrics.tally import Tally
-        from stenopool.stages import publish, report
+        from stenopool.pipeline import report
+        from stenopool.pipeline.counts import BatchCounts
+        from stenopool.pipeline.stages import publish
+        from stenopool.pipeline.tally import Tally
 
         with ExitStack() as stack:
             for owner, name in ((BatchCounts, "write"), (BatchCounts, "_with"), (Tally, "attempt"), (Tally, "add")):
@@ -113,7 +114,9 @@ def timed(source: Path, destination: Path, recordings: int) -> float:
 
 
 def batch(source: Path, destination: Path) -> BatchReport:
-    from flows.ingest import ingest
+    from stenopool.orchestration import entrypoints
+
+    ingest = entrypoints.load("ingest")
 
     report: BatchReport = asyncio.run(ingest(str(source), str(destination), options=OPTIONS, execution=EXECUTION))
     return report
@@ -126,7 +129,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
 
-    from flows import embedded
+    from stenopool.orchestration import embedded
 
     embedded.start()
     times: dict[str, list[float]] = {"without": [], "with": []}

@@ -18,15 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speech_set import SPEECH, SpeechSet
-from stenopool.catalog import Selection
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.scratch import Scratch
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.run import Run
+from stenopool.pipeline.shards import batches, shards
+from stenopool.pipeline.stages import prepare, publish
+from stenopool.pipeline.stages import speech as recognition
+from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
-from stenopool.shards import batches, shards
-from stenopool.stages import prepare, publish
-from stenopool.stages import speech as recognition
-from stenopool.stages.plan import Plan
-from stenopool.stages.run import Run
 from stenopool.storage import open_store
 
 OPTIONS = TranscriptionOptions(diarization="off")
@@ -57,7 +57,9 @@ def directly(source: Path, destination: Path) -> int:
 
 
 async def by_flow(source: Path, destination: Path) -> int:
-    from flows.ingest import ingest
+    from stenopool.orchestration import entrypoints
+
+    ingest = entrypoints.load("ingest")
 
     return (await ingest(str(source), str(destination), options=OPTIONS, execution=EXECUTION)).done
 
@@ -69,11 +71,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
 
-    from flows import embedded
+    from stenopool.orchestration import embedded
 
     begin = time.monotonic()
     embedded.start()
-    import flows.ingest  # noqa: F401 (the import is part of the start)
+    from stenopool.orchestration import entrypoints
+
+    entrypoints.load("ingest")
 
     start_up = time.monotonic() - begin
     times: dict[str, list[float]] = {"stages": [], "flow": []}

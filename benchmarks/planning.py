@@ -34,9 +34,9 @@ GROWTH_MB = 10  # what memory may differ by between sizes: noise of the allocato
 
 def plan() -> None:
     """Plan, in this process, and print what it took as JSON."""
-    from stenopool.catalog import Selection
     from stenopool.options import TranscriptionOptions
-    from stenopool.stages.plan import Plan
+    from stenopool.pipeline.catalog import Selection
+    from stenopool.pipeline.plan import Plan
     from stenopool.storage import open_store
     from stenopool.storage.s3 import process_client
 

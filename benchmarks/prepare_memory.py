@@ -35,9 +35,9 @@ def make(out: Path, hours: float, channels: int) -> None:
 
 def child(source: Path, mode: str) -> None:
     """Prepare, and print what it took."""
-    from stenopool.audio import probe
-    from stenopool.audio.prepare import prepare_audio
     from stenopool.options import ExecutionOptions, TranscriptionOptions
+    from stenopool.speech.audio import probe
+    from stenopool.speech.audio.prepare import prepare_audio
 
     most, done = 0, threading.Event()
 

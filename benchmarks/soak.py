@@ -112,9 +112,11 @@ def load(chance: random.Random) -> list[Path]:
 
 async def rounds(minutes: float, folder: Path, s3: str, seed: int) -> tuple[int, Counter[str], list[str]]:
     """The load, until the time is over: rounds, how recordings ended, what was left lying."""
-    from flows.ingest import ingest
+    from stenopool.orchestration import entrypoints
+
+    ingest = entrypoints.load("ingest")
     from stenopool.options import ExecutionOptions, TranscriptionOptions
-    from stenopool.receipts import WORK
+    from stenopool.pipeline.receipts import WORK
     from stenopool.storage import open_store
     from tests.hostile.files import GALLERY
 
@@ -194,7 +196,7 @@ def main() -> int:
             os.environ.update(server.environment)
             os.environ["STENOPOOL_SCRATCH__DIR"] = str(folder / "scratch")
             os.environ["PREFECT_HOME"] = str(folder / "prefect")  # its database grows with the runs, on disk
-            from flows import embedded
+            from stenopool.orchestration import embedded
 
             embedded.start()
             sampler = Sampler(folder / "scratch")

@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from stenopool.audio.prepare import prepare_audio
-from stenopool.audio.waveform import Waveform
-from stenopool.cli.bench.recordings import Item, read_items
-from stenopool.engines.base import Utterance
+from benchmarks.compare.recordings import Item, read_items
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.engines.base import Utterance
 
 SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / "shared" / "speech")
 

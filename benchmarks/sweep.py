@@ -33,12 +33,12 @@ from unittest.mock import patch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.compare.wer import wer
 from benchmarks.speech_set import SPEECH, SpeechSet
-from stenopool.cli.bench.wer import wer
-from stenopool.engines import faster_whisper, pooling
-from stenopool.engines.base import Utterance
 from stenopool.errors import Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.speech.engines import faster_whisper, pooling
+from stenopool.speech.engines.base import Utterance
 
 OPTIONS = TranscriptionOptions(diarization="off")
 CHOSEN = "chosen"

@@ -1,21 +1,8 @@
-"""The block types made known to a server, and a first profile to start from. As often as one likes."""
+"""Register the block types and the profile `default` , on the server that PREFECT_API_URL names."""
 
-from prefect.blocks.core import Block
+import asyncio
 
-from blocks.profiles import TranscriptionProfile
+from stenopool.orchestration.blocks.registration import register
 
-DEFAULT_PROFILE = "default"
-
-
-async def register() -> None:
-    """Register our block types and prefect-aws's; save the profile `default` unless somebody has."""
-    from prefect.filesystems import LocalFileSystem
-    from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
-
-    kinds: tuple[type[Block], ...] = (AwsCredentials, MinIOCredentials, S3Bucket, LocalFileSystem, TranscriptionProfile)
-    for kind in kinds:
-        await kind.aregister_type_and_schema()
-    try:
-        await TranscriptionProfile.aload(DEFAULT_PROFILE)
-    except ValueError:
-        await TranscriptionProfile().asave(DEFAULT_PROFILE)
+if __name__ == "__main__":
+    asyncio.run(register())

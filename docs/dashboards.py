@@ -23,9 +23,9 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 
-from deployments.server import addresses
 from docs.draw_dashboard import Source, Span, draw
 from monitoring.render import FOLDER, RULES
+from stenopool.orchestration.deploy.server import addresses
 from tests.support.exporter import Exporter
 from tests.support.postgres import Postgres
 from tests.support.processes import Server, free_port
@@ -114,7 +114,7 @@ class Service(Server):
     """`stenopool serve`, over folders of its own."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__("the API", folder / "api.log")
+        super().__init__("the API", folder / "stenopool.api.log")
         self.port = free_port()
         self.target = f"127.0.0.1:{self.port}"
         self._folder = folder

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stenopool.catalog import Selection
 from stenopool.metrics.definitions import METRICS, Metric
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.pipeline.catalog import Selection
 from stenopool.settings import Settings
 
 _FOLDER = Path(__file__).parent

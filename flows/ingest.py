@@ -9,21 +9,21 @@ from datetime import UTC, datetime
 
 from prefect import flow, runtime, tags
 
-from blocks.locations import opened
-from blocks.profiles import profiled
-from flows.artifacts import Progress, batch_summary, short
-from flows.dispatch import Dispatch, dispatch
-from flows.running import running
-from stenopool.catalog import Selection
 from stenopool.errors import ErrorCode
-from stenopool.metrics.counts import BatchCounts
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.artifacts import Progress, batch_summary, short
+from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.blocks.profiles import profiled
+from stenopool.orchestration.dispatch import Dispatch, dispatch
+from stenopool.orchestration.running import running
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.counts import BatchCounts
+from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.report import BatchReport, ShardResult, Totals, results
+from stenopool.pipeline.run import Run
+from stenopool.pipeline.shards import Shard, shards, written
+from stenopool.runtime.stopping import stop_if_asked
 from stenopool.settings import get_settings
-from stenopool.shards import Shard, shards, written
-from stenopool.stages.plan import Plan
-from stenopool.stages.report import BatchReport, ShardResult, Totals, results
-from stenopool.stages.run import Run
-from stenopool.stages.stopping import stop_if_asked
 
 
 def _name() -> str:

@@ -7,26 +7,17 @@ Formats that finished recordings lack are rendered here too.
 """
 
 import asyncio
-from collections.abc import Sequence
 
 from prefect import flow, runtime
 
-from blocks.locations import opened
-from flows.artifacts import shard_summary
-from flows.running import as_they_are, attempt, in_turn, running, side_by_side, stage_task
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.artifacts import shard_summary
+from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.running import in_turn, running
+from stenopool.orchestration.tasks import made_ready, quarantined, rendered
+from stenopool.pipeline.report import ShardResult
+from stenopool.pipeline.shards import Shard, batches
 from stenopool.settings import get_settings
-from stenopool.shards import Piece, Shard, batches
-from stenopool.stages import prepare as stages
-from stenopool.stages.publish import quarantine, render_missing
-from stenopool.stages.report import ShardResult
-from stenopool.stages.run import Run
-
-fetch = stage_task("fetch", stages.fetch)
-normalize = stage_task("normalize", stages.normalize)
-store = stage_task("store", stages.store)
-render = stage_task("render", render_missing)
-quarantine_failed = stage_task("quarantine", quarantine)
 
 
 def _name() -> str:
@@ -58,21 +49,3 @@ async def prepare(
         result = ShardResult.of(run, carried.pieces)
         await asyncio.to_thread(result.write, run.destination, carried, "prepare")
         await shard_summary("prepare", carried, result)
-
-
-async def made_ready(run: Run, pieces: Sequence[Piece]) -> None:
-    """A batch's audio, fetched, normalized and stored."""
-    await side_by_side(attempt(fetch, run, pieces), attempt(normalize, run, pieces), attempt(store, run, pieces))
-
-
-async def rendered(run: Run, pieces: Sequence[Piece]) -> None:
-    """Formats that finished recordings lack. One more format is no speech work: it never needs a GPU."""
-    to_be_heard = [piece for piece in pieces if "html" in piece.formats]
-    await side_by_side(attempt(fetch, run, to_be_heard), attempt(normalize, run, to_be_heard))
-    await attempt(render, run, pieces)
-
-
-async def quarantined(run: Run, pieces: Sequence[Piece]) -> None:
-    """Those that something is wrong with, put aside."""
-    if failed := run.failed(pieces):
-        await quarantine_failed(as_they_are(failed), f"{len(failed)} recordings")

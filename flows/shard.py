@@ -10,16 +10,15 @@ from collections.abc import Sequence
 
 from prefect import flow, runtime
 
-from blocks.locations import opened
-from flows.artifacts import shard_summary
-from flows.prepare import made_ready, quarantined, rendered
-from flows.running import attempt, in_turn, running, side_by_side
-from flows.transcribe import load_models, transcribed
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.artifacts import shard_summary
+from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.running import attempt, in_turn, running, side_by_side
+from stenopool.orchestration.tasks import load_models, made_ready, quarantined, rendered, transcribed
+from stenopool.pipeline.report import ShardResult
+from stenopool.pipeline.run import Run
+from stenopool.pipeline.shards import Piece, Shard, batches
 from stenopool.settings import get_settings
-from stenopool.shards import Piece, Shard, batches
-from stenopool.stages.report import ShardResult
-from stenopool.stages.run import Run
 
 
 def _name() -> str:

@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.deployments import arun_deployment
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.notifications import arrivals
+from stenopool.pipeline.notifications import arrivals
 
 # A receive takes ten at most; a thousand keys fit a run's parameters (512 KiB) at 500 bytes each.
 _MOST_MESSAGES = 1000

@@ -141,7 +141,9 @@ class ApiSettings(BaseModel):
     ] = None
     keys: Annotated[
         Path | None,
-        Field(description="File with a line per key: name, scopes, digest. `python -m api.keys NAME` makes a line."),
+        Field(
+            description="File with a line per key: name, scopes, digest. `python -m stenopool.api.keys NAME` makes one."
+        ),
     ] = None
     deployment: Annotated[str, Field(description="Deployment of `ingest` that uploads become runs of.")] = (
         "ingest/interactive"
@@ -174,7 +176,7 @@ class CallbackSettings(BaseModel):
         Path | None,
         Field(
             description="File with a secret per line that callbacks are signed with, whsec_...; without it none are "
-            "taken. `python -m api.callbacks.sending` makes one."
+            "taken. `python -m stenopool.api.callbacks.sending` makes one."
         ),
     ] = None
     allow: Annotated[

@@ -61,6 +61,7 @@ RUN useradd --uid 10001 --gid 0 --no-create-home --home-dir /tmp stenopool \
 COPY --from=builder /opt/stenopool /opt/stenopool
 # One folder for all that a run writes, so that the root may be read-only; Prefect reports nothing to anybody.
 ENV PATH=/opt/stenopool/bin:$PATH \
+    PYTHONSAFEPATH=1 \
     DO_NOT_TRACK=1 \
     HF_HOME=/models/hub \
     HOME=/tmp \
@@ -81,7 +82,7 @@ WORKDIR /
 USER 10001:0
 # tini: as process 1, Python would not die by a signal that it does not handle, and would leave the children of killed runs
 # as zombies. The entry point (secrets into the environment) becomes the command.
-ENTRYPOINT ["/usr/bin/tini", "--", "python", "-m", "workers.entrypoint"]
+ENTRYPOINT ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.entrypoint"]
 CMD ["stenopool", "--help"]
 # What to ask depends on what runs: the address in STENOPOOL_HEALTH.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["python", "-m", "workers.health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["python", "-P", "-m", "stenopool.orchestration.workers.health"]

@@ -5,10 +5,10 @@ import sys
 import typer
 from rich.console import Console
 
-from stenopool import __version__, logs
+from benchmarks.compare.command import bench
+from stenopool import __version__
 from stenopool.cli import models
 from stenopool.cli import run as batches
-from stenopool.cli.bench.command import bench
 from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
 from stenopool.cli.deploy import deploy
@@ -19,7 +19,8 @@ from stenopool.cli.show import show
 from stenopool.cli.up import up
 from stenopool.cli.worker import worker
 from stenopool.errors import StenopoolError
-from stenopool.progress import logger
+from stenopool.runtime import logs
+from stenopool.runtime.progress import logger
 
 app = typer.Typer(
     name="stenopool",

@@ -13,15 +13,18 @@ from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from stenopool import __version__, diarizers, engines, models, receipts
-from stenopool.audio import ffmpeg, sandbox
-from stenopool.audio.probe import probe
-from stenopool.cli import packages, trial
-from stenopool.engines.placement import placement
+from stenopool import __version__, models
+from stenopool.cli import packages
 from stenopool.errors import ErrorCode, SetupError, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.scratch import Scratch
+from stenopool.pipeline import receipts
+from stenopool.runtime import trial
+from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
+from stenopool.speech import diarizers, engines
+from stenopool.speech.audio import ffmpeg, sandbox
+from stenopool.speech.audio.probe import probe
+from stenopool.speech.engines.placement import placement
 from stenopool.storage import ObjectStore, open_store
 
 Status = Literal["ok", "warn", "fail"]
@@ -262,7 +265,7 @@ def _prefect() -> str:
 
 
 def _kubernetes(namespace: str) -> str:
-    from workers.rights import missing_rights
+    from stenopool.orchestration.workers.rights import missing_rights
 
     if missing := missing_rights(namespace):
         raise _Wrong(

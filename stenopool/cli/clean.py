@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 
-from stenopool.stages.clean import Removed
-from stenopool.stages.clean import clean as clean_up
+from stenopool.pipeline.clean import Removed
+from stenopool.pipeline.clean import clean as clean_up
 from stenopool.storage import open_store
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

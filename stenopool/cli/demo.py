@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stenopool.catalog import Selection
 from stenopool.cli.run import finish, ingest
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.receipts import output_key
-from stenopool.show import show
-from stenopool.transcript import Transcript
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.receipts import output_key
+from stenopool.speech.show import show
+from stenopool.speech.transcript import Transcript
 
 _KEY = "call.wav"
 

@@ -38,7 +38,7 @@ def deploy(
     """
     from prefect.settings import get_current_settings
 
-    from deployments.apply import apply
+    from stenopool.orchestration.deploy.apply import apply
 
     if not get_current_settings().api.url:
         raise SetupError(

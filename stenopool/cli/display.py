@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from stenopool import progress
-from stenopool.logs import as_json, printable
-from stenopool.progress import Event, logger
-from stenopool.stages.report import BatchReport
+from stenopool.pipeline.report import BatchReport
+from stenopool.runtime import progress
+from stenopool.runtime.logs import as_json, printable
+from stenopool.runtime.progress import Event, logger
 
 _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diarize", "done": "done"}
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from stenopool.cli.parameters import with_options
-from stenopool.logs import printable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.runtime.logs import printable
 
 if TYPE_CHECKING:
     from stenopool.cli.checks import Finding

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stenopool import logs
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.runtime import logs
 
 
 def exporter(
@@ -27,8 +27,8 @@ def exporter(
     """
     import uvicorn
 
-    from blocks.locations import opened
-    from monitoring.exporter.app import create_app
+    from stenopool.exporter.app import create_app
+    from stenopool.orchestration.blocks.locations import opened
     from stenopool.settings import get_settings
     from stenopool.storage import ObjectStore
 

@@ -118,7 +118,7 @@ def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
             "The API has no keys.",
-            remedy="Set STENOPOOL_API__KEYS to a file that `python -m api.keys` makes; on loopback, or --no-auth.",
+            remedy="Set STENOPOOL_API__KEYS (`python -m stenopool.api.keys` makes a line); on loopback, or --no-auth.",
         )
     _must_be_bound(api)
     own = {"SOURCE": settings.source, "DESTINATION": settings.destination}
@@ -145,7 +145,7 @@ def _until_stopped() -> Iterator[None]:
 
 def _server_environment(home: Path) -> dict[str, str]:
     """SQLite for one machine; the profile of a server room where its addresses are given."""
-    from deployments.server import addresses, settings
+    from stenopool.orchestration.deploy.server import addresses, settings
 
     database, redis = os.environ.get(_DATABASE, ""), os.environ.get(_REDIS)
     if database.startswith("postgres") != bool(redis):
@@ -165,7 +165,7 @@ def _server_environment(home: Path) -> dict[str, str]:
 
 def _client_environment(url: str, password: str | None) -> dict[str, str]:
     """For all that uses the server; what the server itself stands on is no business of a flow run's."""
-    from deployments.server import SECRETS
+    from stenopool.orchestration.deploy.server import SECRETS
 
     return {
         # Asked for work every 10 s, the runs that a batch is made of would wait half a minute for each other.
@@ -217,11 +217,11 @@ def _working(pool: str, pages: str | None, number: int) -> list[str]:
 
 
 def _prefect(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", *arguments]
+    return [sys.executable, "-P", "-m", "prefect", *arguments]
 
 
 def _stenopool(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from stenopool.cli import main; main()", *arguments]
+    return [sys.executable, "-P", "-m", "stenopool", *arguments]
 
 
 def _wait(failure: str, reached: Callable[[], bool], children: Children, needed: Child | None = None) -> None:
@@ -235,7 +235,7 @@ def _wait(failure: str, reached: Callable[[], bool], children: Children, needed:
 
 
 def _named(pools: str) -> list[str]:
-    from deployments.pools import QUEUES
+    from stenopool.orchestration.deploy.pools import QUEUES
 
     names = [pool.strip() for pool in pools.split(",")]
     for name in names:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stenopool import models as store
-from stenopool.logs import printable
+from stenopool.runtime.logs import printable
 
 app = typer.Typer(help="Weights and where they are.", no_args_is_help=True)
 

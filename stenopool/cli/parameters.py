@@ -10,8 +10,8 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from stenopool.catalog import Selection
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.pipeline.catalog import Selection
 
 M = TypeVar("M", bound=BaseModel)
 

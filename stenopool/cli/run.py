@@ -11,17 +11,18 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from stenopool import logs, receipts
-from stenopool.catalog import Selection, entries
 from stenopool.cli.display import failures, shown, summary
 from stenopool.cli.parameters import with_options
 from stenopool.errors import ErrorCode, StenopoolError
-from stenopool.logs import printable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.progress import logger
+from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import Selection, entries
+from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.report import BatchReport
+from stenopool.runtime import logs
+from stenopool.runtime.logs import printable
+from stenopool.runtime.progress import logger
 from stenopool.settings import get_settings
-from stenopool.stages.plan import Plan
-from stenopool.stages.report import BatchReport
 from stenopool.storage import open_store
 
 Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Recordings: a folder or s3://bucket/prefix.")]
@@ -166,21 +167,22 @@ def ingest(
 ) -> BatchReport:
     """The flow `ingest` in this process, with its progress on stderr."""
     # Found out before Prefect starts, which takes longer than all else here.
-    from stenopool.stages.speech import check
-    from stenopool.stages.stopping import exit_on_sigterm
+    from stenopool.pipeline.stages.speech import check
+    from stenopool.runtime.stopping import exit_on_sigterm
 
     check(options, execution)
     open_store(source, must_exist=True)
     exit_on_sigterm()
-    from flows import embedded
+    from stenopool.orchestration import embedded
 
     embedded.begin()
     with ThreadPoolExecutor(1) as meanwhile:
         meanwhile.submit(_load_ahead, source, destination, options, execution, selection)
         from prefect.exceptions import TerminationSignal
 
-        from flows.ingest import ingest as flow
+        from stenopool.orchestration.entrypoints import load
 
+        flow = load("ingest")
         embedded.ready()
     try:
         with shown(err, diarize=options.diarization != "off"):
@@ -200,7 +202,7 @@ def _load_ahead(
     selection: Selection,
 ) -> None:
     """Load the models while Prefect's server starts, where the first recordings listed say that there is work here."""
-    from stenopool.stages.speech import diarizer_for, engine_for
+    from stenopool.pipeline.stages.speech import diarizer_for, engine_for
 
     if get_settings().dispatch.by != "inline":
         return

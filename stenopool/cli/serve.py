@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stenopool import logs
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.runtime import logs
 
 
 def serve(
@@ -27,9 +27,9 @@ def serve(
     import uvicorn
     from prefect.settings import get_current_settings
 
-    from api.access import is_loopback
-    from api.app import create_app
-    from api.service import open_service
+    from stenopool.api.access import is_loopback
+    from stenopool.api.app import create_app
+    from stenopool.api.service import open_service
     from stenopool.cli.household import Address, free_port, keep
     from stenopool.settings import get_settings
 

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stenopool import speaker_names
-from stenopool.show import show as render
+from stenopool.pipeline import speaker_names
+from stenopool.speech.show import show as render
+from stenopool.speech.transcript import Transcript
 from stenopool.storage import open_store
-from stenopool.transcript import Transcript
 
 
 def show(

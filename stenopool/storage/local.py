@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
-from stenopool.logs import get_logger
+from stenopool.runtime.logs import get_logger
 from stenopool.storage.base import ObjectInfo, check_key
 
 log = get_logger()

@@ -22,8 +22,10 @@ def deployed(prefect_api: None) -> Iterator[None]:
     from prefect.client.orchestration import get_client
     from prefect.utilities.callables import parameter_schema
 
-    from deployments.pools import apply_pools
-    from flows.ingest import ingest
+    from stenopool.orchestration import entrypoints
+
+    ingest = entrypoints.load("ingest")
+    from stenopool.orchestration.deploy.pools import apply_pools
 
     async def make() -> None:
         async with get_client() as client:

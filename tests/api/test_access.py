@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from api.keys import Keys, digest_of
+from stenopool.api.keys import Keys, digest_of
 from stenopool.errors import SetupError
 from stenopool.settings import ApiSettings
 from tests.cli.conftest import Call, stenopool
@@ -132,9 +132,9 @@ def test_a_bad_line_of_the_keys_file_is_named_and_not_repeated(line: str, tmp_pa
 
 
 def test_a_key_is_made_once_and_works(tmp_path: Any, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    from api.keys import main
+    from stenopool.api.keys import main
 
-    monkeypatch.setattr("sys.argv", ["api.keys", "front-desk", "read,write"])
+    monkeypatch.setattr("sys.argv", ["stenopool.api.keys", "front-desk", "read,write"])
     main()
     out, err = capsys.readouterr()
     path = tmp_path / "keys"

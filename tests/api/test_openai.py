@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from openai.types.audio import Transcription, TranscriptionDiarized, TranscriptionVerbose
 
-from api.ids import decode, encode
-from api.openai import shaped
+from stenopool.api.ids import decode, encode
+from stenopool.api.openai import shaped
 from stenopool.options import TranscriptionOptions
-from stenopool.transcript import Transcript
+from stenopool.speech.transcript import Transcript
 from tests.api.conftest import Shared
 from tests.renderers.samples import conversation, transcripts
 from tests.support.api_server import Api, sound

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from api.page.router import _FILES
+from stenopool.api.page.router import _FILES
 from tests.support.api_server import Api
 
 

@@ -12,10 +12,10 @@ import numpy
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from api.ids import decode
-from stenopool import receipts
+from stenopool.api.ids import decode
 from stenopool.errors import REMEDIES, ErrorCode, Failure
-from stenopool.receipts import Receipt
+from stenopool.pipeline import receipts
+from stenopool.pipeline.receipts import Receipt
 from tests.support.api_server import Api, secret, serving, sound
 from tests.support.browser import barriers, needs_chromium, watched
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from api.ids import decode, encode
-from stenopool import receipts
+from stenopool.api.ids import decode, encode
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.options import FORMATS, TranscriptionOptions
-from stenopool.receipts import Receipt, work_key
-from stenopool.renderers import CONTENT_TYPES
+from stenopool.pipeline import receipts
+from stenopool.pipeline.receipts import Receipt, work_key
+from stenopool.speech.renderers import CONTENT_TYPES
 from stenopool.storage.s3 import process_client
 from tests.api.conftest import Shared
 from tests.support.api_server import Api, sound

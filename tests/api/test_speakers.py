@@ -2,11 +2,11 @@
 
 import pytest
 
-from api.ids import decode
-from stenopool import receipts
+from stenopool.api.ids import decode
 from stenopool.options import FORMATS
-from stenopool.receipts import output_key
-from stenopool.stages.publish import PLAYER_AUDIO
+from stenopool.pipeline import receipts
+from stenopool.pipeline.receipts import output_key
+from stenopool.pipeline.stages.publish import PLAYER_AUDIO
 from tests.support.api_server import Api, sound
 
 NAMES = {"SPEAKER_00": "Anna", "SPEAKER_01": "</script><b>Bo"}

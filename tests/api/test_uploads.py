@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from api.ids import decode, encode
+from stenopool.api.ids import decode, encode
 from stenopool.settings import ApiSettings
 from tests.api.conftest import Shared
 from tests.support.api_server import Api, secret, serving, sound

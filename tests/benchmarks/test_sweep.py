@@ -1,9 +1,9 @@
 """The sweep sets the engine's points where the engine reads them, and puts them back."""
 
 from benchmarks.sweep import CHOSEN, VALUES, Setting, chosen, engine_at, settings
-from stenopool.audio.vad import Region
-from stenopool.engines import pooling
-from stenopool.engines.pooling import frame_seconds
+from stenopool.speech.audio.vad import Region
+from stenopool.speech.engines import pooling
+from stenopool.speech.engines.pooling import frame_seconds
 
 _WINDOW = Region(0.0, 9.0)
 

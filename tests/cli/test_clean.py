@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.receipts import BATCHES, work_key
+from stenopool.pipeline.receipts import BATCHES, work_key
 from stenopool.storage import open_store
 from tests.cli.conftest import Call
 

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from stenopool.cli.display import failures, printable, shown
 from stenopool.errors import ErrorCode, Failure
-from stenopool.progress import Event, logger, tell
-from stenopool.stages.report import BatchReport
-from stenopool.stages.run import FailedRecording
+from stenopool.pipeline.report import BatchReport
+from stenopool.pipeline.run import FailedRecording
+from stenopool.runtime.progress import Event, logger, tell
 
 FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.")
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\r\n\u202e.wav"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from stenopool.cli import trial
 from stenopool.cli.checks import Check, Finding, checks, examine
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.runtime import trial
 from stenopool.settings import get_settings
 from tests.cli.conftest import Answer, Call
 from tests.support.seaweedfs import SeaweedFS

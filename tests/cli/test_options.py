@@ -7,10 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from stenopool.catalog import Selection
 from stenopool.cli.parameters import with_options
 from stenopool.errors import StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.pipeline.catalog import Selection
 from tests.cli.conftest import Call
 
 

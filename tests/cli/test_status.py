@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from stenopool import receipts
-from stenopool.catalog import entries
 from stenopool.errors import ErrorCode, Failure
 from stenopool.options import TranscriptionOptions
-from stenopool.receipts import BATCHES, Receipt
-from stenopool.stages.report import BatchReport
+from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import entries
+from stenopool.pipeline.receipts import BATCHES, Receipt
+from stenopool.pipeline.report import BatchReport
 from stenopool.storage import open_store
 from tests.cli.conftest import Call
 

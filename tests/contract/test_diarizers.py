@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from stenopool.audio.waveform import SAMPLE_RATE, Waveform
-from stenopool.diarizers import create
-from stenopool.diarizers.base import Diarizer
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
-from stenopool.transcript import SpeakerTurn
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
+from stenopool.speech.diarizers import create
+from stenopool.speech.diarizers.base import Diarizer
+from stenopool.speech.transcript import SpeakerTurn
 from tests.diarizers.fixtures import local_pipeline, prepare
 
 __all__ = ["local_pipeline", "prepare"]

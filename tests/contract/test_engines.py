@@ -11,14 +11,14 @@ import jiwer
 import pytest
 from pydantic import ValidationError
 
-from stenopool import engines
-from stenopool.audio.prepare import prepare_audio
-from stenopool.audio.waveform import Waveform
-from stenopool.engines import suspicion
-from stenopool.engines.base import Engine, Utterance
 from stenopool.errors import ErrorCode, Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Transcript
+from stenopool.speech import engines
+from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.engines import suspicion
+from stenopool.speech.engines.base import Engine, Utterance
+from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Transcript
 from tests.support.speech import recording_path, recordings
 
 pytestmark = pytest.mark.skipif(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from deployments.specification import read
 from stenopool.cli import app
+from stenopool.orchestration.deploy.specification import read
 from tests.support.markdown import REPOSITORY, Command, blocks, commands, files
 
 ALL = [command for file in files() for command in commands(file)]

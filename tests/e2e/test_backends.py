@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from stenopool.receipts import names
+from stenopool.pipeline.receipts import names
 from stenopool.storage import open_store
 from tests.e2e.test_deployments import filled, over, started_by_api, until
 from tests.e2e.test_server_faults import workers, written  # noqa: F401 (a fixture)

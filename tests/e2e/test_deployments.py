@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from stenopool.receipts import names
+from stenopool.pipeline.receipts import names
 from stenopool.storage import open_store
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import without_prefect
@@ -28,7 +28,7 @@ OPTIONS = {"model": "tiny.en", "diarization": "off"}
 SCHEDULES = """
 deployments:
   - name: minutely
-    entrypoint: flows.ingest.ingest
+    entrypoint: flows/ingest.py:ingest
     work_pool: {{name: cpu, work_queue_name: ingest-batch}}
     parameters:
       source: {source}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stenopool.receipts import RECEIPTS, WORK, names
+from stenopool.pipeline.receipts import RECEIPTS, WORK, names
 from stenopool.storage import open_store
 from stenopool.storage.s3 import S3Store, process_client
 from tests.e2e.conftest import Program

@@ -23,7 +23,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
-from stenopool.receipts import names
+from stenopool.orchestration.workers.rights import WORKER_RIGHTS, missing_rights
+from stenopool.orchestration.workers.templates import template
+from stenopool.pipeline.receipts import names
 from stenopool.storage import open_store
 from tests.support.kubernetes import Cluster, Image, Node, Taint
 from tests.support.kubernetes.flows import hold
@@ -34,8 +36,6 @@ from tests.support.processes import without_prefect
 from tests.support.redis import Redis
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
-from workers.rights import WORKER_RIGHTS, missing_rights
-from workers.templates import template
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.receipts import WORK, names
+from stenopool.pipeline.receipts import WORK, names
 from stenopool.storage import open_store
 from tests.e2e.conftest import Program
 from tests.support.journal import begun

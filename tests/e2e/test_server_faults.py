@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.receipts import names
+from stenopool.pipeline.receipts import names
 from stenopool.storage import open_store
 from tests.e2e.test_deployments import deploy, filled, over, started_by_api, until
 from tests.support.prefect_server import PrefectServer

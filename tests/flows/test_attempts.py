@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from stenopool.catalog import Selection
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.receipts import names
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.receipts import names
+from stenopool.pipeline.report import read_result
+from stenopool.pipeline.shards import shards
+from stenopool.pipeline.stages import publish
 from stenopool.settings import get_settings
-from stenopool.shards import shards
-from stenopool.stages import publish
-from stenopool.stages.plan import Plan
-from stenopool.stages.report import read_result
 from stenopool.storage import open_store
 from tests.support.speech import needs_speech, recording_path, recordings
 
@@ -27,8 +27,12 @@ BATCH = "20260101T000000Z-aaaaaaaa"
 
 
 def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.prepare import prepare
-    from flows.transcribe import transcribe
+    from stenopool.orchestration import entrypoints
+
+    prepare = entrypoints.load("prepare")
+    from stenopool.orchestration import entrypoints
+
+    transcribe = entrypoints.load("transcribe")
 
     monkeypatch.setenv("STENOPOOL_BATCH__BATCH_RECORDINGS", "1")
     get_settings.cache_clear()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows import dispatch
+from stenopool.orchestration import dispatch
 from stenopool.settings import DispatchSettings
 
 

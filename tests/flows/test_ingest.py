@@ -10,16 +10,16 @@ from uuid import UUID
 
 import pytest
 
-from stenopool import speaker_names
-from stenopool.catalog import Selection
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.receipts import names
+from stenopool.pipeline import speaker_names
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.receipts import names
+from stenopool.pipeline.report import BatchReport
 from stenopool.settings import get_settings
-from stenopool.stages.report import BatchReport
+from stenopool.speech.transcript import Transcript
 from stenopool.storage import open_store
 from stenopool.storage.local import LocalStore
-from stenopool.transcript import Transcript
 from tests.support.speech import needs_speech, recording_path
 
 pytestmark = needs_speech
@@ -44,8 +44,8 @@ def destination(tmp_path: Path) -> Path:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often the costly work behind the stages was really done."""
-    from stenopool.engines.faster_whisper import FasterWhisperEngine
-    from stenopool.stages import prepare
+    from stenopool.pipeline.stages import prepare
+    from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
 
     counted: Counter[str] = Counter()
     _count(monkeypatch, FasterWhisperEngine, "transcribe", lambda *_: "transcribe", counted)
@@ -66,7 +66,9 @@ def _count(
 
 
 def ingest(source: Path, destination: Path, **parameters: Any) -> BatchReport:
-    from flows.ingest import ingest as flow
+    from stenopool.orchestration import entrypoints
+
+    flow = entrypoints.load("ingest")
 
     given = {"options": OPTIONS, "execution": EXECUTION, **parameters}
     return asyncio.run(flow(str(source), str(destination), **given))
@@ -118,7 +120,7 @@ def test_one_more_format_is_rendered_without_speech_work(
     calls: Counter[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("stenopool.stages.publish._AS_IT_IS", as_it_is)
+    monkeypatch.setattr("stenopool.pipeline.stages.publish._AS_IT_IS", as_it_is)
     few = ExecutionOptions(device="cpu", formats=("txt",))
     assert ingest(source, destination, execution=few).done == 1
     assert {path.name for path in (destination / "jfk.flac").iterdir()} == {"transcript.json", "transcript.txt"}
@@ -194,7 +196,7 @@ def test_what_stays_unreachable_gets_no_receipt_and_the_next_run_goes_on_from_it
 def test_a_corrupt_file_is_tried_once_and_blocks_nobody(
     source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stenopool.stages import prepare
+    from stenopool.pipeline.stages import prepare
 
     decoded: Counter[str] = Counter()
     shutil.copy(recording_path("hard/truncated-no-moov.m4a"), source / "cut.m4a")
@@ -216,7 +218,7 @@ def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, dest
     report = ingest(source, destination, selection=Selection(only=("late.wav",)), retry=[ErrorCode.NOT_AUDIO])
     assert (report.new, report.quarantined) == (1, 1)
     [receipt] = [name for name in names(open_store(str(destination))) if name.status == "quarantined"]
-    from stenopool.receipts import read
+    from stenopool.pipeline.receipts import read
 
     assert read(open_store(str(destination)), receipt.key, receipt.fingerprint, "quarantined").attempts == 2
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from flows import running
-from stenopool import allocator
-from stenopool.shards import Piece
+from stenopool.orchestration import running
+from stenopool.pipeline.shards import Piece
+from stenopool.runtime import allocator
 
 
 @pytest.mark.parametrize(("seconds", "times"), [(0.0, 2), (3600.0, 0)])

@@ -9,8 +9,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 from prefect.client.orchestration import get_client
 
-from deployments.apply import apply
-from flows.watch import watch
+from stenopool.orchestration import entrypoints
+from stenopool.orchestration.deploy.apply import apply
+
+watch = entrypoints.load("watch")
 
 
 @pytest.fixture

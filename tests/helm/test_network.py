@@ -2,10 +2,10 @@
 
 import pytest
 
+from stenopool.orchestration.workers.templates import template
 from tests.helm.conftest import SMALLEST
 from tests.support.helm.chart import NAMESPACE, Chart, Manifest, pods
 from tests.support.helm.network import Peer, Policies
-from workers.templates import template
 
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
 # The labels that Prefect's charts give their pods, as of 2026.4.

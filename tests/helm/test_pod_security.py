@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import yaml
 
+from stenopool.orchestration.workers.templates import Pool
 from tests.helm.conftest import SMALLEST
 from tests.support.helm.chart import VALUES, Chart, Manifest, complaints, pods
 from tests.support.helm.pod_security import violations
 from tests.workers.test_templates import POOLS, pod_of
 from tests.workers.test_templates import rendered as job
-from workers.templates import Pool
 
 
 def test_the_namespace_is_restricted() -> None:

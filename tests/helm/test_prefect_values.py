@@ -8,11 +8,11 @@ import prefect
 import pytest
 import yaml
 
-from deployments.pools import QUEUES
-from deployments.server import SECRETS, settings
+from stenopool.orchestration.deploy.pools import QUEUES
+from stenopool.orchestration.deploy.server import SECRETS, settings
+from stenopool.orchestration.workers.rights import WORKER_RIGHTS
 from tests.support.helm.chart import REPOSITORY, VALUES
 from tests.support.helm.prefect_charts import Name, unknown
-from workers.rights import WORKER_RIGHTS
 
 POOLS = tuple(QUEUES)
 
@@ -139,7 +139,7 @@ def test_the_settings_of_the_house_become_a_config_map(programs: Path) -> None:
 
 
 def test_gpu_nodes_are_what_the_job_template_asks_for() -> None:
-    from workers.templates import template
+    from stenopool.orchestration.workers.templates import template
 
     plugin = read("nvidia-device-plugin")
     pod = template("gpu", "kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]

@@ -9,11 +9,11 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from flows.artifacts import _cell, _failures
 from stenopool.errors import ErrorCode, Failure
-from stenopool.renderers import render
-from stenopool.stages.report import FailedRecording
-from stenopool.transcript import Segment, Source, SpeakerTurn, Transcript, Word
+from stenopool.orchestration.artifacts import _cell, _failures
+from stenopool.pipeline.report import FailedRecording
+from stenopool.speech.renderers import render
+from stenopool.speech.transcript import Segment, Source, SpeakerTurn, Transcript, Word
 from tests.renderers.subtitles import parse_srt, parse_vtt
 
 HOSTILE = [

@@ -9,17 +9,17 @@ from typing import NamedTuple
 import imageio_ffmpeg
 import pytest
 
-from stenopool import receipts
-from stenopool.audio import ffmpeg, sandbox
 from stenopool.errors import RecordingError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.recordings import Recording, fingerprint
-from stenopool.scratch import Scratch
+from stenopool.pipeline import receipts
+from stenopool.pipeline.recordings import Recording, fingerprint
+from stenopool.pipeline.run import Run
+from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.stages.prepare import fetch, normalize
+from stenopool.pipeline.stages.publish import quarantine
+from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
-from stenopool.shards import Piece
-from stenopool.stages.prepare import fetch, normalize
-from stenopool.stages.publish import quarantine
-from stenopool.stages.run import Run
+from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.storage.local import LocalStore
 from tests.audio.media import prepare, tone
 from tests.hostile.files import GALLERY, LISTS, Attack

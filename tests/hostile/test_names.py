@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stenopool import receipts
-from stenopool.catalog import Selection, entries
 from stenopool.errors import ErrorCode, RecordingError, StenopoolError
 from stenopool.options import FORMATS, TranscriptionOptions
-from stenopool.receipts import Receipt, output_key, receipt_key, work_key
+from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import Selection, entries
+from stenopool.pipeline.receipts import Receipt, output_key, receipt_key, work_key
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from stenopool import receipts
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.receipts import BATCHES
-from stenopool.stages.report import BatchReport
+from stenopool.pipeline import receipts
+from stenopool.pipeline.receipts import BATCHES
+from stenopool.pipeline.report import BatchReport
 from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
 from tests.support.exporter import Exporter, counted, said
@@ -71,7 +71,9 @@ def house(prefect_api: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def ingest(house: House) -> BatchReport:
-    from flows.ingest import ingest as flow
+    from stenopool.orchestration import entrypoints
+
+    flow = entrypoints.load("ingest")
 
     options = TranscriptionOptions(model="tiny.en", diarization="off")
     execution = ExecutionOptions(device="cpu", formats=("json", "txt"))

@@ -14,9 +14,9 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from monitoring.exporter import prefect_facts
-from monitoring.exporter.collect import Exporter
 from stenopool.errors import ErrorCode, TransientError
+from stenopool.exporter import prefect_facts
+from stenopool.exporter.collect import Exporter
 from stenopool.metrics.definitions import METRICS
 from stenopool.storage.local import LocalStore
 from tests.metrics.test_ledger import batch
@@ -159,7 +159,7 @@ def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
 def pools(prefect_api: None) -> Iterator[None]:
     from prefect.client.orchestration import get_client
 
-    from deployments.pools import apply_pools
+    from stenopool.orchestration.deploy.pools import apply_pools
 
     async def make() -> None:
         async with get_client() as client:

@@ -21,7 +21,7 @@ class Served(Server):
     """``stenopool serve`` as a process of its own."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        super().__init__("the API", folder / "api.log")
+        super().__init__("the API", folder / "stenopool.api.log")
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self._port = port
         self._environment = environment

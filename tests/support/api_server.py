@@ -15,15 +15,15 @@ from typing import Any
 import httpx
 import uvicorn
 
-from api.app import create_app
-from api.ids import decode
-from api.keys import line
-from stenopool import receipts
+from stenopool.api.app import create_app
+from stenopool.api.ids import decode
+from stenopool.api.keys import line
 from stenopool.options import FORMATS, TranscriptionOptions
-from stenopool.receipts import Receipt
-from stenopool.recordings import Recording, fingerprint
-from stenopool.renderers import render
+from stenopool.pipeline import receipts
+from stenopool.pipeline.receipts import Receipt
+from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.settings import ApiSettings, CallbackSettings
+from stenopool.speech.renderers import render
 from stenopool.storage import ObjectStore, open_store
 from tests.renderers.samples import conversation
 

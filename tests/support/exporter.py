@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from stenopool.stages.report import BatchReport
+from stenopool.pipeline.report import BatchReport
 from tests.support.processes import Server, free_port
 from tests.support.prometheus import Prometheus
 

@@ -183,7 +183,7 @@ def gpu_steps(images: Images) -> Iterator[str]:
             images.buildah("run", "--workingdir=/src", mount, *environment, container, "--", "sh", "-ec", command)
             yield f"{time.monotonic() - begun:4.0f} s  {' '.join(command.split())[:100]}"
     runtime = [f"--env={name}={value}" for name, value in variables(dockerfile, "runtime").items()]
-    command = "PATH=/opt/stenopool/bin:$PATH; exec python -m workers.selftest cpu 2>&1"
+    command = "PATH=/opt/stenopool/bin:$PATH; exec python -m stenopool.orchestration.workers.selftest cpu 2>&1"
     yield images.buildah("run", "--user=10001:0", "--workingdir=/tmp", *runtime, container, "--", "sh", "-ec", command)
     # What trim.sh took away is missed by none of these.
     command = (

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from stenopool.cli import main
-from stenopool.engines.base import Utterance
-from stenopool.engines.faster_whisper import FasterWhisperEngine
 from stenopool.options import TranscriptionOptions
-from stenopool.progress import listening
-from stenopool.stages import prepare
+from stenopool.pipeline.stages import prepare
+from stenopool.runtime.progress import listening
+from stenopool.speech.engines.base import Utterance
+from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
 from stenopool.storage.s3 import S3Store
 
 

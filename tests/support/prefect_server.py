@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from deployments.server import addresses, settings
+from stenopool.orchestration.deploy.server import addresses, settings
 from tests.support.postgres import Postgres
 from tests.support.processes import Server, free_port, without_prefect
 from tests.support.redis import Redis

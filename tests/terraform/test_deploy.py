@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.specification import Deployment, read
 from stenopool import __version__
+from stenopool.orchestration.deploy.specification import Deployment, read
+from stenopool.orchestration.workers.templates import template
 from tests.support.helm.chart import VALUES, Chart, pods
 from tests.support.helm.prefect_charts import Name, unknown
 from tests.support.helm.tools import fetch
 from tests.support.terraform.workspace import ROOT, Workspace
-from workers.templates import template
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def deployments(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 def test_it_stands_in_for_ours_and_adds_the_schedule(deployments: list[Deployment]) -> None:
     ours = {(each.entrypoint, each.name) for each in read()}
     theirs = {(each.entrypoint, each.name) for each in deployments}
-    assert theirs - ours == {("flows.ingest.ingest", "nightly"), ("flows.watch.watch", "arrivals")}
+    assert theirs - ours == {("flows/ingest.py:ingest", "nightly"), ("flows/watch.py:watch", "arrivals")}
     assert ours <= theirs
     assert all(each.work_pool.job_variables for each in deployments)
 

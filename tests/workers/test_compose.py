@@ -147,7 +147,7 @@ def test_the_commands_are_ours_as_they_are_now(services: dict[str, Any]) -> None
 
 
 def test_prefect_gets_the_profile_with_its_reasons(services: dict[str, Any]) -> None:
-    from deployments.server import SECRETS, settings
+    from stenopool.orchestration.deploy.server import SECRETS, settings
 
     for name in ("prefect-server", "prefect-services"):
         assert settings().items() <= services[name]["environment"].items()
@@ -203,7 +203,7 @@ class TestSecrets:
     def test_they_are_what_their_readers_take(self, house: House) -> None:
         from cryptography.fernet import Fernet
 
-        from api.keys import Keys
+        from stenopool.api.keys import Keys
 
         Fernet(house.secrets["prefect-encryption-key"])
         holder = Keys.read(house.compose / "secrets/api-keys").holder(house.secrets["api-key"])

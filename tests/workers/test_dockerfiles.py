@@ -70,13 +70,18 @@ class TestEach:
     def test_the_user_is_no_root_and_signals_reach_the_command(self, file: Path) -> None:
         text = file.read_text()
         assert re.findall(r"(?m)^USER (.*)", text) == ["10001:0"]
-        assert 'ENTRYPOINT ["/usr/bin/tini", "--", "python", "-m", "workers.entrypoint"]' in text
+        assert (
+            'ENTRYPOINT ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.entrypoint"]'
+            in text
+        )
 
     def test_says_what_it_is_and_how_it_does(self, file: Path) -> None:
         text = file.read_text()
         for label in ("title", "description", "source", "licenses", "version", "revision"):
             assert f"org.opencontainers.image.{label}=" in text
-        assert re.search(r'(?m)^HEALTHCHECK .* CMD \["python", "-m", "workers.health"\]', text)
+        assert re.search(
+            r'(?m)^HEALTHCHECK .* CMD \["python", "-P", "-m", "stenopool.orchestration.workers.health"\]', text
+        )
 
 
 def test_both_images_differ_only_in_what_is_installed() -> None:

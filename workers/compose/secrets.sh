@@ -23,7 +23,7 @@ make prefect-encryption-key "$(head -c 32 /dev/urandom | base64 | tr '+/' '-_')"
 make aws-access-key-id "$(random 10)"
 make aws-secret-access-key "$(random 20)"
 make grafana-password "$(random 16)"
-# The first key of the API; it may do all. Others: `python -m api.keys NAME read,write >> secrets/api-keys`.
+# The first key of the API; it may do all. Others: `python -m stenopool.api.keys NAME read,write >> secrets/api-keys`.
 make api-key "$(random 32)"
 
 # What follows from those.

@@ -13,7 +13,7 @@ locals {
   scheduled = {
     for name, schedule in var.schedules : name => {
       name       = name
-      entrypoint = "flows.ingest.ingest"
+      entrypoint = "flows/ingest.py:ingest"
       work_pool  = { name = "cpu", work_queue_name = "ingest-batch" }
       parameters = { source = var.source_uri, destination = var.destination_uri }
       schedules  = [{ cron = schedule.cron, timezone = schedule.timezone }]
@@ -25,7 +25,7 @@ locals {
   watched = [
     for url in var.arrivals_queue_url[*] : {
       name              = "arrivals"
-      entrypoint        = "flows.watch.watch"
+      entrypoint        = "flows/watch.py:watch"
       work_pool         = { name = "cpu", work_queue_name = "ingest-interactive" }
       parameters        = { queue_url = url, source = var.source_uri, destination = var.destination_uri }
       schedules         = [{ cron = "* * * * *" }]

@@ -63,7 +63,7 @@ resource "kubernetes_secret_v1" "server" {
   }
 }
 
-# The rest of what deployments/server.py calls secrets, as environment variables.
+# The rest of what stenopool/orchestration/deploy/server.py calls secrets, as environment variables.
 resource "kubernetes_secret_v1" "environment" {
   metadata {
     name      = "prefect-server-environment"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.callbacks.addresses import AddressError, Allowed
-from api.callbacks.sending import DeliveryError, Sender, new_secret
+from stenopool.api.callbacks.addresses import AddressError, Allowed
+from stenopool.api.callbacks.sending import DeliveryError, Sender, new_secret
 from stenopool.errors import SetupError
 from stenopool.settings import CallbackSettings
 from tests.support.receiver import receiving

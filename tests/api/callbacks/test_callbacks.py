@@ -10,8 +10,8 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from api.callbacks.sending import new_secret
-from api.ids import decode
+from stenopool.api.callbacks.sending import new_secret
+from stenopool.api.ids import decode
 from stenopool.options import TranscriptionOptions
 from stenopool.settings import ApiSettings, CallbackSettings
 from tests.api.test_recordings import ended, entry
@@ -88,10 +88,10 @@ def test_one_is_told_when_it_is_over_and_how_it_ended(
 
 def quarantine_own(api: Api, id: str) -> None:
     """Quarantine of the very work that was asked for."""
-    from stenopool import receipts
     from stenopool.errors import ErrorCode, RecordingError
-    from stenopool.receipts import Receipt
-    from stenopool.recordings import Recording, fingerprint
+    from stenopool.pipeline import receipts
+    from stenopool.pipeline.receipts import Receipt
+    from stenopool.pipeline.recordings import Recording, fingerprint
 
     key = decode(id)
     info = api.source.head(key)

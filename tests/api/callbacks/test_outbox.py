@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from api.callbacks.outbox import CALLBACKS, Callback, Outbox
+from stenopool.api.callbacks.outbox import CALLBACKS, Callback, Outbox
 from stenopool.storage import open_store
 
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from prefect.exceptions import ObjectNotFound
 
+from stenopool.orchestration.workers.rights import WORKER_RIGHTS, Right
 from tests.support.kubernetes.cluster import Cluster
 from tests.support.kubernetes.rbac import Rule, User
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import Server, without_prefect
-from workers.rights import WORKER_RIGHTS, Right
 
 # The secret with the server's password, as the worker and its pods know it.
 AUTH_SECRET, AUTH_KEY = "stenopool-prefect", "auth-string"

@@ -1,5 +1,5 @@
 variables {
-  prefect_yaml     = "name: stenopool\ndeployments:\n  - {name: batch, entrypoint: flows.ingest.ingest, work_pool: {name: cpu, work_queue_name: ingest-batch}}\n  - {name: gpu, entrypoint: flows.transcribe.transcribe, work_pool: {name: gpu, work_queue_name: batch}}\n"
+  prefect_yaml     = "name: stenopool\ndeployments:\n  - {name: batch, entrypoint: flows/ingest.py:ingest, work_pool: {name: cpu, work_queue_name: ingest-batch}}\n  - {name: gpu, entrypoint: flows/transcribe.py:transcribe, work_pool: {name: gpu, work_queue_name: batch}}\n"
   images           = { cpu = "registry/stenopool:1.0.0-cpu", gpu = "registry/stenopool:1.0.0-cuda12" }
   namespace        = "stenopool"
   service_accounts = { cpu = "stenopool-cpu", gpu = "stenopool-gpu", api = "stenopool-api" }
@@ -41,7 +41,7 @@ run "arrivals" {
   }
 
   assert {
-    condition     = [for deployment in yamldecode(output.yaml).deployments : [deployment.entrypoint, deployment.parameters.queue_url, deployment.work_pool.job_variables.service_account_name] if can(deployment.parameters.queue_url)] == [["flows.watch.watch", var.arrivals_queue_url, "stenopool-cpu"]]
+    condition     = [for deployment in yamldecode(output.yaml).deployments : [deployment.entrypoint, deployment.parameters.queue_url, deployment.work_pool.job_variables.service_account_name] if can(deployment.parameters.queue_url)] == [["flows/watch.py:watch", var.arrivals_queue_url, "stenopool-cpu"]]
     error_message = "Got ${output.yaml}"
   }
 }

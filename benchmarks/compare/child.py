@@ -1,0 +1,45 @@
+"""One system in a process of its own: `python -m benchmarks.compare.child JOB RESULT`, both files of JSON."""
+
+import sys
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from benchmarks.compare.recordings import WARM
+from benchmarks.compare.systems import Hearing, Job, create
+
+
+class Answer(BaseModel):
+    """What a child found out. ``peak`` is the most memory that this process itself ever held, in bytes."""
+
+    start_seconds: float
+    load_seconds: float
+    hearings: dict[str, Hearing]
+    peak: int
+
+
+def main() -> None:
+    """Start, load, hear ten seconds that nobody counts, then hear what is measured."""
+    job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
+    system = create(job)
+    began = time.monotonic()
+    system.start()
+    started = time.monotonic()
+    system.load()
+    loaded = time.monotonic()
+    # What is set up at a first use (sessions, caches, lazy imports) is set up then, for every system alike.
+    system.hear(WARM)
+    hearings = {kind: system.hear(kind) for kind in job.kinds}
+    answer = Answer(start_seconds=started - began, load_seconds=loaded - started, hearings=hearings, peak=_peak())
+    Path(sys.argv[2]).write_text(answer.model_dump_json(), encoding="utf-8")
+
+
+def _peak() -> int:
+    # Not getrusage: that remembers the process which this one was forked from.
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    main()

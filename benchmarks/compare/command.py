@@ -1,0 +1,121 @@
+"""``stenopool bench``: how fast and how right this is beside what people use today, on recordings of your own."""
+
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions
+
+err = Console(stderr=True)
+out = Console()
+
+_USUAL = "ours,engine,whisperx,faster-whisper,faster-whisper-batched"
+
+
+def bench(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[FOLDER]",
+            envvar="STENOPOOL_SPEECH",
+            help="Recordings, with a manifest.json (file, kind, text, language) or without one, and then without WER.",
+        ),
+    ],
+    systems: Annotated[
+        str, typer.Option(help="What is compared, with commas: those named here, and whisper, which is slow.")
+    ] = _USUAL,
+    diarize: Annotated[
+        bool, typer.Option("--diarize", help="Also with speakers: our flow, and whisperX with our diarizer after it.")
+    ] = False,
+    kinds: Annotated[str, typer.Option(help="Kinds of the manifest, with commas; each is measured by itself.")] = "",
+    count: Annotated[int | None, typer.Option(min=1, help="So many recordings of a kind, repeated or cut.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often all is measured.")] = 3,
+    growth: Annotated[
+        str, typer.Option(help="In place of the comparison: our flow on so many recordings, e.g. 20,200,2000.")
+    ] = "",
+    model: Annotated[str, typer.Option(help="Whisper model, the same for all.")] = "base",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models run.")] = "auto",
+    batch_size: Annotated[
+        int, typer.Option(min=0, help="Windows decoded together, by all systems; 0: each as it sees fit.")
+    ] = 0,
+    report: Annotated[Path | None, typer.Option(help="Write a Markdown report and its pictures here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All figures as one object on stdout.")] = False,
+) -> None:
+    """Compare speed, word error rate and memory with whisperX, faster-whisper and openai-whisper, on this machine.
+
+    Example: stenopool bench ./recordings --kinds en_short,long --rounds 3 --report benchmark.md
+    """
+    from benchmarks.compare.plots import draw
+    from benchmarks.compare.recordings import Corpus
+    from benchmarks.compare.report import comparison, growth_rows, markdown, remarks
+    from benchmarks.compare.rounds import Bench, check
+    from benchmarks.compare.systems import DIARIZED, SystemName
+
+    chosen = ["ours"] if growth else [*_split(systems), *(DIARIZED if diarize else ())]
+    if unknown := [name for name in chosen if name not in get_args(SystemName)]:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"--systems: {', '.join(unknown)} is not known.",
+            remedy=f"Choose among {', '.join(get_args(SystemName))}.",
+        )
+    named: list[SystemName] = [name for name in get_args(SystemName) if name in chosen]
+    execution = ExecutionOptions(device=device, batch_size=batch_size)
+    check(named, model, execution)
+    # So that the process that is measured ends with this one, and the working folder goes.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with tempfile.TemporaryDirectory(prefix="stenopool-bench-") as work:
+        err.print("Decoding the recordings once, for the systems that are given audio and not files.")
+        measuring = Bench(
+            Corpus(folder, Path(work), _split(kinds), count),
+            model=model,
+            execution=execution,
+            rounds=rounds,
+            command=shlex.join(["stenopool", *sys.argv[1:]]),
+            say=lambda line: err.print(line, highlight=False),
+        )
+        if growth:
+            measuring.grow([int(number) for number in _split(growth)])
+        else:
+            measuring.compare(named)
+    figures = measuring.figures
+    if report:
+        report.write_text(markdown(figures, draw(figures, report)), encoding="utf-8")
+        err.print(f"The report is {report}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(figures.model_dump_json())
+    else:
+        for kind in figures.contents:
+            _print(comparison(figures, kind), kind)
+            for line in remarks(figures, kind):
+                out.print(line, highlight=False)
+        if figures.growth:
+            _print(growth_rows(figures), "Cost by number of recordings")
+        for line in figures.problems:
+            out.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    if figures.problems:
+        raise typer.Exit(1)
+
+
+def _print(rows: Sequence[tuple[str, ...]], title: str) -> None:
+    head, *body = rows
+    if not body:
+        return
+    table = Table(head[0], title=title, title_justify="left")
+    for name in head[1:]:
+        table.add_column(name, justify="right")
+    for row in body:
+        table.add_row(*(cell.replace("**", "") for cell in row))
+    out.print(table)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

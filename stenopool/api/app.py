@@ -1,0 +1,58 @@
+"""The app: routes, errors, guards.
+
+State lives in the object stores and in Prefect, so that any number of these may run side by side and be restarted at
+any time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from stenopool import __version__
+from stenopool.api import problems
+from stenopool.api.bodies import Guard
+from stenopool.api.callbacks.tending import tend
+from stenopool.api.metrics import Measured, Metrics
+from stenopool.api.page import router as page
+from stenopool.api.routers import about, audio, health, options, queue, recordings, speakers, speech, transcripts, views
+from stenopool.api.service import open_service
+from stenopool.settings import ApiSettings, CallbackSettings, get_settings
+
+_THREADS = 32  # as many as the S3 client has connections
+
+
+def create_app(
+    settings: ApiSettings | None = None, callbacks: CallbackSettings | None = None, *, authenticated: bool = True
+) -> FastAPI:
+    """The service. ``authenticated=False`` is for loopback only: requests from elsewhere are refused."""
+    settings, callbacks = settings or get_settings().api, callbacks or get_settings().callbacks
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Python's own number, four more than processors, is for work; ours wait for stores.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
+        async with open_service(settings, callbacks, authenticated=authenticated) as service:
+            app.state.service = service
+            tending = asyncio.create_task(tend(service, callbacks))
+            yield
+            tending.cancel()
+
+    # The usual pages at /docs load their scripts from elsewhere; the document itself is at /openapi.json.
+    app = FastAPI(
+        title="Stenopool",
+        version=__version__,
+        description="Recordings in, speaker-labelled transcripts out.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.metrics = Metrics()
+    app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
+    app.add_middleware(Measured, metrics=app.state.metrics)  # outermost: what Guard refuses is counted too
+    problems.install(app)
+    for part in (recordings, transcripts, views, speakers, audio, queue, options, speech, about, health, page):
+        app.include_router(part.router)
+    return app

@@ -1,0 +1,115 @@
+"""Round every request: bodies that are too large or too slow are refused, and answers carry strict headers."""
+
+import asyncio
+import contextlib
+import time
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stenopool.api.problems import Problem, answer
+
+SMALL = 1024 * 1024  # bytes of a body that is no upload
+_SLOWEST = 16 * 1024  # bytes per second
+
+# Refusals that may come before the body was read to its end.
+_UNREAD = (400, 401, 403, 413, 415, 422, 429, 503)
+_LINGER_BYTES, _LINGER_SECONDS = 64 * 1024 * 1024, 5.0
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+
+class Guard:
+    """``max_bytes``: of an upload. ``timeout``: seconds that a body may take, besides one per 16 KiB received."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout: float) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._timeout = timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        upload = headers.get("content-type", "").startswith("multipart/form-data")
+        # Besides the file, a form has its other fields and the lines between them.
+        limit = self._max_bytes + SMALL if upload else SMALL
+        body = _Body(receive, limit, self._timeout)
+
+        async def strict(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                if message["status"] in _UNREAD and "expect" not in headers:
+                    await body.drain()
+                answered = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    answered.setdefault(name, value)
+            await send(message)
+
+        said = headers.get("content-length", "")
+        if said.isdecimal() and int(said) > limit:
+            await answer(Request(scope), too_large(limit))(scope, receive, strict)
+            return
+        await self._app(scope, body.receive, strict)
+
+
+class _Body:
+    """A request's body, which must not be too large nor too slow."""
+
+    def __init__(self, receive: Receive, limit: int, timeout: float) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._timeout = timeout
+        self._received = 0
+        self._waited = 0.0
+        self._over = False
+
+    async def receive(self) -> Message:
+        if self._over:  # what is waited for now is that the client goes away
+            return await self._receive()
+        begun = time.monotonic()
+        try:
+            # Only waiting counts, not the time that it takes us to put away what came.
+            async with asyncio.timeout(self._timeout + self._received / _SLOWEST - self._waited):
+                message = await self._next()
+        except TimeoutError:
+            raise Problem(
+                408, "BODY_TOO_SLOW", "The body comes too slowly.", "Send it again.", {"Connection": "close"}
+            ) from None
+        self._waited += time.monotonic() - begun
+        if self._received > self._limit:
+            raise too_large(self._limit)
+        return message
+
+    async def drain(self) -> None:
+        """Read on for a while: a client that is still sending when we close would see a broken line, not our answer."""
+        until = self._received + _LINGER_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while not self._over and self._received < until:
+                    await self._next()
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self._over = not message.get("more_body", False)
+        return message
+
+
+def too_large(limit: int) -> Problem:
+    """413. The connection is closed: the rest of the body would come over it."""
+    return Problem(
+        413,
+        "TOO_LARGE",
+        f"The body exceeds {limit:,} bytes.",
+        "Split or compress the file, or raise STENOPOOL_API__MAX_BYTES.",
+        {"Connection": "close"},
+    )

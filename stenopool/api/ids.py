@@ -1,0 +1,39 @@
+"""A recording's id: its key, encoded so that it fits one part of an address.
+
+Reversible, so that no table has to remember which key an id means: base64url of the key's UTF-8 bytes, no padding. An
+id that decodes to something that is no recording's key is an unknown recording, whatever it tries to reach.
+"""
+
+import base64
+import binascii
+
+from stenopool.api.problems import not_found
+from stenopool.errors import ErrorCode, RecordingError
+from stenopool.pipeline.catalog import Selection
+from stenopool.storage.base import check_key
+
+_ALL = Selection()
+
+
+def encode(key: str) -> str:
+    """The id of a key."""
+    return base64.urlsafe_b64encode(key.encode()).rstrip(b"=").decode()
+
+
+def decode(id: str) -> str:
+    """The key of an id; the problem 404 for what is none."""
+    try:
+        key = base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)).decode()
+        check(key)
+    except (binascii.Error, ValueError, RecordingError):
+        raise not_found("There is no such recording.") from None
+    if encode(key) != id:  # one recording has one id
+        raise not_found("There is no such recording.")
+    return key
+
+
+def check(key: str) -> None:
+    """`RecordingError` KEY_UNUSABLE for a key that a listing would not take: hidden objects, our own, documents."""
+    check_key(key)
+    if "\\" in key or any(ord(character) < 32 for character in key) or not _ALL.takes(key, 0.0):
+        raise RecordingError(ErrorCode.KEY_UNUSABLE, f"{key!r} is not the key of a recording.")

@@ -1,0 +1,107 @@
+"""Who may do what: bearer keys, kept as digests in a file.
+
+    # name        scopes             SHA-256 of the key
+    front-desk    read,write         5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+
+A key is 32 random bytes that `python -m stenopool.api.keys NAME read,write` makes: a plain digest of that
+many cannot be guessed, so none of the slow digests that passwords need is paid for on each request.
+"""
+
+import hashlib
+import hmac
+import secrets
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from stenopool.errors import ErrorCode, SetupError
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key, without the key. ``write`` alone sends and never reads; ``admin`` may do all."""
+
+    name: str
+    scopes: frozenset[str]
+    digest: str
+
+    def may(self, scope: Scope) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+NOBODY = Key("nobody", frozenset(SCOPES), "")
+"""Who everybody is with `--no-auth`."""
+
+
+class Keys:
+    """The keys of one installation."""
+
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._keys = tuple(keys)
+
+    @classmethod
+    def read(cls, path: Path) -> "Keys":
+        """Raises `SetupError` OBJECT_NOT_FOUND or OPTIONS_INVALID, naming the line."""
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except OSError as error:
+            raise SetupError(
+                ErrorCode.OBJECT_NOT_FOUND,
+                f"The keys' file {path} cannot be read: {error.strerror}.",
+                remedy="Make it with `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
+            ) from error
+        return cls(_key(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if _says_something(line))
+
+    def holder(self, presented: str) -> Key | None:
+        """Whose key this is. All are compared, each in constant time: how long it takes tells nothing."""
+        digest, found = digest_of(presented), None
+        for key in self._keys:
+            if hmac.compare_digest(key.digest, digest):
+                found = key
+        return found
+
+
+def digest_of(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
+
+
+def line(name: str, scopes: str, key: str) -> str:
+    """The file's line for a key."""
+    return f"{name} {scopes} {digest_of(key)}"
+
+
+def _says_something(line: str) -> bool:
+    return bool(line.strip()) and not line.lstrip().startswith("#")
+
+
+def _key(line: str, where: str) -> Key:
+    parts = line.split()
+    scopes = parts[1].split(",") if len(parts) == 3 else []
+    if not scopes or not set(scopes) <= set(SCOPES) or len(parts[2]) != 64 or set(parts[2]) - set("0123456789abcdef"):
+        # The line is not repeated: somebody may have put the key itself there.
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"{where} is not a name, scopes ({', '.join(SCOPES)}) and a SHA-256.",
+            remedy="`python -m stenopool.api.keys NAME read,write` prints such a line.",
+        )
+    return Key(parts[0], frozenset(scopes), parts[2])
+
+
+def main() -> None:
+    """``python -m stenopool.api.keys NAME SCOPES``: the key goes to stderr, once; its line for the file to stdout."""
+    if len(sys.argv) != 3:
+        sys.exit("Usage: python -m stenopool.api.keys NAME read|read,write|admin >> FILE")
+    key = f"steno_{secrets.token_urlsafe(32)}"
+    text = line(sys.argv[1], sys.argv[2], key)
+    _key(text, "This")
+    sys.stdout.write(f"{text}\n")
+    sys.stderr.write(f"The key, shown this once: {key}\n")
+
+
+if __name__ == "__main__":
+    main()

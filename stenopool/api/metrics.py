@@ -1,0 +1,73 @@
+"""What the API tells Prometheus of itself: requests by route, how long they take, bytes that were sent to it."""
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, disable_created_metrics
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stenopool.metrics import definitions as names
+from stenopool.metrics.families import build_info, counter, gauge, histogram, up
+from stenopool.runtime.health import Health
+
+# Whatever is asked for that is no route of ours: one series, however many addresses somebody tries.
+_OTHER = "other"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Metrics(Collector):
+    """One API's. ``health``: what is known of its dependencies when somebody scrapes."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.requests = counter(names.API_REQUESTS, self.registry)
+        self.seconds = histogram(names.API_REQUEST_SECONDS, self.registry)
+        self.in_progress = gauge(names.API_IN_PROGRESS, self.registry)
+        self.upload_bytes = counter(names.API_UPLOAD_BYTES, self.registry)
+        self.health: Health | None = None
+        self.registry.register(self)
+
+    def collect(self) -> Iterable[Family]:
+        yield build_info()
+        if self.health:
+            yield up((name, state == "ok") for name, state in self.health.dependencies.items())
+
+
+class Measured:
+    """Round every request, outermost: also what the guards refuse is counted."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        metrics, start, status = self._metrics, time.monotonic(), 500
+
+        async def counted() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                metrics.upload_bytes.inc(len(message.get("body", b"")))
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        metrics.in_progress.inc()
+        try:
+            await self._app(scope, counted, noted)
+        finally:
+            metrics.in_progress.dec()
+            method = scope["method"] if scope["method"] in _METHODS else _OTHER
+            # The router leaves its route in the scope; its template has few values, addresses have any number.
+            route = getattr(scope.get("route"), "path", _OTHER)
+            metrics.requests.labels(method, route, str(status)).inc()
+            metrics.seconds.labels(method, route).observe(time.monotonic() - start)

@@ -1,0 +1,56 @@
+"""The page's files. They hold nothing that is anybody's, so no key is asked for; what they ask for then is."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
+
+from stenopool.api.problems import Problem
+from stenopool.speech.renderers.html import HERE as RENDERERS
+
+router = APIRouter(include_in_schema=False)
+
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# A transcript looks and is listened to here as on the page that is written with it.
+_SHARED = {name: RENDERERS / name for name in ("reader.js", "transcript.css")}
+_FILES = {
+    **{path.relative_to(_STATIC).as_posix(): path for path in _STATIC.rglob("*") if path.suffix in _TYPES},
+    **_SHARED,
+}
+_HEADERS = {
+    # Nothing inline, nothing from elsewhere; no script can make markup out of text.
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",  # asked for anew each time, and answered by 304
+}
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """The page itself; everything else it finds by itself."""
+    return _file(request, "index.html")
+
+
+@router.get("/page/{name:path}")
+async def file(request: Request, name: str) -> Response:
+    """A script or style sheet of the page. Only names that are there are looked at, so none leads elsewhere."""
+    return _file(request, name)
+
+
+def _file(request: Request, name: str) -> Response:
+    path = _FILES.get(name)
+    if path is None:
+        raise Problem(404, "OBJECT_NOT_FOUND", "The page has no such file.", "Open / instead.")
+    answer = FileResponse(path, media_type=_TYPES[path.suffix], headers=_HEADERS, stat_result=path.stat())
+    if request.headers.get("if-none-match") == answer.headers["etag"]:
+        return Response(status_code=304, headers={**_HEADERS, "ETag": answer.headers["etag"]})
+    return answer

@@ -1,0 +1,224 @@
+"""The queue as a Prefect server has it at one moment: runs of `ingest`, in the order in which workers take them."""
+
+import asyncio
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkQueueFilter,
+    WorkQueueFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, WorkQueue
+from prefect.client.schemas.sorting import FlowRunSort
+from pydantic import BaseModel
+
+from stenopool.api.ids import encode
+from stenopool.orchestration.deploy.pools import PARENTS, QUEUES
+
+POOL = "cpu"
+# As workers serve them: what stands in an earlier queue goes first.
+WAITING = tuple(queue.name for queue in QUEUES["cpu"] if queue.name.startswith(PARENTS))
+RECORDING = "recording:"  # a run's tag, with the id of the one recording that we started it for
+PAGE = 200  # the most that Prefect's server gives at a time
+UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
+
+RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
+
+
+class QueueEntry(BaseModel):
+    """One run of `ingest`: of one recording (``recording`` is its id) or of all below ``prefix``.
+
+    ``position``: 1 is next; None once a worker has taken it. ``progress``: per cent of its recordings that are over.
+    ``age``: seconds since it was asked for.
+    """
+
+    id: UUID
+    name: str
+    recording: str | None
+    prefix: str | None = None
+    state: RunState
+    stage: Literal["starting", "ingest", "prepare", "transcribe", "cancelling"] | None = None
+    progress: float | None = None
+    position: int | None = None
+    queue: str | None
+    queued_at: datetime
+    age: float
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What runs, then what waits, in the order in which it will run."""
+
+    entries: list[QueueEntry] = field(default_factory=list)
+    paused: bool = False
+    answers: dict[object, bytes] = field(default_factory=dict)
+    """What was answered from this look already, by what was asked: hundreds of clients ask the same each second."""
+
+    def of(self, key: str) -> QueueEntry | None:
+        """The run that is, or will be, about this recording alone."""
+        return self._of_one.get(encode(key))
+
+    def covering(self, key: str) -> QueueEntry | None:
+        """The first run that takes this recording among others, if it has not been done."""
+        return next((entry for entry in self._of_many if key.startswith(entry.prefix or "")), None)
+
+    @cached_property
+    def queued(self) -> int:
+        return sum(entry.state == "queued" for entry in self.entries)
+
+    @cached_property
+    def _of_one(self) -> dict[str, QueueEntry]:
+        return {entry.recording: entry for entry in self.entries if entry.recording}
+
+    @cached_property
+    def _of_many(self) -> list[QueueEntry]:
+        return [entry for entry in self.entries if entry.prefix is not None]
+
+
+async def look(client: PrefectClient) -> Queue:
+    """Ask the server for all of it."""
+    runs, queues = await asyncio.gather(unfinished(client, [StateType.SCHEDULED, *UNDER_WAY]), parents(client))
+    under_way = [run.id for run in runs if run.state_type in UNDER_WAY]
+    stages, progress = await asyncio.gather(_stages(client, under_way), _progress(client, under_way))
+    runs.sort(key=_order)
+    return Queue(list(_entries(runs, stages, progress)), all(queue.is_paused for queue in queues))
+
+
+async def parents(client: PrefectClient) -> list[WorkQueue]:
+    """The work queues that runs of `ingest` wait in."""
+    return [await client.read_work_queue_by_name(name, work_pool_name=POOL) for name in WAITING]
+
+
+async def unfinished(client: PrefectClient, states: list[StateType]) -> list[FlowRun]:
+    """All runs of the parents' queues in these states that are due; schedules make runs days ahead."""
+    found: list[FlowRun] = []
+    soon = datetime.now(UTC) + timedelta(seconds=10)
+    while len(found) % PAGE == 0:
+        page = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+                expected_start_time=FlowRunFilterExpectedStartTime(before_=soon),
+            ),
+            work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(WAITING))),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=PAGE,
+            offset=len(found),
+        )
+        found += page
+        if not page:
+            break
+    return list({run.id: run for run in found}.values())  # one that moved between pages is read twice
+
+
+def entry_of(run: FlowRun) -> QueueEntry:
+    """One run as it is, also one that has ended; where it stands in the queue is not known."""
+    now = datetime.now(UTC)
+    # Workers go by the time at which it is due, which is the asking's; one that was put off was asked for before that.
+    since = min((moment for moment in (run.created, run.expected_start_time) if moment), default=now)
+    return QueueEntry(
+        id=run.id,
+        name=_key(run) or run.name,
+        recording=recording_of(run),
+        prefix=prefix_of(run),
+        state=_state(run),
+        queue=run.work_queue_name,
+        queued_at=since,
+        age=round((now - since).total_seconds(), 1),
+    )
+
+
+def recording_of(run: FlowRun) -> str | None:
+    """The id of the one recording that we started this run for."""
+    return next((tag.removeprefix(RECORDING) for tag in run.tags if tag.startswith(RECORDING)), None)
+
+
+def prefix_of(run: FlowRun) -> str | None:
+    """Below which this run takes all, if we started it for that."""
+    prefix = (run.parameters.get("selection") or {}).get("prefix")
+    return str(prefix) if prefix is not None and "api" in run.tags else None
+
+
+def _entries(runs: list[FlowRun], stages: dict[str, str], progress: dict[UUID, float]) -> Iterator[QueueEntry]:
+    position = 0
+    for run in runs:
+        entry = entry_of(run)
+        if entry.state == "running":
+            more: dict[str, Any] = {"stage": _stage(run, stages), "progress": progress.get(run.id)}
+        else:
+            position += 1
+            more = {"position": position}
+        yield entry.model_copy(update=more)
+
+
+def _state(run: FlowRun) -> RunState:
+    match run.state_type:
+        case StateType.COMPLETED:
+            return "completed"
+        case StateType.CANCELLED:
+            return "cancelled"
+        case StateType.FAILED | StateType.CRASHED:
+            return "failed"
+        case state:
+            return "running" if state in UNDER_WAY else "queued"
+
+
+def _stage(run: FlowRun, stages: dict[str, str]) -> str:
+    if run.state_type is StateType.PENDING:
+        return "starting"
+    if run.state_type is StateType.CANCELLING:
+        return "cancelling"
+    return stages.get(str(run.id)[-8:], "ingest")
+
+
+def _order(run: FlowRun) -> tuple[Any, ...]:
+    queue = run.work_queue_name
+    priority = WAITING.index(queue) if queue in WAITING else len(WAITING)
+    return run.state_type not in UNDER_WAY, priority, run.expected_start_time
+
+
+def _key(run: FlowRun) -> str | None:
+    only: list[Any] = (run.parameters.get("selection") or {}).get("only") or []
+    return str(only[0]) if len(only) == 1 else None
+
+
+async def _stages(client: PrefectClient, parents: Collection[UUID]) -> dict[str, str]:
+    """By the end of a parent's id, which its batch's name has too: the latest stage that runs for it."""
+    stages: dict[str, str] = {}
+    if not parents:
+        return stages
+    for stage in ("prepare", "transcribe"):
+        children = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[stage])),
+            flow_run_filter=FlowRunFilter(
+                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=list(parents)),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, *UNDER_WAY])),
+            ),
+        )
+        stages |= {str(child.parameters.get("batch", ""))[-8:]: stage for child in children}
+    return stages
+
+
+async def _progress(client: PrefectClient, runs: Iterable[UUID]) -> dict[UUID, float]:
+    if not (ids := list(runs)):
+        return {}
+    artifacts = await client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=ids), key=ArtifactFilterKey(any_=["ingest-progress"])
+        )
+    )
+    return {one.flow_run_id: float(str(one.data or 0)) for one in artifacts if one.flow_run_id}

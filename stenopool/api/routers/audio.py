@@ -1,0 +1,65 @@
+"""A recording's sound, for players: any part of it."""
+
+import mimetypes
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.responses import StreamingResponse
+
+from stenopool.api.access import Reader
+from stenopool.api.ids import decode
+from stenopool.api.problems import Problem
+from stenopool.api.service import Service, service
+from stenopool.storage import ObjectInfo
+
+router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
+House = Annotated[Service, Depends(service)]
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+# A browser must never take a recording for a page, whatever it is called.
+_KINDS = ("audio/", "video/")
+
+
+@router.get(
+    "/{id}/audio",
+    response_class=Response,
+    responses={200: {"content": {"audio/*": {}, "video/*": {}}}, 206: {"description": "The part asked for."}},
+)
+async def audio(
+    id: str,
+    house: House,
+    caller: Reader,  # noqa: ARG001
+    range: Annotated[str | None, Header(description="bytes=FIRST-LAST: one part of it.")] = None,
+) -> Response:
+    """The recording as it was sent."""
+    info = await house.head(decode(id))
+    kind = mimetypes.guess_type(info.key)[0] or ""
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Type": kind if kind.startswith(_KINDS) else "application/octet-stream",
+        "Content-Disposition": "inline",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+    part = _part(range, info)
+    if part is None:
+        headers["Content-Length"] = str(info.size)
+        return StreamingResponse(house.source.stream(info.key, etag=info.etag), headers=headers)
+    first, last = part
+    headers |= {"Content-Length": str(last - first + 1), "Content-Range": f"bytes {first}-{last}/{info.size}"}
+    parts = house.source.stream(info.key, first=first, last=last, etag=info.etag)
+    return StreamingResponse(parts, 206, headers)
+
+
+def _part(asked: str | None, info: ObjectInfo) -> tuple[int, int] | None:
+    """The first and the last byte asked for; None for all, also for what we do not know (RFC 9110, 14.2)."""
+    match = _RANGE.fullmatch((asked or "").replace(" ", ""))
+    if not match or not any(match.groups()):
+        return None
+    begin, end = match.groups()
+    first, last = (int(begin), int(end or info.size - 1)) if begin else (info.size - int(end), info.size - 1)
+    first, last = max(0, first), min(last, info.size - 1)
+    if first > last:
+        detail, remedy = "The recording has no such part.", f"It has {info.size} bytes."
+        raise Problem(416, "RANGE_NOT_SATISFIABLE", detail, remedy, {"Content-Range": f"bytes */{info.size}"})
+    return first, last

@@ -1,0 +1,108 @@
+"""The queue: what waits and what runs, in order."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel
+
+from stenopool.api.access import Admin, Reader, Writer
+from stenopool.api.problems import not_found
+from stenopool.api.queue import QueueEntry, entry_of
+from stenopool.api.retries import retry_failed
+from stenopool.api.service import Service, service
+
+router = APIRouter(prefix="/v1/queue", tags=["queue"])
+House = Annotated[Service, Depends(service)]
+
+
+class QueuePage(BaseModel):
+    """What runs, then what waits, in the order in which it will run. The counts are of all, not of this page."""
+
+    paused: bool
+    queued: int
+    running: int
+    entries: list[QueueEntry]
+    next_cursor: str | None = None
+
+
+class Changed(BaseModel):
+    """How many runs a request concerned."""
+
+    count: int
+
+
+class Paused(BaseModel):
+    """Whether workers take runs from the queue."""
+
+    paused: bool
+
+
+@router.get("", response_model=QueuePage)
+async def get_queue(
+    house: House,
+    caller: Reader,  # noqa: ARG001
+    cursor: Annotated[
+        str | None, Query(pattern="^[0-9]{1,9}$", description="`next_cursor` of the page before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Most entries of a page.")] = 200,
+) -> Response:
+    """Everything that waits or runs, with position, age, stage and progress."""
+    queue, begin = await house.runs.queue(), int(cursor or 0)
+    if (begin, limit) not in queue.answers:
+        page = QueuePage(
+            paused=queue.paused,
+            queued=queue.queued,
+            running=len(queue.entries) - queue.queued,
+            entries=queue.entries[begin : begin + limit],
+            next_cursor=str(begin + limit) if begin + limit < len(queue.entries) else None,
+        )
+        queue.answers[begin, limit] = page.model_dump_json().encode()
+    return Response(queue.answers[begin, limit], media_type="application/json")
+
+
+@router.get("/{id}")
+async def get_run(id: UUID, house: House, caller: Reader) -> QueueEntry:  # noqa: ARG001
+    """One run that was asked for here: its place in the queue, or how it ended."""
+    for entry in (await house.runs.queue()).entries:
+        if entry.id == id:
+            return entry
+    run = await house.runs.run(id)
+    if run is None:
+        raise not_found("There is no such run.")
+    return entry_of(run)
+
+
+@router.delete("")
+async def clear(house: House, caller: Admin) -> Changed:  # noqa: ARG001
+    """Cancel all that waits. What runs goes on; recordings stay, and can be retried."""
+    return Changed(count=await house.runs.clear())
+
+
+@router.delete("/{id}", status_code=204)
+async def cancel(id: UUID, house: House, caller: Writer) -> None:  # noqa: ARG001
+    """Cancel one run, waiting or running. Its recordings stay."""
+    house.runs.look_again()
+    if all(entry.id != id for entry in (await house.runs.queue()).entries):
+        raise not_found("There is no such run in the queue.")
+    await house.runs.cancel(id)
+
+
+@router.post("/retry", status_code=202)
+async def retry_all(house: House, caller: Admin) -> Changed:  # noqa: ARG001
+    """Take up again all recordings that failed."""
+    return Changed(count=await retry_failed(house))
+
+
+@router.post("/pause")
+async def pause(house: House, caller: Admin) -> Paused:  # noqa: ARG001
+    """Let workers take nothing more. What runs goes on, what is sent waits."""
+    await house.runs.pause(True)
+    return Paused(paused=True)
+
+
+@router.post("/resume")
+async def resume(house: House, caller: Admin) -> Paused:  # noqa: ARG001
+    """Let workers take from the queue again."""
+    await house.runs.pause(False)
+    return Paused(paused=False)

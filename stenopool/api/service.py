@@ -1,0 +1,281 @@
+"""What the routes share: the two stores, Prefect, the keys; and the few things that are done with all of them."""
+
+import asyncio
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote
+
+from fastapi import Request
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from pydantic import ValidationError
+
+from stenopool.api import ids
+from stenopool.api.callbacks.addresses import AddressError
+from stenopool.api.callbacks.outbox import Callback, Outbox
+from stenopool.api.callbacks.sending import Sender
+from stenopool.api.keys import Keys
+from stenopool.api.limits import Limiter
+from stenopool.api.problems import Problem, invalid, not_found, told
+from stenopool.api.queue import RECORDING
+from stenopool.api.runs import Runs
+from stenopool.errors import ErrorCode, RecordingError, SetupError
+from stenopool.options import TranscriptionOptions
+from stenopool.orchestration.blocks.locations import opened
+from stenopool.pipeline import receipts
+from stenopool.pipeline.recordings import Recording, fingerprint
+from stenopool.settings import ApiSettings, CallbackSettings
+from stenopool.storage import ObjectInfo, ObjectStore
+from stenopool.storage.s3 import S3Store
+
+_LATEST = 2**48 - 1  # milliseconds
+
+
+class Service:
+    """One installation's API. ``keys`` is None where everybody on this machine may do all."""
+
+    def __init__(
+        self,
+        settings: ApiSettings,
+        source: ObjectStore,
+        destination: ObjectStore,
+        runs: Runs,
+        keys: Keys | None,
+        sender: Sender,
+    ) -> None:
+        self.settings = settings
+        self.source = source
+        self.destination = destination
+        self.runs = runs
+        self.keys = keys
+        self.limiter = Limiter(settings.rate)
+        # What waits for its turn is not read, so that its time-out does not run.
+        self.room = asyncio.Semaphore(settings.uploads_at_once)
+        self.sender = sender
+        self.outbox = Outbox(destination)
+
+    def new_key(self, filename: str, token: str | None = None) -> str:
+        """The key of an upload: a folder of its own, so that equal names do not meet. Checked against both stores.
+
+        Tokens count down with time: a listing, which is in key order, has the newest first.
+        """
+        token = token or f"{_LATEST - int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+        key = f"{token}/{filename}"
+        if "/" in filename:
+            raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file's name has no folders.", "Send the name alone.")
+        self.check_key(key)
+        return key
+
+    def check_key(self, key: str) -> None:
+        """`RecordingError` KEY_UNUSABLE if no recording, or nothing that is written for it, can be called so."""
+        ids.check(key)
+        self.source.uri_of(key)
+        self.destination.uri_of(receipts.receipt_key(key, "0" * 32, "quarantined"))
+        self.destination.uri_of(receipts.output_key(key, "json"))
+
+    def key_of(self, uri: str) -> str:
+        """The key of an address below the source; the problem 422 for any other. Nothing is asked of anybody."""
+        key = self._below(uri)
+        self.check_key(key)
+        if self.source.uri_of(key) != uri:
+            raise _elsewhere()
+        return key
+
+    def prefix_of(self, uri: str) -> str:
+        """The prefix of an address that ends with "/"; the problem 422 if it does not lie below the source."""
+        prefix = self._below(uri)
+        if prefix:
+            ids.check(f"{prefix}a")  # as a recording's key that begins so
+            if f"{self.source.uri_of(prefix.rstrip('/'))}/" != uri:
+                raise _elsewhere()
+        return prefix
+
+    def _below(self, uri: str) -> str:
+        below = uri.removeprefix(f"{self.source.uri}/")
+        if below == uri:
+            raise _elsewhere()
+        return unquote(below) if self.source.uri.startswith("file:") else below
+
+    async def head(self, key: str) -> ObjectInfo:
+        """What the source says of a recording; the problem 404 if it is not there."""
+        try:
+            return await asyncio.to_thread(self.source.head, key)
+        except SetupError as error:
+            if error.code is ErrorCode.OBJECT_NOT_FOUND:
+                raise not_found("There is no such recording.") from None
+            raise
+        except RecordingError:  # a key that this kind of store cannot hold
+            raise not_found("There is no such recording.") from None
+
+    async def must_have(self, prefix: str) -> None:
+        """The problem 404 if nothing lies below the prefix."""
+        if await asyncio.to_thread(next, self.source.list(prefix), None) is None:
+            raise not_found("There is nothing below this address.")
+
+    def fingerprint(self, info: ObjectInfo, options: TranscriptionOptions) -> str:
+        """The name of this piece of work."""
+        recording = Recording(
+            uri=self.source.uri_of(info.key), key=info.key, size=info.size, etag=info.etag, modified=info.modified
+        )
+        return fingerprint(recording, options)
+
+    async def receipts_of(self, key: str) -> list[receipts.ReceiptName]:
+        """A recording's receipts by name: one listing."""
+        stem = receipts.receipt_stem(key)
+        return await asyncio.to_thread(lambda: list(receipts.names(self.destination, prefix=stem)))
+
+    async def submit(self, info: ObjectInfo, options: TranscriptionOptions, *, again: bool = False) -> FlowRun | None:
+        """Have a recording transcribed: the run, or None if it is already, or was tried with these options.
+
+        ``again``: also if it was tried and failed, or was cancelled.
+        """
+        work = self.fingerprint(info, options)
+        there = [name for name in await self.receipts_of(info.key) if name.fingerprint == work]
+        if any(name.status == "done" for name in there) or (there and not again):
+            return None
+        parameters = self._parameters(options, {"only": [info.key]})
+        key = f"api-{work}"
+        if again:
+            last = (await self.runs.last([info.key])).get(info.key)
+            if last and last.state and not last.state.is_final():
+                return last
+            # Two people who retry at the same time start one run.
+            key += f"-{last.id}" if last else "-again"
+            parameters["retry"] = []
+        return await self.runs.start(self.settings.deployment, parameters, key, [f"{RECORDING}{ids.encode(info.key)}"])
+
+    async def submit_all(self, prefix: str, options: TranscriptionOptions, idempotency_key: str | None) -> FlowRun:
+        """Have everything below a prefix transcribed that has not been: one run, behind all single recordings.
+
+        While it waits or runs, asking for the same again gives the same run.
+        """
+        chosen = options.model_dump(mode="json", exclude_defaults=True)
+        digest = hashlib.sha256(json.dumps([prefix, chosen], sort_keys=True).encode()).hexdigest()[:32]
+        if idempotency_key is None and (run := await self.runs.unfinished(f"prefix:{digest}")):
+            return run
+        parameters = self._parameters(options, {"prefix": prefix})
+        key = f"api-{idempotency_key or secrets.token_hex(16)}-{digest}"
+        return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"prefix:{digest}"])
+
+    async def may_call(self, url: str | None) -> None:
+        """The problem 422 if this address will not be called."""
+        if url is None:
+            return
+        if not self.sender.can_sign:
+            raise Problem(
+                422, "CALLBACK_REFUSED", "No callbacks are sent from here.", "Set STENOPOOL_CALLBACKS__SECRETS."
+            )
+        try:
+            await self.sender.allowed.check(url)
+        except AddressError:
+            message = "The callback's address is not known, not public, or not https."
+            raise Problem(
+                422, "CALLBACK_REFUSED", message, "Use another, or set STENOPOOL_CALLBACKS__ALLOW to its network."
+            ) from None
+
+    async def will_call(self, url: str | None, **about: Any) -> None:
+        """Note that this address is told when what it is about is over; see `Callback`."""
+        if url is not None:
+            await asyncio.to_thread(self.outbox.put, Callback(url=url, **about))
+
+    def _parameters(self, options: TranscriptionOptions, selection: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "source": self.settings.source,
+            "destination": self.settings.destination,
+            "options": options.model_dump(mode="json", exclude_defaults=True),
+            "selection": selection,
+        }
+
+    def options(self, given: Any) -> TranscriptionOptions:
+        """A request's options; the problem 422, naming the fields, for those that cannot be honoured."""
+        try:
+            options = TranscriptionOptions.model_validate({"model": self.settings.model, **(given or {})})
+        except ValidationError as error:
+            raise invalid("The options cannot be honoured.", errors=told(error.errors())) from None
+        except TypeError:
+            raise invalid("Options are an object.") from None
+        if "/" in options.model or options.model.startswith((".", "~")):
+            # A folder of the workers' machines is nobody's business out there.
+            raise invalid("The model is named, not given as a folder.")
+        return options
+
+
+def _elsewhere() -> Problem:
+    return Problem(
+        422, ErrorCode.LOCATION_INVALID, "The address does not lie below the source.", "Upload the file instead."
+    )
+
+
+def token_of(caller: str, idempotency_key: str) -> str:
+    """The folder of an upload with an Idempotency-Key: the same for the same caller and key, told by nothing else."""
+    return hashlib.sha256(f"{caller}\0{idempotency_key}".encode()).hexdigest()[:32]
+
+
+@asynccontextmanager
+async def open_service(
+    settings: ApiSettings, callbacks: CallbackSettings, *, authenticated: bool
+) -> AsyncIterator[Service]:
+    """Open stores and keys and find Prefect. Raises `SetupError` for settings that cannot work."""
+    settings = settings.model_copy(
+        update={"source": _whole(settings, "source"), "destination": _whole(settings, "destination")}
+    )
+    source = await opened(cast("str", settings.source))
+    destination = await opened(cast("str", settings.destination))
+    if f"{source.uri}/".startswith(f"{destination.uri}/") or f"{destination.uri}/".startswith(f"{source.uri}/"):
+        raise SetupError(
+            ErrorCode.LOCATION_INVALID,
+            "The API's source and destination lie inside each other.",
+            remedy="Give each a prefix or folder of its own: uploads must never overwrite transcripts.",
+        )
+    sender = Sender(callbacks)
+    keys = None
+    if authenticated:
+        if settings.keys is None:
+            raise SetupError(
+                ErrorCode.OPTIONS_INVALID,
+                "The API has no keys.",
+                remedy="Set STENOPOOL_API__KEYS (see `python -m stenopool.api.keys`); on loopback, or --no-auth.",
+            )
+        keys = Keys.read(settings.keys)
+    async with get_client() as client:
+        yield Service(settings, source, destination, Runs(client), keys, sender)
+
+
+def _whole(settings: ApiSettings, name: str) -> str:
+    """A location as workers need it: they run in other folders."""
+    location: str | None = getattr(settings, name)
+    if not location:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"The API does not know its {name}.",
+            remedy=f"Set STENOPOOL_API__{name.upper()} to a folder or s3://bucket/prefix.",
+        )
+    return location if "://" in location else str(Path(location).expanduser().absolute())
+
+
+async def service(request: Request) -> Service:
+    """Dependency: the app's service. Async, as all dependencies are: others cost a thread each."""
+    return cast("Service", request.app.state.service)
+
+
+def presigned(store: ObjectStore, key: str, size: int, lifetime: int) -> str:
+    """An address to which this many bytes may be sent with PUT."""
+    if not isinstance(store, S3Store):
+        raise invalid("Only a source on S3 takes direct uploads; send the file to us.")
+    # botocore presigns with version 2 unless told otherwise; that signs no length.
+    store.client.meta.events.register_first("choose-signer.s3.PutObject", _version_4, unique_id="stenopool-presign")
+    return store.client.generate_presigned_url(
+        "put_object",
+        Params={"Bucket": store.bucket, "Key": store.prefix + key, "ContentLength": size},
+        ExpiresIn=lifetime,
+    )
+
+
+def _version_4(signature_version: str, **_: Any) -> Any:
+    return "s3v4-query" if signature_version.endswith("-query") else None

@@ -1,0 +1,201 @@
+"""How things stand with a recording. Receipts say what is done, Prefect what is asked for; nothing else is kept.
+
+The queue is looked at before the receipts: a run that ends in between has written its receipt by then.
+"""
+
+import asyncio
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
+
+from prefect.client.schemas.objects import FlowRun
+from pydantic import BaseModel
+
+from stenopool.api.ids import encode
+from stenopool.api.problems import invalid
+from stenopool.api.queue import Queue, QueueEntry
+from stenopool.api.service import Service
+from stenopool.errors import REMEDIES, ErrorCode, Failure, SetupError
+from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.receipts import ReceiptName
+from stenopool.storage import ObjectInfo, ObjectStore
+from stenopool.storage.s3 import S3Store
+
+State = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
+_ALL = Selection()
+_UPLOAD = re.compile(r"^[0-9a-f]{32}/")
+_CHUNK = 200  # keys that a search looks at together
+_LOOKED_AT = 1000  # keys that one request looks at, whatever it finds
+
+
+class RecordingState(BaseModel):
+    """One recording. ``skipped``: nothing was made of it and nobody has asked for it here (a schedule may still).
+
+    ``failure`` is given for one recording, not in lists: a list reads no receipt.
+    """
+
+    id: str
+    name: str
+    key: str
+    size: int
+    modified: datetime
+    state: State
+    formats: list[str] = []
+    queue: QueueEntry | None = None
+    failure: Failure | None = None
+
+
+class RecordingPage(BaseModel):
+    """Some recordings, in the order of their keys. Go on with ``next_cursor`` until it is null.
+
+    With a state asked for, a page may hold few or none and yet not be the last.
+    """
+
+    recordings: list[RecordingState]
+    next_cursor: str | None = None
+
+
+async def page(
+    house: Service, cursor: str | None, limit: int, *, state: State | None = None, words: str | None = None
+) -> RecordingPage:
+    """The next recordings that are in that state and have these words in their keys, `_LOOKED_AT` keys at most."""
+    after: str | None = _key_after(cursor)
+    queue, found = await house.runs.queue(), list[RecordingState]()
+    looked_at, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
+    while after is not None and len(found) < limit and looked_at < _LOOKED_AT:
+        infos, after = await asyncio.to_thread(_listed, _paged(house.source, at_once + 1), after, at_once)
+        looked_at += at_once
+        infos = [info for info in infos if words is None or words.casefold() in shown(info.key).casefold()]
+        found += [one for one in await _states(house, queue, infos) if state in (None, one.state)]
+    if len(found) > limit:  # what was looked at beyond the page is looked at again for the next one
+        found, after = found[:limit], found[limit - 1].key
+    return RecordingPage(recordings=found, next_cursor=_cursor(after))
+
+
+async def one(house: Service, key: str, work: str | None = None) -> RecordingState:
+    """One recording, with why it failed if it did. The problem 404 if it is not there.
+
+    ``work``: a fingerprint; what was made of the recording with other options does not count.
+    """
+    queue = await house.runs.queue()
+    info, found = await asyncio.gather(house.head(key), house.receipts_of(key))
+    found = [name for name in found if work in (None, name.fingerprint)]
+    done = work and any(name.status == "done" for name in found)
+    # This very work is done, whatever else is on its way.
+    active, last = None if done else _active(queue, key, found), None
+    if not (active or found):
+        last = (await house.runs.last([key])).get(key)
+    state = _state(info, found, active, last)
+    if state.state == "failed":
+        state.failure = await _failure(house, found, last)
+    return state
+
+
+def shown(key: str) -> str:
+    """A key as people know it: an upload's without the folder that is its own."""
+    return _UPLOAD.sub("", key)
+
+
+async def _states(house: Service, queue: Queue, infos: list[ObjectInfo]) -> list[RecordingState]:
+    """One listing of receipts; Prefect is asked about those without one."""
+    found = await asyncio.to_thread(_receipts, _paged(house.destination, 2 * len(infos)), [info.key for info in infos])
+    active = {info.key: _active(queue, info.key, found[info.key]) for info in infos}
+    last = await house.runs.last(key for key, entry in active.items() if not (entry or found[key]))
+    return [_state(info, found[info.key], active[info.key], last.get(info.key)) for info in infos]
+
+
+def _active(queue: Queue, key: str, found: list[ReceiptName]) -> QueueEntry | None:
+    """The run that a recording waits for or is in. One that takes many leaves those alone that have a receipt."""
+    return queue.of(key) or (None if found else queue.covering(key))
+
+
+def _state(
+    info: ObjectInfo, found: Iterable[ReceiptName], active: QueueEntry | None, last: FlowRun | None
+) -> RecordingState:
+    done = [name for name in found if name.status == "done"]
+    state: State
+    if active:
+        state = "running" if active.state == "running" else "queued"
+    elif done:
+        state = "completed"
+    elif any(found):
+        state = "failed"
+    elif last is None or last.state is None:
+        state = "skipped"
+    elif not last.state.is_final():
+        state = "queued"  # started after the queue was looked at
+    else:
+        # A run that completed without a receipt left the recording for the next one.
+        state = "cancelled" if last.state.is_cancelled() else "failed"
+    return RecordingState(
+        id=encode(info.key),
+        name=info.key.rpartition("/")[2],
+        key=info.key,
+        size=info.size,
+        modified=datetime.fromtimestamp(info.modified, UTC),
+        state=state,
+        formats=sorted({format for name in done for format in name.formats}) if state == "completed" else [],
+        queue=active,
+    )
+
+
+async def _failure(house: Service, found: list[ReceiptName], last: FlowRun | None) -> Failure:
+    for name in found:
+        try:
+            receipt = await asyncio.to_thread(
+                receipts.read, house.destination, name.key, name.fingerprint, "quarantined"
+            )
+        except SetupError:
+            continue
+        if receipt.failure:
+            return receipt.failure
+    message = f"Its run ended as {last.state.name}." if last and last.state else "Its run is gone."
+    return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=REMEDIES[ErrorCode.RUN_LOST])
+
+
+def _paged(store: ObjectStore, size: int) -> ObjectStore:
+    """The same store, listed in pages no larger than needed."""
+    if isinstance(store, S3Store):
+        return S3Store(store.bucket, store.prefix, client=store.client, page_size=min(size, 1000))
+    return store
+
+
+def _listed(source: ObjectStore, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
+    """The next objects that are recordings, and the last key looked at if there are more."""
+    infos: list[ObjectInfo] = []
+    reached = None
+    for looked_at, info in enumerate(source.list(start_after=after)):
+        if looked_at == limit:
+            return infos, reached
+        reached = info.key
+        if _ALL.takes(info.key, info.modified):
+            infos.append(info)
+    return infos, None
+
+
+def _receipts(destination: ObjectStore, keys: list[str]) -> dict[str, list[ReceiptName]]:
+    """The receipts of these keys: one listing, from the first key to the last."""
+    found: dict[str, list[ReceiptName]] = {key: [] for key in keys}
+    if keys:
+        last = max(map(receipts.receipt_stem, keys))
+        for name in receipts.names(destination, start_after=min(map(receipts.receipt_stem, keys))):
+            if name.key in found:
+                found[name.key].append(name)
+            elif receipts.receipt_stem(name.key) > last:
+                break
+    return found
+
+
+def _cursor(key: str | None) -> str | None:
+    return base64.urlsafe_b64encode(key.encode()).decode() if key else None
+
+
+def _key_after(cursor: str | None) -> str:
+    try:
+        return base64.urlsafe_b64decode(cursor or "").decode()
+    except (binascii.Error, ValueError):
+        raise invalid("This is no cursor that a page gave.") from None

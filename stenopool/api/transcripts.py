@@ -1,0 +1,96 @@
+"""Finished transcripts, in any format."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from stenopool.api import states
+from stenopool.api.problems import Problem
+from stenopool.api.service import Service
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import Format
+from stenopool.pipeline import speaker_names
+from stenopool.pipeline.receipts import output_key
+from stenopool.settings import get_settings
+from stenopool.speech.renderers import RenderStyle, render
+from stenopool.speech.renderers.html import audio_of
+from stenopool.speech.transcript import Transcript
+from stenopool.storage import ObjectStore
+
+
+async def fetched(house: Service, key: str, format: Format) -> Path:
+    """A transcript as a temporary file, which is the caller's to remove, with the names that speakers were given.
+
+    A format that was not written is rendered. The problem 404 if there is no such recording, 409 while it has no
+    transcript.
+    """
+    await must_be_done(house, key)
+    return await asyncio.to_thread(_fetch, house, key, format)
+
+
+async def read(house: Service, key: str) -> Transcript:
+    """A finished recording's transcript, with the names that its speakers were given."""
+    return await asyncio.to_thread(_named, house.destination, key)
+
+
+async def must_be_done(house: Service, key: str) -> None:
+    """The problem 409 for a recording that has no transcript. While it is made anew, there still is the one it had."""
+    state = await states.one(house, key)
+    if not any(name.status == "done" for name in await house.receipts_of(key)):
+        remedy = state.failure.remedy if state.failure else f"GET /v1/recordings/{state.id} says when it is completed."
+        raise Problem(409, "NOT_COMPLETED", f"The recording has no transcript: it is {state.state}.", remedy)
+
+
+def as_made(destination: ObjectStore, key: str) -> Transcript:
+    """The transcript with the labels that diarization gave."""
+    return Transcript.model_validate_json(destination.get_bytes(output_key(key, "json")))
+
+
+def rendered(destination: ObjectStore, key: str, transcript: Transcript, format: Format) -> str:
+    """The transcript in this format. A page plays what the page that is there plays."""
+    page = stored_page(destination, key) if format == "html" else None
+    return render(transcript, format, RenderStyle(title=key, audio=audio_of(page) if page else None))
+
+
+def stored_page(destination: ObjectStore, key: str) -> str | None:
+    """The page that was written with the transcript; None if there is none."""
+    try:
+        return destination.get_bytes(output_key(key, "html")).decode("utf-8", "replace")
+    except SetupError as error:
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+            raise
+        return None
+
+
+def temporary() -> Path:
+    """An empty file in the scratch folder, which is the caller's to remove."""
+    folder = get_settings().scratch.dir
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="stenopool-transcript-", dir=folder, delete=False) as file:
+        return Path(file.name)
+
+
+def _fetch(house: Service, key: str, format: Format) -> Path:
+    path = temporary()
+    try:
+        _into(path, house.destination, key, format)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _into(path: Path, destination: ObjectStore, key: str, format: Format) -> None:
+    if not destination.exists(speaker_names.names_key(key)):
+        try:
+            destination.get_file(output_key(key, format), path)
+            return
+        except SetupError as error:
+            if error.code is not ErrorCode.OBJECT_NOT_FOUND or format == "json":
+                raise
+    path.write_text(rendered(destination, key, _named(destination, key), format), encoding="utf-8")
+
+
+def _named(destination: ObjectStore, key: str) -> Transcript:
+    transcript = as_made(destination, key)
+    return speaker_names.named(transcript, speaker_names.read(destination, key, transcript))

@@ -1,0 +1,172 @@
+"""What the page shows of a finished recording: paragraphs whose words have times, and sound to listen to."""
+
+import asyncio
+import base64
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import BaseModel
+
+from stenopool.api.problems import not_found
+from stenopool.api.service import Service
+from stenopool.api.transcripts import as_made, must_be_done, stored_page, temporary
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.pipeline import speaker_names
+from stenopool.speech.renderers.facts import doubt
+from stenopool.speech.renderers.html import audio_of
+from stenopool.speech.renderers.paragraphs import Paragraph
+from stenopool.speech.renderers.view import view
+from stenopool.speech.renderers.words import Stretch, clean
+from stenopool.storage import ObjectStore
+
+_EMBEDDED = re.compile(r"data:(audio/[\w.+-]+);base64,")
+# What lies beside a long recording's page: as it is written now, and as it was.
+_BESIDE = {"audio.webm": "audio/webm", "audio.mp3": "audio/mpeg"}
+
+
+class WordView(NamedTuple):
+    """A word: its text, whether a blank stands before it, its start and end in seconds."""
+
+    text: str
+    space: bool
+    start: float
+    end: float
+
+
+class StretchView(BaseModel):
+    """Words of one sentence. ``doubt``: why they may be wrong. ``language``: where it changes."""
+
+    doubt: str | None
+    language: str | None
+    words: list[WordView]
+
+
+class ParagraphView(BaseModel):
+    """What one speaker says. ``speaker``: the index of their voice; None if nobody is known."""
+
+    speaker: int | None
+    start: float
+    stretches: list[StretchView]
+
+
+class VoiceView(BaseModel):
+    """Someone who speaks. ``name`` is the label until they are given one; ``labels`` are all that it stands for.
+
+    ``colour``: 0 to 7, of the style sheet's. ``spans``: when they speak, in seconds.
+    """
+
+    name: str | None
+    labels: list[str]
+    colour: int
+    seconds: float
+    spans: list[tuple[float, float]]
+
+
+class TranscriptView(BaseModel):
+    """A transcript to read and listen to. ``facts``: how it was made, as name and value."""
+
+    id: str
+    key: str
+    title: str
+    facts: list[tuple[str, str]]
+    duration: float
+    language: str | None
+    voices: list[VoiceView]
+    paragraphs: list[ParagraphView]
+
+
+async def transcript_view(house: Service, id: str, key: str) -> TranscriptView:
+    """The problem 404 if there is no such recording, 409 while it has no transcript."""
+    await must_be_done(house, key)
+    return await asyncio.to_thread(_view, house, id, key)
+
+
+class Sound(NamedTuple):
+    """A temporary file to play, which is the caller's to remove."""
+
+    path: Path
+    media_type: str
+
+
+async def playback(house: Service, key: str) -> Sound:
+    """The sound that was written with the transcript.
+
+    Its times are the transcript's, and every browser plays it. The problem 404 where there is none.
+    """
+    await must_be_done(house, key)
+    return await asyncio.to_thread(_playback, house.destination, key)
+
+
+def _view(house: Service, id: str, key: str) -> TranscriptView:
+    transcript = as_made(house.destination, key)
+    names = speaker_names.read(house.destination, key, transcript)
+    labels: dict[str | None, list[str]] = {}
+    for label in speaker_names.labels(transcript):
+        labels.setdefault(clean(names.get(label, label)) or None, []).append(label)
+    shown = view(speaker_names.named(transcript, names))
+    numbers = {name: number for number, name in enumerate(shown.lanes)}
+    return TranscriptView(
+        id=id,
+        key=key,
+        title=key.rpartition("/")[2],
+        facts=shown.facts,
+        duration=shown.duration,
+        language=shown.language,
+        voices=[
+            VoiceView(
+                name=name,
+                labels=labels.get(name, []),
+                colour=shown.colours[name],
+                seconds=round(sum(end - start for start, end in spans), 3),
+                spans=spans,
+            )
+            for name, spans in shown.lanes.items()
+        ],
+        paragraphs=[_paragraph(paragraph, numbers) for paragraph in shown.paragraphs],
+    )
+
+
+def _paragraph(paragraph: Paragraph, numbers: dict[str | None, int]) -> ParagraphView:
+    return ParagraphView(
+        speaker=numbers.get(paragraph.speaker) if paragraph.speaker else None,
+        start=round(paragraph.start, 3),
+        stretches=[_stretch(stretch) for stretch in paragraph.stretches],
+    )
+
+
+def _stretch(stretch: Stretch) -> StretchView:
+    return StretchView(
+        doubt=doubt(stretch.segment),
+        language=stretch.segment.language,
+        words=[
+            WordView(piece.text, piece.space, round(piece.start, 3), round(piece.end, 3)) for piece in stretch.pieces
+        ],
+    )
+
+
+def _playback(destination: ObjectStore, key: str) -> Sound:
+    path = temporary()
+    try:
+        return Sound(path, _into(path, destination, key))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _into(path: Path, destination: ObjectStore, key: str) -> str:
+    """A short recording's sound stands in the transcript's page, a long one's beside it. Returns its media type."""
+    page = stored_page(destination, key)
+    plays = (audio_of(page) if page else None) or ""
+    if inside := _EMBEDDED.match(plays):
+        path.write_bytes(base64.b64decode(plays[inside.end() :]))
+        return inside.group(1)
+    for name, media_type in _BESIDE.items():
+        try:
+            destination.get_file(f"{key}/{name}", path)
+        except SetupError as error:
+            if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+                raise
+        else:
+            return media_type
+    raise not_found("No sound was written with this transcript.")

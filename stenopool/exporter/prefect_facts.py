@@ -1,0 +1,177 @@
+"""What a Prefect server knows of the work: what waits, for how long, who works, whose heartbeat has stopped."""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+    WorkQueueFilter,
+    WorkQueueFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.exceptions import ObjectNotFound
+
+from stenopool.orchestration.deploy.automations import HEARTBEAT_SECONDS
+from stenopool.orchestration.deploy.pools import QUEUES
+
+State = Literal["waiting", "pending", "running"]
+_STATES: dict[State, StateType] = {
+    "waiting": StateType.SCHEDULED,
+    "pending": StateType.PENDING,
+    "running": StateType.RUNNING,
+}
+# As the automation that ends such runs: a busy machine may miss one or two.
+_SILENT = timedelta(seconds=4 * HEARTBEAT_SECONDS)
+_PAGE = 200  # the most that Prefect's server gives at a time
+
+
+@dataclass
+class Facts:
+    """``depth``: runs by queue ("gpu/batch") and state. ``oldest``: seconds that the first in each has been due.
+
+    ``workers``: by pool and "online" or "offline". ``last_seen``: of each pool. ``last_progress``: of the last task.
+    """
+
+    depth: dict[tuple[str, State], int] = field(default_factory=dict)
+    oldest: dict[str, float] = field(default_factory=dict)
+    paused: dict[str, bool] = field(default_factory=dict)
+    workers: Counter[tuple[str, str]] = field(default_factory=Counter)
+    last_seen: dict[str, datetime | None] = field(default_factory=dict)
+    zombies: int = 0
+    last_progress: datetime | None = None
+
+
+async def look(client: PrefectClient) -> Facts:
+    """All of it, in about thirty small requests whatever waits. Raises httpx's and Prefect's errors."""
+    facts = Facts()
+    await asyncio.gather(
+        *(_queue(client, facts, pool, queue.name) for pool, queues in QUEUES.items() for queue in queues),
+        *(_pool(client, facts, pool) for pool in QUEUES),
+        _zombies(client, facts),
+        _progress(client, facts),
+    )
+    return facts
+
+
+async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
+    """Whether a run and all that it started have come to their ends; None if the server does not know it."""
+    try:
+        run = await client.read_flow_run(flow_run)
+    except ObjectNotFound:
+        return None
+    if run.state is None or not run.state.is_final():
+        return False
+    unfinished = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
+    children = await client.count_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run]),
+            # Those in the parent's own process are over with it, whatever is said of them.
+            deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+            state=_in(*unfinished),
+        )
+    )
+    return children == 0
+
+
+async def _queue(client: PrefectClient, facts: Facts, pool: str, queue: str) -> None:
+    name, now = f"{pool}/{queue}", datetime.now(UTC)
+    here: dict[str, Any] = {
+        "work_pool_filter": WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        "work_queue_filter": WorkQueueFilter(name=WorkQueueFilterName(any_=[queue])),
+    }
+    due = FlowRunFilterExpectedStartTime(before_=now)
+    for state, kind in _STATES.items():
+        # Schedules make runs days ahead: they do not wait.
+        wanted = FlowRunFilter(state=_in(kind), expected_start_time=due)
+        facts.depth[name, state] = await client.count_flow_runs(flow_run_filter=wanted, **here)
+    facts.oldest[name] = 0.0
+    if facts.depth[name, "waiting"] + facts.depth[name, "pending"]:
+        first = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=_in(StateType.SCHEDULED, StateType.PENDING), expected_start_time=due),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=1,
+            **here,
+        )
+        if first and first[0].expected_start_time:
+            facts.oldest[name] = max(0.0, (now - first[0].expected_start_time).total_seconds())
+
+
+async def _pool(client: PrefectClient, facts: Facts, pool: str) -> None:
+    facts.last_seen[pool] = None
+    for state in ("online", "offline"):
+        facts.workers[pool, state] = 0
+    try:
+        queues = await client.read_work_queues(work_pool_name=pool)
+    except ObjectNotFound:  # nothing is deployed yet
+        return
+    workers = await client.read_workers_for_work_pool(pool)
+    for worker in workers:
+        facts.workers[pool, worker.status.value.lower()] += 1
+    facts.last_seen[pool] = max((one.last_heartbeat_time for one in workers if one.last_heartbeat_time), default=None)
+    ours = {queue.name for queue in QUEUES["gpu" if pool == "gpu" else "cpu"]}
+    facts.paused |= {f"{pool}/{queue.name}": queue.is_paused for queue in queues if queue.name in ours}
+
+
+async def _zombies(client: PrefectClient, facts: Facts) -> None:
+    """Runs that had a heartbeat and have none any more. One without any was never asked for it."""
+    now = datetime.now(UTC)
+    old_enough = [run for run in await _running(client) if run.start_time and now - run.start_time > _SILENT]
+    if not old_enough:
+        return
+    heard: dict[str, datetime] = {}
+    names = [f"prefect.flow-run.{run.id}" for run in old_enough]
+    page = await client.read_events(
+        EventFilter(
+            event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+            occurred=EventOccurredFilter(since=min(run.start_time for run in old_enough if run.start_time), until=now),
+            resource=EventResourceFilter(id=names, distinct=True),
+        ),
+        limit=50,
+    )
+    while True:
+        heard |= {event.resource.id: event.occurred for event in page.events}
+        if not page.next_page:
+            break
+        page = await client.read_events_page(str(page.next_page))
+    facts.zombies = sum(now - last > _SILENT for last in heard.values())
+
+
+async def _running(client: PrefectClient) -> list[FlowRun]:
+    found: list[FlowRun] = []
+    while True:
+        page = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=_in(StateType.RUNNING)),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(QUEUES))),
+            limit=_PAGE,
+            offset=len(found),
+        )
+        found += page
+        if len(page) < _PAGE:
+            return found
+
+
+async def _progress(client: PrefectClient, facts: Facts) -> None:
+    done = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.COMPLETED])))
+    last = await client.read_task_runs(task_run_filter=done, sort=TaskRunSort.END_TIME_DESC, limit=1)
+    facts.last_progress = last[0].end_time if last else None
+
+
+def _in(*states: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))

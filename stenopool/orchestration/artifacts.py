@@ -1,0 +1,124 @@
+"""One summary artifact per run, for whoever looks at it in Prefect's page."""
+
+from datetime import timedelta
+from urllib.parse import quote
+from uuid import UUID
+
+from prefect import runtime
+from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
+from prefect.client.orchestration import get_client
+
+from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.receipts import output_key
+from stenopool.pipeline.report import BatchReport, ShardResult, Totals
+from stenopool.pipeline.run import FailedRecording
+from stenopool.pipeline.shards import Shard
+from stenopool.settings import get_settings
+from stenopool.storage.base import ObjectStore
+
+_MOST_ROWS = 200
+
+
+class Progress:
+    """How far a batch is: a bar in Prefect's page, and the number of shards in the run's name."""
+
+    def __init__(self, source: str, plan: Plan, artifact: UUID) -> None:
+        self._source = source
+        self._plan = plan
+        self._artifact = artifact
+
+    @classmethod
+    async def start(cls, source: str, plan: Plan) -> "Progress":
+        artifact = await acreate_progress_artifact(
+            0.0, key="ingest-progress", description=f"Recordings of {_cell(source)}"
+        )
+        return cls(source, plan, artifact)
+
+    async def update(self, totals: Totals) -> None:
+        """The share of what is planned so far; listing may still go on."""
+        over = totals.done + totals.left + len(totals.failed)
+        planned = max(over, self._plan.counts["new"] + totals.resumed_done + totals.resumed_quarantined)
+        await self._show(totals, 100.0 * over / planned if planned else 0.0)
+
+    async def finish(self, totals: Totals) -> None:
+        await self._show(totals, 100.0)
+
+    async def _show(self, totals: Totals, percent: float) -> None:
+        await aupdate_progress_artifact(self._artifact, percent)
+        shards = f"{totals.shards} shard{'s' if totals.shards != 1 else ''}"
+        async with get_client() as client:
+            await client.update_flow_run(runtime.flow_run.id, name=f"ingest {short(self._source)} → {shards}")
+
+
+def short(location: str) -> str:
+    """An address without its scheme, for names."""
+    return location.partition("://")[2] or location
+
+
+async def shard_summary(stage: str, shard: Shard, result: ShardResult, destination: ObjectStore | None = None) -> None:
+    """What a run over one shard came to. With ``destination``: where its transcripts are."""
+    lines = [
+        f"# {stage}: shard {shard.number} of {_cell(shard.batch)}",
+        f"{len(shard.pieces)} recordings, {len(result.failed)} failed.",
+        *_failures(result.failed),
+        *(_transcripts(shard, result, destination) if destination else []),
+    ]
+    await acreate_markdown_artifact("\n\n".join(lines), key=f"{stage}-summary")
+
+
+async def batch_summary(report: BatchReport) -> None:
+    """What a batch came to."""
+    facts = {
+        "new": report.new,
+        "done": report.done,
+        "quarantined": report.quarantined,
+        "left for the next run": report.deferred,
+        "done before": report.already_done,
+        "in quarantine before": report.in_quarantine,
+        "hours of audio": f"{report.audio_seconds / 3600:.2f}",
+        "speed": f"{report.realtime_factor:.1f} × real time",
+        "device busy / load / idle": " / ".join(
+            f"{report.device_seconds.get(kind, 0.0):.0f} s" for kind in ("busy", "load", "idle")
+        ),
+        **({"cost": f"{report.cost:.2f}"} if report.cost else {}),
+        **({"cost per hour of audio": f"{report.cost_per_audio_hour:.4f}"} if report.cost_per_audio_hour else {}),
+    }
+    table = "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in facts.items())])
+    speeds = "\n".join(f"* {stage}: {speed:.1f} × real time" for stage, speed in report.stage_speed.items())
+    parts = [f"# {_cell(report.source)} → {_cell(report.destination)}", table, speeds, *_failures(report.failed)]
+    await acreate_markdown_artifact("\n\n".join(part for part in parts if part), key="ingest-summary")
+
+
+def _transcripts(shard: Shard, result: ShardResult, destination: ObjectStore) -> list[str]:
+    lengths = result.durations
+    failed = {one.fingerprint for one in result.failed}
+    done = [piece for piece in shard.pieces if piece.fingerprint in lengths and piece.fingerprint not in failed]
+    rows = [
+        f"| {_cell(piece.recording.key)} | {timedelta(seconds=round(lengths[piece.fingerprint]))} "
+        f"| [open]({_address(destination, piece.recording.key)}) |"
+        for piece in done[:_MOST_ROWS]
+    ]
+    more = [f"{len(done) - _MOST_ROWS} more."] if len(done) > _MOST_ROWS else []
+    return ["\n".join(["| recording | length | transcript |", "| --- | ---: | --- |", *rows]), *more] if rows else []
+
+
+def _address(destination: ObjectStore, recording: str) -> str:
+    """A page that a browser can open, else the address. Never a signed one: whoever may see the run could use it."""
+    key = output_key(recording, "html")
+    base = get_settings().links.base
+    return f"{base.rstrip('/')}/{quote(key)}" if base else quote(destination.uri_of(key), safe=":/%")
+
+
+def _failures(failed: list[FailedRecording]) -> list[str]:
+    if not failed:
+        return []
+    rows = [f"| {_cell(one.key)} | {one.failure.code} | {_cell(one.failure.message)} |" for one in failed[:_MOST_ROWS]]
+    more = [f"{len(failed) - _MOST_ROWS} more in failed.jsonl."] if len(failed) > _MOST_ROWS else []
+    return ["\n".join(["| recording | code | what happened |", "| --- | --- | --- |", *rows]), *more]
+
+
+def _cell(text: str) -> str:
+    """Somebody else's text in a table: no markup, no line ends, no cell ends."""
+    shown = "".join(c if c.isprintable() else " " for c in text)  # nor what turns the direction of writing
+    escaped = "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>~&$" else c for c in " ".join(shown.split()))
+    return escaped or " "

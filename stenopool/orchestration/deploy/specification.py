@@ -1,0 +1,130 @@
+"""What prefect.yaml says, checked: the part of Prefect's own format that is used here."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
+
+import yaml
+from prefect.client.schemas.schedules import CronSchedule
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from stenopool import shipped
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.entrypoints import entrypoint
+
+FLOWS = tuple(entrypoint(name) for name in ("ingest", "prepare", "transcribe", "watch"))
+
+# The same for all: see prefect.yaml.
+PULL_STEPS: list[dict[str, Any]] = [{"stenopool.orchestration.entrypoints.enter": {}}]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Schedule(_Strict):
+    """When a deployment runs by itself."""
+
+    cron: str
+    timezone: str = "UTC"
+    active: bool = True
+    slug: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_a_time(self) -> "Schedule":
+        if self.timezone not in available_timezones():
+            raise ValueError(f"{self.timezone!r} is not a time zone such as UTC or Europe/Zurich")
+        CronSchedule(cron=self.cron, timezone=self.timezone)
+        return self
+
+
+class Place(_Strict):
+    """Pool and queue."""
+
+    name: Literal["cpu", "gpu"]
+    work_queue_name: str
+    job_variables: dict[str, Any] = Field(default_factory=dict)
+
+
+class Limit(_Strict):
+    """How many runs of one deployment at a time, and what becomes of one more: it waits, or is left out."""
+
+    limit: Annotated[int, Field(ge=1)]
+    collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
+
+
+class Deployment(_Strict):
+    """One deployment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    entrypoint: str
+    work_pool: Place
+    description: str | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    schedules: list[Schedule] = Field(default_factory=list)
+    concurrency_limit: Limit | None = None
+    tags: list[str] = Field(default_factory=list)
+
+    @field_validator("entrypoint")
+    @classmethod
+    def _ours(cls, value: str) -> str:
+        if value not in FLOWS:
+            raise ValueError(f"{value!r} is none of {', '.join(FLOWS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _schedules_know_what_to_do(self) -> "Deployment":
+        for schedule in self.schedules:
+            missing = {"source", "destination"} - {*self.parameters, *schedule.parameters}
+            if self.entrypoint in (FLOWS[0], FLOWS[3]) and missing:
+                raise ValueError(f"deployment {self.name} is scheduled without {' and '.join(sorted(missing))}")
+        return self
+
+
+class Specification(_Strict):
+    """A whole file."""
+
+    deployments: list[Deployment]
+    name: str = "stenopool"
+    pull: list[dict[str, Any]] = PULL_STEPS
+
+    @field_validator("pull")
+    @classmethod
+    def _as_ours(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if value != PULL_STEPS:
+            raise ValueError("the flows are installed, nothing is pulled: leave this out")
+        return value
+
+
+def read(*own: Path) -> list[Deployment]:
+    """The deployments of prefect.yaml and of files of one's own, the later before the earlier of the same name.
+
+    Raises `SetupError` OPTIONS_INVALID, naming the file and what is wrong in it.
+    """
+    found: dict[tuple[str, str], Deployment] = {}
+    for text, where in [(shipped.path("deployments/prefect.yaml").read_text("utf-8"), "prefect.yaml")] + [
+        (_text(path), str(path)) for path in own
+    ]:
+        for deployment in _parsed(text, where).deployments:
+            found[deployment.entrypoint, deployment.name] = deployment
+    return list(found.values())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"{path} cannot be read: {error}.") from error
+
+
+def _parsed(text: str, where: str) -> Specification:
+    try:
+        return Specification.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID, f"{where} is not YAML: {error}.", remedy="Mend the file."
+        ) from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise SetupError(ErrorCode.OPTIONS_INVALID, f"{where}: {wrong}.", remedy="Mend the file.") from error

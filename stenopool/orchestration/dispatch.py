@@ -1,0 +1,132 @@
+"""Where a shard's runs happen: here, in the parent's process, or wherever a worker picks them up.
+
+A run that a worker carries is told where its shard's manifest is, never which recordings. Its idempotency key is the
+manifest's place, so that a parent that is repeated (its pod was evicted) finds the runs that it started before.
+Cancelling the parent cancels them too: Prefect's server does that for linked runs.
+"""
+
+import asyncio
+from typing import Any, Protocol
+
+import httpx
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext, TagsContext
+from prefect.deployments import arun_deployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration import entrypoints
+from stenopool.orchestration.deploy.pools import PARENTS
+from stenopool.pipeline.report import result_or_lost, to_be_heard
+from stenopool.pipeline.shards import Shard
+from stenopool.pipeline.stages import speech
+from stenopool.runtime.progress import logger
+from stenopool.runtime.stopping import stop_if_asked
+from stenopool.settings import DispatchSettings, get_settings
+from stenopool.storage.base import ObjectStore
+
+
+class Dispatch(Protocol):
+    """Has a shard done. Returns when that is over, however it ended: its results say how."""
+
+    at_once: int
+
+    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+        """Find out before any audio is touched what is missing here for what is done here."""
+
+    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:
+        """Have a shard done whose manifest is at the destination. ``where``: the runs' other parameters."""
+
+
+class Inline:
+    """As a subflow in this process: one scratch folder, one loaded model, no worker."""
+
+    # Prefect's handling of signals takes one flow at a time.
+    at_once = 1
+
+    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+        await asyncio.to_thread(speech.check, options, execution)
+
+    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:  # noqa: ARG002
+        await entrypoints.load("shard")(batch=shard.batch, shard=shard.number, **where)
+
+
+class ByDeployment:
+    """Its two halves as runs of their deployments, on whatever machine their pools' workers put them."""
+
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._settings = settings
+        self.at_once = settings.shards_in_flight
+
+    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+        """Nothing: the parent's machine has neither GPU nor weights, and needs none. `transcribe` looks for itself."""
+
+    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:
+        await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **where)
+        prepared = await asyncio.to_thread(result_or_lost, destination, shard, "prepare", shard.pieces)
+        if to_be_heard(shard, prepared):  # a bad file never wakes a GPU
+            await self._run(self._settings.transcribe, batch=shard.batch, shard=shard.number, **where)
+
+    async def _run(self, deployment: str, *, batch: str, shard: int, **parameters: Any) -> None:
+        async with get_client() as client:
+            child = None
+            while child is None:
+                try:
+                    child = await arun_deployment(
+                        deployment,
+                        client=client,
+                        parameters={"batch": batch, "shard": shard, **_plain(parameters)},
+                        idempotency_key=f"{batch}/{shard:05d}/{deployment}",  # asked for twice, it is the same run
+                        work_queue_name=_queue(),
+                        tags=[f"batch:{batch}", *sorted(TagsContext.get().current_tags)],
+                        timeout=0,
+                    )
+                except ObjectNotFound as error:
+                    raise SetupError(
+                        ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no deployment {deployment}."
+                    ) from error
+                except (httpx.TransportError, PrefectHTTPStatusError) as error:
+                    # 500 is what it answers while its database is restarted.
+                    if isinstance(error, PrefectHTTPStatusError) and error.response.status_code < 500:
+                        raise
+                    logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
+                    stop_if_asked()
+                    await asyncio.sleep(self._settings.poll)
+            await self._end_of(child, client)
+
+    async def _end_of(self, child: FlowRun, client: PrefectClient) -> None:
+        """Wait for a run, also while the server is away. How it ended is in what it wrote to the destination."""
+        while not (child.state and child.state.is_final()):
+            stop_if_asked()
+            await asyncio.sleep(self._settings.poll)
+            try:
+                child = await client.read_flow_run(child.id)
+            except ObjectNotFound:
+                return
+            except (httpx.TransportError, PrefectHTTPStatusError) as error:
+                logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
+        if not child.state.is_completed():
+            logger.warning("%s ended as %s: %s", child.name, child.state.name, child.state.message)
+
+
+def dispatch() -> Dispatch:
+    """What the settings ask for."""
+    settings = get_settings().dispatch
+    return Inline() if settings.by == "inline" else ByDeployment(settings)
+
+
+def _queue() -> str | None:
+    """The children's queue is the parent's: interactive work stays in front on every pool."""
+    context = FlowRunContext.get()
+    queue = context.flow_run.work_queue_name if context and context.flow_run else None
+    return queue.removeprefix(PARENTS) if queue and queue.startswith(PARENTS) else None
+
+
+def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Only what was chosen: a run's page shows what matters."""
+    return {
+        name: value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
+        for name, value in parameters.items()
+    }

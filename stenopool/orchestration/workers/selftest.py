@@ -1,0 +1,166 @@
+"""Do CTranslate2, torch, cuBLAS and cuDNN of this image fit each other, and the GPU? Tried before any work is taken.
+
+``python -m stenopool.orchestration.workers.selftest [cuda|cpu]``. No weights are needed: a Whisper model of one small
+random layer is made, and goes through the same convolutions. Each part runs in a child of its own, for a library that
+does not fit ends its process without a word. The GPU image runs it at each start (`entrypoint.py`).
+"""
+
+import ctypes
+import mmap
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from stenopool.runtime import trial
+
+_MAJOR = re.compile(rb"libcu(blas|dnn)\.so\.(\d+)\0")
+_REMEDY = {
+    "CUDA libraries": "Build the image again from uv.lock (workers/gpu.Dockerfile), and set no other LD_LIBRARY_PATH.",
+    "GPU": "Start the container with a GPU (docker run --gpus all; Kubernetes: limit nvidia.com/gpu) on a host with an "
+    "NVIDIA driver for CUDA 12.8 and the container toolkit; or set STENOPOOL_SELFTEST=cpu to work without.",
+    "CTranslate2": "It does not work on this device: compare the versions above with the driver's (nvidia-smi).",
+    "torch": "It does not work on this device: compare the versions above with the driver's (nvidia-smi).",
+}
+
+
+def run(device: str) -> bool:
+    """Every check that applies, a line each on stderr; False if one failed. ``device``: cuda or cpu."""
+    if device not in ("cuda", "cpu"):
+        _say("fail", "self-test", f"STENOPOOL_SELFTEST={device} is none of cuda, cpu, off")
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        checks: dict[str, Callable[[], str]] = {
+            "CUDA libraries": lambda: _child("libraries"),
+            "GPU": lambda: _child("gpu"),
+            "CTranslate2": lambda: _child("model", folder) or trial.attempt("ctranslate2", folder, device, "default"),
+            "torch": lambda: trial.attempt("torch", device),
+        }
+        if device == "cpu":
+            del checks["GPU"]
+        if find_spec("torch") is None:  # nothing there that CTranslate2 could differ from
+            del checks["CUDA libraries"], checks["torch"]
+        for name, check in checks.items():
+            try:
+                _say("ok", name, check())
+            except trial.TrialFailed as failed:
+                _say("fail", name, str(failed), _REMEDY[name])
+                return False
+    return True
+
+
+def _child(*arguments: str) -> str:
+    return trial.run([sys.executable, "-m", "stenopool.orchestration.workers.selftest", *arguments])
+
+
+def wanted(library: Path) -> dict[str, int]:
+    """The major versions of cuBLAS and cuDNN that a shared library opens by name: ``{"blas": 12}``.
+
+    Not in its table of needed libraries, where ldd would find them: they are opened when first used.
+    """
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return {found[1].decode(): int(found[2]) for found in _MAJOR.finditer(content)}
+
+
+def _libraries() -> str:
+    """What CTranslate2 names can be opened, and is the very file that torch has opened by then."""
+    import ctranslate2
+    import torch  # opens the libraries of its own wheels
+
+    own = next(Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*"))
+    names = wanted(own)
+    if torch.version.cuda is None:
+        raise SystemExit("this torch was built without CUDA")
+    cudnn = torch.backends.cudnn.version()
+    if "dnn" in names and names["dnn"] != cudnn // 10000:
+        raise SystemExit(f"CTranslate2 opens cuDNN {names['dnn']}, torch brings {cudnn}")
+    if "blas" not in names or names["blas"] != int(torch.version.cuda.split(".")[0]):
+        raise SystemExit(f"CTranslate2 opens cuBLAS {names.get('blas')}, torch is of CUDA {torch.version.cuda}")
+    for library, major in names.items():
+        ctypes.CDLL(f"libcu{library}.so.{major}")  # raises, and says what is missing
+    for library in ("cublas", "cudnn"):
+        if len(opened := set(_opened(f"lib{library}.so"))) != 1:
+            raise SystemExit(f"{len(opened)} files of {library} are open: {', '.join(sorted(opened)) or 'none'}")
+    found = ", ".join(f"libcu{library}.so.{major}" for library, major in sorted(names.items()))
+    return f"CTranslate2 {ctranslate2.__version__} opens {found}; torch {torch.__version__} the same, and cuDNN {cudnn}"
+
+
+def _opened(name: str) -> Iterator[str]:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        path = line.partition("/")[2]
+        if Path(path).name.startswith(name):
+            yield f"/{path}"
+
+
+def _gpu() -> str:
+    import ctranslate2
+
+    if not (count := ctranslate2.get_cuda_device_count()):
+        raise SystemExit("no GPU can be used")
+    return f"{count} usable, {', '.join(sorted(ctranslate2.get_supported_compute_types('cuda')))}"
+
+
+def _small_model(folder: str, width: int = 64, mels: int = 80) -> None:
+    """Write a Whisper model with one random layer on each side."""
+    import numpy as np
+    from ctranslate2.specs.whisper_spec import WhisperSpec
+
+    random = np.random.default_rng(0)
+
+    def weight(*shape: int) -> np.ndarray:
+        return random.normal(0, 0.02, shape).astype(np.float32)
+
+    def linear(layer: object, outputs: int, inputs: int) -> None:
+        layer.weight, layer.bias = weight(outputs, inputs), weight(outputs)  # type: ignore[attr-defined]
+
+    def norm(layer: object) -> None:
+        layer.gamma, layer.beta = np.ones(width, np.float32), np.zeros(width, np.float32)  # type: ignore[attr-defined]
+
+    tokens = ["<|startoftranscript|>", "<|notimestamps|>", "<|nospeech|>", "<|endoftext|>", "a"]
+    spec = WhisperSpec(1, 2, 1, 2)
+    for convolution, channels in ((spec.encoder.conv1, mels), (spec.encoder.conv2, width)):
+        convolution.weight, convolution.bias = weight(width, channels, 3), weight(width)
+    spec.encoder.position_encodings.encodings = weight(1500, width)
+    spec.decoder.position_encodings.encodings = weight(448, width)
+    spec.decoder.embeddings.weight = weight(len(tokens), width)
+    spec.decoder.projection.weight = spec.decoder.embeddings.weight
+    norm(spec.encoder.layer_norm)
+    norm(spec.decoder.layer_norm)
+    for layer in (*spec.encoder.layer, *spec.decoder.layer):
+        attentions = [layer.self_attention]
+        if hasattr(layer, "attention"):
+            attentions.append(layer.attention)
+            linear(layer.attention.linear[1], 2 * width, width)
+        linear(layer.self_attention.linear[0], 3 * width, width)
+        for attention in attentions:
+            if attention is not layer.self_attention:
+                linear(attention.linear[0], width, width)
+            linear(attention.linear[-1], width, width)
+            norm(attention.layer_norm)
+        linear(layer.ffn.linear_0, 4 * width, width)
+        linear(layer.ffn.linear_1, width, 4 * width)
+        norm(layer.ffn.layer_norm)
+    spec.register_vocabulary(tokens)
+    spec.validate()
+    spec.save(folder)
+
+
+def _say(status: str, check: str, found: str, remedy: str = "") -> None:
+    """On stderr: stdout is the command's that comes next."""
+    print(f"{status:<5} {check:<15} {found}", file=sys.stderr, flush=True)
+    if remedy:
+        print(f"{'':<21} {remedy}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["libraries"]:
+            print(_libraries())
+        case ["model", folder]:
+            _small_model(folder)
+        case ["gpu"]:
+            print(_gpu())
+        case arguments:
+            sys.exit(0 if run(*arguments or ["cuda"]) else 70)

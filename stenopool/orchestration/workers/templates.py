@@ -1,0 +1,33 @@
+"""Base job templates of the work pools: what a worker makes of a run.
+
+    python -m stenopool.orchestration.workers.templates gpu kubernetes > gpu.json
+
+for `prefect work-pool create --base-job-template gpu.json`.
+"""
+
+import json
+import sys
+from typing import Any, Literal, cast
+
+import yaml
+
+from stenopool import __version__, shipped
+
+Pool = Literal["cpu", "gpu"]
+Kind = Literal["kubernetes", "process"]
+
+
+def template(pool: Pool, kind: Kind) -> dict[str, Any]:
+    """The base job template of a pool, as Prefect's API takes it; the caller's own copy.
+
+    Raises KeyError on a pool and FileNotFoundError on a kind that there is not.
+    """
+    text = shipped.path(f"workers/templates/{kind}.yaml").read_text(encoding="utf-8")
+    found = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]
+    # Aliases are one object in several places; through JSON each place gets its own.
+    return cast("dict[str, Any]", json.loads(json.dumps(found)))
+
+
+if __name__ == "__main__":
+    _, pool, kind = sys.argv
+    json.dump(template(cast("Pool", pool), cast("Kind", kind)), sys.stdout, indent=2)

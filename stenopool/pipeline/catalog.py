@@ -1,0 +1,279 @@
+"""What is to be done: the source's listing joined with the receipts' listing.
+
+Both stream, one page of each in memory, and neither a recording nor a receipt is touched. The join walks two sorted
+listings. It does not rely on the source being sorted, though: SeaweedFS lists "a/b" before "a b", S3 Express lists in
+any order. Where a key comes out of order the receipts are listed again from there, one more request.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import translate
+from functools import cached_property, partial
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import unquote
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
+from stenopool.options import Format, TranscriptionOptions
+from stenopool.pipeline.receipts import (
+    BATCHES,
+    METRICS,
+    RECEIPTS,
+    WORK,
+    ReceiptName,
+    names,
+    output_key,
+    parse_receipt_key,
+    receipt_key,
+    receipt_stem,
+)
+from stenopool.pipeline.recordings import Recording, fingerprinter
+from stenopool.storage.base import ObjectInfo, ObjectStore
+
+State = Literal["new", "done", "quarantined", "render"]
+
+# What is surely no recording. Everything else is looked at, whatever its name: recorders and messengers write names
+# without extension and wrong ones, and a recording that is passed over silently is worse than one quarantined.
+IGNORED_EXTENSIONS = frozenset(
+    """
+    txt md rst rtf pdf doc docx odt xls xlsx ods ppt pptx csv tsv json jsonl xml yaml yml toml html htm css js log
+    srt vtt ass ssa lrc rttm ctm stm textgrid eaf trs cue m3u m3u8 pls nfo
+    jpg jpeg png gif bmp webp tif tiff svg ico heic psd
+    zip tar gz tgz bz2 xz zst 7z rar md5 sha1 sha256 sha512 sfv sig asc npy npz parquet pkl db sqlite
+    py sh bat exe dll so ini cfg conf lnk url lock bak
+    part partial filepart crdownload download aria2 tmp temp swp
+    """.split()  # noqa: SIM905 (a hundred quoted words would not be read by anybody)
+)
+
+_OURS = (BATCHES, METRICS, RECEIPTS, WORK)
+_BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
+
+
+class Selection(BaseModel):
+    """Which objects of the source are taken."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix: Annotated[str, Field(description="Only keys that begin so; nothing else is listed.")] = ""
+    include: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Patterns of keys to take, e.g. calls/*.wav; * also matches /. Empty: all but hidden objects "
+            "and extensions that are no audio or video."
+        ),
+    ] = ()
+    exclude: Annotated[tuple[str, ...], Field(description="Patterns of keys to leave out; they win.")] = ()
+    modified_since: Annotated[
+        AwareDatetime | None, Field(description="Only objects written at or after this time (with time zone).")
+    ] = None
+    max_count: Annotated[int | None, Field(ge=1, description="Stop after so many new recordings.")] = None
+    only: Annotated[
+        tuple[str, ...], Field(description="Exactly these keys; nothing is listed, and patterns are not asked.")
+    ] = ()
+
+    @cached_property
+    def _patterns(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
+        included, excluded = (
+            re.compile("|".join(map(translate, patterns))) if patterns else None
+            for patterns in (self.include, self.exclude)
+        )
+        return included, excluded
+
+    def takes(self, key: str, modified: float) -> bool:
+        """Whether an object of this key and Unix time is wanted. Objects without content are: they get reported."""
+        if key.endswith("/") or key.startswith(".") or "/." in key:  # a folder's marker, something hidden
+            return False
+        if not key.startswith(self.prefix):
+            return False
+        if self.modified_since and modified < self.modified_since.timestamp():
+            return False
+        included, excluded = self._patterns
+        if excluded and excluded.match(key):
+            return False
+        if included:
+            return included.match(key) is not None
+        _, dot, extension = key.rpartition("/")[2].rpartition(".")
+        return not dot or extension.lower() not in IGNORED_EXTENSIONS
+
+
+class CatalogEntry(NamedTuple):
+    """One recording and how things stand with it.
+
+    ``missing``, in the state "render": the formats asked for that the finished transcript has not been rendered to.
+    ``failure`` is set where no receipt can say it: the key is too long for its receipt or transcripts. Such a
+    recording is quarantined by every listing anew, at no cost, and never lost sight of.
+    """
+
+    recording: Recording
+    fingerprint: str
+    state: State
+    failure: Failure | None = None
+    missing: tuple[Format, ...] = ()
+
+
+def entries(
+    source: ObjectStore,
+    destination: ObjectStore,
+    options: TranscriptionOptions,
+    selection: Selection | None = None,
+    formats: tuple[Format, ...] = (),
+) -> Iterator[CatalogEntry]:
+    """Every recording selected, in the source's order, with its state.
+
+    Done or quarantined is only what has a receipt for exactly this content, these options and these stage versions;
+    all else is new. What is done, but not in all of ``formats``, is to "render": the transcript is there, as JSON.
+    Our own outputs are never taken as input, wherever source and destination lie.
+
+    Raises `SetupError`: LOCATION_INVALID if both are the same folder (a file cannot also be a folder of
+    transcripts), OBJECT_NOT_FOUND for a missing key of ``selection.only``, and what the stores raise.
+    """
+    selection = selection or Selection()
+    own = _own_prefixes(source, destination)
+    taken: Iterator[ObjectInfo]
+    receipts_of: Callable[[str], Iterator[ReceiptName]]
+    if selection.only:
+        found = (source.head(key) for key in sorted(set(selection.only)))
+        taken = (info for info in found if not info.key.startswith(own))
+        receipts_of = partial(_receipts_of, destination)
+    else:
+        listing = _listing(source, own, selection.prefix)
+        if source.uri == destination.uri:
+            listing = _without_outputs(listing)
+        taken = (info for info in listing if selection.takes(info.key, info.modified))
+        receipts_of = _ReceiptCursor(destination).receipts_of
+    digest_of = fingerprinter(options)
+    new = 0
+    for info in taken:
+        recording, failure = _recording(source, destination, info)
+        digest = digest_of(recording)
+        if failure:
+            entry = CatalogEntry(recording, digest, "quarantined", failure)
+        else:
+            entry = _entry(recording, digest, receipts_of(info.key), formats)
+        yield entry
+        new += entry.state == "new"
+        if new == selection.max_count:
+            return
+
+
+def pending(
+    source: ObjectStore, destination: ObjectStore, options: TranscriptionOptions, selection: Selection | None = None
+) -> Iterator[CatalogEntry]:
+    """The new ones of `entries`: what a run has to do."""
+    return (entry for entry in entries(source, destination, options, selection) if entry.state == "new")
+
+
+def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) -> tuple[Recording, Failure | None]:
+    """A listed object as a recording, and why it can't be one if its key can't be read or written to."""
+    uri, failure = f"{source.uri}/{info.key}", None
+    try:
+        uri = source.uri_of(info.key)
+        if info.key.startswith(_OURS):  # no listing takes them, but they may be asked for by name
+            message = f"{info.key!r} is named like what is kept of the work itself."
+            raise RecordingError(ErrorCode.KEY_UNUSABLE, message)
+        # The longest names that are going to be written for this recording, whatever its fingerprint.
+        destination.uri_of(receipt_key(info.key, "0" * 32, "quarantined"))
+        destination.uri_of(output_key(info.key, "json"))
+    except RecordingError as error:
+        failure = error.failure("catalog")
+    recording = Recording(
+        uri=uri, key=info.key, size=info.size, etag=info.etag, modified=info.modified, version_id=info.version_id
+    )
+    return recording, failure
+
+
+def _entry(
+    recording: Recording, digest: str, receipts: Iterable[ReceiptName], formats: tuple[Format, ...]
+) -> CatalogEntry:
+    there = [name for name in receipts if name.fingerprint == digest]
+    done = [name for name in there if name.status == "done"]
+    if done:  # and perhaps quarantined too, for a moment, when a retry succeeds
+        missing = tuple(format for format in formats if not any(format in name.formats for name in done))
+        return CatalogEntry(recording, digest, "render" if missing else "done", missing=missing)
+    return CatalogEntry(recording, digest, "quarantined" if there else "new")
+
+
+def _receipts_of(destination: ObjectStore, key: str) -> Iterator[ReceiptName]:
+    """The receipts of one recording: one request, for selections so small that nothing is listed."""
+    return names(destination, prefix=receipt_stem(key))
+
+
+class _ReceiptCursor:
+    """A place in the receipts' listing that goes forward with the source's keys, and back only if it has to."""
+
+    def __init__(self, destination: ObjectStore) -> None:
+        self._destination = destination
+        self._listing: Iterator[ObjectInfo] = iter(())
+        self._next: str | None = None  # a key of the listing
+        self._reached: str | None = None  # what the keys last asked for begin with
+
+    def receipts_of(self, key: str) -> Iterator[ReceiptName]:
+        """The receipts of one recording, of every fingerprint."""
+        stem = receipt_stem(key)
+        # Python compares text by code points, which is the order of its UTF-8 bytes.
+        if self._reached is None or stem < self._reached:
+            self._listing = self._destination.list(RECEIPTS, start_after=stem)
+            self._forward()
+        self._reached = stem
+        # Receipts sort as their recordings do, so nothing has to be decoded to know whose is passed by.
+        while self._next is not None and self._next < stem:
+            self._forward()
+        while self._next is not None and self._next.startswith(stem):
+            name = parse_receipt_key(self._next, key)
+            if name:
+                yield name
+            self._forward()
+
+    def _forward(self) -> None:
+        info = next(self._listing, None)
+        self._next = info.key if info else None
+
+
+def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, ...]:
+    """Prefixes of the source that hold what we wrote."""
+    if source.uri == destination.uri:
+        if source.uri.startswith("file:"):
+            raise SetupError(
+                ErrorCode.LOCATION_INVALID,
+                f"Source and destination are the same folder, {source.uri}.",
+                remedy="Give the transcripts a folder of their own; it may lie inside the source.",
+            )
+        return _OURS
+    if destination.uri.startswith(f"{source.uri}/"):
+        below = destination.uri[len(source.uri) + 1 :]
+        return (f"{unquote(below) if source.uri.startswith('file:') else below}/",)
+    return ()
+
+
+def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str) -> Iterator[ObjectInfo]:
+    """The source below a prefix, without our own; jumped over, as those may hold more objects than all else."""
+    start_after = ""
+    while True:
+        for info in source.list(prefix, start_after=start_after):
+            if not info.key.startswith(own):
+                yield info
+                continue
+            inside = next(one for one in own if info.key.startswith(one))
+            if start_after != inside + _BEYOND:
+                start_after = inside + _BEYOND
+                break
+        else:
+            return
+
+
+def _without_outputs(listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """For a destination that is the source: leave out ``<key>/transcript.*`` and ``<key>/audio.*`` of a listed key.
+
+    Whatever is listed between "a.wav" and "a.wav/..." begins with "a.wav", so it is enough to remember the keys that
+    the present one begins with.
+    """
+    beginnings: list[str] = []
+    for info in listing:
+        while beginnings and not info.key.startswith(beginnings[-1]):
+            beginnings.pop()
+        parent, _, name = info.key.rpartition("/")
+        if parent in beginnings and name.startswith(("transcript.", "audio.")):
+            continue
+        beginnings.append(info.key)
+        yield info

@@ -1,0 +1,76 @@
+"""What a run has to do, and what it leaves alone: the catalog's entries counted on their way to the shards."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import Format, TranscriptionOptions
+from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import CatalogEntry, Selection, entries
+from stenopool.pipeline.run import FailedRecording
+from stenopool.pipeline.shards import Piece, estimated_seconds
+from stenopool.pipeline.work import WorkArea
+from stenopool.runtime.progress import Event, tell
+from stenopool.storage.base import ObjectStore
+
+
+@dataclass
+class Plan:
+    """Pending pieces as they are listed, and counts of all that was seen. Complete once `pieces` is used up."""
+
+    source: ObjectStore
+    destination: ObjectStore
+    options: TranscriptionOptions
+    selection: Selection
+    formats: tuple[Format, ...] = ()
+    """Formats that finished recordings must have too; what is missing is rendered from the transcript."""
+    retry: frozenset[ErrorCode] | None = None
+    """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
+
+    clears: bool = False
+    """Whether checkpoints of finished recordings are removed: a run killed right after a receipt has left them."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    unusable: list[FailedRecording] = field(default_factory=list)
+
+    def pieces(self) -> Iterator[Piece]:
+        """What has to be done, in the source's order."""
+        leftovers = self._with_checkpoints() if self.clears else frozenset()
+        for entry in entries(self.source, self.destination, self.options, self.selection, self.formats):
+            piece = self._piece(entry)
+            if entry.state != "new" and entry.fingerprint in leftovers and not (piece and piece.attempts):
+                WorkArea(self.destination, entry.fingerprint).remove()
+            state = "new" if piece and not piece.formats else entry.state
+            self.counts[state] += 1
+            self.seconds[state] += estimated_seconds(entry.recording)
+            if piece:
+                if state == "new":
+                    tell(Event("planned", piece.recording.key, piece.seconds))
+                yield piece
+
+    def _with_checkpoints(self) -> frozenset[str]:
+        """Fingerprints in the work area: few, those of runs that are on their way or were cut off."""
+        return frozenset(info.key.removeprefix(receipts.WORK)[:32] for info in self.destination.list(receipts.WORK))
+
+    def _piece(self, entry: CatalogEntry) -> Piece | None:
+        if entry.state in ("new", "render"):
+            return Piece.of(entry)
+        if entry.failure:
+            self.unusable.append(
+                FailedRecording(key=entry.recording.key, fingerprint=entry.fingerprint, failure=entry.failure)
+            )
+            tell(Event("failed", entry.recording.key, 0.0, entry.failure))
+        elif entry.state == "quarantined" and self.retry is not None:
+            return self._taken_up_again(entry)
+        return None
+
+    def _taken_up_again(self, entry: CatalogEntry) -> Piece | None:
+        try:
+            receipt = receipts.read(self.destination, entry.recording.key, entry.fingerprint, "quarantined")
+        except SetupError:  # another run took it up meanwhile
+            return None
+        if self.retry and receipt.failure and receipt.failure.code not in self.retry:
+            return None
+        return Piece.of(entry, attempts=receipt.attempts)

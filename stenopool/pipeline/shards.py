@@ -1,0 +1,162 @@
+"""Recordings grouped: shards (what one run carries) and batches in them (what one task carries)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import islice
+from math import ceil
+
+from pydantic import BaseModel, ConfigDict
+
+from stenopool.options import Format
+from stenopool.pipeline.catalog import CatalogEntry
+from stenopool.pipeline.receipts import BATCHES
+from stenopool.pipeline.recordings import Recording
+from stenopool.settings import BatchSettings
+from stenopool.storage.base import ObjectStore
+
+# Bytes of a second of speech as it is usually stored, by extension; for plans and sizes of shards, not for results.
+_BYTES_PER_SECOND = {
+    **dict.fromkeys(("wav", "aiff", "aif", "caf", "w64"), 48_000),
+    **dict.fromkeys(("flac", "alac"), 25_000),
+    **dict.fromkeys(("opus", "ogg", "oga", "spx", "amr"), 4_000),
+    **dict.fromkeys(("mp4", "mov", "mkv", "webm", "avi"), 150_000),
+}
+_BYTES_PER_SECOND_ELSE = 12_000
+
+
+def estimated_seconds(recording: Recording) -> float:
+    """How long a recording may last, told from its size and extension; no file is touched."""
+    extension = recording.key.rpartition("/")[2].rpartition(".")[2].lower()
+    return recording.size / _BYTES_PER_SECOND.get(extension, _BYTES_PER_SECOND_ELSE)
+
+
+class Piece(BaseModel):
+    """One piece of work: a recording, the fingerprint that names it, its estimated length, tries so far.
+
+    ``formats``: its transcript is there, and only these are to be rendered from it; empty: all is to be done.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    recording: Recording
+    fingerprint: str
+    seconds: float
+    attempts: int = 0
+    formats: tuple[Format, ...] = ()
+
+    @classmethod
+    def of(cls, entry: CatalogEntry, attempts: int = 0) -> "Piece":
+        return cls(
+            recording=entry.recording,
+            fingerprint=entry.fingerprint,
+            # Rendering takes no time that counts: a shard of it may hold many.
+            seconds=0.0 if entry.missing else estimated_seconds(entry.recording),
+            attempts=attempts,
+            formats=entry.missing,
+        )
+
+
+class Shard(BaseModel):
+    """The recordings that one run carries, as a manifest in the destination: a line per piece."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch: str
+    number: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.number:05d}"
+
+    @property
+    def seconds(self) -> float:
+        return sum(piece.seconds for piece in self.pieces)
+
+    @property
+    def new(self) -> list[Piece]:
+        """The pieces that are to be transcribed."""
+        return [piece for piece in self.pieces if not piece.formats]
+
+    @property
+    def finished(self) -> list[Piece]:
+        """The pieces whose transcripts are there, and lack formats."""
+        return [piece for piece in self.pieces if piece.formats]
+
+    @property
+    def manifest(self) -> str:
+        """Key of the manifest."""
+        return manifest_key(self.batch, self.number)
+
+    def write(self, destination: ObjectStore) -> None:
+        lines = "".join(piece.model_dump_json() + "\n" for piece in self.pieces)
+        destination.put_bytes(self.manifest, lines.encode(), content_type="application/jsonl")
+
+    @classmethod
+    def read(cls, destination: ObjectStore, batch: str, number: int) -> "Shard":
+        lines = destination.get_bytes(manifest_key(batch, number)).splitlines()
+        return cls(batch=batch, number=number, pieces=tuple(Piece.model_validate_json(line) for line in lines))
+
+
+def manifest_key(batch: str, number: int) -> str:
+    return f"{BATCHES}{batch}/shards/{number:05d}.jsonl"
+
+
+def written(destination: ObjectStore, batch: str) -> Iterator[Shard]:
+    """Shards of a batch whose manifests are there: those that an earlier attempt at the same run has begun."""
+    folder = f"{BATCHES}{batch}/shards/"
+    for info in destination.list(folder):
+        number, _, kind = info.key.removeprefix(folder).partition(".")
+        if kind == "jsonl":
+            yield Shard.read(destination, batch, int(number))
+
+
+def shards(pieces: Iterable[Piece], batch: str, settings: BatchSettings, first: int = 0) -> Iterator[Shard]:
+    """Shards of about equal length, a few at a time as the pieces come, so that work starts while listing goes on.
+
+    They are numbered from ``first``.
+    As many pieces as fill ``balanced_shards`` are gathered, then dealt out longest first, each to the shortest shard
+    (Graham's LPT rule). A shard is longer than ``shard_seconds`` by one recording at most.
+    """
+    number, gathered, seconds = first, list[Piece](), 0.0
+    for piece in pieces:
+        gathered.append(piece)
+        seconds += piece.seconds
+        if (
+            seconds >= settings.shard_seconds * settings.balanced_shards
+            or len(gathered) >= settings.shard_recordings * settings.balanced_shards
+        ):
+            for dealt in _dealt(gathered, seconds, settings):
+                yield Shard(batch=batch, number=number, pieces=dealt)
+                number += 1
+            gathered, seconds = [], 0.0
+    for dealt in _dealt(gathered, seconds, settings):
+        yield Shard(batch=batch, number=number, pieces=dealt)
+        number += 1
+
+
+def _dealt(pieces: Sequence[Piece], seconds: float, settings: BatchSettings) -> list[tuple[Piece, ...]]:
+    count = max(ceil(seconds / settings.shard_seconds), ceil(len(pieces) / settings.shard_recordings))
+    hands: list[list[Piece]] = [[] for _ in range(min(count, len(pieces)))]
+    # Shortest first; of equally short ones the one with fewest pieces, so that empty files are spread too.
+    shortest = [(0.0, 0, n) for n in range(len(hands))]
+    for piece in sorted(pieces, key=lambda piece: -piece.seconds):
+        length, size, n = heappop(shortest)
+        hands[n].append(piece)
+        if size + 1 < settings.shard_recordings:
+            heappush(shortest, (length + piece.seconds, size + 1, n))
+    return [tuple(hand) for hand in hands]
+
+
+def batches(pieces: Sequence[Piece], settings: BatchSettings) -> Iterator[tuple[Piece, ...]]:
+    """What one task carries: one long recording or many short ones, longest first."""
+    waiting = sorted(pieces, key=lambda piece: -piece.seconds)
+    while waiting:
+        size, seconds = 0, 0.0
+        for piece in islice(waiting, settings.batch_recordings):
+            if size and seconds + piece.seconds > settings.batch_seconds:
+                break
+            size += 1
+            seconds += piece.seconds
+        yield tuple(waiting[:size])
+        waiting = waiting[size:]

@@ -1,0 +1,102 @@
+"""Names that people give to a transcript's speakers: kept beside it, and applied wherever it is shown.
+
+    <destination>/<key>/speakers.json      {"fingerprint": ..., "names": {"SPEAKER_00": "Anna"}}
+
+The transcript's JSON stays as the work made it, so that its receipt stays true; whatever is rendered from it says the
+names. They belong to one fingerprint: made anew with other options, SPEAKER_00 may be somebody else.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.speech.renderers.words import clean
+from stenopool.speech.transcript import Transcript
+from stenopool.storage.base import ObjectStore
+
+LONGEST = 100  # characters
+
+
+def _spoken_of(name: str) -> str:
+    name = clean(name)
+    if not name:
+        raise ValueError("a name has letters; leave the speaker out to take its name away")
+    return name
+
+
+Name = Annotated[str, Field(max_length=LONGEST), AfterValidator(_spoken_of)]
+
+
+class SpeakerNames(BaseModel):
+    """``names``: by the label that diarization gave. Two labels with one name are one person."""
+
+    fingerprint: str
+    names: dict[str, Name] = {}
+
+
+def names_key(recording_key: str) -> str:
+    """Where the names lie: beside the transcript. An empty key is for a store that is the recording's own folder."""
+    return f"{recording_key}/speakers.json" if recording_key else "speakers.json"
+
+
+def read(destination: ObjectStore, recording_key: str, transcript: Transcript) -> dict[str, str]:
+    """The names given to this transcript's speakers; none if they were given to another fingerprint's."""
+    try:
+        kept = SpeakerNames.model_validate_json(destination.get_bytes(names_key(recording_key)))
+    except SetupError as error:
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
+            raise
+        return {}
+    except ValidationError:  # somebody's file of the same name
+        return {}
+    return kept.names if kept.fingerprint == _fingerprint(transcript) else {}
+
+
+def write(destination: ObjectStore, recording_key: str, transcript: Transcript, names: dict[str, str]) -> None:
+    """Keep these names, and no others, for this transcript's speakers."""
+    kept = SpeakerNames(fingerprint=_fingerprint(transcript), names=names)
+    if kept.names:
+        content = kept.model_dump_json(indent=1).encode()
+        destination.put_bytes(names_key(recording_key), content, content_type="application/json")
+    else:
+        destination.delete(names_key(recording_key))
+
+
+def named(transcript: Transcript, names: dict[str, str]) -> Transcript:
+    """The transcript with names for labels everywhere; the one given is not changed."""
+    if not names:
+        return transcript
+
+    def of(label: str | None) -> str | None:
+        return names.get(label, label) if label else label
+
+    return transcript.model_copy(
+        update={
+            "segments": [
+                segment.model_copy(
+                    update={
+                        "speaker": of(segment.speaker),
+                        "words": [word.model_copy(update={"speaker": of(word.speaker)}) for word in segment.words],
+                    }
+                )
+                for segment in transcript.segments
+            ],
+            "speakers": list(dict.fromkeys(names.get(label, label) for label in transcript.speakers)),
+            "turns": [
+                turn.model_copy(update={"speaker": names.get(turn.speaker, turn.speaker)}) for turn in transcript.turns
+            ],
+        }
+    )
+
+
+def labels(transcript: Transcript) -> list[str]:
+    """All labels that speakers of this transcript have, in the order in which they are listed or speak."""
+    spoken = (word.speaker or segment.speaker for segment in transcript.segments for word in segment.words)
+    turns = (turn.speaker for turn in transcript.turns)
+    whole = (segment.speaker for segment in transcript.segments)
+    return list(dict.fromkeys(label for label in (*transcript.speakers, *turns, *whole, *spoken) if label))
+
+
+def _fingerprint(transcript: Transcript) -> str:
+    return transcript.provenance.fingerprint if transcript.provenance else ""

@@ -1,0 +1,47 @@
+"""What happens, told as it happens to whoever listens in this process: the progress bar, a log, a test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
+
+from stenopool.errors import Failure
+from stenopool.runtime.logs import get_logger, where
+
+logger = get_logger()
+
+Kind = Literal["planned", "prepared", "transcribed", "diarized", "done", "failed"]
+
+
+class Event(NamedTuple):
+    """One step of one recording. ``seconds`` is its length in audio (estimated when planned)."""
+
+    kind: Kind
+    key: str
+    seconds: float
+    failure: Failure | None = None
+    detail: str = ""
+
+
+_listeners: list[Callable[[Event], None]] = []
+
+
+def tell(event: Event) -> None:
+    """Hand an event to the listeners and write a line to the log; that of a failure is marked as ``told``."""
+    with where(recording=event.key):
+        if event.failure:
+            what = event.failure
+            logger.warning("%s: %s (%s) %s", event.key, what.code, what.stage, what.message, extra={"told": True})
+        elif event.kind != "planned":
+            logger.info("%s: %s%s", event.key, event.kind, f", {event.detail}" if event.detail else "")
+    for listener in tuple(_listeners):
+        listener(event)
+
+
+@contextmanager
+def listening(listener: Callable[[Event], None]) -> Iterator[None]:
+    """Call ``listener`` with every event, from whichever thread it happens in."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)

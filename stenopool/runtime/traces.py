@@ -1,0 +1,76 @@
+"""Traces by OpenTelemetry: off unless its own environment variables say where they go. Stages are spans.
+
+OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) turns them on; OTEL_EXPORTER_OTLP_PROTOCOL is grpc or
+http/protobuf, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and the others mean what they mean
+everywhere. Prefect makes spans of runs and tasks with the same provider, and ties a batch's runs to one trace.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from stenopool import __version__
+from stenopool.runtime.logs import get_logger
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+logger = get_logger()
+_NAME = "stenopool"
+_on = False
+
+
+def configure() -> None:
+    """Begin to send spans, if the environment asks for it and the extra `traces` is installed."""
+    global _on
+    if _on or not _wanted():
+        return
+    if not find_spec("opentelemetry.exporter") or not find_spec("opentelemetry.sdk"):
+        logger.warning("No traces are sent: the extra is missing (uv sync --extra traces).")
+        return
+    from opentelemetry import trace
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    os.environ.setdefault("OTEL_SERVICE_NAME", _NAME)
+    if isinstance(trace.get_tracer_provider(), TracerProvider):  # somebody's own, who called us from their program
+        _on = True
+        return
+    provider = TracerProvider(resource=Resource.create({"service.version": __version__}))
+    provider.add_span_processor(BatchSpanProcessor(_exporter()))
+    trace.set_tracer_provider(provider)
+    _on = True
+
+
+@contextmanager
+def span(name: str, **attributes: str | int | float | bool) -> Iterator[None]:
+    """A span round the block; nothing where traces are off. Errors that pass through are on it."""
+    if not _on:
+        yield
+        return
+    from opentelemetry import trace
+
+    named = {f"{_NAME}.{key}": value for key, value in attributes.items()}
+    with trace.get_tracer(_NAME, __version__).start_as_current_span(name, attributes=named):
+        yield
+
+
+def _wanted() -> bool:
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
+
+
+def _exporter() -> "SpanExporter":
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        return GrpcExporter()
+    # What the specification recommends where nothing is said.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+    return HttpExporter()

@@ -1,0 +1,19 @@
+"""Files of the root folders (flows, job templates, `prefect.yaml`) that the program reads.
+
+In a checkout they are where people edit them; a wheel carries them inside the package.
+"""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_INSTALLED = _PACKAGE / "_shipped"
+
+
+def folder() -> Path:
+    """The folder that holds ``flows/``, ``workers/templates/`` and ``deployments/``."""
+    return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+
+
+def path(name: str) -> Path:
+    """A shipped file by its path in the repository, e.g. ``deployments/server.env``. It need not exist."""
+    return folder() / name

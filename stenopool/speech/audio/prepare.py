@@ -1,0 +1,120 @@
+"""A recording made ready for the engines: 16 kHz FLAC at a level where speech is expected.
+
+    probe ─► decode to a spool ─► measure ─► choose channels, normalize ─► FLAC
+
+Everything that can be wrong with an input is found here, before a GPU is asked for.
+"""
+
+import contextlib
+import errno
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from stenopool.errors import ErrorCode, RecordingError, TransientError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.speech.audio.channels import candidates, chosen
+from stenopool.speech.audio.decode import decode
+from stenopool.speech.audio.levels import measure
+from stenopool.speech.audio.normalize import gain_db, normalized
+from stenopool.speech.audio.probe import Probe, probe
+from stenopool.speech.audio.segments import AudioSegment, samples, segments
+from stenopool.speech.audio.waveform import SAMPLE_RATE
+from stenopool.speech.transcript import AudioInfo
+
+# libsndfile writes a FLAC file of no samples as no bytes and then cannot read it; this much silence stands for none.
+_LEAST_FRAMES = SAMPLE_RATE // 100
+# Spools of up to a minute never become a file. Making one and removing it costs more than decoding a few seconds: ext4
+# looks past every file removed in the last half minute whenever one is made.
+_IN_MEMORY = 2 * 1024 * 1024
+
+
+class Prepared(BaseModel):
+    """What became of one recording's audio."""
+
+    audio: AudioInfo
+    channels: int
+    """Channels of the FLAC file: 1, or with split as many as the recording has."""
+    flags: list[str]
+    """For the transcript: truncated, decode_errors, opposite_phase."""
+
+
+def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execution: ExecutionOptions) -> Prepared:
+    """Write ``flac``: the audio of ``source`` as a player would play it, 16 kHz, 16 bit, one channel or all.
+
+    Times in it are times in the source. A recording of no samples is fine: ``audio.duration`` is 0 and the file
+    holds 10 ms of silence. An unnamed spool takes 32 kB a second and channel meanwhile, next to ``flac`` if it is long.
+
+    Raises `RecordingError` (see `probe` and `decode`; TOO_LARGE, TOO_LONG) and `TransientError` (SCRATCH_FULL). Then
+    no file is left behind.
+    """
+    size = source.stat().st_size
+    if size > execution.max_bytes:
+        raise RecordingError(ErrorCode.TOO_LARGE, f"It is {size:,} bytes long; {execution.max_bytes:,} are allowed.")
+    found = probe(source)
+    if (promised := found.start + (found.duration or 0.0)) > execution.max_duration:
+        raise RecordingError(
+            ErrorCode.TOO_LONG, f"It lasts {promised:,.0f} s; {execution.max_duration:,.0f} s are allowed."
+        )
+    with _all_or_nothing(flac), tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)) as spool:
+        return _prepare(source, found, spool, flac, options, execution)
+
+
+def _prepare(
+    source: Path,
+    found: Probe,
+    spool: IO[bytes],
+    flac: Path,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+) -> Prepared:
+    decoded = decode(source, found, spool, channels=options.channels, max_duration=execution.max_duration)
+    signals = candidates(decoded.channels, options.channels)
+
+    # First pass: measure every signal that may be kept.
+    levels = measure(_side_by_side(signals(segment)) for segment in segments(spool, decoded.channels))
+    kept, flags = chosen(levels, decoded.channels, options.channels) if levels else (range(decoded.channels), [])
+    gain = gain_db([levels[n] for n in kept]) if levels else 0.0
+
+    # Second pass: write those that are.
+    with soundfile.SoundFile(flac, "w", SAMPLE_RATE, len(kept), "PCM_16", format="FLAC") as file:
+        for segment in segments(spool, decoded.channels):
+            pieces = signals(segment)
+            file.write(_side_by_side([normalized(pieces[n], levels[n].offset, gain) for n in kept]))
+        if decoded.frames < _LEAST_FRAMES:
+            file.write(np.zeros((_LEAST_FRAMES - decoded.frames, len(kept)), np.int16))
+
+    audio = AudioInfo(
+        duration=decoded.duration,
+        sample_rate=found.sample_rate,
+        channels=found.channels,
+        codec=found.codec,
+        container=found.container,
+        start_time=found.start,
+        gain_db=round(gain, 2) + 0.0,  # no -0.0
+    )
+    return Prepared(audio=audio, channels=len(kept), flags=decoded.flags + flags)
+
+
+def _side_by_side(signals: list[AudioSegment]) -> NDArray[np.int16]:
+    return np.concatenate([samples(signal) for signal in signals], axis=1)
+
+
+@contextlib.contextmanager
+def _all_or_nothing(flac: Path) -> Iterator[None]:
+    """Leave no half-written file, and call a full disk by its name."""
+    try:
+        yield
+    except BaseException as error:
+        flac.unlink(missing_ok=True)
+        # With arguments that never change, only the disk can keep libsndfile from writing; it does not say so.
+        full = isinstance(error, soundfile.LibsndfileError) or getattr(error, "errno", None) == errno.ENOSPC
+        if full:
+            raise TransientError(ErrorCode.SCRATCH_FULL, f"No space left in {flac.parent}.") from error
+        raise

@@ -1,0 +1,151 @@
+"""What a file says about its audio, read by a child process that may crash or hang without harm.
+
+One child serves many files: starting Python for each would cost more than reading the headers of a short recording.
+"""
+
+import atexit
+import json
+import os
+import selectors
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from stenopool.errors import ErrorCode, RecordingError
+from stenopool.settings import get_settings
+from stenopool.speech.audio import sandbox
+from stenopool.speech.audio.formats import INPUT_OPTIONS
+
+
+class Probe(BaseModel):
+    """A container's headers, as far as they concern its audio."""
+
+    model_config = ConfigDict(frozen=True)
+
+    container: str
+    """The container under libav's name, e.g. ``wav`` or ``mov,mp4,m4a,3gp,3g2,mj2``."""
+    codec: str
+    stream: int
+    """Which of the audio streams a player plays: the default one, else the first. Counted among audio streams."""
+    sample_rate: int
+    channels: int
+    layout: str | None
+    """Speaker positions, e.g. ``5.1``; None where the file does not tell them."""
+    start: float
+    """Seconds by which the audio starts later than the file."""
+    duration: float | None
+    """Seconds of audio that the headers promise. None where they do not say, or only guess from a bit rate."""
+
+
+def probe(path: Path) -> Probe:
+    """Read the headers of an audio or video file.
+
+    Raises `RecordingError`: EMPTY_FILE, NOT_AUDIO, EXTERNAL_REFERENCE, INPUT_CORRUPT (known container, unreadable),
+    NO_AUDIO_STREAM, UNSUPPORTED_CODEC, TOO_MANY_STREAMS, DECODE_MEMORY, or DECODE_TIMEOUT after
+    ``settings.audio.probe_timeout``.
+    """
+    if path.stat().st_size == 0:
+        raise RecordingError(ErrorCode.EMPTY_FILE, "It is 0 bytes long.")
+    seconds = get_settings().audio.probe_timeout
+    try:
+        answer = _prober.ask(path, seconds)
+    except TimeoutError as error:
+        raise RecordingError(
+            ErrorCode.DECODE_TIMEOUT,
+            f"Reading its headers took more than {seconds:g} s.",
+            remedy="Check the file, or raise STENOPOOL_AUDIO__PROBE_TIMEOUT.",
+        ) from error
+    except _DiedError as error:
+        raise RecordingError(ErrorCode.INPUT_CORRUPT, "Reading its headers crashes the reader.") from error
+    if "error" in answer:
+        raise RecordingError(ErrorCode(answer["error"]), answer["message"])
+    return Probe.model_validate(answer)
+
+
+class _DiedError(Exception):
+    """The child ended instead of answering."""
+
+
+class _Prober:
+    """The long-lived child and the only hand that writes to it. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def ask(self, path: Path, seconds: float) -> dict[str, Any]:
+        """The child's answer. A child that dies gets a successor once: an earlier file may have harmed it."""
+        question = json.dumps({"path": str(path.absolute()), "seconds": seconds}).encode() + b"\n"
+        with self._lock:
+            try:
+                return self._exchange(question, seconds)
+            except _DiedError:
+                return self._exchange(question, seconds)
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        with self._lock:
+            self._kill()
+
+    def forget(self) -> None:
+        """In a forked process: the child is the parent's, and so may be the lock."""
+        self._lock = threading.Lock()
+        self._child = None
+
+    def _exchange(self, question: bytes, seconds: float) -> dict[str, Any]:
+        child = self._child = self._child or self._start()
+        assert child.stdin is not None  # noqa: S101 (for mypy)
+        try:
+            child.stdin.write(question)
+            child.stdin.flush()
+            answer: dict[str, Any] = json.loads(self._line(child, seconds))
+        except BaseException as error:
+            self._kill()  # also after an interrupt: its answer would be taken for the next question's
+            if isinstance(error, (BrokenPipeError, ValueError)):
+                raise _DiedError from error
+            raise
+        return answer
+
+    @staticmethod
+    def _line(child: subprocess.Popen[bytes], seconds: float) -> bytes:
+        assert child.stdout is not None  # noqa: S101 (for mypy)
+        deadline, line = time.monotonic() + seconds, b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if not selector.select(max(0.0, deadline - time.monotonic())):
+                    raise TimeoutError
+                piece = os.read(child.stdout.fileno(), 65536)
+                if not piece:
+                    raise BrokenPipeError
+                line += piece
+        return line
+
+    @staticmethod
+    def _start() -> subprocess.Popen[bytes]:
+        # By path and with -P: nothing of ours is imported, and the modules beside it shadow no others. Ctrl-C does not
+        # reach it: it ends when its stdin closes.
+        return sandbox.start(
+            [sys.executable, "-P", str(Path(__file__).with_name("prober.py")), json.dumps(INPUT_OPTIONS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,  # or closing the pipe of a dead child would try to write what it never read
+        )
+
+    def _kill(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            with child:  # closes the pipes and waits
+                pass
+
+
+_prober = _Prober()
+atexit.register(_prober.close)
+os.register_at_fork(after_in_child=_prober.forget)

@@ -1,0 +1,92 @@
+"""Where the readers of strangers' files are started: children that have no network, whatever a file talks them into.
+
+One thread starts them all. A seccomp filter holds that thread, and with it every child and grandchild, to no sockets;
+the rest of the process keeps its own. That needs no rights and, unlike a wrapper program or a network namespace, costs
+no time per child. It is the second wall: the first is that libav may use the one protocol "fd", an open file.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from stenopool.runtime.logs import get_logger
+
+logger = get_logger()
+
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF: ld word, jeq, jge, ret (linux/bpf_common.h)
+_ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EACCES  # linux/seccomp.h
+_NUMBER, _ARCHITECTURE = 0, 4  # where they stand in struct seccomp_data
+_X32 = 0x4000_0000  # x86-64's second table of system calls starts here
+# Kernel's name of the machine (linux/audit.h), and its numbers of: socket, socketpair, ptrace, process_vm_writev,
+# io_uring_setup (which opens sockets too), pidfd_getfd (which takes them from others).
+_MACHINES = {
+    "x86_64": (0xC000_003E, (41, 53, 101, 311, 425, 438)),
+    "aarch64": (0xC000_00B7, (198, 199, 117, 271, 425, 438)),
+}
+
+
+def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """`subprocess.Popen`, in a session of its own (a group, to be killed as one) and without sockets."""
+
+    def child() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, start_new_session=True, **options)
+
+    return _starter.submit(child).result()
+
+
+def confined() -> bool:
+    """Whether the kernel keeps sockets from what is started here."""
+    return _starter.submit(lambda: "Seccomp:\t2" in Path("/proc/thread-self/status").read_text()).result()
+
+
+def _confine() -> None:
+    """Hold this thread, and what it starts, to no sockets. Where the kernel cannot, libav's own list stands alone."""
+    if platform.machine() not in _MACHINES:
+        logger.warning("Decoders run without a seccomp filter: none is known for %s.", platform.machine())
+        return
+    code = _program(*_MACHINES[platform.machine()])
+    instructions = ctypes.create_string_buffer(code, len(code))
+    # struct sock_fprog: a count and a pointer
+    program = ctypes.create_string_buffer(struct.pack("HP", len(code) // 8, ctypes.addressof(instructions)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, program, 0, 0):
+        logger.warning("Decoders run without a seccomp filter: %s.", os.strerror(ctypes.get_errno()))
+
+
+def _program(machine: int, refused: Sequence[int]) -> bytes:
+    """The filter: calls of another machine or table, and those of ``refused``, fail with EACCES."""
+    lines: list[tuple[int, int | None, int | None, int]] = [  # code, jump if true, if false (None: refuse), value
+        (_LOAD, 0, 0, _ARCHITECTURE),
+        (_EQUAL, 0, None, machine),
+        (_LOAD, 0, 0, _NUMBER),
+        (_AT_LEAST, None, 0, _X32),
+        *((_EQUAL, None, 0, number) for number in refused),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+    last = len(lines) - 1
+    return b"".join(
+        struct.pack("HBBI", code, *(last - n - 1 if to is None else to for to in (true, false)), value)
+        for n, (code, true, false, value) in enumerate(lines)
+    )
+
+
+def _new_starter() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="sandbox", initializer=_confine)
+
+
+def _after_fork() -> None:
+    global _starter
+    _starter = _new_starter()  # a forked process has none of its parent's threads
+
+
+_starter = _new_starter()
+os.register_at_fork(after_in_child=_after_fork)

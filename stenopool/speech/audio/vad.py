@@ -1,0 +1,132 @@
+"""Where speech is: Silero VAD (the ONNX model inside the faster-whisper wheel, no torch), and chunks cut at it.
+
+Every engine is given speech only, so silence, tones and noise end as an empty transcript and not as invented text.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import exp, inf
+
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
+
+
+@dataclass(frozen=True)
+class Region:
+    """A stretch of speech, in seconds. ``pause``: how long nobody speaks after it; padding takes nothing from that."""
+
+    start: float
+    end: float
+    pause: float = field(default=inf, compare=False)
+
+    @property
+    def duration(self) -> float:
+        return self.end - self.start
+
+
+# Read so much at a time: bounds memory on day-long files. A block ends at the last pause found in it.
+_BLOCK_SECONDS = 600.0
+_SHORTEST_WORD = 0.15
+_COMPANY = 1.0
+# What it costs to cut in a pause, in windows: a breath of 0.2 s as much as five, the end of a sentence, 0.7 s, one.
+_CUT, _PAUSE = 10.0, 0.3
+
+
+def speech_regions(
+    waveform: Waveform,
+    *,
+    threshold: float = 0.5,
+    min_silence: float = 0.16,
+    max_speech: float = 29.0,
+    pad: float = 0.4,
+) -> list[Region]:
+    """Speech in order, without overlap, each at most ``max_speech`` seconds (plus padding).
+
+    Silero VAD v6 (https://github.com/snakers4/silero-vad) through faster-whisper, block by block.
+    """
+    from faster_whisper.vad import VadOptions, get_speech_timestamps
+
+    options = VadOptions(
+        threshold=threshold,
+        min_speech_duration_ms=0,
+        max_speech_duration_s=max_speech,
+        min_silence_duration_ms=round(min_silence * 1000),
+        speech_pad_ms=0,
+    )
+    regions: list[Region] = []
+    start = 0.0
+    while start < waveform.duration:
+        samples = waveform.read(start, start + _BLOCK_SECONDS)
+        last_block = start + _BLOCK_SECONDS >= waveform.duration
+        found = [
+            Region(start + stamp["start"] / SAMPLE_RATE, start + stamp["end"] / SAMPLE_RATE)
+            for stamp in get_speech_timestamps(samples, options)
+        ]
+        if last_block:
+            regions += found
+            break
+        # Speech may go on past the block: leave the last region to the next block, unless it is the only one.
+        if len(found) > 1:
+            start = found.pop().start
+        else:
+            start += _BLOCK_SECONDS
+        regions += found
+    return _padded(_without_blips(regions), pad, waveform.duration)
+
+
+def _without_blips(regions: list[Region]) -> list[Region]:
+    """Leave out lone bursts too short for a word: Silero's first frames of a tone or of music look like speech."""
+    kept = []
+    for i, region in enumerate(regions):
+        before = region.start - regions[i - 1].end if i else float("inf")
+        after = regions[i + 1].start - region.end if i + 1 < len(regions) else float("inf")
+        if region.duration > _SHORTEST_WORD or min(before, after) < _COMPANY:
+            kept.append(region)
+    return kept
+
+
+def _padded(regions: list[Region], pad: float, duration: float) -> list[Region]:
+    """Room on both sides, shared with the neighbour where the pause between is shorter than two pads."""
+    padded = []
+    for i, region in enumerate(regions):
+        before = (region.start - regions[i - 1].end) / 2 if i else region.start
+        after = (regions[i + 1].start - region.end) / 2 if i + 1 < len(regions) else duration - region.end
+        pause = 2 * after if i + 1 < len(regions) else inf
+        padded.append(Region(region.start - min(pad, before), region.end + min(pad, after), pause))
+    return padded
+
+
+def chunks(regions: Iterable[Region], max_seconds: float) -> list[Region]:
+    """Neighbouring regions joined (with the pauses between them) while they fit in ``max_seconds``."""
+    joined: list[Region] = []
+    for region in regions:
+        if joined and region.end - joined[-1].start <= max_seconds:
+            joined[-1] = Region(joined[-1].start, region.end, region.pause)
+        else:
+            joined.append(region)
+    return joined
+
+
+def phrases(regions: Sequence[Region], max_speech: float, max_seconds: float) -> list[Region]:
+    """Neighbouring regions joined, cut where the pauses are longest: few, and whole sentences.
+
+    A shortest path over the cuts: each phrase costs 1, each cut the more the shorter its pause.
+    """
+    best, begins = [0.0], [0]
+    for end, last in enumerate(regions):
+        cut = _CUT * exp(-last.pause / _PAUSE)
+        cost, begin, speech = inf, end, 0.0
+        for first in range(end, -1, -1):
+            speech += regions[first].duration
+            if first < end and (speech > max_speech or last.end - regions[first].start > max_seconds):
+                break
+            if best[first] + 1 + cut < cost:
+                cost, begin = best[first] + 1 + cut, first
+        best.append(cost)
+        begins.append(begin)
+    found: list[Region] = []
+    end = len(regions)
+    while end:
+        begin = begins[end]
+        found.append(Region(regions[begin].start, regions[end - 1].end, regions[end - 1].pause))
+        end = begin
+    return found[::-1]

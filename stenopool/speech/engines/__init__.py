@@ -1,0 +1,68 @@
+"""Speech engines: one file each, behind the protocol in `stenopool.speech.engines.base`."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NamedTuple, cast
+
+from stenopool import models
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import EngineName, ExecutionOptions, TranscriptionOptions
+from stenopool.speech.engines.base import Engine
+from stenopool.speech.engines.placement import placement
+
+__all__ = ["check", "create"]
+
+
+class _Adapter(NamedTuple):
+    """Where an engine's adapter is, the package it stands on, the extra that brings it, and the weights it reads."""
+
+    module: str
+    name: str
+    package: str
+    extra: str
+    kind: models.Kind
+
+
+_ADAPTERS: dict[EngineName, _Adapter] = {
+    "faster-whisper": _Adapter("faster_whisper", "FasterWhisperEngine", "faster_whisper", "", "ctranslate2"),
+    "whisper": _Adapter("whisper", "WhisperEngine", "whisper", "whisper", "openai"),
+    "whisperx": _Adapter("whisperx", "WhisperXEngine", "whisperx", "whisperx", "ctranslate2"),
+}
+
+
+def create(options: TranscriptionOptions, execution: ExecutionOptions) -> Engine:
+    """The engine that the options name, not loaded yet.
+
+    Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE or OPTIONS_INVALID (compute type).
+    """
+    adapter = _ADAPTERS[options.engine]
+    _require(adapter.package, adapter.extra, f"engine={options.engine}")
+    engine = getattr(import_module(f"stenopool.speech.engines.{adapter.module}"), adapter.name)
+    return cast(Engine, engine(options.model, execution))
+
+
+def check(options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+    """Find out, before any audio is touched and without loading a model, whether the options can be honoured here.
+
+    Weights that are not on this machine are fetched. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,
+    OPTIONS_INVALID, MODEL_MISSING, MODEL_GATED or MODEL_CORRUPT.
+    """
+    adapter = _ADAPTERS[options.engine]
+    _require(adapter.package, adapter.extra, f"engine={options.engine}")
+    placement(execution, engine=options.engine)
+    models.find(options.model, adapter.kind)
+    if options.word_timestamps == "alignment":
+        _require("whisperx", "whisperx", "word_timestamps=alignment")
+        language = "en" if options.model.endswith(".en") else options.language
+        # A language found out later may have no model: then attention times stand, and the transcript says so.
+        if language not in ("auto", "per-segment"):
+            models.find(language, "wav2vec2")
+
+
+def _require(package: str, extra: str, why: str) -> None:
+    if find_spec(package) is None:
+        raise SetupError(
+            ErrorCode.EXTRA_MISSING,
+            f"{why} needs the package {package}, which is not installed.",
+            remedy=f"Install the extra: pip install 'stenopool[{extra}]', or uv sync --extra {extra}.",
+        )

@@ -1,0 +1,89 @@
+"""Words timed by forced alignment with wav2vec2: whisperX's (Bain et al. 2023, https://arxiv.org/abs/2303.00747)."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from stenopool import models
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.languages import NO_SPACE_LANGUAGES
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
+from stenopool.speech.engines.whisperx import quiet
+from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
+
+# Attention times are a little narrow; alignment needs all of the words within the stretch it is given.
+_MARGIN_SECONDS = 0.2
+
+
+def align(transcript: Transcript, waveform: Waveform, language: str | None, device: str) -> Transcript:
+    """The transcript with its words timed by alignment instead of attention.
+
+    A segment is aligned in its own language, else in ``language``. Where there is no model for it, or the segment
+    cannot be aligned, its words keep their times; the flag ALIGNMENT_UNAVAILABLE says that a model was missing.
+    Words that cannot be placed have no times. Raises `SetupError` MODEL_CORRUPT or MODEL_GATED.
+    """
+    spoken = [segment.language or language for segment in transcript.segments]
+    missing = any(code is None or _model(code, device) is None for code in spoken)
+    segments = [
+        _align_segment(segment, waveform, code, device) if code else segment
+        for segment, code in zip(transcript.segments, spoken, strict=True)
+    ]
+    flags = transcript.flags
+    if missing and ALIGNMENT_UNAVAILABLE not in flags:
+        flags = [*flags, ALIGNMENT_UNAVAILABLE]
+    return transcript.model_copy(update={"segments": segments, "flags": flags})
+
+
+@lru_cache(maxsize=4)
+def _model(language: str, device: str) -> tuple[Any, Any] | None:
+    """Model and whisperX's metadata for a language, or None if there is no model to be had."""
+    try:
+        found = models.find(language, "wav2vec2")
+    except SetupError as error:
+        if error.code is not ErrorCode.MODEL_MISSING:
+            raise
+        return None
+    quiet()
+    from whisperx import alignment
+
+    # whisperX cuts segments at sentences with a tokenizer that nltk downloads. Ours are sentences already.
+    alignment.nltk_load = lambda _: _OneSentence
+    model, metadata = alignment.load_align_model(language, device, model_name=str(found.path), model_cache_only=True)
+    return model.eval(), metadata
+
+
+def _align_segment(segment: Segment, waveform: Waveform, language: str, device: str) -> Segment:
+    loaded = _model(language, device)
+    if loaded is None or not segment.text.strip():
+        return segment
+    from whisperx.alignment import align as align_words
+
+    start = max(0.0, segment.start - _MARGIN_SECONDS)
+    samples = waveform.read(start, segment.end + _MARGIN_SECONDS)
+    given = {"start": 0.0, "end": len(samples) / SAMPLE_RATE, "text": segment.text.strip()}
+    found = align_words([given], *loaded, samples, device)["word_segments"]
+    words = _words(found, start, " " if language not in NO_SPACE_LANGUAGES else "")
+    times = [time for word in words for time in (word.start, word.end) if time is not None]
+    if not times:
+        return segment
+    return segment.model_copy(update={"start": min(times), "end": max(times), "words": words})
+
+
+class _OneSentence:
+    """Stands for nltk's sentence tokenizer: the text is one sentence."""
+
+    @staticmethod
+    def span_tokenize(text: str) -> list[tuple[int, int]]:
+        return [(0, len(text))]
+
+
+def _words(found: Sequence[dict[str, Any]], offset: float, gap: str) -> list[Word]:
+    return [
+        Word(
+            word=gap + word["word"],
+            start=None if "start" not in word else offset + float(word["start"]),
+            end=None if "end" not in word else offset + float(word["end"]),
+            probability=None if "score" not in word else float(word["score"]),
+        )
+        for word in found
+    ]

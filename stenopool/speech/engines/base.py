@@ -1,0 +1,48 @@
+"""The engine protocol: what a speech engine is asked, and what it answers."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from stenopool.errors import Failure
+from stenopool.options import TranscriptionOptions
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What an engine is given: one channel of one recording, 16 kHz mono, and a name to answer by."""
+
+    id: str
+    waveform: Waveform
+
+
+class Engine(Protocol):
+    """A speech engine, loaded once per process, asked with batches.
+
+    An engine is built with (model, execution) and is cheap until `load`. It honours every option that
+    `TranscriptionOptions` lets through for it. Silence gives an empty transcript, not an error.
+    """
+
+    name: str
+    version: str
+    device: str
+    compute_type: str
+    concurrent: bool  # whether `transcribe` may be called again while an earlier call goes on
+    model_digest: str | None  # SHA-256 of the main weights file; None before `load`
+
+    def load(self) -> None:
+        """Load weights; idempotent. Raises `SetupError` MODEL_MISSING, EXTRA_MISSING or DEVICE_UNAVAILABLE."""
+        ...
+
+    def transcribe(
+        self, batch: Iterable[Utterance], options: TranscriptionOptions
+    ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
+        """Yield each utterance once, with its result, as soon as it is ready and in any order.
+
+        Utterances are taken as they come, in whatever thread; what the iterable raises is raised here.
+        The transcript has text, language, language_probability, duration, segments (with words if asked) and
+        flags. A fault of one utterance is a `Failure`; `TransientError` is raised for faults of the device.
+        """
+        ...

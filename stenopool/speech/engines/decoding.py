@@ -1,0 +1,249 @@
+"""One group of windows through CTranslate2's Whisper: encode once, then language, text and word times from it."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from stenopool.options import TranscriptionOptions
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples
+from stenopool.speech.engines.pooling import FRAMES_PER_SECOND, LONGEST_WINDOW
+from stenopool.speech.engines.suspicion import REPETITIVE
+from stenopool.speech.transcript import Word
+
+_PREPENDED = "\"'“¿([{-"
+_APPENDED = "\"'.。,，!！?？:：”)]}、"
+_SENTENCE_MARKS = ".。!！?？"
+MAX_TOKENS = 448
+
+
+@dataclass
+class Decoded:
+    """What one window said. Times are seconds from the window's start."""
+
+    language: str
+    probabilities: dict[str, float]
+    text: str
+    tokens: list[int]
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float = 0.0
+    words: list[Word] = field(default_factory=list)
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of text to bytes of it compressed: high for text that repeats itself (openai-whisper's measure)."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data)) if data else 0.0
+
+
+class Decoder:
+    """Thin layer over a loaded ``faster_whisper.WhisperModel``, for windows shorter than 30 seconds.
+
+    Thread-safe: CTranslate2 queues calls to its own workers.
+    """
+
+    def __init__(self, whisper: Any, options: TranscriptionOptions) -> None:
+        self.whisper = whisper
+        self.options = options
+        self.multilingual: bool = whisper.model.is_multilingual
+        self.on_cpu: bool = whisper.model.device == "cpu"
+        # One tokenizer per language and decoder; building it costs milliseconds, a batch may ask thousands of times.
+        self.tokenizer = lru_cache(maxsize=None)(self._tokenizer)
+
+    @property
+    def fixed_language(self) -> str | None:
+        """The language of everything, where nothing has to be found out."""
+        if not self.multilingual:
+            return "en"
+        return None if self.options.language in ("auto", "per-segment") else self.options.language
+
+    def _tokenizer(self, language: str) -> Any:
+        from faster_whisper.tokenizer import Tokenizer
+
+        return Tokenizer(self.whisper.hf_tokenizer, self.multilingual, task=self.options.task, language=language)
+
+    def encode(self, windows: Sequence[Samples], frame: float) -> Any:
+        """Encoder output of windows zero-padded to ``frame`` seconds; shape (n, frames / 2, width)."""
+        features = [self._features(window, frame) for window in windows]
+        if self.on_cpu and len(features) > 1:
+            # One by one: attention over several windows at once no longer fits into a core's cache (18 s: 1.3 times
+            # the time, measured in benchmarks/sweep.py).
+            return stacked([self._encode(one) for one in features])
+        return self._encode(np.concatenate(features))
+
+    def _features(self, window: Samples, frame: float) -> Any:
+        """Mel spectrogram of one window, zero-padded to ``frame`` seconds; shape (1, mels, frames)."""
+        padded = np.zeros(round(frame * SAMPLE_RATE), np.float32)
+        padded[: len(window)] = window[: len(padded)]
+        return self.whisper.feature_extractor(padded)[None, :, : round(frame * FRAMES_PER_SECOND)]
+
+    def _encode(self, features: Any) -> Any:
+        from ctranslate2 import StorageView
+
+        return self.whisper.model.encode(StorageView.from_array(np.ascontiguousarray(features)), to_cpu=False)
+
+    def languages(self, encoded: Any) -> list[dict[str, float]]:
+        """Probabilities of languages for each window, from the encoder output at hand."""
+        if not self.multilingual:
+            return [{"en": 1.0}] * encoded.shape[0]
+        return [
+            {token[2:-2]: probability for token, probability in opinions}
+            for opinions in self.whisper.model.detect_language(encoded)
+        ]
+
+    def decode(self, encoded: Any, languages: Sequence[str], durations: Sequence[float]) -> list[Decoded]:
+        """Text and words of each window, in the language given for it."""
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        tokenizers = [self.tokenizer(language) for language in languages]
+        results = self.whisper.model.generate(
+            encoded,
+            [self.prompt(tokenizer) for tokenizer in tokenizers],
+            beam_size=self.options.beam_size,
+            suppress_tokens=list(get_suppressed_tokens(tokenizers[0], [-1])),
+            return_scores=True,
+            return_no_speech_prob=True,
+            max_length=MAX_TOKENS,
+        )
+        decoded = []
+        for result, tokenizer, language in zip(results, tokenizers, languages, strict=True):
+            ids = result.sequences_ids[0]
+            tokens = [token for token in ids if token < tokenizer.eot]
+            text = tokenizer.decode(tokens)
+            decoded.append(
+                Decoded(
+                    language=language,
+                    probabilities={},
+                    text=text,
+                    tokens=tokens,
+                    avg_logprob=result.scores[0] * len(ids) / (len(ids) + 1),
+                    no_speech_prob=result.no_speech_prob,
+                    compression_ratio=compression_ratio(text.strip()),
+                )
+            )
+        self.time_words(encoded, decoded, durations)
+        return decoded
+
+    def decode_carefully(self, window: Samples, language: str) -> Decoded:
+        """One window in its full 30 seconds, with rising temperatures until the text looks sound."""
+        tokenizer = self.tokenizer(language)
+        encoded = self.encode([window], LONGEST_WINDOW)
+        result, avg_logprob, temperature, ratio = self.whisper.generate_with_fallback(
+            encoded, self.prompt(tokenizer), tokenizer, self._careful_options(tokenizer)
+        )
+        tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
+        decoded = Decoded(
+            language=language,
+            probabilities={},
+            text=tokenizer.decode(tokens),
+            tokens=tokens,
+            avg_logprob=avg_logprob,
+            no_speech_prob=result.no_speech_prob,
+            compression_ratio=ratio,
+            temperature=temperature,
+        )
+        self.time_words(encoded, [decoded], [len(window) / SAMPLE_RATE])
+        return decoded
+
+    def _careful_options(self, tokenizer: Any) -> Any:
+        """faster-whisper's own options, of which the fall-back reads these; the rest are its defaults."""
+        from faster_whisper.transcribe import TranscriptionOptions as Theirs
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        unread = dict.fromkeys(Theirs.__dataclass_fields__)
+        return Theirs(
+            **unread
+            | {
+                "beam_size": self.options.beam_size,
+                "best_of": 5,
+                "patience": 1.0,
+                "length_penalty": 1.0,
+                "repetition_penalty": 1.0,
+                "no_repeat_ngram_size": 0,
+                "log_prob_threshold": -1.0,
+                "no_speech_threshold": 0.6,
+                "compression_ratio_threshold": REPETITIVE,
+                "temperatures": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+                "suppress_blank": True,
+                "suppress_tokens": list(get_suppressed_tokens(tokenizer, [-1])),
+                "max_initial_timestamp": 1.0,
+            }
+        )
+
+    def prompt(self, tokenizer: Any) -> list[int]:
+        """Tokens before the text: prompt and vocabulary, then language and task."""
+        options = self.options
+        prompt: list[int] = self.whisper.get_prompt(
+            tokenizer,
+            previous_tokens=tokenizer.encode(f" {options.prompt.strip()}") if options.prompt else [],
+            without_timestamps=True,
+            hotwords=", ".join(options.vocabulary) or None,
+        )
+        return prompt
+
+    def time_words(self, encoded: Any, decoded: Sequence[Decoded], durations: Sequence[float]) -> None:
+        """Give each result its words, timed by cross-attention (dynamic time warping, as openai-whisper does)."""
+        groups: dict[tuple[str, int], list[int]] = {}
+        for i, result in enumerate(decoded):
+            # `align` takes one start sequence, which names the language, for its whole batch. And it pads all rows to
+            # the longest, which changes a row's probabilities a little; and a text that goes round in circles has
+            # hundreds of tokens, and took 90 MB of memory a row.
+            groups.setdefault((result.language, len(result.tokens)), []).append(i)
+        for rows in groups.values():
+            part = encoded if len(groups) == 1 else _rows(encoded, rows)
+            self._time(part, [decoded[i] for i in rows], [durations[i] for i in rows])
+
+    def _time(self, encoded: Any, decoded: Sequence[Decoded], durations: Sequence[float]) -> None:
+        from faster_whisper.transcribe import merge_punctuations
+
+        tokenizer = self.tokenizer(decoded[0].language)
+        frames = [max(2, round(duration * FRAMES_PER_SECOND)) for duration in durations]
+        found = self.whisper.find_alignment(tokenizer, [result.tokens for result in decoded], encoded, frames)
+        for result, words, duration in zip(decoded, found, durations, strict=True):
+            _shorten_long_words(words)
+            merge_punctuations(words, _PREPENDED, _APPENDED)
+            result.words = [
+                Word(
+                    word=word["word"],
+                    start=min(float(word["start"]), duration),
+                    end=min(float(word["end"]), duration),
+                    probability=float(word["probability"]),
+                )
+                for word in words
+                if word["word"]
+            ]
+
+
+def stacked(encoded: Sequence[Any]) -> Any:
+    """Encoder outputs of equal length as one, on the CPU."""
+    from ctranslate2 import StorageView
+
+    return StorageView.from_array(np.concatenate([np.asarray(each) for each in encoded]))
+
+
+def _rows(encoded: Any, rows: Sequence[int]) -> Any:
+    from ctranslate2 import Device, StorageView
+
+    # StorageView cannot be indexed: take the rows on the CPU; `align` moves them to the model's device itself.
+    whole = np.asarray(encoded.to_device(Device.cpu))
+    return StorageView.from_array(np.ascontiguousarray(whole[list(rows)]))
+
+
+def _shorten_long_words(words: list[dict[str, Any]]) -> None:
+    """Take pauses off the words beside sentence marks and off the first word (openai-whisper's heuristic)."""
+    lengths = sorted(word["end"] - word["start"] for word in words if word["end"] > word["start"])
+    if not lengths:
+        return
+    longest = 2 * min(0.7, lengths[len(lengths) // 2])
+    for i, word in enumerate(words):
+        if word["end"] - word["start"] <= longest:
+            continue
+        if i == 0 or words[i - 1]["word"] in _SENTENCE_MARKS:
+            word["start"] = word["end"] - longest
+        elif word["word"] in _SENTENCE_MARKS:
+            word["end"] = word["start"] + longest

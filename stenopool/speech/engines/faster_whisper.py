@@ -1,0 +1,331 @@
+"""The default engine: CTranslate2's Whisper, decoding windows of many recordings together. No torch.
+
+How a batch goes: speech is found in one utterance after the other, as they come, and cut into windows. Workers decode
+windows of whatever utterances are there, in frames as short as their speech allows, and an utterance is answered when
+its last window is. A window whose text looks unsound is decoded again in the full 30 seconds with rising temperatures.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import copy_context
+from functools import cached_property, lru_cache, partial
+from importlib.metadata import version
+from queue import SimpleQueue
+from typing import Any
+
+from stenopool import models
+from stenopool.errors import ErrorCode, Failure, TransientError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.runtime.logs import get_logger
+from stenopool.speech.audio.vad import phrases, speech_regions
+from stenopool.speech.engines.base import Utterance
+from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
+from stenopool.speech.engines.decoding import Decoded, Decoder, stacked
+from stenopool.speech.engines.faults import failure_of
+from stenopool.speech.engines.hearing import Hearing, Span, Window
+from stenopool.speech.engines.language import spread, vote
+from stenopool.speech.engines.placement import placement
+from stenopool.speech.engines.pooling import LONGEST_WINDOW, TAIL_SECONDS, Pool, frame_seconds
+from stenopool.speech.engines.suspicion import REPETITIVE
+from stenopool.speech.transcript import NO_SPEECH, Transcript
+
+# Most speech in a window, and its longest span. Encoding costs more than in proportion to a window's length (twice as
+# much per second in 30 s as in 16 s), and cut at the ends of sentences, short windows say no less than long ones. Where
+# people say little, as in a call's channels, what they said before matters more. benchmarks/README.md has the figures.
+_SPEECH_SECONDS = 13.0
+_SPEECH_SECONDS_PER_SEGMENT = 10.0
+_WINDOW_SECONDS = 20.0
+_VOTERS = 5
+# Windows that may wait, as groups per worker: enough that groups are full, so few that memory does not grow.
+_GROUPS_WAITING = 12
+
+Answer = tuple[Hearing, Transcript | Failure]
+
+logger = get_logger()
+
+
+class FasterWhisperEngine:
+    """Engine ``faster-whisper``; see `stenopool.speech.engines.base.Engine`."""
+
+    name = "faster-whisper"
+    concurrent = True
+
+    def __init__(self, model: str, execution: ExecutionOptions) -> None:
+        self.model = model
+        self.execution = execution
+        self.version = f"{version('faster-whisper')}+ctranslate2-{version('ctranslate2')}"
+        self.device, self.compute_type = placement(execution)
+        self.model_digest: str | None = None
+        self._whisper: Any = None
+        cores = execution.threads or os.cpu_count() or 1
+        # On a CPU, several workers of few threads beat one of many: a beam's matrices are small. On a GPU, one decodes
+        # while the others make features.
+        self._workers = 3 if self.device == "cuda" else max(1, min(cores, 8))
+        self._threads = max(1, cores // self._workers)
+        self.decoder = lru_cache(maxsize=4)(self._decoder)
+
+    def load(self) -> None:
+        if self._whisper is not None:
+            return
+        from faster_whisper import WhisperModel
+        from threadpoolctl import threadpool_limits
+
+        # Each of our workers makes features by itself; NumPy's own threads, which wait by spinning, took an eighth of
+        # the throughput of two cores.
+        threadpool_limits(1, user_api="blas")
+        found = models.find(self.model, "ctranslate2")
+        self.model_digest = found.digest
+        self._whisper = WhisperModel(
+            str(found.path),
+            device=self.device,
+            compute_type=self.compute_type,
+            cpu_threads=self._threads,
+            num_workers=1 if self.device == "cuda" else self._workers,
+        )
+
+    @cached_property
+    def pool(self) -> Pool[Window]:
+        """Its workers, and the windows that wait for them."""
+        return Pool(self._workers, self.most_windows, self._decode, evenly=self.device == "cpu")
+
+    def transcribe(
+        self, batch: Iterable[Utterance], options: TranscriptionOptions
+    ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
+        self.load()
+        run = _Run(self, options)
+        try:
+            yield from run.results(batch)
+        finally:
+            run.close()
+
+    def most_windows(self, kind: tuple[object, float]) -> int:
+        """Windows of a kind decoded at once by one worker: on a GPU as many as fit, on a CPU more gain nothing."""
+        if self.device == "cpu":
+            return self.execution.batch_size or 4
+        frame = kind[1]
+        return max(1, int((self.execution.batch_size or 24) * LONGEST_WINDOW // frame))
+
+    @property
+    def most_waiting(self) -> int:
+        """Windows that may wait for a worker before no more speech is looked for."""
+        return self._workers * _GROUPS_WAITING * self.most_windows((None, 15.0))
+
+    def _decoder(self, options: TranscriptionOptions) -> Decoder:
+        return Decoder(self._whisper, options)
+
+    # -- decoding, by the pool's workers ----------------------------------------------------------------------------
+
+    def _decode(self, group: Sequence[Window]) -> None:
+        """Decode a group and hand each window's answer to its hearing; a fault is handed to all of them."""
+        try:
+            answers = self._decode_or_halve(group)
+        except BaseException as error:
+            for window in group:
+                window.hearing.answered(window, error)
+            return
+        for window, spans in zip(group, answers, strict=True):
+            window.hearing.answered(window, spans)
+
+    def _decode_or_halve(self, group: Sequence[Window]) -> list[list[Span]]:
+        try:
+            return self._decode_at_once(group)
+        except RuntimeError as error:
+            if "out of memory" not in str(error).lower():
+                raise
+            if len(group) == 1:
+                message = f"The {self.device} ran out of memory on one window: {error}."
+                raise TransientError(ErrorCode.OUT_OF_MEMORY, message) from error
+            half = len(group) // 2
+            logger.warning("Out of memory with %d windows at once; going on with %d.", len(group), half)
+            return self._decode_or_halve(group[:half]) + self._decode_or_halve(group[half:])
+
+    def _decode_at_once(self, group: Sequence[Window]) -> list[list[Span]]:
+        """What each window of a group says; nothing for one that is unsure of its language."""
+        decoder: Decoder = group[0].hearing.decoder
+        encoded = self._encode(decoder, group)
+        if decoder.fixed_language:
+            opinions = [{decoder.fixed_language: 1.0}] * len(group)
+        else:
+            opinions = [window.known for window in group]
+            if not all(opinions):
+                opinions = decoder.languages(encoded)
+        languages = [window.hearing.language_of(window, heard) for window, heard in zip(group, opinions, strict=True)]
+        guesses = [
+            language or max(heard, key=heard.__getitem__) for language, heard in zip(languages, opinions, strict=True)
+        ]
+        answers: list[list[Span]] = []
+        for window, heard, language, decoded in zip(
+            group,
+            opinions,
+            languages,
+            decoder.decode(encoded, guesses, [window.region.duration for window in group]),
+            strict=True,
+        ):
+            if language is None:
+                window.opinion = heard
+                answers.append([])
+                continue
+            spans = self._mended(window, decoded)
+            for _, part in spans:
+                part.probabilities = heard
+            answers.append(spans)
+        return answers
+
+    def _encode(self, decoder: Decoder, group: Sequence[Window]) -> Any:
+        missing = [window for window in group if window.encoded is None]
+        frame = frame_seconds(group[0].region)
+        if len(missing) == len(group):
+            return decoder.encode([window.samples() for window in group], frame)
+        parts = [
+            decoder.encode([window.samples()], frame) if window.encoded is None else window.encoded for window in group
+        ]
+        for window in group:
+            window.encoded = None
+        return parts[0] if len(parts) == 1 else stacked(parts)
+
+    def _mended(self, window: Window, decoded: Decoded) -> list[Span]:
+        """The window's answer, or a better one where speech was passed over or the text looks unsound."""
+        speech = [r for r in window.hearing.speech if r.start < window.region.end and r.end > window.region.start]
+        if is_missing_speech(window.region, decoded, speech):
+            halves = cut_at_missing(window.region, decoded, speech)
+            if len(halves) > 1:
+                parts = [Window(window.hearing, half, decoded.language) for half in halves]
+                return [span for part in parts for span in self._mended(part, self._decode_alone(part))]
+        if _unsound(decoded, window.region.duration):
+            careful = window.hearing.decoder.decode_carefully(window.samples(), decoded.language)
+            if not _unsound(careful, window.region.duration) or careful.avg_logprob > decoded.avg_logprob:
+                decoded = careful
+        return [(window.region, decoded)]
+
+    def _decode_alone(self, window: Window) -> Decoded:
+        decoder: Decoder = window.hearing.decoder
+        encoded = decoder.encode([window.samples()], frame_seconds(window.region))
+        return decoder.decode(encoded, [window.language or "en"], [window.region.duration])[0]
+
+
+class _Run:
+    """One call of `transcribe`: a thread that looks for speech, and the answers of the pool's workers."""
+
+    def __init__(self, engine: FasterWhisperEngine, options: TranscriptionOptions) -> None:
+        self.engine = engine
+        self.options = options
+        self.decoder = engine.decoder(options)
+        self.news: SimpleQueue[Callable[[], Iterator[Answer]] | BaseException | None] = SimpleQueue()
+        self.open: set[Hearing] = set()
+        self.closed = False
+
+    def results(self, batch: Iterable[Utterance]) -> Iterator[tuple[Utterance, Transcript | Failure]]:
+        context = copy_context()  # a line that the caller's iterable logs names the caller's run
+        feeder = threading.Thread(target=context.run, args=(self._feed, batch), name="find speech", daemon=True)
+        feeder.start()
+        fed = False
+        while not fed or self.open:
+            news = self.news.get()
+            if news is None:
+                fed = True
+            elif isinstance(news, BaseException):
+                raise news
+            else:
+                for hearing, answer in news():
+                    yield hearing.utterance, answer
+        feeder.join()
+
+    def close(self) -> None:
+        """Whoever asked wants no more: what waits is dropped, what is on the device comes to its end."""
+        self.closed = True
+        self.engine.pool.drop(lambda window: window.hearing in self.open)
+
+    # -- finding speech, in the feeder's thread ---------------------------------------------------------------------
+
+    def _feed(self, batch: Iterable[Utterance]) -> None:
+        try:
+            for utterance in batch:
+                if self.closed:
+                    return
+                self._begin(utterance)
+        except BaseException as error:
+            self.news.put(error)
+        else:
+            self.news.put(None)
+
+    def _begin(self, utterance: Utterance) -> None:
+        hearing = Hearing(utterance, self.decoder, self._answered)
+        try:
+            most = _SPEECH_SECONDS_PER_SEGMENT if self.options.language == "per-segment" else _SPEECH_SECONDS
+            hearing.speech = speech_regions(utterance.waveform, max_speech=most)
+            windows = [Window(hearing, region) for region in phrases(hearing.speech, most, _WINDOW_SECONDS)]
+            hearing.windows = hearing.open = len(windows)
+            if len(windows) > 1 and self.options.language == "auto" and not self.decoder.fixed_language:
+                self._vote(hearing, windows)
+        except Exception as error:
+            self._fail(hearing, error)
+            return
+        if not windows:
+            self._tell(hearing, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH]))
+        elif not self.closed:
+            self.open.add(hearing)
+            self.engine.pool.add(windows, most_waiting=self.engine.most_waiting)
+
+    def _vote(self, hearing: Hearing, windows: Sequence[Window]) -> None:
+        """Decide the language of an utterance of several windows. What was encoded for it is decoded later."""
+
+        def ask(window: Window) -> None:
+            encoded = self.decoder.encode([window.samples()], frame_seconds(window.region))
+            window.opinion = self.decoder.languages(encoded)[0]
+            if self.decoder.on_cpu:  # a GPU encodes whole groups at once
+                window.encoded = encoded
+
+        voters = spread(list(windows), _VOTERS)
+        for asked in [self.engine.pool.ask(partial(ask, window)) for window in voters]:
+            asked.result()
+        opinions = [(window.opinion or {}, window.region.duration) for window in voters]
+        hearing.language = vote(opinions, self.options.languages)
+
+    # -- answers ----------------------------------------------------------------------------------------------------
+
+    def _answered(self, window: Window, answer: list[Span] | BaseException) -> None:
+        """Called by workers; what follows is done in the caller's thread."""
+        self.news.put(lambda: self._keep(window, answer))
+
+    def _keep(self, window: Window, answer: list[Span] | BaseException) -> Iterator[Answer]:
+        """Take a window's answer; yield the utterance's transcript with its last one."""
+        hearing = window.hearing
+        if hearing not in self.open:  # another window of it failed
+            return
+        if isinstance(answer, BaseException):
+            if not isinstance(answer, Exception):
+                raise answer
+            self.open.discard(hearing)
+            yield hearing, failure_of(answer, hearing.utterance, self.engine.device)
+            return
+        if resumed := hearing.keep(window, answer):
+            self.engine.pool.add(resumed)
+        if hearing.open == 0:
+            self.open.discard(hearing)
+            yield hearing, hearing.transcript()
+
+    def _fail(self, hearing: Hearing, error: Exception) -> None:
+        try:
+            self._tell(hearing, failure_of(error, hearing.utterance, self.engine.device))
+        except TransientError as device_fault:
+            self.news.put(device_fault)
+
+    def _tell(self, hearing: Hearing, answer: Transcript | Failure) -> None:
+        def over() -> Iterator[Answer]:
+            self.open.discard(hearing)
+            yield hearing, answer
+
+        self.open.add(hearing)
+        self.news.put(over)
+
+
+def _unsound(decoded: Decoded, duration: float) -> bool:
+    """Whether a window deserves the slow way: repetitive, improbable, or too little or too much text for its speech."""
+    letters = len(decoded.text.strip())
+    return (
+        decoded.compression_ratio > REPETITIVE
+        or decoded.avg_logprob < -1.0
+        or (duration > 8.0 and letters < duration)
+        or letters > 40 * (duration + TAIL_SECONDS)
+    )

@@ -1,0 +1,122 @@
+"""One utterance on its way through the default engine: its windows, what they said, and in which language."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stenopool.speech.audio.vad import Region
+from stenopool.speech.audio.waveform import Samples
+from stenopool.speech.engines.assembly import segments_of, transcript_of
+from stenopool.speech.engines.base import Utterance
+from stenopool.speech.engines.decoding import Decoded, Decoder
+from stenopool.speech.engines.language import vote
+from stenopool.speech.engines.pooling import frame_seconds
+from stenopool.speech.transcript import Transcript
+
+# Below this a window's own opinion on its language gives way to its neighbours'.
+_SURE = 0.5
+
+Span = tuple[Region, Decoded]
+
+
+@dataclass(eq=False)
+class Window:
+    """A stretch of one utterance that is decoded at once."""
+
+    hearing: "Hearing"
+    region: Region
+    language: str | None = None
+    """What its neighbours decided, where it was unsure itself."""
+    encoded: Any = None
+    """What the encoder made of it, where that was wanted before it is decoded."""
+    opinion: dict[str, float] | None = None
+    """Probabilities of languages, where they were wanted before."""
+
+    @property
+    def kind(self) -> tuple[object, float]:
+        """What may be decoded together with it."""
+        return self.hearing.decoder, frame_seconds(self.region)
+
+    @property
+    def known(self) -> dict[str, float]:
+        """Probabilities of languages, as far as nothing has to be asked for them; else empty."""
+        if self.opinion or not self.hearing.language or self.hearing.windows == 1:
+            return self.opinion or {}
+        language, probability = self.hearing.language
+        return {language: probability}
+
+    def samples(self) -> Samples:
+        return self.hearing.utterance.waveform.read(self.region.start, self.region.end)
+
+
+@dataclass(eq=False)
+class Hearing:
+    """One utterance. Workers ask `language_of` and hand in answers; all else happens in the thread that asked."""
+
+    utterance: Utterance
+    decoder: Decoder
+    answered: Callable[[Window, list[Span] | BaseException], None]
+    speech: list[Region] = field(default_factory=list)
+    language: tuple[str, float] | None = None
+    windows: int = 0
+    open: int = 0
+    """Windows still to come."""
+    spans: list[Span] = field(default_factory=list)
+    unsure: list[Window] = field(default_factory=list)
+
+    def language_of(self, window: Window, probabilities: dict[str, float]) -> str | None:
+        """The language to decode a window in, or None where its neighbours should decide."""
+        if self.decoder.fixed_language:
+            return self.decoder.fixed_language
+        if window.language:
+            return window.language
+        if self.language:
+            return self.language[0]
+        options = self.decoder.options
+        language, probability = vote([(probabilities, 1.0)], options.languages)
+        if options.language == "auto":  # its only window
+            self.language = language, probability
+        elif probability < _SURE and self.windows > 1:
+            return None
+        return language
+
+    def keep(self, window: Window, spans: Sequence[Span]) -> list[Window]:
+        """Take a window's answer. Returns windows that were unsure of their language, once all others are there."""
+        if spans:
+            self.spans += spans
+            self.open -= 1
+        else:
+            self.unsure.append(window)
+        if not self.unsure or len(self.unsure) < self.open:
+            return []
+        settled = [Window(self, each.region, self._neighbours_language(each)) for each in self.unsure]
+        self.unsure = []
+        return settled
+
+    def _neighbours_language(self, window: Window) -> str:
+        """What the sure windows say, the nearer the louder; else the best guess of all."""
+        middle = (window.region.start + window.region.end) / 2
+        opinions = [
+            (decoded.probabilities, 1.0 / (1.0 + abs((region.start + region.end) / 2 - middle)))
+            for region, decoded in self.spans
+        ]
+        return vote([*opinions, (window.opinion or {}, 0.1)], self.decoder.options.languages)[0]
+
+    def transcript(self) -> Transcript:
+        """The whole, when no window is open."""
+        options = self.decoder.options
+        spans = sorted(self.spans, key=lambda span: span[0].start)
+        if self.decoder.fixed_language:
+            language, probability = self.decoder.fixed_language, 1.0
+        else:
+            language, probability = self.language or vote(
+                [(decoded.probabilities, region.duration) for region, decoded in spans], options.languages
+            )
+        return transcript_of(
+            [segment for region, decoded in spans for segment in segments_of(region, decoded)],
+            self.speech,
+            options,
+            language=language,
+            language_probability=probability,
+            duration=self.utterance.waveform.duration,
+        )

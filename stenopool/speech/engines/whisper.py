@@ -1,0 +1,193 @@
+"""Engine ``whisper``: openai-whisper itself, for results to compare with. Slow without a GPU.
+
+Its own ``transcribe`` runs on chunks of speech of up to 30 seconds instead of on the whole file: silence is never
+decoded, a day-long recording needs little memory, and each chunk may have its own language.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stenopool import models
+from stenopool.errors import ErrorCode, Failure, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.speech.audio.vad import Region, chunks, speech_regions
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.engines.assembly import shift, transcript_of
+from stenopool.speech.engines.base import Utterance
+from stenopool.speech.engines.faults import failure_of
+from stenopool.speech.engines.language import spread, vote
+from stenopool.speech.engines.placement import placement
+from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript, Word
+
+_CHUNK_SECONDS = 30.0
+_CHUNK_SECONDS_PER_SEGMENT = 10.0
+_VOTERS = 5
+# Below this a chunk's own opinion on its language gives way to its neighbours'.
+_SURE = 0.5
+_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+Probabilities = dict[str, float]
+
+
+class WhisperEngine:
+    """Engine ``whisper``; see `stenopool.speech.engines.base.Engine`."""
+
+    name = "whisper"
+    concurrent = False
+
+    def __init__(self, model: str, execution: ExecutionOptions) -> None:
+        self.model = model
+        self.execution = execution
+        self.version = version("openai-whisper")
+        self.device, self.compute_type = placement(execution, engine=self.name)
+        self.model_digest: str | None = None
+        self._whisper: Any = None
+
+    def load(self) -> None:
+        if self._whisper is not None:
+            return
+        import torch
+        import whisper
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            if self.execution.device == "cuda":
+                raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, f"PyTorch {torch.__version__} cannot use the GPU.")
+            self.device, self.compute_type = "cpu", "float32"
+        if self.execution.threads:
+            torch.set_num_threads(self.execution.threads)
+        found = models.find(self.model, "openai")
+        self.model_digest = found.digest
+        self._whisper = whisper.load_model(str(found.path), device=self.device)
+        # whisper sets the heads that time words by the model's name only, and it was given a path.
+        if heads := whisper._ALIGNMENT_HEADS.get(Path(self.model).name.removesuffix(".pt")):
+            self._whisper.set_alignment_heads(heads)
+
+    def transcribe(
+        self, batch: Iterable[Utterance], options: TranscriptionOptions
+    ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
+        self.load()
+        for utterance in batch:
+            result: Transcript | Failure
+            try:
+                result = self._transcribe(utterance.waveform, options)
+            except Exception as error:
+                result = failure_of(error, utterance, self.device)
+            yield utterance, result
+
+    def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
+        most = _CHUNK_SECONDS_PER_SEGMENT if options.language == "per-segment" else _CHUNK_SECONDS
+        speech = speech_regions(waveform, max_speech=min(most, 29.0))
+        cut = chunks(speech, most)
+        if not cut:
+            return Transcript(duration=waveform.duration, flags=[NO_SPEECH])
+        languages, language, probability = self._languages(waveform, cut, options)
+        segments = [
+            segment
+            for chunk, spoken in zip(cut, languages, strict=True)
+            for segment in self._segments(waveform, chunk, spoken, options)
+        ]
+        return transcript_of(
+            segments,
+            speech,
+            options,
+            language=language,
+            language_probability=probability,
+            duration=waveform.duration,
+        )
+
+    # -- language -------------------------------------------------------------------------------------------------
+
+    def _languages(
+        self, waveform: Waveform, cut: Sequence[Region], options: TranscriptionOptions
+    ) -> tuple[list[str], str, float]:
+        """The language of each chunk, and that of the recording with its probability."""
+        if not self._whisper.is_multilingual:
+            return ["en"] * len(cut), "en", 1.0
+        if options.language not in ("auto", "per-segment"):
+            return [options.language] * len(cut), options.language, 1.0
+        asked = cut if options.language == "per-segment" else spread(list(cut), _VOTERS)
+        opinions = [(self._detect(waveform, chunk), chunk.duration) for chunk in asked]
+        language, probability = vote(opinions, options.languages)
+        if options.language == "auto":
+            return [language] * len(cut), language, probability
+        return [self._spoken_in(i, cut, opinions, options) for i in range(len(cut))], language, probability
+
+    def _detect(self, waveform: Waveform, chunk: Region) -> Probabilities:
+        import whisper
+
+        samples = whisper.pad_or_trim(waveform.read(chunk.start, chunk.end))
+        features = whisper.log_mel_spectrogram(samples, self._whisper.dims.n_mels).to(self._whisper.device)
+        probabilities: Probabilities = self._whisper.detect_language(features)[1]
+        return probabilities
+
+    @staticmethod
+    def _spoken_in(
+        i: int, cut: Sequence[Region], opinions: Sequence[tuple[Probabilities, float]], options: TranscriptionOptions
+    ) -> str:
+        """The language of chunk ``i``: its own opinion, or if it is unsure, all opinions, the nearer the louder."""
+        language, probability = vote([opinions[i]], options.languages)
+        if probability >= _SURE:
+            return language
+        near = [
+            (opinion, 1.0 / (1.0 + abs(chunk.start - cut[i].start)))
+            for chunk, (opinion, _) in zip(cut, opinions, strict=True)
+        ]
+        return vote(near, options.languages)[0]
+
+    # -- text -----------------------------------------------------------------------------------------------------
+
+    def _segments(
+        self, waveform: Waveform, chunk: Region, language: str, options: TranscriptionOptions
+    ) -> Iterator[Segment]:
+        """Segments of one chunk, in the recording's time."""
+        import torch
+
+        torch.manual_seed(0)  # higher temperatures sample; the same recording is to give the same text
+        result = self._whisper.transcribe(
+            waveform.read(chunk.start, chunk.end),
+            language=language,
+            task=options.task,
+            beam_size=options.beam_size,
+            best_of=5,
+            temperature=_TEMPERATURES,
+            condition_on_previous_text=False,  # what was made up once is not to be made up again
+            initial_prompt=_prompt(options),
+            word_timestamps=options.word_timestamps != "off",
+            fp16=self.compute_type == "float16",
+            verbose=None,
+        )
+        for found in result["segments"]:
+            if found["text"].strip():
+                yield _segment(found, chunk, language)
+
+
+def _prompt(options: TranscriptionOptions) -> str | None:
+    """Prompt and vocabulary as one text: openai-whisper has one place for both."""
+    return " ".join(filter(None, [options.prompt, ", ".join(options.vocabulary)])) or None
+
+
+def _segment(found: dict[str, Any], chunk: Region, language: str) -> Segment:
+    """Ours from openai-whisper's; times that run into the padding of its window end with the chunk."""
+    length = chunk.duration
+    words = [
+        Word(
+            word=word["word"],
+            start=min(float(word["start"]), length),
+            end=min(float(word["end"]), length),
+            probability=float(word["probability"]),
+        )
+        for word in found.get("words", [])
+    ]
+    return Segment(
+        start=chunk.start + min(float(found["start"]), length),
+        end=chunk.start + min(float(found["end"]), length),
+        text=found["text"],
+        language=language,
+        avg_logprob=found["avg_logprob"],
+        no_speech_prob=found["no_speech_prob"],
+        compression_ratio=found["compression_ratio"],
+        temperature=found["temperature"],
+        words=[shift(word, chunk.start) for word in words],
+    )

@@ -1,0 +1,147 @@
+"""Subtitle cues: what stands on the screen at one time. Shared by srt and vtt.
+
+Cues are built from words, so a long segment becomes several cues with right times. Where to cut is a shortest path
+over all places (as TeX sets a paragraph): few cues, cut at sentences rather than clauses or pauses rather than
+anywhere, evenly filled.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf
+
+from stenopool.speech.renderers.style import RenderStyle
+from stenopool.speech.renderers.words import Piece, stretches
+from stenopool.speech.transcript import Transcript
+
+LONG_PAUSE = 2.0  # seconds of silence over which no cue stays
+SHORT_PAUSE = 0.4  # seconds that a listener hears as a break
+SHORTEST = 0.02  # seconds; whisper's own step. WebVTT asks for more than nothing
+
+_CLOSING = "\"'»”’)]」』】"
+_SENTENCE = tuple(".?!…。？！؟।။")
+_CLAUSE = tuple(",;:—–、，；：،؛")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """``lines`` of one speaker, from ``start`` to ``end`` in seconds."""
+
+    start: float
+    end: float
+    speaker: str | None
+    channel: int | None
+    lines: Sequence[Sequence[Piece]]
+
+
+def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None], str]) -> list[Cue]:
+    """The transcript as cues in order of time, each within the style's lines; cues of one channel never overlap.
+
+    ``label`` gives what is shown before a speaker's words: room is kept for it on the first line. Only a single word
+    (with the label) that is wider than a line may exceed it.
+    """
+    found: dict[int | None, list[Cue]] = {}
+    for stretch in stretches(transcript):
+        indent = len(label(stretch.speaker))
+        channel = stretch.segment.channel
+        for part in _at_long_pauses(stretch.pieces):
+            for pieces in _cut(part, style, style.max_line_count, indent, indent, price=1):
+                # A line more costs more than any bad break: the number of lines is the least possible.
+                lines = _cut(pieces, style, 1, indent, 0, price=1000)
+                cue = Cue(pieces[0].start, pieces[-1].end, stretch.speaker, channel, lines)
+                found.setdefault(channel, []).append(cue)
+    return sorted((cue for channel in found.values() for cue in _apart(channel)), key=lambda cue: cue.start)
+
+
+def moments(cue: Cue, style: RenderStyle) -> Iterator[tuple[float, float, Piece | None]]:
+    """Parts of a cue as (start, end, the word being spoken): one part, unless words are to be highlighted.
+
+    Words whose time is only estimated are not highlighted.
+    """
+    clock = cue.start
+    for piece in (piece for line in cue.lines for piece in line if style.highlight_words and piece.timed):
+        start = min(max(round(piece.start, 3), clock), cue.end)
+        end = min(max(round(piece.end, 3), start), cue.end)
+        if start > clock:
+            yield clock, start, None
+        if end > start:
+            yield start, end, piece
+        clock = end
+    if clock < cue.end:
+        yield clock, cue.end, None
+
+
+def timestamp(seconds: float, point: str) -> str:
+    """``HH:MM:SS`` and three decimals after ``point``."""
+    total, milliseconds = divmod(round(seconds * 1000), 1000)
+    minutes, second = divmod(total, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours:02d}:{minute:02d}:{second:02d}{point}{milliseconds:03d}"
+
+
+def _at_long_pauses(pieces: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
+    begin = 0
+    for end, (before, after) in enumerate(pairwise(pieces), start=1):
+        if after.start - before.end > LONG_PAUSE:
+            yield pieces[begin:end]
+            begin = end
+    yield pieces[begin:]
+
+
+def _cut(
+    pieces: Sequence[Piece], style: RenderStyle, lines: int, first_indent: int, indent: int, price: float
+) -> list[Sequence[Piece]]:
+    """Cut pieces into groups that each fit on so many lines, at the least cost. ``price``: of one group."""
+    room = lines * style.max_line_width
+    cost = [0.0] + [inf] * len(pieces)
+    origin = [0] * (len(pieces) + 1)
+    for begin in range(len(pieces)):
+        width = indent if begin else first_indent
+        for end, length in _fitting(pieces, begin, style, lines, width):
+            emptiness = max(0.0, 1 - (width + length) / room) ** 2
+            total = cost[begin] + price + emptiness + _cost_of_cut(pieces, end)
+            if total < cost[end]:
+                cost[end], origin[end] = total, begin
+    groups = []
+    end = len(pieces)
+    while end:
+        groups.append(pieces[origin[end] : end])
+        end = origin[end]
+    return groups[::-1]
+
+
+def _fitting(
+    pieces: Sequence[Piece], begin: int, style: RenderStyle, lines: int, width: int
+) -> Iterator[tuple[int, int]]:
+    """How far pieces from ``begin`` fit on so many lines: (end, length) for each end, at least one."""
+    line, words, length = 1, 0, 0
+    for index in range(begin, len(pieces)):
+        piece = pieces[index]
+        grown = width + (piece.space if words else 0) + len(piece.text)
+        if words and (grown > style.max_line_width or words == style.max_words_per_line):
+            line, words, grown = line + 1, 0, len(piece.text)
+            if line > lines:
+                return
+        width, words, length = grown, words + 1, length + piece.space + len(piece.text)
+        yield index + 1, length
+
+
+def _cost_of_cut(pieces: Sequence[Piece], end: int) -> float:
+    """0 to 0.8: how much a reader is disturbed by a cut before ``pieces[end]``."""
+    text = pieces[end - 1].text.rstrip(_CLOSING)
+    if end == len(pieces) or text.endswith(_SENTENCE):
+        return 0.0
+    if pieces[end].start - pieces[end - 1].end >= SHORT_PAUSE:
+        return 0.2
+    return 0.3 if text.endswith(_CLAUSE) else 0.8
+
+
+def _apart(channel: list[Cue]) -> Iterator[Cue]:
+    """Cues of one channel in order of time, each ended before the next begins, none shorter than `SHORTEST`."""
+    channel.sort(key=lambda cue: cue.start)
+    clock = 0.0
+    for cue, following in zip(channel, [*channel[1:], None], strict=True):
+        start = round(max(cue.start, clock), 3)
+        end = cue.end if following is None else min(cue.end, following.start)
+        clock = round(max(end, start + SHORTEST), 3)
+        yield replace(cue, start=start, end=clock)

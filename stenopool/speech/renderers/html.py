@@ -1,0 +1,69 @@
+"""HTML: one self-contained page to listen, read and search. It loads nothing but the recording itself.
+
+Everything in a transcript is untrusted text: Jinja2 escapes it, no data stands inside the script, and the page's
+Content-Security-Policy lets only the script and the style run whose digests it names.
+"""
+
+import base64
+import hashlib
+import html
+import re
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from stenopool.speech.renderers.facts import clock, doubt
+from stenopool.speech.renderers.style import RenderStyle
+from stenopool.speech.renderers.view import view
+from stenopool.speech.transcript import Transcript
+
+HERE = Path(__file__).parent
+
+# Our own writing: nothing in an attribute's value can be a quotation mark.
+_AUDIO = re.compile(r'<audio id="audio"[^>]* src="([^"]*)">')
+
+
+def render(transcript: Transcript, style: RenderStyle) -> str:
+    """The transcript as a page. ``style.audio`` is where it finds the recording; without, it asks for the file."""
+    shown = view(transcript)
+    script, css = _asset("reader.js") + "read(document);\n", _asset("transcript.css")
+    return _template().render(
+        title=style.title or shown.title,
+        audio=style.audio,
+        facts=shown.facts,
+        duration=shown.duration,
+        lanes=shown.lanes,
+        colours=shown.colours,
+        paragraphs=shown.paragraphs,
+        language=shown.language,
+        script=Markup(script),  # noqa: S704  (our own file)
+        css=Markup(css),  # noqa: S704
+        script_digest=_digest(script),
+        css_digest=_digest(css),
+    )
+
+
+def audio_of(page: str) -> str | None:
+    """Where a page that we rendered finds its recording, as ``style.audio`` said."""
+    found = _AUDIO.search(page)
+    return html.unescape(found.group(1)) if found else None
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"clock": clock, "doubt": doubt}
+    return environment.get_template("transcript.html.j2")
+
+
+@cache
+def _asset(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

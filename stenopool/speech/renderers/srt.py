@@ -1,0 +1,34 @@
+"""SubRip subtitles: UTF-8, index from 1, ``HH:MM:SS,mmm``."""
+
+import re
+from itertools import chain
+
+from stenopool.speech.renderers.cues import Cue, cues, moments, timestamp
+from stenopool.speech.renderers.style import RenderStyle
+from stenopool.speech.renderers.words import Piece, joined
+from stenopool.speech.transcript import Transcript
+
+
+def render(transcript: Transcript, style: RenderStyle) -> str:
+    """The transcript as SRT; empty for an empty transcript. Speakers stand before the text as whisperX writes them."""
+    parts = chain.from_iterable(
+        ((start, end, _text(cue, spoken)) for start, end, spoken in moments(cue, style))
+        for cue in cues(transcript, style, _label)
+    )
+    return "".join(
+        f"{index}\n{timestamp(start, ',')} --> {timestamp(end, ',')}\n{text}\n\n"
+        for index, (start, end, text) in enumerate(parts, start=1)
+    )
+
+
+def _label(speaker: str | None) -> str:
+    return f"[{speaker}]: " if speaker else ""
+
+
+def _text(cue: Cue, spoken: Piece | None) -> str:
+    lines = (
+        joined(piece._replace(text=f"<u>{piece.text}</u>") if piece is spoken else piece for piece in line)
+        for line in cue.lines
+    )
+    # Readers take any line with an arrow for a time line; SRT knows no escape.
+    return re.sub("-{2,}>", "->", _label(cue.speaker) + "\n".join(lines))

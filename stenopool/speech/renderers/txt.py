@@ -1,0 +1,16 @@
+"""Plain text: a paragraph per speaker change."""
+
+from itertools import chain, groupby
+
+from stenopool.speech.renderers.style import RenderStyle
+from stenopool.speech.renderers.words import joined, stretches
+from stenopool.speech.transcript import Transcript
+
+
+def render(transcript: Transcript, style: RenderStyle) -> str:  # noqa: ARG001  (one signature for all renderers)
+    """The transcript to read: paragraphs parted by a blank line, each led by its speaker where known."""
+    turns = groupby(stretches(transcript), key=lambda stretch: (stretch.speaker, stretch.segment.channel))
+    return "\n".join(
+        (f"{speaker}: " if speaker else "") + joined(chain.from_iterable(stretch.pieces for stretch in turn)) + "\n"
+        for (speaker, _), turn in turns
+    )

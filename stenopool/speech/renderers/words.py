@@ -1,0 +1,151 @@
+"""The words of a transcript made even: every one has clean text and a time, whatever the engine said.
+
+Engines differ: openai-whisper's words carry the blank before them (`" the"`), whisperX's do not; digits may have no
+times; a segment may have no words at all. All renderers but json start from here.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from stenopool.languages import NO_SPACE_LANGUAGES
+from stenopool.speech.transcript import Segment, Transcript, Word
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Piece(NamedTuple):
+    """What no line is broken within: mostly a word. ``space``: a blank stands before it.
+
+    ``timed`` is false where the time is only estimated from the neighbours.
+    """
+
+    text: str
+    space: bool
+    start: float
+    end: float
+    speaker: str | None
+    probability: float | None
+    timed: bool
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What one speaker says within one segment; never empty."""
+
+    segment: Segment
+    pieces: Sequence[Piece]
+
+    @property
+    def speaker(self) -> str | None:
+        return self.pieces[0].speaker
+
+    @property
+    def start(self) -> float:
+        return self.pieces[0].start
+
+    @property
+    def end(self) -> float:
+        return self.pieces[-1].end
+
+
+def clean(text: str) -> str:
+    """The text on one line: no control characters, no tabs, single blanks, none at the ends."""
+    return " ".join(_CONTROL.sub(" ", text).split())
+
+
+def joined(pieces: Iterable[Piece]) -> str:
+    """The pieces as running text."""
+    return "".join(" " * piece.space + piece.text for piece in pieces).lstrip()
+
+
+def stretches(transcript: Transcript) -> Iterator[Stretch]:
+    """The transcript in order, cut where the speaker changes. Segments without text give nothing."""
+    for segment in transcript.segments:
+        pieces = pieces_of(segment, segment.language or transcript.language)
+        for _, group in groupby(pieces, key=lambda piece: piece.speaker):
+            yield Stretch(segment, tuple(group))
+
+
+def pieces_of(segment: Segment, language: str | None) -> list[Piece]:
+    """The words of a segment, or its text where it has none. Times never go backwards.
+
+    Words without times share what their neighbours leave between them, by length.
+    """
+    words = [word for word in segment.words if clean(word.word)]
+    texts = _word_texts(words, segment, language) if words else _text_alone(segment.text, language)
+    first = next((word.start for word in words if word.start is not None and word.end is not None), segment.start)
+    clock = max(0.0, min(first, segment.start))
+    pieces: list[Piece] = []
+    untimed: list[Piece] = []
+    for word, parts in zip(words or [Word(word="")], texts, strict=True):
+        speaker = clean(word.speaker or segment.speaker or "") or None
+        fresh = [Piece(text, space, 0.0, 0.0, speaker, word.probability, False) for text, space in parts]
+        if word.start is None or word.end is None:
+            untimed += fresh
+            continue
+        start = max(word.start, clock)
+        end = max(word.end, start)
+        pieces += _spread(untimed, clock, start)
+        pieces += [piece._replace(timed=True) for piece in _spread(fresh, start, end)]
+        untimed, clock = [], end
+    return pieces + _spread(untimed, clock, max(segment.end, clock))
+
+
+def _spread(pieces: Sequence[Piece], start: float, end: float) -> list[Piece]:
+    """The pieces one after the other from start to end, each as long as its text."""
+    rate = (end - start) / max(1, sum(len(piece.text) for piece in pieces))
+    spread = []
+    for piece in pieces:
+        stop = min(end, start + rate * len(piece.text))
+        spread.append(piece._replace(start=start, end=stop))
+        start = stop
+    return spread
+
+
+def _word_texts(words: Sequence[Word], segment: Segment, language: str | None) -> Iterator[list[tuple[str, bool]]]:
+    """For each word its text and whether a blank stands before it; more than one where a word holds blanks."""
+    raw = [_CONTROL.sub(" ", word.word) for word in words]
+    blanks_are_given = (
+        language in NO_SPACE_LANGUAGES
+        or any(text[0].isspace() for text in raw)
+        or clean("".join(raw)) == clean(segment.text)
+    )
+    blank = language not in NO_SPACE_LANGUAGES  # before the first word: where segments are joined
+    for text in raw:
+        blank = blank or text[0].isspace() or not blanks_are_given
+        first, *rest = text.split()
+        yield [(first, blank), *((part, True) for part in rest)]
+        blank = text[-1].isspace()
+
+
+def _text_alone(text: str, language: str | None) -> list[list[tuple[str, bool]]]:
+    """The text cut at blanks, or between characters where the language has no blanks."""
+    if language not in NO_SPACE_LANGUAGES:
+        return [[(part, True) for part in clean(text).split()]]
+    parts = [(list(_unbreakable(part)), number > 0) for number, part in enumerate(clean(text).split())]
+    return [[(unit, blank and first == 0) for units, blank in parts for first, unit in enumerate(units)]]
+
+
+def _unbreakable(text: str) -> Iterator[str]:
+    unit = text[:1]
+    for before, after in pairwise(text):
+        if not _belong_together(before, after):
+            yield unit
+            unit = ""
+        unit += after
+    yield unit
+
+
+def _belong_together(before: str, after: str) -> bool:
+    """No line breaks before marks, closing punctuation and vowels that follow, nor after what opens or leads."""
+    return (
+        unicodedata.category(after) in ("Mn", "Mc", "Me", "Cf", "Lm", "Pe", "Pf", "Po")
+        or unicodedata.category(before) in ("Ps", "Pi", "Cf")
+        or after in "ะาำະາຳ"  # Thai and Lao
+        or before in "เแโใไເແໂໃໄ"  # Thai and Lao: written first, spoken after the consonant
+        or (before.isascii() and after.isascii())
+    )

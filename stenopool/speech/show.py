@@ -1,0 +1,48 @@
+"""A transcript in the terminal: times, languages, and a colour per speaker."""
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stenopool.speech.renderers.facts import clock, doubt, facts, title
+from stenopool.speech.renderers.paragraphs import Paragraph, paragraphs
+from stenopool.speech.renderers.words import joined
+from stenopool.speech.transcript import Transcript
+
+_COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_black")
+
+
+def show(transcript: Transcript, console: Console) -> None:
+    """Print the transcript. Its text is shown as it is: neither rich markup nor terminal codes in it take effect."""
+    console.print(Text(title(transcript), style="bold"))
+    console.print(Text(" · ".join(value for _, value in facts(transcript)), style="dim"))
+    console.print()
+    body = list(paragraphs(transcript))
+    if not body:
+        console.print(Text("No speech was found in this recording.", style="dim"))
+        return
+    speakers = list(dict.fromkeys(paragraph.speaker for paragraph in body if paragraph.speaker))
+    colours = {speaker: _COLOURS[number % len(_COLOURS)] for number, speaker in enumerate(speakers)}
+    table = Table.grid(padding=(0, 2))
+    table.add_column(justify="right", style="dim", no_wrap=True)
+    if speakers:
+        table.add_column(max_width=24)
+    table.add_column(ratio=1)
+    for paragraph in body:
+        speaker = Text(paragraph.speaker or "", style=colours.get(paragraph.speaker or "", ""))
+        table.add_row(clock(paragraph.start), *([speaker] if speakers else []), _text(paragraph, transcript.language))
+    console.print(table)
+
+
+def _text(paragraph: Paragraph, language: str | None) -> Text:
+    text = Text()
+    for stretch in paragraph.stretches:
+        why = doubt(stretch.segment)
+        code = stretch.segment.language or language
+        text.append(" " * stretch.pieces[0].space if text else "")
+        if code != language:
+            text.append(f"[{code}] ", style="dim")
+        language = code
+        text.append(joined(stretch.pieces), style="dim" if why else "")
+        text.append(f" ({why})" if why else "", style="dim italic")
+    return text

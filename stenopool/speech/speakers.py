@@ -1,0 +1,172 @@
+"""Who said which word: turns laid over words in one sweep, and segments cut where the speaker changes."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
+
+# A word this far from any turn, in seconds, is nobody's. Turns and words come from different models, which differ by
+# a few tenths about where speech begins.
+NEAREST = 0.5
+# A run of so few words inside one sentence is given to the speaker around it, unless the turns are this sure: the
+# share of the words' time in which their speaker, and not that other one, was heard.
+FEW_WORDS = 2
+SURE = 0.8
+
+_SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")
+_CLOSING = "\"'”’»)]」』"
+
+
+def assign(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
+    """The transcript with speakers on words and segments, segments cut where the speaker changes, ``turns`` kept.
+
+    A word gets the speaker heard longest during it; in no turn, the nearest turn's within `NEAREST` seconds, else none.
+    A word without times goes with the word before it (the first: after it). Words keep their order and none is lost.
+    ``speakers`` lists those of the turns in order of speech. The given transcript is not changed.
+    """
+    ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
+    spans = [span for segment in transcript.segments for span in _spans(segment)]
+    sweep = iter(_heard(spans, ordered))
+    segments: list[Segment] = []
+    for segment in transcript.segments:
+        heard = [next(sweep) for _ in _spans(segment)]
+        if segment.words:
+            segments += _cut(segment, _smooth(segment.words, heard))
+        else:
+            segments.append(segment.model_copy(update={"speaker": _loudest(heard[0])}))
+    return transcript.model_copy(
+        update={
+            "segments": [segment.model_copy(update={"id": index}) for index, segment in enumerate(segments)],
+            "speakers": list(dict.fromkeys(turn.speaker for turn in ordered)),
+            "turns": ordered,
+        }
+    )
+
+
+Span = tuple[float, float]
+Heard = dict[str, float]
+
+
+def _spans(segment: Segment) -> list[Span | None]:
+    """When each word was said (None: not known); if that is known of no word, when the segment was."""
+    spans = [
+        (word.start, max(word.start, word.end)) if word.start is not None and word.end is not None else None
+        for word in segment.words
+    ]
+    return spans if any(spans) else [(segment.start, segment.end)] * max(1, len(spans))
+
+
+def overlaps(spans: Sequence[Span], turns: Sequence[SpeakerTurn]) -> list[Heard]:
+    """For each span the seconds that each speaker was heard in it; where nobody was, the nearest turn's speaker with 0.
+
+    Both sorted by start. Turns may overlap one another, and so may spans. One sweep: O(spans + turns + overlaps).
+    Speakers stand in order of their turns, so that a tie goes to the earlier turn.
+    """
+    results: list[Heard] = []
+    active: list[SpeakerTurn] = []
+    following = 0
+    last: SpeakerTurn | None = None  # of the turns that are over, the one that ended last
+    for start, end in spans:
+        while following < len(turns) and turns[following].start < end:
+            active.append(turns[following])
+            following += 1
+        over = [turn for turn in active if turn.end <= start]
+        last = max([*([last] if last else []), *over], key=lambda turn: turn.end, default=None)
+        active = [turn for turn in active if turn.end > start]
+        heard: Heard = {}
+        for turn in active:
+            shared = min(end, turn.end) - max(start, turn.start)
+            if shared > 0:
+                heard[turn.speaker] = heard.get(turn.speaker, 0.0) + shared
+        results.append(heard or _near(start, end, [last, *active, *turns[following : following + 1]]))
+    return results
+
+
+def _near(start: float, end: float, candidates: Sequence[SpeakerTurn | None]) -> Heard:
+    """The speaker of the nearest candidate within `NEAREST` seconds, with 0 seconds heard; in a tie the earlier."""
+    distances = [
+        (max(turn.start - end, start - turn.end, 0.0), turn.start, turn.speaker) for turn in candidates if turn
+    ]
+    distance, _, speaker = min(distances, default=(NEAREST + 1, 0.0, ""))
+    return {speaker: 0.0} if distance <= NEAREST else {}
+
+
+def _heard(spans: Sequence[Span | None], turns: Sequence[SpeakerTurn]) -> list[Heard | None]:
+    """`overlaps` for spans in any order, None for those without times."""
+    order = sorted((index for index, span in enumerate(spans) if span), key=lambda index: spans[index] or (0.0, 0.0))
+    results: list[Heard | None] = [None] * len(spans)
+    for index, heard in zip(order, overlaps([s for i in order if (s := spans[i])], turns), strict=True):
+        results[index] = heard
+    return results
+
+
+def _loudest(heard: Heard | None) -> str | None:
+    return max(heard, key=heard.__getitem__) if heard else None
+
+
+def _smooth(words: Sequence[Word], heard: Sequence[Heard | None]) -> list[str | None]:
+    """A speaker for each word: the loudest, else the neighbour's; short doubtful runs in a sentence realigned."""
+    speakers = [_loudest(each) for each in heard]
+    neighbour = next((speaker for speaker, each in zip(speakers, heard, strict=True) if each is not None), None)
+    for index, each in enumerate(heard):
+        if each is None:
+            speakers[index] = neighbour
+        neighbour = speakers[index]
+    for first, last in _sentences(words):
+        runs = list(_runs(speakers[first:last]))
+        for number, (begin, end) in enumerate(runs):
+            around = [speakers[first + runs[n][0]] for n in (number - 1, number + 1) if 0 <= n < len(runs)]
+            if end - begin > FEW_WORDS or end - begin >= (last - first) / 2 or len(set(around)) != 1:
+                continue
+            here = range(first + begin, first + end)
+            if _sureness([heard[i] for i in here], speakers[here[0]], around[0]) < SURE:
+                for i in here:
+                    speakers[i] = around[0]
+    return speakers
+
+
+def _sureness(heard: Sequence[Heard | None], mine: str | None, other: str | None) -> float:
+    """The share of what was heard of two speakers during some words that was the first one's; 0 if neither was."""
+    ours = sum(each.get(mine, 0.0) for each in heard if each and mine)
+    theirs = sum(each.get(other, 0.0) for each in heard if each and other)
+    return ours / (ours + theirs) if ours else 0.0
+
+
+def _sentences(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+    """Where sentences begin and end, by punctuation."""
+    ends = [i + 1 for i, word in enumerate(words) if word.word.strip().rstrip(_CLOSING).endswith(_SENTENCE_ENDS)]
+    yield from pairwise(dict.fromkeys([0, *ends, len(words)]))
+
+
+def _runs(speakers: Sequence[str | None]) -> Iterator[tuple[int, int]]:
+    """Where runs of one speaker begin and end."""
+    changes = [i for i in range(1, len(speakers)) if speakers[i] != speakers[i - 1]]
+    yield from pairwise([0, *changes, len(speakers)])
+
+
+def _cut(segment: Segment, speakers: Sequence[str | None]) -> list[Segment]:
+    """The segment, in as many pieces as it has runs of one speaker. A whole one keeps its text and times."""
+    words = [
+        word.model_copy(update={"speaker": speaker}) for word, speaker in zip(segment.words, speakers, strict=True)
+    ]
+    runs = list(_runs(speakers))
+    if len(runs) == 1:
+        return [segment.model_copy(update={"words": words, "speaker": speakers[0]})]
+    pieces: list[Segment] = []
+    for begin, end in runs:
+        piece = words[begin:end]
+        start = pieces[-1].end if pieces else segment.start
+        until = segment.end
+        if begin > 0:
+            start = next((word.start for word in piece if word.start is not None), start)
+        if end < len(words):
+            until = next((word.end for word in reversed(piece) if word.end is not None), start)
+        update = {
+            "start": start,
+            "end": max(start, until),
+            "text": "".join(word.word for word in piece),
+            "words": piece,
+            "speaker": speakers[begin],
+        }
+        pieces.append(segment.model_copy(update=update))
+    return pieces

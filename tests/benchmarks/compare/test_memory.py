@@ -1,0 +1,42 @@
+"""Memory is that of the whole tree, without Prefect's server."""
+
+import subprocess
+import sys
+
+from benchmarks.compare.memory import Watch
+
+MB = 1 << 20
+_HOLD = "import time; held = b'x' * (150 << 20); time.sleep(1.5)"
+
+
+def _peak(code: str) -> int:
+    process = subprocess.Popen([sys.executable, "-c", code])
+    watch = Watch(process)
+    process.wait()
+    watch.end()
+    assert watch.at(watch.samples[0][0]) == watch.samples[0][1]
+    assert watch.at(0.0) == 0
+    return watch.peak
+
+
+def test_children_count() -> None:
+    child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD!r}])"
+    assert 150 * MB < _peak(child) < 300 * MB
+
+
+def test_prefects_server_does_not() -> None:
+    server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD!r}, 'prefect.server.api'])"
+    # In two pieces, or the parent's own command line would name the server, too.
+    assert _peak(server.replace("'prefect.server.api'", "'prefect.' + 'server.api'")) < 100 * MB
+
+
+def test_a_child_that_lives_in_its_parents_memory_does_not() -> None:
+    """As each does between vfork and exec. This one stays there for a second: C's `sleep` on a stack of its own."""
+    clone = (
+        "import ctypes; libc = ctypes.CDLL(None); stack = ctypes.create_string_buffer(1 << 16);"
+        "top = ctypes.c_void_p((ctypes.addressof(stack) + (1 << 16)) & ~15);"
+        "clone_vm, sigchld = 0x100, 17;"
+        "assert libc.clone(libc.sleep, top, clone_vm | sigchld, 1) > 0;"
+    )
+    held, rest = _HOLD.split("time.sleep")
+    assert 150 * MB < _peak(f"{held}{clone} time.sleep{rest}") < 300 * MB

@@ -1,0 +1,48 @@
+"""Saved options, and what is given besides them."""
+
+import asyncio
+
+import pytest
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.blocks.profiles import TranscriptionProfile, profiled
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+GERMAN = TranscriptionProfile(
+    options=TranscriptionOptions(language="de", diarization="off"), execution=ExecutionOptions(formats=("json", "srt"))
+)
+
+
+def resolved(profile: str | None, **given: object) -> tuple[TranscriptionOptions, ExecutionOptions]:
+    async def both() -> tuple[TranscriptionOptions, ExecutionOptions]:
+        await GERMAN.asave("german", overwrite=True)
+        return await profiled(profile, TranscriptionOptions.model_validate(given), ExecutionOptions())
+
+    return asyncio.run(both())
+
+
+def test_a_profile_is_what_was_saved() -> None:
+    assert resolved("german") == (GERMAN.options, GERMAN.execution)
+
+
+def test_what_is_given_goes_before_the_profile() -> None:
+    options, _ = resolved("german", beam_size=2, language="fr")
+    assert options == TranscriptionOptions(language="fr", diarization="off", beam_size=2)
+
+
+def test_no_profile_changes_nothing() -> None:
+    assert resolved(None, beam_size=2) == (TranscriptionOptions(beam_size=2), ExecutionOptions())
+
+
+def test_an_unknown_profile_is_named() -> None:
+    with pytest.raises(SetupError, match="'dutch'") as caught:
+        resolved("dutch")
+    assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
+
+
+def test_a_profile_and_options_that_disagree_are_refused() -> None:
+    with pytest.raises(SetupError) as caught:
+        resolved("german", speakers=2)
+    assert caught.value.code is ErrorCode.OPTIONS_INVALID

@@ -1,0 +1,124 @@
+"""The server's profile: every setting is one that Prefect has, takes, and goes by."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from stenopool.orchestration.deploy.server import ENV_FILE, SECRETS, addresses, settings
+from tests.support.prefect_server import PrefectServer
+from tests.support.processes import without_prefect
+
+if TYPE_CHECKING:
+    from prefect.settings import Settings
+
+REDIS = "redis://:word@cache:6379/0"
+ADDRESSES = addresses(database="postgresql://prefect:word@db:5432/prefect", redis=REDIS)
+GIVEN = {**settings(), **ADDRESSES, "PREFECT_SERVER_API_AUTH_STRING": "user:word"}
+NOT_PREFECTS = {"DO_NOT_TRACK"}  # a convention that libraries of all kinds heed
+
+
+@pytest.fixture
+def profile(monkeypatch: pytest.MonkeyPatch) -> "Settings":
+    """Prefect's settings, read from our profile and nothing else."""
+    from prefect.settings import Settings
+
+    for name in os.environ:
+        if name.startswith("PREFECT_"):
+            monkeypatch.delenv(name)
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+    return Settings()
+
+
+def test_every_name_is_one_of_prefects_settings_and_its_value_is_taken(profile: "Settings") -> None:
+    taken = set(profile.to_environment_variables(exclude_unset=True, include_secrets=True))
+    # prefect-redis reads its own.
+    messaging = pytest.importorskip("prefect_redis.client").RedisMessagingSettings()
+    cleanup = pytest.importorskip("prefect_redis.cleanup_queue").RedisWorkerCleanupQueueSettings()
+    assert messaging.url == cleanup.url == REDIS
+    taken |= {"PREFECT_REDIS_MESSAGING_URL", "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL"}
+    assert GIVEN.keys() - taken == NOT_PREFECTS
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    assert set(SECRETS) >= {*ADDRESSES, "PREFECT_SERVER_API_AUTH_STRING"}
+    assert not settings().keys() & set(SECRETS)
+
+
+def test_every_setting_has_a_reason() -> None:
+    blocks = ENV_FILE.read_text().split("\n\n")
+    assert all(block.startswith("#") for block in blocks)
+
+
+def test_without_redis_nothing_points_to_it() -> None:
+    left = settings(redis=False)
+    assert left["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert not [name for name, value in left.items() if "redis" in value]
+
+
+def test_a_server_goes_by_it(profile: "Settings", prefect_server: PrefectServer) -> None:
+    with prefect_server.client() as client:
+        in_effect = client.request("GET", "/admin/settings").json()["server"]
+    wanted = profile.model_dump(mode="json")["server"]
+    for one in (in_effect, wanted):
+        one["services"]["db_vacuum"]["enabled"].sort()  # a set
+    for part in ("events", "concurrency", "services", "worker_channel", "ui", "analytics_enabled"):
+        assert in_effect[part] == wanted[part]
+    assert in_effect["database"]["sqlalchemy"] == wanted["database"]["sqlalchemy"]
+    assert prefect_server.auth not in json.dumps(in_effect)
+
+
+def test_nobody_comes_in_without_the_password(prefect_server: PrefectServer) -> None:
+    asked = f"{prefect_server.url}/flows/filter"
+    user, _, word = prefect_server.auth.partition(":")
+    assert httpx.post(asked, json={}).status_code == 401
+    assert httpx.post(asked, json={}, auth=(user, word + "x")).status_code == 401
+    assert httpx.post(asked, json={}, auth=(user, word)).status_code == 200
+
+
+def test_pages_of_other_sites_may_not_call_it(prefect_server: PrefectServer) -> None:
+    asking = {"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"}
+    asking["Access-Control-Request-Headers"] = "content-type"
+    answer = httpx.options(f"{prefect_server.url}/flows/filter", headers=asking)
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_page_asks_where_it_came_from(prefect_server: PrefectServer) -> None:
+    told = httpx.get(f"{prefect_server.url.removesuffix('/api')}/ui-settings").json()
+    assert told["api_url"] == "/api"
+    assert told["default_ui"] == "v1", "the newer page asks amplitude.com"
+
+
+RUN = """
+from prefect import flow, task
+
+@task
+def one(number):
+    return number
+
+@flow
+def many():
+    for number in range(30):
+        one(number)
+
+many()
+"""
+
+
+def test_task_runs_come_through_redis_into_postgresql(prefect_server: PrefectServer) -> None:
+    environment = {**without_prefect(), **prefect_server.environment}
+    subprocess.run([sys.executable, "-c", RUN], env=environment, check=True, capture_output=True, timeout=120)
+
+    deadline = time.monotonic() + 60
+    recorded = "SELECT count(*) FROM task_run WHERE state_type = 'COMPLETED'"
+    while (count := prefect_server.postgres.query(recorded).strip()) != "30" and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert count == "30"
+    assert prefect_server.redis.client().exists("events")
+    assert prefect_server.redis.client().xinfo_groups("events")

@@ -1,0 +1,64 @@
+"""What a worker is allowed, asked of the API server; the stand-in answers as a real one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.workers.rights import WORKER_RIGHTS, Right, missing_rights
+from tests.support.kubernetes import Cluster, Image, Rule, User
+
+NAMESPACE = "stenopool"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(tmp_path, [], Image(tmp_path, {}), namespaces=[NAMESPACE]) as cluster:
+        yield cluster
+
+
+def ask(cluster: Cluster, rights: list[Right], monkeypatch: pytest.MonkeyPatch, where: str = NAMESPACE) -> list[Right]:
+    rules = (Rule(where, right.group, right.resource, frozenset([right.verb])) for right in rights)
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(User("worker", tuple(rules)))))
+    return missing_rights(NAMESPACE)
+
+
+def test_nothing_is_missing_with_all_of_them(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(cluster, list(WORKER_RIGHTS), monkeypatch) == []
+
+
+@pytest.mark.parametrize("missing", WORKER_RIGHTS, ids=str)
+def test_each_one_is_missed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, missing: Right) -> None:
+    assert ask(cluster, [one for one in WORKER_RIGHTS if one != missing], monkeypatch) == [missing]
+
+
+def test_rights_elsewhere_do_not_count(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(cluster, list(WORKER_RIGHTS), monkeypatch, where="default") == list(WORKER_RIGHTS)
+
+
+def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = cluster.kubeconfig(User("stranger"))
+    cluster.api.users.clear()
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    with pytest.raises(SetupError) as raised:
+        missing_rights(NAMESPACE)
+    assert raised.value.code is ErrorCode.ACCESS_DENIED
+    assert "KUBECONFIG" in raised.value.remedy
+
+
+def test_the_doctor_names_what_a_worker_may_not(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stenopool.cli.checks import checks, examine
+    from stenopool.options import ExecutionOptions, TranscriptionOptions
+
+    def finding() -> tuple[str, str]:
+        *_, last = checks(TranscriptionOptions(), ExecutionOptions(), None, None, NAMESPACE)
+        found = examine(last)
+        return found.status, found.found
+
+    ask(cluster, list(WORKER_RIGHTS), monkeypatch)
+    assert finding()[0] == "ok"
+    ask(cluster, [one for one in WORKER_RIGHTS if str(one) != "watch pods"], monkeypatch)
+    status, found = finding()
+    assert status == "fail"
+    assert "watch pods" in found

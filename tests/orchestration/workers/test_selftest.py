@@ -1,0 +1,63 @@
+"""The GPU image's self-test, with the real libraries of this environment, on the CPU."""
+
+from pathlib import Path
+
+import pytest
+
+from stenopool.orchestration.workers import selftest
+from stenopool.runtime import trial
+
+
+def test_the_locked_libraries_fit_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    assert selftest.run("cpu")
+    said = capsys.readouterr().err
+    assert "CTranslate2     4" in said
+    assert "encodes on cpu" in said
+    assert "computes on cpu" in said
+
+
+def test_without_torch_there_is_less_to_fit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "find_spec", lambda _: None)
+    assert selftest.run("cpu")
+    said = capsys.readouterr().err
+    assert "encodes on cpu" in said
+    assert "torch" not in said
+
+
+def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    child = selftest._child
+    monkeypatch.setattr(
+        selftest, "_child", lambda *arguments: child(*arguments) if arguments == ("gpu",) else "tried above"
+    )
+    assert not selftest.run("cuda")
+    said = capsys.readouterr().err
+    assert "no GPU can be used" in said
+    assert "--gpus all" in said
+
+
+def test_a_library_that_kills_its_process_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selftest, "_child", lambda *what: "" if what[0] == "model" else "tried above")
+    monkeypatch.setattr(trial, "attempt", lambda *_: trial.run(["sh", "-c", "kill -ABRT $$"]))
+    assert not selftest.run("cpu")
+    said = capsys.readouterr().err
+    assert "killed by signal 6" in said
+    assert "compare the versions" in said
+
+
+class TestWanted:
+    def test_reads_what_a_library_opens_by_name(self, tmp_path: Path) -> None:
+        library = tmp_path / "lib.so"
+        library.write_bytes(b"\x7fELF\0libcudnn.so.8\0...\0libcublas.so.12\0libcuda.so.1\0")
+        assert selftest.wanted(library) == {"dnn": 8, "blas": 12}
+
+    def test_of_the_real_one(self) -> None:
+        import ctranslate2
+
+        (library,) = Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*")
+        assert selftest.wanted(library)["blas"] == 12

@@ -1,0 +1,231 @@
+"""Every job that a worker makes of the templates is one that Kubernetes takes, on the right nodes, with few rights."""
+
+import asyncio
+import json
+import uuid
+from typing import Any
+from unittest.mock import AsyncMock
+
+import kubernetes_validate
+import pytest
+from prefect.client.schemas.objects import Flow, FlowRun
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.workers.process import ProcessJobConfiguration
+from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
+
+from stenopool.orchestration.workers.templates import Kind, Pool, template
+from tests.support.kubernetes import Node, Taint
+from tests.support.kubernetes.scheduler import Scheduler
+from tests.support.kubernetes.store import Store
+
+POOLS: tuple[Pool, ...] = ("cpu", "gpu")
+KINDS: tuple[Kind, ...] = ("kubernetes", "process")
+OVERRIDES: dict[str, Any] = {
+    "image": "registry.example/stenopool:1.2.3-cuda12",
+    "image_pull_policy": "Always",
+    "image_pull_secrets": [{"name": "registry"}],
+    "namespace": "speech",
+    "service_account_name": "transcriber",
+    "storage_secret": "garage",
+    "env": {"STENOPOOL_MODELS__MIRROR": "s3://models", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"},
+    "model_cache": {"name": "models", "persistentVolumeClaim": {"claimName": "weights"}},
+    "scratch_size": "100Gi",
+    "cpu_request": "500m",
+    "memory_request": "1Gi",
+    "memory_limit": "2Gi",
+    "active_deadline_seconds": 600,
+    "finished_job_ttl": 0,
+    "node_selector": {"nvidia.com/gpu.product": "NVIDIA-L4"},
+    "labels": {"team": "archive"},
+    "annotations": {"cost": "calls"},
+}
+# The one call in which rendering would ask the API: blocks and variables, of which the templates use none.
+NO_API = AsyncMock()
+
+
+def rendered(pool: Pool, values: dict[str, Any] | None = None, base: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The job as the worker would post it for a run."""
+
+    async def render() -> KubernetesWorkerJobConfiguration:
+        return await KubernetesWorkerJobConfiguration.from_template_and_values(
+            base or template(pool, "kubernetes"), values or {}, client=NO_API
+        )
+
+    configuration = asyncio.run(render())
+    flow = Flow(id=uuid.uuid4(), name="transcribe")
+    run = FlowRun(id=uuid.uuid4(), flow_id=flow.id, name="transcribe calls/2026-11 → 3")
+    with temporary_settings({PREFECT_API_URL: "http://prefect.example/api"}):
+        configuration.prepare_for_flow_run(run, flow=flow)
+    return configuration.job_manifest
+
+
+def pod_of(job: dict[str, Any]) -> dict[str, Any]:
+    return dict(job["spec"]["template"]["spec"])
+
+
+def environment_of(job: dict[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["value"] for one in pod_of(job)["containers"][0]["env"]}
+
+
+@pytest.mark.parametrize("values", [{}, OVERRIDES, *({key: value} for key, value in OVERRIDES.items())], ids=list)
+@pytest.mark.parametrize("pool", POOLS)
+def test_jobs_are_valid(pool: Pool, values: dict[str, Any]) -> None:
+    job = rendered(pool, values)
+    kubernetes_validate.validate(job, "1.37", strict=True)
+    assert "{{" not in json.dumps(job)
+
+
+@pytest.mark.parametrize("at", ["spec", "spec.template.spec", "spec.template.spec.containers.0"])
+def test_a_mistake_is_found(at: str) -> None:
+    job: Any = rendered("gpu")
+    where = job
+    for part in at.split("."):
+        where = where[int(part) if part.isdigit() else part]
+    where["tolerration"] = "nvidia.com/gpu"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(job, "1.37", strict=True)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_jobs_run_once_with_an_end_and_few_rights(pool: Pool) -> None:
+    job = rendered(pool)
+    spec, pod = job["spec"], pod_of(job)
+    assert (spec["backoffLimit"], spec["ttlSecondsAfterFinished"], spec["podReplacementPolicy"]) == (0, 3600, "Failed")
+    assert "podFailurePolicy" not in spec
+    # The deadline is the pod's: the wait for a GPU must not count.
+    assert (pod["restartPolicy"], pod["activeDeadlineSeconds"]) == ("Never", 21600)
+    assert "activeDeadlineSeconds" not in spec
+    assert pod["serviceAccountName"] == "stenopool"
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"] | {"fsGroupChangePolicy": ""} == {
+        "runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 0, "fsGroup": 0, "fsGroupChangePolicy": "",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }  # fmt: skip
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["envFrom"] == [{"secretRef": {"name": "stenopool-storage", "optional": True}}]
+    assert {"cpu", "memory", "ephemeral-storage"} <= container["resources"]["requests"].keys()
+    assert container["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_pods_are_not_moved_and_have_time_to_stop(pool: Pool) -> None:
+    job = rendered(pool, {"annotations": {"cost": "calls"}})
+    assert job["spec"]["template"]["metadata"]["annotations"] == {
+        "karpenter.sh/do-not-disrupt": "true",
+        "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+        "cost": "calls",
+    }
+    grace = float(environment_of(job)["STENOPOOL_STOP__GRACE"])
+    prefects_own = 30  # ProcessManager.kill's default: SIGKILL to the flow's process this long after SIGTERM
+    assert grace < prefects_own < pod_of(job)["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_jobs_and_pods_carry_the_recommended_labels(pool: Pool) -> None:
+    job = rendered(pool, {"labels": {"team": "archive"}, "namespace": "speech"})
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        labels = {key.partition("/")[2]: value for key, value in metadata["labels"].items() if "app.kube" in key}
+        assert labels | {"version": ""} == {
+            "name": "stenopool", "instance": "speech", "component": pool, "part-of": "stenopool",
+            "managed-by": "prefect", "version": "",
+        }  # fmt: skip
+        assert metadata["labels"]["team"] == "archive"
+        assert metadata["labels"]["prefect.io/flow-run-id"]  # what the observer watches by
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_everything_that_is_written_goes_to_a_volume(pool: Pool) -> None:
+    job = rendered(pool)
+    (container,) = pod_of(job)["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    assert set(mounts.values()) == {volume["name"] for volume in pod_of(job)["volumes"]}
+    for name in ("HOME", "PREFECT_HOME", "STENOPOOL_SCRATCH__DIR", "STENOPOOL_MODELS__CACHE"):
+        assert any(f"{environment_of(job)[name]}/".startswith(f"{path}/") for path in mounts), name
+    # The kubelet evicts above the volume's size; ours stops below it.
+    volume = next(one for one in pod_of(job)["volumes"] if one["name"] == "tmp")
+    assert volume["emptyDir"]["sizeLimit"] == "20Gi"
+    assert int(environment_of(job)["STENOPOOL_SCRATCH__MAX_BYTES"]) < 20 * 1024**3
+
+
+def test_values_are_laid_over_the_environment() -> None:
+    environment = environment_of(rendered("cpu", {"env": {"STENOPOOL_STOP__GRACE": "20", "A": "b"}}))
+    assert (environment["STENOPOOL_STOP__GRACE"], environment["A"]) == ("20", "b")
+    assert environment["STENOPOOL_DISPATCH__BY"] == "deployment"
+    # Heartbeats of 30 s, the least that Prefect takes, for the automation that waits for three of them.
+    assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
+
+
+TAINT = Taint("nvidia.com/gpu", "present")
+GPU = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "nvidia.com/gpu": "1"}
+CPU = {name: amount for name, amount in GPU.items() if name != "nvidia.com/gpu"}
+NVIDIA = {"accelerator": "nvidia"}
+
+
+@pytest.mark.parametrize(
+    ("pool", "node", "fits"),
+    [
+        ("gpu", Node("gpu", GPU, NVIDIA, (TAINT,)), True),
+        ("gpu", Node("gpu without a taint", GPU, NVIDIA), True),
+        ("gpu", Node("gpu without drivers", CPU, NVIDIA, (TAINT,)), False),
+        ("gpu", Node("gpu of another label", GPU, {"accelerator": "amd"}, (TAINT,)), False),
+        ("gpu", Node("gpu for somebody else", GPU, NVIDIA, (TAINT, Taint("team", "vision"))), False),
+        ("gpu", Node("cpu", CPU), False),
+        ("cpu", Node("cpu", CPU), True),
+        ("cpu", Node("gpu", GPU, NVIDIA, (TAINT,)), False),
+        ("cpu", Node("gpu without a taint", GPU, NVIDIA), False),
+        ("cpu", Node("gpu without a label", GPU, {}, (TAINT,)), False),
+    ],
+    ids=lambda value: value.name if isinstance(value, Node) else str(value),
+)
+def test_pods_fit_their_nodes_and_no_others(pool: Pool, node: Node, fits: bool) -> None:
+    store = Store()
+    pod = {"metadata": {"name": "pod"}, "spec": pod_of(rendered(pool)), "status": {"phase": "Pending"}}
+    store.create("pods", "stenopool", pod)
+    Scheduler(store, [node], []).reconcile()
+    assert (store.get("pods", "stenopool", "pod")["spec"].get("nodeName") == node.name) is fits
+
+
+def test_a_gpu_pod_takes_one_gpu() -> None:
+    (container,) = pod_of(rendered("gpu"))["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert pod_of(rendered("gpu"))["nodeSelector"] == NVIDIA
+    (toleration,) = pod_of(rendered("gpu"))["tolerations"]
+    assert toleration == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    shm = next(one for one in pod_of(rendered("gpu"))["volumes"] if one["name"] == "shm")
+    assert shm["emptyDir"]["medium"] == "Memory"
+    assert "tolerations" not in pod_of(rendered("cpu"))
+
+
+def test_without_prefects_own_fields_where_they_do_not_belong() -> None:
+    base = template("cpu", "kubernetes")
+    del base["job_configuration"]["job_manifest"]["spec"]["parallelism"]
+    with pytest.raises(ValueError, match="missing required attributes"):
+        rendered("cpu", base=base)
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_variable_is_told_of_and_used(pool: Pool, kind: Kind) -> None:
+    base = template(pool, kind)
+    used = json.dumps(base["job_configuration"])
+    for name, variable in base["variables"]["properties"].items():
+        assert variable["title"], name
+        assert variable["description"].endswith("."), name
+        assert f"{{{{ {name} }}}}" in used or name == "env", f"{name} is in no use"
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_process_jobs(pool: Pool) -> None:
+    async def render() -> ProcessJobConfiguration:
+        values = {"env": {"A": "b"}}
+        return await ProcessJobConfiguration.from_template_and_values(template(pool, "process"), values, client=NO_API)
+
+    configuration = asyncio.run(render())
+    wanted = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "STENOPOOL_DISPATCH__BY": "deployment", "A": "b"}
+    assert wanted.items() <= dict(configuration.env).items()
+    assert (configuration.stream_output, configuration.working_dir) == (True, None)

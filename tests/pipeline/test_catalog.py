@@ -1,0 +1,346 @@
+"""The catalog: what is pending is the set difference of recordings and receipts, on every store."""
+
+import os
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stenopool.errors import ErrorCode, Failure, SetupError
+from stenopool.options import FORMATS, Format, TranscriptionOptions
+from stenopool.pipeline.catalog import CatalogEntry, Selection, entries, pending
+from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.receipts import Receipt, output_key, receipt_stem, work_key, write
+from stenopool.storage import ObjectStore, open_store
+from stenopool.storage.s3 import S3Store, process_client
+from tests.support.keys import any_keys, file_keys
+from tests.support.listing_server import ListingServer, MadeUpReceipts, MadeUpRecordings
+from tests.support.memory import MemoryStore
+
+OPTIONS = TranscriptionOptions()
+EVERYTHING = Selection(include=("*",))
+FAILURE = Failure(code=ErrorCode.NOT_AUDIO, message="Text.", remedy="Exclude it.")
+# More of each where CI has time for it.
+ROUNDS = int(os.environ.get("STENOPOOL_TEST_ROUNDS", "10"))
+
+
+def receipt(store: ObjectStore, entry: CatalogEntry, state: str) -> None:
+    """Give a recording the receipt of ``state``: done, quarantined, older (of other options) or none."""
+    if state == "none":
+        return
+    failure = FAILURE if state == "quarantined" else None
+    digest = "0" * 32 if state == "older" else entry.fingerprint
+    status = "quarantined" if failure else "done"
+    write(store, Receipt(key=entry.recording.key, fingerprint=digest, status=status, failure=failure))  # type: ignore[arg-type]
+
+
+EXPECTED = {"none": "new", "older": "new", "done": "done", "quarantined": "quarantined"}
+states = st.lists(st.sampled_from(sorted(EXPECTED)), min_size=30, max_size=30)
+
+
+def hidden(key: str) -> bool:
+    return key.startswith(".") or "/." in key or key.endswith("/")
+
+
+def check_merge(source: ObjectStore, destination: ObjectStore, keys: Iterable[str], given_states: list[str]) -> None:
+    """Put recordings and receipts there, and compare with what sets say."""
+    for key in keys:
+        source.put_bytes(key, key.encode())
+    wanted = {}
+    for entry, state in zip(list(entries(source, destination, OPTIONS, EVERYTHING)), given_states, strict=False):
+        receipt(destination, entry, state)
+        wanted[entry.recording.key] = EXPECTED[state]
+    found = [(entry.recording.key, entry.state) for entry in entries(source, destination, OPTIONS, EVERYTHING)]
+    assert sorted(found) == sorted(wanted.items())
+    assert set(wanted) == {key for key in keys if not hidden(key)}
+    left = {entry.recording.key for entry in pending(source, destination, OPTIONS, EVERYTHING)}
+    assert left == {key for key, state in wanted.items() if state == "new"}
+
+
+@given(any_keys, states, st.booleans(), st.booleans())
+def test_merge_is_set_difference(keys: list[str], given_states: list[str], tree: bool, other_tree: bool) -> None:
+    source = MemoryStore("memory://source", folders_first=tree)
+    check_merge(source, MemoryStore("memory://destination", folders_first=other_tree), keys, given_states)
+
+
+@given(any_keys, states, st.booleans())
+def test_merge_in_one_bucket(keys: list[str], given_states: list[str], tree: bool) -> None:
+    store = MemoryStore(folders_first=tree)
+    check_merge(store, store, [key for key in keys if not hidden(key)], given_states)
+
+
+rounds = settings(
+    max_examples=ROUNDS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # each example makes folders or buckets of its own
+
+
+@rounds
+@given(file_keys, states)
+def test_merge_on_folders(tmp_path_factory: pytest.TempPathFactory, keys: list[str], given_states: list[str]) -> None:
+    root = tmp_path_factory.mktemp("merge")
+    check_merge(open_store(f"{root}/source"), open_store(f"{root}/source/out"), keys, given_states)
+
+
+@rounds
+@given(file_keys, states)
+def test_merge_on_seaweedfs(bucket: str, keys: list[str], given_states: list[str]) -> None:
+    client = open_store(f"s3://{bucket}")
+    for info in list(client.list()):
+        client.delete(info.key)
+    check_merge(open_store(f"s3://{bucket}/in"), open_store(f"s3://{bucket}/in/out"), keys, given_states)
+
+
+@pytest.fixture(scope="session")
+def listing_server() -> Iterator[ListingServer]:
+    with ListingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def byte_order(listing_server: ListingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ListingServer]:
+    """The server that lists as AWS does, with AWS_* set so that ``s3://`` addresses reach it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", listing_server.endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "any")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    process_client.cache_clear()
+    yield listing_server
+    process_client.cache_clear()
+
+
+@rounds
+@given(any_keys, states, st.integers(1, 8))
+def test_merge_in_byte_order_over_s3(
+    byte_order: ListingServer, keys: list[str], given_states: list[str], page_size: int
+) -> None:
+    byte_order.buckets["bucket"] = []
+    source, destination = (S3Store("bucket", prefix, page_size=page_size) for prefix in ("in", "in/out"))
+    check_merge(source, destination, keys, given_states)
+    found = [entry.recording.key for entry in entries(source, destination, OPTIONS, EVERYTHING)]
+    assert found == sorted(found)
+
+
+def test_a_bucket_that_is_made_up(byte_order: ListingServer) -> None:
+    made_up = MadeUpRecordings(2_345)  # pages end elsewhere in the one listing than in the other
+    byte_order.buckets |= {"recordings": made_up, "transcripts": MadeUpReceipts(made_up)}
+    found = list(entries(open_store("s3://recordings"), open_store("s3://transcripts"), OPTIONS))
+    assert [entry.recording.key for entry in found] == [listed.key for listed in made_up]
+    assert [entry.state for entry in found] == ["new" if number % 10 == 9 else "done" for number in range(2_345)]
+
+
+def test_a_sorted_source_costs_one_listing_of_each() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    for number in range(300):
+        source.put_bytes(f"{number % 7}/{number}.wav", b"x")
+    for entry in entries(source, destination, OPTIONS):
+        receipt(destination, entry, "done")
+    source.lists = destination.lists = 0
+    assert {entry.state for entry in entries(source, destination, OPTIONS)} == {"done"}
+    assert (source.lists, destination.lists) == (1, 1)
+
+
+def test_changed_content_or_options_make_pending_again() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    source.put_bytes("one.wav", b"1")
+    source.put_bytes("two.wav", b"2")
+    for entry in entries(source, destination, OPTIONS):
+        receipt(destination, entry, "done")
+    assert list(pending(source, destination, OPTIONS)) == []
+    source.put_bytes("two.wav", b"changed")
+    assert [entry.recording.key for entry in pending(source, destination, OPTIONS)] == ["two.wav"]
+    other = TranscriptionOptions(beam_size=1)
+    assert [entry.recording.key for entry in pending(source, destination, other)] == ["one.wav", "two.wav"]
+
+
+def taken(source: ObjectStore, destination: ObjectStore, **selection: object) -> list[str]:
+    chosen = Selection.model_validate(selection)
+    return [entry.recording.key for entry in entries(source, destination, OPTIONS, chosen)]
+
+
+def fill(store: ObjectStore, *keys: str) -> None:
+    for key in keys:
+        store.put_bytes(key, b"")
+
+
+def test_what_is_taken_if_nothing_is_said() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    yes = [
+        " leading.flac",
+        "-dash.flac",
+        "UPPER.FLAC",
+        "a.2024.01.02",
+        "empty.wav",
+        "no_extension",
+        "v.mp4",
+        "x/y.webm",
+    ]
+    no = [".hidden.wav", "x/.Trash/a.wav", "n.txt", "N.JSON", "cut.mp3.part", "b.crdownload", "folder/", "p.jpg"]
+    fill(source, *yes, *no)
+    assert taken(source, destination) == sorted(yes)
+
+
+def test_patterns_dates_and_counts() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    fill(source, "calls/1.wav", "calls/2.mp3", "calls/deep/3.wav", "notes.txt", "other/4.wav")
+    assert taken(source, destination, include=["calls/*.wav"]) == ["calls/1.wav", "calls/deep/3.wav"]
+    assert taken(source, destination, include=["*.txt", "*.mp3"]) == ["calls/2.mp3", "notes.txt"]
+    assert taken(source, destination, exclude=["calls/*"]) == ["other/4.wav"]
+    assert taken(source, destination, include=["calls/*"], exclude=["*.wav"]) == ["calls/2.mp3"]
+    assert taken(source, destination, max_count=2) == ["calls/1.wav", "calls/2.mp3"]
+    assert taken(source, destination, modified_since=datetime(1970, 1, 1, tzinfo=UTC)) != []
+    assert taken(source, destination, modified_since=datetime(1970, 1, 2, tzinfo=UTC)) == []
+
+
+def test_the_count_is_of_new_ones() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    fill(source, "1.wav", "2.wav", "3.wav", "4.wav")
+    for entry in list(entries(source, destination, OPTIONS))[:2]:
+        receipt(destination, entry, "done")
+    new = pending(source, destination, OPTIONS, Selection(max_count=1))
+    assert [entry.recording.key for entry in new] == ["3.wav"]
+
+
+def test_an_explicit_list_is_taken_as_it_is() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    fill(source, "a.wav", ".hidden", "notes.txt")
+    keys = ["notes.txt", "a.wav", "a.wav", ".hidden"]
+    chosen = Selection(only=tuple(keys))
+    found = list(entries(source, destination, OPTIONS, chosen))
+    assert [entry.recording.key for entry in found] == [".hidden", "a.wav", "notes.txt"]
+    receipt(destination, found[1], "done")
+    assert [entry.state for entry in entries(source, destination, OPTIONS, chosen)] == ["new", "done", "new"]
+    assert source.lists == 0
+    with pytest.raises(SetupError) as caught:
+        taken(source, destination, only=["gone.wav"])
+    assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
+
+
+def outputs(store: ObjectStore, key: str) -> None:
+    """What a finished and an unfinished run leave in the destination."""
+    fill(
+        store, f"{key}/transcript.json", f"{key}/transcript.html", f"{key}/audio.webm", work_key("f" * 32, "audio.flac")
+    )
+    fill(store, ".batches/1/manifest.jsonl")
+
+
+@pytest.mark.parametrize("below", ["out", "a b/100% é"])
+def test_own_outputs_in_a_folder_inside_the_source(tmp_path: Path, below: str) -> None:
+    source, destination = open_store(str(tmp_path)), open_store(f"{tmp_path}/{below}")
+    recordings = ["a.wav", f"{below}.wav", f"{below}-2/x.wav", f"{below}0/y.wav", "z/z.wav"]
+    fill(source, *recordings)
+    outputs(destination, "a.wav")
+    assert taken(source, destination, include=["*"]) == sorted(recordings)
+
+
+@pytest.mark.parametrize("below", ["out", "a b/100% é"])
+def test_own_outputs_below_a_prefix_of_the_source(bucket: str, below: str) -> None:
+    source, destination = open_store(f"s3://{bucket}/in"), open_store(f"s3://{bucket}/in/{below}")
+    recordings = ["a.wav", f"{below}.wav", f"{below}-2/x.wav", f"{below}0/y.wav", "z/z.wav"]
+    fill(source, *recordings)
+    outputs(destination, "a.wav")
+    assert sorted(taken(source, destination, include=["*"])) == sorted(recordings)
+
+
+def test_own_outputs_in_the_same_prefix(bucket: str) -> None:
+    store = open_store(f"s3://{bucket}/all")
+    recordings = ["a.wav", "a.wav-2", "a.wav.copy.wav", "talks/7/audio.mp3", "b.wav"]
+    fill(store, *recordings)
+    for key in recordings:
+        outputs(store, key)
+    assert sorted(taken(store, store, include=["*"])) == sorted(recordings)
+
+
+def test_one_folder_cannot_be_both(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(SetupError) as caught:
+        taken(open_store(str(tmp_path)), open_store(f"{tmp_path}/link"))
+    assert caught.value.code is ErrorCode.LOCATION_INVALID
+
+
+def test_a_key_that_the_destination_cannot_hold_is_never_lost() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    fill(source, "k" * 1010, "-" * 500, "ok.wav")
+    found = {entry.recording.key[:2]: entry for entry in entries(source, destination, OPTIONS)}
+    assert {key: entry.state for key, entry in found.items()} == {"kk": "quarantined", "--": "quarantined", "ok": "new"}
+    failure = found["kk"].failure
+    assert failure is not None
+    assert failure.code is ErrorCode.KEY_UNUSABLE
+    assert found["ok"].failure is None
+
+
+def test_keys_as_long_as_s3_has_them(byte_order: ListingServer) -> None:
+    """Each key is planned or reported, whatever its length; none is dropped, and none breaks the listing."""
+    byte_order.buckets["bucket"] = []
+    source, destination = open_store("s3://bucket/in"), open_store("s3://bucket/out/of/the/way")
+    # What a receipt adds: its folder, "%2E" for ".", a "/" per 200 bytes, the fingerprint, the longest ending.
+    keys = {length: f"{'k' * (length - 4)}.wav" for length in (800, 930, 940, 945, 950, 960, 1000, 1020, 1021)}
+    keys[0] = "-" * 330 + ".wav"  # short, but three bytes each in the receipt
+    fill(source, *keys.values())
+    plan = Plan(source, destination, OPTIONS, Selection())
+    planned = [piece.recording.key for piece in plan.pieces()]
+    reported = [failed.key for failed in plan.unusable]
+    assert sorted(planned + reported) == sorted(keys.values())
+    assert plan.counts == {"new": len(planned), "quarantined": len(reported)}
+    assert {failed.failure.code for failed in plan.unusable} == {ErrorCode.KEY_UNUSABLE}
+    assert all(failed.failure.remedy for failed in plan.unusable)
+    assert keys[800] in planned
+    assert {keys[0], keys[1000], keys[1021]} <= set(reported)
+    # What was taken can be written to the end, and what was reported could not: the line is drawn where S3 draws it.
+    for key in keys.values():
+        longest = (receipt_key_unchecked(key), output_key(key, "json"))
+        fits = all(len(f"out/of/the/way/{name}".encode()) <= 1024 for name in longest)
+        assert (key in planned) == fits
+    # Every run says so again, and takes nothing twice.
+    for entry in list(entries(source, destination, OPTIONS)):
+        if entry.state == "new":
+            receipt(destination, entry, "done")
+    again = [entry for entry in entries(source, destination, OPTIONS) if entry.state == "quarantined"]
+    assert [entry.recording.key for entry in again] == reported
+    assert list(pending(source, destination, OPTIONS)) == []
+
+
+def receipt_key_unchecked(key: str) -> str:
+    return f"{receipt_stem(key)}{'0' * 32}.quarantined.json"
+
+
+def test_formats_that_are_missing_are_to_render() -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    fill(source, "all.wav", "bad.wav", "later.wav", "new.wav", "some.wav")
+    digests = {entry.recording.key: entry.fingerprint for entry in entries(source, destination, OPTIONS)}
+
+    def done(key: str, *formats: str) -> None:
+        write(destination, Receipt.model_validate(dict(base, key=key, fingerprint=digests[key], formats=formats)))
+
+    base = {"status": "done"}
+    done("all.wav", *FORMATS)
+    done("some.wav", "json", "srt")
+    done("later.wav", "json", "srt")
+    done("later.wav", "vtt")
+    write(destination, Receipt(key="bad.wav", fingerprint=digests["bad.wav"], status="quarantined", failure=FAILURE))
+
+    def found(*formats: Format, only: tuple[str, ...] = ()) -> dict[str, tuple[str, tuple[str, ...]]]:
+        listed = entries(source, destination, OPTIONS, Selection(only=only), formats)
+        return {entry.recording.key: (entry.state, entry.missing) for entry in listed}
+
+    assert found("json", "srt", "vtt", "html") == {
+        "all.wav": ("done", ()),
+        "bad.wav": ("quarantined", ()),
+        "later.wav": ("render", ("html",)),
+        "new.wav": ("new", ()),
+        "some.wav": ("render", ("vtt", "html")),
+    }
+    assert found("json", "srt", "vtt", "html", only=("some.wav",)) == {"some.wav": ("render", ("vtt", "html"))}
+    assert found("json", "srt")["some.wav"] == ("done", ())
+    assert {state for state, _ in found().values()} == {"new", "done", "quarantined"}
+    done("some.wav", "vtt", "html")
+    assert found("json", "srt", "vtt", "html")["some.wav"] == ("done", ())
+
+
+def test_selection_compares_equal_after_use() -> None:
+    used = Selection(include=("*.wav",))
+    used.takes("a.wav", 0)
+    assert used == Selection(include=("*.wav",))
+    assert hash(used) == hash(Selection(include=("*.wav",)))

@@ -1,0 +1,49 @@
+"""Bucket notifications in every envelope that they come in."""
+
+import json
+
+import pytest
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.pipeline.notifications import Arrival, arrivals
+
+RECORD = {
+    "eventSource": "aws:s3",
+    "eventName": "ObjectCreated:Put",
+    "s3": {"bucket": {"name": "calls"}, "object": {"key": "2026/a+b%C3%A9%2B.wav", "size": 1}},
+}
+ARRIVAL = Arrival("calls", "2026/a bé+.wav")
+S3 = json.dumps({"Records": [RECORD]})
+SNS = json.dumps({"Type": "Notification", "TopicArn": "arn:aws:sns:eu:1:calls", "Message": S3})
+EVENTBRIDGE = json.dumps(
+    {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "calls"}, "object": {"key": "2026/a bé+.wav"}},
+    }
+)
+MINIO = json.dumps({"EventName": "s3:ObjectCreated:Put", "Records": [{**RECORD, "eventName": "s3:ObjectCreated:Put"}]})
+
+
+@pytest.mark.parametrize("message", [S3, SNS, EVENTBRIDGE, MINIO])
+def test_an_arrival_is_found_in_every_envelope(message: str) -> None:
+    assert arrivals(message) == [ARRIVAL]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "calls"}),
+        json.dumps({"Records": [{**RECORD, "eventName": "ObjectRemoved:Delete"}]}),
+        json.dumps({"source": "aws.s3", "detail-type": "Object Deleted", "detail": {}}),
+    ],
+)
+def test_what_is_no_arrival_is_passed_over(message: str) -> None:
+    assert arrivals(message) == []
+
+
+@pytest.mark.parametrize("message", ["", "hello", "[]", "null", "{}", '{"Records": [1]}', '{"TopicArn": 1}'])
+def test_what_is_no_notification_is_refused(message: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        arrivals(message)
+    assert caught.value.code is ErrorCode.OPTIONS_INVALID

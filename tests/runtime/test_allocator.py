@@ -1,0 +1,57 @@
+"""Threads share a few of the C library's arenas, and what is free goes back; each in a process of its own."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
+
+_COUNT = """
+import ctypes, threading
+from stenopool.runtime.allocator import few_arenas
+if {limited}: few_arenas()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+meet = threading.Barrier(12)
+def work():
+    libc.malloc(1 << 16)
+    meet.wait()
+threads = [threading.Thread(target=work) for _ in range(12)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.fopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+def _arenas(limited: bool) -> int:
+    told = subprocess.run(
+        [sys.executable, "-c", _COUNT.format(limited=limited)], capture_output=True, text=True, check=True
+    ).stdout
+    return len(set(re.findall(r"<heap nr=\"(\d+)\"", told)))
+
+
+def test_twelve_threads_share_four_arenas() -> None:
+    assert _arenas(limited=True) <= 4 < _arenas(limited=False)
+
+
+_HOLD = """
+from pathlib import Path
+from stenopool.runtime.allocator import give_back
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+blocks = [bytes(60_000) for _ in range(4000)]
+del blocks[:-1]
+before = resident()
+give_back()
+print(before - resident())
+"""
+
+
+def test_what_is_free_below_something_in_use_goes_back() -> None:
+    told = subprocess.run([sys.executable, "-c", _HOLD], capture_output=True, text=True, check=True).stdout
+    assert int(told) > 100 << 20

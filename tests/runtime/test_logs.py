@@ -1,0 +1,128 @@
+"""Logs: a line is a line, whoever's name stands in it; as JSON it says where it happened."""
+
+import ast
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import stenopool
+from stenopool.errors import ErrorCode, TransientError
+from stenopool.runtime.logs import JsonFormatter, get_logger, printable, where
+from stenopool.runtime.progress import Event, tell
+
+FORGED = "a.wav\n2026-11-27 00:00:00 | INFO | stenopool - b.wav: done"
+
+
+@pytest.fixture
+def lines() -> Iterator[Any]:
+    """What our logger writes meanwhile, by the formatter that a test chooses."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger = get_logger()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+
+    def read(formatter: logging.Formatter | None = None) -> list[str]:
+        if formatter:
+            handler.setFormatter(formatter)
+        return stream.getvalue().splitlines()
+
+    yield read
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+@given(st.text())
+def test_nothing_printable_begins_a_line(text: str) -> None:
+    assert printable(text).isprintable()
+    assert len(f"x{printable(text)}".splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", [FORGED, "a\r.wav", "a\x1b[2J.wav", "a\u2028.wav", "a\u202egpj.wav", "\udcff.wav"])
+def test_a_name_makes_one_line(lines: Any, name: str) -> None:
+    tell(Event("done", name, 1.0))
+    tell(Event("failed", name, 1.0, TransientError(ErrorCode.RUN_LOST, f"{name} is gone").failure("fetch")))
+    read = lines()
+    assert len(read) == 2
+    assert all(line.isprintable() and line.startswith(("a", "\\")) for line in read)
+
+
+def test_an_exceptions_text_begins_no_line(lines: Any) -> None:
+    try:
+        raise ValueError(FORGED)
+    except ValueError:
+        get_logger().exception("%s: failed", FORGED)
+    first, *traceback = lines()
+    assert first.endswith(": failed")
+    assert len(traceback) > 3
+    assert all(line.startswith("    ") for line in traceback)
+
+
+def test_json_says_what_and_where(lines: Any) -> None:
+    lines(JsonFormatter())
+    with where(run="r", batch="b", shard=3), where(stage="fetch", recording=FORGED):
+        get_logger().warning("%s: %s", FORGED, "nothing there")
+    get_logger("stenopool.api").info("elsewhere")
+    first, second = map(json.loads, lines())
+    assert first["message"] == f"{printable(FORGED)}: nothing there"
+    assert {name: first[name] for name in ("level", "logger", "run", "batch", "shard", "stage", "recording")} == {
+        "level": "WARNING",
+        "logger": "stenopool",
+        "run": "r",
+        "batch": "b",
+        "shard": 3,
+        "stage": "fetch",
+        "recording": FORGED,
+    }
+    assert first["time"].endswith("+00:00")
+    assert "stage" not in second
+
+
+def test_json_holds_a_traceback_in_its_line(lines: Any) -> None:
+    lines(JsonFormatter())
+    try:
+        raise ValueError(FORGED)
+    except ValueError:
+        get_logger().exception("failed")
+    (line,) = lines()
+    assert "ValueError" in json.loads(line)["exception"]
+
+
+def test_a_logger_that_others_made_first_is_ours_all_the_same() -> None:
+    script = "import logging; logging.getLogger('stenopool').addHandler(logging.StreamHandler())\n"
+    script += "from stenopool.runtime.progress import logger; logger.warning('%s', 'a\\nb')"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stderr == "a\\x0ab\n"
+
+
+def test_everybody_uses_the_logger_that_makes_lines() -> None:
+    root = Path(stenopool.__file__).parents[1]
+    folders = [root / name for name in ("stenopool", "flows", "api", "monitoring", "workers", "blocks", "deployments")]
+    for path in (path for folder in folders for path in folder.rglob("*.py") if path.name != "logs.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger"):
+                named = node.args[0]
+                ours = isinstance(named, ast.Constant) and not str(named.value).startswith("stenopool")
+                assert ours, f"{path}:{node.lineno}: use stenopool.runtime.logs.get_logger"
+
+
+def test_a_command_told_to_speak_json_speaks_nothing_else_on_stderr(tmp_path: Path) -> None:
+    program = Path(sys.executable).with_name("stenopool")
+    environment = os.environ | {"STENOPOOL_LOG__FORMAT": "json", "STENOPOOL_MODELS__CACHE": str(tmp_path)}
+    command = [program, "run", tmp_path / "none", tmp_path / "out", "--diarization", "off", "--model", "tiny.en"]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 2
+    (line,) = run.stderr.splitlines()
+    assert json.loads(line)["level"] == "ERROR"
+    assert "OBJECT_NOT_FOUND" in json.loads(line)["message"]

@@ -1,0 +1,188 @@
+"""Scratch folders: private, bounded, and gone after success, exception, SIGTERM, and (at the next start) SIGKILL."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import pytest
+
+from stenopool.errors import ErrorCode, TransientError
+from stenopool.runtime.scratch import Scratch, sweep
+from stenopool.settings import ScratchSettings
+
+FINGERPRINT = "0123456789abcdef" * 2
+
+
+def made(tmp_path: Path, max_bytes: int = 10_000) -> Scratch:
+    return Scratch(ScratchSettings(dir=tmp_path, max_bytes=max_bytes))
+
+
+def test_private_while_it_lives_and_gone_afterwards(tmp_path: Path) -> None:
+    with made(tmp_path) as scratch:
+        folder = scratch.folder(FINGERPRINT)
+        (folder / "audio.flac").write_bytes(b"x")
+        assert stat.S_IMODE(scratch.path.stat().st_mode) == 0o700
+        assert scratch.path.name.startswith(f".stenopool-scratch-{os.getpid()}-")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gone_after_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), made(tmp_path) as scratch:
+        scratch.folder(FINGERPRINT).joinpath(str(1 // 0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_bound_counts_files_and_reservations(tmp_path: Path) -> None:
+    with made(tmp_path) as scratch:
+        one = scratch.folder("a" * 32, reserve=6000)
+        with pytest.raises(TransientError) as caught:
+            scratch.folder("b" * 32, reserve=5000)
+        assert caught.value.code is ErrorCode.SCRATCH_FULL
+        (one / "file").write_bytes(b"x" * 6000)  # now the reservation is used up, and counts once
+        scratch.check(3999)
+        scratch.folder("b" * 32, reserve=4000)
+        with pytest.raises(TransientError):
+            scratch.check(1)
+        scratch.release("a" * 32)
+        assert not one.exists()
+        scratch.check(6000)
+
+
+def test_files_beyond_their_reservation_count(tmp_path: Path) -> None:
+    with made(tmp_path) as scratch:
+        (scratch.folder(FINGERPRINT) / "file").write_bytes(b"x" * 10_001)
+        with pytest.raises(TransientError):
+            scratch.check()
+
+
+def test_the_disk_bounds_too(tmp_path: Path) -> None:
+    with made(tmp_path, max_bytes=2**62) as scratch, pytest.raises(TransientError) as caught:
+        scratch.check(2**60)
+    assert caught.value.code is ErrorCode.SCRATCH_FULL
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "calls/1.wav", "-x"])
+def test_keys_are_no_names(tmp_path: Path, name: str) -> None:
+    with made(tmp_path) as scratch, pytest.raises(ValueError, match="fingerprint"):
+        scratch.folder(name)
+
+
+CHILD = """
+    import sys, time
+    from pathlib import Path
+    from stenopool.runtime.scratch import Scratch
+    from stenopool.settings import ScratchSettings
+
+    with Scratch(ScratchSettings(dir=Path(sys.argv[1]))) as scratch:
+        (scratch.folder("f" * 32) / "file").write_bytes(b"x")
+        print("ready", len(list(Path(sys.argv[1]).iterdir())), flush=True)
+        {then}
+    print("left", flush=True)
+"""
+
+
+# Short sleeps: a signal that comes in the instant before a sleep begins does not cut it short (CPython).
+WAIT = "for _ in range(600): time.sleep(0.1)"
+
+
+def child(tmp_path: Path, then: str = WAIT, first: str = "") -> subprocess.Popen[str]:
+    """A process with a scratch folder, which existed when it said so."""
+    code = first + textwrap.dedent(CHILD).format(then=then)
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready 1\n"
+    return process
+
+
+def test_gone_after_sigterm(tmp_path: Path) -> None:
+    process = child(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_handler_that_is_there_is_kept(tmp_path: Path) -> None:
+    first = "import signal\ndef host(*_): raise KeyboardInterrupt\nsignal.signal(signal.SIGTERM, host)\n"
+    process = child(tmp_path, first=first)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) not in (0, 128 + signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gone_if_the_process_ends_without_leaving(tmp_path: Path) -> None:
+    process = child(tmp_path, then="Scratch.__exit__ = lambda *_: None")
+    assert process.wait(10) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_sigkill_leaves_is_swept_and_the_living_are_not(tmp_path: Path) -> None:
+    dead, living = child(tmp_path / "d"), child(tmp_path / "l")
+    dead.kill()
+    dead.wait()
+    (left,) = (tmp_path / "d").iterdir()
+    assert sweep(tmp_path / "l") == []
+    assert sweep(tmp_path / "d") == [left]
+    assert list((tmp_path / "d").iterdir()) == []
+    living.terminate()
+    living.wait()
+
+
+def test_a_start_sweeps(tmp_path: Path) -> None:
+    process = child(tmp_path)
+    process.kill()
+    process.wait()
+    with made(tmp_path) as scratch:
+        assert list(tmp_path.iterdir()) == [scratch.path]
+
+
+def test_only_our_own_folders_are_swept(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / ".stenopool-scratch-1-aaaaaaaa").write_bytes(b"")
+    (tmp_path / ".stenopool-scratch-2-aaaaaaaa").symlink_to(tmp_path / "other")
+    assert sweep(tmp_path) == []
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_from_a_thread_and_side_by_side(tmp_path: Path) -> None:
+    """Signals can be handled in the main thread only; a scratch in another one must still work."""
+    barrier = threading.Barrier(4)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with made(tmp_path) as scratch:
+                scratch.folder(FINGERPRINT)
+                barrier.wait(10)
+                assert scratch.path.exists()
+                barrier.wait(10)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_signals_handler_is_put_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with made(tmp_path):
+        pass
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["stenopool-results", "stenopool-demo", ".stenopool-scratch", ".stenopool-scratch-mine"]
+)
+def test_a_sweep_leaves_folders_alone_that_are_not_of_its_making(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    assert sweep(tmp_path) == []
+    assert (tmp_path / name).exists()

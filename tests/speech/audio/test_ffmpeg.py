@@ -1,0 +1,129 @@
+"""What holds the decoder: each limit, seen to bite; and it never outlives whoever started it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stenopool.errors import ErrorCode, RecordingError
+from stenopool.settings import get_settings
+from stenopool.speech.audio import ffmpeg
+from tests.audio.media import prepare, tone
+
+ENDLESS = ["-f", "lavfi", "-i", "testsrc=s=640x360:r=60", "-f", "null", "-"]
+BOUNDS = {"seconds": lambda: 60.0, "most_seconds": 60.0, "memory": 2**32}
+
+
+def run(arguments: list[str], **bounds: object) -> ffmpeg.Report:
+    with Path(os.devnull).open("rb") as nothing:
+        return ffmpeg.run(nothing, arguments, **(BOUNDS | bounds))
+
+
+def test_cpu_seconds() -> None:
+    """Where nobody looks at the clock, the kernel does."""
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        run(ENDLESS, most_seconds=1.0)
+    assert time.monotonic() - started < 30
+
+
+def test_wall_time() -> None:
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        run(["-re", *ENDLESS], seconds=lambda: 0.5)
+    assert time.monotonic() - started < 10
+
+
+def test_it_writes_no_file(tmp_path: Path) -> None:
+    report = run(["-f", "lavfi", "-i", "sine=d=1", f"file:{tmp_path / 'a.wav'}"])
+    assert report.code != 0
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
+
+
+def test_limits_that_cannot_be_set_are_no_fault_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg, "OPEN_FILES", "none")
+    with pytest.raises(PermissionError, match="ulimit"):
+        run(ENDLESS)
+
+
+def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording that needs more is refused as such, and one that does not is prepared."""
+    wav = tone(tmp_path / "a.wav", 1)
+    monkeypatch.setenv("STENOPOOL_AUDIO__DECODE_MEMORY", str(2**30))
+    get_settings.cache_clear()
+    assert prepare(wav, tmp_path / "a.flac").audio.duration == 1.0
+    refused: dict[ErrorCode, str] = {}
+    # It needs some 230 MB before it has read anything; with much less, not even its libraries fit.
+    for size in range(190, 230, 5):
+        monkeypatch.setenv("STENOPOOL_AUDIO__DECODE_MEMORY", str(size * 2**20))
+        get_settings.cache_clear()
+        try:
+            prepare(wav, tmp_path / "b.flac")
+        except RecordingError as error:
+            refused[error.code] = error.remedy
+    assert "STENOPOOL_AUDIO__DECODE_MEMORY" in refused[ErrorCode.DECODE_MEMORY]
+    assert set(refused) <= {ErrorCode.DECODE_MEMORY, ErrorCode.INPUT_CORRUPT}
+
+
+def test_the_limits_are_the_childs_own() -> None:
+    """Read where the kernel keeps them, while it runs."""
+    seen: dict[str, list[str]] = {}
+
+    program = (
+        "import os, sys, time; from pathlib import Path; from stenopool.speech.audio import ffmpeg\n"
+        "def look(_):\n"
+        "    for children in Path('/proc/self/task').glob('*/children'):\n"
+        "        for child in children.read_text().split():\n"
+        "            print(Path(f'/proc/{child}/limits').read_text(), Path(f'/proc/{child}/status').read_text())\n"
+        "    raise KeyError\n"
+        "with open(os.devnull, 'rb') as nothing:\n"
+        "    arguments = ['-f', 'lavfi', '-i', 'sine', '-f', 's16le', 'pipe:1']\n"
+        "    ffmpeg.run(nothing, arguments, seconds=lambda: 60, most_seconds=60, memory=2**32, take=look)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+    for line in said.splitlines():
+        name, _, rest = line.partition("  ")
+        seen[name.strip()] = rest.split()
+    assert seen["Max address space"][:2] == [str(2**32)] * 2
+    assert seen["Max cpu time"][:2] == ["60", "61"]
+    assert seen["Max open files"][:2] == ["64", "64"]
+    assert seen["Max file size"][:2] == ["0", "0"]
+    assert "Seccomp:\t2" in said
+    assert "NoNewPrivs:\t1" in said
+
+
+def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
+    """Its pipe is closed: it ends at the next thing that it has to say."""
+    program = (
+        "import os; from stenopool.speech.audio import ffmpeg\n"
+        "with open(os.devnull, 'rb') as nothing:\n"
+        "    arguments = ['-f', 'lavfi', '-i', 'sine', '-f', 's16le', 'pipe:1']\n"
+        "    ffmpeg.run(nothing, arguments, seconds=lambda: 60, most_seconds=60, memory=2**32,\n"
+        "        take=lambda _: print('going', flush=True))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout
+        parent.stdout.readline()
+        children = [
+            int(child)
+            for tasks in Path(f"/proc/{parent.pid}/task").glob("*/children")
+            for child in tasks.read_text().split()
+        ]
+        assert children
+        parent.send_signal(signal.SIGKILL)
+        parent.stdout.read()
+    deadline = time.monotonic() + 10
+    while any(_runs(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    return False

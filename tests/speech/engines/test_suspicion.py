@@ -1,0 +1,67 @@
+"""Segments that look made up, and those that only look odd."""
+
+from typing import Any
+
+import pytest
+
+from stenopool.speech.audio.vad import Region
+from stenopool.speech.engines.suspicion import flags_for
+from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
+
+SPEECH = [Region(0.0, 10.0), Region(20.0, 30.0)]
+
+
+def _segment(text: str = "And so, my fellow Americans.", start: float = 1.0, end: float = 5.0, **facts: Any) -> Segment:
+    return Segment(start=start, end=end, text=text, **{"avg_logprob": -0.3, "compression_ratio": 1.2, **facts})
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        _segment(),
+        _segment(no_speech_prob=0.9),  # openai-whisper: what is probable text is kept
+        _segment(start=9.5, end=12.0),
+        _segment(avg_logprob=None, compression_ratio=None),
+        _segment("No, no, no, no, no!"),
+        _segment("Ha ha ha ha ha ha ha."),
+        _segment("We shall fight on the beaches, we shall fight on the landing grounds, we shall fight in the fields."),
+        _segment("Ask not what your country can do for you, ask what you can do for your country."),
+    ],
+    ids=lambda segment: segment.text,
+)
+def test_sound(segment: Segment) -> None:
+    assert flags_for(segment, SPEECH) == []
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        _segment(compression_ratio=2.5),
+        _segment(start=11.0, end=19.0),
+        _segment(start=30.0, end=31.0),
+        _segment("1-2-3-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4-4"),
+        _segment("Thank you for watching. Thank you for watching! Thank you for watching. Thank you, for watching"),
+        _segment("ご視聴ありがとうございました。" * 5),
+        _segment("a" * 60),
+    ],
+    ids=lambda segment: segment.text[:30],
+)
+def test_suspect(segment: Segment) -> None:
+    assert flags_for(segment, SPEECH) == [HALLUCINATION_SUSPECTED]
+
+
+def test_improbable() -> None:
+    assert flags_for(_segment(avg_logprob=-1.2, no_speech_prob=0.1), SPEECH) == [LOW_CONFIDENCE]
+    assert flags_for(_segment(avg_logprob=-1.2, no_speech_prob=0.7), SPEECH) == [
+        HALLUCINATION_SUSPECTED,
+        LOW_CONFIDENCE,
+    ]
+
+
+def test_nothing_is_heard_in_silence() -> None:
+    assert flags_for(_segment(), []) == [HALLUCINATION_SUSPECTED]
+
+
+@pytest.mark.timeout(5)
+def test_long_text_takes_no_time() -> None:
+    assert flags_for(_segment(" ".join(f"word{n}" for n in range(2000))), SPEECH) == []

@@ -1,0 +1,173 @@
+"""What holds for every transcript, however odd."""
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stenopool.options import FORMATS
+from stenopool.speech.renderers import CONTENT_TYPES, EXTENSIONS, RenderStyle, render
+from stenopool.speech.renderers.words import clean, stretches
+from stenopool.speech.transcript import Segment, Transcript
+from tests.renderers.samples import transcripts
+from tests.renderers.subtitles import Shown, parse_srt, parse_vtt
+
+LABEL = re.compile(r"^\[.*?\]: ")
+styles = st.builds(
+    RenderStyle,
+    max_line_width=st.integers(1, 60),
+    max_line_count=st.integers(1, 3),
+    max_words_per_line=st.none() | st.integers(1, 5),
+    highlight_words=st.booleans(),
+)
+plain_styles = styles.map(lambda style: style.model_copy(update={"highlight_words": False}))
+
+
+def letters(texts: list[str]) -> Counter[str]:
+    """All that is written, but for blanks and arrows (which SRT cannot hold)."""
+    return Counter(re.sub(r"[\s\x00-\x1f\x7f-\x9f>-]", "", "".join(texts)))
+
+
+def said(transcript: Transcript) -> list[str]:
+    """What the engine said, read from the model directly."""
+    return [
+        text
+        for segment in transcript.segments
+        for text in ([word.word for word in segment.words if clean(word.word)] or [segment.text])
+    ]
+
+
+@given(transcripts(), styles)
+@settings(max_examples=60, deadline=None)
+def test_every_format_takes_every_transcript(transcript: Transcript, style: RenderStyle) -> None:
+    for format in FORMATS:
+        render(transcript, format, style).encode("utf-8")
+
+
+@given(transcripts(), plain_styles)
+@settings(max_examples=150, deadline=None)
+def test_subtitles_keep_every_word(transcript: Transcript, style: RenderStyle) -> None:
+    vtt = parse_vtt(render(transcript, "vtt", style))
+    assert letters([line for cue in vtt for line in cue.lines]) == letters(said(transcript))
+    srt = parse_srt(render(transcript, "srt", style))
+    unlabelled = [LABEL.sub("", cue.lines[0]) for cue in srt] + [line for cue in srt for line in cue.lines[1:]]
+    speakers_look_like_labels = any(LABEL.match(text) for text in said(transcript))
+    assert speakers_look_like_labels or letters(unlabelled) == letters(said(transcript))
+
+
+@given(transcripts(), plain_styles)
+@settings(max_examples=150, deadline=None)
+def test_lines_are_as_short_and_few_as_asked(transcript: Transcript, style: RenderStyle) -> None:
+    def check(cues: list[Shown]) -> None:
+        for cue in cues:
+            assert len(cue.lines) <= style.max_line_count
+            for line in cue.lines:
+                unlabelled = LABEL.sub("", line)
+                assert len(line) <= style.max_line_width or unlabelled in units
+                assert style.max_words_per_line is None or unlabelled.count(" ") < style.max_words_per_line
+
+    # What may stand alone on too long a line; SRT shortens arrows.
+    pieces = [piece.text for stretch in stretches(transcript) for piece in stretch.pieces]
+    units = {*pieces, *(re.sub("-{2,}>", "->", piece) for piece in pieces)}
+    check(parse_vtt(render(transcript, "vtt", style)))
+    check(parse_srt(render(transcript, "srt", style)))
+
+
+@given(transcripts(), styles, st.sampled_from([None, 0, 1]))
+@settings(max_examples=150, deadline=None)
+def test_cues_of_one_channel_follow_each_other(transcript: Transcript, style: RenderStyle, channel: int | None) -> None:
+    alone = [segment for segment in transcript.segments if segment.channel == channel]
+    transcript = transcript.model_copy(update={"segments": alone})
+    for cues in (parse_srt(render(transcript, "srt", style)), parse_vtt(render(transcript, "vtt", style))):
+        clock = 0
+        for start, end, _ in cues:
+            assert clock <= start < end
+            clock = end
+
+
+@given(transcripts(), styles)
+@settings(max_examples=60, deadline=None)
+def test_cues_of_all_channels_start_in_order(transcript: Transcript, style: RenderStyle) -> None:
+    starts = [cue.start for cue in parse_vtt(render(transcript, "vtt", style))]
+    assert style.highlight_words or starts == sorted(starts)
+
+
+@given(transcripts())
+@settings(max_examples=100, deadline=None)
+def test_words_never_go_backwards_within_a_segment(transcript: Transcript) -> None:
+    for segment in transcript.segments:
+        pieces = [p for s in stretches(Transcript(segments=[segment])) for p in s.pieces]
+        times = [time for piece in pieces for time in (piece.start, piece.end)]
+        assert times == sorted(times)
+
+
+@given(transcripts())
+@settings(max_examples=100, deadline=None)
+def test_tables_have_their_columns_in_every_row(transcript: Transcript) -> None:
+    header, *rows = render(transcript, "tsv").removesuffix("\n").split("\n")
+    assert header == "start\tend\ttext\tspeaker"
+    for row in rows:
+        start, end, text, _ = row.split("\t")
+        assert int(start) <= int(end)
+        assert text
+    # What a spreadsheet would take for a formula has an apostrophe before it.
+    texts = [re.sub("^'(?=[=+@＝＋－＠-])", "", row.split("\t")[2]) for row in rows]
+    assert letters(texts) == letters(said(transcript))
+    for line in render(transcript, "rttm").splitlines():
+        fields = line.split(" ")
+        assert len(fields) == 10
+        assert float(fields[4]) > 0
+
+
+@given(transcripts())
+@settings(max_examples=100, deadline=None)
+def test_json_comes_back_as_it_was(transcript: Transcript) -> None:
+    assert Transcript.model_validate_json(render(transcript, "json")) == transcript
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.words: list[str] = []
+        self._word = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self._word = tag == "span" and "data-e" in dict(attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._word = False
+
+    def handle_data(self, data: str) -> None:
+        if self._word:
+            self.words.append(data)
+
+
+@given(transcripts())
+@settings(max_examples=100, deadline=None)
+def test_nothing_said_becomes_markup(transcript: Transcript) -> None:
+    page = _Page()
+    page.feed(render(transcript, "html"))
+    assert not page.tags & {"b", "i", "u", "img"}
+    assert not any(name.startswith("on") for name in page.attributes)
+    assert letters(page.words) == letters(said(transcript))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_silence_gives_a_valid_file(format: str) -> None:
+    empty = {"srt": "", "vtt": "WEBVTT\n\n", "txt": "", "tsv": "start\tend\ttext\tspeaker\n", "rttm": ""}
+    for transcript in (Transcript(), Transcript(segments=[Segment(start=0, end=1, text=" ")])):
+        text = render(transcript, format)
+        assert text == empty.get(format, text)
+    if format == "html":
+        assert "No speech" in text
+
+
+def test_every_format_has_a_content_type_and_an_extension() -> None:
+    assert set(CONTENT_TYPES) == set(EXTENSIONS) == set(FORMATS)

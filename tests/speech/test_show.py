@@ -1,0 +1,50 @@
+"""The transcript in the terminal."""
+
+import io
+
+from rich.console import Console
+
+from stenopool.speech.show import show
+from stenopool.speech.transcript import Segment, Source, Transcript
+from tests.renderers.samples import conversation, spoken
+
+
+def printed(transcript: Transcript, *, colour: bool = False) -> str:
+    out = io.StringIO()
+    show(transcript, Console(file=out, width=80, force_terminal=colour, color_system="standard" if colour else None))
+    return out.getvalue()
+
+
+def test_times_speakers_and_words_are_shown() -> None:
+    lines = [line.split() for line in printed(conversation()).splitlines()]
+    assert ["0:00", "SPEAKER_00", "Hello", "there."] in lines
+    assert any(line[:4] == ["0:02", "SPEAKER_01", "Hi!", "How"] for line in lines)
+
+
+def test_each_speaker_has_a_colour() -> None:
+    out = printed(conversation(), colour=True)
+    assert "\x1b[36mSPEAKER_00" in out
+    assert "\x1b[33mSPEAKER_01" in out
+
+
+def test_languages_and_doubts_are_told() -> None:
+    transcript = conversation()
+    transcript.segments.append(spoken("Na gut.", 5, language="de", speaker="SPEAKER_00"))
+    out = printed(transcript)
+    assert "[de] Na gut." in out
+    assert "may be made up" in out
+
+
+def test_neither_markup_nor_terminal_codes_take_effect() -> None:
+    text = "[red]stop[/red] \x1b[2Jwipe [/]"
+    source = Source(uri="s3://a/b", key="a/[red]b.wav", etag="e", size=1)
+    segment = Segment(start=0, end=1, text=text, speaker="[bold]\x1b[0m")
+    out = printed(Transcript(source=source, segments=[segment]))
+    assert "[red]stop[/red]" in out
+    assert "[bold]" in out
+    assert out.splitlines()[0] == "[red]b.wav"
+    assert "\x1b" not in out
+
+
+def test_silence_is_said() -> None:
+    assert "No speech" in printed(Transcript())
