@@ -38,12 +38,12 @@ def directly(source: Path, destination: Path) -> int:
     settings, done = get_settings().batch, 0
     with Scratch() as scratch:
         run = Run(open_store(str(source)), open_store(str(destination)), OPTIONS, EXECUTION, scratch)
-        for shard in shards(Plan(run.source, run.destination, OPTIONS, Selection()).pieces(), "direct", settings):
-            for pieces in batches(shard.pieces, settings):
+        for shard in shards(Plan(run.source, run.destination, OPTIONS, Selection()).items(), "direct", settings):
+            for items in batches(shard.items, settings):
                 for stage in (prepare.fetch, prepare.normalize, prepare.store):
-                    stage(run, pieces)
-            exact = [piece.model_copy(update={"seconds": run.durations[piece.fingerprint]}) for piece in shard.pieces]
-            for pieces in batches(exact, settings):
+                    stage(run, items)
+            exact = [item.model_copy(update={"seconds": run.durations[item.fingerprint]}) for item in shard.items]
+            for items in batches(exact, settings):
                 for stage in (
                     recognition.fetch_audio,
                     recognition.transcribe,
@@ -51,8 +51,8 @@ def directly(source: Path, destination: Path) -> int:
                     publish.upload,
                     publish.receipt,
                 ):
-                    stage(run, pieces)
-                done += len(pieces)
+                    stage(run, items)
+                done += len(items)
     return done
 
 

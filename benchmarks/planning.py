@@ -48,7 +48,7 @@ def plan() -> None:
     process_client(os.getpid()).meta.events.register("before-send.s3", sent)  # retries count too
     began = time.monotonic()
     plan = Plan(open_store("s3://recordings"), open_store("s3://transcripts"), TranscriptionOptions(), Selection())
-    for _ in plan.pieces():
+    for _ in plan.items():
         pass
     wall = time.monotonic() - began
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -64,7 +64,7 @@ async def ingest(
         plan = Plan(run.source, run.destination, options, selection, execution.formats, again, clears=True)
         batch = _batch()
         begun = await asyncio.to_thread(lambda: list(written(run.destination, batch)))
-        planned = shards(plan.pieces(), batch, get_settings().batch, first=len(begun))
+        planned = shards(plan.items(), batch, get_settings().batch, first=len(begun))
         where = {"source": source, "destination": destination, "options": options, "execution": execution}
         totals, progress = Totals(), await Progress.start(source, plan)
         counts = BatchCounts.of(run, batch, str(runtime.flow_run.id), started_at)

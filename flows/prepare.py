@@ -43,9 +43,9 @@ async def prepare(
         await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
     ) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        await in_turn(batches(carried.new, get_settings().batch), lambda pieces: made_ready(run, pieces))
-        await in_turn(batches(carried.finished, get_settings().batch), lambda pieces: rendered(run, pieces))
-        await quarantined(run, carried.pieces)
-        result = ShardResult.of(run, carried.pieces)
+        await in_turn(batches(carried.new, get_settings().batch), lambda items: made_ready(run, items))
+        await in_turn(batches(carried.finished, get_settings().batch), lambda items: rendered(run, items))
+        await quarantined(run, carried.items)
+        result = ShardResult.of(run, carried.items)
         await asyncio.to_thread(result.write, run.destination, carried, "prepare")
         await shard_summary("prepare", carried, result)

@@ -17,7 +17,7 @@ from stenopool.orchestration.running import attempt, in_turn, running, side_by_s
 from stenopool.orchestration.tasks import load_models, made_ready, quarantined, rendered, transcribed
 from stenopool.pipeline.report import ShardResult
 from stenopool.pipeline.run import Run
-from stenopool.pipeline.shards import Piece, Shard, batches
+from stenopool.pipeline.shards import Shard, WorkItem, batches
 from stenopool.settings import get_settings
 
 
@@ -46,9 +46,9 @@ async def shard(
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         await side_by_side(
             attempt(load_models, run, carried.new),
-            in_turn(batches(carried.new, get_settings().batch), lambda pieces: _done(run, pieces)),
+            in_turn(batches(carried.new, get_settings().batch), lambda items: _done(run, items)),
         )
-        await in_turn(batches(carried.finished, get_settings().batch), lambda pieces: rendered(run, pieces))
+        await in_turn(batches(carried.finished, get_settings().batch), lambda items: rendered(run, items))
         await quarantined(run, carried.finished)
         prepared, result = ShardResult.of_both(run, carried)
         await asyncio.to_thread(prepared.write, run.destination, carried, "prepare")
@@ -56,5 +56,5 @@ async def shard(
         await shard_summary("shard", carried, result, run.destination)
 
 
-async def _done(run: Run, pieces: Sequence[Piece]) -> None:
-    await side_by_side(made_ready(run, pieces), transcribed(run, pieces))
+async def _done(run: Run, items: Sequence[WorkItem]) -> None:
+    await side_by_side(made_ready(run, items), transcribed(run, items))

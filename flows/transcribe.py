@@ -49,7 +49,7 @@ async def transcribe(
         expected, ready = await asyncio.to_thread(find_prepared, run, carried)
         await side_by_side(
             attempt(load_models, run, ready),
-            in_turn(batches(ready, get_settings().batch), lambda pieces: transcribed(run, pieces)),
+            in_turn(batches(ready, get_settings().batch), lambda items: transcribed(run, items)),
         )
         result = ShardResult.of(run, expected, finished=True)
         await asyncio.to_thread(result.write, run.destination, carried, "transcribe")

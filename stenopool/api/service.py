@@ -119,7 +119,7 @@ class Service:
             raise not_found("There is nothing below this address.")
 
     def fingerprint(self, info: ObjectInfo, options: TranscriptionOptions) -> str:
-        """The name of this piece of work."""
+        """The name of this item of work."""
         recording = Recording(
             uri=self.source.uri_of(info.key), key=info.key, size=info.size, etag=info.etag, modified=info.modified
         )

@@ -68,7 +68,7 @@ def plan(
     Example: stenopool plan ./recordings ./transcripts
     """
     planned = Plan(open_store(source, must_exist=True), open_store(destination), options, selection)
-    for _ in planned.pieces():
+    for _ in planned.items():
         pass
     hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined")}
     if as_json:

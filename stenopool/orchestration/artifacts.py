@@ -59,7 +59,7 @@ async def shard_summary(stage: str, shard: Shard, result: ShardResult, destinati
     """What a run over one shard came to. With ``destination``: where its transcripts are."""
     lines = [
         f"# {stage}: shard {shard.number} of {_cell(shard.batch)}",
-        f"{len(shard.pieces)} recordings, {len(result.failed)} failed.",
+        f"{len(shard.items)} recordings, {len(result.failed)} failed.",
         *_failures(result.failed),
         *(_transcripts(shard, result, destination) if destination else []),
     ]
@@ -92,11 +92,11 @@ async def batch_summary(report: BatchReport) -> None:
 def _transcripts(shard: Shard, result: ShardResult, destination: ObjectStore) -> list[str]:
     lengths = result.durations
     failed = {one.fingerprint for one in result.failed}
-    done = [piece for piece in shard.pieces if piece.fingerprint in lengths and piece.fingerprint not in failed]
+    done = [item for item in shard.items if item.fingerprint in lengths and item.fingerprint not in failed]
     rows = [
-        f"| {_cell(piece.recording.key)} | {timedelta(seconds=round(lengths[piece.fingerprint]))} "
-        f"| [open]({_address(destination, piece.recording.key)}) |"
-        for piece in done[:_MOST_ROWS]
+        f"| {_cell(item.recording.key)} | {timedelta(seconds=round(lengths[item.fingerprint]))} "
+        f"| [open]({_address(destination, item.recording.key)}) |"
+        for item in done[:_MOST_ROWS]
     ]
     more = [f"{len(done) - _MOST_ROWS} more."] if len(done) > _MOST_ROWS else []
     return ["\n".join(["| recording | length | transcript |", "| --- | ---: | --- |", *rows]), *more] if rows else []

@@ -65,7 +65,7 @@ class ByDeployment:
 
     async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:
         await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **where)
-        prepared = await asyncio.to_thread(result_or_lost, destination, shard, "prepare", shard.pieces)
+        prepared = await asyncio.to_thread(result_or_lost, destination, shard, "prepare", shard.items)
         if to_be_heard(shard, prepared):  # a bad file never wakes a GPU
             await self._run(self._settings.transcribe, batch=shard.batch, shard=shard.number, **where)
 

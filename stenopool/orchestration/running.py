@@ -19,7 +19,7 @@ from prefect.utilities.annotations import quote
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.run import Run, give_up
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.runtime import allocator, logs, traces
 from stenopool.runtime.progress import logger
 from stenopool.runtime.scratch import Scratch
@@ -42,7 +42,7 @@ _STAGES = ThreadPoolExecutor(64, thread_name_prefix="stage")
 _scratch: ContextVar[Scratch | None] = ContextVar("scratch", default=None)
 _run: ContextVar[Run | None] = ContextVar("run", default=None)
 
-Stage = Callable[[Run, Sequence[Piece]], None]
+Stage = Callable[[Run, Sequence[WorkItem]], None]
 
 
 @contextmanager
@@ -98,7 +98,7 @@ async def _is_transient(_task: Task[..., Any], _task_run: TaskRun, state: State[
 def stage_task(name: str, stage: Stage) -> Task[..., Any]:
     """A task for one stage of a batch: a thin wrapper, tried again on transient errors only.
 
-    It is given pieces; the run, which holds stores and scratch, is no parameter and comes from the flow at hand.
+    It is given items; the run, which holds stores and scratch, is no parameter and comes from the flow at hand.
     """
     retry = get_settings().retry
 
@@ -111,40 +111,40 @@ def stage_task(name: str, stage: Stage) -> Task[..., Any]:
         retry_condition_fn=_is_transient,
         persist_result=False,
     )
-    async def work(pieces: Sequence[Piece], label: str) -> None:  # noqa: ARG001 (for the run's name)
+    async def work(items: Sequence[WorkItem], label: str) -> None:  # noqa: ARG001 (for the run's name)
         run = _run.get()
         if run is None:
             raise RuntimeError(f"the task {name} was called outside its flow")
-        with logs.where(stage=name), run.attempt(name, pieces, again=(runtime.task_run.run_count or 1) > 1):
-            await asyncio.get_running_loop().run_in_executor(_STAGES, copy_context().run, stage, run, pieces)
+        with logs.where(stage=name), run.attempt(name, items, again=(runtime.task_run.run_count or 1) > 1):
+            await asyncio.get_running_loop().run_in_executor(_STAGES, copy_context().run, stage, run, items)
 
     return work
 
 
-def attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> Coroutine[Any, Any, None]:
-    """A stage for the sound pieces of a batch; what is not done after its retries waits for the next run.
+def attempt(work: Task[..., Any], run: Run, items: Sequence[WorkItem]) -> Coroutine[Any, Any, None]:
+    """A stage for the sound items of a batch; what is not done after its retries waits for the next run.
 
     From this call on, not only from its awaiting, the stages after it wait for it.
     """
-    sound = run.sound(pieces)
+    sound = run.sound(items)
     run.handover.expect(work.name, sound)
     return _attempt(work, run, sound)
 
 
-async def _attempt(work: Task[..., Any], run: Run, pieces: Sequence[Piece]) -> None:
+async def _attempt(work: Task[..., Any], run: Run, items: Sequence[WorkItem]) -> None:
     try:
-        if pieces:
-            await work(as_they_are(pieces), described(pieces))
+        if items:
+            await work(as_they_are(items), described(items))
     except TransientError as error:
-        give_up(run, work.name, pieces, error)
+        give_up(run, work.name, items, error)
     finally:
-        run.handover.end(work.name, pieces)
+        run.handover.end(work.name, items)
 
 
 async def side_by_side(*work: Awaitable[None]) -> None:
     """Work that goes on at the same time. What goes wrong in one is raised when all have come to their end.
 
-    They wait for one another piece by piece (`Handover.coming`), and what one of them ends without having done, the
+    They wait for one another item by item (`Handover.coming`), and what one of them ends without having done, the
     others do not wait for: so all end, and what is transcribed is published also where the next stage stopped.
     """
     errors = [outcome for outcome in await asyncio.gather(*work, return_exceptions=True) if outcome is not None]
@@ -152,12 +152,12 @@ async def side_by_side(*work: Awaitable[None]) -> None:
         raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
 
 
-async def in_turn(carried: Iterable[Sequence[Piece]], do: Callable[[Sequence[Piece]], Awaitable[None]]) -> None:
+async def in_turn(carried: Iterable[Sequence[WorkItem]], do: Callable[[Sequence[WorkItem]], Awaitable[None]]) -> None:
     """Every batch, the next one beginning while the one before is on its way; no more than that at a time."""
     going: set[asyncio.Future[None]] = set()
     errors: list[BaseException] = []
     gave_back = time.monotonic()
-    for pieces in carried:
+    for items in carried:
         if len(going) == _BATCHES_AT_ONCE:
             over, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
             errors += [error for each in over if (error := each.exception())]
@@ -166,18 +166,18 @@ async def in_turn(carried: Iterable[Sequence[Piece]], do: Callable[[Sequence[Pie
                 gave_back = time.monotonic()
         if errors:
             break
-        going.add(asyncio.ensure_future(do(pieces)))
+        going.add(asyncio.ensure_future(do(items)))
     outcomes = await asyncio.gather(*going, return_exceptions=True)
     if errors := errors + [outcome for outcome in outcomes if outcome is not None]:
         raise errors[0]
 
 
-def as_they_are(pieces: Sequence[Piece]) -> Any:
-    """A batch as a task's parameter. Prefect would look for futures in every field of every piece, at each task."""
-    return quote(pieces)
+def as_they_are(items: Sequence[WorkItem]) -> Any:
+    """A batch as a task's parameter. Prefect would look for futures in every field of every item, at each task."""
+    return quote(items)
 
 
-def described(pieces: Sequence[Piece]) -> str:
+def described(items: Sequence[WorkItem]) -> str:
     """A batch in words, for the names of its task runs."""
-    first = logs.printable(pieces[0].recording.key)
-    return first if len(pieces) == 1 else f"{len(pieces)} recordings from {first}"
+    first = logs.printable(items[0].recording.key)
+    return first if len(items) == 1 else f"{len(items)} recordings from {first}"

@@ -9,7 +9,7 @@ from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import CatalogEntry, Selection, entries
 from stenopool.pipeline.run import FailedRecording
-from stenopool.pipeline.shards import Piece, estimated_seconds
+from stenopool.pipeline.shards import WorkItem, estimated_seconds
 from stenopool.pipeline.work import WorkArea
 from stenopool.runtime.progress import Event, tell
 from stenopool.storage.base import ObjectStore
@@ -17,7 +17,7 @@ from stenopool.storage.base import ObjectStore
 
 @dataclass
 class Plan:
-    """Pending pieces as they are listed, and counts of all that was seen. Complete once `pieces` is used up."""
+    """Pending items as they are listed, and counts of all that was seen. Complete once `items` is used up."""
 
     source: ObjectStore
     destination: ObjectStore
@@ -35,28 +35,28 @@ class Plan:
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     unusable: list[FailedRecording] = field(default_factory=list)
 
-    def pieces(self) -> Iterator[Piece]:
+    def items(self) -> Iterator[WorkItem]:
         """What has to be done, in the source's order."""
         leftovers = self._with_checkpoints() if self.clears else frozenset()
         for entry in entries(self.source, self.destination, self.options, self.selection, self.formats):
-            piece = self._piece(entry)
-            if entry.state != "new" and entry.fingerprint in leftovers and not (piece and piece.attempts):
+            item = self._item(entry)
+            if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
                 WorkArea(self.destination, entry.fingerprint).remove()
-            state = "new" if piece and not piece.formats else entry.state
+            state = "new" if item and not item.formats else entry.state
             self.counts[state] += 1
             self.seconds[state] += estimated_seconds(entry.recording)
-            if piece:
+            if item:
                 if state == "new":
-                    tell(Event("planned", piece.recording.key, piece.seconds))
-                yield piece
+                    tell(Event("planned", item.recording.key, item.seconds))
+                yield item
 
     def _with_checkpoints(self) -> frozenset[str]:
         """Fingerprints in the work area: few, those of runs that are on their way or were cut off."""
         return frozenset(info.key.removeprefix(receipts.WORK)[:32] for info in self.destination.list(receipts.WORK))
 
-    def _piece(self, entry: CatalogEntry) -> Piece | None:
+    def _item(self, entry: CatalogEntry) -> WorkItem | None:
         if entry.state in ("new", "render"):
-            return Piece.of(entry)
+            return WorkItem.of(entry)
         if entry.failure:
             self.unusable.append(
                 FailedRecording(key=entry.recording.key, fingerprint=entry.fingerprint, failure=entry.failure)
@@ -66,11 +66,11 @@ class Plan:
             return self._taken_up_again(entry)
         return None
 
-    def _taken_up_again(self, entry: CatalogEntry) -> Piece | None:
+    def _taken_up_again(self, entry: CatalogEntry) -> WorkItem | None:
         try:
             receipt = receipts.read(self.destination, entry.recording.key, entry.fingerprint, "quarantined")
         except SetupError:  # another run took it up meanwhile
             return None
         if self.retry and receipt.failure and receipt.failure.code not in self.retry:
             return None
-        return Piece.of(entry, attempts=receipt.attempts)
+        return WorkItem.of(entry, attempts=receipt.attempts)

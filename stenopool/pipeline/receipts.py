@@ -47,7 +47,7 @@ _RECEIPT = re.compile(rf"\.receipts/([^!]+)!([0-9a-f]{{32}})(?:\.(quarantined|[{
 
 
 class Receipt(BaseModel):
-    """What is kept of one piece of work, written when everything else is. ``duration`` is seconds of audio.
+    """What is kept of one item of work, written when everything else is. ``duration`` is seconds of audio.
 
     ``formats`` are those written; JSON always is. ``batch``: the batch that made it. ``flags``: the transcript's and
     those of its segments, each once.
@@ -172,7 +172,7 @@ def names(destination: ObjectStore, *, prefix: str = RECEIPTS, start_after: str 
 
 
 def write(destination: ObjectStore, receipt: Receipt) -> bool:
-    """Write a receipt, as the last thing of a piece of work. False if another run has written the same already.
+    """Write a receipt, as the last thing of an item of work. False if another run has written the same already.
 
     A done receipt is written if-absent, and ends the quarantine that earlier attempts left; a quarantine's receipt
     replaces the one before, whose attempts it counts on.

@@ -1,4 +1,4 @@
-"""A recording, and the fingerprint that names one piece of work on it."""
+"""A recording, and the fingerprint that names one item of work on it."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ class Recording(BaseModel):
 
 
 def fingerprint(recording: Recording, options: TranscriptionOptions) -> str:
-    """Digest of recording identity + options + stage versions: 32 hex digits, the name of one piece of work.
+    """Digest of recording identity + options + stage versions: 32 hex digits, the name of one item of work.
 
     Options at their default are left out, so a release that adds an option makes nothing pending again; engine,
     model and diarization always stand in it.

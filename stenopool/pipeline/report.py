@@ -13,7 +13,7 @@ from stenopool.metrics.definitions import LOAD_BUCKETS
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import BATCHES, names, read, receipt_stem
 from stenopool.pipeline.run import FailedRecording, Run
-from stenopool.pipeline.shards import Piece, Shard, written
+from stenopool.pipeline.shards import Shard, WorkItem, written
 from stenopool.pipeline.tally import Histogram, Tally
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
@@ -42,21 +42,21 @@ class ShardResult(BaseModel):
         return sum(self.device_seconds.values())
 
     @classmethod
-    def of(cls, run: Run, pieces: Sequence[Piece], *, finished: bool = False) -> "ShardResult":
-        """The result of a run over these pieces; ``finished``: those that did not fail are done now.
+    def of(cls, run: Run, items: Sequence[WorkItem], *, finished: bool = False) -> "ShardResult":
+        """The result of a run over these items; ``finished``: those that did not fail are done now.
 
         What an earlier attempt at the same run had brought to its end counts as if this one had.
         """
-        sound = run.sound(pieces) if finished else []
-        before = [run.finished_before[p.fingerprint] for p in pieces if p.fingerprint in run.finished_before]
+        sound = run.sound(items) if finished else []
+        before = [run.finished_before[p.fingerprint] for p in items if p.fingerprint in run.finished_before]
         done_before = [receipt for receipt in before if receipt.status == "done"]
         return cls(
             done=len(sound) + len(done_before),
-            left=sum(piece.fingerprint in run.finished_elsewhere for piece in pieces) - len(before),
-            rendered=sum(piece.formats != () for piece in run.sound(pieces)),
+            left=sum(item.fingerprint in run.finished_elsewhere for item in items) - len(before),
+            rendered=sum(item.formats != () for item in run.sound(items)),
             failed=[
                 FailedRecording(key=p.recording.key, fingerprint=p.fingerprint, failure=run.failures[p.fingerprint])
-                for p in pieces
+                for p in items
                 if p.fingerprint in run.failures
             ]
             + [
@@ -64,17 +64,17 @@ class ShardResult(BaseModel):
                 for receipt in before
                 if receipt.failure
             ],
-            audio_seconds=sum(run.durations.get(piece.fingerprint, 0.0) for piece in sound)
+            audio_seconds=sum(run.durations.get(item.fingerprint, 0.0) for item in sound)
             + sum(receipt.duration or 0.0 for receipt in done_before),
             stage_seconds=run.stages.seconds(),
             stage_audio=dict(run.stage_audio),
             device_seconds=run.device.summary(),
-            durations={p.fingerprint: run.durations[p.fingerprint] for p in pieces if p.fingerprint in run.durations},
+            durations={p.fingerprint: run.durations[p.fingerprint] for p in items if p.fingerprint in run.durations},
             tally=_tally(
                 run,
                 (
                     stage
-                    for p in pieces
+                    for p in items
                     for stage in run.found.get(p.fingerprint, ())
                     if (stage != "prepare") == finished
                 ),
@@ -85,12 +85,10 @@ class ShardResult(BaseModel):
     @classmethod
     def of_both(cls, run: Run, shard: Shard) -> "tuple[ShardResult, ShardResult]":
         """The results of a run that did both for a shard. What it took, and what it counted, stands in the second."""
-        heard = [piece for piece in shard.new if piece.fingerprint in run.durations]
-        others = [piece for piece in shard.pieces if piece.formats or piece.fingerprint not in run.durations]
+        heard = [item for item in shard.new if item.fingerprint in run.durations]
+        others = [item for item in shard.items if item.formats or item.fingerprint not in run.durations]
         transcribed = cls.of(run, heard, finished=True)
-        found = (
-            stage for piece in shard.pieces for stage in run.found.get(piece.fingerprint, ()) if stage == "prepare"
-        )
+        found = (stage for item in shard.items for stage in run.found.get(item.fingerprint, ()) if stage == "prepare")
         prepared = cls.of(run, others).model_copy(
             update={
                 "stage_seconds": {},
@@ -103,17 +101,17 @@ class ShardResult(BaseModel):
         return prepared, transcribed
 
     @classmethod
-    def lost(cls, destination: ObjectStore, batch: str, pieces: Sequence[Piece]) -> "ShardResult":
+    def lost(cls, destination: ObjectStore, batch: str, items: Sequence[WorkItem]) -> "ShardResult":
         """What receipts say of a run that ended without a result: killed, or its machine went away."""
         result = cls()
-        for piece in pieces:
-            there = names(destination, prefix=receipt_stem(piece.recording.key))
-            ends = {name.status: name for name in there if name.fingerprint == piece.fingerprint}
-            if piece.formats:
-                result.rendered += set(piece.formats) <= ends["done"].formats if "done" in ends else 0
+        for item in items:
+            there = names(destination, prefix=receipt_stem(item.recording.key))
+            ends = {name.status: name for name in there if name.fingerprint == item.fingerprint}
+            if item.formats:
+                result.rendered += set(item.formats) <= ends["done"].formats if "done" in ends else 0
                 continue
             if "done" in ends:
-                receipt = read(destination, piece.recording.key, piece.fingerprint)
+                receipt = read(destination, item.recording.key, item.fingerprint)
                 if receipt.batch == batch:
                     result.done += 1
                     result.audio_seconds += receipt.duration or 0.0
@@ -122,9 +120,9 @@ class ShardResult(BaseModel):
                     result.left += 1
                 continue
             failure = TransientError(ErrorCode.RUN_LOST, "The run that carried it ended without a result.").failure()
-            if "quarantined" in ends and not piece.attempts:
-                failure = read(destination, piece.recording.key, piece.fingerprint, "quarantined").failure or failure
-            one = FailedRecording(key=piece.recording.key, fingerprint=piece.fingerprint, failure=failure)
+            if "quarantined" in ends and not item.attempts:
+                failure = read(destination, item.recording.key, item.fingerprint, "quarantined").failure or failure
+            one = FailedRecording(key=item.recording.key, fingerprint=item.fingerprint, failure=failure)
             result.failed.append(one)
         return result
 
@@ -269,14 +267,14 @@ def read_result(destination: ObjectStore, shard: Shard, stage: str) -> ShardResu
     return ShardResult.model_validate_json(destination.get_bytes(_result_key(shard, stage)))
 
 
-def result_or_lost(destination: ObjectStore, shard: Shard, stage: str, pieces: Sequence[Piece]) -> ShardResult:
-    """What a run over these pieces of the shard wrote, or what can be told of it from the receipts."""
+def result_or_lost(destination: ObjectStore, shard: Shard, stage: str, items: Sequence[WorkItem]) -> ShardResult:
+    """What a run over these items of the shard wrote, or what can be told of it from the receipts."""
     try:
         return read_result(destination, shard, stage)
     except SetupError as error:
         if error.code is not ErrorCode.OBJECT_NOT_FOUND:
             raise
-        return ShardResult.lost(destination, shard.batch, pieces)
+        return ShardResult.lost(destination, shard.batch, items)
 
 
 def totals_of(destination: ObjectStore, batch: str) -> Totals:
@@ -289,7 +287,7 @@ def totals_of(destination: ObjectStore, batch: str) -> Totals:
 
 def results(destination: ObjectStore, shard: Shard) -> tuple[ShardResult, ShardResult]:
     """What preparing and transcribing a shard came to."""
-    prepared = result_or_lost(destination, shard, "prepare", shard.pieces)
+    prepared = result_or_lost(destination, shard, "prepare", shard.items)
     if ready := to_be_heard(shard, prepared):
         return prepared, result_or_lost(destination, shard, "transcribe", ready)
     try:
@@ -301,9 +299,9 @@ def results(destination: ObjectStore, shard: Shard) -> tuple[ShardResult, ShardR
         return prepared, ShardResult()
 
 
-def to_be_heard(shard: Shard, prepared: ShardResult) -> list[Piece]:
-    """The pieces of a shard that `transcribe` is for: prepared, and more than one more format of a finished one."""
-    return [piece for piece in shard.pieces if piece.fingerprint in prepared.durations and not piece.formats]
+def to_be_heard(shard: Shard, prepared: ShardResult) -> list[WorkItem]:
+    """The items of a shard that `transcribe` is for: prepared, and more than one more format of a finished one."""
+    return [item for item in shard.items if item.fingerprint in prepared.durations and not item.formats]
 
 
 def _tally(run: Run, found: Iterable[str], flags: Iterable[tuple[str, ...]]) -> Tally:

@@ -15,7 +15,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.clock import DeviceClock, StageClock
 from stenopool.pipeline.handover import Handover
 from stenopool.pipeline.receipts import Receipt, ReceiptName, names, read, receipt_stem
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.tally import Tally
 from stenopool.pipeline.work import WorkArea
 from stenopool.runtime import traces
@@ -43,7 +43,7 @@ class FailedRecording(BaseModel):
 
 
 class Run:
-    """One run's context. Stages are functions over it and some pieces; they may be repeated at any time.
+    """One run's context. Stages are functions over it and some items; they may be repeated at any time.
 
     ``batch``: the batch that it works for; what it finishes carries its name.
     """
@@ -79,51 +79,51 @@ class Run:
         self._work: dict[str, WorkArea] = {}
         self._lock = threading.Lock()
 
-    def work(self, piece: Piece) -> WorkArea:
-        """The piece's checkpoints."""
+    def work(self, item: WorkItem) -> WorkArea:
+        """The item's checkpoints."""
         with self._lock:
-            if piece.fingerprint not in self._work:
-                found = partial(self.found.setdefault, piece.fingerprint)
-                self._work[piece.fingerprint] = WorkArea(self.destination, piece.fingerprint, found)
-            return self._work[piece.fingerprint]
+            if item.fingerprint not in self._work:
+                found = partial(self.found.setdefault, item.fingerprint)
+                self._work[item.fingerprint] = WorkArea(self.destination, item.fingerprint, found)
+            return self._work[item.fingerprint]
 
-    def is_sound(self, piece: Piece) -> bool:
-        """Whether the piece is still this run's: nothing is wrong with it, and no other run was faster."""
-        return piece.fingerprint not in self.failures and piece.fingerprint not in self.finished_elsewhere
+    def is_sound(self, item: WorkItem) -> bool:
+        """Whether the item is still this run's: nothing is wrong with it, and no other run was faster."""
+        return item.fingerprint not in self.failures and item.fingerprint not in self.finished_elsewhere
 
-    def sound(self, pieces: Iterable[Piece]) -> list[Piece]:
-        """The pieces that are still this run's."""
-        return [piece for piece in pieces if self.is_sound(piece)]
+    def sound(self, items: Iterable[WorkItem]) -> list[WorkItem]:
+        """The items that are still this run's."""
+        return [item for item in items if self.is_sound(item)]
 
-    def failed(self, pieces: Iterable[Piece]) -> list[Piece]:
-        """The pieces that something is wrong with."""
-        return [piece for piece in pieces if piece.fingerprint in self.failures]
+    def failed(self, items: Iterable[WorkItem]) -> list[WorkItem]:
+        """The items that something is wrong with."""
+        return [item for item in items if item.fingerprint in self.failures]
 
-    def fail(self, piece: Piece, failure: Failure) -> None:
-        self.failures[piece.fingerprint] = failure
-        self.handover.look_again(piece)
-        tell(Event("failed", piece.recording.key, piece.seconds, failure))
+    def fail(self, item: WorkItem, failure: Failure) -> None:
+        self.failures[item.fingerprint] = failure
+        self.handover.look_again(item)
+        tell(Event("failed", item.recording.key, item.seconds, failure))
 
-    def leave(self, piece: Piece, there: Iterable[ReceiptName] | None = None) -> bool:
-        """Whether another run has finished the piece meanwhile; then it is left to that, and nothing of ours stays.
+    def leave(self, item: WorkItem, there: Iterable[ReceiptName] | None = None) -> bool:
+        """Whether another run has finished the item meanwhile; then it is left to that, and nothing of ours stays.
 
         ``there``: the receipts of its recording, where they have just been listed.
         """
-        if piece.formats:  # finished long ago; only a format is missing
+        if item.formats:  # finished long ago; only a format is missing
             return False
         if there is None:
-            there = names(self.destination, prefix=receipt_stem(piece.recording.key))
+            there = names(self.destination, prefix=receipt_stem(item.recording.key))
         # One that was taken up again out of quarantine has that receipt still.
-        ends = ("done",) if piece.attempts else ("done", "quarantined")
-        end = next((one for one in there if one.fingerprint == piece.fingerprint and one.status in ends), None)
+        ends = ("done",) if item.attempts else ("done", "quarantined")
+        end = next((one for one in there if one.fingerprint == item.fingerprint and one.status in ends), None)
         if end is None:
             return False
-        self.finished_elsewhere.add(piece.fingerprint)
+        self.finished_elsewhere.add(item.fingerprint)
         self._recall(end)
-        self.failures.pop(piece.fingerprint, None)
-        self.work(piece).remove()
-        self.forget(piece)
-        logger.info("%s: finished by another run", piece.recording.key)
+        self.failures.pop(item.fingerprint, None)
+        self.work(item).remove()
+        self.forget(item)
+        logger.info("%s: finished by another run", item.recording.key)
         return True
 
     def _recall(self, end: ReceiptName) -> None:
@@ -142,77 +142,77 @@ class Run:
             self._worked.end(stage)
 
     def take_up(self, stage: str) -> None:
-        """A stage that has many pieces in hand at a time, as an engine has, begins with one more."""
+        """A stage that has many items in hand at a time, as an engine has, begins with one more."""
         self.stages.begin(stage)
         self._worked.begin(stage)
 
-    def let_go(self, stage: str, piece: Piece) -> None:
+    def let_go(self, stage: str, item: WorkItem) -> None:
         """It is through with one."""
         self._worked.end(stage)
         self.stages.end(stage)
         with self._lock:
-            self.stage_audio[stage] += self.durations.get(piece.fingerprint, 0.0)
+            self.stage_audio[stage] += self.durations.get(item.fingerprint, 0.0)
 
     @contextmanager
-    def timed(self, stage: str, piece: Piece) -> Iterator[None]:
-        """Count a stage's wall time, and the audio of the piece that it has in hand."""
+    def timed(self, stage: str, item: WorkItem) -> Iterator[None]:
+        """Count a stage's wall time, and the audio of the item that it has in hand."""
         self.stages.begin(stage)
         try:
             yield
         finally:
             self.stages.end(stage)
             with self._lock:
-                self.stage_audio[stage] += self.durations.get(piece.fingerprint, 0.0)
+                self.stage_audio[stage] += self.durations.get(item.fingerprint, 0.0)
 
     @contextmanager
-    def attempt(self, stage: str, pieces: Sequence[Piece], *, again: bool) -> Iterator[None]:
+    def attempt(self, stage: str, items: Sequence[WorkItem], *, again: bool) -> Iterator[None]:
         """Count an attempt at a stage's task: how long it had work in hand, which it was, what went wrong."""
         before, code = self._worked.seconds().get(stage, 0.0), None
         try:
-            with traces.span(stage, recordings=len(pieces), again=again, batch=self.batch or ""):
+            with traces.span(stage, recordings=len(items), again=again, batch=self.batch or ""):
                 yield
         except TransientError as error:
             code = error.code
             raise
         finally:
             with self._lock:
-                audio = sum(self.durations.get(piece.fingerprint, 0.0) for piece in pieces)
+                audio = sum(self.durations.get(item.fingerprint, 0.0) for item in items)
                 worked = self._worked.seconds().get(stage, 0.0) - before
                 self.tally.attempt(stage, worked, audio, again=again, error=code)
 
-    def forget(self, piece: Piece) -> None:
-        """Drop what is kept of a finished piece, so that memory does not grow recording by recording."""
-        self.scratch.release(piece.fingerprint)
+    def forget(self, item: WorkItem) -> None:
+        """Drop what is kept of a finished item, so that memory does not grow recording by recording."""
+        self.scratch.release(item.fingerprint)
         with self._lock:
-            self._work.pop(piece.fingerprint, None)
-        self.handover.forget(piece)
+            self._work.pop(item.fingerprint, None)
+        self.handover.forget(item)
 
 
 def each(
     run: Run,
     stage: str,
-    pieces: Iterable[Piece],
-    do: Callable[[Piece], None],
+    items: Iterable[WorkItem],
+    do: Callable[[WorkItem], None],
     *,
     after: Iterable[str] = (),
     at_once: int = 1,
     stoppable: bool = True,
 ) -> None:
-    """Do a stage for every sound piece, ``at_once`` of them side by side; one's fault leaves the others alone.
+    """Do a stage for every sound item, ``at_once`` of them side by side; one's fault leaves the others alone.
 
-    A piece is taken up as soon as the stages in ``after`` have done it, which may run meanwhile.
+    A item is taken up as soon as the stages in ``after`` have done it, which may run meanwhile.
 
-    A `RecordingError` (or a bug) becomes the piece's failure. A `TransientError` is raised after the others went on,
+    A `RecordingError` (or a bug) becomes the item's failure. A `TransientError` is raised after the others went on,
     so that the task is tried again; what was done is not done again then, and what failed for good is not tried.
-    Between pieces a ``stoppable`` stage ends with `Stopped` if the process was asked to stop.
+    Between items a ``stoppable`` stage ends with `Stopped` if the process was asked to stop.
     """
     transient: list[TransientError] = []
     fatal: list[BaseException] = []
 
-    def one(piece: Piece) -> None:
+    def one(item: WorkItem) -> None:
         try:
-            with where(recording=piece.recording.key):
-                _do(run, stage, piece, do)
+            with where(recording=item.recording.key):
+                _do(run, stage, item, do)
         except TransientError as error:
             transient.append(error)
         except BaseException as error:
@@ -220,8 +220,8 @@ def each(
 
     turns = threading.Semaphore(at_once)
     with ThreadPoolExecutor(at_once, thread_name_prefix=stage) as threads:
-        for piece in run.handover.coming(run.sound(pieces), after, stoppable=stoppable):
-            if run.handover.is_done(stage, piece):
+        for item in run.handover.coming(run.sound(items), after, stoppable=stoppable):
+            if run.handover.is_done(stage, item):
                 continue
             if stoppable:
                 stop_if_asked()
@@ -229,38 +229,38 @@ def each(
             if fatal:
                 break
             # With the task's context: a line in the log names its run.
-            threads.submit(copy_context().run, one, piece).add_done_callback(lambda _: turns.release())
+            threads.submit(copy_context().run, one, item).add_done_callback(lambda _: turns.release())
     if fatal:
         raise fatal[0]
     if transient:
         raise transient[-1]
 
 
-def _do(run: Run, stage: str, piece: Piece, do: Callable[[Piece], None]) -> None:
+def _do(run: Run, stage: str, item: WorkItem, do: Callable[[WorkItem], None]) -> None:
     try:
         with run.in_hand(stage):
-            do(piece)
-        run.handover.done(stage, piece)
+            do(item)
+        run.handover.done(stage, item)
     except RecordingError as error:
-        run.fail(piece, error.failure(stage))
+        run.fail(item, error.failure(stage))
     except TransientError as error:
         if error.code is not ErrorCode.SOURCE_CHANGED:
             raise
-        run.fail(piece, error.failure(stage))  # trying again would meet the same new content
+        run.fail(item, error.failure(stage))  # trying again would meet the same new content
     except SetupError as error:
-        # Another run that finishes a piece removes its checkpoints.
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND or not run.leave(piece):
+        # Another run that finishes a item removes its checkpoints.
+        if error.code is not ErrorCode.OBJECT_NOT_FOUND or not run.leave(item):
             raise
     except Stopped:
         raise
     except Exception as error:
-        logger.exception("%s: %s failed", piece.recording.key, stage)
+        logger.exception("%s: %s failed", item.recording.key, stage)
         message = f"{type(error).__name__}: {error}"
-        run.fail(piece, RecordingError(ErrorCode.INTERNAL, message).failure(stage))
+        run.fail(item, RecordingError(ErrorCode.INTERNAL, message).failure(stage))
 
 
-def give_up(run: Run, stage: str, pieces: Iterable[Piece], error: TransientError) -> None:
-    """After the last retry: these pieces wait for the next run. They get no receipt."""
-    for piece in run.sound(pieces):
-        if not run.handover.is_done(stage, piece):
-            run.fail(piece, error.failure(stage))
+def give_up(run: Run, stage: str, items: Iterable[WorkItem], error: TransientError) -> None:
+    """After the last retry: these items wait for the next run. They get no receipt."""
+    for item in run.sound(items):
+        if not run.handover.is_done(stage, item):
+            run.fail(item, error.failure(stage))

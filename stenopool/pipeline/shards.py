@@ -30,8 +30,8 @@ def estimated_seconds(recording: Recording) -> float:
     return recording.size / _BYTES_PER_SECOND.get(extension, _BYTES_PER_SECOND_ELSE)
 
 
-class Piece(BaseModel):
-    """One piece of work: a recording, the fingerprint that names it, its estimated length, tries so far.
+class WorkItem(BaseModel):
+    """One item of work: a recording, the fingerprint that names it, its estimated length, tries so far.
 
     ``formats``: its transcript is there, and only these are to be rendered from it; empty: all is to be done.
     """
@@ -45,7 +45,7 @@ class Piece(BaseModel):
     formats: tuple[Format, ...] = ()
 
     @classmethod
-    def of(cls, entry: CatalogEntry, attempts: int = 0) -> "Piece":
+    def of(cls, entry: CatalogEntry, attempts: int = 0) -> "WorkItem":
         return cls(
             recording=entry.recording,
             fingerprint=entry.fingerprint,
@@ -57,13 +57,13 @@ class Piece(BaseModel):
 
 
 class Shard(BaseModel):
-    """The recordings that one run carries, as a manifest in the destination: a line per piece."""
+    """The recordings that one run carries, as a manifest in the destination: a line per item."""
 
     model_config = ConfigDict(frozen=True)
 
     batch: str
     number: int
-    pieces: tuple[Piece, ...]
+    items: tuple[WorkItem, ...]
 
     @property
     def name(self) -> str:
@@ -71,17 +71,17 @@ class Shard(BaseModel):
 
     @property
     def seconds(self) -> float:
-        return sum(piece.seconds for piece in self.pieces)
+        return sum(item.seconds for item in self.items)
 
     @property
-    def new(self) -> list[Piece]:
-        """The pieces that are to be transcribed."""
-        return [piece for piece in self.pieces if not piece.formats]
+    def new(self) -> list[WorkItem]:
+        """The items that are to be transcribed."""
+        return [item for item in self.items if not item.formats]
 
     @property
-    def finished(self) -> list[Piece]:
-        """The pieces whose transcripts are there, and lack formats."""
-        return [piece for piece in self.pieces if piece.formats]
+    def finished(self) -> list[WorkItem]:
+        """The items whose transcripts are there, and lack formats."""
+        return [item for item in self.items if item.formats]
 
     @property
     def manifest(self) -> str:
@@ -89,13 +89,13 @@ class Shard(BaseModel):
         return manifest_key(self.batch, self.number)
 
     def write(self, destination: ObjectStore) -> None:
-        lines = "".join(piece.model_dump_json() + "\n" for piece in self.pieces)
+        lines = "".join(item.model_dump_json() + "\n" for item in self.items)
         destination.put_bytes(self.manifest, lines.encode(), content_type="application/jsonl")
 
     @classmethod
     def read(cls, destination: ObjectStore, batch: str, number: int) -> "Shard":
         lines = destination.get_bytes(manifest_key(batch, number)).splitlines()
-        return cls(batch=batch, number=number, pieces=tuple(Piece.model_validate_json(line) for line in lines))
+        return cls(batch=batch, number=number, items=tuple(WorkItem.model_validate_json(line) for line in lines))
 
 
 def manifest_key(batch: str, number: int) -> str:
@@ -111,52 +111,52 @@ def written(destination: ObjectStore, batch: str) -> Iterator[Shard]:
             yield Shard.read(destination, batch, int(number))
 
 
-def shards(pieces: Iterable[Piece], batch: str, settings: BatchSettings, first: int = 0) -> Iterator[Shard]:
-    """Shards of about equal length, a few at a time as the pieces come, so that work starts while listing goes on.
+def shards(items: Iterable[WorkItem], batch: str, settings: BatchSettings, first: int = 0) -> Iterator[Shard]:
+    """Shards of about equal length, a few at a time as the items come, so that work starts while listing goes on.
 
     They are numbered from ``first``.
-    As many pieces as fill ``balanced_shards`` are gathered, then dealt out longest first, each to the shortest shard
+    As many items as fill ``balanced_shards`` are gathered, then dealt out longest first, each to the shortest shard
     (Graham's LPT rule). A shard is longer than ``shard_seconds`` by one recording at most.
     """
-    number, gathered, seconds = first, list[Piece](), 0.0
-    for piece in pieces:
-        gathered.append(piece)
-        seconds += piece.seconds
+    number, gathered, seconds = first, list[WorkItem](), 0.0
+    for item in items:
+        gathered.append(item)
+        seconds += item.seconds
         if (
             seconds >= settings.shard_seconds * settings.balanced_shards
             or len(gathered) >= settings.shard_recordings * settings.balanced_shards
         ):
             for dealt in _dealt(gathered, seconds, settings):
-                yield Shard(batch=batch, number=number, pieces=dealt)
+                yield Shard(batch=batch, number=number, items=dealt)
                 number += 1
             gathered, seconds = [], 0.0
     for dealt in _dealt(gathered, seconds, settings):
-        yield Shard(batch=batch, number=number, pieces=dealt)
+        yield Shard(batch=batch, number=number, items=dealt)
         number += 1
 
 
-def _dealt(pieces: Sequence[Piece], seconds: float, settings: BatchSettings) -> list[tuple[Piece, ...]]:
-    count = max(ceil(seconds / settings.shard_seconds), ceil(len(pieces) / settings.shard_recordings))
-    hands: list[list[Piece]] = [[] for _ in range(min(count, len(pieces)))]
-    # Shortest first; of equally short ones the one with fewest pieces, so that empty files are spread too.
+def _dealt(items: Sequence[WorkItem], seconds: float, settings: BatchSettings) -> list[tuple[WorkItem, ...]]:
+    count = max(ceil(seconds / settings.shard_seconds), ceil(len(items) / settings.shard_recordings))
+    hands: list[list[WorkItem]] = [[] for _ in range(min(count, len(items)))]
+    # Shortest first; of equally short ones the one with fewest items, so that empty files are spread too.
     shortest = [(0.0, 0, n) for n in range(len(hands))]
-    for piece in sorted(pieces, key=lambda piece: -piece.seconds):
+    for item in sorted(items, key=lambda item: -item.seconds):
         length, size, n = heappop(shortest)
-        hands[n].append(piece)
+        hands[n].append(item)
         if size + 1 < settings.shard_recordings:
-            heappush(shortest, (length + piece.seconds, size + 1, n))
+            heappush(shortest, (length + item.seconds, size + 1, n))
     return [tuple(hand) for hand in hands]
 
 
-def batches(pieces: Sequence[Piece], settings: BatchSettings) -> Iterator[tuple[Piece, ...]]:
+def batches(items: Sequence[WorkItem], settings: BatchSettings) -> Iterator[tuple[WorkItem, ...]]:
     """What one task carries: one long recording or many short ones, longest first."""
-    waiting = sorted(pieces, key=lambda piece: -piece.seconds)
+    waiting = sorted(items, key=lambda item: -item.seconds)
     while waiting:
         size, seconds = 0, 0.0
-        for piece in islice(waiting, settings.batch_recordings):
-            if size and seconds + piece.seconds > settings.batch_seconds:
+        for item in islice(waiting, settings.batch_recordings):
+            if size and seconds + item.seconds > settings.batch_seconds:
                 break
             size += 1
-            seconds += piece.seconds
+            seconds += item.seconds
         yield tuple(waiting[:size])
         waiting = waiting[size:]

@@ -11,7 +11,7 @@ from stenopool.api.openai import shaped
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.transcript import Transcript
 from tests.api.conftest import Shared
-from tests.renderers.samples import conversation, transcripts
+from tests.speech.renderers.samples import conversation, transcripts
 from tests.support.api_server import Api, sound
 
 URL = "/v1/audio/transcriptions"

@@ -16,7 +16,7 @@ from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.diarizers import create
 from stenopool.speech.diarizers.base import Diarizer
 from stenopool.speech.transcript import SpeakerTurn
-from tests.diarizers.fixtures import local_pipeline, prepare
+from tests.speech.diarizers.fixtures import local_pipeline, prepare
 
 __all__ = ["local_pipeline", "prepare"]
 

@@ -15,7 +15,7 @@ from stenopool.pipeline.receipts import METRICS, Receipt, write
 from stenopool.pipeline.recordings import Recording
 from stenopool.pipeline.report import ShardResult
 from stenopool.pipeline.run import FailedRecording
-from stenopool.pipeline.shards import Piece, Shard
+from stenopool.pipeline.shards import Shard, WorkItem
 from stenopool.pipeline.sums import Sums
 from stenopool.pipeline.tally import Histogram, Tally
 from stenopool.storage.base import ObjectStore
@@ -160,22 +160,22 @@ def test_foreign_objects_are_left_out(store: LocalStore) -> None:
     assert ledger.sums.recordings == {"done": 3}
 
 
-def piece(name: str) -> Piece:
+def item(name: str) -> WorkItem:
     recording = Recording(uri=f"file:///{name}", key=name, size=1, etag="e", modified=0.0)
-    return Piece(recording=recording, fingerprint=name[0] * 32, seconds=1.0)
+    return WorkItem(recording=recording, fingerprint=name[0] * 32, seconds=1.0)
 
 
 def with_lost_batch(store: LocalStore) -> str:
     """A batch whose parent went away: a shard with its results, one with receipts only."""
     name = "20260101T000000Z-a"
     batch(name, 0, status="running").write(store)
-    whole = Shard(batch=name, number=0, pieces=(piece("a.wav"), piece("b.wav")))
+    whole = Shard(batch=name, number=0, items=(item("a.wav"), item("b.wav")))
     whole.write(store)
     bad = Failure(code=ErrorCode.EMPTY_FILE, message="m", remedy="r", stage="normalize")
     failed = [FailedRecording(key="b.wav", fingerprint="b" * 32, failure=bad)]
     ShardResult(failed=failed, durations={"a" * 32: 2.5}).write(store, whole, "prepare")
     ShardResult(done=1, audio_seconds=2.5, durations={"a" * 32: 2.5}).write(store, whole, "transcribe")
-    cut = Shard(batch=name, number=1, pieces=(piece("c.wav"), piece("d.wav"), piece("e.wav")))
+    cut = Shard(batch=name, number=1, items=(item("c.wav"), item("d.wav"), item("e.wav")))
     cut.write(store)
     ShardResult(durations={c * 32: 3.0 for c in "cde"}).write(store, cut, "prepare")
     write(

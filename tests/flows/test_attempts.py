@@ -41,7 +41,7 @@ def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monke
         shutil.copy(recording_path(item["file"]), tmp_path / "source")
     source, destination = open_store(str(tmp_path / "source")), open_store(str(tmp_path / "out"))
     plan = Plan(source, destination, OPTIONS, Selection())
-    (shard,) = shards(plan.pieces(), BATCH, get_settings().batch)
+    (shard,) = shards(plan.items(), BATCH, get_settings().batch)
     shard.write(destination)
     parameters: dict[str, Any] = {
         "source": str(tmp_path / "source"),

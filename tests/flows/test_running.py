@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from stenopool.orchestration import running
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.runtime import allocator
 
 
@@ -17,8 +17,8 @@ def test_free_memory_goes_back_between_batches(seconds: float, times: int, monke
     monkeypatch.setattr(running, "_GIVE_BACK_SECONDS", seconds)
     monkeypatch.setattr(allocator, "give_back", lambda: given.append(real()))
 
-    async def do(pieces: Sequence[Piece]) -> None:
-        begun.append(pieces)
+    async def do(items: Sequence[WorkItem]) -> None:
+        begun.append(items)
         await asyncio.sleep(0.2 * len(begun))  # so that they end one after the other
 
     asyncio.run(running.in_turn([[], [], [], []], do))

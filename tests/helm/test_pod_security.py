@@ -7,10 +7,10 @@ import yaml
 
 from stenopool.orchestration.workers.templates import Pool
 from tests.helm.conftest import SMALLEST
+from tests.orchestration.workers.test_templates import POOLS, pod_of
+from tests.orchestration.workers.test_templates import rendered as job
 from tests.support.helm.chart import VALUES, Chart, Manifest, complaints, pods
 from tests.support.helm.pod_security import violations
-from tests.workers.test_templates import POOLS, pod_of
-from tests.workers.test_templates import rendered as job
 
 
 def test_the_namespace_is_restricted() -> None:

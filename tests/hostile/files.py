@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stenopool.errors import ErrorCode
-from tests.audio.media import make, tone
+from tests.speech.audio.media import make, tone
 
 E = ErrorCode
 

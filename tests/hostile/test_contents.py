@@ -14,7 +14,7 @@ from stenopool.orchestration.artifacts import _cell, _failures
 from stenopool.pipeline.report import FailedRecording
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Segment, Source, SpeakerTurn, Transcript, Word
-from tests.renderers.subtitles import parse_srt, parse_vtt
+from tests.speech.renderers.subtitles import parse_srt, parse_vtt
 
 HOSTILE = [
     "<script>alert(1)</script>",

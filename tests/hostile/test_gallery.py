@@ -14,16 +14,16 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.pipeline.run import Run
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.prepare import fetch, normalize
 from stenopool.pipeline.stages.publish import quarantine
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
 from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.storage.local import LocalStore
-from tests.audio.media import prepare, tone
 from tests.hostile.files import GALLERY, LISTS, Attack
 from tests.hostile.traps import Listener, Watch
+from tests.speech.audio.media import prepare, tone
 
 EVERYTHING = "file,http,tcp,udp,rtp,crypto,data,concat,subfile,fd"
 
@@ -139,14 +139,14 @@ def test_a_batch_of_them_stops_nothing(tmp_path: Path, traps: Traps) -> None:
         Recording(uri=store.uri_of(one.key), key=one.key, size=one.size, etag=one.etag, modified=one.modified)
         for one in store.list()
     ]
-    pieces = [Piece(recording=one, fingerprint=fingerprint(one, options), seconds=1.0) for one in recordings]
-    assert len(pieces) == len(GALLERY) + 1
+    items = [WorkItem(recording=one, fingerprint=fingerprint(one, options), seconds=1.0) for one in recordings]
+    assert len(items) == len(GALLERY) + 1
     with Scratch() as scratch:
         run = Run(store, destination, options, ExecutionOptions(), scratch)
-        fetch(run, pieces)
-        normalize(run, pieces)
-        sound = {piece.recording.key for piece in run.sound(pieces)}
-        failed = run.failed(pieces)
+        fetch(run, items)
+        normalize(run, items)
+        sound = {item.recording.key for item in run.sound(items)}
+        failed = run.failed(items)
         quarantine(run, failed)
     assert sound == {"zz-good.wav", *(attack.name for attack in GALLERY if not attack.codes)}
     written = {name.key: name.status for name in receipts.names(destination)}

@@ -19,7 +19,7 @@ from stenopool.exporter import prefect_facts
 from stenopool.exporter.collect import Exporter
 from stenopool.metrics.definitions import METRICS
 from stenopool.storage.local import LocalStore
-from tests.metrics.test_ledger import batch
+from tests.exporter.test_ledger import batch
 from tests.support.processes import free_port
 from tests.support.prometheus import lint, needs_prometheus
 

@@ -280,7 +280,7 @@ def test_keys_as_long_as_s3_has_them(byte_order: ListingServer) -> None:
     keys[0] = "-" * 330 + ".wav"  # short, but three bytes each in the receipt
     fill(source, *keys.values())
     plan = Plan(source, destination, OPTIONS, Selection())
-    planned = [piece.recording.key for piece in plan.pieces()]
+    planned = [item.recording.key for item in plan.items()]
     reported = [failed.key for failed in plan.unusable]
     assert sorted(planned + reported) == sorted(keys.values())
     assert plan.counts == {"new": len(planned), "quarantined": len(reported)}

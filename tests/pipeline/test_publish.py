@@ -9,13 +9,13 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.receipts import Receipt, names, output_key, write
 from stenopool.pipeline.recordings import Recording
 from stenopool.pipeline.run import Run
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.publish import receipt, upload
 from stenopool.runtime.scratch import Scratch
 from stenopool.speech.transcript import Transcript
 from stenopool.storage.local import LocalStore
 
-PIECE = Piece(
+PIECE = WorkItem(
     recording=Recording(uri="file:///a.wav", key="a.wav", size=1, etag="e", modified=0.0),
     fingerprint="0" * 32,
     seconds=1.0,

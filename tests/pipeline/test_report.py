@@ -11,7 +11,7 @@ from stenopool.pipeline.receipts import Receipt, write
 from stenopool.pipeline.recordings import Recording
 from stenopool.pipeline.report import ShardResult, Totals
 from stenopool.pipeline.run import Run
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.prepare import PreparedRecording
 from stenopool.pipeline.stages.publish import receipt
 from stenopool.runtime.scratch import Scratch
@@ -21,12 +21,12 @@ BATCH = "20260101T000000Z-aaaaaaaa"
 BAD = Failure(code=ErrorCode.EMPTY_FILE, message="m", remedy="r", stage="normalize")
 
 
-def piece(name: str) -> Piece:
+def item(name: str) -> WorkItem:
     recording = Recording(uri=f"file:///{name}", key=f"{name}.wav", size=1, etag="e", modified=0.0)
-    return Piece(recording=recording, fingerprint=name * 32, seconds=1.0)
+    return WorkItem(recording=recording, fingerprint=name * 32, seconds=1.0)
 
 
-OURS, THEIRS, BROKEN, LEFT = map(piece, "abcd")
+OURS, THEIRS, BROKEN, LEFT = map(item, "abcd")
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def run(tmp_path: Path) -> Iterator[Run]:
         yield made
 
 
-def finished(run: Run, piece: Piece, batch: str, failure: Failure | None = None) -> None:
+def finished(run: Run, item: WorkItem, batch: str, failure: Failure | None = None) -> None:
     status = "quarantined" if failure else "done"
     flags = () if failure else ("no_speech",)
     one = Receipt(
-        key=piece.recording.key,
-        fingerprint=piece.fingerprint,
+        key=item.recording.key,
+        fingerprint=item.fingerprint,
         status=status,
         failure=failure,
         duration=None if failure else 4.0,

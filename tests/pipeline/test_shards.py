@@ -1,4 +1,4 @@
-"""Shards and batches: every piece in exactly one, within the bounds."""
+"""Shards and batches: every item in exactly one, within the bounds."""
 
 from collections.abc import Iterator
 
@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stenopool.pipeline.recordings import Recording
-from stenopool.pipeline.shards import Piece, Shard, batches, estimated_seconds, shards, written
+from stenopool.pipeline.shards import Shard, WorkItem, batches, estimated_seconds, shards, written
 from stenopool.settings import BatchSettings
 from tests.support.keys import any_key
 from tests.support.memory import MemoryStore
 
 
-def _piece(key: str, seconds: float = 1.0) -> Piece:
+def _item(key: str, seconds: float = 1.0) -> WorkItem:
     recording = Recording(uri=f"memory://{key}", key=key, size=1, etag="e", modified=0.0)
-    return Piece(recording=recording, fingerprint="0" * 32, seconds=seconds)
+    return WorkItem(recording=recording, fingerprint="0" * 32, seconds=seconds)
 
 
-some_pieces = st.lists(st.floats(0, 500), max_size=40).map(
-    lambda lengths: [_piece(f"{number}.wav", length) for number, length in enumerate(lengths)]
+some_items = st.lists(st.floats(0, 500), max_size=40).map(
+    lambda lengths: [_item(f"{number}.wav", length) for number, length in enumerate(lengths)]
 )
 some_settings = st.builds(
     BatchSettings,
@@ -30,66 +30,66 @@ some_settings = st.builds(
 )
 
 
-@given(some_pieces, some_settings)
-def test_shards_hold_every_piece_once(pieces: list[Piece], settings: BatchSettings) -> None:
-    made = list(shards(pieces, "b", settings))
-    assert sorted(p.recording.key for shard in made for p in shard.pieces) == sorted(p.recording.key for p in pieces)
+@given(some_items, some_settings)
+def test_shards_hold_every_piece_once(items: list[WorkItem], settings: BatchSettings) -> None:
+    made = list(shards(items, "b", settings))
+    assert sorted(p.recording.key for shard in made for p in shard.items) == sorted(p.recording.key for p in items)
     assert [shard.number for shard in made] == list(range(len(made)))
-    assert all(1 <= len(shard.pieces) <= settings.shard_recordings for shard in made)
+    assert all(1 <= len(shard.items) <= settings.shard_recordings for shard in made)
 
 
-@given(some_pieces, st.floats(1, 2000))
-def test_shards_are_balanced(pieces: list[Piece], shard_seconds: float) -> None:
+@given(some_items, st.floats(1, 2000))
+def test_shards_are_balanced(items: list[WorkItem], shard_seconds: float) -> None:
     settings = BatchSettings(shard_seconds=shard_seconds, shard_recordings=1000, balanced_shards=1000)
-    lengths = [shard.seconds for shard in shards(pieces, "b", settings)]
-    longest = max((piece.seconds for piece in pieces), default=0.0)
+    lengths = [shard.seconds for shard in shards(items, "b", settings)]
+    longest = max((item.seconds for item in items), default=0.0)
     if lengths:
         assert max(lengths) - min(lengths) <= longest + 1e-6
         assert max(lengths) <= shard_seconds + longest + 1e-6
 
 
 def test_shards_are_given_out_before_the_listing_ends() -> None:
-    def listing() -> Iterator[Piece]:
+    def listing() -> Iterator[WorkItem]:
         for number in range(4):
-            yield _piece(f"{number}.wav")
+            yield _item(f"{number}.wav")
         raise AssertionError("asked for more than the first shards hold")
 
     settings = BatchSettings(shard_recordings=2, balanced_shards=2)
-    assert len(next(shards(listing(), "b", settings)).pieces) == 2
+    assert len(next(shards(listing(), "b", settings)).items) == 2
 
 
 def test_what_an_earlier_attempt_began_is_found_again() -> None:
     store = MemoryStore()
-    begun = list(shards([_piece(f"{n}.wav") for n in range(5)], "b", BatchSettings(shard_recordings=2)))
+    begun = list(shards([_item(f"{n}.wav") for n in range(5)], "b", BatchSettings(shard_recordings=2)))
     for shard in begun:
         shard.write(store)
     store.put_bytes(".batches/b/shards/00000.prepare.json", b"{}")  # a result is no shard
     assert list(written(store, "b")) == begun
     assert list(written(store, "another")) == []
-    (following,) = shards([_piece("6.wav")], "b", BatchSettings(), first=len(begun))
+    (following,) = shards([_item("6.wav")], "b", BatchSettings(), first=len(begun))
     assert following.number == 3
 
 
-@given(some_pieces, some_settings)
-def test_batches_hold_every_piece_once(pieces: list[Piece], settings: BatchSettings) -> None:
-    made = list(batches(pieces, settings))
-    assert sorted(piece.recording.key for batch in made for piece in batch) == sorted(p.recording.key for p in pieces)
+@given(some_items, some_settings)
+def test_batches_hold_every_piece_once(items: list[WorkItem], settings: BatchSettings) -> None:
+    made = list(batches(items, settings))
+    assert sorted(item.recording.key for batch in made for item in batch) == sorted(p.recording.key for p in items)
     for batch in made:
         assert 1 <= len(batch) <= settings.batch_recordings
-        assert len(batch) == 1 or sum(piece.seconds for piece in batch) <= settings.batch_seconds
+        assert len(batch) == 1 or sum(item.seconds for item in batch) <= settings.batch_seconds
 
 
-@given(some_pieces, some_settings)
-def test_the_longest_recordings_go_first(pieces: list[Piece], settings: BatchSettings) -> None:
+@given(some_items, some_settings)
+def test_the_longest_recordings_go_first(items: list[WorkItem], settings: BatchSettings) -> None:
     # One that would start last would be waited for alone.
-    lengths = [piece.seconds for batch in batches(pieces, settings) for piece in batch]
+    lengths = [item.seconds for batch in batches(items, settings) for item in batch]
     assert lengths == sorted(lengths, reverse=True)
 
 
 @given(st.lists(any_key, max_size=5))
 def test_a_manifest_is_read_as_it_was_written(keys: list[str]) -> None:
     store = MemoryStore()
-    shard = Shard(batch="2026", number=3, pieces=tuple(_piece(key, 1.5) for key in keys))
+    shard = Shard(batch="2026", number=3, items=tuple(_item(key, 1.5) for key in keys))
     shard.write(store)
     assert list(store.objects) == [shard.manifest]
     assert Shard.read(store, "2026", 3) == shard
@@ -98,7 +98,7 @@ def test_a_manifest_is_read_as_it_was_written(keys: list[str]) -> None:
 @pytest.mark.parametrize("separator", ["\u2028", "\x85"])
 def test_a_key_with_another_line_end_does_not_break_its_manifest(separator: str) -> None:
     store = MemoryStore()
-    shard = Shard(batch="b", number=0, pieces=(_piece(f"a{separator}b.wav"),))
+    shard = Shard(batch="b", number=0, items=(_item(f"a{separator}b.wav"),))
     shard.write(store)
     assert Shard.read(store, "b", 0) == shard
 

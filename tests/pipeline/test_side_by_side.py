@@ -1,4 +1,4 @@
-"""Stages that run side by side: a piece goes on when the stage before has done it, and nobody waits for ever."""
+"""Stages that run side by side: a item goes on when the stage before has done it, and nobody waits for ever."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ from stenopool.errors import ErrorCode, RecordingError, SetupError, TransientErr
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.recordings import Recording
 from stenopool.pipeline.run import Run, each, give_up
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.runtime.scratch import Scratch
 from stenopool.storage import open_store
 
 PIECES = [
-    Piece(
+    WorkItem(
         recording=Recording(uri=f"file:///{n}.wav", key=f"{n}.wav", size=1, etag="e", modified=0.0),
         fingerprint=str(n) * 32,
         seconds=1.0,
@@ -45,7 +45,7 @@ class Follower:
 
     def _follow(self) -> None:
         try:
-            each(self._run, "second", PIECES, lambda piece: self.done.append(piece.recording.key), after=["first"])
+            each(self._run, "second", PIECES, lambda item: self.done.append(item.recording.key), after=["first"])
         except BaseException as error:
             self.error = error
 
@@ -63,8 +63,8 @@ class Follower:
 def test_a_piece_is_taken_up_as_soon_as_the_stage_before_has_done_it(run: Run) -> None:
     follower = Follower(run)
     assert follower.done == []
-    for count, piece in enumerate([PIECES[2], PIECES[0], PIECES[3], PIECES[1]], 1):
-        run.handover.done("first", piece)
+    for count, item in enumerate([PIECES[2], PIECES[0], PIECES[3], PIECES[1]], 1):
+        run.handover.done("first", item)
         assert follower.has_done(count)
     assert follower.ends()
     assert follower.done == ["3.wav", "1.wav", "4.wav", "2.wav"]
@@ -73,8 +73,8 @@ def test_a_piece_is_taken_up_as_soon_as_the_stage_before_has_done_it(run: Run) -
 def test_what_fails_before_is_not_waited_for(run: Run) -> None:
     follower = Follower(run)
 
-    def first(piece: Piece) -> None:
-        if piece is PIECES[1]:
+    def first(item: WorkItem) -> None:
+        if item is PIECES[1]:
             raise RecordingError(ErrorCode.INPUT_CORRUPT, "no audio")
 
     each(run, "first", PIECES, first, at_once=2)
@@ -85,8 +85,8 @@ def test_what_fails_before_is_not_waited_for(run: Run) -> None:
 def test_what_the_stage_before_ends_without_having_done_is_not_waited_for(run: Run) -> None:
     follower = Follower(run)
 
-    def first(piece: Piece) -> None:
-        if piece is PIECES[1]:
+    def first(item: WorkItem) -> None:
+        if item is PIECES[1]:
             raise SetupError(ErrorCode.ACCESS_DENIED, "denied")
 
     with pytest.raises(SetupError):
@@ -100,9 +100,9 @@ def test_what_the_stage_before_ends_without_having_done_is_not_waited_for(run: R
 def test_a_stage_that_is_tried_again_does_not_touch_what_is_over(run: Run) -> None:
     did: list[str] = []
 
-    def first(piece: Piece) -> None:
-        did.append(piece.recording.key)
-        if piece is PIECES[1] and did.count("2.wav") == 1:
+    def first(item: WorkItem) -> None:
+        did.append(item.recording.key)
+        if item is PIECES[1] and did.count("2.wav") == 1:
             raise TransientError(ErrorCode.STORAGE_UNAVAILABLE, "reset")
 
     with pytest.raises(TransientError):
@@ -118,19 +118,19 @@ def test_giving_up_lets_go_of_whoever_waits(run: Run) -> None:
     give_up(run, "first", PIECES, TransientError(ErrorCode.STORAGE_UNAVAILABLE, "away"))
     assert follower.ends()
     assert follower.done == ["1.wav"]
-    assert set(run.failures) == {piece.fingerprint for piece in PIECES[1:]}
+    assert set(run.failures) == {item.fingerprint for item in PIECES[1:]}
 
 
 def test_a_stage_waits_for_nothing_that_is_not_going_to_be_done(run: Run) -> None:
-    done: list[Piece] = []
+    done: list[WorkItem] = []
     each(run, "second", PIECES, done.append, after=["first"])
     assert done == PIECES
 
 
-def test_pieces_go_side_by_side_as_many_as_are_allowed(run: Run) -> None:
+def test_items_go_side_by_side_as_many_as_are_allowed(run: Run) -> None:
     at_once, most, guard = 0, 0, threading.Lock()
 
-    def slow(_piece: Piece) -> None:
+    def slow(_item: WorkItem) -> None:
         nonlocal at_once, most
         with guard:
             at_once += 1

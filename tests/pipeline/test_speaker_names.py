@@ -10,7 +10,7 @@ from stenopool.pipeline.speaker_names import SpeakerNames, labels, named, names_
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
 from stenopool.storage import open_store
-from tests.renderers.samples import conversation
+from tests.speech.renderers.samples import conversation
 
 NAMES = {"SPEAKER_00": "Anna", "SPEAKER_01": "Börje Öst"}
 

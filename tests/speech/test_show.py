@@ -6,7 +6,7 @@ from rich.console import Console
 
 from stenopool.speech.show import show
 from stenopool.speech.transcript import Segment, Source, Transcript
-from tests.renderers.samples import conversation, spoken
+from tests.speech.renderers.samples import conversation, spoken
 
 
 def printed(transcript: Transcript, *, colour: bool = False) -> str:

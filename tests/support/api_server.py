@@ -25,7 +25,7 @@ from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.speech.renderers import render
 from stenopool.storage import ObjectStore, open_store
-from tests.renderers.samples import conversation
+from tests.speech.renderers.samples import conversation
 
 KEYS = {"reader": "read", "writer": "write", "clerk": "read,write", "boss": "admin"}
 

@@ -89,9 +89,8 @@ async def serve(pool: str, name: str | None, host: str, port: int) -> None:
     load_prefect_collections()
     async with get_client() as client:
         kind = (await client.read_work_pool(pool)).type
-    worker: BaseWorker[Any, Any, Any] = lookup_type(BaseWorker, kind)(
-        work_pool_name=pool, name=name or f"{socket.gethostname()}-{pool}"
-    )
+    kind_of_worker: Any = lookup_type(BaseWorker, kind)
+    worker = kind_of_worker(work_pool_name=pool, name=name or f"{socket.gethostname()}-{pool}")
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", logger.info)
     pages = Pages(
         worker, pool, {"prefect": _prefect} | ({"weights": _weights} if (kind, pool) == ("process", "gpu") else {})

@@ -16,7 +16,7 @@ from stenopool.pipeline import receipts, speaker_names
 from stenopool.pipeline.receipts import Receipt, ReceiptName, output_key
 from stenopool.pipeline.recordings import STAGE_VERSIONS
 from stenopool.pipeline.run import TRANSFERS, Run, each
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.prepare import PreparedRecording
 from stenopool.pipeline.stages.speech import Diarized, recognized, speech_stages
 from stenopool.pipeline.work import AUDIO
@@ -36,122 +36,122 @@ PLAYER_AUDIO = "audio.webm"
 _AS_IT_IS = 256 * 1024
 
 
-def assign(run: Run, pieces: Sequence[Piece]) -> None:
+def assign(run: Run, items: Sequence[WorkItem]) -> None:
     """The whole transcript: channels merged, speakers to words, and how it was made. In memory, so soon is it made."""
 
-    def one(piece: Piece) -> None:
-        run.work(piece).keep("assign", _transcript(run, piece))
+    def one(item: WorkItem) -> None:
+        run.work(item).keep("assign", _transcript(run, item))
 
-    each(run, "assign speakers", pieces, one, after=speech_stages(run), at_once=TRANSFERS, stoppable=False)
+    each(run, "assign speakers", items, one, after=speech_stages(run), at_once=TRANSFERS, stoppable=False)
 
 
-def upload(run: Run, pieces: Sequence[Piece]) -> None:
+def upload(run: Run, items: Sequence[WorkItem]) -> None:
     """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
 
-    def one(piece: Piece) -> None:
-        there = _receipts_there(run, piece)
-        if run.leave(piece, there.values()):
+    def one(item: WorkItem) -> None:
+        there = _receipts_there(run, item)
+        if run.leave(item, there.values()):
             return
         for key, name in there.items():
-            if name.fingerprint != piece.fingerprint:  # of files that are about to be overwritten
+            if name.fingerprint != item.fingerprint:  # of files that are about to be overwritten
                 run.destination.delete(key)
-        transcript = run.work(piece).load("assign", Transcript)
-        run.flags[piece.fingerprint] = all_flags(transcript)
-        _render(run, piece, transcript, run.execution.formats)
+        transcript = run.work(item).load("assign", Transcript)
+        run.flags[item.fingerprint] = all_flags(transcript)
+        _render(run, item, transcript, run.execution.formats)
 
-    each(run, "upload", pieces, one, after=["assign speakers"], at_once=TRANSFERS, stoppable=False)
+    each(run, "upload", items, one, after=["assign speakers"], at_once=TRANSFERS, stoppable=False)
 
 
-def receipt(run: Run, pieces: Sequence[Piece]) -> None:
-    """Write the receipt: this piece is done. Then remove its checkpoints and its scratch."""
+def receipt(run: Run, items: Sequence[WorkItem]) -> None:
+    """Write the receipt: this item is done. Then remove its checkpoints and its scratch."""
 
-    def one(piece: Piece) -> None:
-        if not _receipt(run, piece, run.execution.formats, run.durations[piece.fingerprint]) and run.leave(piece):
+    def one(item: WorkItem) -> None:
+        if not _receipt(run, item, run.execution.formats, run.durations[item.fingerprint]) and run.leave(item):
             return
-        run.work(piece).remove()
-        run.forget(piece)
-        tell(Event("done", piece.recording.key, run.durations[piece.fingerprint]))
+        run.work(item).remove()
+        run.forget(item)
+        tell(Event("done", item.recording.key, run.durations[item.fingerprint]))
 
-    each(run, "receipt", pieces, one, after=["upload"], at_once=TRANSFERS, stoppable=False)
+    each(run, "receipt", items, one, after=["upload"], at_once=TRANSFERS, stoppable=False)
 
 
-def render_missing(run: Run, pieces: Sequence[Piece]) -> None:
+def render_missing(run: Run, items: Sequence[WorkItem]) -> None:
     """Formats that a finished recording lacks, from its transcript, and a receipt that says so."""
 
-    def one(piece: Piece) -> None:
-        key = output_key(piece.recording.key, "json")
+    def one(item: WorkItem) -> None:
+        key = output_key(item.recording.key, "json")
         try:
             transcript = Transcript.model_validate_json(run.destination.get_bytes(key))
         except SetupError as error:
             if error.code is not ErrorCode.OBJECT_NOT_FOUND:
                 raise
             raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.") from error
-        run.durations[piece.fingerprint] = transcript.duration
-        names = speaker_names.read(run.destination, piece.recording.key, transcript)
-        _render(run, piece, speaker_names.named(transcript, names), piece.formats)
-        _receipt(run, piece, piece.formats, transcript.duration)
-        run.forget(piece)
+        run.durations[item.fingerprint] = transcript.duration
+        names = speaker_names.read(run.destination, item.recording.key, transcript)
+        _render(run, item, speaker_names.named(transcript, names), item.formats)
+        _receipt(run, item, item.formats, transcript.duration)
+        run.forget(item)
 
-    each(run, "render", pieces, one, at_once=TRANSFERS)
+    each(run, "render", items, one, at_once=TRANSFERS)
 
 
-def _receipts_there(run: Run, piece: Piece) -> dict[str, ReceiptName]:
-    """All receipts of a piece's recording by their keys: also of other options, and of what was there before."""
-    listed = run.destination.list(receipts.receipt_stem(piece.recording.key))
+def _receipts_there(run: Run, item: WorkItem) -> dict[str, ReceiptName]:
+    """All receipts of a item's recording by their keys: also of other options, and of what was there before."""
+    listed = run.destination.list(receipts.receipt_stem(item.recording.key))
     named = {info.key: receipts.parse_receipt_key(info.key) for info in listed}
     return {key: name for key, name in named.items() if name}
 
 
-def _render(run: Run, piece: Piece, transcript: Transcript, formats: Sequence[Format]) -> None:
+def _render(run: Run, item: WorkItem, transcript: Transcript, formats: Sequence[Format]) -> None:
     for format in reversed(formats):
-        style = RenderStyle(title=piece.recording.key, audio=_player(run, piece) if format == "html" else None)
+        style = RenderStyle(title=item.recording.key, audio=_player(run, item) if format == "html" else None)
         content = render(transcript, format, style).encode()
-        key = output_key(piece.recording.key, format)
+        key = output_key(item.recording.key, format)
         run.destination.put_bytes(key, content, content_type=CONTENT_TYPES[format])
 
 
-def _receipt(run: Run, piece: Piece, formats: Sequence[Format], duration: float) -> bool:
+def _receipt(run: Run, item: WorkItem, formats: Sequence[Format], duration: float) -> bool:
     done = Receipt(
-        key=piece.recording.key,
-        fingerprint=piece.fingerprint,
+        key=item.recording.key,
+        fingerprint=item.fingerprint,
         status="done",
-        attempts=piece.attempts + 1,
+        attempts=item.attempts + 1,
         formats=tuple(formats),
-        outputs=tuple(output_key(piece.recording.key, format) for format in formats),
+        outputs=tuple(output_key(item.recording.key, format) for format in formats),
         duration=duration,
         batch=run.batch,
-        flags=run.flags.get(piece.fingerprint, ()),
+        flags=run.flags.get(item.fingerprint, ()),
     )
     return receipts.write(run.destination, done)
 
 
-def quarantine(run: Run, pieces: Sequence[Piece]) -> None:
-    """Put failed pieces aside: a receipt for those that failed for good, none for those that the next run takes up."""
-    for piece in pieces:
-        failure = run.failures[piece.fingerprint]
-        if not failure.retryable and not run.leave(piece):  # else another run managed what this one could not
-            _quarantine(run, piece, failure)
-        run.forget(piece)
+def quarantine(run: Run, items: Sequence[WorkItem]) -> None:
+    """Put failed items aside: a receipt for those that failed for good, none for those that the next run takes up."""
+    for item in items:
+        failure = run.failures[item.fingerprint]
+        if not failure.retryable and not run.leave(item):  # else another run managed what this one could not
+            _quarantine(run, item, failure)
+        run.forget(item)
 
 
-def _quarantine(run: Run, piece: Piece, failure: Failure) -> None:
+def _quarantine(run: Run, item: WorkItem, failure: Failure) -> None:
     refused = Receipt(
-        key=piece.recording.key,
-        fingerprint=piece.fingerprint,
+        key=item.recording.key,
+        fingerprint=item.fingerprint,
         status="quarantined",
         failure=failure,
-        attempts=piece.attempts + 1,
+        attempts=item.attempts + 1,
         batch=run.batch,
     )
     receipts.write(run.destination, refused)
-    run.work(piece).remove()
+    run.work(item).remove()
 
 
-def _transcript(run: Run, piece: Piece) -> Transcript:
+def _transcript(run: Run, item: WorkItem) -> Transcript:
     start = time.monotonic()
-    work, options = run.work(piece), run.options
+    work, options = run.work(item), run.options
     prepared = work.load("prepare", PreparedRecording)
-    spoken, aligned = recognized(run, piece)
+    spoken, aligned = recognized(run, item)
     channels = (aligned or spoken).channels
     diarized = work.load("diarize", Diarized) if options.diarization != "off" else None
     if options.channels == "split":
@@ -168,7 +168,7 @@ def _transcript(run: Run, piece: Piece) -> Transcript:
         **({"diarize": diarized.seconds} if diarized else {}),
         "assign": time.monotonic() - start,
     }
-    recording = piece.recording
+    recording = item.recording
     return transcript.model_copy(
         update={
             "duration": prepared.prepared.audio.duration,
@@ -192,7 +192,7 @@ def _transcript(run: Run, piece: Piece) -> Transcript:
                 device=spoken.device,
                 compute_type=spoken.compute_type,
                 options=options.model_dump(mode="json"),
-                fingerprint=piece.fingerprint,
+                fingerprint=item.fingerprint,
                 stages=STAGE_VERSIONS,
                 word_timestamps=_word_timestamps(run, transcript),
                 diarizer=None if options.diarization == "off" else options.diarization,
@@ -214,9 +214,9 @@ def _word_timestamps(run: Run, transcript: Transcript) -> str | None:
     return "attention"
 
 
-def _player(run: Run, piece: Piece) -> str | None:
+def _player(run: Run, item: WorkItem) -> str | None:
     """What the page plays: the sound itself for short recordings, else a file beside the page."""
-    folder = run.scratch.folder(piece.fingerprint)
+    folder = run.scratch.folder(item.fingerprint)
     flac, player = folder / AUDIO, folder / PLAYER_AUDIO
     try:
         if flac.stat().st_size <= _AS_IT_IS:
@@ -224,11 +224,11 @@ def _player(run: Run, piece: Piece) -> str | None:
         player_audio(flac, player)
     except Exception as error:
         # The transcript matters more than its player; the page offers to open the recording instead.
-        logger.warning("%s: no audio for the page: %s", piece.recording.key, error)
+        logger.warning("%s: no audio for the page: %s", item.recording.key, error)
         return None
-    if run.durations[piece.fingerprint] <= _EMBEDDED_SECONDS:
+    if run.durations[item.fingerprint] <= _EMBEDDED_SECONDS:
         return _embedded(player, "audio/webm")
-    run.destination.put_file(f"{piece.recording.key}/{PLAYER_AUDIO}", player, content_type="audio/webm")
+    run.destination.put_file(f"{item.recording.key}/{PLAYER_AUDIO}", player, content_type="audio/webm")
     return PLAYER_AUDIO
 
 

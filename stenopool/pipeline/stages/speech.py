@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from stenopool.errors import ErrorCode, Failure, RecordingError
 from stenopool.options import DiarizerName, EngineName, ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.run import TRANSFERS, Run, each
-from stenopool.pipeline.shards import Piece
+from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.prepare import PreparedRecording
 from stenopool.pipeline.work import AUDIO
 from stenopool.runtime.progress import Event, tell
@@ -69,70 +69,70 @@ def check(options: TranscriptionOptions, execution: ExecutionOptions) -> None:
     diarizers.check(options, execution)
 
 
-def fetch_audio(run: Run, pieces: Sequence[Piece]) -> None:
+def fetch_audio(run: Run, items: Sequence[WorkItem]) -> None:
     """Prepared audio in scratch; in one process with ``prepare`` it is there already."""
 
-    def one(piece: Piece) -> None:
-        path = _audio_path(run, piece)
+    def one(item: WorkItem) -> None:
+        path = _audio_path(run, item)
         if not path.exists():
-            run.work(piece).get_audio(path)
-        if piece.fingerprint not in run.durations:
-            prepared = run.work(piece).load("prepare", PreparedRecording).prepared
-            run.durations[piece.fingerprint] = prepared.audio.duration
+            run.work(item).get_audio(path)
+        if item.fingerprint not in run.durations:
+            prepared = run.work(item).load("prepare", PreparedRecording).prepared
+            run.durations[item.fingerprint] = prepared.audio.duration
 
-    each(run, "fetch audio", pieces, one, after=["store"], at_once=TRANSFERS)
+    each(run, "fetch audio", items, one, after=["store"], at_once=TRANSFERS)
 
 
-def load(run: Run, pieces: Sequence[Piece]) -> None:
-    """The models that these pieces need, so that they are there when the audio is."""
-    if any(not run.work(piece).has("transcribe") for piece in pieces):
+def load(run: Run, items: Sequence[WorkItem]) -> None:
+    """The models that these items need, so that they are there when the audio is."""
+    if any(not run.work(item).has("transcribe") for item in items):
         engine = engine_for(run.options.engine, run.options.model, run.execution)
         with _LOAD_LOCK, run.device.counts("load"):
             engine.load()
     by_model = run.options.diarization not in ("off", "channels")
-    if by_model and any(not run.work(piece).has("diarize") for piece in pieces):
+    if by_model and any(not run.work(item).has("diarize") for item in items):
         diarizer = diarizer_for(run.options.diarization, run.execution)
         with _DIARIZER_LOCK, run.device.counts("load"):
             diarizer.load()
-    for piece in pieces:
-        run.handover.done("load models", piece)
+    for item in items:
+        run.handover.done("load models", item)
 
 
-def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
-    """Speech to text: the engine is given each piece as its audio comes; each result is kept as soon as it is there.
+def transcribe(run: Run, items: Sequence[WorkItem]) -> None:
+    """Speech to text: the engine is given each item as its audio comes; each result is kept as soon as it is there.
 
     What another run has finished meanwhile is left out; that is asked as late as can be, before the costly part.
     """
     engine = engine_for(run.options.engine, run.options.model, run.execution)
-    by_id: dict[str, tuple[Piece, int]] = {}
+    by_id: dict[str, tuple[WorkItem, int]] = {}
     begun: set[str] = set()
     started, heard = time.monotonic(), 0.0
     answers: defaultdict[str, dict[int, Transcript]] = defaultdict(dict)
 
-    def waiting() -> Iterator[Piece]:
-        for piece in run.handover.coming(run.sound(pieces), ["fetch audio"]):
-            if run.handover.is_done("transcribe", piece) or run.leave(piece):
+    def waiting() -> Iterator[WorkItem]:
+        for item in run.handover.coming(run.sound(items), ["fetch audio"]):
+            if run.handover.is_done("transcribe", item) or run.leave(item):
                 continue
-            if run.work(piece).has("transcribe"):
-                run.handover.done("transcribe", piece)
+            if run.work(item).has("transcribe"):
+                run.handover.done("transcribe", item)
             else:
-                yield piece
+                yield item
 
-    def utterances(coming: Iterable[Piece]) -> Iterator[Utterance]:
-        for piece in coming:
+    def utterances(coming: Iterable[WorkItem]) -> Iterator[Utterance]:
+        for item in coming:
             stop_if_asked()
-            begun.add(piece.fingerprint)
+            begun.add(item.fingerprint)
             run.device.begin("busy")
             run.take_up("transcribe")
-            for n in range(_channels(run, piece)):
-                by_id[_utterance_id(piece, n)] = piece, n
-                yield Utterance(_utterance_id(piece, n), Waveform(_audio_path(run, piece), n))
+            for n in range(_channels(run, item)):
+                by_id[_utterance_id(item, n)] = item, n
+                yield Utterance(_utterance_id(item, n), Waveform(_audio_path(run, item), n))
 
-    def over(piece: Piece) -> None:
-        if piece.fingerprint in begun:
-            begun.discard(piece.fingerprint)
+    def over(item: WorkItem) -> None:
+        if item.fingerprint in begun:
+            begun.discard(item.fingerprint)
             run.device.end("busy")
-            run.let_go("transcribe", piece)
+            run.let_go("transcribe", item)
 
     coming = waiting()
     first = next(coming, None)
@@ -144,32 +144,32 @@ def transcribe(run: Run, pieces: Sequence[Piece]) -> None:
     try:
         with nullcontext() if engine.concurrent else _ENGINE_LOCK:
             for utterance, answer in engine.transcribe(utterances(chain([first], coming)), run.options):
-                piece, channel = by_id.pop(utterance.id)
+                item, channel = by_id.pop(utterance.id)
                 if isinstance(answer, Failure):
-                    if piece.fingerprint not in run.failures:
-                        over(piece)
-                        run.fail(piece, answer)
+                    if item.fingerprint not in run.failures:
+                        over(item)
+                        run.fail(item, answer)
                     continue
-                parts = answers[piece.fingerprint]
+                parts = answers[item.fingerprint]
                 parts[channel] = answer
-                if len(parts) == _channels(run, piece) and piece.fingerprint not in run.failures:
+                if len(parts) == _channels(run, item) and item.fingerprint not in run.failures:
                     # Recordings are decoded together; the time is shared by length of audio.
-                    heard += run.durations[piece.fingerprint]
-                    share = run.durations[piece.fingerprint] / heard if heard else 0.0
-                    _keep(run, piece, engine, parts, (time.monotonic() - started) * share)
-                    over(piece)
-                    del answers[piece.fingerprint]
+                    heard += run.durations[item.fingerprint]
+                    share = run.durations[item.fingerprint] / heard if heard else 0.0
+                    _keep(run, item, engine, parts, (time.monotonic() - started) * share)
+                    over(item)
+                    del answers[item.fingerprint]
                 stop_if_asked()
     finally:
-        unanswered = [piece for piece in pieces if piece.fingerprint in begun]
-        for piece in unanswered:
-            over(piece)
-    for piece in run.sound(unanswered):
+        unanswered = [item for item in items if item.fingerprint in begun]
+        for item in unanswered:
+            over(item)
+    for item in run.sound(unanswered):
         message = f"{run.options.engine} gave no answer."
-        run.fail(piece, RecordingError(ErrorCode.ENGINE_FAILED, message).failure("transcribe"))
+        run.fail(item, RecordingError(ErrorCode.ENGINE_FAILED, message).failure("transcribe"))
 
 
-def _keep(run: Run, piece: Piece, engine: Engine, parts: dict[int, Transcript], seconds: float) -> None:
+def _keep(run: Run, item: WorkItem, engine: Engine, parts: dict[int, Transcript], seconds: float) -> None:
     recognized = Recognized(
         channels=[parts[n] for n in sorted(parts)],
         engine_version=engine.version,
@@ -178,79 +178,79 @@ def _keep(run: Run, piece: Piece, engine: Engine, parts: dict[int, Transcript], 
         compute_type=engine.compute_type,
         seconds=seconds,
     )
-    run.work(piece).save("transcribe", recognized)
-    tell(Event("transcribed", piece.recording.key, run.durations[piece.fingerprint]))
-    run.handover.done("transcribe", piece)
+    run.work(item).save("transcribe", recognized)
+    tell(Event("transcribed", item.recording.key, run.durations[item.fingerprint]))
+    run.handover.done("transcribe", item)
 
 
-def align(run: Run, pieces: Sequence[Piece]) -> None:
+def align(run: Run, items: Sequence[WorkItem]) -> None:
     """Word times by wav2vec2 in place of attention, where they are asked for."""
     from stenopool.speech.engines.alignment import align as align_words
 
-    def one(piece: Piece) -> None:
-        if run.work(piece).has("align"):
+    def one(item: WorkItem) -> None:
+        if run.work(item).has("align"):
             return
-        recognized = run.work(piece).load("transcribe", Recognized)
-        with _ENGINE_LOCK, run.timed("align", piece), run.device.counts("busy"):
+        recognized = run.work(item).load("transcribe", Recognized)
+        with _ENGINE_LOCK, run.timed("align", item), run.device.counts("busy"):
             start = time.monotonic()
             aligned = [
-                align_words(transcript, Waveform(_audio_path(run, piece), n), transcript.language, recognized.device)
+                align_words(transcript, Waveform(_audio_path(run, item), n), transcript.language, recognized.device)
                 for n, transcript in enumerate(recognized.channels)
             ]
             seconds = time.monotonic() - start
-        run.work(piece).save("align", recognized.model_copy(update={"channels": aligned, "seconds": seconds}))
+        run.work(item).save("align", recognized.model_copy(update={"channels": aligned, "seconds": seconds}))
 
-    each(run, "align", pieces, one, after=["transcribe"])
+    each(run, "align", items, one, after=["transcribe"])
 
 
-def diarize(run: Run, pieces: Sequence[Piece]) -> None:
+def diarize(run: Run, items: Sequence[WorkItem]) -> None:
     """Who speaks when."""
     diarizer = None if run.options.diarization == "channels" else diarizer_for(run.options.diarization, run.execution)
 
-    def one(piece: Piece) -> None:
-        if run.work(piece).has("diarize"):
+    def one(item: WorkItem) -> None:
+        if run.work(item).has("diarize"):
             return
         if diarizer:
             with _DIARIZER_LOCK, run.device.counts("load"):
                 diarizer.load()
-        with _DIARIZER_LOCK, run.timed("diarize", piece), run.device.counts("busy"):
+        with _DIARIZER_LOCK, run.timed("diarize", item), run.device.counts("busy"):
             start = time.monotonic()
             if diarizer:
-                turns = diarizer.diarize(Waveform(_audio_path(run, piece)), run.options)
+                turns = diarizer.diarize(Waveform(_audio_path(run, item)), run.options)
                 version = diarizer.version
             else:
-                waveforms = [Waveform(_audio_path(run, piece), n) for n in range(_channels(run, piece))]
+                waveforms = [Waveform(_audio_path(run, item), n) for n in range(_channels(run, item))]
                 turns, version = channel_turns(waveforms, run.options), "1"
             seconds = time.monotonic() - start
-        run.work(piece).save("diarize", Diarized(turns=turns, diarizer_version=version, seconds=seconds))
-        tell(Event("diarized", piece.recording.key, run.durations[piece.fingerprint]))
+        run.work(item).save("diarize", Diarized(turns=turns, diarizer_version=version, seconds=seconds))
+        tell(Event("diarized", item.recording.key, run.durations[item.fingerprint]))
 
-    each(run, "diarize", pieces, one, after=["fetch audio"])
+    each(run, "diarize", items, one, after=["fetch audio"])
 
 
-def recognized(run: Run, piece: Piece) -> tuple[Recognized, Recognized | None]:
+def recognized(run: Run, item: WorkItem) -> tuple[Recognized, Recognized | None]:
     """The checkpoints of ``transcribe`` and, where asked, ``align``."""
-    work = run.work(piece)
+    work = run.work(item)
     aligned = work.load("align", Recognized) if work.has("align") else None
     return work.load("transcribe", Recognized), aligned
 
 
 def speech_stages(run: Run) -> list[str]:
-    """The stages that a piece must have gone through before it is published."""
+    """The stages that a item must have gone through before it is published."""
     aligned = ["align"] if run.options.word_timestamps == "alignment" else []
     diarized = ["diarize"] if run.options.diarization != "off" else []
     return ["transcribe", *aligned, *diarized]
 
 
-def _channels(run: Run, piece: Piece) -> int:
+def _channels(run: Run, item: WorkItem) -> int:
     if run.options.channels == "mix":
         return 1
-    return run.work(piece).load("prepare", PreparedRecording).prepared.channels
+    return run.work(item).load("prepare", PreparedRecording).prepared.channels
 
 
-def _utterance_id(piece: Piece, channel: int) -> str:
-    return f"{piece.fingerprint}#{channel}"
+def _utterance_id(item: WorkItem, channel: int) -> str:
+    return f"{item.fingerprint}#{channel}"
 
 
-def _audio_path(run: Run, piece: Piece) -> Path:
-    return run.scratch.folder(piece.fingerprint) / AUDIO
+def _audio_path(run: Run, item: WorkItem) -> Path:
+    return run.scratch.folder(item.fingerprint) / AUDIO

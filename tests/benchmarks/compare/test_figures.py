@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.compare.figures import Spread, ratios, steps
-from tests.cli.bench.samples import figures, grown, measurement
+from tests.benchmarks.compare.samples import figures, grown, measurement
 
 SPEEDS = st.dictionaries(st.integers(0, 9), st.floats(0.01, 1000.0), min_size=1)
 

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.compare.figures import Figures
 from benchmarks.compare.plots import draw
 from benchmarks.compare.report import comparison, markdown, remarks
-from tests.cli.bench.samples import figures, grown, measurement
+from tests.benchmarks.compare.samples import figures, grown, measurement
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from prefect.client.orchestration import get_client
 
 from stenopool.errors import SetupError
 from stenopool.orchestration.deploy.apply import apply
-from tests.deployments.test_specification import NIGHTLY
+from tests.orchestration.deploy.test_specification import NIGHTLY
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 

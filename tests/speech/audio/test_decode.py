@@ -16,7 +16,7 @@ from stenopool.speech.audio.decode import decode
 from stenopool.speech.audio.probe import probe
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.transcript import DECODE_ERRORS, TRUNCATED
-from tests.audio.media import channels, make, prepare, rms_db, tone
+from tests.speech.audio.media import channels, make, prepare, rms_db, tone
 from tests.support.speech import needs_speech, recording_path
 
 PICTURE = ("-f", "lavfi", "-i", "testsrc=d=6:r=5:s=64x64")

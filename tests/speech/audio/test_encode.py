@@ -7,7 +7,7 @@ import pytest
 from stenopool.errors import ErrorCode, StenopoolError
 from stenopool.speech.audio.encode import player_audio
 from stenopool.speech.audio.probe import probe
-from tests.audio.media import prepare, tone
+from tests.speech.audio.media import prepare, tone
 
 
 @pytest.mark.parametrize("channels", ["1", "2"])

@@ -13,7 +13,7 @@ import pytest
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
 from stenopool.speech.audio import ffmpeg
-from tests.audio.media import prepare, tone
+from tests.speech.audio.media import prepare, tone
 
 ENDLESS = ["-f", "lavfi", "-i", "testsrc=s=640x360:r=60", "-f", "null", "-"]
 BOUNDS = {"seconds": lambda: 60.0, "most_seconds": 60.0, "memory": 2**32}

@@ -8,7 +8,7 @@ import pytest
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.transcript import DECODE_ERRORS, OPPOSITE_PHASE, TRUNCATED
-from tests.audio.media import prepare, rms_db
+from tests.speech.audio.media import prepare, rms_db
 from tests.support.speech import SPEECH, needs_speech, recording_path
 
 pytestmark = needs_speech

@@ -16,7 +16,7 @@ from stenopool.speech.audio.normalize import MAX_GAIN_DB, gain_db, normalized
 from stenopool.speech.audio.segments import samples, segments
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import OPPOSITE_PHASE
-from tests.audio.media import channels, prepare, rms_db
+from tests.speech.audio.media import channels, prepare, rms_db
 
 Signal = NDArray[np.int16]
 

@@ -12,7 +12,7 @@ from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
 from stenopool.speech.audio import probe as probing
 from stenopool.speech.audio.probe import probe
-from tests.audio.media import make, tone
+from tests.speech.audio.media import make, tone
 
 
 def child_pid() -> int:

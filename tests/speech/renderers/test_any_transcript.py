@@ -12,8 +12,8 @@ from stenopool.options import FORMATS
 from stenopool.speech.renderers import CONTENT_TYPES, EXTENSIONS, RenderStyle, render
 from stenopool.speech.renderers.words import clean, stretches
 from stenopool.speech.transcript import Segment, Transcript
-from tests.renderers.samples import transcripts
-from tests.renderers.subtitles import Shown, parse_srt, parse_vtt
+from tests.speech.renderers.samples import transcripts
+from tests.speech.renderers.subtitles import Shown, parse_srt, parse_vtt
 
 LABEL = re.compile(r"^\[.*?\]: ")
 styles = st.builds(

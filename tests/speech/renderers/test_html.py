@@ -6,7 +6,7 @@ import re
 
 from stenopool.speech.renderers import RenderStyle, render
 from stenopool.speech.transcript import LOW_CONFIDENCE, TRUNCATED, Segment, Transcript
-from tests.renderers.samples import conversation, spoken
+from tests.speech.renderers.samples import conversation, spoken
 
 
 def test_words_carry_their_times() -> None:

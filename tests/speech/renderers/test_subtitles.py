@@ -5,8 +5,8 @@ import pytest
 from stenopool.options import FORMATS
 from stenopool.speech.renderers import RenderStyle, render
 from stenopool.speech.transcript import Segment, Transcript, Word
-from tests.renderers.samples import conversation, spoken
-from tests.renderers.subtitles import parse_srt, parse_vtt
+from tests.speech.renderers.samples import conversation, spoken
+from tests.speech.renderers.subtitles import parse_srt, parse_vtt
 
 
 def one(*segments: Segment, language: str = "en") -> Transcript:

@@ -7,9 +7,9 @@ import jsonschema
 
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import SpeakerTurn, Transcript, json_schema
-from tests.renderers.samples import conversation, spoken
+from tests.speech.renderers.samples import conversation, spoken
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "transcript.schema.json"
+SCHEMA = Path(__file__).parents[3] / "docs" / "transcript.schema.json"
 
 
 def test_txt_has_a_paragraph_per_speaker_change() -> None:
