@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -182,7 +183,7 @@ def ingest(
 
         from stenopool.orchestration.entrypoints import load
 
-        flow = load("ingest")
+        flow: Callable[..., Coroutine[Any, Any, BatchReport]] = load("ingest")
         embedded.ready()
     try:
         with shown(err, diarize=options.diarization != "off"):

@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field
 
 from stenopool.errors import ErrorCode, SetupError, TransientError
 from stenopool.metrics.definitions import LOAD_BUCKETS
+from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import BATCHES, names, read, receipt_stem
 from stenopool.pipeline.run import FailedRecording, Run
 from stenopool.pipeline.shards import Shard, WorkItem, written
-from stenopool.pipeline.tally import Histogram, Tally
+from stenopool.pipeline.tally import Tally
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
 

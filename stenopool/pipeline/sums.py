@@ -4,7 +4,8 @@ from collections import Counter
 
 from pydantic import BaseModel, Field
 
-from stenopool.pipeline.tally import Histogram, Tally
+from stenopool.metrics.histogram import Histogram
+from stenopool.pipeline.tally import Tally
 
 
 class Sums(BaseModel):

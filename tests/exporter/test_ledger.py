@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, Failure, SetupError
 from stenopool.exporter.ledger import Ledger
+from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.counts import BatchCounts, Status
 from stenopool.pipeline.receipts import METRICS, Receipt, write
 from stenopool.pipeline.recordings import Recording
@@ -17,7 +18,7 @@ from stenopool.pipeline.report import ShardResult
 from stenopool.pipeline.run import FailedRecording
 from stenopool.pipeline.shards import Shard, WorkItem
 from stenopool.pipeline.sums import Sums
-from stenopool.pipeline.tally import Histogram, Tally
+from stenopool.pipeline.tally import Tally
 from stenopool.storage.base import ObjectStore
 from stenopool.storage.local import LocalStore
 

@@ -37,7 +37,7 @@ async def profiled(
     if not profile:
         return options, execution
     try:
-        saved = await TranscriptionProfile.aload(profile)
+        saved: TranscriptionProfile = await TranscriptionProfile.aload(profile)
     except ValueError as error:
         raise SetupError(
             ErrorCode.OBJECT_NOT_FOUND,
