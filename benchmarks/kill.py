@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stenopool.pipeline.receipts import RECEIPTS, WORK, ReceiptName, names
+from stenopool.pipeline.receipts import RECEIPTS, WORK, ReceiptName, list_receipts
 from stenopool.storage.s3 import S3Store
 from tests.support.journal import begun
 from tests.support.seaweedfs import SeaweedFS
@@ -220,7 +220,7 @@ def kill_again_and_again(
         phases += bench.random.sample(list(PHASES), len(PHASES))
     lives = []
     for number, phase in enumerate(phases[:kills]):
-        left = len(bench.keys) - sum(name.status == "done" for name in names(bench.store("killed")))
+        left = len(bench.keys) - sum(name.status == "done" for name in list_receipts(bench.store("killed")))
         lives.append(bench.live("killed", phase, share=max(1, left // (kills - number + 1))))
         print(f"kill {number + 1}: {lives[-1].phase or 'ended before'}, {left} recordings left", flush=True)
     lives.append(bench.live("killed"))
@@ -247,9 +247,9 @@ def _faults(bench: Bench) -> list[str]:
     expected, found = _transcripts(peaceful), _transcripts(killed)
     faults = [f"{key}: another transcript" for key in expected if key in found and found[key] != expected[key]]
     faults += [f"{key}: a transcript too many or too few" for key in expected.keys() ^ found.keys()]
-    receipts = Counter(names(killed))
-    if receipts != Counter(names(peaceful)):
-        faults.append(f"other receipts: {receipts - Counter(names(peaceful))}")
+    receipts = Counter(list_receipts(killed))
+    if receipts != Counter(list_receipts(peaceful)):
+        faults.append(f"other receipts: {receipts - Counter(list_receipts(peaceful))}")
     faults += [f"{key}: {n} receipts" for key, n in _by_key(receipts).items() if n > 1]
     faults += [f"{key}: no receipt" for key in set(bench.keys) - _by_key(receipts).keys()]
     faults += [f"left over: {info.key}" for info in killed.list(WORK)]

@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.deployments import arun_deployment
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.pipeline.notifications import arrivals
+from stenopool.pipeline.notifications import parse_notification
 
 # A receive takes ten at most; a thousand keys fit a run's parameters (512 KiB) at 500 bytes each.
 _MOST_MESSAGES = 1000
@@ -48,7 +48,7 @@ async def watch(
     keys: set[str] = set()
     async for message in _messages(queue_url):
         try:
-            found = arrivals(message["Body"])
+            found = parse_notification(message["Body"])
         except SetupError as error:
             log.warning("message %s: %s", message["MessageId"], error.message)
             continue

@@ -40,7 +40,7 @@ async def retry_failed(house: Service) -> int:
 
 
 def _quarantined(house: Service) -> Iterator[str]:
-    return (name.key for name in receipts.names(house.destination) if name.status == "quarantined")
+    return (name.key for name in receipts.list_receipts(house.destination) if name.status == "quarantined")
 
 
 def _key(recording: str) -> str | None:

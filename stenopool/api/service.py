@@ -128,7 +128,7 @@ class Service:
     async def receipts_of(self, key: str) -> list[receipts.ReceiptName]:
         """A recording's receipts by name: one listing."""
         stem = receipts.receipt_stem(key)
-        return await asyncio.to_thread(lambda: list(receipts.names(self.destination, prefix=stem)))
+        return await asyncio.to_thread(lambda: list(receipts.list_receipts(self.destination, prefix=stem)))
 
     async def submit(self, info: ObjectInfo, options: TranscriptionOptions, *, again: bool = False) -> FlowRun | None:
         """Have a recording transcribed: the run, or None if it is already, or was tried with these options.

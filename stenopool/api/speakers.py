@@ -28,7 +28,7 @@ async def rename(house: Service, key: str, given: dict[str, str]) -> dict[str, s
 def _names(house: Service, key: str) -> dict[str, str | None]:
     transcript = as_made(house.destination, key)
     kept = speaker_names.read(house.destination, key, transcript)
-    return {label: kept.get(label) for label in speaker_names.labels(transcript)}
+    return {label: kept.get(label) for label in speaker_names.list_labels(transcript)}
 
 
 def _rename(house: Service, key: str, given: dict[str, str]) -> dict[str, str | None]:
@@ -36,7 +36,7 @@ def _rename(house: Service, key: str, given: dict[str, str]) -> dict[str, str | 
     for _ in range(_TRIES):
         before = house.destination.head(output_key(key, "json")).etag
         transcript = as_made(house.destination, key)
-        known = speaker_names.labels(transcript)
+        known = speaker_names.list_labels(transcript)
         if unknown := [label for label in given if label not in known]:
             raise invalid(f"The transcript has no speaker {unknown[0]!r}.", speakers=known)
         speaker_names.write(house.destination, key, transcript, given)
@@ -48,8 +48,8 @@ def _rename(house: Service, key: str, given: dict[str, str]) -> dict[str, str | 
 
 def _write_files(house: Service, key: str, transcript: Transcript, given: dict[str, str]) -> None:
     """All but the JSON: that is the work's own, and what everything else can be made from again."""
-    transcript = speaker_names.named(transcript, given)
-    listed = receipts.names(house.destination, prefix=receipts.receipt_stem(key))
+    transcript = speaker_names.apply_names(transcript, given)
+    listed = receipts.list_receipts(house.destination, prefix=receipts.receipt_stem(key))
     for format in {format for name in listed for format in name.formats} - {"json"}:
         content = rendered(house.destination, key, transcript, format).encode()
         house.destination.put_bytes(output_key(key, format), content, content_type=CONTENT_TYPES[format])

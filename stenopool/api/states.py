@@ -182,7 +182,7 @@ def _receipts(destination: ObjectStore, keys: list[str]) -> dict[str, list[Recei
     found: dict[str, list[ReceiptName]] = {key: [] for key in keys}
     if keys:
         last = max(map(receipts.receipt_stem, keys))
-        for name in receipts.names(destination, start_after=min(map(receipts.receipt_stem, keys))):
+        for name in receipts.list_receipts(destination, start_after=min(map(receipts.receipt_stem, keys))):
             if name.key in found:
                 found[name.key].append(name)
             elif receipts.receipt_stem(name.key) > last:

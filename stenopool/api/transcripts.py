@@ -93,4 +93,4 @@ def _into(path: Path, destination: ObjectStore, key: str, format: Format) -> Non
 
 def _named(destination: ObjectStore, key: str) -> Transcript:
     transcript = as_made(destination, key)
-    return speaker_names.named(transcript, speaker_names.read(destination, key, transcript))
+    return speaker_names.apply_names(transcript, speaker_names.read(destination, key, transcript))

@@ -102,9 +102,9 @@ def _view(house: Service, id: str, key: str) -> TranscriptView:
     transcript = as_made(house.destination, key)
     names = speaker_names.read(house.destination, key, transcript)
     labels: dict[str | None, list[str]] = {}
-    for label in speaker_names.labels(transcript):
+    for label in speaker_names.list_labels(transcript):
         labels.setdefault(clean(names.get(label, label)) or None, []).append(label)
-    shown = view(speaker_names.named(transcript, names))
+    shown = view(speaker_names.apply_names(transcript, names))
     numbers = {name: number for number, name in enumerate(shown.lanes)}
     return TranscriptView(
         id=id,

@@ -27,7 +27,7 @@ from stenopool.speech.audio.probe import probe
 from stenopool.speech.engines.placement import placement
 from stenopool.storage import ObjectStore, open_store
 
-Status = Literal["ok", "warn", "fail"]
+FindingStatus = Literal["ok", "warn", "fail"]
 
 _GIB = 1024**3
 _LITTLE_SPACE = 5 * _GIB  # a shard of four hours, with its originals as WAV, and room to spare
@@ -40,13 +40,13 @@ class Finding(NamedTuple):
     """What one check found. ``remedy`` is empty where nothing has to be done."""
 
     check: str
-    status: Status
+    status: FindingStatus
     found: str
     remedy: str = ""
 
 
 class _Wrong(Exception):  # noqa: N818 (a finding, not a fault of ours)
-    def __init__(self, found: str, remedy: str, status: Status = "fail") -> None:
+    def __init__(self, found: str, remedy: str, status: FindingStatus = "fail") -> None:
         super().__init__(found)
         self.found, self.remedy, self.status = found, remedy, status
 
@@ -59,7 +59,7 @@ class Check(NamedTuple):
     needs: str = ""
 
 
-def checks(
+def list_checks(
     options: TranscriptionOptions,
     execution: ExecutionOptions,
     source: str | None,

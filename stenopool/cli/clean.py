@@ -7,8 +7,7 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 
-from stenopool.pipeline.clean import Removed
-from stenopool.pipeline.clean import clean as clean_up
+from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
 from stenopool.storage import open_store
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -48,7 +47,7 @@ def clean(
     work = seconds(work_older_than, "--work-older-than")
     batches = None if batches_older_than == _NEVER else seconds(batches_older_than, "--batches-older-than")
     store = open_store(destination, must_exist=True)
-    cleaned = clean_up(store, work_older_than=work, batches_older_than=batches, dry_run=dry_run)
+    cleaned = remove_leftovers(store, work_older_than=work, batches_older_than=batches, dry_run=dry_run)
     if as_json:
         print(cleaned.model_dump_json())
         return
@@ -62,5 +61,5 @@ def clean(
         Console().print(line, highlight=False, soft_wrap=True)
 
 
-def _counted(removed: Removed, what: str) -> str:
+def _counted(removed: RemovedObjects, what: str) -> str:
     return f"{removed.folders} {what}: {removed.objects} objects, {decimal(removed.bytes)}"

@@ -19,7 +19,7 @@ _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diari
 
 
 @contextmanager
-def shown(console: Console, *, diarize: bool) -> Iterator[None]:
+def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
     """Show progress on the console while the block runs. A log that machines read says it itself."""
     if as_json():
         yield
@@ -93,7 +93,7 @@ def _line(console: Console, event: Event) -> None:
         console.print(f"done    {printable(event.key)}  {_clock(event.seconds)}", markup=False, soft_wrap=True)
 
 
-def summary(report: BatchReport) -> Table:
+def summary_table(report: BatchReport) -> Table:
     """The batch in a table: counts, hours, speed."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("transcribed", f"{report.done}", f"{_clock(report.audio_seconds)} of audio")
@@ -115,7 +115,7 @@ def summary(report: BatchReport) -> Table:
     return table
 
 
-def failures(report: BatchReport) -> Table:
+def failures_table(report: BatchReport) -> Table:
     """Failed recordings, by code."""
     table = Table("code", "recordings", "for example", "what to do", title="Failed", title_justify="left")
     for code, count in sorted(report.failures_by_code.items()):

@@ -38,11 +38,11 @@ def doctor(
     Example: stenopool doctor s3://calls s3://transcripts --model large-v3 --device cuda
     """
     # Here, because the checks import what they check.
-    from stenopool.cli.checks import Finding, checks, examine
+    from stenopool.cli.checks import Finding, examine, list_checks
 
     findings: list[Finding] = []
     without: set[str] = set()  # checks that failed, and those that were not tried for it
-    for check in checks(options, execution, source, destination, namespace):
+    for check in list_checks(options, execution, source, destination, namespace):
         if check.needs in without:
             finding = Finding(check.name, "warn", f"not tried: {check.needs} comes first")
         else:

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from stenopool.cli.display import failures, shown, summary
+from stenopool.cli.display import failures_table, show_progress, summary_table
 from stenopool.cli.parameters import with_options
 from stenopool.errors import ErrorCode, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
-from stenopool.pipeline.catalog import Selection, entries
+from stenopool.pipeline.catalog import Selection, list_entries
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime import logs
@@ -96,7 +96,7 @@ def status(
     store = open_store(destination, must_exist=True)
     counts = {"done": 0, "quarantined": 0}
     quarantined: list[receipts.Receipt] = []
-    for name in receipts.names(store):
+    for name in receipts.list_receipts(store):
         counts[name.status] += 1
         if name.status == "quarantined" and len(quarantined) < limit:
             quarantined.append(receipts.read(store, name.key, name.fingerprint, "quarantined"))
@@ -143,7 +143,7 @@ def retry(
     keys = sorted(
         {
             name.key
-            for name in receipts.names(store)
+            for name in receipts.list_receipts(store)
             if name.status == "quarantined" and (not wanted or _code(store, name) in wanted)
         }
     )
@@ -186,7 +186,7 @@ def ingest(
         flow: Callable[..., Coroutine[Any, Any, BatchReport]] = load("ingest")
         embedded.ready()
     try:
-        with shown(err, diarize=options.diarization != "off"):
+        with show_progress(err, diarize=options.diarization != "off"):
             return asyncio.run(
                 flow(source, destination, options=options, execution=execution, selection=selection, retry=retry)
             )
@@ -209,7 +209,7 @@ def _load_ahead(
         return
     # What goes wrong here goes wrong again in the flow, which says so.
     with suppress(StenopoolError):
-        listed = entries(open_store(source), open_store(destination), options, selection)
+        listed = list_entries(open_store(source), open_store(destination), options, selection)
         if all(entry.state != "new" for entry in islice(listed, _LOOKED_AT)):
             return
         engine_for(options.engine, options.model, execution).load()
@@ -226,9 +226,9 @@ def finish(report: BatchReport, *, as_json: bool) -> None:
     elif logs.as_json():
         logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
     else:
-        err.print(summary(report))
+        err.print(summary_table(report))
         if report.failed:
-            err.print(failures(report))
+            err.print(failures_table(report))
         where = f"Transcripts are in {printable(report.destination)}"
         err.print(where, markup=False, highlight=False, soft_wrap=True)
     if report.failed:

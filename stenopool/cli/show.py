@@ -24,4 +24,4 @@ def show(
         folder, name = transcript, "transcript.json"
     store = open_store(folder or str(Path.cwd()), must_exist=True)
     found = Transcript.model_validate_json(store.get_bytes(name))
-    render(speaker_names.named(found, speaker_names.read(store, "", found)), Console())
+    render(speaker_names.apply_names(found, speaker_names.read(store, "", found)), Console())

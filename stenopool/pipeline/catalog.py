@@ -22,7 +22,7 @@ from stenopool.pipeline.receipts import (
     RECEIPTS,
     WORK,
     ReceiptName,
-    names,
+    list_receipts,
     output_key,
     parse_receipt_key,
     receipt_key,
@@ -31,7 +31,7 @@ from stenopool.pipeline.receipts import (
 from stenopool.pipeline.recordings import Recording, fingerprinter
 from stenopool.storage.base import ObjectInfo, ObjectStore
 
-State = Literal["new", "done", "quarantined", "render"]
+EntryState = Literal["new", "done", "quarantined", "render"]
 
 # What is surely no recording. Everything else is looked at, whatever its name: recorders and messengers write names
 # without extension and wrong ones, and a recording that is passed over silently is worse than one quarantined.
@@ -107,12 +107,12 @@ class CatalogEntry(NamedTuple):
 
     recording: Recording
     fingerprint: str
-    state: State
+    state: EntryState
     failure: Failure | None = None
     missing: tuple[Format, ...] = ()
 
 
-def entries(
+def list_entries(
     source: ObjectStore,
     destination: ObjectStore,
     options: TranscriptionOptions,
@@ -157,13 +157,6 @@ def entries(
             return
 
 
-def pending(
-    source: ObjectStore, destination: ObjectStore, options: TranscriptionOptions, selection: Selection | None = None
-) -> Iterator[CatalogEntry]:
-    """The new ones of `entries`: what a run has to do."""
-    return (entry for entry in entries(source, destination, options, selection) if entry.state == "new")
-
-
 def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) -> tuple[Recording, Failure | None]:
     """A listed object as a recording, and why it can't be one if its key can't be read or written to."""
     uri, failure = f"{source.uri}/{info.key}", None
@@ -196,7 +189,7 @@ def _entry(
 
 def _receipts_of(destination: ObjectStore, key: str) -> Iterator[ReceiptName]:
     """The receipts of one recording: one request, for selections so small that nothing is listed."""
-    return names(destination, prefix=receipt_stem(key))
+    return list_receipts(destination, prefix=receipt_stem(key))
 
 
 class _ReceiptCursor:

@@ -18,7 +18,7 @@ class Arrival(NamedTuple):
     key: str
 
 
-def arrivals(message: str) -> list[Arrival]:
+def parse_notification(message: str) -> list[Arrival]:
     """The objects that a message says were written; empty for tests, deletions and whatever else comes by.
 
     Raises `SetupError` OPTIONS_INVALID if it is not a bucket's message at all.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
-from stenopool.pipeline.catalog import CatalogEntry, Selection, entries
+from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.run import FailedRecording
 from stenopool.pipeline.shards import WorkItem, estimated_seconds
 from stenopool.pipeline.work import WorkArea
@@ -38,7 +38,7 @@ class Plan:
     def items(self) -> Iterator[WorkItem]:
         """What has to be done, in the source's order."""
         leftovers = self._with_checkpoints() if self.clears else frozenset()
-        for entry in entries(self.source, self.destination, self.options, self.selection, self.formats):
+        for entry in list_entries(self.source, self.destination, self.options, self.selection, self.formats):
             item = self._item(entry)
             if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
                 WorkArea(self.destination, entry.fingerprint).remove()

@@ -35,7 +35,7 @@ WORK = ".work/"
 BATCHES = ".batches/"
 METRICS = ".metrics/"
 
-Status = Literal["done", "quarantined"]
+ReceiptStatus = Literal["done", "quarantined"]
 
 _ESCAPES = {code: f"%{code:02X}" for code in range(0x30)}
 _PART = 200  # bytes
@@ -57,7 +57,7 @@ class Receipt(BaseModel):
 
     key: str
     fingerprint: str
-    status: Status
+    status: ReceiptStatus
     failure: Failure | None = None
     attempts: Annotated[int, Field(ge=1)] = 1
     formats: tuple[Format, ...] = ()
@@ -80,7 +80,7 @@ class ReceiptName(NamedTuple):
 
     key: str
     fingerprint: str
-    status: Status
+    status: ReceiptStatus
     formats: frozenset[Format] = frozenset()
 
 
@@ -116,7 +116,7 @@ def _parted(encoded: str) -> Iterator[str]:
 
 
 def receipt_key(
-    recording_key: str, fingerprint: str, status: Status = "done", formats: Collection[Format] = FORMATS
+    recording_key: str, fingerprint: str, status: ReceiptStatus = "done", formats: Collection[Format] = FORMATS
 ) -> str:
     """The receipt's key in the destination.
 
@@ -154,7 +154,7 @@ def _formats(letters: str) -> frozenset[Format]:
     return frozenset(format for format, letter in _LETTERS.items() if letter in letters)
 
 
-def names(destination: ObjectStore, *, prefix: str = RECEIPTS, start_after: str = "") -> Iterator[ReceiptName]:
+def list_receipts(destination: ObjectStore, *, prefix: str = RECEIPTS, start_after: str = "") -> Iterator[ReceiptName]:
     """All receipts by name, sorted by recording key, one page in memory; the receipts themselves are not read.
 
     Several done receipts of one fingerprint are told as one, with the formats of all.
@@ -186,7 +186,7 @@ def write(destination: ObjectStore, receipt: Receipt) -> bool:
     return written
 
 
-def read(destination: ObjectStore, recording_key: str, fingerprint: str, status: Status = "done") -> Receipt:
+def read(destination: ObjectStore, recording_key: str, fingerprint: str, status: ReceiptStatus = "done") -> Receipt:
     """The receipt; of several done ones the first, with the formats and outputs of all.
 
     `SetupError` OBJECT_NOT_FOUND if there is none, RECEIPT_CORRUPT if it says nothing that can be read.

@@ -14,7 +14,7 @@ from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError, Tra
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.clock import DeviceClock, StageClock
 from stenopool.pipeline.handover import Handover
-from stenopool.pipeline.receipts import Receipt, ReceiptName, names, read, receipt_stem
+from stenopool.pipeline.receipts import Receipt, ReceiptName, list_receipts, read, receipt_stem
 from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.tally import Tally
 from stenopool.pipeline.work import WorkArea
@@ -112,7 +112,7 @@ class Run:
         if item.formats:  # finished long ago; only a format is missing
             return False
         if there is None:
-            there = names(self.destination, prefix=receipt_stem(item.recording.key))
+            there = list_receipts(self.destination, prefix=receipt_stem(item.recording.key))
         # One that was taken up again out of quarantine has that receipt still.
         ends = ("done",) if item.attempts else ("done", "quarantined")
         end = next((one for one in there if one.fingerprint == item.fingerprint and one.status in ends), None)

@@ -25,14 +25,14 @@ def _spoken_of(name: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(max_length=LONGEST), AfterValidator(_spoken_of)]
+SpeakerName = Annotated[str, Field(max_length=LONGEST), AfterValidator(_spoken_of)]
 
 
 class SpeakerNames(BaseModel):
     """``names``: by the label that diarization gave. Two labels with one name are one person."""
 
     fingerprint: str
-    names: dict[str, Name] = {}
+    names: dict[str, SpeakerName] = {}
 
 
 def names_key(recording_key: str) -> str:
@@ -63,7 +63,7 @@ def write(destination: ObjectStore, recording_key: str, transcript: Transcript, 
         destination.delete(names_key(recording_key))
 
 
-def named(transcript: Transcript, names: dict[str, str]) -> Transcript:
+def apply_names(transcript: Transcript, names: dict[str, str]) -> Transcript:
     """The transcript with names for labels everywhere; the one given is not changed."""
     if not names:
         return transcript
@@ -90,7 +90,7 @@ def named(transcript: Transcript, names: dict[str, str]) -> Transcript:
     )
 
 
-def labels(transcript: Transcript) -> list[str]:
+def list_labels(transcript: Transcript) -> list[str]:
     """All labels that speakers of this transcript have, in the order in which they are listed or speak."""
     spoken = (word.speaker or segment.speaker for segment in transcript.segments for word in segment.words)
     turns = (turn.speaker for turn in transcript.turns)

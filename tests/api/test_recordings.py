@@ -295,7 +295,7 @@ def test_delete_removes_all_that_was_made_of_a_recording_and_nothing_else(either
         inside = f"{key}/transcript.d/b.wav"  # another recording may be called so
         for other in (receipts.output_key(inside, "json"), work_key("f" * 32, "prepare.v1.json")):
             api.destination.put_bytes(other, b"{}")
-        work = next(name.fingerprint for name in receipts.names(api.destination) if name.key == key)
+        work = next(name.fingerprint for name in receipts.list_receipts(api.destination) if name.key == key)
         api.destination.put_bytes(work_key(work, "audio.flac"), b"audio")
         kept = {info.key for info in api.destination.list() if decode(ids[1]) in info.key or "%2F" not in info.key}
         kept = {one for one in kept if not one.startswith((f"{key}/transcript.", f".work/{work}"))} | {
@@ -315,7 +315,7 @@ def test_delete_leaves_checkpoints_of_a_failed_run_behind_no_more(api: Api) -> N
     with api.client("clerk") as client:
         id = sent(client, options='{"language": "de"}')
         api.finish(id, TranscriptionOptions(language="de"))
-        (name,) = receipts.names(api.destination)
+        (name,) = receipts.list_receipts(api.destination)
         (receipt,) = api.destination.list(".receipts/")
         api.destination.delete(receipt.key)  # as if it had not come to that
         api.destination.put_bytes(work_key(name.fingerprint, "audio.flac"), b"audio")

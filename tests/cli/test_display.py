@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stenopool.cli.display import failures, printable, shown
+from stenopool.cli.display import failures_table, printable, show_progress
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.run import FailedRecording
@@ -30,7 +30,7 @@ def test_what_was_there_can_still_be_told() -> None:
 
 
 def _shown(console: Console, *events: Event) -> str:
-    with shown(console, diarize=True):
+    with show_progress(console, diarize=True):
         for event in events:
             tell(event)
     assert isinstance(console.file, io.StringIO)
@@ -73,7 +73,7 @@ def test_of_the_log_only_warnings_are_shown_and_failures_once(terminal: bool, ca
     logger.addHandler(kept)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     try:
-        with shown(console, diarize=True):
+        with show_progress(console, diarize=True):
             tell(Event("done", "a.wav", 1.0))
             tell(Event("failed", "b.wav", 0.0, FAILURE))
             logger.warning("%s: no audio for the page", HOSTILE)
@@ -104,5 +104,5 @@ def test_the_table_of_failures_shows_a_key_as_it_is(key: str) -> None:
         failures_by_code={"EMPTY_FILE": 1}, failed=[FailedRecording(key=key, fingerprint="0" * 32, failure=FAILURE)]
     )
     console = Console(file=io.StringIO(), width=200)
-    console.print(failures(report))
+    console.print(failures_table(report))
     assert key in console.file.getvalue()  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from stenopool.cli.checks import Check, Finding, checks, examine
+from stenopool.cli.checks import Check, Finding, examine, list_checks
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.runtime import trial
 from stenopool.settings import get_settings
@@ -20,7 +20,7 @@ FAST = ("--model", "tiny.en", "--diarization", "off", "--device", "cpu")
 
 def _examined(name: str, source: str | None = None, destination: str | None = None) -> Finding:
     """The finding of one check."""
-    all_ = checks(TranscriptionOptions(), ExecutionOptions(), source, destination)
+    all_ = list_checks(TranscriptionOptions(), ExecutionOptions(), source, destination)
     return examine(next(check for check in all_ if check.name == name))
 
 

@@ -9,7 +9,7 @@ import pytest
 from stenopool.errors import ErrorCode, Failure
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline import receipts
-from stenopool.pipeline.catalog import entries
+from stenopool.pipeline.catalog import list_entries
 from stenopool.pipeline.receipts import BATCHES, Receipt
 from stenopool.pipeline.report import BatchReport
 from stenopool.storage import open_store
@@ -33,7 +33,7 @@ def destination(tmp_path: Path, source: Path) -> Path:
     """One of them done, one quarantined."""
     folder = tmp_path / "transcripts"
     store = open_store(str(folder))
-    for entry in entries(open_store(str(source)), store, TranscriptionOptions()):
+    for entry in list_entries(open_store(str(source)), store, TranscriptionOptions()):
         key, digest = entry.recording.key, entry.fingerprint
         if key == "done.wav":
             receipts.write(store, Receipt(key=key, fingerprint=digest, status="done", duration=60.0))

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from stenopool.pipeline.receipts import names
+from stenopool.pipeline.receipts import list_receipts
 from stenopool.storage import open_store
 from tests.e2e.test_deployments import filled, over, started_by_api, until
 from tests.e2e.test_server_faults import workers, written  # noqa: F401 (a fixture)
@@ -42,16 +42,16 @@ def test_backends_restart(
     postgres.process.wait(30)
     postgres.start()
     with prefect_server.client() as client:
-        until(lambda: list(names(store)) or over(client, ingest), "a first receipt, or the end")
+        until(lambda: list(list_receipts(store)) or over(client, ingest), "a first receipt, or the end")
     redis.kill()
     redis.start()
     with prefect_server.client() as client:
         ended = until(lambda: over(client, ingest), "the end of ingest", seconds=300)
-        if len(list(names(store))) < RECORDINGS:
+        if len(list(list_receipts(store))) < RECORDINGS:
             again = started_by_api(prefect_server, source, destination, key=f"again-{bucket}")
             ended = until(lambda: over(client, again), "the end of the second ingest", seconds=300)
     assert ended.state_name == "Completed"
-    assert [receipt.status for receipt in names(store)] == ["done"] * RECORDINGS
+    assert [receipt.status for receipt in list_receipts(store)] == ["done"] * RECORDINGS
     transcripts = [key for key in written(s3, bucket) if key.endswith("transcript.json")]
     assert len(transcripts) == RECORDINGS
     assert Counter(transcripts).most_common(1)[0][1] == 1

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from stenopool.pipeline.receipts import names
+from stenopool.pipeline.receipts import list_receipts
 from stenopool.storage import open_store
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import without_prefect
@@ -135,7 +135,7 @@ def test_schedule_form_and_request_each_bring_transcripts_in_their_order(
         client.delete_deployment(nightly)
     for _, destination in (scheduled, by_hand, by_request):
         store = open_store(destination)
-        assert [name.status for name in names(store)] == ["done", "done"]
+        assert [name.status for name in list_receipts(store)] == ["done", "done"]
         assert len([info for info in store.list() if info.key.endswith("transcript.json")]) == 2
 
 
@@ -152,7 +152,7 @@ def test_cancelling_the_parent_cancels_what_it_started(workers: PrefectServer, b
         until(lambda: client.read_flow_run(child.id).state.is_cancelled(), "the end of the child")
         client.update_work_pool("gpu", work_pool_update(is_paused=False))
     # What prepare did is kept; the recording is pending still.
-    assert list(names(open_store(destination))) == []
+    assert list(list_receipts(open_store(destination))) == []
 
 
 def work_pool_update(**changes: Any) -> Any:

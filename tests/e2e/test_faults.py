@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stenopool.pipeline.receipts import RECEIPTS, WORK, names
+from stenopool.pipeline.receipts import RECEIPTS, WORK, list_receipts
 from stenopool.storage import open_store
 from stenopool.storage.s3 import S3Store, process_client
 from tests.e2e.conftest import Program
@@ -56,7 +56,7 @@ def transcripts(location: str) -> dict[str, Any]:
 def assert_all_done(report: dict[str, Any], keys: set[str], destination: str) -> None:
     assert (report["done"], report["deferred"], report["quarantined"]) == (len(keys), 0, 0), report["failed"]
     store = open_store(destination)
-    assert sorted(name.key for name in names(store) if name.status == "done") == sorted(keys)
+    assert sorted(name.key for name in list_receipts(store) if name.status == "done") == sorted(keys)
     assert transcripts(destination).keys() == keys
     assert list(store.list(WORK)) == []
 

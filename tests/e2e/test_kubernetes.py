@@ -25,7 +25,7 @@ from prefect.states import Cancelling
 
 from stenopool.orchestration.workers.rights import WORKER_RIGHTS, missing_rights
 from stenopool.orchestration.workers.templates import template
-from stenopool.pipeline.receipts import names
+from stenopool.pipeline.receipts import list_receipts
 from stenopool.storage import open_store
 from tests.support.kubernetes import Cluster, Image, Node, Taint
 from tests.support.kubernetes.flows import hold
@@ -253,12 +253,12 @@ def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(house: House, 
     lost = house.client.read_flow_run(UUID(pod["metadata"]["labels"]["prefect.io/flow-run-id"]))
     assert lost.state_name == "Crashed"
     until(lambda: "OOMKilled" in house.logs(lost))
-    assert list(names(open_store(destination))) == []
+    assert list(list_receipts(open_store(destination))) == []
 
     second = house.run("ingest/interactive", **order)
     assert house.ended(second) == "Completed"
     store = open_store(destination)
-    assert [name.status for name in names(store)] == ["done"] * 4
+    assert [name.status for name in list_receipts(store)] == ["done"] * 4
     transcripts = [info.key for info in store.list() if info.key.endswith("/transcript.json")]
     assert len(transcripts) == 4
     assert all(json.loads(store.get_bytes(key))["text"].strip() for key in transcripts)

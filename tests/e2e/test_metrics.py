@@ -51,7 +51,7 @@ class House:
         return open_store(self.destination)
 
     def done(self) -> list[receipts.ReceiptName]:
-        return [name for name in receipts.names(self.store) if name.status == "done"]
+        return [name for name in receipts.list_receipts(self.store) if name.status == "done"]
 
     def reports(self) -> list[BatchReport]:
         keys = sorted(info.key for info in self.store.list(BATCHES) if info.key.endswith("/report.json"))

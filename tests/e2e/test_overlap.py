@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.pipeline.receipts import WORK, names
+from stenopool.pipeline.receipts import WORK, list_receipts
 from stenopool.storage import open_store
 from tests.e2e.conftest import Program
 from tests.support.journal import begun
@@ -84,7 +84,7 @@ def test_two_runs_of_one_prefix(moment: str, stenopool: Program, bucket: str, tm
     assert Counter(key for key in keys if key.endswith("/transcript.json")) == Counter(
         f"{file}/transcript.json" for file in files[:-1]
     )
-    assert sorted((name.key, name.status) for name in names(store)) == sorted(
+    assert sorted((name.key, name.status) for name in list_receipts(store)) == sorted(
         (file, "quarantined" if file == files[-1] else "done") for file in files
     )
     assert not [key for key in keys if key.startswith(WORK)]

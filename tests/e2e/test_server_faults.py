@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.pipeline.receipts import names
+from stenopool.pipeline.receipts import list_receipts
 from stenopool.storage import open_store
 from tests.e2e.test_deployments import deploy, filled, over, started_by_api, until
 from tests.support.prefect_server import PrefectServer
@@ -52,7 +52,7 @@ def test_a_server_killed_in_mid_batch_loses_nothing_and_doubles_nothing(
     source, destination = filled(bucket, "killed", count=RECORDINGS)
     store = open_store(destination)
     ingest = started_by_api(prefect_server, source, destination, key=f"killed-{bucket}")
-    done = until(lambda: len(list(names(store))), "a first receipt")
+    done = until(lambda: len(list(list_receipts(store))), "a first receipt")
     assert done < RECORDINGS, "the batch was over before the server was killed: give it more recordings"
 
     prefect_server.kill()
@@ -61,15 +61,15 @@ def test_a_server_killed_in_mid_batch_loses_nothing_and_doubles_nothing(
 
     with prefect_server.client() as client:
         ended = until(lambda: over(client, ingest), "the end of ingest", seconds=600)
-        print(f"killed after {done} receipts: {ended.state_name}, then {len(list(names(store)))} receipts")
-        if len(list(names(store))) < RECORDINGS:
+        print(f"killed after {done} receipts: {ended.state_name}, then {len(list(list_receipts(store)))} receipts")
+        if len(list(list_receipts(store))) < RECORDINGS:
             again = started_by_api(prefect_server, source, destination, key=f"again-{bucket}")
             ended = until(lambda: over(client, again), "the end of the second ingest", seconds=600)
             print(f"the next run: {ended.state_name}")
         assert ended.state_name == "Completed"
 
-    assert [receipt.status for receipt in names(store)] == ["done"] * RECORDINGS
-    assert len({receipt.key for receipt in names(store)}) == RECORDINGS
+    assert [receipt.status for receipt in list_receipts(store)] == ["done"] * RECORDINGS
+    assert len({receipt.key for receipt in list_receipts(store)}) == RECORDINGS
     transcripts = [key for key in written(s3, bucket) if key.endswith("transcript.json")]
     assert Counter(transcripts).most_common(1)[0][1] == 1
     assert len(transcripts) == RECORDINGS

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from stenopool.errors import ErrorCode
-from stenopool.pipeline.receipts import WORK, names
+from stenopool.pipeline.receipts import WORK, list_receipts
 from stenopool.storage import open_store
 from tests.e2e.conftest import Program
 from tests.support.faults import Fault, FaultyProxy
@@ -50,8 +50,8 @@ def fill(location: str, number: int = 4) -> list[str]:
 def assert_each_once(destination: str, keys: list[str]) -> None:
     """One receipt and one transcript for each recording, and no work left lying."""
     store = open_store(destination)
-    assert sorted(name.key for name in names(store) if name.status == "done") == keys
-    assert [name for name in names(store) if name.status != "done"] == []
+    assert sorted(name.key for name in list_receipts(store) if name.status == "done") == keys
+    assert [name for name in list_receipts(store) if name.status != "done"] == []
     written = [info.key for info in store.list()]
     assert sorted(key for key in written if key.endswith("/transcript.json")) == [
         f"{key}/transcript.json" for key in keys
@@ -108,7 +108,7 @@ def test_a_store_that_takes_nothing(
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.endpoint)
     assert done.returncode in (1, 2), done.stderr[-2000:]
     assert ("ACCESS_DENIED" if fault == "denied" else "STORAGE_UNAVAILABLE") in done.stdout + done.stderr
-    assert list(names(open_store(destination))) == []
+    assert list(list_receipts(open_store(destination))) == []
     assert stenopool.json("run", source, destination, *FAST)["done"] == len(keys)
     assert_each_once(destination, keys)
 

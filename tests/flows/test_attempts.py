@@ -11,7 +11,7 @@ from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.plan import Plan
-from stenopool.pipeline.receipts import names
+from stenopool.pipeline.receipts import list_receipts
 from stenopool.pipeline.report import read_result
 from stenopool.pipeline.shards import shards
 from stenopool.pipeline.stages import publish
@@ -65,7 +65,7 @@ def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monke
         patch.setattr(publish.receipts, "write", second_is_cut_off)
         with pytest.raises((ExceptionGroup, SetupError)):
             asyncio.run(transcribe(**parameters))
-    assert len(list(names(destination))) == 1
+    assert len(list(list_receipts(destination))) == 1
 
     asyncio.run(transcribe(**parameters))
     result = read_result(destination, shard, "transcribe")

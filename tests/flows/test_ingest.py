@@ -14,7 +14,7 @@ from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.catalog import Selection
-from stenopool.pipeline.receipts import names
+from stenopool.pipeline.receipts import list_receipts
 from stenopool.pipeline.report import BatchReport
 from stenopool.settings import get_settings
 from stenopool.speech.transcript import Transcript
@@ -187,7 +187,7 @@ def test_what_stays_unreachable_gets_no_receipt_and_the_next_run_goes_on_from_it
         report = ingest(source, destination)
     assert (report.done, report.deferred, report.complete) == (0, 1, False)
     assert report.failures_by_code == {"STORAGE_UNAVAILABLE": 1}
-    assert list(names(open_store(str(destination)))) == []
+    assert list(list_receipts(open_store(str(destination)))) == []
 
     assert ingest(source, destination).done == 1
     assert calls == {"decode": 1, "transcribe": 1}
@@ -217,7 +217,7 @@ def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, dest
     ingest(source, destination)
     report = ingest(source, destination, selection=Selection(only=("late.wav",)), retry=[ErrorCode.NOT_AUDIO])
     assert (report.new, report.quarantined) == (1, 1)
-    [receipt] = [name for name in names(open_store(str(destination))) if name.status == "quarantined"]
+    [receipt] = [name for name in list_receipts(open_store(str(destination))) if name.status == "quarantined"]
     from stenopool.pipeline.receipts import read
 
     assert read(open_store(str(destination)), receipt.key, receipt.fingerprint, "quarantined").attempts == 2

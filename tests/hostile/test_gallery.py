@@ -149,6 +149,6 @@ def test_a_batch_of_them_stops_nothing(tmp_path: Path, traps: Traps) -> None:
         failed = run.failed(items)
         quarantine(run, failed)
     assert sound == {"zz-good.wav", *(attack.name for attack in GALLERY if not attack.codes)}
-    written = {name.key: name.status for name in receipts.names(destination)}
+    written = {name.key: name.status for name in receipts.list_receipts(destination)}
     assert written == {attack.name: "quarantined" for attack in GALLERY if attack.codes}
     assert traps.sprung() == (set(), 0)

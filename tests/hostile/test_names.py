@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stenopool.errors import ErrorCode, RecordingError, StenopoolError
 from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.pipeline import receipts
-from stenopool.pipeline.catalog import Selection, entries
+from stenopool.pipeline.catalog import Selection, list_entries
 from stenopool.pipeline.receipts import Receipt, output_key, receipt_key, work_key
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.local import LocalStore
@@ -169,7 +169,7 @@ def test_nasty_keys_of_a_bucket_are_done_or_refused(kind: str, request: pytest.F
                 raise
     (tmp_path / "secret.wav").write_bytes(b"secret")
     options, ends = TranscriptionOptions(), {}
-    for entry in entries(source, destination, options, Selection(include=("*",))):
+    for entry in list_entries(source, destination, options, Selection(include=("*",))):
         key = entry.recording.key
         failure = entry.failure
         if failure is None:
@@ -188,7 +188,8 @@ def test_nasty_keys_of_a_bucket_are_done_or_refused(kind: str, request: pytest.F
     for key in done_keys:
         assert destination.get_bytes(output_key(key, "json")) == key.encode()
     again = {
-        entry.recording.key: entry.state for entry in entries(source, destination, options, Selection(include=("*",)))
+        entry.recording.key: entry.state
+        for entry in list_entries(source, destination, options, Selection(include=("*",)))
     }
     assert {key for key, state in again.items() if state == "done"} == set(done_keys)
     assert (tmp_path / "secret.wav").read_bytes() == b"secret"
@@ -201,6 +202,6 @@ def test_our_own_folders_are_no_recordings_even_when_asked_for(folder: str, tmp_
     key = f"{folder}/{FINGERPRINT}"
     source, destination = LocalStore(tmp_path / "in"), LocalStore(tmp_path / "out")
     source.put_bytes(key, b"x")
-    (entry,) = entries(source, destination, TranscriptionOptions(), Selection(only=(key,)))
+    (entry,) = list_entries(source, destination, TranscriptionOptions(), Selection(only=(key,)))
     assert entry.failure is not None
     assert entry.failure.code == ErrorCode.KEY_UNUSABLE

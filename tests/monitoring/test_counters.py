@@ -138,7 +138,7 @@ def killed_after(house: House, receipts_done: int) -> None:
 
 
 def done(house: House) -> list[receipts.ReceiptName]:
-    return [name for name in receipts.names(house.store) if name.status == "done"]
+    return [name for name in receipts.list_receipts(house.store) if name.status == "done"]
 
 
 def declared_crashed(house: House) -> None:

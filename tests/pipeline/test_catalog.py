@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, Failure, SetupError
 from stenopool.options import FORMATS, Format, TranscriptionOptions
-from stenopool.pipeline.catalog import CatalogEntry, Selection, entries, pending
+from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import Receipt, output_key, receipt_stem, work_key, write
 from stenopool.storage import ObjectStore, open_store
@@ -45,18 +46,23 @@ def hidden(key: str) -> bool:
     return key.startswith(".") or "/." in key or key.endswith("/")
 
 
+def new_entries(*given: Any) -> list[CatalogEntry]:
+    """What a run has to do."""
+    return [entry for entry in list_entries(*given) if entry.state == "new"]
+
+
 def check_merge(source: ObjectStore, destination: ObjectStore, keys: Iterable[str], given_states: list[str]) -> None:
     """Put recordings and receipts there, and compare with what sets say."""
     for key in keys:
         source.put_bytes(key, key.encode())
     wanted = {}
-    for entry, state in zip(list(entries(source, destination, OPTIONS, EVERYTHING)), given_states, strict=False):
+    for entry, state in zip(list(list_entries(source, destination, OPTIONS, EVERYTHING)), given_states, strict=False):
         receipt(destination, entry, state)
         wanted[entry.recording.key] = EXPECTED[state]
-    found = [(entry.recording.key, entry.state) for entry in entries(source, destination, OPTIONS, EVERYTHING)]
+    found = [(entry.recording.key, entry.state) for entry in list_entries(source, destination, OPTIONS, EVERYTHING)]
     assert sorted(found) == sorted(wanted.items())
     assert set(wanted) == {key for key in keys if not hidden(key)}
-    left = {entry.recording.key for entry in pending(source, destination, OPTIONS, EVERYTHING)}
+    left = {entry.recording.key for entry in new_entries(source, destination, OPTIONS, EVERYTHING)}
     assert left == {key for key, state in wanted.items() if state == "new"}
 
 
@@ -119,14 +125,14 @@ def test_merge_in_byte_order_over_s3(
     byte_order.buckets["bucket"] = []
     source, destination = (S3Store("bucket", prefix, page_size=page_size) for prefix in ("in", "in/out"))
     check_merge(source, destination, keys, given_states)
-    found = [entry.recording.key for entry in entries(source, destination, OPTIONS, EVERYTHING)]
+    found = [entry.recording.key for entry in list_entries(source, destination, OPTIONS, EVERYTHING)]
     assert found == sorted(found)
 
 
 def test_a_bucket_that_is_made_up(byte_order: ListingServer) -> None:
     made_up = MadeUpRecordings(2_345)  # pages end elsewhere in the one listing than in the other
     byte_order.buckets |= {"recordings": made_up, "transcripts": MadeUpReceipts(made_up)}
-    found = list(entries(open_store("s3://recordings"), open_store("s3://transcripts"), OPTIONS))
+    found = list(list_entries(open_store("s3://recordings"), open_store("s3://transcripts"), OPTIONS))
     assert [entry.recording.key for entry in found] == [listed.key for listed in made_up]
     assert [entry.state for entry in found] == ["new" if number % 10 == 9 else "done" for number in range(2_345)]
 
@@ -135,10 +141,10 @@ def test_a_sorted_source_costs_one_listing_of_each() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     for number in range(300):
         source.put_bytes(f"{number % 7}/{number}.wav", b"x")
-    for entry in entries(source, destination, OPTIONS):
+    for entry in list_entries(source, destination, OPTIONS):
         receipt(destination, entry, "done")
     source.lists = destination.lists = 0
-    assert {entry.state for entry in entries(source, destination, OPTIONS)} == {"done"}
+    assert {entry.state for entry in list_entries(source, destination, OPTIONS)} == {"done"}
     assert (source.lists, destination.lists) == (1, 1)
 
 
@@ -146,18 +152,18 @@ def test_changed_content_or_options_make_pending_again() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     source.put_bytes("one.wav", b"1")
     source.put_bytes("two.wav", b"2")
-    for entry in entries(source, destination, OPTIONS):
+    for entry in list_entries(source, destination, OPTIONS):
         receipt(destination, entry, "done")
-    assert list(pending(source, destination, OPTIONS)) == []
+    assert new_entries(source, destination, OPTIONS) == []
     source.put_bytes("two.wav", b"changed")
-    assert [entry.recording.key for entry in pending(source, destination, OPTIONS)] == ["two.wav"]
+    assert [entry.recording.key for entry in new_entries(source, destination, OPTIONS)] == ["two.wav"]
     other = TranscriptionOptions(beam_size=1)
-    assert [entry.recording.key for entry in pending(source, destination, other)] == ["one.wav", "two.wav"]
+    assert [entry.recording.key for entry in new_entries(source, destination, other)] == ["one.wav", "two.wav"]
 
 
 def taken(source: ObjectStore, destination: ObjectStore, **selection: object) -> list[str]:
     chosen = Selection.model_validate(selection)
-    return [entry.recording.key for entry in entries(source, destination, OPTIONS, chosen)]
+    return [entry.recording.key for entry in list_entries(source, destination, OPTIONS, chosen)]
 
 
 def fill(store: ObjectStore, *keys: str) -> None:
@@ -197,9 +203,9 @@ def test_patterns_dates_and_counts() -> None:
 def test_the_count_is_of_new_ones() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "1.wav", "2.wav", "3.wav", "4.wav")
-    for entry in list(entries(source, destination, OPTIONS))[:2]:
+    for entry in list(list_entries(source, destination, OPTIONS))[:2]:
         receipt(destination, entry, "done")
-    new = pending(source, destination, OPTIONS, Selection(max_count=1))
+    new = new_entries(source, destination, OPTIONS, Selection(max_count=1))
     assert [entry.recording.key for entry in new] == ["3.wav"]
 
 
@@ -208,10 +214,10 @@ def test_an_explicit_list_is_taken_as_it_is() -> None:
     fill(source, "a.wav", ".hidden", "notes.txt")
     keys = ["notes.txt", "a.wav", "a.wav", ".hidden"]
     chosen = Selection(only=tuple(keys))
-    found = list(entries(source, destination, OPTIONS, chosen))
+    found = list(list_entries(source, destination, OPTIONS, chosen))
     assert [entry.recording.key for entry in found] == [".hidden", "a.wav", "notes.txt"]
     receipt(destination, found[1], "done")
-    assert [entry.state for entry in entries(source, destination, OPTIONS, chosen)] == ["new", "done", "new"]
+    assert [entry.state for entry in list_entries(source, destination, OPTIONS, chosen)] == ["new", "done", "new"]
     assert source.lists == 0
     with pytest.raises(SetupError) as caught:
         taken(source, destination, only=["gone.wav"])
@@ -263,7 +269,7 @@ def test_one_folder_cannot_be_both(tmp_path: Path) -> None:
 def test_a_key_that_the_destination_cannot_hold_is_never_lost() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "k" * 1010, "-" * 500, "ok.wav")
-    found = {entry.recording.key[:2]: entry for entry in entries(source, destination, OPTIONS)}
+    found = {entry.recording.key[:2]: entry for entry in list_entries(source, destination, OPTIONS)}
     assert {key: entry.state for key, entry in found.items()} == {"kk": "quarantined", "--": "quarantined", "ok": "new"}
     failure = found["kk"].failure
     assert failure is not None
@@ -294,12 +300,12 @@ def test_keys_as_long_as_s3_has_them(byte_order: ListingServer) -> None:
         fits = all(len(f"out/of/the/way/{name}".encode()) <= 1024 for name in longest)
         assert (key in planned) == fits
     # Every run says so again, and takes nothing twice.
-    for entry in list(entries(source, destination, OPTIONS)):
+    for entry in list(list_entries(source, destination, OPTIONS)):
         if entry.state == "new":
             receipt(destination, entry, "done")
-    again = [entry for entry in entries(source, destination, OPTIONS) if entry.state == "quarantined"]
+    again = [entry for entry in list_entries(source, destination, OPTIONS) if entry.state == "quarantined"]
     assert [entry.recording.key for entry in again] == reported
-    assert list(pending(source, destination, OPTIONS)) == []
+    assert new_entries(source, destination, OPTIONS) == []
 
 
 def receipt_key_unchecked(key: str) -> str:
@@ -309,7 +315,7 @@ def receipt_key_unchecked(key: str) -> str:
 def test_formats_that_are_missing_are_to_render() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "all.wav", "bad.wav", "later.wav", "new.wav", "some.wav")
-    digests = {entry.recording.key: entry.fingerprint for entry in entries(source, destination, OPTIONS)}
+    digests = {entry.recording.key: entry.fingerprint for entry in list_entries(source, destination, OPTIONS)}
 
     def done(key: str, *formats: str) -> None:
         write(destination, Receipt.model_validate(dict(base, key=key, fingerprint=digests[key], formats=formats)))
@@ -322,7 +328,7 @@ def test_formats_that_are_missing_are_to_render() -> None:
     write(destination, Receipt(key="bad.wav", fingerprint=digests["bad.wav"], status="quarantined", failure=FAILURE))
 
     def found(*formats: Format, only: tuple[str, ...] = ()) -> dict[str, tuple[str, tuple[str, ...]]]:
-        listed = entries(source, destination, OPTIONS, Selection(only=only), formats)
+        listed = list_entries(source, destination, OPTIONS, Selection(only=only), formats)
         return {entry.recording.key: (entry.state, entry.missing) for entry in listed}
 
     assert found("json", "srt", "vtt", "html") == {

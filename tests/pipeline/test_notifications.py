@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.pipeline.notifications import Arrival, arrivals
+from stenopool.pipeline.notifications import Arrival, parse_notification
 
 RECORD = {
     "eventSource": "aws:s3",
@@ -27,7 +27,7 @@ MINIO = json.dumps({"EventName": "s3:ObjectCreated:Put", "Records": [{**RECORD, 
 
 @pytest.mark.parametrize("message", [S3, SNS, EVENTBRIDGE, MINIO])
 def test_an_arrival_is_found_in_every_envelope(message: str) -> None:
-    assert arrivals(message) == [ARRIVAL]
+    assert parse_notification(message) == [ARRIVAL]
 
 
 @pytest.mark.parametrize(
@@ -39,11 +39,11 @@ def test_an_arrival_is_found_in_every_envelope(message: str) -> None:
     ],
 )
 def test_what_is_no_arrival_is_passed_over(message: str) -> None:
-    assert arrivals(message) == []
+    assert parse_notification(message) == []
 
 
 @pytest.mark.parametrize("message", ["", "hello", "[]", "null", "{}", '{"Records": [1]}', '{"TopicArn": 1}'])
 def test_what_is_no_notification_is_refused(message: str) -> None:
     with pytest.raises(SetupError) as caught:
-        arrivals(message)
+        parse_notification(message)
     assert caught.value.code is ErrorCode.OPTIONS_INVALID

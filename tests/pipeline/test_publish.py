@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.pipeline.receipts import Receipt, names, output_key, write
+from stenopool.pipeline.receipts import Receipt, list_receipts, output_key, write
 from stenopool.pipeline.recordings import Recording
 from stenopool.pipeline.run import Run
 from stenopool.pipeline.shards import WorkItem
@@ -40,15 +40,15 @@ def done(fingerprint: str) -> Receipt:
 def test_a_transcript_becomes_files_and_then_a_receipt(run: Run) -> None:
     upload(run, [PIECE])
     assert Transcript.model_validate_json(run.destination.get_bytes(output_key("a.wav", "json"))) == Transcript()
-    assert not list(names(run.destination))
+    assert not list(list_receipts(run.destination))
     receipt(run, [PIECE])
-    assert [name.fingerprint for name in names(run.destination)] == [PIECE.fingerprint]
+    assert [name.fingerprint for name in list_receipts(run.destination)] == [PIECE.fingerprint]
 
 
 def test_receipts_of_what_is_overwritten_go_before_the_first_file(run: Run) -> None:
     write(run.destination, done("1" * 32))
     upload(run, [PIECE])
-    assert not list(names(run.destination))
+    assert not list(list_receipts(run.destination))
 
 
 def test_what_another_run_has_finished_meanwhile_is_not_overwritten(run: Run) -> None:
@@ -59,4 +59,4 @@ def test_what_another_run_has_finished_meanwhile_is_not_overwritten(run: Run) ->
     assert not run.destination.exists(output_key("a.wav", "txt"))
     assert run.finished_elsewhere == {PIECE.fingerprint}
     receipt(run, [PIECE])
-    assert [name.formats for name in names(run.destination)] == [frozenset({"json"})]
+    assert [name.formats for name in list_receipts(run.destination)] == [frozenset({"json"})]

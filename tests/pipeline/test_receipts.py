@@ -10,7 +10,7 @@ from stenopool.options import FORMATS, Format
 from stenopool.pipeline.receipts import (
     Receipt,
     ReceiptName,
-    names,
+    list_receipts,
     parse_receipt_key,
     read,
     receipt_key,
@@ -115,7 +115,7 @@ def test_formats_rendered_later_are_told_with_the_first() -> None:
     assert write(store, more)
     write(store, Receipt(key="x", fingerprint="f" * 32, status="done", formats=("html",)))
     write(store, Receipt(key="x", fingerprint="f" * 32, status="quarantined", failure=FAILURE))
-    assert list(names(store)) == [
+    assert list(list_receipts(store)) == [
         ReceiptName("x", FINGERPRINT, "done", frozenset({"json", "srt", "tsv"})),
         ReceiptName("x", "f" * 32, "done", frozenset({"json", "html"})),
         ReceiptName("x", "f" * 32, "quarantined"),
@@ -133,9 +133,9 @@ def test_a_quarantine_counts_attempts_and_ends_with_success() -> None:
     write(store, bad)
     write(store, bad.model_copy(update={"attempts": 2}))
     assert read(store, "x", FINGERPRINT, "quarantined").attempts == 2
-    assert [name.status for name in names(store)] == ["quarantined"]
+    assert [name.status for name in list_receipts(store)] == ["quarantined"]
     write(store, Receipt(key="x", fingerprint=FINGERPRINT, status="done", attempts=3))
-    assert [name.status for name in names(store)] == ["done"]
+    assert [name.status for name in list_receipts(store)] == ["done"]
 
 
 def test_a_quarantine_says_why_and_a_success_does_not() -> None:

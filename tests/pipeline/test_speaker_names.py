@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from stenopool.pipeline import speaker_names
-from stenopool.pipeline.speaker_names import SpeakerNames, labels, named, names_key
+from stenopool.pipeline.speaker_names import SpeakerNames, apply_names, list_labels, names_key
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
 from stenopool.storage import open_store
@@ -17,21 +17,21 @@ NAMES = {"SPEAKER_00": "Anna", "SPEAKER_01": "Börje Öst"}
 
 @pytest.mark.parametrize("format", ["json", "srt", "vtt", "txt", "rttm", "html"])
 def test_every_format_says_the_names(format: str) -> None:
-    said = render(named(conversation(), NAMES), format)  # type: ignore[arg-type]
+    said = render(apply_names(conversation(), NAMES), format)  # type: ignore[arg-type]
     assert "Anna" in said
     assert "SPEAKER_0" not in said
 
 
 def test_the_transcript_given_is_not_changed() -> None:
     transcript = conversation()
-    named(transcript, NAMES)
+    apply_names(transcript, NAMES)
     assert transcript == conversation()
 
 
 def test_two_labels_with_one_name_are_one_person() -> None:
-    together = named(conversation(), dict.fromkeys(NAMES, "Anna"))
+    together = apply_names(conversation(), dict.fromkeys(NAMES, "Anna"))
     assert together.speakers == ["Anna"]
-    assert labels(together) == ["Anna"]
+    assert list_labels(together) == ["Anna"]
 
 
 def test_names_are_kept_for_one_fingerprint_only(tmp_path: Path) -> None:

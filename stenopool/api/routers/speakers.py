@@ -9,7 +9,7 @@ from stenopool.api import speakers
 from stenopool.api.access import Reader, Writer
 from stenopool.api.ids import decode
 from stenopool.api.service import Service, service
-from stenopool.pipeline.speaker_names import Name
+from stenopool.pipeline.speaker_names import SpeakerName
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
 House = Annotated[Service, Depends(service)]
@@ -27,7 +27,7 @@ class Names(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     names: Annotated[
-        dict[str, Name],
+        dict[str, SpeakerName],
         Field(
             max_length=1000, description="By label; a label left out loses its name.", examples=[{"SPEAKER_00": "Ann"}]
         ),

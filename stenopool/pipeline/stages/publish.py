@@ -88,7 +88,7 @@ def render_missing(run: Run, items: Sequence[WorkItem]) -> None:
             raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.") from error
         run.durations[item.fingerprint] = transcript.duration
         names = speaker_names.read(run.destination, item.recording.key, transcript)
-        _render(run, item, speaker_names.named(transcript, names), item.formats)
+        _render(run, item, speaker_names.apply_names(transcript, names), item.formats)
         _receipt(run, item, item.formats, transcript.duration)
         run.forget(item)
 

@@ -48,11 +48,11 @@ def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_doctor_names_what_a_worker_may_not(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stenopool.cli.checks import checks, examine
+    from stenopool.cli.checks import examine, list_checks
     from stenopool.options import ExecutionOptions, TranscriptionOptions
 
     def finding() -> tuple[str, str]:
-        *_, last = checks(TranscriptionOptions(), ExecutionOptions(), None, None, NAMESPACE)
+        *_, last = list_checks(TranscriptionOptions(), ExecutionOptions(), None, None, NAMESPACE)
         found = examine(last)
         return found.status, found.found
 

@@ -18,7 +18,7 @@ _WORK_FOLDER = re.compile(rf"{re.escape(WORK)}[0-9a-f]{{32}}/(?=[^/]+$)")
 _BATCH_FOLDER = re.compile(rf"{re.escape(BATCHES)}[^/]+/")
 
 
-class Removed(BaseModel):
+class RemovedObjects(BaseModel):
     """What was removed, or in a dry run would be: folders (of one fingerprint or batch), and what was in them."""
 
     folders: int = 0
@@ -26,22 +26,22 @@ class Removed(BaseModel):
     bytes: int = 0
 
 
-class Cleaned(BaseModel):
-    """What `clean` came to. ``partial``: unfinished writes and uploads; None in a dry run, which cannot tell."""
+class CleanResult(BaseModel):
+    """What `remove_leftovers` did. ``partial``: unfinished writes and uploads; None in a dry run, which cannot tell."""
 
-    work: Removed
-    batches: Removed
+    work: RemovedObjects
+    batches: RemovedObjects
     partial: int | None = None
 
 
-def clean(
+def remove_leftovers(
     destination: ObjectStore,
     *,
     work_older_than: float,
     batches_older_than: float | None = None,
     dry_run: bool = False,
     now: float | None = None,
-) -> Cleaned:
+) -> CleanResult:
     """Remove checkpoints, unfinished writes and, where an age is given, batches that are older than these seconds.
 
     A folder is as old as its newest object: one with any younger object is left wholly alone, since a run may be on
@@ -49,7 +49,7 @@ def clean(
     those recordings anew. The last batch with a report is kept whatever its age: `status` and `retry` read it.
     """
     now = time.time() if now is None else now
-    work, batches = Removed(), Removed()
+    work, batches = RemovedObjects(), RemovedObjects()
     for folder in _old(destination, WORK, _WORK_FOLDER, now - work_older_than):
         # Listed again: listings run a page ahead, and a run may have come to it meanwhile. Audio last: a checkpoint
         # without the audio that it speaks of would mislead the next run, if we are interrupted.
@@ -62,7 +62,7 @@ def clean(
             if not kept.startswith(folder):
                 _remove(destination, destination.list(folder), batches, dry_run=dry_run)
     partial = None if dry_run else destination.sweep_partial(work_older_than)
-    return Cleaned(work=work, batches=batches, partial=partial)
+    return CleanResult(work=work, batches=batches, partial=partial)
 
 
 def _old(destination: ObjectStore, root: str, pattern: re.Pattern[str], before: float) -> Iterator[str]:
@@ -81,7 +81,7 @@ def _newest(listed: Iterable[ObjectInfo]) -> float:
     return max((info.modified for info in listed), default=float("inf"))
 
 
-def _remove(destination: ObjectStore, listed: Iterable[ObjectInfo], removed: Removed, *, dry_run: bool) -> None:
+def _remove(destination: ObjectStore, listed: Iterable[ObjectInfo], removed: RemovedObjects, *, dry_run: bool) -> None:
     removed.folders += 1
     for info in listed:
         if not dry_run:

@@ -11,7 +11,7 @@ import pytest
 
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
-from stenopool.pipeline.clean import clean
+from stenopool.pipeline.housekeeping import remove_leftovers
 from stenopool.pipeline.receipts import BATCHES, WORK, Receipt, output_key, work_key
 from stenopool.pipeline.stages.speech import Diarized
 from stenopool.pipeline.work import AUDIO, WorkArea
@@ -71,7 +71,7 @@ def test_old_checkpoints_go_and_receipts_and_transcripts_stay(store: ObjectStore
     kept = fill(store)
     leave_batch(store, "20261101T000000Z-aaaaaa")
     batches = keys(store, BATCHES)
-    cleaned = clean(store, work_older_than=7 * DAY, now=later(8))
+    cleaned = remove_leftovers(store, work_older_than=7 * DAY, now=later(8))
     assert keys(store) == kept | batches
     assert (cleaned.work.folders, cleaned.work.objects, cleaned.work.bytes) == (1, 3, 404)
     assert cleaned.batches.objects == 0
@@ -82,7 +82,7 @@ def test_nothing_old_enough_nothing_done(store: ObjectStore) -> None:
     leave_batch(store, "20261101T000000Z-aaaaaa")
     leave_batch(store, "20261102T000000Z-aaaaaa")
     before = keys(store)
-    cleaned = clean(store, work_older_than=7 * DAY, batches_older_than=7 * DAY, now=later(6))
+    cleaned = remove_leftovers(store, work_older_than=7 * DAY, batches_older_than=7 * DAY, now=later(6))
     assert keys(store) == before
     assert (cleaned.work.objects, cleaned.batches.objects) == (0, 0)
 
@@ -93,10 +93,10 @@ def test_a_dry_run_says_the_same_and_removes_nothing(store: ObjectStore) -> None
         leave_batch(store, f"2026110{day}T000000Z-aaaaaa")
     before = keys(store)
     now = later(8)
-    would = clean(store, work_older_than=DAY, batches_older_than=DAY, dry_run=True, now=now)
+    would = remove_leftovers(store, work_older_than=DAY, batches_older_than=DAY, dry_run=True, now=now)
     assert keys(store) == before
     assert would.work.folders == would.batches.folders == 1
-    did = clean(store, work_older_than=DAY, batches_older_than=DAY, now=now)
+    did = remove_leftovers(store, work_older_than=DAY, batches_older_than=DAY, now=now)
     assert (did.work, did.batches) == (would.work, would.batches)
 
 
@@ -106,7 +106,7 @@ def test_one_young_object_protects_its_fingerprint(store: ObjectStore) -> None:
     time.sleep(2.1)  # S3 tells whole seconds
     store.put_bytes(work_key(DONE, "diarize.v1.json"), b"{}")
     young = store.head(work_key(DONE, "diarize.v1.json")).modified
-    cleaned = clean(store, work_older_than=2, now=young + 1)
+    cleaned = remove_leftovers(store, work_older_than=2, now=young + 1)
     assert cleaned.work.folders == 1
     assert {key.split("/")[1] for key in keys(store, WORK)} == {DONE}
     assert len(keys(store, WORK)) == 4
@@ -115,7 +115,7 @@ def test_one_young_object_protects_its_fingerprint(store: ObjectStore) -> None:
 def test_many_folders_are_removed_while_they_are_listed(store: ObjectStore) -> None:
     for number in range(20):
         leave_checkpoints(store, f"{number:032x}")
-    assert clean(store, work_older_than=DAY, now=later(2)).work.folders == 20
+    assert remove_leftovers(store, work_older_than=DAY, now=later(2)).work.folders == 20
     assert keys(store) == set()
 
 
@@ -123,17 +123,17 @@ def test_what_is_not_ours_in_the_work_area_stays(store: ObjectStore) -> None:
     strange = {f"{WORK}notes.txt", f"{WORK}not a fingerprint/{AUDIO}", f"{WORK}{LEFT}/deep/er.json", f"{WORK}{LEFT}x/a"}
     for key in strange:
         store.put_bytes(key, b"somebody's")
-    clean(store, work_older_than=DAY, batches_older_than=DAY, now=later(9999))
+    remove_leftovers(store, work_older_than=DAY, batches_older_than=DAY, now=later(9999))
     assert keys(store) == strange
 
 
 def test_old_batches_go_only_when_asked_and_the_last_report_stays(store: ObjectStore) -> None:
     kept = fill(store)
-    clean(store, work_older_than=0, now=later(1))
+    remove_leftovers(store, work_older_than=0, now=later(1))
     for day in (1, 2):
         leave_batch(store, f"2026110{day}T000000Z-aaaaaa")
     leave_batch(store, "20261103T000000Z-aaaaaa", reported=False)
-    cleaned = clean(store, work_older_than=DAY, batches_older_than=30 * DAY, now=later(31))
+    cleaned = remove_leftovers(store, work_older_than=DAY, batches_older_than=30 * DAY, now=later(31))
     left = keys(store) - kept
     assert {key.split("/")[1] for key in left} == {"20261102T000000Z-aaaaaa"}
     assert len(left) == 6
@@ -143,11 +143,11 @@ def test_old_batches_go_only_when_asked_and_the_last_report_stays(store: ObjectS
 def test_unfinished_writes_go_when_they_are_old(store: ObjectStore) -> None:
     kept = fill(store)
     leave_unfinished(store)
-    assert clean(store, work_older_than=DAY).partial == 0
+    assert remove_leftovers(store, work_older_than=DAY).partial == 0
     time.sleep(2.1)
-    assert clean(store, work_older_than=0.5, dry_run=True).partial is None
-    assert clean(store, work_older_than=0.5).partial == 1
-    assert clean(store, work_older_than=0.5).partial == 0
+    assert remove_leftovers(store, work_older_than=0.5, dry_run=True).partial is None
+    assert remove_leftovers(store, work_older_than=0.5).partial == 1
+    assert remove_leftovers(store, work_older_than=0.5).partial == 0
     assert keys(store) == kept
 
 
@@ -180,7 +180,7 @@ class _Watched(LocalStore):
 def test_audio_goes_last(tmp_path: Path) -> None:
     store = _Watched(tmp_path)
     leave_checkpoints(store, LEFT)
-    clean(store, work_older_than=DAY, now=later(2))
+    remove_leftovers(store, work_older_than=DAY, now=later(2))
     assert len(store.deleted) == 3
     assert store.deleted[-1] == work_key(LEFT, AUDIO)
 
@@ -191,7 +191,7 @@ def test_work_that_a_run_takes_up_meanwhile_stays(tmp_path: Path) -> None:
     leave_checkpoints(store, DONE)
     time.sleep(0.2)
     store.taken_up = LEFT
-    cleaned = clean(store, work_older_than=0.1)
+    cleaned = remove_leftovers(store, work_older_than=0.1)
     assert cleaned.work.folders == 1
     assert {key.split("/")[1] for key in keys(store, WORK)} == {LEFT}
     assert len(keys(store, WORK)) == 4
@@ -207,7 +207,7 @@ class _Endless(MemoryStore):
 
 def _peak_of_clean() -> int:
     tracemalloc.start()
-    clean(_Endless(), work_older_than=DAY, dry_run=True, now=1.0)  # too young, all of it
+    remove_leftovers(_Endless(), work_older_than=DAY, dry_run=True, now=1.0)  # too young, all of it
     return tracemalloc.get_traced_memory()[1]
 
 
