@@ -92,4 +92,4 @@ USER 10001:0
 ENTRYPOINT ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.entrypoint"]
 CMD ["stenopool", "--help"]
 # What to ask depends on what runs: the address in STENOPOOL_HEALTH.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["python", "-P", "-m", "stenopool.orchestration.workers.health"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["python", "-P", "-m", "stenopool.orchestration.workers.healthcheck"]

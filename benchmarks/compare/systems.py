@@ -125,12 +125,12 @@ class Flow:
 
         ingest = entrypoints.load("ingest")
         from stenopool.pipeline.catalog import Selection
-        from stenopool.runtime.progress import Event, listening
+        from stenopool.runtime.progress import Event, subscribe
 
         destination = self.job.work / "transcripts" / f"{self.job.system}-{kind}-{time.time_ns()}"
         events: list[tuple[float, Event]] = []
         hearing = Hearing(began=time.monotonic())
-        with listening(lambda event: events.append((time.monotonic(), event))):
+        with subscribe(lambda event: events.append((time.monotonic(), event))):
             report = asyncio.run(
                 ingest(
                     str(self.job.work / "sources" / kind),

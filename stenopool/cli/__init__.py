@@ -21,6 +21,7 @@ from stenopool.cli.worker import worker
 from stenopool.errors import StenopoolError
 from stenopool.runtime import logs
 from stenopool.runtime.progress import logger
+from stenopool.runtime.startup import start_process
 
 app = typer.Typer(
     name="stenopool",
@@ -57,7 +58,7 @@ def _version(wanted: bool) -> None:
 def _common(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: ARG001
 ) -> None:
-    logs.configure()
+    start_process()
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def main() -> None:
     try:
         app()
     except StenopoolError as error:
-        if logs.as_json():
+        if logs.writes_json():
             logger.error("%s", error)
             sys.exit(2)
         Console(stderr=True).print(f"{error.code}: {error.message}", style="red", markup=False, soft_wrap=True)

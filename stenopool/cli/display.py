@@ -12,7 +12,7 @@ from rich.text import Text
 
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime import progress
-from stenopool.runtime.logs import as_json, printable
+from stenopool.runtime.logs import printable, writes_json
 from stenopool.runtime.progress import Event, logger
 
 _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diarize", "done": "done"}
@@ -21,11 +21,11 @@ _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diari
 @contextmanager
 def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
     """Show progress on the console while the block runs. A log that machines read says it itself."""
-    if as_json():
+    if writes_json():
         yield
         return
     if not console.is_terminal:
-        with _warnings_on(console), progress.listening(lambda event: _line(console, event)):
+        with _warnings_on(console), progress.subscribe(lambda event: _line(console, event)):
             yield
         return
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -51,7 +51,7 @@ def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
                 elif event.kind in tasks:
                     bars.advance(tasks[event.kind])
 
-        with progress.listening(listen):
+        with progress.subscribe(listen):
             yield
 
 
@@ -79,7 +79,7 @@ class _Warnings(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not getattr(record, "told", False):
+        if not getattr(record, "emitted", False):
             text = f"{record.levelname.lower()}  {self.format(record)}"
             self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 

@@ -52,5 +52,5 @@ def exporter(
         port=port,
         server_header=False,
         log_level="warning",
-        **logs.of_uvicorn(),
+        **logs.uvicorn_options(),
     )

@@ -223,7 +223,7 @@ def finish(report: BatchReport, *, as_json: bool) -> None:
     gc.freeze()
     if as_json:
         print(report.model_dump_json())
-    elif logs.as_json():
+    elif logs.writes_json():
         logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
     else:
         err.print(summary_table(report))

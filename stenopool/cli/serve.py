@@ -30,7 +30,7 @@ def serve(
     from stenopool.api.access import is_loopback
     from stenopool.api.app import create_app
     from stenopool.api.service import open_service
-    from stenopool.cli.household import Address, free_port, keep
+    from stenopool.cli.local_stack import Address, free_port, keep
     from stenopool.settings import get_settings
 
     if no_auth and not is_loopback(host):
@@ -53,4 +53,4 @@ def serve(
     # What was imported stays for good. Looking through it takes 90 ms, in which nobody is answered.
     gc.collect()
     gc.freeze()
-    uvicorn.run(app, host=host, port=port, server_header=False, **logs.of_uvicorn())
+    uvicorn.run(app, host=host, port=port, server_header=False, **logs.uvicorn_options())

@@ -32,7 +32,7 @@ def up(
     """
     from prefect.settings import get_current_settings
 
-    from stenopool.cli.household import Address, is_loopback, keep
+    from stenopool.cli.local_stack import Address, is_loopback, keep
     from stenopool.settings import get_settings
 
     if api is None:

@@ -22,7 +22,7 @@ def worker(
     from prefect.exceptions import ObjectNotFound
     from prefect.settings import get_current_settings
 
-    from stenopool.orchestration.workers.serve import serve
+    from stenopool.orchestration.workers.warm_worker import serve
 
     if not get_current_settings().api.url:
         raise SetupError(

@@ -20,17 +20,16 @@ from stenopool.errors import ErrorCode, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.run import Run, give_up
 from stenopool.pipeline.shards import WorkItem
-from stenopool.runtime import allocator, logs, traces
+from stenopool.runtime import allocator, logs
 from stenopool.runtime.progress import logger
 from stenopool.runtime.scratch import Scratch
+from stenopool.runtime.startup import start_process
 from stenopool.runtime.stopping import Stopped, stop_on_sigterm
 from stenopool.settings import get_settings
 from stenopool.storage import ObjectStore
 
 # A flow's process is Prefect's: this is the first of ours that runs in it, and before Prefect's span of the run begins.
-logs.configure()
-traces.configure()
-allocator.few_arenas()
+start_process()
 
 _MOST_ATTEMPTS = 5
 _BATCHES_AT_ONCE = 2
@@ -66,7 +65,7 @@ def running(
     logger.setLevel(logging.INFO)
     logs.configure()  # once more: Prefect has set up its own meanwhile
     with ExitStack() as stack:
-        stack.enter_context(logs.where(run=str(runtime.flow_run.id), batch=batch, shard=shard))
+        stack.enter_context(logs.log_context(run=str(runtime.flow_run.id), batch=batch, shard=shard))
         scratch = _scratch.get()
         if scratch is None:
             scratch = stack.enter_context(Scratch())
@@ -82,7 +81,7 @@ def running(
         finally:
             _scratch.reset(tokens[0])
             _run.reset(tokens[1])
-            allocator.give_back()
+            allocator.release_free_memory()
 
 
 async def _is_transient(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
@@ -115,7 +114,7 @@ def stage_task(name: str, stage: Stage) -> Task[..., Any]:
         run = _run.get()
         if run is None:
             raise RuntimeError(f"the task {name} was called outside its flow")
-        with logs.where(stage=name), run.attempt(name, items, again=(runtime.task_run.run_count or 1) > 1):
+        with logs.log_context(stage=name), run.attempt(name, items, again=(runtime.task_run.run_count or 1) > 1):
             await asyncio.get_running_loop().run_in_executor(_STAGES, copy_context().run, stage, run, items)
 
     return work
@@ -162,7 +161,7 @@ async def in_turn(carried: Iterable[Sequence[WorkItem]], do: Callable[[Sequence[
             over, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
             errors += [error for each in over if (error := each.exception())]
             if time.monotonic() - gave_back > _GIVE_BACK_SECONDS:
-                await asyncio.to_thread(allocator.give_back)
+                await asyncio.to_thread(allocator.release_free_memory)
                 gave_back = time.monotonic()
         if errors:
             break

@@ -11,7 +11,7 @@ from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.run import FailedRecording
 from stenopool.pipeline.shards import WorkItem, estimated_seconds
 from stenopool.pipeline.work import WorkArea
-from stenopool.runtime.progress import Event, tell
+from stenopool.runtime.progress import Event, emit
 from stenopool.storage.base import ObjectStore
 
 
@@ -47,7 +47,7 @@ class Plan:
             self.seconds[state] += estimated_seconds(entry.recording)
             if item:
                 if state == "new":
-                    tell(Event("planned", item.recording.key, item.seconds))
+                    emit(Event("planned", item.recording.key, item.seconds))
                 yield item
 
     def _with_checkpoints(self) -> frozenset[str]:
@@ -61,7 +61,7 @@ class Plan:
             self.unusable.append(
                 FailedRecording(key=entry.recording.key, fingerprint=entry.fingerprint, failure=entry.failure)
             )
-            tell(Event("failed", entry.recording.key, 0.0, entry.failure))
+            emit(Event("failed", entry.recording.key, 0.0, entry.failure))
         elif entry.state == "quarantined" and self.retry is not None:
             return self._taken_up_again(entry)
         return None

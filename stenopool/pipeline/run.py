@@ -19,8 +19,8 @@ from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.tally import Tally
 from stenopool.pipeline.work import WorkArea
 from stenopool.runtime import traces
-from stenopool.runtime.logs import where
-from stenopool.runtime.progress import Event, logger, tell
+from stenopool.runtime.logs import log_context
+from stenopool.runtime.progress import Event, emit, logger
 from stenopool.runtime.scratch import Scratch
 from stenopool.runtime.stopping import Stopped, stop_if_asked
 from stenopool.storage import ObjectStore
@@ -102,7 +102,7 @@ class Run:
     def fail(self, item: WorkItem, failure: Failure) -> None:
         self.failures[item.fingerprint] = failure
         self.handover.look_again(item)
-        tell(Event("failed", item.recording.key, item.seconds, failure))
+        emit(Event("failed", item.recording.key, item.seconds, failure))
 
     def leave(self, item: WorkItem, there: Iterable[ReceiptName] | None = None) -> bool:
         """Whether another run has finished the item meanwhile; then it is left to that, and nothing of ours stays.
@@ -211,7 +211,7 @@ def each(
 
     def one(item: WorkItem) -> None:
         try:
-            with where(recording=item.recording.key):
+            with log_context(recording=item.recording.key):
                 _do(run, stage, item, do)
         except TransientError as error:
             transient.append(error)

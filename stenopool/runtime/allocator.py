@@ -7,7 +7,7 @@ _M_ARENA_MAX = -8  # glibc's malloc.h
 _ARENAS = 4
 
 
-def few_arenas() -> None:
+def limit_arenas() -> None:
     """Have the threads of this process share four arenas, from which memory is taken. To be called before they start.
 
     A flow has dozens of threads that work by turns, and decoding needs blocks of many megabytes for moments. With an
@@ -17,7 +17,7 @@ def few_arenas() -> None:
     _call("mallopt", _M_ARENA_MAX, _ARENAS)
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Return what is free to the system. After a run: the next may need other sizes, or come tomorrow."""
     _call("malloc_trim", 0)
 

@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 @contextmanager
-def where(**fields: Any) -> Iterator[None]:
+def log_context(**fields: Any) -> Iterator[None]:
     """What is logged in this block, and in the threads that it waits for, carries these fields."""
     token = _where.set({**_where.get(), **fields})
     try:
@@ -73,19 +73,19 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def as_json() -> bool:
+def writes_json() -> bool:
     """Whether the log is read by machines."""
     return get_settings().log.format == "json"
 
 
-def of_uvicorn() -> dict[str, Any]:
+def uvicorn_options() -> dict[str, Any]:
     """What `uvicorn` is told, so that its lines come as ours do: it would set up a log of its own."""
-    return {"log_config": None} if as_json() else {}
+    return {"log_config": None} if writes_json() else {}
 
 
 def configure() -> None:
     """Make this process's log what the settings ask for. May be called again, when others have set up theirs."""
-    if not as_json():
+    if not writes_json():
         return
     if not logging.root.handlers:
         logging.root.addHandler(logging.StreamHandler(sys.stderr))

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
 from stenopool.errors import Failure
-from stenopool.runtime.logs import get_logger, where
+from stenopool.runtime.logs import get_logger, log_context
 
 logger = get_logger()
 
@@ -25,12 +25,12 @@ class Event(NamedTuple):
 _listeners: list[Callable[[Event], None]] = []
 
 
-def tell(event: Event) -> None:
+def emit(event: Event) -> None:
     """Hand an event to the listeners and write a line to the log; that of a failure is marked as ``told``."""
-    with where(recording=event.key):
+    with log_context(recording=event.key):
         if event.failure:
             what = event.failure
-            logger.warning("%s: %s (%s) %s", event.key, what.code, what.stage, what.message, extra={"told": True})
+            logger.warning("%s: %s (%s) %s", event.key, what.code, what.stage, what.message, extra={"emitted": True})
         elif event.kind != "planned":
             logger.info("%s: %s%s", event.key, event.kind, f", {event.detail}" if event.detail else "")
     for listener in tuple(_listeners):
@@ -38,7 +38,7 @@ def tell(event: Event) -> None:
 
 
 @contextmanager
-def listening(listener: Callable[[Event], None]) -> Iterator[None]:
+def subscribe(listener: Callable[[Event], None]) -> Iterator[None]:
     """Call ``listener`` with every event, from whichever thread it happens in."""
     _listeners.append(listener)
     try:

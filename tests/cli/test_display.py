@@ -12,7 +12,7 @@ from stenopool.cli.display import failures_table, printable, show_progress
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.run import FailedRecording
-from stenopool.runtime.progress import Event, logger, tell
+from stenopool.runtime.progress import Event, emit, logger
 
 FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.")
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\r\n\u202e.wav"
@@ -32,7 +32,7 @@ def test_what_was_there_can_still_be_told() -> None:
 def _shown(console: Console, *events: Event) -> str:
     with show_progress(console, diarize=True):
         for event in events:
-            tell(event)
+            emit(event)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -74,8 +74,8 @@ def test_of_the_log_only_warnings_are_shown_and_failures_once(terminal: bool, ca
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
     try:
         with show_progress(console, diarize=True):
-            tell(Event("done", "a.wav", 1.0))
-            tell(Event("failed", "b.wav", 0.0, FAILURE))
+            emit(Event("done", "a.wav", 1.0))
+            emit(Event("failed", "b.wav", 0.0, FAILURE))
             logger.warning("%s: no audio for the page", HOSTILE)
         logger.warning("afterwards")
     finally:

@@ -97,7 +97,7 @@ time.sleep(600)
 
 COMMAND = """
 import json, os, signal, sys, time
-from stenopool.cli.children import Children
+from stenopool.runtime.supervisor import Children
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 server, worker = json.loads(sys.argv[1])
 try:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from stenopool.cli.children import _marked
 from stenopool.pipeline import receipts
 from stenopool.pipeline.receipts import BATCHES
 from stenopool.pipeline.report import BatchReport
+from stenopool.runtime.supervisor import _marked
 from stenopool.storage import ObjectStore, open_store
 from tests.e2e.test_deployments import children, deploy, over, started_by_api, until
 from tests.support.exporter import Exporter, counted, said

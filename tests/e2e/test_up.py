@@ -17,7 +17,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from stenopool.cli.children import MARK
+from stenopool.runtime.supervisor import MARK
 from tests.e2e.conftest import Program
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import free_port

@@ -13,9 +13,9 @@ from stenopool.runtime import allocator
 @pytest.mark.parametrize(("seconds", "times"), [(0.0, 2), (3600.0, 0)])
 def test_free_memory_goes_back_between_batches(seconds: float, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     given, begun = [], []
-    real = allocator.give_back
+    real = allocator.release_free_memory
     monkeypatch.setattr(running, "_GIVE_BACK_SECONDS", seconds)
-    monkeypatch.setattr(allocator, "give_back", lambda: given.append(real()))
+    monkeypatch.setattr(allocator, "release_free_memory", lambda: given.append(real()))
 
     async def do(items: Sequence[WorkItem]) -> None:
         begun.append(items)

@@ -10,8 +10,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has 
 
 _COUNT = """
 import ctypes, threading
-from stenopool.runtime.allocator import few_arenas
-if {limited}: few_arenas()
+from stenopool.runtime.allocator import limit_arenas
+if {limited}: limit_arenas()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 meet = threading.Barrier(12)
@@ -41,13 +41,13 @@ def test_twelve_threads_share_four_arenas() -> None:
 
 _HOLD = """
 from pathlib import Path
-from stenopool.runtime.allocator import give_back
+from stenopool.runtime.allocator import release_free_memory
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 blocks = [bytes(60_000) for _ in range(4000)]
 del blocks[:-1]
 before = resident()
-give_back()
+release_free_memory()
 print(before - resident())
 """
 

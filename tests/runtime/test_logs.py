@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import stenopool
 from stenopool.errors import ErrorCode, TransientError
-from stenopool.runtime.logs import JsonFormatter, get_logger, printable, where
-from stenopool.runtime.progress import Event, tell
+from stenopool.runtime.logs import JsonFormatter, get_logger, log_context, printable
+from stenopool.runtime.progress import Event, emit
 
 FORGED = "a.wav\n2026-11-27 00:00:00 | INFO | stenopool - b.wav: done"
 
@@ -51,8 +51,8 @@ def test_nothing_printable_begins_a_line(text: str) -> None:
 
 @pytest.mark.parametrize("name", [FORGED, "a\r.wav", "a\x1b[2J.wav", "a\u2028.wav", "a\u202egpj.wav", "\udcff.wav"])
 def test_a_name_makes_one_line(lines: Any, name: str) -> None:
-    tell(Event("done", name, 1.0))
-    tell(Event("failed", name, 1.0, TransientError(ErrorCode.RUN_LOST, f"{name} is gone").failure("fetch")))
+    emit(Event("done", name, 1.0))
+    emit(Event("failed", name, 1.0, TransientError(ErrorCode.RUN_LOST, f"{name} is gone").failure("fetch")))
     read = lines()
     assert len(read) == 2
     assert all(line.isprintable() and line.startswith(("a", "\\")) for line in read)
@@ -71,7 +71,7 @@ def test_an_exceptions_text_begins_no_line(lines: Any) -> None:
 
 def test_json_says_what_and_where(lines: Any) -> None:
     lines(JsonFormatter())
-    with where(run="r", batch="b", shard=3), where(stage="fetch", recording=FORGED):
+    with log_context(run="r", batch="b", shard=3), log_context(stage="fetch", recording=FORGED):
         get_logger().warning("%s: %s", FORGED, "nothing there")
     get_logger("stenopool.api").info("elsewhere")
     first, second = map(json.loads, lines())

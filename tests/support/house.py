@@ -144,7 +144,7 @@ class House:
     def healthy(self, name: str) -> bool:
         service = self.services[name]
         if service["image"].startswith(OURS):
-            test = ["python", "-m", "stenopool.orchestration.workers.health"]
+            test = ["python", "-m", "stenopool.orchestration.workers.healthcheck"]
         else:
             kind, *test = service["healthcheck"]["test"]
             # Compose writes a dollar twice.

@@ -15,7 +15,7 @@ from typing import Any
 from stenopool.cli import main
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline.stages import prepare
-from stenopool.runtime.progress import listening
+from stenopool.runtime.progress import subscribe
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
 from stenopool.storage.s3 import S3Store
@@ -71,5 +71,5 @@ if __name__ == "__main__":
     _note_utterances(journal)
     for write in ("put_file", "put_bytes", "delete"):
         journal.before(S3Store, write, write.partition("_")[0], lambda _store, key, *_: key)
-    with listening(lambda event: journal.note(event.kind, event.key)):
+    with subscribe(lambda event: journal.note(event.kind, event.key)):
         main()

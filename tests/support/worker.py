@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stenopool.cli.children import MARK, end
+from stenopool.runtime.supervisor import MARK, end
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import Server, without_prefect
 

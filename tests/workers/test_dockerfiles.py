@@ -80,7 +80,7 @@ class TestEach:
         for label in ("title", "description", "source", "licenses", "version", "revision"):
             assert f"org.opencontainers.image.{label}=" in text
         assert re.search(
-            r'(?m)^HEALTHCHECK .* CMD \["python", "-P", "-m", "stenopool.orchestration.workers.health"\]', text
+            r'(?m)^HEALTHCHECK .* CMD \["python", "-P", "-m", "stenopool.orchestration.workers.healthcheck"\]', text
         )
 
 

@@ -12,7 +12,7 @@ from stenopool.errors import ErrorCode, RecordingError, SetupError, TransientErr
 from stenopool.pipeline.run import TRANSFERS, Run, each
 from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.work import AUDIO
-from stenopool.runtime.progress import Event, tell
+from stenopool.runtime.progress import Event, emit
 from stenopool.speech.audio.prepare import Prepared, prepare_audio
 
 
@@ -81,7 +81,7 @@ def store(run: Run, items: Sequence[WorkItem]) -> None:
             work.put_audio(run.scratch.folder(item.fingerprint) / AUDIO)
             work.save("prepare", checkpoint)
         run.durations[item.fingerprint] = checkpoint.prepared.audio.duration
-        tell(Event("prepared", item.recording.key, checkpoint.prepared.audio.duration))
+        emit(Event("prepared", item.recording.key, checkpoint.prepared.audio.duration))
 
     each(run, "store", items, one, after=["normalize"], at_once=TRANSFERS)
 

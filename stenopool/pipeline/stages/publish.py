@@ -20,7 +20,7 @@ from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.prepare import PreparedRecording
 from stenopool.pipeline.stages.speech import Diarized, recognized, speech_stages
 from stenopool.pipeline.work import AUDIO
-from stenopool.runtime.progress import Event, logger, tell
+from stenopool.runtime.progress import Event, emit, logger
 from stenopool.speech.audio.encode import player_audio
 from stenopool.speech.channels import merge_channels
 from stenopool.speech.diarizers.channels import channel_name
@@ -70,7 +70,7 @@ def receipt(run: Run, items: Sequence[WorkItem]) -> None:
             return
         run.work(item).remove()
         run.forget(item)
-        tell(Event("done", item.recording.key, run.durations[item.fingerprint]))
+        emit(Event("done", item.recording.key, run.durations[item.fingerprint]))
 
     each(run, "receipt", items, one, after=["upload"], at_once=TRANSFERS, stoppable=False)
 

@@ -17,7 +17,7 @@ from stenopool.pipeline.run import TRANSFERS, Run, each
 from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.prepare import PreparedRecording
 from stenopool.pipeline.work import AUDIO
-from stenopool.runtime.progress import Event, tell
+from stenopool.runtime.progress import Event, emit
 from stenopool.runtime.stopping import stop_if_asked
 from stenopool.speech import diarizers, engines
 from stenopool.speech.audio.waveform import Waveform
@@ -179,7 +179,7 @@ def _keep(run: Run, item: WorkItem, engine: Engine, parts: dict[int, Transcript]
         seconds=seconds,
     )
     run.work(item).save("transcribe", recognized)
-    tell(Event("transcribed", item.recording.key, run.durations[item.fingerprint]))
+    emit(Event("transcribed", item.recording.key, run.durations[item.fingerprint]))
     run.handover.done("transcribe", item)
 
 
@@ -223,7 +223,7 @@ def diarize(run: Run, items: Sequence[WorkItem]) -> None:
                 turns, version = channel_turns(waveforms, run.options), "1"
             seconds = time.monotonic() - start
         run.work(item).save("diarize", Diarized(turns=turns, diarizer_version=version, seconds=seconds))
-        tell(Event("diarized", item.recording.key, run.durations[item.fingerprint]))
+        emit(Event("diarized", item.recording.key, run.durations[item.fingerprint]))
 
     each(run, "diarize", items, one, after=["fetch audio"])
 

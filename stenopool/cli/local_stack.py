@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import typer
 from rich.console import Console
 
-from stenopool.cli.children import Child, Children
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.runtime.supervisor import Child, Children
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

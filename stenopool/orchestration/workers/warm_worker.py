@@ -27,7 +27,7 @@ from starlette.routing import Route
 from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, up
 from stenopool.runtime.health import Health, Readiness
-from stenopool.runtime.logs import get_logger, of_uvicorn
+from stenopool.runtime.logs import get_logger, uvicorn_options
 
 logger = get_logger()
 
@@ -104,7 +104,7 @@ def _served(app: Starlette, host: str, port: int) -> Iterator[None]:
     """In a thread, as Prefect's own health page: a worker that blocks its loop is one that has to be told of."""
     with socket.create_server((host, port)) as listening:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio", **of_uvicorn())
+            uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio", **uvicorn_options())
         )
         thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True, name="pages")
         thread.start()

@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from stenopool.orchestration.workers.health import Unhealthy, check
+from stenopool.orchestration.workers.healthcheck import Unhealthy, check
 from tests.support.processes import free_port
 
 
