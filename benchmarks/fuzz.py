@@ -26,7 +26,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from pydantic import ValidationError
 
-from stenopool.errors import StenopoolError
+from stenopool.errors import ErrorCode, Failure, StenopoolError
 
 Make = Callable[[random.Random], bytes]
 Try = Callable[[bytes], object]
@@ -266,7 +266,6 @@ def _document(chance: random.Random, example: Any) -> bytes:
 
 def receipts_target(folder: Path, _: list[bytes]) -> Target:
     """Receipts as they are read from the destination, by name and by content."""
-    from stenopool.errors import ErrorCode, Failure
     from stenopool.pipeline import receipts
     from stenopool.pipeline.receipts import Receipt, receipt_key
     from stenopool.storage.local import LocalStore

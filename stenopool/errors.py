@@ -5,6 +5,9 @@ Three kinds, by who has to act:
 * `RecordingError`: this one recording cannot be transcribed. It is quarantined; the others go on.
 * `TransientError`: the world failed for a moment (network, storage, memory). Tasks retry these, and only these.
 * `SetupError`: nothing can be done until somebody changes the installation or the request. The run stops.
+
+A condition that callers catch has a class of its own below these three (`ObjectNotFound`, `SourceChanged`, ...), so
+that nobody compares codes. Such a code is raised through its class and nothing else.
 """
 
 from enum import StrEnum
@@ -127,10 +130,11 @@ class Failure(BaseModel):
 
 
 class StenopoolError(Exception):
-    """Base of all our errors: ``code``, ``message``, ``remedy``, ``retryable``."""
+    """Base of Stenopool's errors: ``code``, ``message``, ``remedy``, ``retryable``."""
+
+    code: ErrorCode
 
     def __init__(self, code: ErrorCode, message: str, *, remedy: str | None = None) -> None:
-        # All three go to args, so that the error survives pickling between processes.
         super().__init__(code, message, remedy)
         self.code = code
         self.message = message
@@ -144,6 +148,7 @@ class StenopoolError(Exception):
 
     @property
     def retryable(self) -> bool:
+        """Whether the same work may succeed later without anybody changing anything."""
         return self.code in TRANSIENT_CODES
 
     def failure(self, stage: str | None = None) -> Failure:
@@ -152,7 +157,10 @@ class StenopoolError(Exception):
 
 
 def _rebuild(kind: type[StenopoolError], code: ErrorCode, message: str, remedy: str) -> StenopoolError:
-    return kind(code, message, remedy=remedy)
+    """An error out of its pickle: classes differ in what their constructors take."""
+    error = kind.__new__(kind)
+    StenopoolError.__init__(error, code, message, remedy=remedy)
+    return error
 
 
 class RecordingError(StenopoolError):
@@ -165,3 +173,58 @@ class TransientError(StenopoolError):
 
 class SetupError(StenopoolError):
     """Installation or request must change before anything can run."""
+
+
+class _Condition(StenopoolError):
+    """An error with one code, which the class says; ``remedy`` replaces that of the catalogue."""
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        super().__init__(self.code, message, remedy=remedy)
+
+
+class KeyUnusable(_Condition, RecordingError):
+    """The store cannot hold an object with this key."""
+
+    code = ErrorCode.KEY_UNUSABLE
+
+
+class SourceChanged(_Condition, TransientError):
+    """The object has been replaced since it was listed."""
+
+    code = ErrorCode.SOURCE_CHANGED
+
+
+class StorageUnavailable(_Condition, TransientError):
+    """The store does not answer, or answers with an error of its own."""
+
+    code = ErrorCode.STORAGE_UNAVAILABLE
+
+
+class OutOfMemory(_Condition, TransientError):
+    """The machine or its GPU has no memory left."""
+
+    code = ErrorCode.OUT_OF_MEMORY
+
+
+class ObjectNotFound(_Condition, SetupError):
+    """There is no such object, folder, bucket, block or file."""
+
+    code = ErrorCode.OBJECT_NOT_FOUND
+
+
+class AccessDenied(_Condition, SetupError):
+    """The credentials are missing, wrong, or not enough."""
+
+    code = ErrorCode.ACCESS_DENIED
+
+
+class ModelMissing(_Condition, SetupError):
+    """The weights are neither on this machine nor to be had."""
+
+    code = ErrorCode.MODEL_MISSING
+
+
+class DeviceUnavailable(_Condition, SetupError):
+    """The device that was requested cannot be used."""
+
+    code = ErrorCode.DEVICE_UNAVAILABLE

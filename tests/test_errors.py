@@ -1,10 +1,14 @@
 """Errors: each has a code, a remedy, and survives the way from one process to another."""
 
+import ast
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 
+import stenopool
+from stenopool import errors
 from stenopool.errors import (
     REMEDIES,
     TRANSIENT_CODES,
@@ -32,6 +36,51 @@ def test_an_error_survives_pickling_and_copying(kind: type[StenopoolError], reme
         assert type(again) is kind
         assert (again.code, again.message, again.remedy) == (error.code, error.message, error.remedy)
         assert str(again) == str(error) == f"MODEL_MISSING: No model. {remedy or REMEDIES[error.code]}"
+
+
+CONDITIONS = [
+    kind for kind in vars(errors).values() if isinstance(kind, type) and isinstance(vars(kind).get("code"), ErrorCode)
+]
+CATEGORIES = (RecordingError, TransientError, SetupError)
+
+
+@pytest.mark.parametrize("kind", CONDITIONS)
+def test_a_condition_brings_its_code_remedy_and_category(kind: type[errors.ObjectNotFound]) -> None:
+    error = kind("It happened.")
+    assert str(error) == f"{kind.code}: It happened. {REMEDIES[kind.code]}"
+    assert kind("It happened.", remedy="Do this.").remedy == "Do this."
+    assert [category for category in CATEGORIES if isinstance(error, category)] == [
+        next(category for category in CATEGORIES if issubclass(kind, category))
+    ]
+    assert error.retryable == isinstance(error, TransientError) == (kind.code in TRANSIENT_CODES)
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert (type(again), str(again)) == (kind, str(error))
+
+
+def test_no_code_has_two_classes() -> None:
+    assert len({kind.code for kind in CONDITIONS}) == len(CONDITIONS)
+
+
+def product_trees() -> dict[str, ast.AST]:
+    package = Path(stenopool.__file__).parent
+    paths = [*package.rglob("*.py"), *(package.parent / "flows").glob("*.py")]
+    return {str(path): ast.parse(path.read_text()) for path in paths if path != package / "errors.py"}
+
+
+def test_conditions_are_raised_through_their_classes_and_nobody_compares_codes() -> None:
+    """Otherwise ``except ObjectNotFound`` would miss one that was raised as a plain `SetupError`."""
+    own = {kind.code.name for kind in CONDITIONS}
+    bases = {category.__name__ for category in CATEGORIES}
+    found = []
+    for path, tree in product_trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in bases and node.args:
+                first = node.args[0]
+                if isinstance(first, ast.Attribute) and first.attr in own:
+                    found.append(f"{path}:{node.lineno} raises {first.attr} as {node.func.id}")
+            if isinstance(node, ast.Compare) and ast.unparse(node.left) == "error.code":
+                found.append(f"{path}:{node.lineno} compares a code")
+    assert found == []
 
 
 @pytest.mark.parametrize("code", ErrorCode)

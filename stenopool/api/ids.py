@@ -8,7 +8,7 @@ import base64
 import binascii
 
 from stenopool.api.problems import not_found
-from stenopool.errors import ErrorCode, RecordingError
+from stenopool.errors import KeyUnusable
 from stenopool.pipeline.catalog import Selection
 from stenopool.storage.base import check_key
 
@@ -25,7 +25,7 @@ def decode(id: str) -> str:
     try:
         key = base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)).decode()
         check(key)
-    except (binascii.Error, ValueError, RecordingError):
+    except (binascii.Error, ValueError, KeyUnusable):
         raise not_found("There is no such recording.") from None
     if encode(key) != id:  # one recording has one id
         raise not_found("There is no such recording.")
@@ -36,4 +36,4 @@ def check(key: str) -> None:
     """`RecordingError` KEY_UNUSABLE for a key that a listing would not take: hidden objects, our own, documents."""
     check_key(key)
     if "\\" in key or any(ord(character) < 32 for character in key) or not _ALL.takes(key, 0.0):
-        raise RecordingError(ErrorCode.KEY_UNUSABLE, f"{key!r} is not the key of a recording.")
+        raise KeyUnusable(f"{key!r} is not the key of a recording.")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -50,8 +50,7 @@ class Keys:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except OSError as error:
-            raise SetupError(
-                ErrorCode.OBJECT_NOT_FOUND,
+            raise ObjectNotFound(
                 f"The keys' file {path} cannot be read: {error.strerror}.",
                 remedy="Make it with `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
             ) from error

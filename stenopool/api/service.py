@@ -25,7 +25,7 @@ from stenopool.api.limits import Limiter
 from stenopool.api.problems import Problem, invalid, not_found, told
 from stenopool.api.queue import RECORDING
 from stenopool.api.runs import Runs
-from stenopool.errors import ErrorCode, RecordingError, SetupError
+from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import opened
 from stenopool.pipeline import receipts
@@ -106,11 +106,7 @@ class Service:
         """What the source says of a recording; the problem 404 if it is not there."""
         try:
             return await asyncio.to_thread(self.source.head, key)
-        except SetupError as error:
-            if error.code is ErrorCode.OBJECT_NOT_FOUND:
-                raise not_found("There is no such recording.") from None
-            raise
-        except RecordingError:  # a key that this kind of store cannot hold
+        except (ObjectNotFound, KeyUnusable):  # or a key that this kind of store cannot hold
             raise not_found("There is no such recording.") from None
 
     async def must_have(self, prefix: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from stenopool.api import states
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ObjectNotFound
 from stenopool.options import Format
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.receipts import output_key
@@ -54,12 +54,8 @@ def rendered(destination: ObjectStore, key: str, transcript: Transcript, format:
 
 def stored_page(destination: ObjectStore, key: str) -> str | None:
     """The page that was written with the transcript; None if there is none."""
-    try:
-        return destination.get_bytes(output_key(key, "html")).decode("utf-8", "replace")
-    except SetupError as error:
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-            raise
-        return None
+    page = destination.get_bytes(output_key(key, "html"), None)
+    return None if page is None else page.decode("utf-8", "replace")
 
 
 def temporary() -> Path:
@@ -85,8 +81,8 @@ def _into(path: Path, destination: ObjectStore, key: str, format: Format) -> Non
         try:
             destination.get_file(output_key(key, format), path)
             return
-        except SetupError as error:
-            if error.code is not ErrorCode.OBJECT_NOT_FOUND or format == "json":
+        except ObjectNotFound:
+            if format == "json":
                 raise
     path.write_text(rendered(destination, key, _named(destination, key), format), encoding="utf-8")
 

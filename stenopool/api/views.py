@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from stenopool.api.problems import not_found
 from stenopool.api.service import Service
 from stenopool.api.transcripts import as_made, must_be_done, stored_page, temporary
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ObjectNotFound
 from stenopool.pipeline import speaker_names
 from stenopool.speech.renderers.facts import doubt
 from stenopool.speech.renderers.html import audio_of
@@ -164,9 +164,7 @@ def _into(path: Path, destination: ObjectStore, key: str) -> str:
     for name, media_type in _BESIDE.items():
         try:
             destination.get_file(f"{key}/{name}", path)
-        except SetupError as error:
-            if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-                raise
-        else:
-            return media_type
+        except ObjectNotFound:
+            continue
+        return media_type
     raise not_found("No sound was written with this transcript.")

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from stenopool import __version__, models
 from stenopool.cli import packages
-from stenopool.errors import ErrorCode, SetupError, StenopoolError
+from stenopool.errors import DeviceUnavailable, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.runtime import trial
@@ -45,7 +45,7 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
-class _Wrong(Exception):  # noqa: N818 (a finding, not a fault of ours)
+class _Wrong(Exception):
     def __init__(self, found: str, remedy: str, status: FindingStatus = "fail") -> None:
         super().__init__(found)
         self.found, self.remedy, self.status = found, remedy, status
@@ -134,9 +134,7 @@ def _device(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     cards = _cards()
     try:
         device, compute_type = placement(execution, engine=options.engine)
-    except SetupError as error:
-        if error.code is not ErrorCode.DEVICE_UNAVAILABLE:
-            raise
+    except DeviceUnavailable as error:
         raise _Wrong(f"{error.message} nvidia-smi shows {cards or 'none either'}.", _DRIVER) from error
     if cards and device == "cpu" and execution.device == "auto":
         raise _Wrong(

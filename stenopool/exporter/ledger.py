@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, Field, ValidationError
 
-from stenopool.errors import ErrorCode, StenopoolError
+from stenopool.errors import AccessDenied, ObjectNotFound
 from stenopool.pipeline.counts import BatchCounts
 from stenopool.pipeline.receipts import METRICS
 from stenopool.pipeline.sums import Sums
@@ -56,9 +56,7 @@ class Ledger:
                 continue
             try:
                 self._read(info.key)
-            except (ValidationError, StenopoolError) as error:
-                if isinstance(error, StenopoolError) and error.code is not ErrorCode.OBJECT_NOT_FOUND:
-                    raise
+            except (ValidationError, ObjectNotFound) as error:
                 # Folded by another exporter as we looked, or not ours to read.
                 logger.warning("%s is left out: %s", info.key, type(error).__name__)
             self._etags[info.key] = info.etag
@@ -140,9 +138,7 @@ class Ledger:
             # Written before the others go: a kill in between leaves objects that nobody counts.
             data = earlier.model_dump_json().encode()
             self._destination.put_bytes(EARLIER, data, content_type="application/json")
-        except StenopoolError as error:
-            if error.code is not ErrorCode.ACCESS_DENIED:
-                raise
+        except AccessDenied:
             logger.warning("Nothing may be written at %s: old batches are kept one by one.", self._destination.uri)
             self._reads_only = True
             return

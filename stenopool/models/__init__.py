@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ModelMissing
 from stenopool.models import cache, convert, hub
 from stenopool.models.folders import FolderSource
 from stenopool.models.kinds import KINDS, Kind
@@ -89,12 +89,11 @@ def find(name: str, kind: Kind) -> FoundModel:
     if path := _as_path(name):
         return _found(path, kind, "path")
     if name.startswith(("/", "./", "../", "~")):
-        raise SetupError(ErrorCode.MODEL_MISSING, f"There is no model at {name}.", remedy="Check the path.")
+        raise ModelMissing(f"There is no model at {name}.", remedy="Check the path.")
     for source in _sources():
         if (given := source.get(name, kind)) is not None:
             return _found(given, kind, source.origin)
-    raise SetupError(
-        ErrorCode.MODEL_MISSING,
+    raise ModelMissing(
         f"No {kind} model is known by the name {name!r}.",
         remedy="`stenopool models list` shows the names; a folder is named by its path, as in ./folder.",
     )

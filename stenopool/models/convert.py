@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
@@ -55,7 +55,7 @@ def checkpoint_of(folder: Path) -> Path:
         return checkpoint
     weights = folder / "model.bin"
     if not weights.is_file():
-        raise SetupError(ErrorCode.MODEL_MISSING, f"{folder} holds neither a .pt checkpoint nor a model.bin.")
+        raise ModelMissing(f"{folder} holds neither a .pt checkpoint nor a model.bin.")
     converted = cache.root() / "converted" / f"{folder.name}-{cache.digest(weights)[:12]}"
     if not converted.is_dir():
         import torch
@@ -71,8 +71,7 @@ def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
     """Dimensions and state dict of openai-whisper for a CTranslate2 ``model.bin`` in float16 or float32."""
     given = _read(weights)
     if any(name.endswith("weight_scale") for name in given):
-        raise SetupError(
-            ErrorCode.MODEL_MISSING,
+        raise ModelMissing(
             f"{weights} is quantized, which openai-whisper cannot run.",
             remedy="Use engine faster-whisper or whisperx with it, or give a float16 model.",
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
 from stenopool.models.kinds import Kind, is_complete
 from stenopool.models.names import OPENAI, OPENAI_ADDRESS, WAV2VEC2
@@ -109,8 +109,7 @@ def _download(name: str, kind: Kind, repository: str) -> Path:
 
 
 def _missing(name: str, kind: Kind, page: str, why: str) -> SetupError:
-    return SetupError(
-        ErrorCode.MODEL_MISSING,
+    return ModelMissing(
         f"Model {name} ({kind}) is not on this machine, and {why}.",
         remedy=f"Where there is a network, run `stenopool models mirror {name}` to a folder or bucket and set "
         f"STENOPOOL_MODELS__MIRROR here, or download {page} into STENOPOOL_MODELS__PATH/{name}.",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ModelMissing, ObjectNotFound, SetupError
 from stenopool.models import cache
 from stenopool.models.kinds import Kind
 from stenopool.storage import open_store
@@ -93,11 +93,8 @@ def _read(store: ObjectStore) -> Manifest:
         raise SetupError(
             ErrorCode.MODEL_CORRUPT, f"{store.uri_of(_MANIFEST)} is not a manifest of models: {error}"
         ) from error
-    except SetupError as error:
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-            raise
-        raise SetupError(
-            ErrorCode.MODEL_MISSING,
+    except ObjectNotFound as error:
+        raise ModelMissing(
             f"There is no mirror of models at {store.uri}.",
             remedy=f"Write one with `stenopool models mirror base {store.uri}`, or unset STENOPOOL_MODELS__MIRROR.",
         ) from error

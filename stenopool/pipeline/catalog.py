@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
+from stenopool.errors import ErrorCode, Failure, KeyUnusable, RecordingError, SetupError
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline.receipts import (
     BATCHES,
@@ -164,7 +164,7 @@ def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) 
         uri = source.uri_of(info.key)
         if info.key.startswith(_OURS):  # no listing takes them, but they may be asked for by name
             message = f"{info.key!r} is named like what is kept of the work itself."
-            raise RecordingError(ErrorCode.KEY_UNUSABLE, message)
+            raise KeyUnusable(message)
         # The longest names that are going to be written for this recording, whatever its fingerprint.
         destination.uri_of(receipt_key(info.key, "0" * 32, "quarantined"))
         destination.uri_of(output_key(info.key, "json"))

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stenopool import __version__
-from stenopool.errors import ErrorCode, Failure, SetupError
+from stenopool.errors import ErrorCode, Failure, ObjectNotFound, SetupError
 from stenopool.options import FORMATS, Format
 from stenopool.storage.base import ObjectStore, check_key
 
@@ -197,7 +197,7 @@ def read(destination: ObjectStore, recording_key: str, fingerprint: str, status:
     # Quarantine's ending is no letters, and that receipt may go away at any moment.
     found = [_read(destination, key) for key in keys if not key.endswith(".quarantined.json")]
     if not found:
-        raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"{recording_key} has no receipt of {fingerprint}.")
+        raise ObjectNotFound(f"{recording_key} has no receipt of {fingerprint}.")
     first = min(found, key=lambda receipt: receipt.created_at)
     formats = {format for receipt in found for format in receipt.formats}
     outputs = dict.fromkeys(output for receipt in found for output in receipt.outputs)

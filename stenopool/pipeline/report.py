@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from stenopool.errors import ErrorCode, SetupError, TransientError
+from stenopool.errors import ErrorCode, ObjectNotFound, TransientError
 from stenopool.metrics.definitions import LOAD_BUCKETS
 from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.plan import Plan
@@ -272,9 +272,7 @@ def result_or_lost(destination: ObjectStore, shard: Shard, stage: str, items: Se
     """What a run over these items of the shard wrote, or what can be told of it from the receipts."""
     try:
         return read_result(destination, shard, stage)
-    except SetupError as error:
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-            raise
+    except ObjectNotFound:
         return ShardResult.lost(destination, shard.batch, items)
 
 
@@ -294,9 +292,7 @@ def results(destination: ObjectStore, shard: Shard) -> tuple[ShardResult, ShardR
     try:
         # A run that did both has nothing to show for its time, but it took it.
         return prepared, read_result(destination, shard, "transcribe")
-    except SetupError as error:
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-            raise
+    except ObjectNotFound:
         return prepared, ShardResult()
 
 

@@ -10,7 +10,15 @@ from functools import partial
 
 from pydantic import BaseModel
 
-from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError, TransientError
+from stenopool.errors import (
+    ErrorCode,
+    Failure,
+    ObjectNotFound,
+    RecordingError,
+    SetupError,
+    SourceChanged,
+    TransientError,
+)
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.clock import DeviceClock, StageClock
 from stenopool.pipeline.handover import Handover
@@ -243,15 +251,13 @@ def _do(run: Run, stage: str, item: WorkItem, do: Callable[[WorkItem], None]) ->
         run.handover.done(stage, item)
     except RecordingError as error:
         run.fail(item, error.failure(stage))
-    except TransientError as error:
-        if error.code is not ErrorCode.SOURCE_CHANGED:
-            raise
+    except SourceChanged as error:
         run.fail(item, error.failure(stage))  # trying again would meet the same new content
-    except SetupError as error:
+    except ObjectNotFound:
         # Another run that finishes a item removes its checkpoints.
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND or not run.leave(item):
+        if not run.leave(item):
             raise
-    except Stopped:
+    except (TransientError, SetupError, Stopped):
         raise
     except Exception as error:
         logger.exception("%s: %s failed", item.recording.key, stage)

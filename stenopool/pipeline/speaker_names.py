@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ObjectNotFound
 from stenopool.speech.renderers.words import clean
 from stenopool.speech.transcript import Transcript
 from stenopool.storage.base import ObjectStore
@@ -44,9 +44,7 @@ def read(destination: ObjectStore, recording_key: str, transcript: Transcript) -
     """The names given to this transcript's speakers; none if they were given to another fingerprint's."""
     try:
         kept = SpeakerNames.model_validate_json(destination.get_bytes(names_key(recording_key)))
-    except SetupError as error:
-        if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-            raise
+    except ObjectNotFound:
         return {}
     except ValidationError:  # somebody's file of the same name
         return {}

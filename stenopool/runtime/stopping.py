@@ -15,7 +15,7 @@ from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
 
 
-class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+class Stopped(Exception):
     """The process was asked to stop; what is not done waits for the next run."""
 
 

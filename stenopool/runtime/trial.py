@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 _TIMEOUT = 300.0  # seconds: the largest model from a cold disk
 
 
-class TrialFailed(Exception):  # noqa: N818 (it is what happened, not a fault of ours)
+class TrialFailed(Exception):
     """The child did not end well; the message says how."""
 
 

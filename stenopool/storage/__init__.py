@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.storage.base import ObjectInfo, ObjectStore, Writer
 
 __all__ = ["ObjectInfo", "ObjectStore", "Writer", "open_store"]
@@ -41,7 +41,7 @@ def _open_folder(path: str, must_exist: bool) -> ObjectStore:
     if folder.exists() and not folder.is_dir():
         raise SetupError(ErrorCode.LOCATION_INVALID, f"{folder} is a file, not a folder.")
     if must_exist and not folder.exists():
-        raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"There is no folder {folder}.")
+        raise ObjectNotFound(f"There is no folder {folder}.")
     return LocalStore(folder)
 
 

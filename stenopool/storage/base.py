@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
-from stenopool.errors import ErrorCode, RecordingError
+from stenopool.errors import KeyUnusable, ObjectNotFound
+
+D = TypeVar("D")
+_RAISE: Any = object()
 
 
 class ObjectInfo(NamedTuple):
@@ -36,9 +39,8 @@ class Writer(Protocol):
 class ObjectStore(Protocol):
     """Objects under one prefix. Keys are relative to it, ``/``-separated, and sort by their UTF-8 bytes.
 
-    Errors, the same for every store: `SetupError` OBJECT_NOT_FOUND or ACCESS_DENIED, `TransientError`
-    STORAGE_UNAVAILABLE once the client's own retries are spent, `RecordingError` KEY_UNUSABLE for a key that the
-    store cannot hold.
+    Errors, the same for every store: `ObjectNotFound`, `AccessDenied`, `StorageUnavailable` once the client's own
+    retries are spent, `KeyUnusable` for a key that the store cannot hold.
     """
 
     uri: str
@@ -61,14 +63,31 @@ class ObjectStore(Protocol):
 
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
-        ...
+        try:
+            self.head(key)
+        except ObjectNotFound:
+            return False
+        return True
 
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         """Download to ``path`` in bounded memory; with ``etag``, fail with SOURCE_CHANGED if it is another content."""
         ...
 
-    def get_bytes(self, key: str) -> bytes:
-        """A small object's content."""
+    @overload
+    def get_bytes(self, key: str) -> bytes: ...
+    @overload
+    def get_bytes(self, key: str, default: D) -> bytes | D: ...
+    def get_bytes(self, key: str, default: Any = _RAISE) -> Any:
+        """A small object's content, or ``default`` if there is no such object; `ObjectNotFound` without one."""
+        try:
+            return self.read(key)
+        except ObjectNotFound:
+            if default is _RAISE:
+                raise
+            return default
+
+    def read(self, key: str) -> bytes:
+        """What a store implements of `get_bytes`."""
         ...
 
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
@@ -114,9 +133,9 @@ def check_key(key: str) -> None:
     try:
         data = key.encode()
     except UnicodeEncodeError:
-        raise RecordingError(ErrorCode.KEY_UNUSABLE, f"The key {key!a} is not text in UTF-8.") from None
+        raise KeyUnusable(f"The key {key!a} is not text in UTF-8.") from None
     dotted = key.startswith(".") or "/." in key  # few are, and a million keys are not taken apart for nothing
     parts = key.split("/") if dotted else ()
     if not key or "\0" in key or len(data) > LONGEST_KEY or "." in parts or ".." in parts:
         reason = f"of {len(data)} bytes, {LONGEST_KEY} at most" if len(data) > LONGEST_KEY else f"{key!r}"
-        raise RecordingError(ErrorCode.KEY_UNUSABLE, f"No object can have the key {reason}.")
+        raise KeyUnusable(f"No object can have the key {reason}.")

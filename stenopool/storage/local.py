@@ -13,9 +13,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.errors import (
+    AccessDenied,
+    ErrorCode,
+    KeyUnusable,
+    ObjectNotFound,
+    RecordingError,
+    SourceChanged,
+    StenopoolError,
+    StorageUnavailable,
+    TransientError,
+)
 from stenopool.runtime.logs import get_logger
-from stenopool.storage.base import ObjectInfo, check_key
+from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
 
 log = get_logger()
 
@@ -24,7 +34,7 @@ _CHUNK = 1024 * 1024
 _LONGEST_NAME = 255  # bytes of one path component, on every usual Linux file system
 
 
-class LocalStore:
+class LocalStore(ObjectStore):
     """Objects as files under one folder.
 
     Symbolic links to folders are not walked, and a link to a file counts only if the file lies under the root: a
@@ -84,15 +94,6 @@ class LocalStore:
         with self._open(key) as file:
             return _info(key, os.fstat(file.fileno()))
 
-    def exists(self, key: str) -> bool:
-        try:
-            self.head(key)
-        except SetupError as error:
-            if error.code is ErrorCode.OBJECT_NOT_FOUND:
-                return False
-            raise
-        return True
-
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         part = path.with_name(f"{path.name}.part")
         try:
@@ -101,20 +102,20 @@ class LocalStore:
                 shutil.copyfileobj(source, target, _CHUNK)
                 after = _info(key, os.fstat(source.fileno()))
             if after != info or (etag is not None and etag != info.etag):
-                raise TransientError(ErrorCode.SOURCE_CHANGED, f"{key} is not the content that was listed.")
+                raise SourceChanged(f"{key} is not the content that was listed.")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
         return info
 
-    def get_bytes(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         with self._open(key) as file:
             return file.read()
 
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         with self._open(key) as file:
             if etag is not None and _info(key, os.fstat(file.fileno())).etag != etag:
-                raise TransientError(ErrorCode.SOURCE_CHANGED, f"{key} is not the content that was listed.")
+                raise SourceChanged(f"{key} is not the content that was listed.")
             file.seek(first)
             left = sys.maxsize if last is None else last - first + 1
             while left > 0 and (chunk := file.read(min(left, _CHUNK))):
@@ -198,11 +199,11 @@ class LocalStore:
         check_key(key)
         components = key.split("/")
         if "" in components:
-            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"The key {key!r} has an empty part: no file can be named so.")
+            raise KeyUnusable(f"The key {key!r} has an empty part: no file can be named so.")
         if any(len(component.encode()) > _LONGEST_NAME for component in components):
-            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"A part of the key {key!r} exceeds {_LONGEST_NAME} bytes.")
+            raise KeyUnusable(f"A part of the key {key!r} exceeds {_LONGEST_NAME} bytes.")
         if components[-1].startswith(_TEMPORARY):
-            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"The key {key!r} is named like our own unfinished writes.")
+            raise KeyUnusable(f"The key {key!r} is named like our own unfinished writes.")
         return self._real_root.joinpath(*components)
 
     def _stays_inside(self, path: Path) -> bool:
@@ -292,13 +293,13 @@ def _translated(key: str, error: OSError, full: ErrorCode) -> StenopoolError:
     what = f"{key or 'the folder'}: {error.strerror or type(error).__name__}."
     match error.errno:
         case errno.ENOENT:
-            return SetupError(ErrorCode.OBJECT_NOT_FOUND, what)
+            return ObjectNotFound(what)
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return SetupError(ErrorCode.ACCESS_DENIED, what)
+            return AccessDenied(what)
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST | errno.ENAMETOOLONG | errno.ELOOP:
             # A file stands where the key needs a folder, or the other way round.
-            return RecordingError(ErrorCode.KEY_UNUSABLE, what)
+            return KeyUnusable(what)
         case errno.ENOSPC | errno.EDQUOT:
             return TransientError(full, what)
         case _:
-            return TransientError(ErrorCode.STORAGE_UNAVAILABLE, what)
+            return StorageUnavailable(what)

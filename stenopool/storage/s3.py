@@ -32,8 +32,18 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
-from stenopool.storage.base import LONGEST_KEY, ObjectInfo, check_key
+from stenopool.errors import (
+    AccessDenied,
+    ErrorCode,
+    KeyUnusable,
+    ObjectNotFound,
+    SetupError,
+    SourceChanged,
+    StenopoolError,
+    StorageUnavailable,
+    TransientError,
+)
+from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, check_key
 from stenopool.storage.s3_listing import pages, read_listings_fast
 
 if TYPE_CHECKING:
@@ -46,7 +56,7 @@ _BROKEN_STREAM = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
 _TRANSFER = TransferConfig(multipart_threshold=16 * _CHUNK, multipart_chunksize=16 * _CHUNK, max_concurrency=4)
 
 
-class S3Store:
+class S3Store(ObjectStore):
     """Objects of one bucket below one prefix.
 
     Listings come in the server's order. That is byte order on AWS, MinIO and Google; SeaweedFS lists as a file
@@ -87,15 +97,6 @@ class S3Store:
             answer = self.client.head_object(Bucket=self.bucket, Key=self._whole(key))
             return _info(key, answer["ContentLength"], answer)
 
-    def exists(self, key: str) -> bool:
-        try:
-            self.head(key)
-        except SetupError as error:
-            if error.code is ErrorCode.OBJECT_NOT_FOUND:
-                return False
-            raise
-        return True
-
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         part = path.with_name(f"{path.name}.part")
         try:
@@ -106,7 +107,7 @@ class S3Store:
             part.unlink(missing_ok=True)
         return info
 
-    def get_bytes(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         target = io.BytesIO()
         with self.errors("get", key):
             self._download(key, target, None)
@@ -133,7 +134,7 @@ class S3Store:
                 target.truncate()
             info = _info(key, size, answer)
             if etag and info.etag != etag:  # some servers and proxies pay no heed to If-Match
-                raise TransientError(ErrorCode.SOURCE_CHANGED, f"{key} is not the content that was listed.")
+                raise SourceChanged(f"{key} is not the content that was listed.")
             etag = info.etag
             try:
                 # closing: the body's own `with` hands out urllib3's stream, and its errors are not botocore's.
@@ -221,7 +222,7 @@ class S3Store:
         check_key(key)
         whole = self.prefix + key
         if len(whole.encode()) > LONGEST_KEY:
-            raise RecordingError(ErrorCode.KEY_UNUSABLE, f"With the prefix, a key exceeds {LONGEST_KEY} bytes: {key!r}")
+            raise KeyUnusable(f"With the prefix, a key exceeds {LONGEST_KEY} bytes: {key!r}")
         return whole
 
     @contextmanager
@@ -353,22 +354,22 @@ _UNUSABLE = {"KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject
 
 def _translated(error: Exception, what: str) -> StenopoolError:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
-        return SetupError(ErrorCode.ACCESS_DENIED, f"{what}: {type(error).__name__}.")
+        return AccessDenied(f"{what}: {type(error).__name__}.")
     if isinstance(error, ParamValidationError):
         return SetupError(ErrorCode.LOCATION_INVALID, f"{what}: not an S3 address.")
     if not isinstance(error, ClientError):
-        return TransientError(ErrorCode.STORAGE_UNAVAILABLE, f"{what}: {type(error).__name__}.")
+        return StorageUnavailable(f"{what}: {type(error).__name__}.")
     code, status = _code(error), _status(error)
     what = f"{what}: {code} (HTTP {status})."
     if code in _UNUSABLE:
-        return RecordingError(ErrorCode.KEY_UNUSABLE, what)
+        return KeyUnusable(what)
     if code == "RequestTimeTooSkewed":
-        return SetupError(ErrorCode.ACCESS_DENIED, what, remedy="This machine's clock is wrong: set it, or run NTP.")
+        return AccessDenied(what, remedy="This machine's clock is wrong: set it, or run NTP.")
     if status in (401, 403) or code in _DENIED:
-        return SetupError(ErrorCode.ACCESS_DENIED, what)
+        return AccessDenied(what)
     if status == 404 or code in _ELSEWHERE:
-        return SetupError(ErrorCode.OBJECT_NOT_FOUND, what)
+        return ObjectNotFound(what)
     if status == 412:
-        return TransientError(ErrorCode.SOURCE_CHANGED, what)
+        return SourceChanged(what)
     # 5xx, SlowDown, RequestTimeout, and whatever is unknown: never a reason to give up on a recording for good.
-    return TransientError(ErrorCode.STORAGE_UNAVAILABLE, what)
+    return StorageUnavailable(what)

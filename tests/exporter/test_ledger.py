@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenopool.errors import ErrorCode, Failure, SetupError
+from stenopool.errors import AccessDenied, ErrorCode, Failure, SetupError
 from stenopool.exporter.ledger import Ledger
 from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.counts import BatchCounts, Status
@@ -74,8 +74,8 @@ def test_only_what_changed_is_read(store: LocalStore, monkeypatch: pytest.Monkey
     ledger = Ledger(store)
     ledger.refresh()
     read: list[str] = []
-    real = LocalStore.get_bytes
-    monkeypatch.setattr(LocalStore, "get_bytes", lambda self, key: read.append(key) or real(self, key))
+    real = LocalStore.read
+    monkeypatch.setattr(LocalStore, "read", lambda self, key: read.append(key) or real(self, key))
     ledger.refresh()
     assert read == []
     batch("20260101T000000Z-a", 2).write(store)
@@ -142,7 +142,7 @@ def test_without_the_right_to_write_it_only_reads(store: LocalStore, monkeypatch
     batch("20260101T000000Z-a", 3, age=timedelta(days=9)).write(store)
 
     def refused(*_: object, **__: object) -> bool:
-        raise SetupError(ErrorCode.ACCESS_DENIED, "no")
+        raise AccessDenied("no")
 
     monkeypatch.setattr(LocalStore, "put_bytes", refused)
     ledger = Ledger(store)

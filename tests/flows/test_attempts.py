@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import AccessDenied, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.plan import Plan
@@ -58,7 +58,7 @@ def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monke
     def second_is_cut_off(*arguments: Any) -> bool:
         calls.append(arguments)
         if len(calls) == 2:
-            raise SetupError(ErrorCode.ACCESS_DENIED, "the pod is gone")
+            raise AccessDenied("the pod is gone")
         return real(*arguments)
 
     with monkeypatch.context() as patch:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from stenopool.errors import ErrorCode, TransientError
+from stenopool.errors import ErrorCode, StorageUnavailable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.catalog import Selection
@@ -81,7 +81,7 @@ def failing_uploads(monkeypatch: pytest.MonkeyPatch, ending: str, times: int) ->
     def put_bytes(self: LocalStore, key: str, *args: Any, **kwargs: Any) -> bool:
         if key.endswith(ending) and len(failed) < times:
             failed.append(key)
-            raise TransientError(ErrorCode.STORAGE_UNAVAILABLE, "connection reset by peer")
+            raise StorageUnavailable("connection reset by peer")
         return real(self, key, *args, **kwargs)
 
     monkeypatch.setattr(LocalStore, "put_bytes", put_bytes)

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stenopool.errors import ErrorCode, TransientError
+from stenopool.errors import StorageUnavailable
 from stenopool.exporter import prefect_facts
 from stenopool.exporter.collect import Exporter
 from stenopool.metrics.definitions import METRICS
@@ -72,7 +72,7 @@ def test_while_a_store_is_away_it_says_what_it_said_and_that(
     batch("20260101T000000Z-a", 3).write(store)
 
     def away(*_: Any, **__: Any) -> Any:
-        raise TransientError(ErrorCode.STORAGE_UNAVAILABLE, "no route")
+        raise StorageUnavailable("no route")
 
     async def look() -> str:
         exporter = Exporter([store], None)

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, TransientError
+from stenopool.errors import (
+    ErrorCode,
+    ObjectNotFound,
+    RecordingError,
+    SetupError,
+    SourceChanged,
+    StorageUnavailable,
+    TransientError,
+)
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.receipts import Receipt
@@ -55,7 +63,7 @@ def test_a_piece_that_cannot_be_done_leaves_the_others_alone(run: Run, error: Ex
 def test_after_a_transient_error_only_what_is_not_done_is_tried_again(run: Run) -> None:
     done: list[WorkItem] = []
     with pytest.raises(TransientError):
-        each(run, "stage", PIECES, raising(TransientError(ErrorCode.STORAGE_UNAVAILABLE, "reset"), PIECES[0], done))
+        each(run, "stage", PIECES, raising(StorageUnavailable("reset"), PIECES[0], done))
     assert done == PIECES[1:]
     again: list[WorkItem] = []
     each(run, "stage", PIECES, again.append)
@@ -63,12 +71,12 @@ def test_after_a_transient_error_only_what_is_not_done_is_tried_again(run: Run) 
 
 
 def test_new_content_at_the_source_is_not_tried_again(run: Run) -> None:
-    each(run, "fetch", PIECES, raising(TransientError(ErrorCode.SOURCE_CHANGED, "new"), PIECES[0], []))
+    each(run, "fetch", PIECES, raising(SourceChanged("new"), PIECES[0], []))
     assert run.failures[PIECES[0].fingerprint].retryable
 
 
 def test_a_checkpoint_that_is_gone_means_that_another_run_finished_the_piece(run: Run) -> None:
-    gone = SetupError(ErrorCode.OBJECT_NOT_FOUND, "the checkpoint")
+    gone = ObjectNotFound("the checkpoint")
     with pytest.raises(SetupError):
         each(run, "assign", PIECES, raising(gone, PIECES[0], []))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, TransientError
+from stenopool.errors import AccessDenied, ErrorCode, RecordingError, SetupError, StorageUnavailable, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.recordings import Recording
 from stenopool.pipeline.run import Run, each, give_up
@@ -87,7 +87,7 @@ def test_what_the_stage_before_ends_without_having_done_is_not_waited_for(run: R
 
     def first(item: WorkItem) -> None:
         if item is PIECES[1]:
-            raise SetupError(ErrorCode.ACCESS_DENIED, "denied")
+            raise AccessDenied("denied")
 
     with pytest.raises(SetupError):
         each(run, "first", PIECES, first)
@@ -103,7 +103,7 @@ def test_a_stage_that_is_tried_again_does_not_touch_what_is_over(run: Run) -> No
     def first(item: WorkItem) -> None:
         did.append(item.recording.key)
         if item is PIECES[1] and did.count("2.wav") == 1:
-            raise TransientError(ErrorCode.STORAGE_UNAVAILABLE, "reset")
+            raise StorageUnavailable("reset")
 
     with pytest.raises(TransientError):
         each(run, "first", PIECES, first)
@@ -115,7 +115,7 @@ def test_a_stage_that_is_tried_again_does_not_touch_what_is_over(run: Run) -> No
 def test_giving_up_lets_go_of_whoever_waits(run: Run) -> None:
     follower = Follower(run)
     run.handover.done("first", PIECES[0])
-    give_up(run, "first", PIECES, TransientError(ErrorCode.STORAGE_UNAVAILABLE, "away"))
+    give_up(run, "first", PIECES, StorageUnavailable("away"))
     assert follower.ends()
     assert follower.done == ["1.wav"]
     assert set(run.failures) == {item.fingerprint for item in PIECES[1:]}

@@ -17,7 +17,7 @@ NAME = "0" * 32
 class _Unreadable(LocalStore):
     """What was put there is not asked for again."""
 
-    def get_bytes(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         raise AssertionError(f"{key} was read")
 
 

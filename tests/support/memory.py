@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stenopool.errors import ErrorCode, SetupError
-from stenopool.storage.base import ObjectInfo, check_key
+from stenopool.errors import ObjectNotFound
+from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
 
 
-class MemoryStore:
+class MemoryStore(ObjectStore):
     """Objects in a dict. ``folders_first`` lists part by part of the key, as SeaweedFS does, instead of by bytes.
 
     ``lists`` counts listings begun.
@@ -39,17 +39,14 @@ class MemoryStore:
 
     def head(self, key: str) -> ObjectInfo:
         if key not in self.objects:
-            raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"{key} is not there.")
+            raise ObjectNotFound(f"{key} is not there.")
         return self._info(key)
-
-    def exists(self, key: str) -> bool:
-        return key in self.objects
 
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
         path.write_bytes(self.get_bytes(key))
         return self._info(key)
 
-    def get_bytes(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         self.head(key)
         return self.objects[key]
 

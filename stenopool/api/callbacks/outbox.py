@@ -12,7 +12,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from stenopool.errors import ErrorCode, SetupError
 from stenopool.storage import ObjectStore
 
 CALLBACKS = ".callbacks/"
@@ -92,12 +91,8 @@ class Outbox:
 
     def read(self, id: str) -> Callback | None:
         """None if it is done with."""
-        try:
-            return Callback.model_validate_json(self._destination.get_bytes(f"{CALLBACKS}{id}/request.json"))
-        except SetupError as error:
-            if error.code is ErrorCode.OBJECT_NOT_FOUND:
-                return None
-            raise
+        kept = self._destination.get_bytes(f"{CALLBACKS}{id}/request.json", None)
+        return None if kept is None else Callback.model_validate_json(kept)
 
     def claim(self, owed: Owed) -> bool:
         """Whether the next try is ours, and nobody else's."""

@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from stenopool import __version__
 from stenopool.api.callbacks.addresses import Allowed, Connections
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.settings import CallbackSettings
 
 _TRIES = 3  # one after the other; after that it waits for its next turn, which another process may have
@@ -107,7 +107,7 @@ def _signers(path: Path | None) -> list[Webhook]:
         lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
         signers = [Webhook(line) for line in lines if _SECRET.fullmatch(line)]
     except OSError as error:
-        raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"{path} cannot be read: {error.strerror}.") from error
+        raise ObjectNotFound(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError:
         signers = []
     if not signers or len(signers) != len(lines):

@@ -12,7 +12,7 @@ from typing import TypeVar
 from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.storage import ObjectStore, open_store
 
 _SCHEME = "block://"
@@ -59,8 +59,7 @@ async def _load(block: type[B], name: str) -> B:
     try:
         return await block.aload(name)
     except ValueError as error:
-        raise SetupError(
-            ErrorCode.OBJECT_NOT_FOUND,
+        raise ObjectNotFound(
             f"There is no block {block.get_block_type_slug()}/{name}.",
             remedy="Save it in Prefect's page under Blocks, or `stenopool deploy` with the one you mean.",
         ) from error

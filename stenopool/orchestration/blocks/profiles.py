@@ -5,7 +5,7 @@ from typing import TypeVar
 from prefect.blocks.core import Block
 from pydantic import BaseModel, Field
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 
 M = TypeVar("M", bound=BaseModel)
@@ -39,8 +39,7 @@ async def profiled(
     try:
         saved: TranscriptionProfile = await TranscriptionProfile.aload(profile)
     except ValueError as error:
-        raise SetupError(
-            ErrorCode.OBJECT_NOT_FOUND,
+        raise ObjectNotFound(
             f"There is no transcription profile {profile!r}.",
             remedy="Prefect's page lists the saved ones under Blocks; or leave the profile empty.",
         ) from error

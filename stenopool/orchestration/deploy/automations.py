@@ -9,9 +9,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound as NotOnServer
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ObjectNotFound
 
 # Set in every pool's job template (PREFECT_FLOWS_HEARTBEAT_FREQUENCY).
 HEARTBEAT_SECONDS = 30
@@ -49,9 +49,8 @@ async def failures(client: PrefectClient, block: str) -> AutomationCore:
     kind, _, name = block.partition("/")
     try:
         saved = await client.read_block_document_by_name(name, kind)
-    except ObjectNotFound as error:
-        raise SetupError(
-            ErrorCode.OBJECT_NOT_FOUND,
+    except NotOnServer as error:
+        raise ObjectNotFound(
             f"There is no block {block}.",
             remedy="Save a notification block in Prefect's page under Blocks, and name it as type/name.",
         ) from error

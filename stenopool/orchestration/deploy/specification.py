@@ -9,7 +9,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stenopool import shipped
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.orchestration.entrypoints import entrypoint
 
 FLOWS = tuple(entrypoint(name) for name in ("ingest", "prepare", "transcribe", "watch"))
@@ -115,7 +115,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(ErrorCode.OBJECT_NOT_FOUND, f"{path} cannot be read: {error}.") from error
+        raise ObjectNotFound(f"{path} cannot be read: {error}.") from error
 
 
 def _parsed(text: str, where: str) -> Specification:

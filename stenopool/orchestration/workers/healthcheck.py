@@ -12,7 +12,7 @@ import urllib.request
 _TIMEOUT = 5.0
 
 
-class Unhealthy(Exception):  # noqa: N818 (a finding, not a fault of ours)
+class Unhealthy(Exception):
     """The message says what is wrong."""
 
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import AccessDenied, ErrorCode, SetupError
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import AuthorizationV1Api
@@ -74,8 +74,7 @@ async def _missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
             asking = client.AuthorizationV1Api(api)
             return [right for right in rights if not await _allowed(asking, namespace, right)]
     except Exception as error:
-        raise SetupError(
-            ErrorCode.ACCESS_DENIED,
+        raise AccessDenied(
             f"The Kubernetes API server does not say what is allowed: {type(error).__name__} {_first_line(error)}",
             remedy="Check KUBECONFIG and its token, or the pod's service account.",
         ) from error

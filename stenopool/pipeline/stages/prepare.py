@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, TransientError
+from stenopool.errors import ErrorCode, ObjectNotFound, RecordingError, SourceChanged, TransientError
 from stenopool.pipeline.run import TRANSFERS, Run, each
 from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.work import AUDIO
@@ -41,11 +41,9 @@ def fetch(run: Run, items: Sequence[WorkItem]) -> None:
             if got.size != recording.size:  # cut off on the way, and the answer's own length with it
                 message = f"{recording.key} came with {got.size:,} bytes; {recording.size:,} were listed."
                 raise TransientError(ErrorCode.SOURCE_UNAVAILABLE, message)
-        except SetupError as error:
-            if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-                raise
+        except ObjectNotFound as error:
             message = f"{recording.key} was there when it was listed and is gone now."
-            raise TransientError(ErrorCode.SOURCE_CHANGED, message) from error
+            raise SourceChanged(message) from error
 
     each(run, "fetch", items, one, at_once=TRANSFERS)
 

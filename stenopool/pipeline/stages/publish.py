@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stenopool import __version__
-from stenopool.errors import ErrorCode, Failure, RecordingError, SetupError
+from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError
 from stenopool.options import Format
 from stenopool.pipeline import receipts, speaker_names
 from stenopool.pipeline.receipts import Receipt, ReceiptName, output_key
@@ -82,9 +82,7 @@ def render_missing(run: Run, items: Sequence[WorkItem]) -> None:
         key = output_key(item.recording.key, "json")
         try:
             transcript = Transcript.model_validate_json(run.destination.get_bytes(key))
-        except SetupError as error:
-            if error.code is not ErrorCode.OBJECT_NOT_FOUND:
-                raise
+        except ObjectNotFound as error:
             raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.") from error
         run.durations[item.fingerprint] = transcript.duration
         names = speaker_names.read(run.destination, item.recording.key, transcript)

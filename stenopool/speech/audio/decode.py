@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
-from stenopool.errors import ErrorCode, RecordingError, TransientError
+from stenopool.errors import ErrorCode, OutOfMemory, RecordingError
 from stenopool.settings import get_settings
 from stenopool.speech.audio import ffmpeg
 from stenopool.speech.audio.formats import INPUT_OPTIONS
@@ -95,7 +95,7 @@ def decode(
         ) from error
 
     if report.code == -signal.SIGKILL:  # not by us: by the kernel, or whoever looks after memory
-        raise TransientError(ErrorCode.OUT_OF_MEMORY, "The decoder was killed.", remedy="Give the machine more memory.")
+        raise OutOfMemory("The decoder was killed.", remedy="Give the machine more memory.")
     short_of_memory = any(words in report.messages for words in _NO_MEMORY)
     if short_of_memory and (report.code or spool.tell() == silence):
         message = f"Decoding needs more than {bounds.decode_memory:,} bytes of memory."

@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.diarizers.runtime import failures, require, require_device, torch_device
@@ -98,10 +98,10 @@ def _folder() -> Path:
     """The pipeline's folder, fetched if need be."""
     try:
         return models.find(PIPELINE, "pyannote").path
-    except SetupError as error:
+    except ModelMissing as error:
         from huggingface_hub import constants, get_token
 
-        if error.code is ErrorCode.MODEL_MISSING and get_token() is None and not constants.HF_HUB_OFFLINE:
+        if get_token() is None and not constants.HF_HUB_OFFLINE:
             raise SetupError(
                 ErrorCode.MODEL_GATED,
                 f"{PIPELINE} is not on this machine, and there is no token to fetch it with.",

@@ -5,7 +5,15 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.errors import (
+    DeviceUnavailable,
+    ErrorCode,
+    OutOfMemory,
+    RecordingError,
+    SetupError,
+    StenopoolError,
+    TransientError,
+)
 from stenopool.options import ExecutionOptions
 
 
@@ -27,7 +35,7 @@ def require_device(execution: ExecutionOptions) -> None:
     import ctranslate2
 
     if execution.device == "cuda" and ctranslate2.get_cuda_device_count() == 0:
-        raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, "CUDA was asked for, and no usable GPU is found.")
+        raise DeviceUnavailable("CUDA was asked for, and no usable GPU is found.")
 
 
 def torch_device(execution: ExecutionOptions) -> Any:
@@ -36,7 +44,7 @@ def torch_device(execution: ExecutionOptions) -> Any:
 
     usable = torch.cuda.is_available()
     if execution.device == "cuda" and not usable:
-        raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, "CUDA was asked for, and torch finds no usable CUDA device.")
+        raise DeviceUnavailable("CUDA was asked for, and torch finds no usable CUDA device.")
     return torch.device("cpu" if execution.device == "cpu" or not usable else "cuda")
 
 
@@ -50,7 +58,7 @@ def failures(diarizer: str) -> Iterator[None]:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if isinstance(error, MemoryError) or "out of memory" in text.lower():
-            raise TransientError(ErrorCode.OUT_OF_MEMORY, f"{diarizer} ran out of memory: {error}") from error
+            raise OutOfMemory(f"{diarizer} ran out of memory: {error}") from error
         if "cuda error" in text.lower() or "cudnn" in text.lower():
             raise TransientError(ErrorCode.DEVICE_LOST, f"The GPU failed in {diarizer}: {error}") from error
         raise RecordingError(ErrorCode.DIARIZER_FAILED, f"{diarizer}: {text}") from error

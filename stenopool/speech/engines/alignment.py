@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ModelMissing
 from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.engines.whisperx import quiet
@@ -39,9 +39,7 @@ def _model(language: str, device: str) -> tuple[Any, Any] | None:
     """Model and whisperX's metadata for a language, or None if there is no model to be had."""
     try:
         found = models.find(language, "wav2vec2")
-    except SetupError as error:
-        if error.code is not ErrorCode.MODEL_MISSING:
-            raise
+    except ModelMissing:
         return None
     quiet()
     from whisperx import alignment

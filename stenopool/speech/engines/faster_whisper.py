@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import ErrorCode, Failure, TransientError
+from stenopool.errors import Failure, OutOfMemory, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.runtime.logs import get_logger
 from stenopool.speech.audio.vad import phrases, speech_regions
@@ -135,7 +135,7 @@ class FasterWhisperEngine:
                 raise
             if len(group) == 1:
                 message = f"The {self.device} ran out of memory on one window: {error}."
-                raise TransientError(ErrorCode.OUT_OF_MEMORY, message) from error
+                raise OutOfMemory(message) from error
             half = len(group) // 2
             logger.warning("Out of memory with %d windows at once; going on with %d.", len(group), half)
             return self._decode_or_halve(group[:half]) + self._decode_or_halve(group[half:])

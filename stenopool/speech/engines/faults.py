@@ -2,7 +2,7 @@
 
 from soundfile import LibsndfileError
 
-from stenopool.errors import ErrorCode, Failure, RecordingError, StenopoolError, TransientError
+from stenopool.errors import ErrorCode, Failure, OutOfMemory, RecordingError, StenopoolError, TransientError
 from stenopool.speech.engines.base import Utterance
 
 
@@ -13,7 +13,7 @@ def failure_of(error: Exception, utterance: Utterance, device: str) -> Failure:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         message = f"{device} ran out of memory while transcribing {utterance.id}."
-        raise TransientError(ErrorCode.OUT_OF_MEMORY, message) from error
+        raise OutOfMemory(message) from error
     if "cuda error" in text.lower() or "cudnn" in text.lower():
         message = f"The GPU failed while transcribing {utterance.id}: {error}."
         raise TransientError(ErrorCode.DEVICE_LOST, message) from error

@@ -1,6 +1,6 @@
 """Where a model runs and in which number format: as asked, or the best that this machine has."""
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import DeviceUnavailable, ErrorCode, SetupError
 from stenopool.options import ExecutionOptions
 
 
@@ -15,7 +15,7 @@ def placement(execution: ExecutionOptions, *, engine: str = "faster-whisper") ->
 
     cuda = ctranslate2.get_cuda_device_count() > 0
     if execution.device == "cuda" and not cuda:
-        raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, "CUDA was asked for, and no usable GPU is found.")
+        raise DeviceUnavailable("CUDA was asked for, and no usable GPU is found.")
     device = "cuda" if cuda and execution.device != "cpu" else "cpu"
     if engine == "whisper":
         supported = {"float16", "float32"} if device == "cuda" else {"float32"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import ErrorCode, Failure, SetupError
+from stenopool.errors import DeviceUnavailable, Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
@@ -53,7 +53,7 @@ class WhisperEngine:
 
         if self.device == "cuda" and not torch.cuda.is_available():
             if self.execution.device == "cuda":
-                raise SetupError(ErrorCode.DEVICE_UNAVAILABLE, f"PyTorch {torch.__version__} cannot use the GPU.")
+                raise DeviceUnavailable(f"PyTorch {torch.__version__} cannot use the GPU.")
             self.device, self.compute_type = "cpu", "float32"
         if self.execution.threads:
             torch.set_num_threads(self.execution.threads)
