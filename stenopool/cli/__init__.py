@@ -8,14 +8,17 @@ from rich.console import Console
 from benchmarks.compare.command import bench
 from stenopool import __version__
 from stenopool.cli import models
-from stenopool.cli import run as batches
 from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
 from stenopool.cli.deploy import deploy
 from stenopool.cli.doctor import doctor
 from stenopool.cli.exporter import exporter
+from stenopool.cli.plan import plan
+from stenopool.cli.retry import retry
+from stenopool.cli.run import run
 from stenopool.cli.serve import serve
 from stenopool.cli.show import show
+from stenopool.cli.status import status
 from stenopool.cli.up import up
 from stenopool.cli.worker import worker
 from stenopool.errors import StenopoolError
@@ -31,10 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(batches.run)
-app.command()(batches.plan)
-app.command()(batches.status)
-app.command()(batches.retry)
+app.command()(run)
+app.command()(plan)
+app.command()(status)
+app.command()(retry)
 app.command()(clean)
 app.command()(up)
 app.command()(serve)

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 
+from stenopool.cli.arguments import DestinationArgument, JsonFlag
 from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
 from stenopool.storage import open_store
 
@@ -24,9 +25,7 @@ def seconds(age: str, option: str) -> float:
 
 
 def clean(
-    destination: Annotated[
-        str, typer.Argument(metavar="DESTINATION", help="Transcripts: a folder or s3://bucket/prefix.")
-    ],
+    destination: DestinationArgument,
     work_older_than: Annotated[
         str,
         typer.Option(
@@ -38,7 +37,7 @@ def clean(
         str, typer.Option(metavar="AGE|never", help="Batches (manifests, reports) older than this; the last one stays.")
     ] = _NEVER,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Remove what interrupted runs left behind, by age; never receipts or transcripts.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from stenopool.cli.run import finish, ingest
+from stenopool.cli.ingest import ingest, print_report
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
@@ -40,7 +40,7 @@ def demo(
         show(Transcript.model_validate_json(transcript.read_bytes()), Console())
         Console().print(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.", soft_wrap=True)
         Console().print("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
-    finish(report, as_json=False)
+    print_report(report, as_json=False)
 
 
 def _telephone_call() -> Path:

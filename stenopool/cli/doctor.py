@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from stenopool.cli.arguments import JsonFlag
 from stenopool.cli.parameters import with_options
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.runtime.logs import printable
@@ -31,7 +32,7 @@ def doctor(
     namespace: Annotated[
         str | None, typer.Option(help="Kubernetes namespace of the jobs: does a worker with these credentials suffice?")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Try what a run with these options needs: packages, weights, GPU, ffmpeg, storage rights, Prefect.
 

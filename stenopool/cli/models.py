@@ -10,12 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from stenopool import models as store
+from stenopool.cli.arguments import JsonFlag
 from stenopool.runtime.logs import printable
 
 app = typer.Typer(help="Weights and where they are.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, owner/name on the hub, or a path.")]
-Names = Annotated[list[str], typer.Argument(metavar="NAMES...", help="Names, as `stenopool models list` shows them.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, owner/name on the hub, or a path.")]
+NamesArgument = Annotated[
+    list[str], typer.Argument(metavar="NAMES...", help="Names, as `stenopool models list` shows them.")
+]
 KindOption = Annotated[
     store.Kind,
     typer.Option(
@@ -24,11 +27,10 @@ KindOption = Annotated[
         "language) or pyannote (diarizer).",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")]
 
 
 @app.command("list")
-def list_(kind: KindOption = "ctranslate2", as_json: AsJson = False) -> None:
+def list_(kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
     """List the models that are known by name, and where each comes from.
 
     Example: stenopool models list --kind wav2vec2
@@ -42,7 +44,7 @@ def list_(kind: KindOption = "ctranslate2", as_json: AsJson = False) -> None:
 
 
 @app.command()
-def path(name: Name, kind: KindOption = "ctranslate2") -> None:
+def path(name: NameArgument, kind: KindOption = "ctranslate2") -> None:
     """Print a model's local folder and nothing else; it is fetched if it is not here yet.
 
     Example: stenopool run calls transcripts --model "$(stenopool models path base)"
@@ -51,7 +53,7 @@ def path(name: Name, kind: KindOption = "ctranslate2") -> None:
 
 
 @app.command()
-def fetch(names: Names, kind: KindOption = "ctranslate2", as_json: AsJson = False) -> None:
+def fetch(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
     """Bring models to this machine, and say where from, where to, and their SHA-256.
 
     Example: stenopool models fetch large-v3 turbo
@@ -73,10 +75,10 @@ def fetch(names: Names, kind: KindOption = "ctranslate2", as_json: AsJson = Fals
 
 @app.command()
 def mirror(
-    names: Names,
+    names: NamesArgument,
     destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="A folder or s3://bucket/prefix.")],
     kind: KindOption = "ctranslate2",
-    as_json: AsJson = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Copy models to a mirror of your own, for machines without a way out; set STENOPOOL_MODELS__MIRROR there.
 
@@ -90,7 +92,7 @@ def mirror(
 
 
 @app.command()
-def verify(as_json: AsJson = False) -> None:
+def verify(as_json: JsonFlag = False) -> None:
     """Read every fetched model again and compare it with its checksums; exit 1 if one is damaged.
 
     Example: stenopool models verify

@@ -1,0 +1,11 @@
+"""Arguments and flags that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Recordings: a folder or s3://bucket/prefix.")]
+DestinationArgument = Annotated[
+    str, typer.Argument(metavar="DESTINATION", help="Transcripts: a folder or s3://bucket/prefix.")
+]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one machine-readable object to stdout.")]

@@ -1,0 +1,84 @@
+"""The flow `ingest` in this process, for the commands that transcribe: ``run``, ``retry`` and ``demo``."""
+
+import asyncio
+import gc
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from stenopool.cli.display import failures_table, show_progress, summary_table
+from stenopool.errors import ErrorCode
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.report import BatchReport
+from stenopool.runtime import logs
+from stenopool.runtime.logs import printable
+from stenopool.runtime.progress import logger
+from stenopool.settings import get_settings
+from stenopool.storage import open_store
+
+err = Console(stderr=True)
+
+
+def ingest(
+    source: str,
+    destination: str,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    selection: Selection,
+    retry: list[ErrorCode] | None = None,
+) -> BatchReport:
+    """Run the flow and show its progress on stderr.
+
+    Raises `SetupError` for what can be found out before Prefect starts, and exits with 130 or 143 when it is stopped.
+    """
+    # Checked first: Prefect takes longer to start than everything else here.
+    from stenopool.pipeline.stages.speech import check
+    from stenopool.runtime.stopping import exit_on_sigterm
+
+    check(options, execution)
+    open_store(source, must_exist=True)
+    exit_on_sigterm()
+    from stenopool.orchestration import embedded
+
+    embedded.begin()
+    with ThreadPoolExecutor(1) as meanwhile:
+        if get_settings().dispatch.by == "inline":
+            from stenopool.pipeline.preload import preload_models
+
+            meanwhile.submit(preload_models, source, destination, options, execution, selection)
+        from prefect.exceptions import TerminationSignal
+
+        from stenopool.orchestration.entrypoints import load
+
+        flow: Callable[..., Coroutine[Any, Any, BatchReport]] = load("ingest")
+        embedded.ready()
+    try:
+        with show_progress(err, diarize=options.diarization != "off"):
+            return asyncio.run(
+                flow(source, destination, options=options, execution=execution, selection=selection, retry=retry)
+            )
+    except (TerminationSignal, KeyboardInterrupt) as stop:
+        err.print("Stopped. What is done is kept; run the same command again to go on.", highlight=False)
+        raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
+
+
+def print_report(report: BatchReport, *, as_json: bool) -> None:
+    """Print the report; exit with 1 if recordings failed."""
+    # The interpreter would go through everything that is loaded once more before it ends: 1 s with torch.
+    gc.freeze()
+    if as_json:
+        print(report.model_dump_json())
+    elif logs.writes_json():
+        logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
+    else:
+        err.print(summary_table(report))
+        if report.failed:
+            err.print(failures_table(report))
+        where = f"Transcripts are in {printable(report.destination)}"
+        err.print(where, markup=False, highlight=False, soft_wrap=True)
+    if report.failed:
+        raise typer.Exit(1)

@@ -1,0 +1,33 @@
+"""Models loaded while something else, such as Prefect's server, takes time to start."""
+
+from contextlib import suppress
+from itertools import islice
+
+from stenopool.errors import StenopoolError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.pipeline.catalog import Selection, list_entries
+from stenopool.pipeline.stages.speech import diarizer_for, engine_for
+from stenopool.storage import open_store
+
+# One page of a listing. A batch whose new recordings begin later than that is a long one: its start does not matter.
+_LISTED = 1000
+
+
+def preload_models(
+    source: str,
+    destination: str,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    selection: Selection,
+) -> None:
+    """Load the models of this process if the first recordings listed include a new one.
+
+    Raises nothing: an error here occurs again in the flow, which reports it.
+    """
+    with suppress(StenopoolError):
+        listed = list_entries(open_store(source), open_store(destination), options, selection)
+        if all(entry.state != "new" for entry in islice(listed, _LISTED)):
+            return
+        engine_for(options.engine, options.model, execution).load()
+        if options.diarization not in ("off", "channels"):
+            diarizer_for(options.diarization, execution).load()
