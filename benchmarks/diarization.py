@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.diarizers import check, create
 from stenopool.speech.transcript import SpeakerTurn
@@ -41,14 +41,14 @@ def main() -> None:
     rate = DiarizationErrorRate(collar=COLLAR, skip_overlap=False)
     table = Table("file", "DER %", "miss %", "false alarm %", "confusion %", "speakers found/true", "× real time")
     table.title = (
-        f"{diarizer.name} {diarizer.version}, {len(items)} recordings, collar 0.25 s each side, overlaps scored"
+        f"{arguments.diarizer} {diarizer.version}, {len(items)} recordings, collar 0.25 s each side, overlaps scored"
     )
     audio, seconds, right = 0.0, 0.0, 0
     for item in items:
         with tempfile.TemporaryDirectory() as folder:
             waveform = _prepared(arguments.speech / item["file"], Path(folder) / "audio.flac", options, execution)
             started = time.perf_counter()
-            turns = diarizer.diarize(waveform, options)
+            turns = diarizer.diarize([waveform], options)
             took = time.perf_counter() - started
             length = waveform.duration
         reference = next(iter(load_rttm(arguments.speech / item["rttm"]).values()))

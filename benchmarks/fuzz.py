@@ -196,7 +196,7 @@ def probe_target(folder: Path, seeds: list[bytes]) -> Target:
 def decode_target(folder: Path, seeds: list[bytes]) -> Target:
     """The whole of a recording's preparation."""
     from stenopool.options import ExecutionOptions, TranscriptionOptions
-    from stenopool.speech.audio.prepare import prepare_audio
+    from stenopool.speech.audio.preparation import prepare_audio
 
     path, modes = folder / "decoded", ("mix", "split")
 

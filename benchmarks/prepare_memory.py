@@ -37,7 +37,7 @@ def child(source: Path, mode: str) -> None:
     """Prepare, and print what it took."""
     from stenopool.options import ExecutionOptions, TranscriptionOptions
     from stenopool.speech.audio import probe
-    from stenopool.speech.audio.prepare import prepare_audio
+    from stenopool.speech.audio.preparation import prepare_audio
 
     most, done = 0, threading.Event()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.compare.recordings import Item, read_items
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Utterance
 

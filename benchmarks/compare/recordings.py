@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from stenopool.errors import ErrorCode, RecordingError, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
-from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 
 MANIFEST = "manifest.json"

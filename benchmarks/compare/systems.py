@@ -187,7 +187,7 @@ class Engine:
         return hearing
 
     def _utterances(self, kind: str, scratch: Path) -> Iterator[Utterance]:
-        from stenopool.speech.audio.prepare import prepare_audio
+        from stenopool.speech.audio.preparation import prepare_audio
         from stenopool.speech.audio.waveform import Waveform
 
         for path in _files(self.job, kind):
@@ -237,7 +237,7 @@ class Library:
     def _who(self, kind: str, name: str) -> None:
         from stenopool.speech.audio.waveform import Waveform
 
-        self._diarizer.diarize(Waveform(prepared_path(self.job.work, kind, name)), TranscriptionOptions())
+        self._diarizer.diarize([Waveform(prepared_path(self.job.work, kind, name))], TranscriptionOptions())
 
 
 def _files(job: Job, kind: str) -> list[Path]:

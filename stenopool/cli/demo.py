@@ -13,7 +13,7 @@ from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import output_key
-from stenopool.speech.show import show
+from stenopool.speech.renderers.terminal import show
 from stenopool.speech.transcript import Transcript
 
 _KEY = "call.wav"

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from stenopool.pipeline import speaker_names
-from stenopool.speech.show import show as render
+from stenopool.speech.renderers.terminal import show as render
 from stenopool.speech.transcript import Transcript
 from stenopool.storage import open_store
 

@@ -29,5 +29,5 @@ def preload_models(
         if all(entry.state != "new" for entry in islice(listed, _LISTED)):
             return
         engine_for(options.engine, options.model, execution).load()
-        if options.diarization not in ("off", "channels"):
+        if options.diarization != "off":
             diarizer_for(options.diarization, execution).load()

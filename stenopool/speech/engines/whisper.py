@@ -34,14 +34,13 @@ Probabilities = dict[str, float]
 class WhisperEngine:
     """Engine ``whisper``; see `stenopool.speech.engines.base.Engine`."""
 
-    name = "whisper"
     concurrent = False
 
     def __init__(self, model: str, execution: ExecutionOptions) -> None:
         self.model = model
         self.execution = execution
         self.version = version("openai-whisper")
-        self.device, self.compute_type = placement(execution, engine=self.name)
+        self.device, self.compute_type = placement(execution, engine="whisper")
         self.model_digest: str | None = None
         self._whisper: Any = None
 

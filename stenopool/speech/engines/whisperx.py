@@ -37,14 +37,13 @@ _BLOCK_SECONDS = 600.0
 class WhisperXEngine:
     """Engine ``whisperx``; see `Engine`. One utterance at a time: its pipeline keeps state."""
 
-    name = "whisperx"
     concurrent = False
 
     def __init__(self, model: str, execution: ExecutionOptions) -> None:
         self.model = model
         self.execution = execution
         self.version = version("whisperx")
-        self.device, self.compute_type = placement(execution, engine=self.name)
+        self.device, self.compute_type = placement(execution, engine="whisperx")
         self.model_digest: str | None = None
         self._pipeline: Any = None
         self._lock = Lock()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.prepare import Prepared, prepare_audio
+from stenopool.speech.audio.preparation import Prepared, prepare_audio
 from stenopool.speech.audio.waveform import Waveform
 
 

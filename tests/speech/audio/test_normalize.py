@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stenopool.speech.audio.channels import candidates, chosen
+from stenopool.speech.audio.downmix import candidates, chosen
 from stenopool.speech.audio.levels import FULL_SCALE, measure
 from stenopool.speech.audio.normalize import MAX_GAIN_DB, gain_db, normalized
 from stenopool.speech.audio.segments import samples, segments

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.diarizers.pyannote import PIPELINE
 from tests.support.speech import recording_path

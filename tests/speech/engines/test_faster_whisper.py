@@ -13,14 +13,14 @@ import soundfile
 
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.prepare import prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
 from stenopool.speech.engines.decoding import Decoded
 from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
-from stenopool.speech.engines.hearing import Hearing, Window
+from stenopool.speech.engines.utterance_job import Hearing, Window
 from stenopool.speech.transcript import Word
 from tests.support.speech import needs_speech, recording_path, recordings
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from stenopool.speech.show import show
+from stenopool.speech.renderers.terminal import show
 from stenopool.speech.transcript import Segment, Source, Transcript
 from tests.speech.renderers.samples import conversation, spoken
 

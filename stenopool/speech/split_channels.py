@@ -41,6 +41,11 @@ def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_s
     )
 
 
+def channel_name(channel: int, names: Sequence[str] = ()) -> str:
+    """The name of a channel, counted from 0: the one given, else ``CHANNEL_0``, ``CHANNEL_1``, ..."""
+    return names[channel] if channel < len(names) else f"CHANNEL_{channel}"
+
+
 def _of_channel(segment: Segment, index: int, speaker: str | None) -> Segment:
     words = [word.model_copy(update={"speaker": speaker}) for word in segment.words]
     return segment.model_copy(update={"channel": index, "speaker": speaker, "words": words})

@@ -19,8 +19,8 @@ from pydantic import BaseModel
 
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.channels import candidates, chosen
 from stenopool.speech.audio.decode import decode
+from stenopool.speech.audio.downmix import candidates, chosen
 from stenopool.speech.audio.levels import measure
 from stenopool.speech.audio.normalize import gain_db, normalized
 from stenopool.speech.audio.probe import Probe, probe

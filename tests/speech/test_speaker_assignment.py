@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenopool.speech.speakers import NEAREST, assign, overlaps
+from stenopool.speech.speaker_assignment import NEAREST, assign, overlaps
 from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 
 
