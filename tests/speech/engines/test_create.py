@@ -147,7 +147,7 @@ def test_checking_and_making_the_default_engine_imports_no_torch() -> None:
     import subprocess
 
     code = (
-        "import sys; from stenopool import engines; from stenopool.options import *;"
+        "import sys; from stenopool.speech import engines; from stenopool.options import *;"
         "engines.check(TranscriptionOptions(), ExecutionOptions());"
         "engines.create(TranscriptionOptions(), ExecutionOptions()).load();"
         "print('torch' in sys.modules)"
