@@ -1,7 +1,7 @@
 """A Whisper model of any size that costs what a trained one does, and says the same words of everything: for speed.
 
     uv run python -m benchmarks.random_model ./large-v3-random [--shape large-v3] [--tokens 25]
-    uv run stenopool bench ../shared/speech --kinds en_short --device cuda --model ./large-v3-random
+    uv run python -m benchmarks.compare ../shared/speech --kinds en_short --device cuda --model ./large-v3-random
 
 Weights are random, but what is decoded ends after ``--tokens`` tokens as speech of some seven seconds does, with a good
 probability and without repeating itself: nothing is sent to be decoded again, and nobody decodes to the longest text

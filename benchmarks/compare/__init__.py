@@ -1,4 +1,4 @@
-"""`stenopool bench`: how fast and how right this is beside what people use today, on any folder of recordings.
+"""`python -m benchmarks.compare`: speed, accuracy and memory next to other systems, on any folder of recordings.
 
 recordings ─► rounds: each system in a process of its own, in turn ─► figures ─► table, report, plot
 

@@ -1,4 +1,4 @@
-"""``stenopool bench``: how fast and how right this is beside what people use today, on recordings of your own."""
+"""The command line of `python -m benchmarks.compare`."""
 
 import shlex
 import signal
@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, SetupError, StenopoolError
 from stenopool.options import ExecutionOptions
 
 err = Console(stderr=True)
@@ -52,7 +52,7 @@ def bench(
 ) -> None:
     """Compare speed, word error rate and memory with whisperX, faster-whisper and openai-whisper, on this machine.
 
-    Example: stenopool bench ./recordings --kinds en_short,long --rounds 3 --report benchmark.md
+    Example: python -m benchmarks.compare ./recordings --kinds en_short,long --rounds 3 --report benchmark.md
     """
     from benchmarks.compare.plots import draw
     from benchmarks.compare.recordings import Corpus
@@ -79,7 +79,7 @@ def bench(
             model=model,
             execution=execution,
             rounds=rounds,
-            command=shlex.join(["stenopool", *sys.argv[1:]]),
+            command=shlex.join(["python", "-m", "benchmarks.compare", *sys.argv[1:]]),
             say=lambda line: err.print(line, highlight=False),
         )
         if growth:
@@ -103,6 +103,16 @@ def bench(
             out.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     if figures.problems:
         raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point. Exit 0: measured, 1: some system failed, 2: wrong use."""
+    try:
+        typer.run(bench)
+    except StenopoolError as error:
+        err.print(f"{error.code}: {error.message}", style="red", markup=False, soft_wrap=True)
+        err.print(error.remedy, markup=False, soft_wrap=True)
+        sys.exit(2)
 
 
 def _print(rows: Sequence[tuple[str, ...]], title: str) -> None:

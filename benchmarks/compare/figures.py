@@ -79,7 +79,7 @@ class Spread(NamedTuple):
 
 
 class Figures(BaseModel):
-    """Everything that one call of `stenopool bench` found out."""
+    """Everything that one call of `python -m benchmarks.compare` found out."""
 
     measured_at: datetime
     command: str

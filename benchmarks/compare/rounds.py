@@ -45,7 +45,7 @@ def check(systems: Sequence[SystemName], model: str, execution: ExecutionOptions
 
 
 class Bench:
-    """One call of `stenopool bench`: a corpus, how it is measured, and the figures so far."""
+    """One call of `python -m benchmarks.compare`: a corpus, how it is measured, and the figures so far."""
 
     def __init__(
         self, corpus: Corpus, *, model: str, execution: ExecutionOptions, rounds: int, command: str, say: Say

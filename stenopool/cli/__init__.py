@@ -5,9 +5,9 @@ import sys
 import typer
 from rich.console import Console
 
-from benchmarks.compare.command import bench
 from stenopool import __version__
 from stenopool.cli import models
+from stenopool.cli.bench import bench
 from stenopool.cli.clean import clean
 from stenopool.cli.demo import demo
 from stenopool.cli.deploy import deploy
@@ -47,7 +47,7 @@ app.command()(deploy)
 app.command()(show)
 app.command()(demo)
 app.command()(doctor)
-app.command()(bench)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(models.app, name="models")
 
 

@@ -9,8 +9,9 @@ import pytest
 from stenopool.api.keys import Keys, digest_of
 from stenopool.errors import SetupError
 from stenopool.settings import ApiSettings
-from tests.cli.conftest import Call, stenopool
+from tests.cli.conftest import stenopool
 from tests.support.api_server import Api, secret, serving, sound
+from tests.support.command_line import Call
 
 __all__ = ["stenopool"]  # a fixture
 

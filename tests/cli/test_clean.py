@@ -9,7 +9,7 @@ import pytest
 
 from stenopool.pipeline.receipts import BATCHES, work_key
 from stenopool.storage import open_store
-from tests.cli.conftest import Call
+from tests.support.command_line import Call
 
 HOUR = 3600.0
 

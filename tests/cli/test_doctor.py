@@ -12,7 +12,7 @@ from stenopool.cli.checks import Check, Finding, examine, list_checks
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.runtime import trial
 from stenopool.settings import get_settings
-from tests.cli.conftest import Answer, Call
+from tests.support.command_line import Answer, Call
 from tests.support.seaweedfs import SeaweedFS
 
 FAST = ("--model", "tiny.en", "--diarization", "off", "--device", "cpu")

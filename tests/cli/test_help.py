@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from stenopool.cli import app
-from tests.cli.conftest import Call
+from tests.support.command_line import Call
 
 
 def _commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -51,3 +51,9 @@ def test_no_arguments_show_the_help(stenopool: Call) -> None:
 
 def test_version(stenopool: Call) -> None:
     assert re.fullmatch(r"stenopool \d+\.\d+\.\d+\n", stenopool("--version").out)
+
+
+def test_bench_names_the_command_that_replaced_it(stenopool: Call) -> None:
+    answer = stenopool("bench", "recordings", "--rounds", "3")
+    assert answer.code == 2
+    assert "python -m benchmarks.compare" in answer.err

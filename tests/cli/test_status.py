@@ -13,7 +13,7 @@ from stenopool.pipeline.catalog import list_entries
 from stenopool.pipeline.receipts import BATCHES, Receipt
 from stenopool.pipeline.report import BatchReport
 from stenopool.storage import open_store
-from tests.cli.conftest import Call
+from tests.support.command_line import Call
 
 FAILURE = Failure(code=ErrorCode.INPUT_CORRUPT, message="Half of it is missing.", remedy="Send it again.")
 

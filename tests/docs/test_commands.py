@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import typer.main
 
+from benchmarks.compare.command import bench
 from stenopool.cli import app
 from stenopool.orchestration.deploy.specification import read
 from tests.support.markdown import REPOSITORY, Command, blocks, commands, files
 
 ALL = [command for file in files() for command in commands(file)]
+COMPARE = typer.Typer()
+COMPARE.command()(bench)
 FOLDERS = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and not path.name.startswith(".")}
 
 
@@ -25,12 +28,18 @@ def ours(found: list[Command]) -> list[Command]:
     return result
 
 
-def complaint(words: list[str]) -> str | None:
-    """What the command line says to `stenopool ...`, parsed and not run."""
+def comparisons(found: list[Command]) -> list[Command]:
+    """Calls of `python -m benchmarks.compare`."""
+    name = "benchmarks.compare"
+    return [Command(words[words.index(name) :], place) for words, place in found if name in words]
+
+
+def complaint(words: list[str], app: typer.Typer = app) -> str | None:
+    """The usage error that a command gets; it is parsed and not run."""
     # Typer has a click of its own, whose classes it does not give out.
     command: Any = typer.main.get_command(app)
     arguments = words[1:]
-    context = command.context_class(command, info_name="stenopool")
+    context = command.context_class(command, info_name=words[0])
     try:
         while hasattr(command, "resolve_command") and arguments and not arguments[0].startswith("-"):
             name, command, arguments = command.resolve_command(context, arguments)
@@ -52,6 +61,13 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.parametrize("command", ours(ALL), ids=lambda command: f"{command.place}: {' '.join(command.words)}")
 def test_stenopool_takes_it(command: Command) -> None:
     assert complaint(command.words) is None
+
+
+def test_the_comparison_takes_the_documented_options() -> None:
+    found = comparisons(ALL)
+    assert len(found) >= 2
+    assert [(place, said) for words, place in found if (said := complaint(words, COMPARE))] == []
+    assert complaint(["benchmarks.compare", "folder", "--round", "3"], COMPARE) is not None
 
 
 @pytest.mark.parametrize(
@@ -81,8 +97,9 @@ def test_files_and_modules_that_commands_name_are_there() -> None:
             module = words[words.index("-m") + 1]
             if module.partition(".")[0] in FOLDERS and importlib.util.find_spec(module) is None:
                 missing.append(f"{place}: -m {module}")
-    # What a run of the examples makes.
-    assert [each for each in missing if ": transcripts/" not in each] == []
+    # Written by the examples themselves.
+    written = (": transcripts/", ": docs/benchmarks/gpu")
+    assert [each for each in missing if not any(path in each for path in written)] == []
 
 
 def test_the_deployments_in_the_guide_can_be_deployed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures as a call of `stenopool bench` leaves them, with numbers that are easy to check."""
+"""Figures as a call of `python -m benchmarks.compare` leaves them, with numbers that are easy to check."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +28,7 @@ def figures(*measurements: Measurement, growth: tuple[Growth, ...] = (), **other
     """Everything around the measurements."""
     values: dict[str, Any] = {
         "measured_at": datetime(2026, 11, 22, 12, tzinfo=UTC),
-        "command": "stenopool bench calls",
+        "command": "python -m benchmarks.compare calls",
         "machine": Machine(
             processor="a processor",
             cores=2,

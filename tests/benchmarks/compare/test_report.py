@@ -48,7 +48,7 @@ def test_the_report_names_machine_command_and_what_went_wrong(compared: Figures)
     text = markdown(compared, ["speed.svg"])
     for expected in (
         "a processor, 2 cores, 24 GiB, no GPU",
-        "`stenopool bench calls`",
+        "`python -m benchmarks.compare calls`",
         "abc1234",
         "22 November 2026",
         "6 recordings, 1.0 minutes of audio",

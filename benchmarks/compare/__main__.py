@@ -1,0 +1,3 @@
+from benchmarks.compare.command import main
+
+main()
