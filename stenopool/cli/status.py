@@ -1,6 +1,7 @@
 """``stenopool status``: what a destination holds."""
 
 import json
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
 from stenopool.pipeline import receipts
+from stenopool.pipeline.history import list_reports
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime.logs import printable
 from stenopool.storage import open_store
@@ -52,5 +54,4 @@ def status(
 
 
 def last_reports(store: Any, most: int = 5) -> list[BatchReport]:
-    reports = [info.key for info in store.list(receipts.BATCHES) if info.key.endswith("/report.json")]
-    return [BatchReport.model_validate_json(store.get_bytes(key)) for key in sorted(reports, reverse=True)[:most]]
+    return [BatchReport.model_validate_json(store.get_bytes(key)) for key in islice(list_reports(store), most)]

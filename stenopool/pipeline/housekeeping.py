@@ -10,6 +10,7 @@ from itertools import groupby
 
 from pydantic import BaseModel
 
+from stenopool.pipeline.history import list_reports
 from stenopool.pipeline.receipts import BATCHES, WORK
 from stenopool.pipeline.work import AUDIO
 from stenopool.storage.base import ObjectInfo, ObjectStore
@@ -57,7 +58,7 @@ def remove_leftovers(
         if _newest(checkpoints) < now - work_older_than:
             _remove(destination, checkpoints, work, dry_run=dry_run)
     if batches_older_than is not None:
-        kept = _last_report(destination)
+        kept = next(list_reports(destination), "")
         for folder in _old(destination, BATCHES, _BATCH_FOLDER, now - batches_older_than):
             if not kept.startswith(folder):
                 _remove(destination, destination.list(folder), batches, dry_run=dry_run)
@@ -88,8 +89,3 @@ def _remove(destination: ObjectStore, listed: Iterable[ObjectInfo], removed: Rem
             destination.delete(info.key)
         removed.objects += 1
         removed.bytes += info.size
-
-
-def _last_report(destination: ObjectStore) -> str:
-    # Batches are named by the time at which they began.
-    return max((info.key for info in destination.list(BATCHES) if info.key.endswith("/report.json")), default="")

@@ -10,14 +10,14 @@ from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
 class MemoryStore(ObjectStore):
     """Objects in a dict. ``folders_first`` lists part by part of the key, as SeaweedFS does, instead of by bytes.
 
-    ``lists`` counts listings begun.
+    ``lists`` counts the listings that were begun, ``listed`` the objects that they gave.
     """
 
     def __init__(self, uri: str = "memory://store", *, folders_first: bool = False) -> None:
         self.uri = uri
         self.objects: dict[str, bytes] = {}
         self.folders_first = folders_first
-        self.lists = 0
+        self.lists = self.listed = 0
 
     def _order(self, key: str) -> list[bytes] | bytes:
         return [part.encode() for part in key.split("/")] if self.folders_first else key.encode()
@@ -35,6 +35,7 @@ class MemoryStore(ObjectStore):
         after = self._order(start_after) if start_after else None
         for key in sorted(self.objects, key=self._order):
             if key.startswith(prefix) and (after is None or self._order(key) > after):  # type: ignore[operator]
+                self.listed += 1
                 yield self._info(key)
 
     def head(self, key: str) -> ObjectInfo:
