@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-FOLDER = Path(__file__).parents[2] / ".github" / "workflows"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yaml"))
 
 
@@ -60,11 +61,33 @@ class TestEach:
         assert writes == ({"images", "draft"} if workflow.stem == "release" else set())
 
 
-def test_tests_cannot_outgrow_the_runner() -> None:
-    """A hosted runner has 16 GB; one that is full is gone without a word."""
-    limits = re.findall(r"MemoryMax=(\d+)G", (FOLDER / "ci.yaml").read_text())
+@pytest.mark.parametrize("workflow", ["ci", "nightly"])
+def test_tests_cannot_outgrow_the_runner(workflow: str) -> None:
+    """A hosted runner has 16 GB and is killed without a message when they are full."""
+    limits = re.findall(r"MemoryMax=(\d+)G", (FOLDER / f"{workflow}.yaml").read_text())
     assert limits
     assert all(int(limit) <= 14 for limit in limits)
+
+
+def test_paths_in_workflows_exist() -> None:
+    assert missing_paths("\n".join(workflow.read_text() for workflow in WORKFLOWS)) == []
+    assert missing_paths("paths: tests/engines --ignore=api/nothing") == ["tests/engines", "api/nothing"]
+
+
+def missing_paths(text: str) -> list[str]:
+    """Paths of this repository that a workflow names and that do not exist."""
+    folders = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir()) + "|api"
+    named = re.findall(rf"(?<![\w./$@-])(?:--ignore=)?((?:{folders})/[\w./-]*\w)", text)
+    return [path for path in named if not (ROOT / path).exists()]
+
+
+def test_slow_tests_run_each_night() -> None:
+    """Every folder with slow tests is in the matrix of the nightly workflow."""
+    marked = {path for path in (ROOT / "tests").rglob("test_*.py") if re.search(r"mark\.slow", path.read_text())}
+    matrix = yaml.safe_load((FOLDER / "nightly.yaml").read_text())["jobs"]["slow"]["strategy"]["matrix"]["include"]
+    folders = [ROOT / path for job in matrix for path in job["paths"].split()]
+    assert marked
+    assert [path for path in marked if not any(path.is_relative_to(folder) for folder in folders)] == []
 
 
 PLANTED = {

@@ -90,7 +90,7 @@ def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_one_who_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.callbacks.sending._TRIES", 1)
+    monkeypatch.setattr("stenopool.api.callbacks.sending._TRIES", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(DeliveryError):
