@@ -88,10 +88,7 @@ class ByDeployment:
                         ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no deployment {deployment}."
                     ) from error
                 except (httpx.TransportError, PrefectHTTPStatusError) as error:
-                    # 500 is what it answers while its database is restarted.
-                    if isinstance(error, PrefectHTTPStatusError) and error.response.status_code < 500:
-                        raise
-                    logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
+                    _raise_unless_passing(error)
                     stop_if_asked()
                     await asyncio.sleep(self._settings.poll)
             await self._end_of(child, client)
@@ -103,12 +100,35 @@ class ByDeployment:
             await asyncio.sleep(self._settings.poll)
             try:
                 child = await client.read_flow_run(child.id)
-            except ObjectNotFound:
+            except ObjectNotFound:  # somebody deleted it: the shard counts as lost, the others go on
+                logger.warning("The Prefect server does not know the run %s any more.", child.name)
                 return
             except (httpx.TransportError, PrefectHTTPStatusError) as error:
-                logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
+                _raise_unless_passing(error)
         if not child.state.is_completed():
             logger.warning("%s ended as %s: %s", child.name, child.state.name, child.state.message)
+
+
+def _raise_unless_passing(error: httpx.TransportError | PrefectHTTPStatusError) -> None:
+    """Raise `SetupError` for an answer that waiting does not change: the server refuses what we ask.
+
+    A server that is away, restarts its database (500) or has too much to do (408, 429) is only logged.
+    """
+    if isinstance(error, PrefectHTTPStatusError):
+        status = error.response.status_code
+        if status in (401, 403):
+            raise SetupError(
+                ErrorCode.ACCESS_DENIED,
+                f"The Prefect server refuses this run's credentials (HTTP {status}).",
+                remedy="Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, to the server's present one, and run it again.",
+            ) from error
+        if status < 500 and status not in (408, 429):
+            raise SetupError(
+                ErrorCode.OPTIONS_INVALID,
+                f"The Prefect server refuses a request (HTTP {status}): {error.response.text[:500]}",
+                remedy="Run `stenopool deploy` of this version for this server, and run it again.",
+            ) from error
+    logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
 
 
 def dispatch() -> Dispatch:

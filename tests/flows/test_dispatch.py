@@ -1,55 +1,137 @@
-"""What a parent does when the server cannot start its child at once."""
+"""What a parent does when the server does not start its child at once, or does not say how it is."""
 
 import asyncio
-from types import SimpleNamespace
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import uuid4
 
-import httpx
 import pytest
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from stenopool.orchestration import dispatch
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.dispatch import ByDeployment
 from stenopool.settings import DispatchSettings
 
-
-def refusal(status: int) -> PrefectHTTPStatusError:
-    request = httpx.Request("POST", "http://127.0.0.1/api")
-    return PrefectHTTPStatusError("x", request=request, response=httpx.Response(status, request=request))
-
-
-class Client:
-    async def __aenter__(self) -> "Client":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
+NOW = "2026-11-30T04:00:00Z"
+DEPLOYMENT = {"id": str(uuid4()), "name": "cpu", "flow_id": str(uuid4()), "created": NOW, "updated": NOW}
+CLOSE = 0  # in place of a status: the connection ends without an answer
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, answers: list[Exception | None]) -> list[str]:
-    """The idempotency keys of the requests that it takes until a child is there."""
-    keys: list[str] = []
+class Server:
+    """A Prefect server as far as a parent sees it. ``starting``, ``looking``: its next answers, then all is well."""
 
-    async def run(*_: Any, idempotency_key: str, **__: Any) -> Any:
-        keys.append(idempotency_key)
-        answer = answers[len(keys) - 1]
-        if answer:
-            raise answer
-        state = SimpleNamespace(is_final=lambda: True, is_completed=lambda: True)
-        return SimpleNamespace(state=state)
+    def __init__(self) -> None:
+        self.starting: list[int] = []
+        self.looking: list[int] = []
+        self.deployed = True
+        self.keys: list[str] = []
+        self.looks = 0
+        self._run = str(uuid4())
 
-    monkeypatch.setattr(dispatch, "arun_deployment", run)
-    monkeypatch.setattr(dispatch, "get_client", Client)
-    by_deployment = dispatch.ByDeployment(DispatchSettings(by="deployment", poll=0.01))
-    asyncio.run(by_deployment._run("prepare/cpu", batch="b", shard=1))
-    return keys
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        if path.startswith("/api/deployments/name/"):
+            return 200 if self.deployed else 404, DEPLOYMENT
+        if path.endswith("/create_flow_run"):
+            self.keys.append(body["idempotency_key"])
+            return self._next(self.starting), self._state("SCHEDULED")
+        if path == f"/api/flow_runs/{self._run}":
+            self.looks += 1
+            return self._next(self.looking), self._state("COMPLETED")
+        return 404, None  # what Prefect's client asks besides: CSRF tokens, versions
+
+    def _next(self, answers: list[int]) -> int:
+        return answers.pop(0) if answers else 200
+
+    def _state(self, kind: str) -> dict[str, Any]:
+        state = {"id": str(uuid4()), "type": kind, "name": kind.title(), "timestamp": NOW}
+        return {"id": self._run, "name": "a child", "flow_id": DEPLOYMENT["flow_id"], "state": state}
 
 
-def test_a_server_whose_database_is_restarted_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    keys = asked(monkeypatch, [refusal(500), httpx.ConnectError("x"), refusal(503), None])
-    assert len(keys) == 4
-    assert len(set(keys)) == 1
+@pytest.fixture
+def server() -> Iterator[Server]:
+    known = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            length = int(self.headers.get("content-length") or 0)
+            status, document = known.answer(self.path, json.loads(self.rfile.read(length) or b"{}"))
+            if status == CLOSE:
+                self.close_connection = True
+                return
+            content = json.dumps(document if status == 200 else {"detail": f"said {status}"}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = _answer
+
+        def log_message(self, *_: object) -> None: ...
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{listening.server_port}/api"
+    # Prefect's client repeats some statuses itself, with pauses of seconds: here each answer is to reach the parent.
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        yield known
+    listening.shutdown()
+    listening.server_close()
 
 
-def test_a_request_that_is_wrong_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PrefectHTTPStatusError):
-        asked(monkeypatch, [refusal(422), None])
+def carry() -> None:
+    by_deployment = ByDeployment(DispatchSettings(by="deployment", poll=0.01))
+    asyncio.run(asyncio.wait_for(by_deployment._run("prepare/cpu", batch="b", shard=1), 20))
+
+
+PASSING = (500, 502, 503, 504, 408, 429, CLOSE)
+REFUSALS = {
+    400: ErrorCode.OPTIONS_INVALID,
+    401: ErrorCode.ACCESS_DENIED,
+    403: ErrorCode.ACCESS_DENIED,
+    409: ErrorCode.OPTIONS_INVALID,
+    422: ErrorCode.OPTIONS_INVALID,
+}
+
+
+@pytest.mark.parametrize("status", PASSING)
+def test_a_server_that_is_away_is_waited_for(server: Server, status: int) -> None:
+    server.starting, server.looking = [status, status], [status, status]
+    carry()
+    assert len(server.keys) == 3
+    assert len(set(server.keys)) == 1
+    assert server.looks == 3
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS.items())
+def test_a_start_that_is_refused_ends_the_run(server: Server, status: int, code: ErrorCode) -> None:
+    server.starting = [status]
+    with pytest.raises(SetupError) as caught:
+        carry()
+    assert caught.value.code is code
+    assert len(server.keys) == 1
+
+
+def test_a_deployment_that_is_missing_ends_the_run(server: Server) -> None:
+    server.deployed = False
+    with pytest.raises(SetupError) as caught:
+        carry()
+    assert caught.value.code is ErrorCode.DEPLOYMENT_MISSING
+
+
+@pytest.mark.parametrize(("status", "code"), REFUSALS.items())
+def test_a_look_that_is_refused_ends_the_run(server: Server, status: int, code: ErrorCode) -> None:
+    server.looking = [status]
+    with pytest.raises(SetupError) as caught:
+        carry()
+    assert caught.value.code is code
+    assert server.looks == 1
+
+
+def test_a_child_that_was_deleted_is_not_waited_for(server: Server) -> None:
+    server.looking = [404]
+    carry()
+    assert server.looks == 1
