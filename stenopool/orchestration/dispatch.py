@@ -120,7 +120,7 @@ def _raise_unless_passing(error: httpx.TransportError | PrefectHTTPStatusError) 
             raise SetupError(
                 ErrorCode.ACCESS_DENIED,
                 f"The Prefect server refuses this run's credentials (HTTP {status}).",
-                remedy="Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, to the server's present one, and run it again.",
+                remedy="Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, to what the server takes now; run it again.",
             ) from error
         if status < 500 and status not in (408, 429):
             raise SetupError(
