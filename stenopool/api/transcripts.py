@@ -13,7 +13,7 @@ from stenopool.pipeline import speaker_names
 from stenopool.pipeline.receipts import output_key
 from stenopool.settings import get_settings
 from stenopool.speech.renderers import RenderStyle, render
-from stenopool.speech.renderers.html import audio_of
+from stenopool.speech.renderers.html import find_audio
 from stenopool.speech.transcript import Transcript
 from stenopool.storage import ObjectStore
 
@@ -49,7 +49,7 @@ def as_made(destination: ObjectStore, key: str) -> Transcript:
 def rendered(destination: ObjectStore, key: str, transcript: Transcript, format: Format) -> str:
     """The transcript in this format. A page plays what the page that is there plays."""
     page = stored_page(destination, key) if format == "html" else None
-    return render(transcript, format, RenderStyle(title=key, audio=audio_of(page) if page else None))
+    return render(transcript, format, RenderStyle(title=key, audio=find_audio(page) if page else None))
 
 
 def stored_page(destination: ObjectStore, key: str) -> str | None:

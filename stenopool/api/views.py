@@ -14,7 +14,7 @@ from stenopool.api.transcripts import as_made, must_be_done, stored_page, tempor
 from stenopool.errors import ObjectNotFound
 from stenopool.pipeline import speaker_names
 from stenopool.speech.renderers.facts import doubt
-from stenopool.speech.renderers.html import audio_of
+from stenopool.speech.renderers.html import find_audio
 from stenopool.speech.renderers.paragraphs import Paragraph
 from stenopool.speech.renderers.view import view
 from stenopool.speech.renderers.words import Stretch, clean
@@ -140,7 +140,7 @@ def _stretch(stretch: Stretch) -> StretchView:
         doubt=doubt(stretch.segment),
         language=stretch.segment.language,
         words=[
-            WordView(piece.text, piece.space, round(piece.start, 3), round(piece.end, 3)) for piece in stretch.pieces
+            WordView(token.text, token.space, round(token.start, 3), round(token.end, 3)) for token in stretch.tokens
         ],
     )
 
@@ -157,7 +157,7 @@ def _playback(destination: ObjectStore, key: str) -> Sound:
 def _into(path: Path, destination: ObjectStore, key: str) -> str:
     """A short recording's sound stands in the transcript's page, a long one's beside it. Returns its media type."""
     page = stored_page(destination, key)
-    plays = (audio_of(page) if page else None) or ""
+    plays = (find_audio(page) if page else None) or ""
     if inside := _EMBEDDED.match(plays):
         path.write_bytes(base64.b64decode(plays[inside.end() :]))
         return inside.group(1)

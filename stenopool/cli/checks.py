@@ -197,7 +197,7 @@ def _audio() -> str:
     if decoded.code:
         raise _Wrong(f"ffmpeg: {decoded.messages.strip()}", "Install imageio-ffmpeg again.")
     what = f"reads headers ({seen.codec}, {seen.duration:g} s), ffmpeg decodes"
-    if not sandbox.confined():
+    if not sandbox.is_confined():
         raise _Wrong(f"{what}, but could open sockets", "Run on a kernel with seccomp, or deny it the network.", "warn")
     return f"{what}; neither has a network"
 

@@ -56,7 +56,7 @@ class VerifiedModel(NamedTuple):
     damaged: list[str]
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """One place that weights come from."""
 
     origin: str
@@ -70,9 +70,9 @@ class Source(Protocol):
         ...
 
 
-def _sources() -> list[Source]:
+def _sources() -> list[ModelSource]:
     settings = get_settings().models
-    sources: list[Source] = []
+    sources: list[ModelSource] = []
     if settings.path:
         sources.append(FolderSource(settings.path))
     if settings.mirror:

@@ -26,7 +26,7 @@ def assign(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
     """
     ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
     spans = [span for segment in transcript.segments for span in _spans(segment)]
-    sweep = iter(_heard(spans, ordered))
+    sweep = iter(_overlaps_in_any_order(spans, ordered))
     segments: list[Segment] = []
     for segment in transcript.segments:
         heard = [next(sweep) for _ in _spans(segment)]
@@ -43,11 +43,11 @@ def assign(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
     )
 
 
-Span = tuple[float, float]
-Heard = dict[str, float]
+TimeSpan = tuple[float, float]
+SecondsBySpeaker = dict[str, float]
 
 
-def _spans(segment: Segment) -> list[Span | None]:
+def _spans(segment: Segment) -> list[TimeSpan | None]:
     """When each word was said (None: not known); if that is known of no word, when the segment was."""
     spans = [
         (word.start, max(word.start, word.end)) if word.start is not None and word.end is not None else None
@@ -56,13 +56,13 @@ def _spans(segment: Segment) -> list[Span | None]:
     return spans if any(spans) else [(segment.start, segment.end)] * max(1, len(spans))
 
 
-def overlaps(spans: Sequence[Span], turns: Sequence[SpeakerTurn]) -> list[Heard]:
+def overlaps(spans: Sequence[TimeSpan], turns: Sequence[SpeakerTurn]) -> list[SecondsBySpeaker]:
     """For each span the seconds that each speaker was heard in it; where nobody was, the nearest turn's speaker with 0.
 
     Both sorted by start. Turns may overlap one another, and so may spans. One sweep: O(spans + turns + overlaps).
     Speakers stand in order of their turns, so that a tie goes to the earlier turn.
     """
-    results: list[Heard] = []
+    results: list[SecondsBySpeaker] = []
     active: list[SpeakerTurn] = []
     following = 0
     last: SpeakerTurn | None = None  # of the turns that are over, the one that ended last
@@ -73,16 +73,16 @@ def overlaps(spans: Sequence[Span], turns: Sequence[SpeakerTurn]) -> list[Heard]
         over = [turn for turn in active if turn.end <= start]
         last = max([*([last] if last else []), *over], key=lambda turn: turn.end, default=None)
         active = [turn for turn in active if turn.end > start]
-        heard: Heard = {}
+        heard: SecondsBySpeaker = {}
         for turn in active:
             shared = min(end, turn.end) - max(start, turn.start)
             if shared > 0:
                 heard[turn.speaker] = heard.get(turn.speaker, 0.0) + shared
-        results.append(heard or _near(start, end, [last, *active, *turns[following : following + 1]]))
+        results.append(heard or _find_nearest(start, end, [last, *active, *turns[following : following + 1]]))
     return results
 
 
-def _near(start: float, end: float, candidates: Sequence[SpeakerTurn | None]) -> Heard:
+def _find_nearest(start: float, end: float, candidates: Sequence[SpeakerTurn | None]) -> SecondsBySpeaker:
     """The speaker of the nearest candidate within `NEAREST` seconds, with 0 seconds heard; in a tie the earlier."""
     distances = [
         (max(turn.start - end, start - turn.end, 0.0), turn.start, turn.speaker) for turn in candidates if turn
@@ -91,20 +91,22 @@ def _near(start: float, end: float, candidates: Sequence[SpeakerTurn | None]) ->
     return {speaker: 0.0} if distance <= NEAREST else {}
 
 
-def _heard(spans: Sequence[Span | None], turns: Sequence[SpeakerTurn]) -> list[Heard | None]:
+def _overlaps_in_any_order(
+    spans: Sequence[TimeSpan | None], turns: Sequence[SpeakerTurn]
+) -> list[SecondsBySpeaker | None]:
     """`overlaps` for spans in any order, None for those without times."""
     order = sorted((index for index, span in enumerate(spans) if span), key=lambda index: spans[index] or (0.0, 0.0))
-    results: list[Heard | None] = [None] * len(spans)
+    results: list[SecondsBySpeaker | None] = [None] * len(spans)
     for index, heard in zip(order, overlaps([s for i in order if (s := spans[i])], turns), strict=True):
         results[index] = heard
     return results
 
 
-def _loudest(heard: Heard | None) -> str | None:
+def _loudest(heard: SecondsBySpeaker | None) -> str | None:
     return max(heard, key=heard.__getitem__) if heard else None
 
 
-def _smooth(words: Sequence[Word], heard: Sequence[Heard | None]) -> list[str | None]:
+def _smooth(words: Sequence[Word], heard: Sequence[SecondsBySpeaker | None]) -> list[str | None]:
     """A speaker for each word: the loudest, else the neighbour's; short doubtful runs in a sentence realigned."""
     speakers = [_loudest(each) for each in heard]
     neighbour = next((speaker for speaker, each in zip(speakers, heard, strict=True) if each is not None), None)
@@ -119,13 +121,13 @@ def _smooth(words: Sequence[Word], heard: Sequence[Heard | None]) -> list[str | 
             if end - begin > FEW_WORDS or end - begin >= (last - first) / 2 or len(set(around)) != 1:
                 continue
             here = range(first + begin, first + end)
-            if _sureness([heard[i] for i in here], speakers[here[0]], around[0]) < SURE:
+            if _certainty([heard[i] for i in here], speakers[here[0]], around[0]) < SURE:
                 for i in here:
                     speakers[i] = around[0]
     return speakers
 
 
-def _sureness(heard: Sequence[Heard | None], mine: str | None, other: str | None) -> float:
+def _certainty(heard: Sequence[SecondsBySpeaker | None], mine: str | None, other: str | None) -> float:
     """The share of what was heard of two speakers during some words that was the first one's; 0 if neither was."""
     ours = sum(each.get(mine, 0.0) for each in heard if each and mine)
     theirs = sum(each.get(other, 0.0) for each in heard if each and other)

@@ -11,9 +11,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_fiel
 
 SCHEMA_VERSION = "1.0"
 
-# Not a number has no place in JSON, nor in a subtitle: an engine that knows no time gives None.
+# NaN has no place in JSON or in a subtitle: an engine that knows no time gives None.
 Seconds = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]
-Probability = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 4))]
+Measure = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 4))]
+Probability = Measure
 
 # Flags of a segment
 HALLUCINATION_SUSPECTED = "hallucination_suspected"
@@ -57,9 +58,9 @@ class Segment(_Published):
     speaker: str | None = None
     channel: int | None = None
     language: str | None = None
-    avg_logprob: Probability | None = None
+    avg_logprob: Measure | None = None
     no_speech_prob: Probability | None = None
-    compression_ratio: Probability | None = None
+    compression_ratio: Measure | None = None
     temperature: float | None = None
     flags: list[str] = Field(default_factory=list)
     words: list[Word] = Field(default_factory=list)

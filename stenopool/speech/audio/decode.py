@@ -32,7 +32,7 @@ _RESAMPLE = f"aresample={SAMPLE_RATE}:async=1"
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedAudio:
     """What the spool holds: interleaved 16 kHz signed 16-bit little-endian samples."""
 
     channels: int
@@ -47,7 +47,7 @@ class Decoded:
 
 def decode(
     source: Path, found: Probe, spool: IO[bytes], *, channels: Literal["mix", "split"], max_duration: float
-) -> Decoded:
+) -> DecodedAudio:
     """Decode the audio stream that ``found`` names into ``spool``, starting with silence where it starts late.
 
     ``mix`` leaves one or two channels as they are (two have to be compared before they may be mixed) and lets ffmpeg
@@ -106,7 +106,7 @@ def decode(
             raise RecordingError(ErrorCode.UNSUPPORTED_CODEC, f"No decoder for {found.codec}.")
         if report.code or (found.duration or 0.0) > 0.1:
             raise RecordingError(ErrorCode.INPUT_CORRUPT, f"Nothing can be decoded: {_last(report.messages)}.")
-    return Decoded(keep, frames, _flags(found, frames / SAMPLE_RATE, report))
+    return DecodedAudio(keep, frames, _flags(found, frames / SAMPLE_RATE, report))
 
 
 def _check(found: Probe, max_channels: int) -> None:

@@ -21,7 +21,7 @@ def candidates(channels: int, mode: Literal["mix", "split"]) -> Signals:
     return AudioSegment.split_to_mono if channels > 1 else lambda segment: [segment]
 
 
-def chosen(levels: Sequence[Level], channels: int, mode: Literal["mix", "split"]) -> tuple[list[int], list[str]]:
+def choose(levels: Sequence[Level], channels: int, mode: Literal["mix", "split"]) -> tuple[list[int], list[str]]:
     """Which of the candidates to keep, and flags. Decided once for the whole recording, so that nothing jumps.
 
     A mix of channels in opposite phase would cancel to nothing, so the louder channel is taken and the transcript

@@ -27,15 +27,15 @@ def gain_db(levels: Sequence[Level]) -> float:
     return wanted if wanted > 0 else min(0.0, 20 * math.log10(_LARGEST / peak))
 
 
-def normalized(signal: AudioSegment, offset: float, gain: float) -> AudioSegment:
+def normalize_signal(signal: AudioSegment, offset: float, gain: float) -> AudioSegment:
     """A piece of a mono signal without its offset (16-bit steps, of the whole recording) and with the gain (dB)."""
     # Whichever shrinks the signal goes first, for pydub's offset wraps round at full scale.
     if gain < 0:
-        return _without(signal.apply_gain(gain), offset * 10 ** (gain / 20))
-    signal = _without(signal, offset)
+        return _remove_offset(signal.apply_gain(gain), offset * 10 ** (gain / 20))
+    signal = _remove_offset(signal, offset)
     return signal.apply_gain(gain) if gain else signal
 
 
-def _without(signal: AudioSegment, offset: float) -> AudioSegment:
+def _remove_offset(signal: AudioSegment, offset: float) -> AudioSegment:
     # pydub takes an offset of 0 for "find it yourself", piece by piece.
     return signal.remove_dc_offset(offset=round(offset) / FULL_SCALE) if round(offset) else signal

@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.decode import decode
-from stenopool.speech.audio.downmix import candidates, chosen
+from stenopool.speech.audio.downmix import candidates, choose
 from stenopool.speech.audio.levels import measure
-from stenopool.speech.audio.normalize import gain_db, normalized
+from stenopool.speech.audio.normalize import gain_db, normalize_signal
 from stenopool.speech.audio.probe import Probe, probe
 from stenopool.speech.audio.segments import AudioSegment, samples, segments
 from stenopool.speech.audio.waveform import SAMPLE_RATE
@@ -79,14 +79,14 @@ def _prepare(
 
     # First pass: measure every signal that may be kept.
     levels = measure(_side_by_side(signals(segment)) for segment in segments(spool, decoded.channels))
-    kept, flags = chosen(levels, decoded.channels, options.channels) if levels else (range(decoded.channels), [])
+    kept, flags = choose(levels, decoded.channels, options.channels) if levels else (range(decoded.channels), [])
     gain = gain_db([levels[n] for n in kept]) if levels else 0.0
 
     # Second pass: write those that are.
     with soundfile.SoundFile(flac, "w", SAMPLE_RATE, len(kept), "PCM_16", format="FLAC") as file:
         for segment in segments(spool, decoded.channels):
             pieces = signals(segment)
-            file.write(_side_by_side([normalized(pieces[n], levels[n].offset, gain) for n in kept]))
+            file.write(_side_by_side([normalize_signal(pieces[n], levels[n].offset, gain) for n in kept]))
         if decoded.frames < _LEAST_FRAMES:
             file.write(np.zeros((_LEAST_FRAMES - decoded.frames, len(kept)), np.int16))
 

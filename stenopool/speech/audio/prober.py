@@ -85,11 +85,11 @@ def describe(container: Any, path: str, estimated: bool) -> dict[str, Any]:
         # libav calls a layout that the file does not tell "3 channels"
         "layout": None if stream.layout.name.endswith(" channels") else stream.layout.name,
         "start": max(0.0, late),
-        "duration": promised(container, stream, path, late, estimated),
+        "duration": read_duration(container, stream, path, late, estimated),
     }
 
 
-def promised(container: Any, stream: Any, path: str, late: float, estimated: bool) -> float | None:
+def read_duration(container: Any, stream: Any, path: str, late: float, estimated: bool) -> float | None:
     """Seconds of audio that the headers promise, None where they do not say."""
     if container.format.name == "wav":  # libav believes the file's size more than the header
         return wav_seconds(path)

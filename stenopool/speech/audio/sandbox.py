@@ -42,7 +42,7 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     return _starter.submit(child).result()
 
 
-def confined() -> bool:
+def is_confined() -> bool:
     """Whether the kernel keeps sockets from what is started here."""
     return _starter.submit(lambda: "Seccomp:\t2" in Path("/proc/thread-self/status").read_text()).result()
 

@@ -70,10 +70,10 @@ def speech_regions(
         else:
             start += _BLOCK_SECONDS
         regions += found
-    return _padded(_without_blips(regions), pad, waveform.duration)
+    return _pad(_drop_blips(regions), pad, waveform.duration)
 
 
-def _without_blips(regions: list[Region]) -> list[Region]:
+def _drop_blips(regions: list[Region]) -> list[Region]:
     """Leave out lone bursts too short for a word: Silero's first frames of a tone or of music look like speech."""
     kept = []
     for i, region in enumerate(regions):
@@ -84,7 +84,7 @@ def _without_blips(regions: list[Region]) -> list[Region]:
     return kept
 
 
-def _padded(regions: list[Region], pad: float, duration: float) -> list[Region]:
+def _pad(regions: list[Region], pad: float, duration: float) -> list[Region]:
     """Room on both sides, shared with the neighbour where the pause between is shorter than two pads."""
     padded = []
     for i, region in enumerate(regions):

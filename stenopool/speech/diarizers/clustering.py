@@ -32,11 +32,11 @@ def cluster(embeddings: Embeddings, at_least: int = 1, at_most: int | None = Non
     sample = units[:: -(-count // LARGEST)]
     tree = linkage(sample, method="average", metric="cosine")
     size = min(SMALLEST, max(1, round(0.1 * len(sample))))
-    labels = _without_small(fcluster(tree, THRESHOLD, "distance"), sample, size)
+    labels = _merge_small(fcluster(tree, THRESHOLD, "distance"), sample, size)
     found = len(np.unique(labels))
     wanted = min(max(found, at_least), at_most)
     if wanted != found:
-        labels = _exactly(wanted, tree, sample, size)
+        labels = _cut_to(wanted, tree, sample, size)
     if len(sample) == count:
         return labels
     return nearest(units, centroids(sample, labels))
@@ -59,7 +59,7 @@ def unit(vectors: Embeddings) -> Embeddings:
     return units
 
 
-def _exactly(wanted: int, tree: NDArray[np.float64], sample: Embeddings, size: int) -> Labels:
+def _cut_to(wanted: int, tree: NDArray[np.float64], sample: Embeddings, size: int) -> Labels:
     """Cut the tree lower and lower until it has ``wanted`` clusters of some size; of any size if there are none."""
     from scipy.cluster.hierarchy import cut_tree
 
@@ -67,11 +67,11 @@ def _exactly(wanted: int, tree: NDArray[np.float64], sample: Embeddings, size: i
     for smallest in range(size, 0, -1):
         for labels in cuts.T:
             if (np.unique(labels, return_counts=True)[1] >= smallest).sum() == wanted:
-                return _without_small(labels, sample, smallest)
+                return _merge_small(labels, sample, smallest)
     return np.asarray(cuts[:, 0], np.intp)
 
 
-def _without_small(labels: NDArray[np.integer], embeddings: Embeddings, size: int) -> Labels:
+def _merge_small(labels: NDArray[np.integer], embeddings: Embeddings, size: int) -> Labels:
     """Labels from 0, with clusters of fewer than ``size`` joined to the nearest of the others, if there are any."""
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     means = centroids(embeddings, index)

@@ -18,7 +18,7 @@ from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.diarizers.runtime import failures, require, require_device, torch_device
-from stenopool.speech.diarizers.turns import in_order
+from stenopool.speech.diarizers.turns import order_turns
 from stenopool.speech.transcript import SpeakerTurn
 
 PIPELINE = "pyannote/speaker-diarization-community-1"
@@ -75,7 +75,7 @@ class PyannoteDiarizer:
             # Pipelines of pyannote.audio 3 give the annotation itself.
             annotation = getattr(output, "speaker_diarization", output)
             end = waveform.duration
-            return in_order(
+            return order_turns(
                 (max(0.0, turn.start), min(end, turn.end), who)
                 for turn, _, who in annotation.itertracks(yield_label=True)
             )

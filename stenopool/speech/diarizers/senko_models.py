@@ -32,7 +32,7 @@ _LEAST, _MOST = 0.25, 4
 
 
 @dataclass(frozen=True)
-class Heard:
+class LocalSpeakers:
     """The local speakers of all windows: activity (w, frames, 3); embeddings (w, 3, d); seconds alone (w, 3)."""
 
     activity: NDArray[np.bool_]
@@ -40,7 +40,7 @@ class Heard:
     alone: NDArray[np.float64]
 
 
-def listen(waveform: Waveform, models: "SenkoModels", workers: int) -> Heard:
+def analyze(waveform: Waveform, models: "SenkoModels", workers: int) -> LocalSpeakers:
     """Run both models over all windows, a batch of windows at a time, by ``workers`` threads side by side."""
     hop = HOP * FRAME
     count = 1 + max(0, -(-(waveform.frames - _WINDOW) // hop))
@@ -51,11 +51,11 @@ def listen(waveform: Waveform, models: "SenkoModels", workers: int) -> Heard:
         samples = waveform.read(start / SAMPLE_RATE, (start + length) / SAMPLE_RATE)
         padded = np.pad(samples, (0, length - len(samples)))
         views = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::hop]
-        return models.listen(views, np.clip(waveform.frames - start - hop * np.arange(windows), 0, _WINDOW))
+        return models.analyze(views, np.clip(waveform.frames - start - hop * np.arange(windows), 0, _WINDOW))
 
     with _single_threaded(workers) as pool:
         parts = list(pool.map(batch, range(0, count, _BATCH)))
-    return Heard(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return LocalSpeakers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 @contextmanager
@@ -97,10 +97,10 @@ class SenkoModels:
         self.embedding.load_state_dict(weights)
         self.embedding.eval().to(device)
 
-    def listen(
+    def analyze(
         self, windows: Samples, lengths: NDArray[np.intp]
     ) -> tuple[NDArray[np.bool_], Embeddings, NDArray[np.float64]]:
-        """Activity, embeddings (NaN: too little) and seconds alone of windows (w, samples), as in `Heard`.
+        """Activity, embeddings (NaN: too little) and seconds alone of windows (w, samples), as in `LocalSpeakers`.
 
         ``lengths`` says how many samples of each window are audio and not padding.
         """

@@ -57,7 +57,7 @@ def turns(active: NDArray[np.bool_], grid: Grid, pause: float, flicker: float = 
     A pause of up to ``pause`` seconds in which nobody else speaks does not end a turn. Stretches of less than
     ``flicker`` seconds are left out first, unless they are all that a speaker has.
     """
-    stretches = [_steady(_stretches(column), flicker / grid.step) for column in active.T]
+    stretches = [_drop_flicker(_stretches(column), flicker / grid.step) for column in active.T]
     anybody = np.zeros(len(active) + 1, np.intp)  # how many frames before this one have a speaker
     for first, last in (stretch for each in stretches for stretch in each):
         anybody[first + 1 : last + 1] = 1
@@ -82,5 +82,5 @@ def _stretches(column: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def _steady(stretches: list[tuple[int, int]], frames: float) -> list[tuple[int, int]]:
+def _drop_flicker(stretches: list[tuple[int, int]], frames: float) -> list[tuple[int, int]]:
     return [(first, last) for first, last in stretches if last - first >= frames] or stretches

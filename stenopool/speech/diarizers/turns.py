@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from stenopool.speech.transcript import SpeakerTurn
 
 
-def in_order(turns: Iterable[tuple[float, float, object]]) -> list[SpeakerTurn]:
+def order_turns(turns: Iterable[tuple[float, float, object]]) -> list[SpeakerTurn]:
     """Turns ``(start, end, anybody)`` in seconds, sorted, speakers named SPEAKER_00, ... as they are first heard.
 
     What is empty once rounded to milliseconds is left out: it would be a turn without a word in it.

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines import sentences
-from stenopool.speech.engines.decoding import Decoded
-from stenopool.speech.engines.suspicion import flags_for
+from stenopool.speech.engines.decoding import WindowResult
+from stenopool.speech.engines.suspicion import find_flags
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Segment, Transcript, Word
 
 
-def segments_of(region: Region, decoded: Decoded) -> Iterator[Segment]:
+def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
     """Segments of one decoded window: a sentence each where words have times, else the window as it is."""
     if not decoded.text.strip():
         return
@@ -45,7 +45,7 @@ def shift(word: Word, seconds: float) -> Word:
     )
 
 
-def transcript_of(
+def build_transcript(
     segments: Sequence[Segment],
     speech: Sequence[Region],
     options: TranscriptionOptions,
@@ -55,7 +55,7 @@ def transcript_of(
     duration: float,
 ) -> Transcript:
     """The transcript of one utterance, with suspect segments flagged or, if the options say so, dropped."""
-    flagged = [segment.model_copy(update={"flags": flags_for(segment, speech)}) for segment in segments]
+    flagged = [segment.model_copy(update={"flags": find_flags(segment, speech)}) for segment in segments]
     if options.hallucinations == "drop":
         flagged = [segment for segment in flagged if HALLUCINATION_SUSPECTED not in segment.flags]
     if options.word_timestamps == "off":

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.decoding import Decoded
+from stenopool.speech.engines.decoding import WindowResult
 
 _MOST_MISSING = 2.5  # seconds of speech without a word near it
 _NEAR = 0.8  # word times by attention are that inexact
 _SHORTEST_CUT = 1.0
 
 
-def missing(window: Region, decoded: Decoded, speech: Sequence[Region]) -> list[Region]:
+def missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> list[Region]:
     """Stretches of speech in the window, in seconds of the recording, that no word comes near."""
     spoken = sorted(
         (window.start + word.start - _NEAR, window.start + word.end + _NEAR)
@@ -32,12 +32,12 @@ def missing(window: Region, decoded: Decoded, speech: Sequence[Region]) -> list[
     return gaps
 
 
-def is_missing_speech(window: Region, decoded: Decoded, speech: Sequence[Region]) -> bool:
+def is_missing_speech(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> bool:
     """Whether so much speech went unsaid that the window should be decoded again in parts."""
     return sum(gap.duration for gap in missing(window, decoded, speech)) > _MOST_MISSING
 
 
-def cut_at_missing(window: Region, decoded: Decoded, speech: Sequence[Region]) -> list[Region]:
+def cut_at_missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> list[Region]:
     """The window in two, cut at the pause beside the longest stretch that was passed over; whole if there is none."""
     longest = max(missing(window, decoded, speech), key=lambda gap: gap.duration)
     pauses = [(left.end + right.start) / 2 for left, right in pairwise(speech)]

@@ -21,7 +21,7 @@ MAX_TOKENS = 448
 
 
 @dataclass
-class Decoded:
+class WindowResult:
     """What one window said. Times are seconds from the window's start."""
 
     language: str
@@ -73,7 +73,7 @@ class Decoder:
         if self.on_cpu and len(features) > 1:
             # One by one: attention over several windows at once no longer fits into a core's cache (18 s: 1.3 times
             # the time, measured in benchmarks/sweep.py).
-            return stacked([self._encode(one) for one in features])
+            return stack_outputs([self._encode(one) for one in features])
         return self._encode(np.concatenate(features))
 
     def _features(self, window: Samples, frame: float) -> Any:
@@ -96,7 +96,7 @@ class Decoder:
             for opinions in self.whisper.model.detect_language(encoded)
         ]
 
-    def decode(self, encoded: Any, languages: Sequence[str], durations: Sequence[float]) -> list[Decoded]:
+    def decode(self, encoded: Any, languages: Sequence[str], durations: Sequence[float]) -> list[WindowResult]:
         """Text and words of each window, in the language given for it."""
         from faster_whisper.transcribe import get_suppressed_tokens
 
@@ -116,7 +116,7 @@ class Decoder:
             tokens = [token for token in ids if token < tokenizer.eot]
             text = tokenizer.decode(tokens)
             decoded.append(
-                Decoded(
+                WindowResult(
                     language=language,
                     probabilities={},
                     text=text,
@@ -129,7 +129,7 @@ class Decoder:
         self.time_words(encoded, decoded, durations)
         return decoded
 
-    def decode_carefully(self, window: Samples, language: str) -> Decoded:
+    def decode_carefully(self, window: Samples, language: str) -> WindowResult:
         """One window in its full 30 seconds, with rising temperatures until the text looks sound."""
         tokenizer = self.tokenizer(language)
         encoded = self.encode([window], LONGEST_WINDOW)
@@ -137,7 +137,7 @@ class Decoder:
             encoded, self.prompt(tokenizer), tokenizer, self._careful_options(tokenizer)
         )
         tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-        decoded = Decoded(
+        decoded = WindowResult(
             language=language,
             probabilities={},
             text=tokenizer.decode(tokens),
@@ -186,7 +186,7 @@ class Decoder:
         )
         return prompt
 
-    def time_words(self, encoded: Any, decoded: Sequence[Decoded], durations: Sequence[float]) -> None:
+    def time_words(self, encoded: Any, decoded: Sequence[WindowResult], durations: Sequence[float]) -> None:
         """Give each result its words, timed by cross-attention (dynamic time warping, as openai-whisper does)."""
         groups: dict[tuple[str, int], list[int]] = {}
         for i, result in enumerate(decoded):
@@ -198,7 +198,7 @@ class Decoder:
             part = encoded if len(groups) == 1 else _rows(encoded, rows)
             self._time(part, [decoded[i] for i in rows], [durations[i] for i in rows])
 
-    def _time(self, encoded: Any, decoded: Sequence[Decoded], durations: Sequence[float]) -> None:
+    def _time(self, encoded: Any, decoded: Sequence[WindowResult], durations: Sequence[float]) -> None:
         from faster_whisper.transcribe import merge_punctuations
 
         tokenizer = self.tokenizer(decoded[0].language)
@@ -219,7 +219,7 @@ class Decoder:
             ]
 
 
-def stacked(encoded: Sequence[Any]) -> Any:
+def stack_outputs(encoded: Sequence[Any]) -> Any:
     """Encoder outputs of equal length as one, on the CPU."""
     from ctranslate2 import StorageView
 

@@ -21,13 +21,13 @@ from stenopool.runtime.logs import get_logger
 from stenopool.speech.audio.vad import phrases, speech_regions
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
-from stenopool.speech.engines.decoding import Decoded, Decoder, stacked
-from stenopool.speech.engines.faults import failure_of
+from stenopool.speech.engines.decoding import Decoder, WindowResult, stack_outputs
+from stenopool.speech.engines.faults import to_failure
 from stenopool.speech.engines.language import spread, vote
 from stenopool.speech.engines.placement import placement
-from stenopool.speech.engines.pooling import LONGEST_WINDOW, TAIL_SECONDS, Pool, frame_seconds
+from stenopool.speech.engines.pooling import LONGEST_WINDOW, TAIL_SECONDS, WindowPool, frame_seconds
 from stenopool.speech.engines.suspicion import REPETITIVE
-from stenopool.speech.engines.utterance_job import Hearing, Span, Window
+from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
 # Most speech in a window, and its longest span. Encoding costs more than in proportion to a window's length (twice as
@@ -40,7 +40,7 @@ _VOTERS = 5
 # Windows that may wait, as groups per worker: enough that groups are full, so few that memory does not grow.
 _GROUPS_WAITING = 12
 
-Answer = tuple[Hearing, Transcript | Failure]
+Answer = tuple[UtteranceJob, Transcript | Failure]
 
 logger = get_logger()
 
@@ -84,9 +84,9 @@ class FasterWhisperEngine:
         )
 
     @cached_property
-    def pool(self) -> Pool[Window]:
+    def pool(self) -> WindowPool[Window]:
         """Its workers, and the windows that wait for them."""
-        return Pool(self._workers, self.most_windows, self._decode, evenly=self.device == "cpu")
+        return WindowPool(self._workers, self.most_windows, self._decode, evenly=self.device == "cpu")
 
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions
@@ -116,17 +116,17 @@ class FasterWhisperEngine:
     # -- decoding, by the pool's workers ----------------------------------------------------------------------------
 
     def _decode(self, group: Sequence[Window]) -> None:
-        """Decode a group and hand each window's answer to its hearing; a fault is handed to all of them."""
+        """Decode a group and hand each window's answer to its job; a fault is handed to all of them."""
         try:
             answers = self._decode_or_halve(group)
         except BaseException as error:
             for window in group:
-                window.hearing.answered(window, error)
+                window.job.answered(window, error)
             return
         for window, spans in zip(group, answers, strict=True):
-            window.hearing.answered(window, spans)
+            window.job.answered(window, spans)
 
-    def _decode_or_halve(self, group: Sequence[Window]) -> list[list[Span]]:
+    def _decode_or_halve(self, group: Sequence[Window]) -> list[list[RegionResult]]:
         try:
             return self._decode_at_once(group)
         except RuntimeError as error:
@@ -139,9 +139,9 @@ class FasterWhisperEngine:
             logger.warning("Out of memory with %d windows at once; going on with %d.", len(group), half)
             return self._decode_or_halve(group[:half]) + self._decode_or_halve(group[half:])
 
-    def _decode_at_once(self, group: Sequence[Window]) -> list[list[Span]]:
+    def _decode_at_once(self, group: Sequence[Window]) -> list[list[RegionResult]]:
         """What each window of a group says; nothing for one that is unsure of its language."""
-        decoder: Decoder = group[0].hearing.decoder
+        decoder: Decoder = group[0].job.decoder
         encoded = self._encode(decoder, group)
         if decoder.fixed_language:
             opinions = [{decoder.fixed_language: 1.0}] * len(group)
@@ -149,11 +149,11 @@ class FasterWhisperEngine:
             opinions = [window.known for window in group]
             if not all(opinions):
                 opinions = decoder.languages(encoded)
-        languages = [window.hearing.language_of(window, heard) for window, heard in zip(group, opinions, strict=True)]
+        languages = [window.job.language_of(window, heard) for window, heard in zip(group, opinions, strict=True)]
         guesses = [
             language or max(heard, key=heard.__getitem__) for language, heard in zip(languages, opinions, strict=True)
         ]
-        answers: list[list[Span]] = []
+        answers: list[list[RegionResult]] = []
         for window, heard, language, decoded in zip(
             group,
             opinions,
@@ -165,7 +165,7 @@ class FasterWhisperEngine:
                 window.opinion = heard
                 answers.append([])
                 continue
-            spans = self._mended(window, decoded)
+            spans = self._repair(window, decoded)
             for _, part in spans:
                 part.probabilities = heard
             answers.append(spans)
@@ -181,24 +181,24 @@ class FasterWhisperEngine:
         ]
         for window in group:
             window.encoded = None
-        return parts[0] if len(parts) == 1 else stacked(parts)
+        return parts[0] if len(parts) == 1 else stack_outputs(parts)
 
-    def _mended(self, window: Window, decoded: Decoded) -> list[Span]:
+    def _repair(self, window: Window, decoded: WindowResult) -> list[RegionResult]:
         """The window's answer, or a better one where speech was passed over or the text looks unsound."""
-        speech = [r for r in window.hearing.speech if r.start < window.region.end and r.end > window.region.start]
+        speech = [r for r in window.job.speech if r.start < window.region.end and r.end > window.region.start]
         if is_missing_speech(window.region, decoded, speech):
             halves = cut_at_missing(window.region, decoded, speech)
             if len(halves) > 1:
-                parts = [Window(window.hearing, half, decoded.language) for half in halves]
-                return [span for part in parts for span in self._mended(part, self._decode_alone(part))]
+                parts = [Window(window.job, half, decoded.language) for half in halves]
+                return [span for part in parts for span in self._repair(part, self._decode_alone(part))]
         if _unsound(decoded, window.region.duration):
-            careful = window.hearing.decoder.decode_carefully(window.samples(), decoded.language)
+            careful = window.job.decoder.decode_carefully(window.samples(), decoded.language)
             if not _unsound(careful, window.region.duration) or careful.avg_logprob > decoded.avg_logprob:
                 decoded = careful
         return [(window.region, decoded)]
 
-    def _decode_alone(self, window: Window) -> Decoded:
-        decoder: Decoder = window.hearing.decoder
+    def _decode_alone(self, window: Window) -> WindowResult:
+        decoder: Decoder = window.job.decoder
         encoded = decoder.encode([window.samples()], frame_seconds(window.region))
         return decoder.decode(encoded, [window.language or "en"], [window.region.duration])[0]
 
@@ -211,7 +211,7 @@ class _Run:
         self.options = options
         self.decoder = engine.decoder(options)
         self.news: SimpleQueue[Callable[[], Iterator[Answer]] | BaseException | None] = SimpleQueue()
-        self.open: set[Hearing] = set()
+        self.open: set[UtteranceJob] = set()
         self.closed = False
 
     def results(self, batch: Iterable[Utterance]) -> Iterator[tuple[Utterance, Transcript | Failure]]:
@@ -226,14 +226,14 @@ class _Run:
             elif isinstance(news, BaseException):
                 raise news
             else:
-                for hearing, answer in news():
-                    yield hearing.utterance, answer
+                for job, answer in news():
+                    yield job.utterance, answer
         feeder.join()
 
     def close(self) -> None:
         """Whoever asked wants no more: what waits is dropped, what is on the device comes to its end."""
         self.closed = True
-        self.engine.pool.drop(lambda window: window.hearing in self.open)
+        self.engine.pool.drop(lambda window: window.job in self.open)
 
     # -- finding speech, in the feeder's thread ---------------------------------------------------------------------
 
@@ -249,24 +249,24 @@ class _Run:
             self.news.put(None)
 
     def _begin(self, utterance: Utterance) -> None:
-        hearing = Hearing(utterance, self.decoder, self._answered)
+        job = UtteranceJob(utterance, self.decoder, self._answered)
         try:
             most = _SPEECH_SECONDS_PER_SEGMENT if self.options.language == "per-segment" else _SPEECH_SECONDS
-            hearing.speech = speech_regions(utterance.waveform, max_speech=most)
-            windows = [Window(hearing, region) for region in phrases(hearing.speech, most, _WINDOW_SECONDS)]
-            hearing.windows = hearing.open = len(windows)
+            job.speech = speech_regions(utterance.waveform, max_speech=most)
+            windows = [Window(job, region) for region in phrases(job.speech, most, _WINDOW_SECONDS)]
+            job.windows = job.open = len(windows)
             if len(windows) > 1 and self.options.language == "auto" and not self.decoder.fixed_language:
-                self._vote(hearing, windows)
+                self._vote(job, windows)
         except Exception as error:
-            self._fail(hearing, error)
+            self._fail(job, error)
             return
         if not windows:
-            self._tell(hearing, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH]))
+            self._tell(job, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH]))
         elif not self.closed:
-            self.open.add(hearing)
+            self.open.add(job)
             self.engine.pool.add(windows, most_waiting=self.engine.most_waiting)
 
-    def _vote(self, hearing: Hearing, windows: Sequence[Window]) -> None:
+    def _vote(self, job: UtteranceJob, windows: Sequence[Window]) -> None:
         """Decide the language of an utterance of several windows. What was encoded for it is decoded later."""
 
         def ask(window: Window) -> None:
@@ -279,47 +279,47 @@ class _Run:
         for asked in [self.engine.pool.ask(partial(ask, window)) for window in voters]:
             asked.result()
         opinions = [(window.opinion or {}, window.region.duration) for window in voters]
-        hearing.language = vote(opinions, self.options.languages)
+        job.language = vote(opinions, self.options.languages)
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    def _answered(self, window: Window, answer: list[Span] | BaseException) -> None:
+    def _answered(self, window: Window, answer: list[RegionResult] | BaseException) -> None:
         """Called by workers; what follows is done in the caller's thread."""
         self.news.put(lambda: self._keep(window, answer))
 
-    def _keep(self, window: Window, answer: list[Span] | BaseException) -> Iterator[Answer]:
+    def _keep(self, window: Window, answer: list[RegionResult] | BaseException) -> Iterator[Answer]:
         """Take a window's answer; yield the utterance's transcript with its last one."""
-        hearing = window.hearing
-        if hearing not in self.open:  # another window of it failed
+        job = window.job
+        if job not in self.open:  # another window of it failed
             return
         if isinstance(answer, BaseException):
             if not isinstance(answer, Exception):
                 raise answer
-            self.open.discard(hearing)
-            yield hearing, failure_of(answer, hearing.utterance, self.engine.device)
+            self.open.discard(job)
+            yield job, to_failure(answer, job.utterance, self.engine.device)
             return
-        if resumed := hearing.keep(window, answer):
+        if resumed := job.keep(window, answer):
             self.engine.pool.add(resumed)
-        if hearing.open == 0:
-            self.open.discard(hearing)
-            yield hearing, hearing.transcript()
+        if job.open == 0:
+            self.open.discard(job)
+            yield job, job.transcript()
 
-    def _fail(self, hearing: Hearing, error: Exception) -> None:
+    def _fail(self, job: UtteranceJob, error: Exception) -> None:
         try:
-            self._tell(hearing, failure_of(error, hearing.utterance, self.engine.device))
+            self._tell(job, to_failure(error, job.utterance, self.engine.device))
         except TransientError as device_fault:
             self.news.put(device_fault)
 
-    def _tell(self, hearing: Hearing, answer: Transcript | Failure) -> None:
+    def _tell(self, job: UtteranceJob, answer: Transcript | Failure) -> None:
         def over() -> Iterator[Answer]:
-            self.open.discard(hearing)
-            yield hearing, answer
+            self.open.discard(job)
+            yield job, answer
 
-        self.open.add(hearing)
+        self.open.add(job)
         self.news.put(over)
 
 
-def _unsound(decoded: Decoded, duration: float) -> bool:
+def _unsound(decoded: WindowResult, duration: float) -> bool:
     """Whether a window deserves the slow way: repetitive, improbable, or too little or too much text for its speech."""
     letters = len(decoded.text.strip())
     return (

@@ -6,7 +6,7 @@ from stenopool.errors import ErrorCode, Failure, OutOfMemory, RecordingError, St
 from stenopool.speech.engines.base import Utterance
 
 
-def failure_of(error: Exception, utterance: Utterance, device: str) -> Failure:
+def to_failure(error: Exception, utterance: Utterance, device: str) -> Failure:
     """The failure of one utterance. Raises `TransientError` OUT_OF_MEMORY or DEVICE_LOST where it is the device's."""
     if isinstance(error, StenopoolError):
         return error.failure("transcribe")

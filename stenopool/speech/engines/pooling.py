@@ -39,7 +39,7 @@ T = TypeVar("T")
 W = TypeVar("W", bound=Poolable)
 
 
-class Pool(Generic[W]):
+class WindowPool(Generic[W]):
     """The decoding workers of one engine and the windows that wait for them. Safe to use from several threads.
 
     ``decode`` is called with groups of one kind, of at most ``most(kind)`` windows; it raises nothing. ``evenly``: no

@@ -14,7 +14,7 @@ _REPEATED = re.compile(r"(\S.{0,79}?)(?: ?\1){3,}")
 _LOOP_CHARACTERS = 40
 
 
-def flags_for(segment: Segment, speech: Sequence[Region]) -> list[str]:
+def find_flags(segment: Segment, speech: Sequence[Region]) -> list[str]:
     """Flags of a segment, given where there is speech in its recording (seconds).
 
     HALLUCINATION_SUSPECTED: the text repeats itself, is improbable where the model hears no speech, or lies where the

@@ -6,9 +6,9 @@ from typing import Any
 
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.audio.waveform import Samples
-from stenopool.speech.engines.assembly import segments_of, transcript_of
+from stenopool.speech.engines.assembly import build_segments, build_transcript
 from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.decoding import Decoded, Decoder
+from stenopool.speech.engines.decoding import Decoder, WindowResult
 from stenopool.speech.engines.language import vote
 from stenopool.speech.engines.pooling import frame_seconds
 from stenopool.speech.transcript import Transcript
@@ -16,14 +16,14 @@ from stenopool.speech.transcript import Transcript
 # Below this a window's own opinion on its language gives way to its neighbours'.
 _SURE = 0.5
 
-Span = tuple[Region, Decoded]
+RegionResult = tuple[Region, WindowResult]
 
 
 @dataclass(eq=False)
 class Window:
     """A stretch of one utterance that is decoded at once."""
 
-    hearing: "Hearing"
+    job: "UtteranceJob"
     region: Region
     language: str | None = None
     """What its neighbours decided, where it was unsure itself."""
@@ -35,33 +35,33 @@ class Window:
     @property
     def kind(self) -> tuple[object, float]:
         """What may be decoded together with it."""
-        return self.hearing.decoder, frame_seconds(self.region)
+        return self.job.decoder, frame_seconds(self.region)
 
     @property
     def known(self) -> dict[str, float]:
         """Probabilities of languages, as far as nothing has to be asked for them; else empty."""
-        if self.opinion or not self.hearing.language or self.hearing.windows == 1:
+        if self.opinion or not self.job.language or self.job.windows == 1:
             return self.opinion or {}
-        language, probability = self.hearing.language
+        language, probability = self.job.language
         return {language: probability}
 
     def samples(self) -> Samples:
-        return self.hearing.utterance.waveform.read(self.region.start, self.region.end)
+        return self.job.utterance.waveform.read(self.region.start, self.region.end)
 
 
 @dataclass(eq=False)
-class Hearing:
+class UtteranceJob:
     """One utterance. Workers ask `language_of` and hand in answers; all else happens in the thread that asked."""
 
     utterance: Utterance
     decoder: Decoder
-    answered: Callable[[Window, list[Span] | BaseException], None]
+    answered: Callable[[Window, list[RegionResult] | BaseException], None]
     speech: list[Region] = field(default_factory=list)
     language: tuple[str, float] | None = None
     windows: int = 0
     open: int = 0
     """Windows still to come."""
-    spans: list[Span] = field(default_factory=list)
+    results: list[RegionResult] = field(default_factory=list)
     unsure: list[Window] = field(default_factory=list)
 
     def language_of(self, window: Window, probabilities: dict[str, float]) -> str | None:
@@ -80,10 +80,10 @@ class Hearing:
             return None
         return language
 
-    def keep(self, window: Window, spans: Sequence[Span]) -> list[Window]:
+    def keep(self, window: Window, results: Sequence[RegionResult]) -> list[Window]:
         """Take a window's answer. Returns windows that were unsure of their language, once all others are there."""
-        if spans:
-            self.spans += spans
+        if results:
+            self.results += results
             self.open -= 1
         else:
             self.unsure.append(window)
@@ -98,22 +98,22 @@ class Hearing:
         middle = (window.region.start + window.region.end) / 2
         opinions = [
             (decoded.probabilities, 1.0 / (1.0 + abs((region.start + region.end) / 2 - middle)))
-            for region, decoded in self.spans
+            for region, decoded in self.results
         ]
         return vote([*opinions, (window.opinion or {}, 0.1)], self.decoder.options.languages)[0]
 
     def transcript(self) -> Transcript:
         """The whole, when no window is open."""
         options = self.decoder.options
-        spans = sorted(self.spans, key=lambda span: span[0].start)
+        results = sorted(self.results, key=lambda result: result[0].start)
         if self.decoder.fixed_language:
             language, probability = self.decoder.fixed_language, 1.0
         else:
             language, probability = self.language or vote(
-                [(decoded.probabilities, region.duration) for region, decoded in spans], options.languages
+                [(decoded.probabilities, region.duration) for region, decoded in results], options.languages
             )
-        return transcript_of(
-            [segment for region, decoded in spans for segment in segments_of(region, decoded)],
+        return build_transcript(
+            [segment for region, decoded in results for segment in build_segments(region, decoded)],
             self.speech,
             options,
             language=language,

@@ -14,9 +14,9 @@ from stenopool.errors import DeviceUnavailable, Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.engines.assembly import shift, transcript_of
+from stenopool.speech.engines.assembly import build_transcript, shift
 from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.faults import failure_of
+from stenopool.speech.engines.faults import to_failure
 from stenopool.speech.engines.language import spread, vote
 from stenopool.speech.engines.placement import placement
 from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript, Word
@@ -72,7 +72,7 @@ class WhisperEngine:
             try:
                 result = self._transcribe(utterance.waveform, options)
             except Exception as error:
-                result = failure_of(error, utterance, self.device)
+                result = to_failure(error, utterance, self.device)
             yield utterance, result
 
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
@@ -87,7 +87,7 @@ class WhisperEngine:
             for chunk, spoken in zip(cut, languages, strict=True)
             for segment in self._segments(waveform, chunk, spoken, options)
         ]
-        return transcript_of(
+        return build_transcript(
             segments,
             speech,
             options,

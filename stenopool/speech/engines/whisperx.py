@@ -20,10 +20,10 @@ from stenopool.errors import Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.engines.assembly import segments_of, shift, transcript_of
+from stenopool.speech.engines.assembly import build_segments, build_transcript, shift
 from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.decoding import Decoded, Decoder, compression_ratio
-from stenopool.speech.engines.faults import failure_of
+from stenopool.speech.engines.decoding import Decoder, WindowResult, compression_ratio
+from stenopool.speech.engines.faults import to_failure
 from stenopool.speech.engines.language import spread, vote
 from stenopool.speech.engines.placement import placement
 from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript
@@ -76,7 +76,7 @@ class WhisperXEngine:
                 with self._lock:
                     result = self._transcribe(utterance.waveform, options)
             except Exception as error:
-                result = failure_of(error, utterance, self.device)
+                result = to_failure(error, utterance, self.device)
             yield utterance, result
 
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
@@ -96,7 +96,7 @@ class WhisperXEngine:
             for block in chunks(speech, _BLOCK_SECONDS)
             for segment in self._segments(waveform, block, language, decoder)
         ]
-        return transcript_of(
+        return build_transcript(
             segments,
             speech,
             options,
@@ -131,7 +131,7 @@ class WhisperXEngine:
                 chunk_size=round(_WINDOW_SECONDS),
             )["segments"]
             tokenizer = decoder.tokenizer(language)
-            decoded = [_decoded(window, language, tokenizer) for window in windows]
+            decoded = [_to_result(window, language, tokenizer) for window in windows]
             first = 0
             for output in encoded:
                 last = first + output.shape[0]
@@ -139,7 +139,7 @@ class WhisperXEngine:
                 decoder.time_words(output, decoded[first:last], lengths)
                 first = last
         for window, said in zip(windows, decoded, strict=True):
-            for segment in segments_of(Region(window["start"], window["end"]), said):
+            for segment in build_segments(Region(window["start"], window["end"]), said):
                 yield segment.model_copy(
                     update={
                         "start": block.start + segment.start,
@@ -150,10 +150,10 @@ class WhisperXEngine:
                 )
 
 
-def _decoded(window: dict[str, Any], language: str, tokenizer: Any) -> Decoded:
+def _to_result(window: dict[str, Any], language: str, tokenizer: Any) -> WindowResult:
     """WhisperX gives no tokens; those of its text serve to time the words."""
     text = window["text"]
-    return Decoded(
+    return WindowResult(
         language=language,
         probabilities={},
         text=text,

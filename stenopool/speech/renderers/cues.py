@@ -11,7 +11,7 @@ from itertools import pairwise
 from math import inf
 
 from stenopool.speech.renderers.style import RenderStyle
-from stenopool.speech.renderers.words import Piece, stretches
+from stenopool.speech.renderers.words import Token, stretches
 from stenopool.speech.transcript import Transcript
 
 LONG_PAUSE = 2.0  # seconds of silence over which no cue stays
@@ -31,7 +31,7 @@ class Cue:
     end: float
     speaker: str | None
     channel: int | None
-    lines: Sequence[Sequence[Piece]]
+    lines: Sequence[Sequence[Token]]
 
 
 def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None], str]) -> list[Cue]:
@@ -44,28 +44,28 @@ def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None
     for stretch in stretches(transcript):
         indent = len(label(stretch.speaker))
         channel = stretch.segment.channel
-        for part in _at_long_pauses(stretch.pieces):
-            for pieces in _cut(part, style, style.max_line_count, indent, indent, price=1):
+        for part in _at_long_pauses(stretch.tokens):
+            for tokens in _cut(part, style, style.max_line_count, indent, indent, price=1):
                 # A line more costs more than any bad break: the number of lines is the least possible.
-                lines = _cut(pieces, style, 1, indent, 0, price=1000)
-                cue = Cue(pieces[0].start, pieces[-1].end, stretch.speaker, channel, lines)
+                lines = _cut(tokens, style, 1, indent, 0, price=1000)
+                cue = Cue(tokens[0].start, tokens[-1].end, stretch.speaker, channel, lines)
                 found.setdefault(channel, []).append(cue)
-    return sorted((cue for channel in found.values() for cue in _apart(channel)), key=lambda cue: cue.start)
+    return sorted((cue for channel in found.values() for cue in _separate(channel)), key=lambda cue: cue.start)
 
 
-def moments(cue: Cue, style: RenderStyle) -> Iterator[tuple[float, float, Piece | None]]:
+def split_moments(cue: Cue, style: RenderStyle) -> Iterator[tuple[float, float, Token | None]]:
     """Parts of a cue as (start, end, the word being spoken): one part, unless words are to be highlighted.
 
     Words whose time is only estimated are not highlighted.
     """
     clock = cue.start
-    for piece in (piece for line in cue.lines for piece in line if style.highlight_words and piece.timed):
-        start = min(max(round(piece.start, 3), clock), cue.end)
-        end = min(max(round(piece.end, 3), start), cue.end)
+    for token in (token for line in cue.lines for token in line if style.highlight_words and token.timed):
+        start = min(max(round(token.start, 3), clock), cue.end)
+        end = min(max(round(token.end, 3), start), cue.end)
         if start > clock:
             yield clock, start, None
         if end > start:
-            yield start, end, piece
+            yield start, end, token
         clock = end
     if clock < cue.end:
         yield clock, cue.end, None
@@ -79,64 +79,64 @@ def timestamp(seconds: float, point: str) -> str:
     return f"{hours:02d}:{minute:02d}:{second:02d}{point}{milliseconds:03d}"
 
 
-def _at_long_pauses(pieces: Sequence[Piece]) -> Iterator[Sequence[Piece]]:
+def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
     begin = 0
-    for end, (before, after) in enumerate(pairwise(pieces), start=1):
+    for end, (before, after) in enumerate(pairwise(tokens), start=1):
         if after.start - before.end > LONG_PAUSE:
-            yield pieces[begin:end]
+            yield tokens[begin:end]
             begin = end
-    yield pieces[begin:]
+    yield tokens[begin:]
 
 
 def _cut(
-    pieces: Sequence[Piece], style: RenderStyle, lines: int, first_indent: int, indent: int, price: float
-) -> list[Sequence[Piece]]:
-    """Cut pieces into groups that each fit on so many lines, at the least cost. ``price``: of one group."""
+    tokens: Sequence[Token], style: RenderStyle, lines: int, first_indent: int, indent: int, price: float
+) -> list[Sequence[Token]]:
+    """Cut tokens into groups that each fit on so many lines, at the least cost. ``price``: of one group."""
     room = lines * style.max_line_width
-    cost = [0.0] + [inf] * len(pieces)
-    origin = [0] * (len(pieces) + 1)
-    for begin in range(len(pieces)):
+    cost = [0.0] + [inf] * len(tokens)
+    origin = [0] * (len(tokens) + 1)
+    for begin in range(len(tokens)):
         width = indent if begin else first_indent
-        for end, length in _fitting(pieces, begin, style, lines, width):
+        for end, length in _fitting(tokens, begin, style, lines, width):
             emptiness = max(0.0, 1 - (width + length) / room) ** 2
-            total = cost[begin] + price + emptiness + _cost_of_cut(pieces, end)
+            total = cost[begin] + price + emptiness + _cost_of_cut(tokens, end)
             if total < cost[end]:
                 cost[end], origin[end] = total, begin
     groups = []
-    end = len(pieces)
+    end = len(tokens)
     while end:
-        groups.append(pieces[origin[end] : end])
+        groups.append(tokens[origin[end] : end])
         end = origin[end]
     return groups[::-1]
 
 
 def _fitting(
-    pieces: Sequence[Piece], begin: int, style: RenderStyle, lines: int, width: int
+    tokens: Sequence[Token], begin: int, style: RenderStyle, lines: int, width: int
 ) -> Iterator[tuple[int, int]]:
-    """How far pieces from ``begin`` fit on so many lines: (end, length) for each end, at least one."""
+    """How far tokens from ``begin`` fit on so many lines: (end, length) for each end, at least one."""
     line, words, length = 1, 0, 0
-    for index in range(begin, len(pieces)):
-        piece = pieces[index]
-        grown = width + (piece.space if words else 0) + len(piece.text)
+    for index in range(begin, len(tokens)):
+        token = tokens[index]
+        grown = width + (token.space if words else 0) + len(token.text)
         if words and (grown > style.max_line_width or words == style.max_words_per_line):
-            line, words, grown = line + 1, 0, len(piece.text)
+            line, words, grown = line + 1, 0, len(token.text)
             if line > lines:
                 return
-        width, words, length = grown, words + 1, length + piece.space + len(piece.text)
+        width, words, length = grown, words + 1, length + token.space + len(token.text)
         yield index + 1, length
 
 
-def _cost_of_cut(pieces: Sequence[Piece], end: int) -> float:
-    """0 to 0.8: how much a reader is disturbed by a cut before ``pieces[end]``."""
-    text = pieces[end - 1].text.rstrip(_CLOSING)
-    if end == len(pieces) or text.endswith(_SENTENCE):
+def _cost_of_cut(tokens: Sequence[Token], end: int) -> float:
+    """0 to 0.8: how much a reader is disturbed by a cut before ``tokens[end]``."""
+    text = tokens[end - 1].text.rstrip(_CLOSING)
+    if end == len(tokens) or text.endswith(_SENTENCE):
         return 0.0
-    if pieces[end].start - pieces[end - 1].end >= SHORT_PAUSE:
+    if tokens[end].start - tokens[end - 1].end >= SHORT_PAUSE:
         return 0.2
     return 0.3 if text.endswith(_CLAUSE) else 0.8
 
 
-def _apart(channel: list[Cue]) -> Iterator[Cue]:
+def _separate(channel: list[Cue]) -> Iterator[Cue]:
     """Cues of one channel in order of time, each ended before the next begins, none shorter than `SHORTEST`."""
     channel.sort(key=lambda cue: cue.start)
     clock = 0.0

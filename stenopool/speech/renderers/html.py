@@ -45,7 +45,7 @@ def render(transcript: Transcript, style: RenderStyle) -> str:
     )
 
 
-def audio_of(page: str) -> str | None:
+def find_audio(page: str) -> str | None:
     """Where a page that we rendered finds its recording, as ``style.audio`` said."""
     found = _AUDIO.search(page)
     return html.unescape(found.group(1)) if found else None

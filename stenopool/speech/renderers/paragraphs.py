@@ -29,7 +29,7 @@ def paragraphs(transcript: Transcript) -> Iterator[Paragraph]:
     """The transcript in paragraphs: a new one at each speaker change, long pause, or when one has grown long."""
     gathered: list[Stretch] = []
     for stretch in stretches(transcript):
-        if gathered and not _goes_on(gathered, stretch):
+        if gathered and not _continues(gathered, stretch):
             yield Paragraph(gathered)
             gathered = []
         gathered.append(stretch)
@@ -37,10 +37,10 @@ def paragraphs(transcript: Transcript) -> Iterator[Paragraph]:
         yield Paragraph(gathered)
 
 
-def _goes_on(gathered: Sequence[Stretch], stretch: Stretch) -> bool:
+def _continues(gathered: Sequence[Stretch], stretch: Stretch) -> bool:
     last = gathered[-1]
     return (
         (last.speaker, last.segment.channel) == (stretch.speaker, stretch.segment.channel)
         and stretch.start - last.end <= PAUSE
-        and sum(len(piece.text) for earlier in gathered for piece in earlier.pieces) < LONG
+        and sum(len(token.text) for earlier in gathered for token in earlier.tokens) < LONG
     )

@@ -3,16 +3,16 @@
 import re
 from itertools import chain
 
-from stenopool.speech.renderers.cues import Cue, cues, moments, timestamp
+from stenopool.speech.renderers.cues import Cue, cues, split_moments, timestamp
 from stenopool.speech.renderers.style import RenderStyle
-from stenopool.speech.renderers.words import Piece, joined
+from stenopool.speech.renderers.words import Token, join
 from stenopool.speech.transcript import Transcript
 
 
 def render(transcript: Transcript, style: RenderStyle) -> str:
     """The transcript as SRT; empty for an empty transcript. Speakers stand before the text as whisperX writes them."""
     parts = chain.from_iterable(
-        ((start, end, _text(cue, spoken)) for start, end, spoken in moments(cue, style))
+        ((start, end, _text(cue, spoken)) for start, end, spoken in split_moments(cue, style))
         for cue in cues(transcript, style, _label)
     )
     return "".join(
@@ -25,9 +25,9 @@ def _label(speaker: str | None) -> str:
     return f"[{speaker}]: " if speaker else ""
 
 
-def _text(cue: Cue, spoken: Piece | None) -> str:
+def _text(cue: Cue, spoken: Token | None) -> str:
     lines = (
-        joined(piece._replace(text=f"<u>{piece.text}</u>") if piece is spoken else piece for piece in line)
+        join(token._replace(text=f"<u>{token.text}</u>") if token is spoken else token for token in line)
         for line in cue.lines
     )
     # Readers take any line with an arrow for a time line; SRT knows no escape.

@@ -6,7 +6,7 @@ from rich.text import Text
 
 from stenopool.speech.renderers.facts import clock, doubt, facts, title
 from stenopool.speech.renderers.paragraphs import Paragraph, paragraphs
-from stenopool.speech.renderers.words import joined
+from stenopool.speech.renderers.words import join
 from stenopool.speech.transcript import Transcript
 
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_black")
@@ -39,10 +39,10 @@ def _text(paragraph: Paragraph, language: str | None) -> Text:
     for stretch in paragraph.stretches:
         why = doubt(stretch.segment)
         code = stretch.segment.language or language
-        text.append(" " * stretch.pieces[0].space if text else "")
+        text.append(" " * stretch.tokens[0].space if text else "")
         if code != language:
             text.append(f"[{code}] ", style="dim")
         language = code
-        text.append(joined(stretch.pieces), style="dim" if why else "")
+        text.append(join(stretch.tokens), style="dim" if why else "")
         text.append(f" ({why})" if why else "", style="dim italic")
     return text

@@ -1,7 +1,7 @@
 """Tab-separated values: openai-whisper's columns (integer milliseconds), then the speaker."""
 
 from stenopool.speech.renderers.style import RenderStyle
-from stenopool.speech.renderers.words import joined, stretches
+from stenopool.speech.renderers.words import join, stretches
 from stenopool.speech.transcript import Transcript
 
 _FORMULA = tuple("=+-@＝＋－＠")
@@ -14,7 +14,7 @@ def render(transcript: Transcript, style: RenderStyle) -> str:  # noqa: ARG001  
     """
     rows = (
         f"{round(stretch.start * 1000)}\t{round(stretch.end * 1000)}\t"
-        f"{_cell(joined(stretch.pieces))}\t{_cell(stretch.speaker or '')}"
+        f"{_cell(join(stretch.tokens))}\t{_cell(stretch.speaker or '')}"
         for stretch in stretches(transcript)
     )
     return "\n".join(("start\tend\ttext\tspeaker", *rows, ""))

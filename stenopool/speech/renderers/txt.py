@@ -3,7 +3,7 @@
 from itertools import chain, groupby
 
 from stenopool.speech.renderers.style import RenderStyle
-from stenopool.speech.renderers.words import joined, stretches
+from stenopool.speech.renderers.words import join, stretches
 from stenopool.speech.transcript import Transcript
 
 
@@ -11,6 +11,6 @@ def render(transcript: Transcript, style: RenderStyle) -> str:  # noqa: ARG001  
     """The transcript to read: paragraphs parted by a blank line, each led by its speaker where known."""
     turns = groupby(stretches(transcript), key=lambda stretch: (stretch.speaker, stretch.segment.channel))
     return "\n".join(
-        (f"{speaker}: " if speaker else "") + joined(chain.from_iterable(stretch.pieces for stretch in turn)) + "\n"
+        (f"{speaker}: " if speaker else "") + join(chain.from_iterable(stretch.tokens for stretch in turn)) + "\n"
         for (speaker, _), turn in turns
     )

@@ -1,8 +1,8 @@
 """WebVTT subtitles (https://www.w3.org/TR/webvtt1/): speakers as voices, `& < >` escaped."""
 
-from stenopool.speech.renderers.cues import Cue, cues, moments, timestamp
+from stenopool.speech.renderers.cues import Cue, cues, split_moments, timestamp
 from stenopool.speech.renderers.style import RenderStyle
-from stenopool.speech.renderers.words import Piece, joined
+from stenopool.speech.renderers.words import Token, join
 from stenopool.speech.transcript import Transcript
 
 
@@ -11,19 +11,19 @@ def render(transcript: Transcript, style: RenderStyle) -> str:
     parts = (
         f"{timestamp(start, '.')} --> {timestamp(end, '.')}\n{_text(cue, spoken)}\n\n"
         for cue in cues(transcript, style, lambda _: "")
-        for start, end, spoken in moments(cue, style)
+        for start, end, spoken in split_moments(cue, style)
     )
     return "WEBVTT\n\n" + "".join(parts)
 
 
-def _text(cue: Cue, spoken: Piece | None) -> str:
+def _text(cue: Cue, spoken: Token | None) -> str:
     voice = f"<v {_escape(cue.speaker)}>" if cue.speaker else ""
-    return voice + "\n".join(joined(_marked(piece, piece is spoken) for piece in line) for line in cue.lines)
+    return voice + "\n".join(join(_mark(token, token is spoken) for token in line) for line in cue.lines)
 
 
-def _marked(piece: Piece, spoken: bool) -> Piece:
-    text = _escape(piece.text)
-    return piece._replace(text=f"<u>{text}</u>" if spoken else text)
+def _mark(token: Token, spoken: bool) -> Token:
+    text = _escape(token.text)
+    return token._replace(text=f"<u>{text}</u>" if spoken else text)
 
 
 def _escape(text: str) -> str:

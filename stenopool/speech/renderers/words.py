@@ -17,7 +17,7 @@ from stenopool.speech.transcript import Segment, Transcript, Word
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class Piece(NamedTuple):
+class Token(NamedTuple):
     """What no line is broken within: mostly a word. ``space``: a blank stands before it.
 
     ``timed`` is false where the time is only estimated from the neighbours.
@@ -37,19 +37,19 @@ class Stretch:
     """What one speaker says within one segment; never empty."""
 
     segment: Segment
-    pieces: Sequence[Piece]
+    tokens: Sequence[Token]
 
     @property
     def speaker(self) -> str | None:
-        return self.pieces[0].speaker
+        return self.tokens[0].speaker
 
     @property
     def start(self) -> float:
-        return self.pieces[0].start
+        return self.tokens[0].start
 
     @property
     def end(self) -> float:
-        return self.pieces[-1].end
+        return self.tokens[-1].end
 
 
 def clean(text: str) -> str:
@@ -57,20 +57,20 @@ def clean(text: str) -> str:
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
-def joined(pieces: Iterable[Piece]) -> str:
-    """The pieces as running text."""
-    return "".join(" " * piece.space + piece.text for piece in pieces).lstrip()
+def join(tokens: Iterable[Token]) -> str:
+    """The tokens as running text."""
+    return "".join(" " * token.space + token.text for token in tokens).lstrip()
 
 
 def stretches(transcript: Transcript) -> Iterator[Stretch]:
     """The transcript in order, cut where the speaker changes. Segments without text give nothing."""
     for segment in transcript.segments:
-        pieces = pieces_of(segment, segment.language or transcript.language)
-        for _, group in groupby(pieces, key=lambda piece: piece.speaker):
+        tokens = tokenize(segment, segment.language or transcript.language)
+        for _, group in groupby(tokens, key=lambda token: token.speaker):
             yield Stretch(segment, tuple(group))
 
 
-def pieces_of(segment: Segment, language: str | None) -> list[Piece]:
+def tokenize(segment: Segment, language: str | None) -> list[Token]:
     """The words of a segment, or its text where it has none. Times never go backwards.
 
     Words without times share what their neighbours leave between them, by length.
@@ -79,29 +79,29 @@ def pieces_of(segment: Segment, language: str | None) -> list[Piece]:
     texts = _word_texts(words, segment, language) if words else _text_alone(segment.text, language)
     first = next((word.start for word in words if word.start is not None and word.end is not None), segment.start)
     clock = max(0.0, min(first, segment.start))
-    pieces: list[Piece] = []
-    untimed: list[Piece] = []
+    tokens: list[Token] = []
+    untimed: list[Token] = []
     for word, parts in zip(words or [Word(word="")], texts, strict=True):
         speaker = clean(word.speaker or segment.speaker or "") or None
-        fresh = [Piece(text, space, 0.0, 0.0, speaker, word.probability, False) for text, space in parts]
+        fresh = [Token(text, space, 0.0, 0.0, speaker, word.probability, False) for text, space in parts]
         if word.start is None or word.end is None:
             untimed += fresh
             continue
         start = max(word.start, clock)
         end = max(word.end, start)
-        pieces += _spread(untimed, clock, start)
-        pieces += [piece._replace(timed=True) for piece in _spread(fresh, start, end)]
+        tokens += _spread(untimed, clock, start)
+        tokens += [token._replace(timed=True) for token in _spread(fresh, start, end)]
         untimed, clock = [], end
-    return pieces + _spread(untimed, clock, max(segment.end, clock))
+    return tokens + _spread(untimed, clock, max(segment.end, clock))
 
 
-def _spread(pieces: Sequence[Piece], start: float, end: float) -> list[Piece]:
-    """The pieces one after the other from start to end, each as long as its text."""
-    rate = (end - start) / max(1, sum(len(piece.text) for piece in pieces))
+def _spread(tokens: Sequence[Token], start: float, end: float) -> list[Token]:
+    """The tokens one after the other from start to end, each as long as its text."""
+    rate = (end - start) / max(1, sum(len(token.text) for token in tokens))
     spread = []
-    for piece in pieces:
-        stop = min(end, start + rate * len(piece.text))
-        spread.append(piece._replace(start=start, end=stop))
+    for token in tokens:
+        stop = min(end, start + rate * len(token.text))
+        spread.append(token._replace(start=start, end=stop))
         start = stop
     return spread
 

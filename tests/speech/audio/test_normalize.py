@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stenopool.speech.audio.downmix import candidates, chosen
+from stenopool.speech.audio.downmix import candidates, choose
 from stenopool.speech.audio.levels import FULL_SCALE, measure
-from stenopool.speech.audio.normalize import MAX_GAIN_DB, gain_db, normalized
+from stenopool.speech.audio.normalize import MAX_GAIN_DB, gain_db, normalize_signal
 from stenopool.speech.audio.segments import samples, segments
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import OPPOSITE_PHASE
@@ -46,10 +46,10 @@ def process(signal: Signal, mode: str, seconds: float) -> tuple[Signal, float, l
             return [[samples(each) for each in wanted(segment)] for segment in segments(spool, count, seconds)]
 
         levels = measure(np.concatenate(block, axis=1) for block in blocks())
-        kept, flags = chosen(levels, count, mode)
+        kept, flags = choose(levels, count, mode)
         gain = gain_db([levels[n] for n in kept])
         out = [
-            np.concatenate([samples(normalized(wanted(piece)[n], levels[n].offset, gain)) for n in kept], axis=1)
+            np.concatenate([samples(normalize_signal(wanted(piece)[n], levels[n].offset, gain)) for n in kept], axis=1)
             for piece in segments(spool, count, seconds)
         ]
     return np.concatenate(out), gain, flags

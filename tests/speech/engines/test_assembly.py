@@ -2,15 +2,15 @@
 
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.assembly import segments_of, transcript_of
-from stenopool.speech.engines.decoding import Decoded
+from stenopool.speech.engines.assembly import build_segments, build_transcript
+from stenopool.speech.engines.decoding import WindowResult
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Segment, Word
 
 WINDOW = Region(100.0, 110.0)
 
 
-def _decoded(words: list[Word], text: str = "") -> Decoded:
-    return Decoded(
+def _decoded(words: list[Word], text: str = "") -> WindowResult:
+    return WindowResult(
         language="en",
         probabilities={},
         text=text or "".join(word.word for word in words),
@@ -30,7 +30,7 @@ def test_a_window_becomes_sentences_in_the_recordings_time() -> None:
     ]
     decoded = _decoded(words)
     decoded.words = words
-    segments = list(segments_of(WINDOW, decoded))
+    segments = list(build_segments(WINDOW, decoded))
     assert [(s.start, s.end, s.text) for s in segments] == [(101.0, 101.5, " Yes."), (102.0, 103.5, " Twelve 12 more.")]
     assert [(word.start, word.end) for word in segments[1].words] == [(102.0, 102.5), (None, None), (103.0, 103.5)]
     assert {segment.language for segment in segments} == {"en"}
@@ -38,9 +38,9 @@ def test_a_window_becomes_sentences_in_the_recordings_time() -> None:
 
 
 def test_without_words_the_window_is_one_segment() -> None:
-    (segment,) = segments_of(WINDOW, _decoded([], " Yes. No."))
+    (segment,) = build_segments(WINDOW, _decoded([], " Yes. No."))
     assert (segment.start, segment.end, segment.text) == (100.0, 110.0, " Yes. No.")
-    assert list(segments_of(WINDOW, _decoded([], " "))) == []
+    assert list(build_segments(WINDOW, _decoded([], " "))) == []
 
 
 def test_segments_are_numbered_flagged_and_dropped() -> None:
@@ -51,7 +51,7 @@ def test_segments_are_numbered_flagged_and_dropped() -> None:
 
     def assemble(choice: str) -> tuple[str, list[int], list[list[str]]]:
         options = TranscriptionOptions(hallucinations=choice)  # type: ignore[arg-type]
-        transcript = transcript_of(
+        transcript = build_transcript(
             [sound, made_up, last], speech, options, language="en", language_probability=0.9, duration=10.0
         )
         return transcript.text, [s.id for s in transcript.segments], [s.flags for s in transcript.segments]
@@ -67,5 +67,5 @@ def test_segments_are_numbered_flagged_and_dropped() -> None:
 def test_nothing_left_is_no_speech() -> None:
     options = TranscriptionOptions(hallucinations="drop")
     made_up = Segment(start=5, end=6, text=" Thanks for watching.")
-    transcript = transcript_of([made_up], [], options, language="en", language_probability=0.9, duration=10.0)
+    transcript = build_transcript([made_up], [], options, language="en", language_probability=0.9, duration=10.0)
     assert (transcript.text, transcript.segments, transcript.flags) == ("", [], [NO_SPEECH])

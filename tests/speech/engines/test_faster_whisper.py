@@ -18,9 +18,9 @@ from stenopool.speech.audio.vad import Region
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
-from stenopool.speech.engines.decoding import Decoded
+from stenopool.speech.engines.decoding import WindowResult
 from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
-from stenopool.speech.engines.utterance_job import Hearing, Window
+from stenopool.speech.engines.utterance_job import UtteranceJob, Window
 from stenopool.speech.transcript import Word
 from tests.support.speech import needs_speech, recording_path, recordings
 
@@ -42,27 +42,27 @@ class SmallDevice:
             raise RuntimeError("CUDA failed with error out of memory")
         return len(windows)
 
-    def decode(self, encoded: int, languages: Sequence[str], durations: Sequence[float]) -> list[Decoded]:
+    def decode(self, encoded: int, languages: Sequence[str], durations: Sequence[float]) -> list[WindowResult]:
         words = [Word(word=" yes", start=0.0, end=duration) for duration in durations]
         return [_said(" yes yes yes", [word]) for word in words]
 
 
-def _said(text: str, words: list[Word]) -> Decoded:
-    return Decoded("en", {}, text, [1, 2, 3], -0.1, 0.0, 1.0, words=words)
+def _said(text: str, words: list[Word]) -> WindowResult:
+    return WindowResult("en", {}, text, [1, 2, 3], -0.1, 0.0, 1.0, words=words)
 
 
 def _windows(folder: Path, room: int) -> tuple[FasterWhisperEngine, list[Window], list[Any]]:
     flac = folder / "audio.flac"
     soundfile.write(flac, np.zeros(16_000 * 40, np.float32), 16_000)
     answers: list[Any] = []
-    hearing = Hearing(
+    job = UtteranceJob(
         Utterance("a", Waveform(flac)),
         SmallDevice(room),  # type: ignore[arg-type]
         lambda window, answer: answers.append((window, answer)),
     )
-    hearing.speech = [Region(float(n), n + 1.0) for n in range(0, 40, 5)]
+    job.speech = [Region(float(n), n + 1.0) for n in range(0, 40, 5)]
     engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
-    return engine, [Window(hearing, region) for region in hearing.speech], answers
+    return engine, [Window(job, region) for region in job.speech], answers
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_says_so(

@@ -8,7 +8,7 @@ import soundfile
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.faults import failure_of
+from stenopool.speech.engines.faults import to_failure
 
 UTTERANCE = Utterance("meeting.flac", Waveform(Path("meeting.flac")))
 
@@ -17,18 +17,18 @@ def test_unreadable_audio(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(b"fLaC")
     with pytest.raises(soundfile.LibsndfileError) as raised:
         Waveform(tmp_path / "a.flac").read()
-    failure = failure_of(raised.value, UTTERANCE, "cpu")
+    failure = to_failure(raised.value, UTTERANCE, "cpu")
     assert (failure.code, failure.stage) == (ErrorCode.INPUT_CORRUPT, "transcribe")
     assert "meeting.flac" in failure.message
 
 
 def test_our_own_errors_keep_their_code() -> None:
     error = RecordingError(ErrorCode.TOO_LONG, "It lasts a year.")
-    assert failure_of(error, UTTERANCE, "cpu").code is ErrorCode.TOO_LONG
+    assert to_failure(error, UTTERANCE, "cpu").code is ErrorCode.TOO_LONG
 
 
 def test_anything_else_is_the_engines() -> None:
-    failure = failure_of(ValueError("no such token"), UTTERANCE, "cpu")
+    failure = to_failure(ValueError("no such token"), UTTERANCE, "cpu")
     assert failure.code is ErrorCode.ENGINE_FAILED
     assert "no such token" in failure.message
 
@@ -44,6 +44,6 @@ def test_anything_else_is_the_engines() -> None:
 )
 def test_the_devices_faults_are_raised_for_a_retry(error: Exception, code: ErrorCode) -> None:
     with pytest.raises(TransientError) as raised:
-        failure_of(error, UTTERANCE, "cuda")
+        to_failure(error, UTTERANCE, "cuda")
     assert raised.value.code is code
     assert raised.value.retryable

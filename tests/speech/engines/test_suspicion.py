@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.suspicion import flags_for
+from stenopool.speech.engines.suspicion import find_flags
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
 
 SPEECH = [Region(0.0, 10.0), Region(20.0, 30.0)]
@@ -30,7 +30,7 @@ def _segment(text: str = "And so, my fellow Americans.", start: float = 1.0, end
     ids=lambda segment: segment.text,
 )
 def test_sound(segment: Segment) -> None:
-    assert flags_for(segment, SPEECH) == []
+    assert find_flags(segment, SPEECH) == []
 
 
 @pytest.mark.parametrize(
@@ -47,21 +47,21 @@ def test_sound(segment: Segment) -> None:
     ids=lambda segment: segment.text[:30],
 )
 def test_suspect(segment: Segment) -> None:
-    assert flags_for(segment, SPEECH) == [HALLUCINATION_SUSPECTED]
+    assert find_flags(segment, SPEECH) == [HALLUCINATION_SUSPECTED]
 
 
 def test_improbable() -> None:
-    assert flags_for(_segment(avg_logprob=-1.2, no_speech_prob=0.1), SPEECH) == [LOW_CONFIDENCE]
-    assert flags_for(_segment(avg_logprob=-1.2, no_speech_prob=0.7), SPEECH) == [
+    assert find_flags(_segment(avg_logprob=-1.2, no_speech_prob=0.1), SPEECH) == [LOW_CONFIDENCE]
+    assert find_flags(_segment(avg_logprob=-1.2, no_speech_prob=0.7), SPEECH) == [
         HALLUCINATION_SUSPECTED,
         LOW_CONFIDENCE,
     ]
 
 
 def test_nothing_is_heard_in_silence() -> None:
-    assert flags_for(_segment(), []) == [HALLUCINATION_SUSPECTED]
+    assert find_flags(_segment(), []) == [HALLUCINATION_SUSPECTED]
 
 
 @pytest.mark.timeout(5)
 def test_long_text_takes_no_time() -> None:
-    assert flags_for(_segment(" ".join(f"word{n}" for n in range(2000))), SPEECH) == []
+    assert find_flags(_segment(" ".join(f"word{n}" for n in range(2000))), SPEECH) == []

@@ -70,8 +70,8 @@ def test_lines_are_as_short_and_few_as_asked(transcript: Transcript, style: Rend
                 assert style.max_words_per_line is None or unlabelled.count(" ") < style.max_words_per_line
 
     # What may stand alone on too long a line; SRT shortens arrows.
-    pieces = [piece.text for stretch in stretches(transcript) for piece in stretch.pieces]
-    units = {*pieces, *(re.sub("-{2,}>", "->", piece) for piece in pieces)}
+    tokens = [token.text for stretch in stretches(transcript) for token in stretch.tokens]
+    units = {*tokens, *(re.sub("-{2,}>", "->", token) for token in tokens)}
     check(parse_vtt(render(transcript, "vtt", style)))
     check(parse_srt(render(transcript, "srt", style)))
 
@@ -99,8 +99,8 @@ def test_cues_of_all_channels_start_in_order(transcript: Transcript, style: Rend
 @settings(max_examples=100, deadline=None)
 def test_words_never_go_backwards_within_a_segment(transcript: Transcript) -> None:
     for segment in transcript.segments:
-        pieces = [p for s in stretches(Transcript(segments=[segment])) for p in s.pieces]
-        times = [time for piece in pieces for time in (piece.start, piece.end)]
+        tokens = [p for s in stretches(Transcript(segments=[segment])) for p in s.tokens]
+        times = [time for token in tokens for time in (token.start, token.end)]
         assert times == sorted(times)
 
 
