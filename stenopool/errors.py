@@ -218,6 +218,12 @@ class AccessDenied(_Condition, SetupError):
     code = ErrorCode.ACCESS_DENIED
 
 
+class ReceiptCorrupt(_Condition, SetupError):
+    """A receipt says nothing that can be read."""
+
+    code = ErrorCode.RECEIPT_CORRUPT
+
+
 class ModelMissing(_Condition, SetupError):
     """The weights are neither on this machine nor to be had."""
 

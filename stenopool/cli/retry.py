@@ -1,7 +1,8 @@
 """``stenopool retry``: quarantined recordings once more."""
 
 import json
-from typing import Annotated, Any
+from collections.abc import Collection, Iterator
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -9,12 +10,12 @@ from rich.console import Console
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
 from stenopool.cli.ingest import ingest, print_report
 from stenopool.cli.parameters import with_options
-from stenopool.cli.status import last_reports
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Selection
-from stenopool.storage import open_store
+from stenopool.pipeline.history import read_reports
+from stenopool.pipeline.receipts import Receipt, list_receipts, read_or_skip
+from stenopool.storage import ObjectStore, open_store
 
 err = Console(stderr=True)
 
@@ -33,30 +34,25 @@ def retry(
     Example: stenopool retry ./transcripts --code DECODE_TIMEOUT
     """
     store = open_store(destination, must_exist=True)
-    last = last_reports(store)
-    if not last and source is None:
+    last = next(read_reports(store), None)
+    if last is None and source is None:
         raise typer.BadParameter(f"{destination} has no batch yet: name the --source.")
     if last and options == TranscriptionOptions():
-        options = TranscriptionOptions.model_validate(last[0].options)
+        options = TranscriptionOptions.model_validate(last.options)
     wanted = frozenset(code or ())
-    keys = sorted(
-        {
-            name.key
-            for name in receipts.list_receipts(store)
-            if name.status == "quarantined" and (not wanted or _code(store, name) in wanted)
-        }
-    )
+    keys = sorted({receipt.key for receipt in _quarantined(store, wanted)})
     if not keys:
         err.print("Nothing is in quarantine" + (f" for {', '.join(wanted)}." if wanted else "."))
         if as_json:
             print(json.dumps({"new": 0, "done": 0, "failed": []}))
         return
-    report = ingest(
-        source or last[0].source, destination, options, execution, Selection(only=tuple(keys)), retry=list(wanted)
-    )
+    source = source or (last.source if last else "")
+    report = ingest(source, destination, options, execution, Selection(only=tuple(keys)), retry=list(wanted))
     print_report(report, as_json=as_json)
 
 
-def _code(store: Any, name: receipts.ReceiptName) -> ErrorCode | None:
-    failure = receipts.read(store, name.key, name.fingerprint, "quarantined").failure
-    return failure.code if failure else None
+def _quarantined(store: ObjectStore, codes: Collection[ErrorCode]) -> Iterator[Receipt]:
+    for name in list_receipts(store):
+        receipt = read_or_skip(store, name) if name.status == "quarantined" else None
+        if receipt and receipt.failure and (not codes or receipt.failure.code in codes):
+            yield receipt

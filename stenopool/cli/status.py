@@ -2,27 +2,27 @@
 
 import json
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
 from stenopool.pipeline import receipts
-from stenopool.pipeline.history import list_reports
-from stenopool.pipeline.report import BatchReport
+from stenopool.pipeline.history import read_reports
 from stenopool.runtime.logs import printable
 from stenopool.storage import open_store
 
 out = Console()
+_REPORTS = 5
 
 
 def status(
     destination: DestinationArgument,
-    limit: Annotated[int, typer.Option(help="Most failures shown.")] = 50,
+    limit: Annotated[int, typer.Option(help="Maximum number of failures to show.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
-    """Say how things stand at a destination: done, quarantined and why, last batches.
+    """Show what a destination holds: done, quarantined and why, the last batches.
 
     Example: stenopool status ./transcripts
     """
@@ -31,9 +31,13 @@ def status(
     quarantined: list[receipts.Receipt] = []
     for name in receipts.list_receipts(store):
         counts[name.status] += 1
-        if name.status == "quarantined" and len(quarantined) < limit:
-            quarantined.append(receipts.read(store, name.key, name.fingerprint, "quarantined"))
-    reports = last_reports(store)
+        if (
+            name.status == "quarantined"
+            and len(quarantined) < limit
+            and (receipt := receipts.read_or_skip(store, name))
+        ):
+            quarantined.append(receipt)
+    reports = list(islice(read_reports(store), _REPORTS))
     if as_json:
         found = {
             **counts,
@@ -51,7 +55,3 @@ def status(
     for report in reports:
         line = f"batch {report.batch}: {report.done} done, {len(report.failed)} failed, {report.realtime_factor:.1f}×"
         out.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def last_reports(store: Any, most: int = 5) -> list[BatchReport]:
-    return [BatchReport.model_validate_json(store.get_bytes(key)) for key in islice(list_reports(store), most)]

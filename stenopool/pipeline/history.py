@@ -7,7 +7,11 @@ ten times further back than the one before, so little is listed twice, and nothi
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from pydantic import ValidationError
+
 from stenopool.pipeline.receipts import BATCHES
+from stenopool.pipeline.report import BatchReport
+from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectStore
 
 _FIRST_LOOK, _LAST_LOOK = timedelta(minutes=10), timedelta(days=6940)
@@ -22,3 +26,14 @@ def list_reports(destination: ObjectStore) -> Iterator[str]:
         listed = destination.list(BATCHES, start_after=begin)
         yield from sorted((i.key for i in listed if i.key.endswith("/report.json") and i.key <= end), reverse=True)
         end, look = begin, look * 10
+
+
+def read_reports(destination: ObjectStore) -> Iterator[BatchReport]:
+    """The reports of all batches, newest first, one in memory. One that cannot be read is skipped with a warning."""
+    for key in list_reports(destination):
+        try:
+            if (data := destination.get_bytes(key, None)) is not None:  # else removed since it was listed
+                yield BatchReport.model_validate_json(data)
+        except ValidationError as error:
+            wrong = error.error_count()
+            logger.warning("%s is skipped: %d of its values are wrong.", destination.uri_of(key), wrong)

@@ -4,10 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
+from stenopool.pipeline.receipts import ReceiptName
 from stenopool.pipeline.run import FailedRecording
 from stenopool.pipeline.shards import WorkItem, estimated_seconds
 from stenopool.pipeline.work import WorkArea
@@ -67,10 +68,8 @@ class Plan:
         return None
 
     def _taken_up_again(self, entry: CatalogEntry) -> WorkItem | None:
-        try:
-            receipt = receipts.read(self.destination, entry.recording.key, entry.fingerprint, "quarantined")
-        except SetupError:  # another run took it up meanwhile
-            return None
-        if self.retry and receipt.failure and receipt.failure.code not in self.retry:
+        name = ReceiptName(entry.recording.key, entry.fingerprint, "quarantined")
+        receipt = receipts.read_or_skip(self.destination, name)
+        if receipt is None or (self.retry and receipt.failure and receipt.failure.code not in self.retry):
             return None
         return WorkItem.of(entry, attempts=receipt.attempts)

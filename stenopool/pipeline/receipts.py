@@ -26,8 +26,9 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stenopool import __version__
-from stenopool.errors import ErrorCode, Failure, ObjectNotFound, SetupError
+from stenopool.errors import Failure, ObjectNotFound, ReceiptCorrupt
 from stenopool.options import FORMATS, Format
+from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectStore, check_key
 
 RECEIPTS = ".receipts/"
@@ -189,7 +190,7 @@ def write(destination: ObjectStore, receipt: Receipt) -> bool:
 def read(destination: ObjectStore, recording_key: str, fingerprint: str, status: ReceiptStatus = "done") -> Receipt:
     """The receipt; of several done ones the first, with the formats and outputs of all.
 
-    `SetupError` OBJECT_NOT_FOUND if there is none, RECEIPT_CORRUPT if it says nothing that can be read.
+    Raises `ObjectNotFound` if there is none, `ReceiptCorrupt` if it says nothing that can be read.
     """
     if status == "quarantined":
         return _read(destination, receipt_key(recording_key, fingerprint, status))
@@ -206,9 +207,23 @@ def read(destination: ObjectStore, recording_key: str, fingerprint: str, status:
     )
 
 
+def read_or_skip(destination: ObjectStore, name: ReceiptName) -> Receipt | None:
+    """A receipt that was listed; None if it is gone by now or, with a warning, if it cannot be read.
+
+    For reading many: one receipt must not stand between a person and all the others.
+    """
+    try:
+        return read(destination, name.key, name.fingerprint, name.status)
+    except ObjectNotFound:
+        return None
+    except ReceiptCorrupt as error:
+        logger.warning("%s", error)
+        return None
+
+
 def _read(destination: ObjectStore, key: str) -> Receipt:
     try:
         return Receipt.model_validate_json(destination.get_bytes(key))
     except ValidationError as error:
         message = f"{destination.uri_of(key)} is not a receipt: {error.error_count()} of its values are wrong."
-        raise SetupError(ErrorCode.RECEIPT_CORRUPT, message) from error
+        raise ReceiptCorrupt(message) from error

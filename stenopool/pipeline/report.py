@@ -12,7 +12,7 @@ from stenopool.errors import ErrorCode, ObjectNotFound, TransientError
 from stenopool.metrics.definitions import LOAD_BUCKETS
 from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.plan import Plan
-from stenopool.pipeline.receipts import BATCHES, list_receipts, read, receipt_stem
+from stenopool.pipeline.receipts import BATCHES, list_receipts, read_or_skip, receipt_stem
 from stenopool.pipeline.run import FailedRecording, Run
 from stenopool.pipeline.shards import Shard, WorkItem, written
 from stenopool.pipeline.tally import Tally
@@ -112,8 +112,8 @@ class ShardResult(BaseModel):
                 result.rendered += set(item.formats) <= ends["done"].formats if "done" in ends else 0
                 continue
             if "done" in ends:
-                receipt = read(destination, item.recording.key, item.fingerprint)
-                if receipt.batch == batch:
+                receipt = read_or_skip(destination, ends["done"])
+                if receipt and receipt.batch == batch:
                     result.done += 1
                     result.audio_seconds += receipt.duration or 0.0
                     result.tally.flags.update(receipt.flags)
@@ -122,7 +122,8 @@ class ShardResult(BaseModel):
                 continue
             failure = TransientError(ErrorCode.RUN_LOST, "The run that carried it ended without a result.").failure()
             if "quarantined" in ends and not item.attempts:
-                failure = read(destination, item.recording.key, item.fingerprint, "quarantined").failure or failure
+                receipt = read_or_skip(destination, ends["quarantined"])
+                failure = (receipt and receipt.failure) or failure
             one = FailedRecording(key=item.recording.key, fingerprint=item.fingerprint, failure=failure)
             result.failed.append(one)
         return result

@@ -1,6 +1,7 @@
 """`plan`, `status` and `retry` say how things stand, from receipts that the library wrote."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import list_entries
 from stenopool.pipeline.receipts import BATCHES, Receipt
 from stenopool.pipeline.report import BatchReport
-from stenopool.storage import open_store
+from stenopool.storage import ObjectInfo, open_store
+from stenopool.storage.local import LocalStore
 from tests.support.command_line import Call
 
 FAILURE = Failure(code=ErrorCode.INPUT_CORRUPT, message="Half of it is missing.", remedy="Send it again.")
@@ -93,6 +95,45 @@ def test_status_shows_the_last_batches_newest_first(destination: Path, stenopool
     found = json.loads(stenopool("status", destination, "--json").out)
     assert [batch["batch"] for batch in found["batches"]] == [f"2026-11-2{number}" for number in (6, 5, 4, 3, 2)]
     assert "batch 2026-11-26: 1 done, 0 failed, 2.0×" in stenopool("status", destination).out
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"status": "quarantined"', b"\xff", b"[1, 2]"])
+def test_one_receipt_or_report_that_cannot_be_read_hides_no_other(
+    content: bytes, destination: Path, source: Path, stenopool: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = open_store(str(destination))
+    for batch in ("20261101T000000Z-aaaaaaaa", "20261103T000000Z-aaaaaaaa"):
+        store.put_bytes(f"{BATCHES}{batch}/report.json", _report(batch).encode())
+    store.put_bytes(f"{BATCHES}20261102T000000Z-aaaaaaaa/report.json", content)
+    store.put_bytes(receipts.receipt_key("a.wav", "0" * 32, "quarantined"), content)
+    answer = stenopool("status", destination, "--json")
+    found = json.loads(answer.out)
+    assert [failure["key"] for failure in found["failures"]] == ["bad\x1b[31m.wav"]
+    assert [batch["batch"][:8] for batch in found["batches"]] == ["20261103", "20261101"]
+    assert found["quarantined"] == 2
+    corrupt, skipped = caplog.messages
+    assert corrupt.startswith("RECEIPT_CORRUPT: ")
+    assert "20261102T000000Z-aaaaaaaa/report.json is skipped" in skipped
+    retried = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
+    assert (retried.code, retried.err.splitlines()[-1]) == (0, "Nothing is in quarantine for TOO_LONG.")
+
+
+@pytest.mark.parametrize("command", [("status",), ("retry", "--code", "INPUT_CORRUPT", "--source", "SOURCE")])
+def test_a_receipt_that_vanishes_while_receipts_are_read(
+    command: tuple[str, ...], destination: Path, source: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another run finishes the recording in between."""
+    whole = LocalStore.list
+
+    def list_and_remove(self: LocalStore, *given: str, **named: str) -> Iterator[ObjectInfo]:
+        for info in whole(self, *given, **named):
+            if info.key.endswith(".quarantined.json"):
+                self.delete(info.key)
+            yield info
+
+    monkeypatch.setattr(LocalStore, "list", list_and_remove)
+    answer = stenopool(command[0], destination, *(str(source) if word == "SOURCE" else word for word in command[1:]))
+    assert answer.code == 0, answer.err
 
 
 def test_retry_with_nothing_to_take_up_does_nothing(destination: Path, source: Path, stenopool: Call) -> None:

@@ -13,6 +13,7 @@ from stenopool.pipeline.receipts import (
     list_receipts,
     parse_receipt_key,
     read,
+    read_or_skip,
     receipt_key,
     receipt_stem,
     write,
@@ -136,6 +137,20 @@ def test_a_quarantine_counts_attempts_and_ends_with_success() -> None:
     assert [name.status for name in list_receipts(store)] == ["quarantined"]
     write(store, Receipt(key="x", fingerprint=FINGERPRINT, status="done", attempts=3))
     assert [name.status for name in list_receipts(store)] == ["done"]
+
+
+def test_reading_many_skips_what_is_gone_or_cannot_be_read() -> None:
+    store = MemoryStore()
+    write(store, Receipt(key="a", fingerprint=FINGERPRINT, status="done"))
+    store.put_bytes(receipt_key("b", FINGERPRINT), b"garbled")
+    store.put_bytes(receipt_key("c", FINGERPRINT, "quarantined"), b"{}")
+    gone = ReceiptName("d", FINGERPRINT, "done")
+    assert [read_or_skip(store, name) is not None for name in [*list_receipts(store), gone]] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_a_quarantine_says_why_and_a_success_does_not() -> None:
