@@ -70,10 +70,6 @@ class Shard(BaseModel):
         return f"{self.number:05d}"
 
     @property
-    def seconds(self) -> float:
-        return sum(item.seconds for item in self.items)
-
-    @property
     def new(self) -> list[WorkItem]:
         """The items that are to be transcribed."""
         return [item for item in self.items if not item.formats]

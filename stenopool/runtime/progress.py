@@ -19,20 +19,19 @@ class Event(NamedTuple):
     key: str
     seconds: float
     failure: Failure | None = None
-    detail: str = ""
 
 
 _listeners: list[Callable[[Event], None]] = []
 
 
 def emit(event: Event) -> None:
-    """Hand an event to the listeners and write a line to the log; that of a failure is marked as ``told``."""
+    """Hand an event to the listeners and write a line to the log; that of a failure is marked as ``emitted``."""
     with log_context(recording=event.key):
         if event.failure:
             what = event.failure
             logger.warning("%s: %s (%s) %s", event.key, what.code, what.stage, what.message, extra={"emitted": True})
         elif event.kind != "planned":
-            logger.info("%s: %s%s", event.key, event.kind, f", {event.detail}" if event.detail else "")
+            logger.info("%s: %s", event.key, event.kind)
     for listener in tuple(_listeners):
         listener(event)
 

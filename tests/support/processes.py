@@ -88,13 +88,6 @@ def free_port() -> int:
         return port
 
 
-def listens(port: int) -> bool:
-    """Whether somebody answers there."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def without_prefect() -> dict[str, str]:
     """This process's environment, less what would change a Prefect server or worker."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))}
