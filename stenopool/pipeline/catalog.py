@@ -101,6 +101,7 @@ class CatalogEntry(NamedTuple):
     """One recording and how things stand with it.
 
     ``missing``, in the state "render": the formats asked for that the finished transcript has not been rendered to.
+    ``outlived``: there is a quarantine's receipt as well, although everything is done by now.
     ``failure`` is set where no receipt can say it: the key is too long for its receipt or transcripts. Such a
     recording is quarantined by every listing anew, at no cost, and never lost sight of.
     """
@@ -110,6 +111,7 @@ class CatalogEntry(NamedTuple):
     state: EntryState
     failure: Failure | None = None
     missing: tuple[Format, ...] = ()
+    outlived: bool = False
 
 
 def list_entries(
@@ -181,9 +183,10 @@ def _entry(
 ) -> CatalogEntry:
     there = [name for name in receipts if name.fingerprint == digest]
     done = [name for name in there if name.status == "done"]
-    if done:  # and perhaps quarantined too, for a moment, when a retry succeeds
+    if done:  # and perhaps quarantined too: a rendering failed, or a run was killed right after it wrote the receipt
         missing = tuple(format for format in formats if not any(format in name.formats for name in done))
-        return CatalogEntry(recording, digest, "render" if missing else "done", missing=missing)
+        outlived = not missing and len(done) < len(there)
+        return CatalogEntry(recording, digest, "render" if missing else "done", missing=missing, outlived=outlived)
     return CatalogEntry(recording, digest, "quarantined" if there else "new")
 
 

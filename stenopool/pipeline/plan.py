@@ -30,7 +30,7 @@ class Plan:
     """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
 
     clears: bool = False
-    """Whether checkpoints of finished recordings are removed: a run killed right after a receipt has left them."""
+    """Whether checkpoints and quarantine of finished recordings go: a run killed right after a receipt left them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -43,6 +43,8 @@ class Plan:
             item = self._item(entry)
             if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
                 WorkArea(self.destination, entry.fingerprint).remove()
+            if entry.outlived and self.clears:
+                self.destination.delete(receipts.receipt_key(entry.recording.key, entry.fingerprint, "quarantined"))
             state = "new" if item and not item.formats else entry.state
             self.counts[state] += 1
             self.seconds[state] += estimated_seconds(entry.recording)

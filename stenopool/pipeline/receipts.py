@@ -175,14 +175,14 @@ def list_receipts(destination: ObjectStore, *, prefix: str = RECEIPTS, start_aft
 def write(destination: ObjectStore, receipt: Receipt) -> bool:
     """Write a receipt, as the last thing of an item of work. False if another run has written the same already.
 
-    A done receipt is written if-absent, and ends the quarantine that earlier attempts left; a quarantine's receipt
-    replaces the one before, whose attempts it counts on.
+    A done receipt is written if-absent, and ends the quarantine that an earlier attempt, or the rendering of one more
+    format, left; a quarantine's receipt replaces the one before, whose attempts it counts on.
     """
     key = receipt_key(receipt.key, receipt.fingerprint, receipt.status, receipt.formats)
     data = receipt.model_dump_json(indent=1).encode()
     done = receipt.status == "done"
     written = destination.put_bytes(key, data, content_type="application/json", if_absent=done)
-    if done and receipt.attempts > 1:
+    if done:
         destination.delete(receipt_key(receipt.key, receipt.fingerprint, "quarantined"))
     return written
 

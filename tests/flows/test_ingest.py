@@ -136,6 +136,20 @@ def test_one_more_format_is_rendered_without_speech_work(
     assert (again.new, again.rendered, again.already_done) == (0, 0, 1)
 
 
+def test_a_failed_rendering_is_quarantined_until_it_succeeds(source: Path, destination: Path) -> None:
+    ingest(source, destination, execution=ExecutionOptions(device="cpu", formats=("txt",)))
+    transcript, more = destination / "jfk.flac" / "transcript.json", ExecutionOptions(formats=("txt", "srt"))
+    content = transcript.read_bytes()
+    transcript.unlink()
+    report = ingest(source, destination, execution=more)
+    assert report.failures_by_code == {"TRANSCRIPT_MISSING": 1}
+    store = open_store(str(destination))
+    assert [name.status for name in list_receipts(store)] == ["done", "quarantined"]
+    transcript.write_bytes(content)
+    assert ingest(source, destination, execution=more).rendered == 1
+    assert [name.status for name in list_receipts(store)] == ["done"]
+
+
 def test_what_is_rendered_again_keeps_the_names_that_people_gave(source: Path, destination: Path) -> None:
     ingest(source, destination, execution=ExecutionOptions(device="cpu", formats=("txt",)))
     path = destination / "jfk.flac" / "transcript.json"

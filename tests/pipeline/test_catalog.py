@@ -14,7 +14,15 @@ from stenopool.errors import ErrorCode, Failure, SetupError
 from stenopool.options import FORMATS, Format, TranscriptionOptions
 from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.plan import Plan
-from stenopool.pipeline.receipts import Receipt, output_key, receipt_stem, work_key, write
+from stenopool.pipeline.receipts import (
+    Receipt,
+    list_receipts,
+    output_key,
+    receipt_key,
+    receipt_stem,
+    work_key,
+    write,
+)
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.s3 import S3Store, process_client
 from tests.support.keys import any_keys, file_keys
@@ -343,6 +351,26 @@ def test_formats_that_are_missing_are_to_render() -> None:
     assert {state for state, _ in found().values()} == {"new", "done", "quarantined"}
     done("some.wav", "vtt", "html")
     assert found("json", "srt", "vtt", "html")["some.wav"] == ("done", ())
+
+
+def test_a_run_clears_the_quarantine_of_what_is_done() -> None:
+    """Left by a run that was killed between two requests, or by versions that never removed it."""
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    fill(source, "done.wav", "lacks-srt.wav", "bad.wav")
+    for entry in list_entries(source, destination, OPTIONS):
+        formats: tuple[Format, ...] = FORMATS if entry.recording.key == "done.wav" else ("json",)
+        given = {"key": entry.recording.key, "fingerprint": entry.fingerprint}
+        write(destination, Receipt.model_validate(given | {"status": "quarantined", "failure": FAILURE}))
+        if entry.recording.key != "bad.wav":
+            done = Receipt.model_validate(given | {"status": "done", "formats": formats})
+            destination.put_bytes(receipt_key(done.key, done.fingerprint, "done", formats), b"{}")
+
+    def quarantined(clears: bool) -> set[str]:
+        list(Plan(source, destination, OPTIONS, Selection(), ("json", "srt"), clears=clears).items())
+        return {name.key for name in list_receipts(destination) if name.status == "quarantined"}
+
+    assert quarantined(clears=False) == {"done.wav", "lacks-srt.wav", "bad.wav"}
+    assert quarantined(clears=True) == {"lacks-srt.wav", "bad.wav"}
 
 
 def test_selection_compares_equal_after_use() -> None:

@@ -128,6 +128,15 @@ def test_formats_rendered_later_are_told_with_the_first() -> None:
     assert not write(store, more)
 
 
+@pytest.mark.parametrize("attempts", [1, 3])  # a rendering that failed has no attempts: the recording was done
+def test_a_done_receipt_ends_the_quarantine(attempts: int) -> None:
+    store = MemoryStore()
+    write(store, Receipt(key="x", fingerprint=FINGERPRINT, status="done", formats=("json",)))
+    write(store, Receipt(key="x", fingerprint=FINGERPRINT, status="quarantined", failure=FAILURE))
+    write(store, Receipt(key="x", fingerprint=FINGERPRINT, status="done", formats=("srt",), attempts=attempts))
+    assert [name.status for name in list_receipts(store)] == ["done"]
+
+
 def test_a_quarantine_counts_attempts_and_ends_with_success() -> None:
     store = MemoryStore()
     bad = Receipt(key="x", fingerprint=FINGERPRINT, status="quarantined", failure=FAILURE)
@@ -145,12 +154,8 @@ def test_reading_many_skips_what_is_gone_or_cannot_be_read() -> None:
     store.put_bytes(receipt_key("b", FINGERPRINT), b"garbled")
     store.put_bytes(receipt_key("c", FINGERPRINT, "quarantined"), b"{}")
     gone = ReceiptName("d", FINGERPRINT, "done")
-    assert [read_or_skip(store, name) is not None for name in [*list_receipts(store), gone]] == [
-        True,
-        False,
-        False,
-        False,
-    ]
+    found = [read_or_skip(store, name) for name in [*list_receipts(store), gone]]
+    assert [receipt.key if receipt else None for receipt in found] == ["a", None, None, None]
 
 
 def test_a_quarantine_says_why_and_a_success_does_not() -> None:

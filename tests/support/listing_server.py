@@ -6,7 +6,7 @@ answers for two buckets. ``recordings`` holds that many; ``transcripts`` holds r
 with the default options. Nothing is stored: a page is worked out from its numbers. The port is printed first.
 
 Spoken: ListObjectsV2 with prefix, start-after, continuation-token, max-keys and encoding-type=url; and PUT with
-If-None-Match for small key sets. Signatures are not looked at.
+If-None-Match, and DELETE, for small key sets. Signatures are not looked at.
 """
 
 import argparse
@@ -170,6 +170,11 @@ def _handler(server: ListingServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(200, "")
             else:
                 self._answer(412, "<Error><Code>PreconditionFailed</Code></Error>")
+
+        def do_DELETE(self) -> None:
+            bucket, _, key = unquote(urlsplit(self.path).path)[1:].partition("/")
+            server.buckets[bucket] = [one for one in server.buckets[bucket] if one.key != key]
+            self._answer(200, "")
 
         def _answer(self, status: int, text: str) -> None:
             body = text.encode()
