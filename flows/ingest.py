@@ -64,6 +64,7 @@ async def ingest(
         plan = Plan(run.source, run.destination, options, selection, execution.formats, again, clears=True)
         batch = _batch()
         begun = await asyncio.to_thread(lambda: list(written(run.destination, batch)))
+        plan.begun = sum(len(shard.new) for shard in begun)
         planned = shards(plan.items(), batch, get_settings().batch, first=len(begun))
         where = {"source": source, "destination": destination, "options": options, "execution": execution}
         totals, progress = Totals(), await Progress.start(source, plan)

@@ -51,23 +51,28 @@ _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 
 
 class Selection(BaseModel):
-    """Which objects of the source are taken."""
+    """Which objects of the source are transcribed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    prefix: Annotated[str, Field(description="Only keys that begin so; nothing else is listed.")] = ""
+    prefix: Annotated[str, Field(description="Only keys with this prefix; nothing else is listed.")] = ""
     include: Annotated[
         tuple[str, ...],
         Field(
-            description="Patterns of keys to take, e.g. calls/*.wav; * also matches /. Empty: all but hidden objects "
-            "and extensions that are no audio or video."
+            description="Key patterns to include, e.g. calls/*.wav; * also matches /. Empty: every key except hidden "
+            "ones and those with an extension of other things than audio and video."
         ),
     ] = ()
-    exclude: Annotated[tuple[str, ...], Field(description="Patterns of keys to leave out; they win.")] = ()
+    exclude: Annotated[
+        tuple[str, ...], Field(description="Key patterns to exclude; takes precedence over include.")
+    ] = ()
     modified_since: Annotated[
         AwareDatetime | None, Field(description="Only objects written at or after this time (with time zone).")
     ] = None
-    max_count: Annotated[int | None, Field(ge=1, description="Stop after so many new recordings.")] = None
+    max_count: Annotated[
+        int | None,
+        Field(ge=1, description="Stop after this many recordings, new and retried ones together."),
+    ] = None
     only: Annotated[
         tuple[str, ...], Field(description="Exactly these keys; nothing is listed, and patterns are not asked.")
     ] = ()
@@ -121,7 +126,7 @@ def list_entries(
     selection: Selection | None = None,
     formats: tuple[Format, ...] = (),
 ) -> Iterator[CatalogEntry]:
-    """Every recording selected, in the source's order, with its state.
+    """Every recording selected, in the source's order, with its state; ``selection.max_count`` is the plan's business.
 
     Done or quarantined is only what has a receipt for exactly this content, these options and these stage versions;
     all else is new. What is done, but not in all of ``formats``, is to "render": the transcript is there, as JSON.
@@ -145,18 +150,13 @@ def list_entries(
         taken = (info for info in listing if selection.takes(info.key, info.modified))
         receipts_of = _ReceiptCursor(destination).receipts_of
     digest_of = fingerprinter(options)
-    new = 0
     for info in taken:
         recording, failure = _recording(source, destination, info)
         digest = digest_of(recording)
         if failure:
-            entry = CatalogEntry(recording, digest, "quarantined", failure)
+            yield CatalogEntry(recording, digest, "quarantined", failure)
         else:
-            entry = _entry(recording, digest, receipts_of(info.key), formats)
-        yield entry
-        new += entry.state == "new"
-        if new == selection.max_count:
-            return
+            yield _entry(recording, digest, receipts_of(info.key), formats)
 
 
 def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) -> tuple[Recording, Failure | None]:

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from sys import maxsize
 
 from stenopool.errors import ErrorCode
 from stenopool.options import Format, TranscriptionOptions
@@ -32,12 +33,17 @@ class Plan:
     clears: bool = False
     """Whether checkpoints and quarantine of finished recordings go: a run killed right after a receipt left them."""
 
+    begun: int = 0
+    """Recordings that earlier attempts at the same run took: they count towards ``selection.max_count``."""
+
     counts: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     unusable: list[FailedRecording] = field(default_factory=list)
 
     def items(self) -> Iterator[WorkItem]:
-        """What has to be done, in the source's order."""
+        """What has to be done, in the source's order. Ends when ``selection.max_count`` are to be transcribed."""
+        if self.begun >= (most := self.selection.max_count or maxsize):
+            return
         leftovers = self._with_checkpoints() if self.clears else frozenset()
         for entry in list_entries(self.source, self.destination, self.options, self.selection, self.formats):
             item = self._item(entry)
@@ -52,6 +58,8 @@ class Plan:
                 if state == "new":
                     emit(Event("planned", item.recording.key, item.seconds))
                 yield item
+            if self.counts["new"] + self.begun == most:
+                return
 
     def _with_checkpoints(self) -> frozenset[str]:
         """Fingerprints in the work area: few, those of runs that are on their way or were cut off."""

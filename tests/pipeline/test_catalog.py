@@ -203,18 +203,31 @@ def test_patterns_dates_and_counts() -> None:
     assert taken(source, destination, include=["*.txt", "*.mp3"]) == ["calls/2.mp3", "notes.txt"]
     assert taken(source, destination, exclude=["calls/*"]) == ["other/4.wav"]
     assert taken(source, destination, include=["calls/*"], exclude=["*.wav"]) == ["calls/2.mp3"]
-    assert taken(source, destination, max_count=2) == ["calls/1.wav", "calls/2.mp3"]
     assert taken(source, destination, modified_since=datetime(1970, 1, 1, tzinfo=UTC)) != []
     assert taken(source, destination, modified_since=datetime(1970, 1, 2, tzinfo=UTC)) == []
 
 
-def test_the_count_is_of_new_ones() -> None:
+@pytest.mark.parametrize(
+    ("given", "planned"),
+    [
+        ({}, ["3.wav", "6.wav"]),
+        ({"retry": frozenset()}, ["2.wav", "3.wav"]),
+        ({"retry": frozenset({ErrorCode.NOT_AUDIO})}, ["2.wav", "3.wav"]),
+        ({"retry": frozenset({ErrorCode.TOO_LONG})}, ["3.wav", "6.wav"]),
+        ({"begun": 1}, ["3.wav"]),
+        ({"begun": 2}, []),
+        ({"begun": 3}, []),
+    ],
+)
+def test_the_count_is_of_what_is_to_be_transcribed(given: dict[str, Any], planned: list[str]) -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
-    fill(source, "1.wav", "2.wav", "3.wav", "4.wav")
-    for entry in list(list_entries(source, destination, OPTIONS))[:2]:
-        receipt(destination, entry, "done")
-    new = new_entries(source, destination, OPTIONS, Selection(max_count=1))
-    assert [entry.recording.key for entry in new] == ["3.wav"]
+    fill(source, *(f"{number}.wav" for number in range(1, 10)))
+    states = ["done", "quarantined", "none", "quarantined", "done", "none", "none", "quarantined", "none"]
+    for entry, state in zip(list(list_entries(source, destination, OPTIONS)), states, strict=True):
+        receipt(destination, entry, state)
+    plan = Plan(source, destination, OPTIONS, Selection(max_count=2), **given)
+    assert [item.recording.key for item in plan.items()] == planned
+    assert plan.counts["new"] == len(planned)
 
 
 def test_an_explicit_list_is_taken_as_it_is() -> None:
