@@ -22,7 +22,7 @@ from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.report import BatchReport, ShardResult, Totals, results
 from stenopool.pipeline.run import Run
 from stenopool.pipeline.shards import Shard, shards, written
-from stenopool.runtime.stopping import stop_if_asked
+from stenopool.runtime.signals import stop_if_asked
 from stenopool.settings import get_settings
 
 

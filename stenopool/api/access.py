@@ -1,6 +1,5 @@
 """Who asks, and whether they may."""
 
-import ipaddress
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from stenopool.api.keys import NOBODY, Key, Scope
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service, service
+from stenopool.runtime.network import is_loopback
 
 _bearer = HTTPBearer(auto_error=False, description="A key that `python -m stenopool.api.keys` made.")
 
@@ -43,14 +43,6 @@ def _holder(request: Request, house: Service, credentials: HTTPAuthorizationCred
     if not is_loopback(urlsplit(f"//{host}").hostname or "") or (origin and urlsplit(origin).netloc != host):
         raise Problem(403, "FORBIDDEN", "Without keys only this machine is served.", "Set STENOPOOL_API__KEYS.")
     return NOBODY
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Needs:

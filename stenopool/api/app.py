@@ -49,10 +49,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.metrics = Metrics()
+    metrics = Metrics()
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
-    app.add_middleware(Measured, metrics=app.state.metrics)  # outermost: what Guard refuses is counted too
+    app.add_middleware(Measured, metrics=metrics)  # outermost: what Guard refuses is counted too
     problems.install(app)
-    for part in (recordings, transcripts, views, speakers, audio, queue, options, speech, about, health, page):
+    for part in (recordings, transcripts, views, speakers, audio, queue, options, speech, about, page):
         app.include_router(part.router)
+    app.include_router(health.create_router(metrics))
     return app

@@ -22,7 +22,7 @@ from stenopool.cli.status import status
 from stenopool.cli.up import up
 from stenopool.cli.worker import worker
 from stenopool.errors import StenopoolError
-from stenopool.runtime import logs
+from stenopool.runtime import logs, signals
 from stenopool.runtime.progress import logger
 from stenopool.runtime.startup import start_process
 
@@ -66,6 +66,7 @@ def _common(
 
 def main() -> None:
     """Entry point. Exit 0: all done, 1: some recordings failed, 2: wrong use; errors are a line and a remedy."""
+    signals.exit_on_sigterm()
     try:
         app()
     except StenopoolError as error:

@@ -37,11 +37,9 @@ def ingest(
     """
     # Checked first: Prefect takes longer to start than everything else here.
     from stenopool.pipeline.stages.speech import check
-    from stenopool.runtime.stopping import exit_on_sigterm
 
     check(options, execution)
     open_store(source, must_exist=True)
-    exit_on_sigterm()
     from stenopool.orchestration import embedded
 
     embedded.begin()

@@ -1,11 +1,9 @@
-"""Everything on this machine, kept running until it is told to stop: Prefect server, workers, API.
+"""The whole installation on this machine, running until it is stopped: Prefect server, workers, API.
 
 `stenopool up` starts it with Prefect's page; `stenopool serve` does without, where no Prefect server is named.
 """
 
-import ipaddress
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,10 +18,15 @@ import typer
 from rich.console import Console
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.runtime.supervisor import Child, Children
+from stenopool.runtime import signals
+from stenopool.runtime.network import Address, is_loopback
+from stenopool.runtime.processes import python_command
+from stenopool.settings import get_settings
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+
+    from stenopool.runtime.supervisor import Child, Supervisor
 
 _PATIENCE = 180.0  # a first start makes the database's tables, on two cores that others use too
 _TICK = 0.5
@@ -32,18 +35,37 @@ _DATABASE, _REDIS = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_REDIS_MES
 err = Console(stderr=True)
 
 
-class Address(NamedTuple):
-    """Where something is served."""
+class _PrefectServer(NamedTuple):
+    """The server that all use: one that answers already, or one to start at ``address`` with ``environment``."""
 
-    host: str
-    port: int
+    url: str
+    password: str | None
+    address: Address
+    environment: Mapping[str, str] | None
 
-    @property
-    def url(self) -> str:
-        return f"http://{_from_here(self.host)}:{self.port}"
+    def start(self, supervisor: "Supervisor") -> None:
+        """Start it and wait until it answers; nothing is done where it runs already."""
+        if self.environment is None:
+            return
+        host, port = self.address
+        command = python_command("prefect", "server", "start", "--host", host, "--port", str(port))
+        child = supervisor.start("The Prefect server", command, self.environment, last=True)
+        _wait("The Prefect server does not answer", lambda: _is_prefect(self.url), supervisor, child)
+
+    def client_environment(self) -> dict[str, str]:
+        """For all that uses the server; what the server itself stands on is no business of a flow run's."""
+        from stenopool.orchestration.deploy.server import SECRETS
+
+        return {
+            # Asked for work every 10 s, the runs that a batch is made of would wait half a minute for each other.
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            **{name: value for name, value in os.environ.items() if name not in SECRETS},
+            "PREFECT_API_URL": self.url,
+            **({"PREFECT_API_AUTH_STRING": self.password} if self.password else {}),
+        }
 
 
-def keep(
+def run_local_stack(
     prefect: Address,
     pools: str,
     api: Address | None,
@@ -57,62 +79,64 @@ def keep(
 
     With PREFECT_API_URL set, that server is used and none is started at ``prefect``. ``page``: Prefect's. ``no_auth``:
     the API asks nobody for a key. ``deploy``: apply the deployments first. ``pages``: address of the first worker's
-    /metrics and /health, the next one has the next port.
+    /metrics and /health, the next one has the next port. Raises `SetupError` before anything is started.
     """
     from prefect.client.orchestration import SyncPrefectClient
-    from prefect.settings import get_current_settings
 
-    from stenopool.settings import get_settings
+    from stenopool.runtime.supervisor import Supervisor
+
+    names = _pool_names(pools)
+    workers = {pool: _worker_command(pool, pages, number) for number, pool in enumerate(names)}
+    server = _prefect_server(prefect, page=page)
+    api_environment = _api_environment(api, no_auth) if api else {}
+    environment = server.client_environment()
+    # A little more than flow runs give themselves.
+    with _until_stopped(), Supervisor(get_settings().stop.grace + 5, _say) as supervisor:
+        server.start(supervisor)
+        if deploy:
+            _deploy(supervisor.environment(environment))
+        since = datetime.now(UTC)
+        for pool, command in workers.items():
+            supervisor.start(f"The worker of {pool}", command, environment)
+        if api:
+            child = supervisor.start("The API", _api_command(api, no_auth), {**environment, **api_environment})
+            _wait("The API does not answer", lambda: _is_live(api.url), supervisor, child)
+        client = SyncPrefectClient(server.url, auth_string=server.password)
+        _wait("The workers do not report", lambda: all(_is_online(client, pool, since) for pool in names), supervisor)
+        parts = [
+            *([f"API {api.url}"] if api else []),
+            *([f"page {server.url.removesuffix('/api')}"] if page else []),
+            f"interface {server.url}",
+            f"workers {', '.join(names)}",
+        ]
+        print(f"Stenopool is up: {', '.join(parts)}", flush=True)
+        while True:
+            supervisor.restart_ended()
+            time.sleep(_TICK)
+
+
+def _prefect_server(address: Address, *, page: bool) -> _PrefectServer:
+    from prefect.settings import get_current_settings
 
     settings = get_current_settings()
     auth = settings.api.auth_string if settings.api.url else settings.server.api.auth_string
     password = auth.get_secret_value() if auth else None
-    url = settings.api.url or f"{prefect.url}/api"
-    client = SyncPrefectClient(url, auth_string=password)
-    names = _named(pools)
-    workers = {pool: _working(pool, pages, number) for number, pool in enumerate(names)}
     if settings.api.url:
-        _must_answer(url)
-        server = None
-    else:
-        _must_be_free(url, prefect, password)
-        server = _server_environment(settings.home) | ({} if page else {"PREFECT_UI_ENABLED": "0"})
-    environment = _client_environment(url, password)
-    where = _api_environment(api, no_auth) if api else {}
+        _require_answer(settings.api.url)
+        return _PrefectServer(settings.api.url, password, address, None)
+    url = f"{address.url}/api"
+    _require_startable(url, address, password)
+    environment = _server_environment(settings.home) | ({} if page else {"PREFECT_UI_ENABLED": "0"})
+    return _PrefectServer(url, password, address, environment)
 
-    # A little more than flow runs give themselves.
-    with _until_stopped(), Children(get_settings().stop.grace + 5, _say) as children:
-        if server is not None:
-            command = ["server", "start", "--host", prefect.host, "--port", str(prefect.port)]
-            child = children.start("The Prefect server", _prefect(*command), server, last=True)
-            _wait("The Prefect server does not answer", lambda: _is_prefect(url), children, child)
-        if deploy:
-            _deploy({**environment, **children.mark()})
-        since = datetime.now(UTC)
-        for pool, command in workers.items():
-            children.start(f"The worker of {pool}", command, environment)
-        if api:
-            command = ["serve", "--host", api.host, "--port", str(api.port), *(["--no-auth"] if no_auth else [])]
-            serving = children.start("The API", _stenopool(*command), {**environment, **where})
-            _wait("The API does not answer", lambda: _is_live(api.url), children, serving)
-        _wait("The workers do not report", lambda: all(_online(client, pool, since) for pool in names), children)
-        said = [
-            *([f"API {api.url}"] if api else []),
-            *([f"page {url.removesuffix('/api')}"] if page else []),
-            f"interface {url}",
-            f"workers {', '.join(names)}",
-        ]
-        print(f"Stenopool is up: {', '.join(said)}")
-        sys.stdout.flush()
-        while True:
-            children.tend()
-            time.sleep(_TICK)
+
+def _api_command(api: Address, no_auth: bool) -> list[str]:
+    options = ["--host", api.host, "--port", str(api.port), *(["--no-auth"] if no_auth else [])]
+    return python_command("stenopool", "serve", *options)
 
 
 def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
-    """What the API needs besides; its folders are in the home folder where none are set."""
-    from stenopool.settings import get_settings
-
+    """What the API needs in addition; its folders are in the home folder where none are set."""
     settings = get_settings().api
     if settings.keys is None and not no_auth:
         raise SetupError(
@@ -120,7 +144,7 @@ def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
             "The API has no keys.",
             remedy="Set STENOPOOL_API__KEYS (`python -m stenopool.api.keys` makes a line); on loopback, or --no-auth.",
         )
-    _must_be_bound(api)
+    _require_free(api)
     own = {"SOURCE": settings.source, "DESTINATION": settings.destination}
     if not any(own.values()):
         home = Path.home() / "stenopool"
@@ -133,10 +157,7 @@ def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
 @contextmanager
 def _until_stopped() -> Iterator[None]:
     """SIGTERM and a closed terminal stop it as Ctrl-C does, and that is a good end."""
-    # SIGINT is ignored in what a script starts with `&`, and so it would be in workers: they end by that one only.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-            signal.signal(number, signal.default_int_handler)
+    signals.interrupt_on_stop()
     try:
         yield
     except KeyboardInterrupt:
@@ -154,7 +175,7 @@ def _server_environment(home: Path) -> dict[str, str]:
             "PostgreSQL and Redis go together.",
             remedy=f"Set both {_DATABASE} and {_REDIS}, or neither.",
         )
-    # `stenopool run` has a server of its own on prefect.db, and two servers on one SQLite file lock each other out.
+    # `prefect server start` uses prefect.db, and two servers on one SQLite file lock each other out.
     own = {_DATABASE: database or f"sqlite+aiosqlite:///{home / 'stenopool.db'}"}
     return {
         **os.environ,
@@ -163,27 +184,14 @@ def _server_environment(home: Path) -> dict[str, str]:
     }
 
 
-def _client_environment(url: str, password: str | None) -> dict[str, str]:
-    """For all that uses the server; what the server itself stands on is no business of a flow run's."""
-    from stenopool.orchestration.deploy.server import SECRETS
-
-    return {
-        # Asked for work every 10 s, the runs that a batch is made of would wait half a minute for each other.
-        "PREFECT_WORKER_QUERY_SECONDS": "2",
-        **{name: value for name, value in os.environ.items() if name not in SECRETS},
-        "PREFECT_API_URL": url,
-        **({"PREFECT_API_AUTH_STRING": password} if password else {}),
-    }
-
-
 def _deploy(environment: dict[str, str]) -> None:
     """A process of its own: what it imports must not stay in this one."""
-    command = _stenopool("deploy", "--target", "local")
+    command = python_command("stenopool", "deploy", "--target", "local")
     if subprocess.run(command, env=environment, stdout=sys.stderr.fileno(), check=False).returncode:
         _give_up("The deployments could not be applied")
 
 
-def _online(client: "SyncPrefectClient", pool: str, since: datetime) -> bool:
+def _is_online(client: "SyncPrefectClient", pool: str, since: datetime) -> bool:
     import httpx
     from prefect.exceptions import ObjectNotFound
 
@@ -192,49 +200,41 @@ def _online(client: "SyncPrefectClient", pool: str, since: datetime) -> bool:
     except (ObjectNotFound, httpx.HTTPError):
         return False
     return any(
-        worker.name == _worker(pool) and worker.last_heartbeat_time and worker.last_heartbeat_time > since
+        worker.name == _worker_name(pool) and worker.last_heartbeat_time and worker.last_heartbeat_time > since
         for worker in workers
     )
 
 
-def _worker(pool: str) -> str:
+def _worker_name(pool: str) -> str:
     return f"{socket.gethostname()}-{pool}"
 
 
-def _working(pool: str, pages: str | None, number: int) -> list[str]:
+def _worker_command(pool: str, pages: str | None, number: int) -> list[str]:
+    options = ["--pool", pool, "--name", _worker_name(pool)]
     if pages is None:
-        return _prefect("worker", "start", "--type", "process", "--pool", pool, "--name", _worker(pool))
-    host, _, port = pages.rpartition(":")
-    if not (host and port.isdigit()):
+        return python_command("prefect", "worker", "start", "--type", "process", *options)
+    try:
+        host, port = Address.parse(pages)
+    except ValueError as error:
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
-            f"{pages} is no address with a port.",
+            f"{error}.",
             remedy="Write --pages like 127.0.0.1:9481.",
-        )
-    return _stenopool(
-        "worker", "--pool", pool, "--name", _worker(pool), "--host", host, "--port", str(int(port) + number)
-    )
+        ) from error
+    return python_command("stenopool", "worker", *options, "--host", host, "--port", str(port + number))
 
 
-def _prefect(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "prefect", *arguments]
-
-
-def _stenopool(*arguments: str) -> list[str]:
-    return [sys.executable, "-P", "-m", "stenopool", *arguments]
-
-
-def _wait(failure: str, reached: Callable[[], bool], children: Children, needed: Child | None = None) -> None:
+def _wait(failure: str, reached: Callable[[], bool], supervisor: "Supervisor", needed: "Child | None" = None) -> None:
     """Until it is reached; gives up when that takes too long, or at once when a child that it needs has ended."""
     deadline = time.monotonic() + _PATIENCE
     while not reached():
         if time.monotonic() > deadline or (needed and needed.process.poll() is not None):
             _give_up(failure)
-        children.tend()
+        supervisor.restart_ended()
         time.sleep(_TICK)
 
 
-def _named(pools: str) -> list[str]:
+def _pool_names(pools: str) -> list[str]:
     from stenopool.orchestration.deploy.pools import QUEUES
 
     names = [pool.strip() for pool in pools.split(",")]
@@ -248,7 +248,7 @@ def _named(pools: str) -> list[str]:
     return names
 
 
-def _must_answer(url: str) -> None:
+def _require_answer(url: str) -> None:
     if not _is_prefect(url):
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
@@ -257,7 +257,7 @@ def _must_answer(url: str) -> None:
         )
 
 
-def _must_be_free(url: str, address: Address, password: str | None) -> None:
+def _require_startable(url: str, address: Address, password: str | None) -> None:
     if not (is_loopback(address.host) or password):
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
@@ -270,12 +270,12 @@ def _must_be_free(url: str, address: Address, password: str | None) -> None:
             f"A Prefect server answers at {url} already.",
             remedy=f"Set PREFECT_API_URL={url} to use it, or give another --port.",
         )
-    _must_be_bound(address)
+    _require_free(address)
 
 
-def _must_be_bound(address: Address) -> None:
+def _require_free(address: Address) -> None:
     try:
-        socket.create_server(tuple(address)).close()
+        address.listen().close()
     except OSError as error:
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
@@ -301,25 +301,6 @@ def _is_live(url: str) -> bool:
         return httpx.get(f"{url}/health/live", timeout=3).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach that host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def free_port() -> int:
-    """A free port on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
-
-
-def _from_here(host: str) -> str:
-    """The host as this machine's own programs reach it: 0.0.0.0 is every address, and none to ask."""
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
 
 
 def _say(line: str) -> None:

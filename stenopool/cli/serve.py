@@ -27,10 +27,10 @@ def serve(
     import uvicorn
     from prefect.settings import get_current_settings
 
-    from stenopool.api.access import is_loopback
     from stenopool.api.app import create_app
     from stenopool.api.service import open_service
-    from stenopool.cli.local_stack import Address, free_port, keep
+    from stenopool.cli.local_stack import run_local_stack
+    from stenopool.runtime.network import Address, free_port, is_loopback
     from stenopool.settings import get_settings
 
     if no_auth and not is_loopback(host):
@@ -40,7 +40,8 @@ def serve(
             remedy="Set STENOPOOL_API__KEYS to a file of keys, or leave --host out.",
         )
     if not get_current_settings().api.url:
-        keep(Address("127.0.0.1", free_port()), "cpu,gpu", Address(host, port), page=False, no_auth=no_auth)
+        server = Address("127.0.0.1", free_port())
+        run_local_stack(server, "cpu,gpu", Address(host, port), page=False, no_auth=no_auth)
         return
 
     async def must_open() -> None:

@@ -1,4 +1,4 @@
-"""``stenopool up``: everything on this machine, until it is told to stop."""
+"""``stenopool up``: everything on this machine, until it is stopped."""
 
 from typing import Annotated
 
@@ -32,12 +32,13 @@ def up(
     """
     from prefect.settings import get_current_settings
 
-    from stenopool.cli.local_stack import Address, is_loopback, keep
+    from stenopool.cli.local_stack import run_local_stack
+    from stenopool.runtime.network import Address, is_loopback
     from stenopool.settings import get_settings
 
     if api is None:
         api = not get_current_settings().api.url
-    keep(
+    run_local_stack(
         Address(host, port),
         pools,
         Address(host, api_port) if api else None,

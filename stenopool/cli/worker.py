@@ -1,12 +1,12 @@
-"""``stenopool worker``: one worker of a pool, with pages for probes and Prometheus."""
+"""``stenopool worker``: one worker of a pool, with addresses for probes and Prometheus."""
 
 import asyncio
-import signal
 from typing import Annotated
 
 import typer
 
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.runtime import signals
 
 
 def worker(
@@ -22,7 +22,8 @@ def worker(
     from prefect.exceptions import ObjectNotFound
     from prefect.settings import get_current_settings
 
-    from stenopool.orchestration.workers.warm_worker import serve
+    from stenopool.orchestration.workers.warm_worker import run_worker
+    from stenopool.runtime.network import Address
 
     if not get_current_settings().api.url:
         raise SetupError(
@@ -30,9 +31,9 @@ def worker(
             "No Prefect server is named.",
             remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one with workers.",
         )
-    # Ignored in what a script starts with `&`; Prefect's workers end by this one only, also on SIGTERM.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Prefect's workers end by this one only, also on SIGTERM.
+    signals.interrupt_on_sigint()
     try:
-        asyncio.run(serve(pool, name, host, port))
+        asyncio.run(run_worker(pool, name, Address(host, port)))
     except ObjectNotFound as error:
         raise SetupError(ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no work pool {pool}.") from error

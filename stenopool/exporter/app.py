@@ -1,23 +1,21 @@
-"""The exporter's pages: /metrics, /health/live, /health/ready. What they say is looked up beside, every few seconds."""
+"""The exporter's application: /metrics, /health/live, /health/ready. What they say is looked up every few seconds."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from prometheus_client import CollectorRegistry
 
 from stenopool.exporter.collect import Exporter
-from stenopool.runtime.health import Health
+from stenopool.runtime.health import Health, bare_app, health_router
 from stenopool.storage import ObjectStore
 
 
-def create_app(destinations: Sequence[ObjectStore], interval: float) -> Starlette:
+def create_app(destinations: Sequence[ObjectStore], interval: float) -> FastAPI:
     """The exporter over these destinations and the Prefect server that PREFECT_API_URL names, if it names one.
 
     ``interval``: seconds between two looks at them.
@@ -25,7 +23,7 @@ def create_app(destinations: Sequence[ObjectStore], interval: float) -> Starlett
     registry = CollectorRegistry()
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             # Without an address, Prefect's client would start a server of its own.
             known = get_current_settings().api.url
@@ -38,26 +36,14 @@ def create_app(destinations: Sequence[ObjectStore], interval: float) -> Starlett
             with suppress(asyncio.CancelledError):
                 await watching
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    async def look(request: Request) -> Health:
+        exporter: Exporter = request.app.state.exporter
+        return exporter.health
 
-    async def live(_: Request) -> Response:
-        return _answer(Health(status="ok"))
+    app = bare_app(health_router(registry, look), lifespan=lifespan)
 
-    async def ready(request: Request) -> Response:
-        return _answer(request.app.state.exporter.health)
+    @app.get("/", response_class=PlainTextResponse)
+    async def front() -> str:
+        return "Stenopool's exporter: /metrics, /health/live, /health/ready\n"
 
-    async def front(_: Request) -> Response:
-        return PlainTextResponse("Stenopool's exporter: /metrics, /health/live, /health/ready\n")
-
-    routes = [
-        Route("/", front),
-        Route("/metrics", metrics),
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-    ]
-    return Starlette(routes=routes, lifespan=lifespan)
-
-
-def _answer(health: Health) -> Response:
-    return JSONResponse(health.model_dump(), 200 if health.status == "ok" else 503)
+    return app

@@ -23,7 +23,17 @@ from stenopool.models.mirrors import MirrorSource, write_mirror
 from stenopool.models.wheels import WheelSource
 from stenopool.settings import get_settings
 
-__all__ = ["FoundModel", "Kind", "KnownModel", "VerifiedModel", "find", "list_models", "mirror", "verify"]
+__all__ = [
+    "FoundModel",
+    "Kind",
+    "KnownModel",
+    "VerifiedModel",
+    "find",
+    "has_speech_weights",
+    "list_models",
+    "mirror",
+    "verify",
+]
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,13 @@ def list_models() -> list[KnownModel]:
         for name, kind, at_hand in source.known():
             listed.setdefault((name, kind), KnownModel(name, kind, source.origin, at_hand))
     return sorted(listed.values(), key=lambda model: (KINDS.index(model.kind), not model.at_hand, model.name))
+
+
+def has_speech_weights() -> bool:
+    """Whether a Whisper model is on this machine or may be fetched from the hub. Nothing is fetched to find out."""
+    return not hub.is_offline() or any(
+        at_hand and kind in ("ctranslate2", "openai") for source in _sources() for _, kind, at_hand in source.known()
+    )
 
 
 def mirror(models: Iterable[tuple[str, Kind]], destination: str) -> list[str]:

@@ -80,13 +80,13 @@ def _snapshot(repository: str, kind: Kind) -> Path | None:
     return folder if is_complete(folder, kind) else None
 
 
-def _offline() -> bool:
+def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def _download(name: str, kind: Kind, repository: str) -> Path:
     page = f"https://huggingface.co/{repository}"
-    if _offline():
+    if is_offline():
         raise _missing(name, kind, page, "HF_HUB_OFFLINE is set")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
@@ -141,7 +141,7 @@ def _openai_download(name: str) -> Path | None:
         return None
     digest, file = OPENAI[name]
     address = f"{OPENAI_ADDRESS}/{digest}/{file}"
-    if _offline():
+    if is_offline():
         raise _missing(name, "openai", address, "HF_HUB_OFFLINE is set")
     target = _openai_cached(file)
     with cache.building(target.parent) as temporary:

@@ -23,7 +23,7 @@ from stenopool.pipeline.report import result_or_lost, to_be_heard
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stages import speech
 from stenopool.runtime.progress import logger
-from stenopool.runtime.stopping import stop_if_asked
+from stenopool.runtime.signals import stop_if_asked
 from stenopool.settings import DispatchSettings, get_settings
 from stenopool.storage.base import ObjectStore
 

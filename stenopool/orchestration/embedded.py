@@ -2,12 +2,16 @@
 
 import atexit
 import os
-import secrets
-import socket
+import shutil
+import sqlite3
 import subprocess
-import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
+
+from stenopool.runtime import processes
+from stenopool.runtime.network import free_port
+from stenopool.runtime.scratch import Scratch
 
 # Whatever the user has set wins.
 _ENVIRONMENT = {
@@ -32,9 +36,11 @@ _EPHEMERAL = {
     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
 }
+_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 _TRIES = 3
 
 _server: "subprocess.Popen[bytes] | None" = None
+_database: Path | None = None
 
 
 def start() -> None:
@@ -53,8 +59,12 @@ def begin() -> None:
         os.environ.setdefault(name, value)
     from prefect.settings import get_current_settings
 
-    if not get_current_settings().api.url:
-        _spawn()
+    settings = get_current_settings()
+    if settings.api.url:
+        return
+    if not settings.server.database.model_fields_set & {"connection_url", "driver"}:
+        _make_database()
+    _spawn()
 
 
 def ready() -> None:
@@ -75,6 +85,7 @@ def ready() -> None:
                 _spawn()  # somebody else was faster to take the port
             with suppress(httpx.TransportError):
                 if client.get(f"{os.environ['PREFECT_API_URL']}/health").is_success:
+                    _keep_empty_database()
                     return
             time.sleep(0.05)
     raise RuntimeError("Prefect's server did not answer in time. Is the machine very busy?")
@@ -85,43 +96,42 @@ def _spawn() -> None:
     import prefect
     from prefect.context import refresh_global_settings_context
 
-    port = _free_port()
-    command = [sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent), "--factory"]
+    port = free_port()
+    command = processes.python_command("uvicorn", "--app-dir", str(prefect.__module_path__.parent), "--factory")
     command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--log-level", "error", "--lifespan", "on"]
     os.environ.pop("PREFECT_API_URL", None)
-    _server = subprocess.Popen(command, env=os.environ | _EPHEMERAL)
-    _end_with_us(_server)
+    own = {_DATABASE: f"sqlite+aiosqlite:///{_database}"} if _database else {}
+    _server = processes.spawn(command, env=processes.safe_environment() | _EPHEMERAL | own)
+    atexit.register(processes.end, _server, 5)
     os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     refresh_global_settings_context()
 
 
-def _free_port() -> int:
-    """A free port below those that the kernel gives to connections: it is still free when the server comes to it."""
-    while True:
-        port = 20000 + secrets.randbelow(10000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+def _make_database() -> None:
+    """A database of this server alone, gone with this process: two servers on one SQLite file lock each other out."""
+    global _database
+    _database = Scratch().__enter__().path / "prefect.db"  # closed when the process ends
+    with suppress(FileNotFoundError):
+        shutil.copyfile(_empty_database(), _database)
 
 
-def _end_with_us(server: "subprocess.Popen[bytes]") -> None:
-    """End the server when this process is gone, however it went: after SIGKILL nobody else would; it holds 225 MB."""
-    atexit.register(_stop, server)
-    # The pipe's other end closes with this process. A session of its own: Ctrl-C on a terminal must not reach it.
-    subprocess.Popen(
-        ["/bin/sh", "-c", f"read _; kill {server.pid}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+def _keep_empty_database() -> None:
+    """Keep a copy as the server has made it: to make the tables takes 3 s each time, to copy them nothing."""
+    kept = _empty_database()
+    if _database is None or kept.exists():
+        return
+    with suppress(OSError, sqlite3.Error):  # the next run tries again
+        copy = _database.with_name("empty.db")
+        with closing(sqlite3.connect(_database)) as made, closing(sqlite3.connect(copy)) as target:
+            made.backup(target)
+        beside = kept.with_name(f"{kept.name}.{os.getpid()}")
+        shutil.copyfile(copy, beside)
+        beside.replace(kept)
 
 
-def _stop(server: "subprocess.Popen[bytes]") -> None:
-    server.terminate()
-    try:
-        server.wait(5)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+def _empty_database() -> Path:
+    import prefect
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().home / f"stenopool-empty-{prefect.__version__}.db"

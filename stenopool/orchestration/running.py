@@ -23,8 +23,8 @@ from stenopool.pipeline.shards import WorkItem
 from stenopool.runtime import allocator, logs
 from stenopool.runtime.progress import logger
 from stenopool.runtime.scratch import Scratch
+from stenopool.runtime.signals import Stopped, stop_at_safe_points
 from stenopool.runtime.startup import start_process
-from stenopool.runtime.stopping import Stopped, stop_on_sigterm
 from stenopool.settings import get_settings
 from stenopool.storage import ObjectStore
 
@@ -71,7 +71,7 @@ def running(
             scratch = stack.enter_context(Scratch())
         run = Run(source, destination, options, execution, scratch)
         run.batch = batch
-        stop_on_sigterm(scratch)
+        stop_at_safe_points()
         tokens = _scratch.set(scratch), _run.set(run)
         try:
             yield run

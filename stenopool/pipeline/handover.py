@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, SimpleQueue
 
 from stenopool.pipeline.shards import WorkItem
-from stenopool.runtime.stopping import stop_if_asked
+from stenopool.runtime.signals import stop_if_asked
 
 # Seconds between looks at whether the process was asked to stop, while a stage waits for the one before.
 _LOOK_AGAIN = 0.5

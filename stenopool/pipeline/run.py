@@ -30,7 +30,7 @@ from stenopool.runtime import traces
 from stenopool.runtime.logs import log_context
 from stenopool.runtime.progress import Event, emit, logger
 from stenopool.runtime.scratch import Scratch
-from stenopool.runtime.stopping import Stopped, stop_if_asked
+from stenopool.runtime.signals import Stopped, stop_if_asked
 from stenopool.storage import ObjectStore
 
 # Objects of a store that a stage reads or writes side by side: each waits for the network most of its time.

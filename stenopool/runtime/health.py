@@ -1,10 +1,16 @@
-"""Whether what a program needs answers: for probes, which send no key, and for its metrics."""
+"""Whether what a program needs answers: for probes, which send no key, and for its metrics.
+
+`health_router` makes the three routes that the API, the exporter and the workers share.
+"""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
 from stenopool.runtime.logs import get_logger
@@ -43,6 +49,49 @@ class Readiness:
                 self._health = Health.of(dict(zip(self._checks, states, strict=True)))
                 self._looked = time.monotonic()
             return self._health
+
+
+def health_router(
+    registry: CollectorRegistry,
+    look: Callable[[Request], Awaitable[Health]],
+    is_alive: Callable[[], bool] = lambda: True,
+) -> APIRouter:
+    """``/health/live``, ``/health/ready`` and ``/metrics``: 200, or 503 where the answer is "failed".
+
+    ``look``: how the dependencies are; asked before ``registry`` is collected, too. ``is_alive``: whether the program
+    works at all, or has to be started again: this is what a liveness probe asks for.
+    """
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health/live")
+    async def live(response: Response) -> Health:
+        """The process answers."""
+        return _answer(response, Health(status="ok" if is_alive() else "failed"))
+
+    @router.get("/health/ready", responses={503: {"model": Health}})
+    async def ready(request: Request, response: Response) -> Health:
+        """What the process needs answers too."""
+        return _answer(response, await look(request))
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """What Prometheus scrapes; docs/metrics.md says what there is."""
+        await look(request)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def bare_app(router: APIRouter, **options: Any) -> FastAPI:
+    """An application of these routes alone, without pages that describe them."""
+    app = FastAPI(openapi_url=None, **options)
+    app.include_router(router)
+    return app
+
+
+def _answer(response: Response, health: Health) -> Health:
+    response.status_code = 200 if health.status == "ok" else 503
+    return health
 
 
 async def _state(name: str, check: Callable[[], Awaitable[object]]) -> State:

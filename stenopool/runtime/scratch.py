@@ -1,30 +1,34 @@
 """The temporary folder of a run: private, bounded, and gone afterwards whatever happened.
 
-Each folder is locked by the process that made it (flock on the folder itself). The kernel drops the lock when that
-process dies, also of SIGKILL and in another container, so whoever starts next knows what may be removed; a process
-number in a name would be reused, and means nothing outside its container.
+Each folder holds a file that the process which made it has locked. The kernel drops the lock when that process dies,
+also of SIGKILL and in another container, so whoever starts next knows what may be removed; a process number in a name
+would be reused, and means nothing outside its container.
 """
 
 import atexit
-import fcntl
 import os
 import re
 import shutil
-import signal
+import stat
 import tempfile
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from stenopool.errors import ErrorCode, TransientError
+from stenopool.runtime import signals
 from stenopool.settings import ScratchSettings, get_settings
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 # Only folders of exactly this shape are swept: "stenopool-results" in /tmp may be somebody's own.
 _PREFIX = ".stenopool-scratch-"
 _OURS = re.compile(rf"{re.escape(_PREFIX)}[0-9]+-[a-z0-9_]{{8}}")
+_LOCK = ".lock"
 _NAME = re.compile(r"[0-9a-zA-Z_]{1,64}")
 _QUICK = 0.005  # seconds
 
@@ -32,28 +36,28 @@ _QUICK = 0.005  # seconds
 class Scratch:
     """``with Scratch() as scratch:`` gives a private folder, with a sub-folder per recording.
 
-    Room is bounded by `ScratchSettings.max_bytes` and by the disk. Gone after success, exception and SIGTERM; what
-    SIGKILL leaves is removed by the next `Scratch` or `sweep`. Methods may be called from several threads.
+    Room is bounded by `ScratchSettings.max_bytes` and by the disk. Gone after success, exception, the process's end and
+    the end of a stop's grace time; what SIGKILL leaves is removed by the next `Scratch` or `sweep`. Methods may be
+    called from several threads.
     """
 
     def __init__(self, settings: ScratchSettings | None = None) -> None:
         self.settings = settings or get_settings().scratch
         self.path: Path
-        self._lock_file: int
+        self._lock: BaseFileLock
         self._owner = os.getpid()
         self._reserved: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
         self._measure_after = 0.0
         self._guard = threading.Lock()
-        self._handles_sigterm = False
 
     def __enter__(self) -> Self:
         self.settings.dir.mkdir(parents=True, exist_ok=True)
         sweep(self.settings.dir)
         self._owner = os.getpid()
-        self.path, self._lock_file = _make_locked(self.settings.dir)
+        self.path, self._lock = _make_locked(self.settings.dir)
         atexit.register(self.close)
-        self._handles_sigterm = _exit_on_sigterm()
+        signals.before_cut_off(self.close)
         return self
 
     def __exit__(
@@ -66,10 +70,9 @@ class Scratch:
         if os.getpid() != self._owner or not self.path.exists():
             return
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock_file)
+        self._lock.release()
         atexit.unregister(self.close)
-        if self._handles_sigterm and signal.getsignal(signal.SIGTERM) is _raise_exit:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signals.forget_step(self.close)
 
     def folder(self, name: str, *, reserve: int = 0) -> Path:
         """The sub-folder of one recording, made if need be. ``name`` is its fingerprint, never its key.
@@ -85,21 +88,12 @@ class Scratch:
             path.mkdir(exist_ok=True)
         return path
 
-    def check(self, more: int = 0) -> None:
-        """`TransientError` SCRATCH_FULL if what is there, what is reserved and ``more`` bytes exceed the bound."""
-        with self._guard:
-            self._require(more)
-
     def release(self, name: str) -> None:
         """Remove one recording's sub-folder and its reservation; no error if there is none."""
         self._check_name(name)
         shutil.rmtree(self.path / name, ignore_errors=True)
         with self._guard:
             self._reserved.pop(name, None)
-
-    def used(self) -> int:
-        """Bytes in the folder now."""
-        return _size(self.path)
 
     def _measured(self) -> dict[str, int]:
         """Bytes by recording. Measured anew each time while that is quick; for thousands of recordings a twentieth
@@ -141,46 +135,37 @@ class Scratch:
 
 def sweep(folder: Path) -> list[Path]:
     """Remove scratch folders whose process is dead; returns them."""
+    from filelock import Timeout
+
     removed = []
     for path in (entry for entry in folder.iterdir() if _OURS.fullmatch(entry.name)):
         # Somebody else's, or gone meanwhile, or locked by a living process.
-        with suppress(OSError):
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                if os.fstat(handle).st_uid == os.getuid():
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError, Timeout):
+            about = path.lstat()
+            # One that holds no lock yet is being made at this moment.
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and (path / _LOCK).exists():
+                with _lock(path):
                     shutil.rmtree(path, ignore_errors=True)
-                    removed.append(path)
-            finally:
-                os.close(handle)
+                removed.append(path)
     return removed
 
 
-def _make_locked(folder: Path) -> tuple[Path, int]:
+def _make_locked(folder: Path) -> "tuple[Path, BaseFileLock]":
+    from filelock import Timeout
+
     while True:
         path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))  # mode 0700
-        with suppress(FileNotFoundError):  # a sweep elsewhere came between making and locking
-            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            if path.exists():
-                return path, handle
-            os.close(handle)
+        with suppress(FileNotFoundError, Timeout):  # a sweep elsewhere came between making and locking
+            lock = _lock(path)
+            lock.acquire()
+            return path, lock
 
 
-def _exit_on_sigterm() -> bool:
-    """Turn SIGTERM into SystemExit, so that ``finally`` and ``with`` do their work. True if it was done here.
+def _lock(folder: Path) -> "BaseFileLock":
+    # Imported here: it takes longer than all else that `stenopool --help` needs.
+    from filelock import FileLock
 
-    Only in place of the default, which ends the process on the spot: a host such as Prefect has a handler of its own
-    that raises, and keeps it.
-    """
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        return False
-    signal.signal(signal.SIGTERM, _raise_exit)
-    return True
-
-
-def _raise_exit(number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+    return FileLock(folder / _LOCK, blocking=False, thread_local=False)
 
 
 def _size(folder: Path) -> int:

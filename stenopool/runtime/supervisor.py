@@ -1,23 +1,27 @@
-"""Programs that one command keeps running and ends together: in good order, or after its own sudden death.
+"""Programs that one command keeps running and ends together: in order, or after its own sudden death.
 
-Each carries a mark in its environment, and so does whatever it starts. Process groups would not do: a Prefect worker
-puts every flow run into a session of its own, and a killed worker leaves its flow runs behind. Linux only (/proc).
+Each carries a mark in its environment, and so does whatever it starts. Neither process groups nor parents would do: a
+Prefect worker puts every flow run into a session of its own, and a killed worker leaves its flow runs behind.
 """
 
-import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
+from stenopool.runtime.processes import python_command, safe_environment
+from stenopool.runtime.signals import ignore_stops
+
 MARK = "STENOPOOL_UP"
-_FLOW_RUN = b"PREFECT__FLOW_RUN_ID="  # Prefect's own mark
+_LAST = "-last"
+_FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # Prefect's own mark
 _LASTED = 60.0
 _LONGEST_PAUSE = 60.0
 _TIDY = 15.0
@@ -35,8 +39,10 @@ class Child:
         self.start()
 
     def start(self) -> None:
+        """Start the program."""
         self.due = None
         self.started = time.monotonic()
+        # Not `processes.spawn`: after a sudden death flow runs have to end before the worker that would kill them.
         self.process = subprocess.Popen(
             self.command,
             env=self.environment,
@@ -47,7 +53,7 @@ class Child:
             start_new_session=True,
         )
 
-    def tend(self) -> str | None:
+    def restart_if_ended(self) -> str | None:
         """Start it again if it has ended and its pause is over; says what happened when it has just ended."""
         code = self.process.poll()
         now = time.monotonic()
@@ -63,119 +69,103 @@ class Child:
         return None
 
 
-class Children:
+class Supervisor:
     """The programs of one command. Leaving the context ends them: flow runs first, then workers, then the server.
 
-    ``grace``: seconds that flow runs have for their checkpoints. A second Ctrl-C meanwhile kills all that is left.
+    ``grace``: seconds that flow runs have for their checkpoints. ``report``: called with a line when a program has
+    ended. A second Ctrl-C while they are ended kills all that is left.
     """
 
-    def __init__(self, grace: float, say: Callable[[str], object]) -> None:
+    def __init__(self, grace: float, report: Callable[[str], object]) -> None:
         self._grace = grace
-        self._say = say
+        self._report = report
         self._mark = secrets.token_hex(8)
         self._children: list[Child] = []
 
     def __enter__(self) -> Self:
-        self._guard = _Guard(self._mark, self._grace)
+        # Waits until its stdin closes, which it does when this process is gone, however it went.
+        self._guard = subprocess.Popen(
+            python_command(__name__, self._mark, str(self._grace)),
+            stdin=subprocess.PIPE,
+            # Whoever reads our output must not wait for this process.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            end(self._mark, self._grace)
+            end_all(self._mark, self._grace)
         finally:
-            self._guard.dismiss()
+            self._guard.communicate()
 
-    def mark(self, *, last: bool = False) -> dict[str, str]:
-        """What every child must have in its environment. ``last``: it ends after those that need it."""
-        return {MARK: self._mark + ("-last" if last else "")}
+    def environment(self, environment: Mapping[str, str], *, last: bool = False) -> dict[str, str]:
+        """A child's environment: the one given and our mark. ``last``: it ends after those that need it."""
+        return {**safe_environment(environment), MARK: self._mark + (_LAST if last else "")}
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, last: bool = False) -> Child:
         """Start a program and keep it running. ``environment``: all of it."""
-        child = Child(name, command, {**environment, **self.mark(last=last)})
+        child = Child(name, command, self.environment(environment, last=last))
         self._children.append(child)
         return child
 
-    def tend(self) -> None:
-        """Look after all of them once."""
+    def restart_ended(self) -> None:
+        """Start those again that have ended and whose pause is over. To be called again and again."""
         for child in self._children:
-            if news := child.tend():
-                self._say(news)
+            if news := child.restart_if_ended():
+                self._report(news)
 
 
-class _Guard:
-    """A process that does nothing until this one is gone, however it went; then it ends what that left behind."""
-
-    def __init__(self, mark: str, grace: float) -> None:
-        waits, self._held = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                os.close(self._held)
-                os.setsid()
-                for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                    signal.signal(stop, signal.SIG_IGN)
-                # Whoever reads our output must not wait for this process.
-                nowhere = os.open(os.devnull, os.O_RDWR)
-                for stream in (0, 1, 2):
-                    os.dup2(nowhere, stream)
-                os.read(waits, 1)  # ends when nobody holds the other end
-                end(mark, grace)
-            finally:
-                os._exit(0)
-        os.close(waits)
-
-    def dismiss(self) -> None:
-        """Nothing is left to guard."""
-        os.close(self._held)
-        os.waitpid(self._pid, 0)
-
-
-def end(mark: str, grace: float) -> None:
-    """End all processes that carry the mark, in good order; what does not go is killed."""
+def end_all(mark: str, grace: float) -> None:
+    """End all processes that carry the mark, in order; those that do not end are killed."""
     try:
         # Before their workers, which would kill them on the spot.
-        _ask(lambda: flow_runs(mark), grace)
-        _ask(lambda: {pid for pid, environment in _marked(mark) if mark.encode() + b"-last" not in environment}, _TIDY)
-        _ask(lambda: {pid for pid, _ in _marked(mark)}, _TIDY)
+        _terminate(lambda: find_flow_runs(mark), grace)
+        _terminate(lambda: {one for one, environment in find_marked(mark) if environment[MARK] == mark}, _TIDY)
+        _terminate(lambda: {one for one, _ in find_marked(mark)}, _TIDY)
     finally:
-        for pid, _ in _marked(mark):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for process, _ in find_marked(mark):
+            with suppress(psutil.Error):
+                process.kill()
 
 
-def flow_runs(mark: str) -> set[int]:
-    """The processes of flow runs, without what those started themselves: that is theirs to end."""
-    inside = {pid for pid, environment in _marked(mark) if _FLOW_RUN in environment}
-    return {pid for pid in inside if _parent(pid) not in inside}
+def find_flow_runs(mark: str) -> set[psutil.Process]:
+    """The processes of flow runs, without those that they started themselves: these are theirs to end."""
+    inside = {process for process, environment in find_marked(mark) if _FLOW_RUN in environment}
+    return {process for process in inside if _parent(process) not in inside}
 
 
-def _ask(wanted: Callable[[], set[int]], seconds: float) -> None:
+def _terminate(find: Callable[[], set[psutil.Process]], seconds: float) -> None:
     """SIGTERM for each, once, until none is left."""
-    asked: set[int] = set()
+    asked: set[psutil.Process] = set()
     deadline = time.monotonic() + seconds
-    while (left := wanted()) and time.monotonic() < deadline:
-        for pid in left - asked:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+    while (left := find()) and time.monotonic() < deadline:
+        for process in left - asked:
+            with suppress(psutil.Error):
+                process.terminate()
         asked |= left
         time.sleep(0.1)
 
 
-def _marked(mark: str) -> list[tuple[int, bytes]]:
+def find_marked(mark: str) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
     """Running processes that carry the mark, with their environments."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # gone meanwhile, or somebody else's
-            environment = (folder / "environ").read_bytes()
-            if f"{MARK}={mark}".encode() in environment:
-                found.append((int(folder.name), environment))
-    return found
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # gone meanwhile, or somebody else's
+            environment = process.environ()
+            if environment.get(MARK) in (mark, mark + _LAST):
+                yield process, environment
 
 
-def _parent(pid: int) -> int | None:
-    with suppress(OSError):
-        # "pid (name) state parent ...", and a name may hold anything.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def _parent(process: psutil.Process) -> psutil.Process | None:
+    with suppress(psutil.Error):
+        return process.parent()
     return None
+
+
+if __name__ == "__main__":
+    ignore_stops()
+    sys.stdin.buffer.read()
+    end_all(sys.argv[1], float(sys.argv[2]))

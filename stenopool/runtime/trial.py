@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from stenopool.runtime.processes import python_command
+
 _TIMEOUT = 300.0  # seconds: the largest model from a cold disk
 
 
@@ -17,7 +19,7 @@ class TrialFailed(Exception):
 
 def attempt(*arguments: str) -> str:
     """Run one of the programs of this module in a child, and give what it says. Raises `TrialFailed`."""
-    return run([sys.executable, "-m", __name__, *arguments])
+    return run(python_command(__name__, *arguments))
 
 
 def run(command: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""``stenopool up``: what it refuses, and how its children are kept and ended (stand-ins for server and workers)."""
+"""``stenopool up``: what it refuses, and how its programs are kept and ended (stand-ins for server and workers)."""
 
 import json
 import os
@@ -97,22 +97,22 @@ time.sleep(600)
 
 COMMAND = """
 import json, os, signal, sys, time
-from stenopool.runtime.supervisor import Children
+from stenopool.runtime.supervisor import Supervisor
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 server, worker = json.loads(sys.argv[1])
 try:
-    with Children(5, lambda line: print(line, flush=True)) as children:
-        children.start("The server", server, os.environ, last=True)
-        children.start("The worker", worker, os.environ)
+    with Supervisor(5, lambda line: print(line, flush=True)) as supervisor:
+        supervisor.start("The server", server, os.environ, last=True)
+        supervisor.start("The worker", worker, os.environ)
         while True:
-            children.tend()
+            supervisor.restart_ended()
             time.sleep(0.05)
 except KeyboardInterrupt:
     print("stopped", flush=True)
 """
 
 
-class Household:
+class Stack:
     """A command with a server and a worker that carries a flow run, which has started a program of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -156,38 +156,38 @@ class Household:
 
 
 @pytest.fixture
-def household(tmp_path: Path) -> Iterator[Household]:
-    made = Household(tmp_path)
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    made = Stack(tmp_path)
     try:
         yield made
     finally:
         made.remove()
 
 
-class TestChildren:
-    def test_end_in_order_and_flow_runs_before_the_worker_that_would_kill_them(self, household: Household) -> None:
-        household.command.terminate()
-        assert household.command.wait(30) == 0
+class TestPrograms:
+    def test_end_in_order_and_flow_runs_before_the_worker_that_would_kill_them(self, stack: Stack) -> None:
+        stack.command.terminate()
+        assert stack.command.wait(30) == 0
         # What a flow run has started is the flow run's to end; left over, it is asked with the rest.
-        order = [name for name in household.asked() if name != "ffmpeg"]
+        order = [name for name in stack.asked() if name != "ffmpeg"]
         assert order == ["flow-run", "worker", "server"]
-        assert not [pid for pid in household.pids() if alive(pid)]
+        assert not [pid for pid in stack.pids() if alive(pid)]
 
-    def test_end_with_a_killed_command(self, household: Household) -> None:
-        household.command.kill()
-        household.command.wait()
-        until(lambda: not [pid for pid in household.pids() if alive(pid)])
-        assert [name for name in household.asked() if name != "ffmpeg"] == ["flow-run", "worker", "server"]
+    def test_end_with_a_killed_command(self, stack: Stack) -> None:
+        stack.command.kill()
+        stack.command.wait()
+        until(lambda: not [pid for pid in stack.pids() if alive(pid)])
+        assert [name for name in stack.asked() if name != "ffmpeg"] == ["flow-run", "worker", "server"]
 
-    def test_one_that_dies_comes_back_and_its_orphans_end_too(self, household: Household) -> None:
-        os.kill(household.wait_for("worker"), signal.SIGKILL)
-        household.wait_for("worker", times=2)
-        household.wait_for("flow-run", times=2)
-        assert "The worker was ended by SIGKILL; starting it again in 1 s." in household.log.read_text()
-        household.command.terminate()
-        assert household.command.wait(30) == 0
-        assert not [pid for pid in household.pids() if alive(pid)]
-        assert household.asked().count("flow-run") == 2
+    def test_one_that_dies_comes_back_and_its_orphans_end_too(self, stack: Stack) -> None:
+        os.kill(stack.wait_for("worker"), signal.SIGKILL)
+        stack.wait_for("worker", times=2)
+        stack.wait_for("flow-run", times=2)
+        assert "The worker was ended by SIGKILL; starting it again in 1 s." in stack.log.read_text()
+        stack.command.terminate()
+        assert stack.command.wait(30) == 0
+        assert not [pid for pid in stack.pids() if alive(pid)]
+        assert stack.asked().count("flow-run") == 2
 
 
 def alive(pid: int) -> bool:

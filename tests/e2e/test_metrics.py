@@ -1,18 +1,18 @@
 """Metrics of a house: real workers on Prefect's pools, one of them killed, and a real Prometheus that counts."""
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from stenopool.pipeline import receipts
 from stenopool.pipeline.receipts import BATCHES
 from stenopool.pipeline.report import BatchReport
-from stenopool.runtime.supervisor import _marked
+from stenopool.runtime.supervisor import find_marked
 from stenopool.storage import ObjectStore, open_store
 from tests.e2e.test_deployments import children, deploy, over, started_by_api, until
 from tests.support.exporter import Exporter, counted, said
@@ -113,9 +113,9 @@ def test_counters_are_the_reports_after_a_worker_is_killed(house: House) -> None
 
 def sigkill(worker: ProcessWorker) -> None:
     """The machine is gone: the worker and the run that it carries, at once."""
-    for pid, _ in _marked(worker._id):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for process, _ in find_marked(worker._id):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def crash(client: Any, run: Any) -> None:

@@ -44,25 +44,24 @@ def test_the_bound_counts_files_and_reservations(tmp_path: Path) -> None:
             scratch.folder("b" * 32, reserve=5000)
         assert caught.value.code is ErrorCode.SCRATCH_FULL
         (one / "file").write_bytes(b"x" * 6000)  # now the reservation is used up, and counts once
-        scratch.check(3999)
         scratch.folder("b" * 32, reserve=4000)
         with pytest.raises(TransientError):
-            scratch.check(1)
+            scratch.folder("c" * 32, reserve=1)
         scratch.release("a" * 32)
         assert not one.exists()
-        scratch.check(6000)
+        scratch.folder("c" * 32, reserve=6000)
 
 
 def test_files_beyond_their_reservation_count(tmp_path: Path) -> None:
     with made(tmp_path) as scratch:
         (scratch.folder(FINGERPRINT) / "file").write_bytes(b"x" * 10_001)
         with pytest.raises(TransientError):
-            scratch.check()
+            scratch.folder("b" * 32, reserve=1)
 
 
 def test_the_disk_bounds_too(tmp_path: Path) -> None:
     with made(tmp_path, max_bytes=2**62) as scratch, pytest.raises(TransientError) as caught:
-        scratch.check(2**60)
+        scratch.folder(FINGERPRINT, reserve=2**60)
     assert caught.value.code is ErrorCode.SCRATCH_FULL
 
 
@@ -77,7 +76,7 @@ CHILD = """
     from pathlib import Path
     from stenopool.runtime.scratch import Scratch
     from stenopool.settings import ScratchSettings
-
+    {first}
     with Scratch(ScratchSettings(dir=Path(sys.argv[1]))) as scratch:
         (scratch.folder("f" * 32) / "file").write_bytes(b"x")
         print("ready", len(list(Path(sys.argv[1]).iterdir())), flush=True)
@@ -90,9 +89,12 @@ CHILD = """
 WAIT = "for _ in range(600): time.sleep(0.1)"
 
 
-def child(tmp_path: Path, then: str = WAIT, first: str = "") -> subprocess.Popen[str]:
+ENTRY = "from stenopool.runtime.signals import exit_on_sigterm; exit_on_sigterm()"
+
+
+def child(tmp_path: Path, then: str = WAIT, first: str = ENTRY) -> subprocess.Popen[str]:
     """A process with a scratch folder, which existed when it said so."""
-    code = first + textwrap.dedent(CHILD).format(then=then)
+    code = textwrap.dedent(CHILD).format(then=then, first=first)
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready 1\n"
@@ -106,11 +108,11 @@ def test_gone_after_sigterm(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_handler_that_is_there_is_kept(tmp_path: Path) -> None:
-    first = "import signal\ndef host(*_): raise KeyboardInterrupt\nsignal.signal(signal.SIGTERM, host)\n"
-    process = child(tmp_path, first=first)
+def test_gone_when_the_grace_time_of_a_stop_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOPOOL_STOP__GRACE", "0.2")
+    process = child(tmp_path, first="from stenopool.runtime.signals import stop_at_safe_points; stop_at_safe_points()")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) not in (0, 128 + signal.SIGTERM)
+    assert process.wait(10) == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,11 +174,10 @@ def test_from_a_thread_and_side_by_side(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_signals_handler_is_put_back(tmp_path: Path) -> None:
+def test_signals_are_none_of_its_business(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with made(tmp_path):
-        pass
-    assert signal.getsignal(signal.SIGTERM) == before
+        assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_spans_arrive(receiver: Any, protocol: str) -> None:
     assert inner.parent_span_id == outer.span_id
     assert inner.trace_id == outer.trace_id
     attributes = {item.key: item.value for item in outer.attributes}
-    assert attributes["stenopool.pipeline.recordings"].int_value == 3
+    assert attributes["stenopool.recordings"].int_value == 3
     assert attributes["stenopool.batch"].string_value == "b"
     assert [event.name for event in inner.events] == ["exception"]
     assert received.resources[0]["service.name"] == "stenopool"

@@ -1,17 +1,16 @@
 """Servers as child processes: they end with the test run, also when that is killed."""
 
-import ctypes
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
+from stenopool.runtime.network import free_port
+from stenopool.runtime.processes import end, spawn
+
+__all__ = ["Server", "free_port", "listens", "without_prefect"]
 
 
 class Server:
@@ -33,16 +32,15 @@ class Server:
     ) -> None:
         """Start it and wait until ``answers()``; raises RuntimeError with the log's end if it does not."""
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen(
+            self.process = spawn(
                 command,
+                at_our_end=signal.SIGKILL,
                 env=environment,
                 user=user,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd=self.log.parent,
-                start_new_session=True,
-                preexec_fn=_before_its_program,
             )
         deadline = time.monotonic() + seconds
         while not answers():
@@ -54,11 +52,7 @@ class Server:
     def stop(self, seconds: float = 10) -> None:
         """End it in good order; kill it if that takes too long."""
         if self.process and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            end(self.process, seconds)
         self.process = None
 
     def kill(self) -> None:
@@ -67,25 +61,6 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.process = None
-
-
-def _before_its_program() -> None:
-    """In the child: the kernel kills it when this process is gone, however it went."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Ignored in what a script starts with `&`; a Prefect worker ends by this one only.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def free_port() -> int:
-    """A free port below those that the kernel gives to connections: it is still free after a restart."""
-    while True:
-        port = 20000 + secrets.randbelow(10000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 def without_prefect() -> dict[str, str]:

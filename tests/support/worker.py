@@ -1,12 +1,12 @@
 """Real Prefect process workers for tests."""
 
 import secrets
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stenopool.runtime.supervisor import MARK, end
+from stenopool.runtime.processes import python_command
+from stenopool.runtime.supervisor import MARK, end_all
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import Server, without_prefect
 
@@ -30,7 +30,7 @@ class ProcessWorker(Server):
     def start(self) -> None:
         """Start it and wait until the server has heard of it."""
         since = datetime.now(UTC)
-        command = ["prefect", "worker", "start", "--type=process", f"--pool={self.pool}", f"--name={self._id}"]
+        command = ["worker", "start", "--type=process", f"--pool={self.pool}", f"--name={self._id}"]
         environment = {
             **without_prefect(),
             "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -40,14 +40,14 @@ class ProcessWorker(Server):
         }
         with self.server.client() as client:
             self.spawn(
-                [sys.executable, "-m", *command],
+                python_command("prefect", *command),
                 lambda: self._reported(client, since),
                 environment=environment,
             )
 
     def stop(self, seconds: float = 30) -> None:
         """End its flow runs, which have this long for it, and then the worker."""
-        end(self._id, seconds)
+        end_all(self._id, seconds)
         super().stop()
 
     def _reported(self, client: "SyncPrefectClient", since: datetime) -> bool:

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stenopool.runtime import trial
+from stenopool.runtime.processes import python_command
 
 _MAJOR = re.compile(rb"libcu(blas|dnn)\.so\.(\d+)\0")
 _REMEDY = {
@@ -52,7 +53,7 @@ def run(device: str) -> bool:
 
 
 def _child(*arguments: str) -> str:
-    return trial.run([sys.executable, "-m", "stenopool.orchestration.workers.selftest", *arguments])
+    return trial.run(python_command("stenopool.orchestration.workers.selftest", *arguments))
 
 
 def wanted(library: Path) -> dict[str, int]:

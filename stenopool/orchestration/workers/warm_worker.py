@@ -1,39 +1,39 @@
-"""A worker of a pool in this process, with pages that say how it is: /metrics, /health/live, /health/ready."""
+"""A worker of a pool in this process, which reports how it is: /metrics, /health/live, /health/ready."""
 
 import asyncio
 import os
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from prefect.client.orchestration import get_client
 from prefect.plugins import load_prefect_collections
 from prefect.settings import get_current_settings
 from prefect.utilities.dispatch import lookup_type
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.base import BaseWorker
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
+from stenopool.errors import ModelMissing
 from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, up
-from stenopool.runtime.health import Health, Readiness
+from stenopool.runtime.health import Health, Readiness, bare_app, health_router
 from stenopool.runtime.logs import get_logger, uvicorn_options
+from stenopool.runtime.network import Address
 
 logger = get_logger()
 
 
-class Pages(Collector):
-    """What a worker tells. ``checks``: what it needs besides its own polling; each raises if it fails."""
+class WorkerStatus(Collector):
+    """What a worker reports. ``checks``: what it needs besides its own polling; each raises if it fails."""
 
     def __init__(self, worker: "BaseWorker[Any, Any, Any]", pool: str, checks: Mapping[str, Callable[[], Any]]) -> None:
         self._worker = worker
@@ -51,26 +51,14 @@ class Pages(Collector):
                 self._runs -= 1
 
         worker.run = counted  # type: ignore[method-assign]
-        self._readiness = Readiness({"polling": self._polls, **{name: _in_thread(one) for name, one in checks.items()}})
+        threads = {name: partial(asyncio.to_thread, check) for name, check in checks.items()}
+        self._readiness = Readiness({"polling": self._check_polling, **threads})
 
-    def app(self) -> Starlette:
+    def app(self) -> FastAPI:
+        """The application that serves it."""
         registry = CollectorRegistry()
         registry.register(self)
-
-        async def metrics(_: Request) -> Response:
-            self._health = await self._readiness.look()
-            return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-        async def live(_: Request) -> Response:
-            # One that hangs has to be started again: this is what a liveness probe asks for.
-            alive = self._worker.is_worker_still_polling(query_interval_seconds=self._query_seconds)
-            return _answer(Health(status="ok" if alive else "failed"))
-
-        async def ready(_: Request) -> Response:
-            return _answer(await self._readiness.look())
-
-        routes = (("/metrics", metrics), ("/health/live", live), ("/health/ready", ready))
-        return Starlette(routes=[Route(path, page) for path, page in routes])
+        return bare_app(health_router(registry, self._look, self._is_polling))
 
     def collect(self) -> Iterable[Family]:
         polled: datetime = self._worker._last_polled_time
@@ -79,34 +67,43 @@ class Pages(Collector):
         yield family(names.WORKER_RUNS, {(self._pool,): self._runs})
         yield family(names.WORKER_LAST_POLL, {(self._pool,): polled.timestamp()})
 
-    async def _polls(self) -> None:
-        if not self._worker.is_worker_still_polling(query_interval_seconds=self._query_seconds):
+    async def _look(self, _: object) -> Health:
+        self._health = await self._readiness.look()
+        return self._health
+
+    def _is_polling(self) -> bool:
+        return self._worker.is_worker_still_polling(query_interval_seconds=self._query_seconds)
+
+    async def _check_polling(self) -> None:
+        if not self._is_polling():
             raise RuntimeError("it does not ask for work any more")
 
 
-async def serve(pool: str, name: str | None, host: str, port: int) -> None:
-    """Work for the pool until SIGTERM or SIGINT. Its type is the pool's: process or kubernetes."""
+async def run_worker(pool: str, name: str | None, address: Address) -> None:
+    """Work for the pool until SIGTERM or SIGINT, with health and metrics at this address.
+
+    The worker's type is the pool's: process or kubernetes. Raises Prefect's `ObjectNotFound` where there is no pool of
+    this name.
+    """
     load_prefect_collections()
     async with get_client() as client:
         kind = (await client.read_work_pool(pool)).type
     kind_of_worker: Any = lookup_type(BaseWorker, kind)
     worker = kind_of_worker(work_pool_name=pool, name=name or f"{socket.gethostname()}-{pool}")
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", logger.info)
-    pages = Pages(
-        worker, pool, {"prefect": _prefect} | ({"weights": _weights} if (kind, pool) == ("process", "gpu") else {})
-    )
-    with _served(pages.app(), host, port):
+    checks = {"prefect": _check_prefect} | ({"weights": _check_weights} if (kind, pool) == ("process", "gpu") else {})
+    with _served(WorkerStatus(worker, pool, checks).app(), address):
         await worker.start(printer=lambda line: logger.info("%s", line))
 
 
 @contextmanager
-def _served(app: Starlette, host: str, port: int) -> Iterator[None]:
-    """In a thread, as Prefect's own health page: a worker that blocks its loop is one that has to be told of."""
-    with socket.create_server((host, port)) as listening:
+def _served(app: FastAPI, address: Address) -> Iterator[None]:
+    """In a thread, as Prefect's own health page: a worker that blocks its loop is one that has to be reported."""
+    with address.listen() as listening:
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio", **uvicorn_options())
         )
-        thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True, name="pages")
+        thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True, name="health")
         thread.start()
         try:
             yield
@@ -115,22 +112,14 @@ def _served(app: Starlette, host: str, port: int) -> Iterator[None]:
             thread.join(5)
 
 
-def _in_thread(check: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
-    return lambda: asyncio.to_thread(check)
-
-
-def _prefect() -> None:
+def _check_prefect() -> None:
     with get_client(sync_client=True) as client:
         if error := client.api_healthcheck():
             raise error
 
 
-def _weights() -> None:
-    from stenopool.options import ExecutionOptions, TranscriptionOptions
-    from stenopool.speech import engines
+def _check_weights() -> None:
+    from stenopool import models
 
-    engines.check(TranscriptionOptions(), ExecutionOptions())
-
-
-def _answer(health: Health) -> Response:
-    return JSONResponse(health.model_dump(), 200 if health.status == "ok" else 503)
+    if not models.has_speech_weights():
+        raise ModelMissing("There is no Whisper model on this machine, and the hub may not be asked (HF_HUB_OFFLINE).")

@@ -18,7 +18,7 @@ from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages.prepare import PreparedRecording
 from stenopool.pipeline.work import AUDIO
 from stenopool.runtime.progress import Event, emit
-from stenopool.runtime.stopping import stop_if_asked
+from stenopool.runtime.signals import stop_if_asked
 from stenopool.speech import diarizers, engines
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.diarizers.base import Diarizer
