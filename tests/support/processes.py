@@ -10,7 +10,7 @@ from pathlib import Path
 from stenopool.runtime.network import free_port
 from stenopool.runtime.processes import end, spawn
 
-__all__ = ["Server", "free_port", "listens", "without_prefect"]
+__all__ = ["Server", "free_port", "without_prefect"]
 
 
 class Server:
