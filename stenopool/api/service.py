@@ -32,7 +32,6 @@ from stenopool.pipeline import receipts
 from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectInfo, ObjectStore
-from stenopool.storage.s3 import S3Store
 
 _LATEST = 2**48 - 1  # milliseconds
 
@@ -132,7 +131,7 @@ class Service:
         ``again``: also if it was tried and failed, or was cancelled.
         """
         work = self.fingerprint(info, options)
-        there = [name for name in await self.receipts_of(info.key) if name.fingerprint == work]
+        there = await asyncio.to_thread(receipts.find_receipts, self.destination, info.key, work)
         if any(name.status == "done" for name in there) or (there and not again):
             return None
         parameters = self._parameters(options, {"only": [info.key]})
@@ -258,20 +257,3 @@ def _whole(settings: ApiSettings, name: str) -> str:
 async def service(request: Request) -> Service:
     """Dependency: the app's service. Async, as all dependencies are: others cost a thread each."""
     return cast("Service", request.app.state.service)
-
-
-def presigned(store: ObjectStore, key: str, size: int, lifetime: int) -> str:
-    """An address to which this many bytes may be sent with PUT."""
-    if not isinstance(store, S3Store):
-        raise invalid("Only a source on S3 takes direct uploads; send the file to us.")
-    # botocore presigns with version 2 unless told otherwise; that signs no length.
-    store.client.meta.events.register_first("choose-signer.s3.PutObject", _version_4, unique_id="stenopool-presign")
-    return store.client.generate_presigned_url(
-        "put_object",
-        Params={"Bucket": store.bucket, "Key": store.prefix + key, "ContentLength": size},
-        ExpiresIn=lifetime,
-    )
-
-
-def _version_4(signature_version: str, **_: Any) -> Any:
-    return "s3v4-query" if signature_version.endswith("-query") else None

@@ -23,7 +23,6 @@ from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import ReceiptName
 from stenopool.storage import ObjectInfo, ObjectStore
-from stenopool.storage.s3 import S3Store
 
 State = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
 _ALL = Selection()
@@ -67,7 +66,7 @@ async def page(
     queue, found = await house.runs.queue(), list[RecordingState]()
     looked_at, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
     while after is not None and len(found) < limit and looked_at < _LOOKED_AT:
-        infos, after = await asyncio.to_thread(_listed, _paged(house.source, at_once + 1), after, at_once)
+        infos, after = await asyncio.to_thread(_listed, house.source, after, at_once)
         looked_at += at_once
         infos = [info for info in infos if words is None or words.casefold() in shown(info.key).casefold()]
         found += [one for one in await _states(house, queue, infos) if state in (None, one.state)]
@@ -102,7 +101,7 @@ def shown(key: str) -> str:
 
 async def _states(house: Service, queue: Queue, infos: list[ObjectInfo]) -> list[RecordingState]:
     """One listing of receipts; Prefect is asked about those without one."""
-    found = await asyncio.to_thread(_receipts, _paged(house.destination, 2 * len(infos)), [info.key for info in infos])
+    found = await asyncio.to_thread(_receipts, house.destination, [info.key for info in infos])
     active = {info.key: _active(queue, info.key, found[info.key]) for info in infos}
     last = await house.runs.last(key for key, entry in active.items() if not (entry or found[key]))
     return [_state(info, found[info.key], active[info.key], last.get(info.key)) for info in infos]
@@ -157,18 +156,11 @@ async def _failure(house: Service, found: list[ReceiptName], last: FlowRun | Non
     return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=REMEDIES[ErrorCode.RUN_LOST])
 
 
-def _paged(store: ObjectStore, size: int) -> ObjectStore:
-    """The same store, listed in pages no larger than needed."""
-    if isinstance(store, S3Store):
-        return S3Store(store.bucket, store.prefix, client=store.client, page_size=min(size, 1000))
-    return store
-
-
 def _listed(source: ObjectStore, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
     """The next objects that are recordings, and the last key looked at if there are more."""
     infos: list[ObjectInfo] = []
     reached = None
-    for looked_at, info in enumerate(source.list(start_after=after)):
+    for looked_at, info in enumerate(source.list(start_after=after, page_size=limit + 1)):
         if looked_at == limit:
             return infos, reached
         reached = info.key
@@ -182,7 +174,8 @@ def _receipts(destination: ObjectStore, keys: list[str]) -> dict[str, list[Recei
     found: dict[str, list[ReceiptName]] = {key: [] for key in keys}
     if keys:
         last = max(map(receipts.receipt_stem, keys))
-        for name in receipts.list_receipts(destination, start_after=min(map(receipts.receipt_stem, keys))):
+        first = min(map(receipts.receipt_stem, keys))
+        for name in receipts.list_receipts(destination, start_after=first, page_size=2 * len(keys)):
             if name.key in found:
                 found[name.key].append(name)
             elif receipts.receipt_stem(name.key) > last:

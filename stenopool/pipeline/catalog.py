@@ -108,7 +108,8 @@ class CatalogEntry(NamedTuple):
     ``missing``, in the state "render": the formats asked for that the finished transcript has not been rendered to.
     ``outlived``: there is a quarantine's receipt as well, although everything is done by now.
     ``failure`` is set where no receipt can say it: the key is too long for its receipt or transcripts. Such a
-    recording is quarantined by every listing anew, at no cost, and never lost sight of.
+    recording is quarantined by every listing anew, at no cost, and never lost sight of. ``superseded``: fingerprints
+    of other options or contents that have receipts; these end when the new transcript overwrites theirs.
     """
 
     recording: Recording
@@ -117,6 +118,7 @@ class CatalogEntry(NamedTuple):
     failure: Failure | None = None
     missing: tuple[Format, ...] = ()
     outlived: bool = False
+    superseded: tuple[str, ...] = ()
 
 
 def list_entries(
@@ -172,22 +174,22 @@ def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) 
         destination.uri_of(output_key(info.key, "json"))
     except RecordingError as error:
         failure = error.failure("catalog")
-    recording = Recording(
-        uri=uri, key=info.key, size=info.size, etag=info.etag, modified=info.modified, version_id=info.version_id
-    )
+    recording = Recording(uri=uri, key=info.key, size=info.size, etag=info.etag, modified=info.modified)
     return recording, failure
 
 
 def _entry(
     recording: Recording, digest: str, receipts: Iterable[ReceiptName], formats: tuple[Format, ...]
 ) -> CatalogEntry:
-    there = [name for name in receipts if name.fingerprint == digest]
+    listed = list(receipts)
+    there = [name for name in listed if name.fingerprint == digest]
     done = [name for name in there if name.status == "done"]
     if done:  # and perhaps quarantined too: a rendering failed, or a run was killed right after it wrote the receipt
         missing = tuple(format for format in formats if not any(format in name.formats for name in done))
         outlived = not missing and len(done) < len(there)
         return CatalogEntry(recording, digest, "render" if missing else "done", missing=missing, outlived=outlived)
-    return CatalogEntry(recording, digest, "quarantined" if there else "new")
+    superseded = tuple({name.fingerprint: None for name in listed if name.fingerprint != digest})
+    return CatalogEntry(recording, digest, "quarantined" if there else "new", superseded=superseded)
 
 
 def _receipts_of(destination: ObjectStore, key: str) -> Iterator[ReceiptName]:

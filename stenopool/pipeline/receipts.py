@@ -15,10 +15,10 @@ because a file name on a disk ends at 255; where it goes depends only on what st
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache, lru_cache
-from itertools import groupby
+from itertools import groupby, product
 from operator import itemgetter
 from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import unquote
@@ -29,7 +29,7 @@ from stenopool import __version__
 from stenopool.errors import Failure, ObjectNotFound, ReceiptCorrupt
 from stenopool.options import FORMATS, Format
 from stenopool.runtime.progress import logger
-from stenopool.storage.base import ObjectStore, check_key
+from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
 
 RECEIPTS = ".receipts/"
 WORK = ".work/"
@@ -155,13 +155,40 @@ def _formats(letters: str) -> frozenset[Format]:
     return frozenset(format for format, letter in _LETTERS.items() if letter in letters)
 
 
-def list_receipts(destination: ObjectStore, *, prefix: str = RECEIPTS, start_after: str = "") -> Iterator[ReceiptName]:
+def list_receipts(
+    destination: ObjectStore, *, prefix: str = RECEIPTS, start_after: str = "", page_size: int | None = None
+) -> Iterator[ReceiptName]:
     """All receipts by name, sorted by recording key, one page in memory; the receipts themselves are not read.
 
     Several done receipts of one fingerprint are told as one, with the formats of all.
     """
-    listed = (parse_receipt_key(info.key) for info in destination.list(prefix, start_after=start_after))
-    for _, group in groupby(filter(None, listed), itemgetter(0, 1)):
+    return _merge(destination.list(prefix, start_after=start_after, page_size=page_size))
+
+
+def find_receipts(destination: ObjectStore, recording_key: str, fingerprint: str) -> list[ReceiptName]:
+    """The receipts of one item of work, as `list_receipts` gives them; its cost does not grow with their number."""
+    return list(_merge(_of_item(destination, recording_key, fingerprint)))
+
+
+def delete(destination: ObjectStore, recording_key: str, fingerprint: str) -> None:
+    """Delete all receipts of one item of work."""
+    for info in list(_of_item(destination, recording_key, fingerprint)):
+        destination.delete(info.key)
+
+
+def _of_item(destination: ObjectStore, recording_key: str, fingerprint: str) -> Iterator[ObjectInfo]:
+    return destination.list(f"{receipt_stem(recording_key)}{fingerprint}", endings=_endings())
+
+
+@cache
+def _endings() -> frozenset[str]:
+    """What can follow the fingerprint in a receipt's key."""
+    chosen = product(*(("", letter) for format, letter in _LETTERS.items() if format != "json"))
+    return frozenset((".json", ".quarantined.json", *(f".{_LETTERS['json']}{''.join(one)}.json" for one in chosen)))
+
+
+def _merge(listed: Iterable[ObjectInfo]) -> Iterator[ReceiptName]:
+    for _, group in groupby(filter(None, (parse_receipt_key(info.key) for info in listed)), itemgetter(0, 1)):
         of_one = list(group)
         if len(of_one) == 1:
             yield of_one[0]
@@ -194,8 +221,8 @@ def read(destination: ObjectStore, recording_key: str, fingerprint: str, status:
     """
     if status == "quarantined":
         return _read(destination, receipt_key(recording_key, fingerprint, status))
-    keys = [info.key for info in destination.list(f"{receipt_stem(recording_key)}{fingerprint}.")]
-    # Quarantine's ending is no letters, and that receipt may go away at any moment.
+    keys = [info.key for info in _of_item(destination, recording_key, fingerprint)]
+    # The quarantine's may go away at any moment.
     found = [_read(destination, key) for key in keys if not key.endswith(".quarantined.json")]
     if not found:
         raise ObjectNotFound(f"{recording_key} has no receipt of {fingerprint}.")

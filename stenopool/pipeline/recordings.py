@@ -28,7 +28,6 @@ class Recording(BaseModel):
     size: int
     etag: str
     modified: float
-    version_id: str | None = None
 
 
 def fingerprint(recording: Recording, options: TranscriptionOptions) -> str:

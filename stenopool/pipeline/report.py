@@ -12,7 +12,7 @@ from stenopool.errors import ErrorCode, ObjectNotFound, TransientError
 from stenopool.metrics.definitions import LOAD_BUCKETS
 from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.plan import Plan
-from stenopool.pipeline.receipts import BATCHES, list_receipts, read_or_skip, receipt_stem
+from stenopool.pipeline.receipts import BATCHES, find_receipts, read_or_skip
 from stenopool.pipeline.run import FailedRecording, Run
 from stenopool.pipeline.shards import Shard, WorkItem, written
 from stenopool.pipeline.tally import Tally
@@ -106,8 +106,8 @@ class ShardResult(BaseModel):
         """What receipts say of a run that ended without a result: killed, or its machine went away."""
         result = cls()
         for item in items:
-            there = list_receipts(destination, prefix=receipt_stem(item.recording.key))
-            ends = {name.status: name for name in there if name.fingerprint == item.fingerprint}
+            there = find_receipts(destination, item.recording.key, item.fingerprint)
+            ends = {name.status: name for name in there}
             if item.formats:
                 result.rendered += set(item.formats) <= ends["done"].formats if "done" in ends else 0
                 continue

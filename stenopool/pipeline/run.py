@@ -22,7 +22,7 @@ from stenopool.errors import (
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.clock import DeviceClock, StageClock
 from stenopool.pipeline.handover import Handover
-from stenopool.pipeline.receipts import Receipt, ReceiptName, list_receipts, read, receipt_stem
+from stenopool.pipeline.receipts import Receipt, ReceiptName, find_receipts, read
 from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.tally import Tally
 from stenopool.pipeline.work import WorkArea
@@ -112,18 +112,14 @@ class Run:
         self.handover.look_again(item)
         emit(Event("failed", item.recording.key, item.seconds, failure))
 
-    def leave(self, item: WorkItem, there: Iterable[ReceiptName] | None = None) -> bool:
-        """Whether another run has finished the item meanwhile; then it is left to that, and nothing of ours stays.
-
-        ``there``: the receipts of its recording, where they have just been listed.
-        """
+    def leave(self, item: WorkItem) -> bool:
+        """Whether another run has finished the item meanwhile; then it is left to that, and nothing of ours stays."""
         if item.formats:  # finished long ago; only a format is missing
             return False
-        if there is None:
-            there = list_receipts(self.destination, prefix=receipt_stem(item.recording.key))
+        there = find_receipts(self.destination, item.recording.key, item.fingerprint)
         # One that was taken up again out of quarantine has that receipt still.
         ends = ("done",) if item.attempts else ("done", "quarantined")
-        end = next((one for one in there if one.fingerprint == item.fingerprint and one.status in ends), None)
+        end = next((one for one in there if one.status in ends), None)
         if end is None:
             return False
         self.finished_elsewhere.add(item.fingerprint)

@@ -34,6 +34,7 @@ class WorkItem(BaseModel):
     """One item of work: a recording, the fingerprint that names it, its estimated length, tries so far.
 
     ``formats``: its transcript is there, and only these are to be rendered from it; empty: all is to be done.
+    ``superseded``: other fingerprints of the recording, whose receipts end when its files are overwritten.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,6 +44,7 @@ class WorkItem(BaseModel):
     seconds: float
     attempts: int = 0
     formats: tuple[Format, ...] = ()
+    superseded: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, entry: CatalogEntry, attempts: int = 0) -> "WorkItem":
@@ -53,6 +55,7 @@ class WorkItem(BaseModel):
             seconds=0.0 if entry.missing else estimated_seconds(entry.recording),
             attempts=attempts,
             formats=entry.missing,
+            superseded=entry.superseded,
         )
 
 

@@ -86,7 +86,7 @@ class Channel(_Published):
 
 
 class Source(_Published):
-    """The object the transcript was made from."""
+    """The object the transcript was made from. ``version_id`` is null: the ETag says which content it was."""
 
     uri: str
     key: str

@@ -1,6 +1,6 @@
 """The `ObjectStore` protocol: the few things Stenopool asks of storage, local folder or S3 alike."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
@@ -17,7 +17,6 @@ class ObjectInfo(NamedTuple):
     size: int
     etag: str
     modified: float
-    version_id: str | None = None
 
 
 class Writer(Protocol):
@@ -49,8 +48,19 @@ class ObjectStore(Protocol):
         """The whole address of a key."""
         ...
 
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        start_after: str = "",
+        page_size: int | None = None,
+        endings: Collection[str] | None = None,
+    ) -> Iterator[ObjectInfo]:
         """Objects whose key starts with ``prefix``, after ``start_after``, one page in memory at a time.
+
+        ``page_size``: how many the caller means to read; a server is not asked for more at a time. ``endings``: only
+        keys that are ``prefix`` and one of these. A folder then looks for these files alone, whatever lies beside
+        them; without, it reads all names of the directory that holds the prefix.
 
         In UTF-8 byte order, except on S3 servers that have another one (SeaweedFS lists "a/b" before "a b", and
         ``start_after`` follows its order too): nothing may rely on order for more than speed.
@@ -103,6 +113,13 @@ class ObjectStore(Protocol):
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """As `put_file`, for small contents."""
+        ...
+
+    def presigned_put(self, key: str, size: int, lifetime: int) -> str:
+        """An address to which ``size`` bytes may be sent with PUT for ``lifetime`` seconds.
+
+        Raises `SetupError` LOCATION_INVALID in a folder, where no server could take them.
+        """
         ...
 
     def writer(self, key: str) -> "Writer":

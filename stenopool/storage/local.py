@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002 (a file has no content type)
+# ruff: noqa: ARG002 (a file has no content type, and a folder no pages)
 """A folder as an object store: keys are relative paths, listed in the order S3 would list them."""
 
 import errno
@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,7 @@ from stenopool.errors import (
     ErrorCode,
     KeyUnusable,
     ObjectNotFound,
-    RecordingError,
+    SetupError,
     SourceChanged,
     StenopoolError,
     StorageUnavailable,
@@ -49,42 +49,50 @@ class LocalStore(ObjectStore):
     def uri_of(self, key: str) -> str:
         return self._path(key).as_uri()
 
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        start_after: str = "",
+        page_size: int | None = None,
+        endings: Collection[str] | None = None,
+    ) -> Iterator[ObjectInfo]:
         # Only the folder that the prefix names is walked; the rest of the prefix filters its entries.
-        folder = prefix.rpartition("/")[0]
-        if folder:
-            try:
-                path = self._path(folder)
-            except RecordingError:
-                return
-            if path.resolve() != path:  # a link stands in between
-                return
-        else:
-            path = self._real_root
-        yield from self._walk(path, f"{folder}/" if folder else "", prefix.encode(), start_after.encode())
-
-    def _walk(self, folder: Path, folder_key: str, prefix: bytes, start_after: bytes) -> Iterator[ObjectInfo]:
-        """One folder's entries in memory at a time, per level."""
-        for sort_key, entry in _entries(folder, folder_key):
-            if sort_key.endswith(b"/"):
-                # Every key below begins with sort_key: the whole subtree may be known to be unwanted.
-                relevant = sort_key.startswith(prefix) or prefix.startswith(sort_key)
-                if relevant and (sort_key > start_after or start_after.startswith(sort_key)):
-                    yield from self._walk(Path(entry.path), sort_key.decode(), prefix, start_after)
-            elif sort_key > start_after and sort_key.startswith(prefix):
-                info = self._listed(sort_key.decode(), entry)
-                if info:
+        folder, slash, beginning = prefix.rpartition("/")
+        try:
+            path = self._path(folder) if folder else self._real_root
+        except KeyUnusable:
+            return
+        if self._has_links(path):  # they are not walked
+            return
+        if endings is None:
+            yield from self._walk(path, folder + slash, start_after.encode(), beginning)
+            return
+        with _errors(folder), suppress(FileNotFoundError, NotADirectoryError, ValueError):  # a NUL: no file's name
+            os.stat(f"{path}/.")  # noqa: PTH116 (Path drops the dot, and this fails where the folder is not to be read)
+            # access, because most are missing, and an exception for each would take three times as long.
+            found = [end for end in endings if os.access(f"{path}/{beginning}{end}", os.F_OK)]
+            for key in sorted(prefix + end for end in found):
+                if key > start_after and (info := self._listed(key, self._path(key))):
                     yield info
 
-    def _listed(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+    def _walk(self, folder: Path, folder_key: str, start_after: bytes, beginning: str = "") -> Iterator[ObjectInfo]:
+        """One folder's entries in memory at a time, per level: those whose names start with ``beginning``."""
+        for sort_key, entry in _entries(folder, folder_key, beginning):
+            if sort_key.endswith(b"/"):
+                # Every key below begins with sort_key: the whole subtree may be known to be unwanted.
+                if sort_key > start_after or start_after.startswith(sort_key):
+                    yield from self._walk(Path(entry), sort_key.decode(), start_after)
+            elif sort_key > start_after and (info := self._listed(sort_key.decode(), entry)):
+                yield info
+
+    def _listed(self, key: str, entry: os.DirEntry[str] | Path) -> ObjectInfo | None:
         """What the listing says of a file; None for what is not one, or not any more."""
-        if entry.is_symlink():
-            if not self._stays_inside(Path(entry.path)):
-                log.warning("Skipped %s: a link that leads out of the folder", entry.path)
-                return None
-            if not Path(entry.path).is_file():
-                return None
-        elif not entry.is_file():  # a socket, a pipe
+        if (is_link := entry.is_symlink()) and not self._stays_inside(Path(entry)):
+            log.warning("Skipped %s: a link that leads out of the folder", os.fspath(entry))
+            return None
+        # Path, because DirEntry fails on links that lead round in a circle. Not files: a folder, a socket, a pipe.
+        if not (Path(entry) if is_link else entry).is_file():
             return None
         with _errors(key), suppress(FileNotFoundError):
             return _info(key, entry.stat())
@@ -149,6 +157,13 @@ class LocalStore(ObjectStore):
             finally:
                 temporary.unlink(missing_ok=True)
 
+    def presigned_put(self, key: str, size: int, lifetime: int) -> str:
+        raise SetupError(
+            ErrorCode.LOCATION_INVALID,
+            f"{self.uri} is a folder: it takes no direct uploads.",
+            remedy="Use a source on S3, or send the file itself.",
+        )
+
     def writer(self, key: str) -> "LocalWriter":
         path = self._path(key)
         with _errors(key):
@@ -206,10 +221,13 @@ class LocalStore(ObjectStore):
             raise KeyUnusable(f"The key {key!r} is named like our own unfinished writes.")
         return self._real_root.joinpath(*components)
 
-    def _stays_inside(self, path: Path) -> bool:
+    def _has_links(self, path: Path) -> bool:
+        """Whether a link lies between the root and this path, or is it."""
         below = [path, *path.parents]
-        below = below[: below.index(self._real_root)]
-        if not any(map(os.path.islink, below)):  # as nearly always, and told by few looks at the disk
+        return any(map(os.path.islink, below[: below.index(self._real_root)]))
+
+    def _stays_inside(self, path: Path) -> bool:
+        if not self._has_links(path):  # as nearly always, and told by few looks at the disk
             return True
         # realpath, because Path.resolve() fails on links that lead round in a circle.
         return Path(os.path.realpath(path)).is_relative_to(self._real_root)
@@ -258,12 +276,15 @@ def _to_disk(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _entries(folder: Path, folder_key: str) -> list[tuple[bytes, os.DirEntry[str]]]:
-    """Entries by the bytes of their key; a folder's name ends in "/", as all keys below it go on with that."""
+def _entries(folder: Path, folder_key: str, beginning: str) -> list[tuple[bytes, os.DirEntry[str]]]:
+    """Entries whose names begin so, by the bytes of their key.
+
+    A folder's name ends in "/", as all keys below it go on with that.
+    """
     found: list[tuple[bytes, os.DirEntry[str]]] = []
     with _errors(folder_key), suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(_TEMPORARY):
+            if not entry.name.startswith(beginning) or entry.name.startswith(_TEMPORARY):
                 continue
             try:
                 sort_key = f"{folder_key}{entry.name}".encode()

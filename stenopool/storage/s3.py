@@ -7,7 +7,7 @@ buckets by path.
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -85,12 +85,20 @@ class S3Store(ObjectStore):
     def uri_of(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._whole(key)}"
 
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        start_after: str = "",
+        page_size: int | None = None,
+        endings: Collection[str] | None = None,
+    ) -> Iterator[ObjectInfo]:
         request: dict[str, Any] = {"StartAfter": self.prefix + start_after} if start_after else {}
-        request |= {"Bucket": self.bucket, "Prefix": self.prefix + prefix, "MaxKeys": self._page_size}
+        request |= {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
+        request["MaxKeys"] = min(page_size or self._page_size, self._page_size)
         with self.errors("list", prefix):
             for page in pages(self.client, skip=len(self.prefix), **request):
-                yield from page
+                yield from page if endings is None else [one for one in page if one.key[len(prefix) :] in endings]
 
     def head(self, key: str) -> ObjectInfo:
         with self.errors("head", key):
@@ -187,6 +195,11 @@ class S3Store(ObjectStore):
                     return False
                 raise
         return True
+
+    def presigned_put(self, key: str, size: int, lifetime: int) -> str:
+        request = {"Bucket": self.bucket, "Key": self._whole(key), "ContentLength": size}
+        with self.errors("presign", key):
+            return self.client.generate_presigned_url("put_object", Params=request, ExpiresIn=lifetime)
 
     def writer(self, key: str) -> "S3Writer":
         return S3Writer(self, self._whole(key))
@@ -317,6 +330,8 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
             "mode": cast("Any", os.environ.get("AWS_RETRY_MODE", "standard")),
             "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "6")),
         },
+        # botocore presigns with version 2 unless a version is named; that does not sign the length of an upload.
+        signature_version="s3v4",
         # The checksums that boto3 sends since 1.36 are refused by older MinIO, SeaweedFS and by Google.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -332,10 +347,7 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
 
 
 def _info(key: str, size: int, answer: Any) -> ObjectInfo:
-    version = answer.get("VersionId")
-    return ObjectInfo(
-        key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp(), None if version == "null" else version
-    )
+    return ObjectInfo(key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp())
 
 
 def _code(error: ClientError) -> str:

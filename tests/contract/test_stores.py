@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.errors import ErrorCode, KeyUnusable, RecordingError, SetupError, StenopoolError, TransientError
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store, process_client
@@ -69,6 +70,79 @@ def test_listing_pages_keep_order_and_lose_nothing(store: ObjectStore) -> None:
     assert keys(store, "3/", start_after="3/028.wav") == by_bytes(
         [n for n in names if n[:2] == "3/" and n > "3/028.wav"]
     )
+
+
+@pytest.mark.parametrize("page_size", [1, 3, 1000, 5000])
+def test_a_page_may_be_of_any_size(store: ObjectStore, page_size: int) -> None:
+    names = [f"{number:02}" for number in range(20)]
+    fill(store, names)
+    assert [info.key for info in store.list(page_size=page_size)] == names
+    assert [info.key for info in store.list("1", start_after="14", page_size=page_size)] == names[15:]
+
+
+def test_only_the_endings_that_were_named(store: ObjectStore) -> None:
+    # Receipts look like this: names that begin alike, in one folder with many others, some of them folders.
+    names = [
+        "r/a!1.json",
+        "r/a!1.x.json",
+        "r/a!1.y.json",
+        "r/a!2.json",
+        "r/a!1",
+        "r/a!1.json.old/z",
+        "r/a",
+        "r/b!1.json",
+    ]
+    fill(store, [name for name in names if name != "r/a" or not isinstance(store, S3Store)])
+    endings = [".json", ".x.json", ".none.json", ".json.old"]
+    there = ["r/a!1.json", "r/a!1.x.json"]
+    assert [info.key for info in store.list("r/a!1", endings=endings)] == there
+    assert [info.key for info in store.list("r/a!1", endings=endings, start_after=there[0])] == there[1:]
+    assert list(store.list("r/a!1", endings=endings)) == [store.head(key) for key in there]
+    assert [info.key for info in store.list("r/a!", endings=["1.y.json", "2.json"])] == ["r/a!1.y.json", "r/a!2.json"]
+    for prefix in ("r/c", "none/a!1", "r/a!1.json/a", "", "r/a!1/", "nul\0"):
+        assert list(store.list(prefix, endings=endings)) == []
+    assert list(store.list("r/a!1", endings=[])) == []
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_endings_of_awkward_keys(store: ObjectStore, name: str) -> None:
+    store.put_bytes(name, b"")
+    folder, slash, last = name.rpartition("/")
+    for cut in {0, len(last) // 2, len(last)}:
+        prefix, ending = folder + slash + last[:cut], last[cut:]
+        assert [info.key for info in store.list(prefix, endings={ending, "other"})] == [name]
+
+
+def test_a_prefix_finds_what_a_whole_listing_finds(store: ObjectStore) -> None:
+    names = [
+        f"{folder}{name}" for folder in ("", "a/", "a/b/") for name in ("x", "x!1", "x!2", "x%20y", "xy/z", "é", "y")
+    ]
+    fill(store, [name for name in names if not (isinstance(store, S3Store) and name == "a/b")])
+    whole = keys(store)
+    for prefix in ("x", "x!", "x%", "xy", "xy/", "a", "a/", "a/x", "a/x!", "a/xy", "a/b/x!1", "a/b/é", "y", "z", "a/b"):
+        assert keys(store, prefix) == [name for name in whole if name.startswith(prefix)]
+
+
+def test_a_missing_object_is_the_default_where_one_is_given(store: ObjectStore, tmp_path: Path) -> None:
+    store.put_bytes("there", b"content")
+    assert store.get_bytes("there", None) == b"content"
+    assert store.get_bytes("missing", None) is None
+    assert store.get_bytes("there/not", b"default") == b"default"
+    with pytest.raises(KeyUnusable):
+        store.get_bytes("..", None)
+
+
+def test_a_presigned_address_takes_the_bytes_that_it_was_signed_for(store: ObjectStore) -> None:
+    if isinstance(store, LocalStore):
+        with pytest.raises(SetupError, match="LOCATION_INVALID"):
+            store.presigned_put("a b/ü.wav", 4, 60)
+        return
+    for key in ("a b/ü.wav", "plain"):
+        url = store.presigned_put(key, 4, 60)
+        assert httpx.put(url, content=b"12345").status_code == 403
+        assert httpx.put(url.replace("a%20b", "c"), content=b"1234").status_code == (403 if " " in key else 200)
+        httpx.put(url, content=b"1234").raise_for_status()
+        assert store.get_bytes(key) == b"1234"
 
 
 def test_names_around_the_slash_are_all_listed_once(store: ObjectStore) -> None:

@@ -1,5 +1,8 @@
 """Receipts: their keys sort as the recordings do, and say all that planning needs."""
 
+from itertools import product
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,8 @@ from stenopool.options import FORMATS, Format
 from stenopool.pipeline.receipts import (
     Receipt,
     ReceiptName,
+    delete,
+    find_receipts,
     list_receipts,
     parse_receipt_key,
     read,
@@ -18,6 +23,8 @@ from stenopool.pipeline.receipts import (
     receipt_stem,
     write,
 )
+from stenopool.storage import ObjectStore
+from stenopool.storage.local import LocalStore
 from tests.support.keys import any_key
 from tests.support.memory import MemoryStore
 
@@ -163,3 +170,30 @@ def test_a_quarantine_says_why_and_a_success_does_not() -> None:
         Receipt(key="x", fingerprint=FINGERPRINT, status="quarantined")
     with pytest.raises(ValidationError):
         Receipt(key="x", fingerprint=FINGERPRINT, status="done", failure=FAILURE)
+
+
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+def test_receipts_of_one_item_are_found_among_all_others(tmp_path: Path, kind: type[ObjectStore]) -> None:
+    store = LocalStore(tmp_path) if kind is LocalStore else MemoryStore()
+    keys = ["a.wav", "a.wav!", "a", "a.wav.wav", "b/a.wav", "long/" * 90]
+    for key, fingerprint in product(keys, ("1" * 32, "2" * 32)):
+        for formats in (("json",), ("json", "srt", "html"), FORMATS):
+            write(store, Receipt(key=key, fingerprint=fingerprint, status="done", formats=formats))
+        write(store, Receipt(key=key, fingerprint=fingerprint, status="quarantined", failure=FAILURE))
+    for key, fingerprint in product(keys, ("1" * 32, "2" * 32, "3" * 32)):
+        wanted = [name for name in list_receipts(store) if (name.key, name.fingerprint) == (key, fingerprint)]
+        assert find_receipts(store, key, fingerprint) == wanted
+        assert len(wanted) == (0 if fingerprint[0] == "3" else 2)
+    before = len(list(store.list()))
+    delete(store, "a.wav", "1" * 32)
+    assert find_receipts(store, "a.wav", "1" * 32) == []
+    assert len(list(store.list())) == before - 4
+
+
+@given(st.sets(st.sampled_from(FORMATS)))
+def test_every_receipt_that_can_be_written_is_looked_for(formats: set[Format]) -> None:
+    for status in ("done", "quarantined"):
+        key = receipt_key("a.wav", "1" * 32, status, formats)
+        store = MemoryStore()
+        store.put_bytes(key, b"")
+        assert [name.status for name in find_receipts(store, "a.wav", "1" * 32)] == [status]

@@ -69,17 +69,6 @@ def test_content_replaced_during_a_download_is_not_mixed(
     assert len(calls) == 2
 
 
-def test_versions_are_told(s3: SeaweedFS, bucket: str, tmp_path: Path) -> None:
-    store = open_store(f"s3://{bucket}")
-    store.put_bytes("plain", b"x")
-    assert store.head("plain").version_id is None
-    s3.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    store.put_bytes("versioned", b"x")
-    version = store.head("versioned").version_id
-    assert version
-    assert store.get_file("versioned", tmp_path / "x").version_id == version
-
-
 def test_a_client_of_ones_own(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     process_client.cache_clear()

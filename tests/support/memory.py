@@ -1,6 +1,6 @@
 """A store in memory, for properties over many random key sets; it can list in the order that SeaweedFS lists."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from stenopool.errors import ObjectNotFound
@@ -30,11 +30,19 @@ class MemoryStore(ObjectStore):
         check_key(key)
         return f"{self.uri}/{key}"
 
-    def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        start_after: str = "",
+        page_size: int | None = None,
+        endings: Collection[str] | None = None,
+    ) -> Iterator[ObjectInfo]:
         self.lists += 1
         after = self._order(start_after) if start_after else None
         for key in sorted(self.objects, key=self._order):
-            if key.startswith(prefix) and (after is None or self._order(key) > after):  # type: ignore[operator]
+            wanted = key.startswith(prefix) and (endings is None or key[len(prefix) :] in endings)
+            if wanted and (after is None or self._order(key) > after):  # type: ignore[operator]
                 self.listed += 1
                 yield self._info(key)
 

@@ -14,7 +14,7 @@ from stenopool.api.keys import Key
 from stenopool.api.problems import Problem, invalid, told
 from stenopool.api.queue import QueueEntry, entry_of
 from stenopool.api.retries import retry as try_again
-from stenopool.api.service import Service, presigned, service, token_of
+from stenopool.api.service import Service, service, token_of
 from stenopool.api.states import RecordingPage, RecordingState, State
 from stenopool.api.uploads import Form
 
@@ -135,7 +135,7 @@ def _direct(house: Service, asked: DirectUpload, caller: Key, idempotency_key: s
     small_enough(house, asked.size)
     key = house.new_key(asked.filename, token_of(caller.name, idempotency_key) if idempotency_key else None)
     lifetime = house.settings.link_lifetime
-    url = presigned(house.source, key, asked.size, lifetime)
+    url = house.source.presigned_put(key, asked.size, lifetime)
     return PresignedUpload(id=ids.encode(key), uri=house.source.uri_of(key), url=url, expires_in=lifetime)
 
 

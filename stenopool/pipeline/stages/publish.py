@@ -4,6 +4,7 @@ They take seconds, so they are not stopped half-way: what was transcribed is wor
 """
 
 import base64
+import re
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from stenopool import __version__
 from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError
 from stenopool.options import Format
 from stenopool.pipeline import receipts, speaker_names
-from stenopool.pipeline.receipts import Receipt, ReceiptName, output_key
+from stenopool.pipeline.receipts import Receipt, output_key
 from stenopool.pipeline.recordings import STAGE_VERSIONS
 from stenopool.pipeline.run import TRANSFERS, Run, each
 from stenopool.pipeline.shards import WorkItem
@@ -33,6 +34,7 @@ PLAYER_AUDIO = "audio.webm"
 # Bytes of prepared audio (some 15 s) that are put into the page as they are. Encoding takes as much CPU time as all
 # else that is done after transcribing, and a page of a third of a megabyte bothers nobody.
 _AS_IT_IS = 256 * 1024
+_MADE_BY = re.compile(rb'"fingerprint":\s*"([0-9a-f]{32})"')  # in a transcript, where quotes of other texts are escaped
 
 
 def assign(run: Run, items: Sequence[WorkItem]) -> None:
@@ -48,12 +50,9 @@ def upload(run: Run, items: Sequence[WorkItem]) -> None:
     """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
 
     def one(item: WorkItem) -> None:
-        there = _receipts_there(run, item)
-        if run.leave(item, there.values()):
+        if run.leave(item):
             return
-        for key, name in there.items():
-            if name.fingerprint != item.fingerprint:  # of files that are about to be overwritten
-                run.destination.delete(key)
+        _supersede(run, item)
         transcript = run.work(item).load("assign", Transcript)
         run.flags[item.fingerprint] = all_flags(transcript)
         _render(run, item, transcript, run.execution.formats)
@@ -92,11 +91,16 @@ def render_missing(run: Run, items: Sequence[WorkItem]) -> None:
     each(run, "render", items, one, at_once=TRANSFERS)
 
 
-def _receipts_there(run: Run, item: WorkItem) -> dict[str, ReceiptName]:
-    """All receipts of a item's recording by their keys: also of other options, and of what was there before."""
-    listed = run.destination.list(receipts.receipt_stem(item.recording.key))
-    named = {info.key: receipts.parse_receipt_key(info.key) for info in listed}
-    return {key: name for key, name in named.items() if name}
+def _supersede(run: Run, item: WorkItem) -> None:
+    """Delete the receipts of the files that are about to be overwritten.
+
+    Those that were listed for the plan, and that of a run with other options that has finished since: its fingerprint
+    is in the transcript.
+    """
+    transcript = run.destination.get_bytes(output_key(item.recording.key, "json"), b"")
+    made_by = {digits.decode() for digits in _MADE_BY.findall(transcript)}
+    for other in made_by.union(item.superseded) - {item.fingerprint}:
+        receipts.delete(run.destination, item.recording.key, other)
 
 
 def _render(run: Run, item: WorkItem, transcript: Transcript, formats: Sequence[Format]) -> None:
@@ -175,7 +179,6 @@ def _transcript(run: Run, item: WorkItem) -> Transcript:
                 uri=recording.uri,
                 key=recording.key,
                 etag=recording.etag,
-                version_id=recording.version_id,
                 size=recording.size,
                 sha256=prepared.sha256,
             ),
