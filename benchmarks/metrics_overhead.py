@@ -52,8 +52,8 @@ class Hooks:
             stack.enter_context(patch.object(BatchCounts, "write", lambda *_: None))
             stack.enter_context(patch.object(BatchCounts, "_with", lambda counts, *_: counts))
             stack.enter_context(patch.object(publish, "all_flags", lambda _: ()))
-            stack.enter_context(patch("stenopool.pipeline.run.where", lambda **_: nullcontext()))
-            stack.enter_context(patch("stenopool.runtime.progress.where", lambda **_: nullcontext()))
+            stack.enter_context(patch("stenopool.pipeline.run.log_context", lambda **_: nullcontext()))
+            stack.enter_context(patch("stenopool.runtime.progress.log_context", lambda **_: nullcontext()))
             yield
 
     @contextmanager

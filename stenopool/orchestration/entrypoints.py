@@ -9,6 +9,8 @@ from typing import Any
 from prefect import Flow
 
 from stenopool import shipped
+from stenopool.runtime.processes import safe_environment
+from stenopool.runtime.startup import start_process
 
 FLOWS = ("ingest", "prepare", "transcribe", "shard", "watch")
 
@@ -33,7 +35,12 @@ def load(name: str) -> Flow[Any, Any]:
 
 
 def enter() -> dict[str, str]:
-    """A deployment's pull step: go where the flows are installed, so that its entrypoint is found there."""
+    """A deployment's pull step: go where the flows are installed, so that its entrypoint is found there.
+
+    A pod runs the flow in this process afterwards, a process worker in the one that this becomes.
+    """
+    start_process()
+    os.environ.update(safe_environment())
     directory = str(shipped.folder())
     os.chdir(directory)
     return {"directory": directory}

@@ -1,22 +1,20 @@
-"""What goes to the log: one line per event, whoever's names stand in it; as JSON where machines read it.
+"""The log: one line per event, whatever names appear in it; as JSON where machines read it.
 
 STENOPOOL_LOG__FORMAT=json makes every line of this process an object with ``time``, ``level``, ``logger``,
 ``message`` and what is known of where it happened: ``run``, ``batch``, ``shard``, ``stage``, ``recording``.
 """
 
-import json
 import logging
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any
 
 from stenopool.settings import get_settings
 
-_where: ContextVar[dict[str, Any]] = ContextVar("where", default={})  # noqa: B039 (never changed in place)
+_context: ContextVar[dict[str, Any]] = ContextVar("context", default={})  # noqa: B039 (never changed in place)
 
 
 def printable(text: str) -> str:
@@ -27,50 +25,48 @@ def printable(text: str) -> str:
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
     """What is logged in this block, and in the threads that it waits for, carries these fields."""
-    token = _where.set({**_where.get(), **fields})
+    token = _context.set({**_context.get(), **fields})
     try:
         yield
     finally:
-        _where.reset(token)
+        _context.reset(token)
 
 
-class _Logger(logging.Logger):
-    """Recordings' names and other people's messages stand in our lines: none may begin a line of its own."""
+class _OneLine(logging.Filter):
+    """Names of recordings and other people's messages appear in our lines: none may begin a line of its own."""
 
-    def makeRecord(self, *args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: N802 (logging's name)
-        record = super().makeRecord(*args, **kwargs)
+    def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = printable(record.getMessage()), None
-        record.where = _where.get()
+        vars(record).update(_context.get())
         if record.exc_info:
             lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
             record.exc_text = "\n".join(f"    {printable(line)}" for line in lines)
-        return record
+        return True
+
+
+_one_line = _OneLine()
 
 
 def get_logger(name: str = "stenopool") -> logging.Logger:
     """A logger of ours; use no other."""
     logger = logging.getLogger(name)
-    # Prefect makes it before us where PREFECT_LOGGING_EXTRA_LOGGERS names it: too late to choose the class.
-    logger.__class__ = _Logger
+    logger.addFilter(_one_line)
     return logger
 
 
-class JsonFormatter(logging.Formatter):
-    """A line of JSON per record, of ours and of the libraries'."""
+def json_formatter() -> logging.Formatter:
+    """Makes a line of JSON of each record, of ours and of the libraries'."""
+    from pythonjsonlogger.core import RESERVED_ATTRS
+    from pythonjsonlogger.json import JsonFormatter
 
-    def format(self, record: logging.LogRecord) -> str:
-        run = getattr(record, "flow_run_id", None)  # what Prefect knows of its own lines
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-            **({"run": str(run)} if run else {}),
-            **getattr(record, "where", {}),
-        }
-        if record.exc_info:
-            line["exception"] = record.exc_text or self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+    names = {"levelname": "level", "name": "logger", "exc_info": "exception", "flow_run_id": "run"}  # Prefect's last
+    return JsonFormatter(
+        ["levelname", "name", "message"],
+        timestamp="time",
+        rename_fields=names,
+        reserved_attrs=[*RESERVED_ATTRS, "emitted", "color_message"],  # ours for the display, uvicorn's for terminals
+        json_ensure_ascii=False,
+    )
 
 
 def writes_json() -> bool:
@@ -79,7 +75,7 @@ def writes_json() -> bool:
 
 
 def uvicorn_options() -> dict[str, Any]:
-    """What `uvicorn` is told, so that its lines come as ours do: it would set up a log of its own."""
+    """Options of uvicorn that make its lines come as ours do: by default it sets up a log of its own."""
     return {"log_config": None} if writes_json() else {}
 
 
@@ -89,6 +85,7 @@ def configure() -> None:
         return
     if not logging.root.handlers:
         logging.root.addHandler(logging.StreamHandler(sys.stderr))
+    formatter = json_formatter()
     loggers = [
         logging.root,
         *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)),
@@ -96,4 +93,4 @@ def configure() -> None:
     for logger in loggers:
         for handler in logger.handlers:
             if isinstance(handler, logging.StreamHandler):
-                handler.setFormatter(JsonFormatter())
+                handler.setFormatter(formatter)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 import stenopool
 from stenopool.errors import ErrorCode, TransientError
-from stenopool.runtime.logs import JsonFormatter, get_logger, log_context, printable
+from stenopool.runtime.logs import get_logger, json_formatter, log_context, printable
 from stenopool.runtime.progress import Event, emit
 
 FORGED = "a.wav\n2026-11-27 00:00:00 | INFO | stenopool - b.wav: done"
@@ -70,7 +71,7 @@ def test_an_exceptions_text_begins_no_line(lines: Any) -> None:
 
 
 def test_json_says_what_and_where(lines: Any) -> None:
-    lines(JsonFormatter())
+    lines(json_formatter())
     with log_context(run="r", batch="b", shard=3), log_context(stage="fetch", recording=FORGED):
         get_logger().warning("%s: %s", FORGED, "nothing there")
     get_logger("stenopool.api").info("elsewhere")
@@ -89,8 +90,17 @@ def test_json_says_what_and_where(lines: Any) -> None:
     assert "stage" not in second
 
 
+def test_json_of_a_library_has_what_it_adds_and_no_colours() -> None:
+    record = logging.makeLogRecord(
+        {"name": "prefect", "levelname": "INFO", "msg": "begins", "flow_run_id": UUID(int=7), "color_message": "[1m"}
+    )
+    line = json.loads(json_formatter().format(record))
+    assert (line["run"], line["logger"]) == (str(UUID(int=7)), "prefect")
+    assert "color_message" not in line
+
+
 def test_json_holds_a_traceback_in_its_line(lines: Any) -> None:
-    lines(JsonFormatter())
+    lines(json_formatter())
     try:
         raise ValueError(FORGED)
     except ValueError:
@@ -108,7 +118,7 @@ def test_a_logger_that_others_made_first_is_ours_all_the_same() -> None:
 
 def test_everybody_uses_the_logger_that_makes_lines() -> None:
     root = Path(stenopool.__file__).parents[1]
-    folders = [root / name for name in ("stenopool", "flows", "api", "monitoring", "workers", "blocks", "deployments")]
+    folders = [root / name for name in ("stenopool", "flows", "monitoring", "workers", "blocks", "deployments")]
     for path in (path for folder in folders for path in folder.rglob("*.py") if path.name != "logs.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("getLogger"):
