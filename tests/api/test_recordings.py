@@ -17,6 +17,7 @@ from stenopool.speech.renderers import CONTENT_TYPES
 from stenopool.storage.s3 import process_client
 from tests.api.conftest import Shared
 from tests.support.api_server import Api, sound
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -94,7 +95,6 @@ def test_every_state_is_told_one_by_one_and_in_the_list(either: Api, prefect: "S
 def wait_for_a_fresh_look(client: httpx.Client, id: str) -> None:
     """The API remembers the queue for a second; the tests, being the worker, are faster than that."""
     client.post(f"/v1/recordings/{id}")  # nothing: no such method
-    import time
 
     time.sleep(1.1)
 
@@ -244,10 +244,9 @@ def test_a_transcript_leaves_no_temporary_file(api: Api) -> None:
         id = sent(client)
         api.finish(id)
         client.get(f"/v1/recordings/{id}/transcript").raise_for_status()
-    deadline = time.monotonic() + 10  # it goes when all is sent, and the client may have all before that
-    while left := list(get_settings().scratch.dir.glob("stenopool-transcript-*")):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.05)
+    # It goes when all is sent, and the client may have all before that.
+    folder = get_settings().scratch.dir
+    wait_until(lambda: not list(folder.glob("stenopool-transcript-*")), "the temporary file is deleted", seconds=10)
 
 
 def test_retry_takes_a_failed_one_up_again_with_its_options(api: Api, prefect: "SyncPrefectClient") -> None:

@@ -6,14 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.command_line import Call
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ class Stack:
 
     def wait_for(self, name: str, times: int = 1) -> int:
         """The process id of its latest start."""
-        until(lambda: len(self.pids(name)) >= times)
+        wait_until(lambda: len(self.pids(name)) >= times, f"{name} started {times} times")
         return self.pids(name)[-1]
 
     def remove(self) -> None:
@@ -176,7 +176,7 @@ class TestPrograms:
     def test_end_with_a_killed_command(self, stack: Stack) -> None:
         stack.command.kill()
         stack.command.wait()
-        until(lambda: not [pid for pid in stack.pids() if alive(pid)])
+        wait_until(lambda: not [pid for pid in stack.pids() if alive(pid)], "no process is left")
         assert [name for name in stack.asked() if name != "ffmpeg"] == ["flow-run", "worker", "server"]
 
     def test_one_that_dies_comes_back_and_its_orphans_end_too(self, stack: Stack) -> None:
@@ -195,10 +195,3 @@ def alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
-
-
-def until(true: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.05)

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from tests.support.prefect_server import PrefectServer
 from tests.support.processes import without_prefect
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.waiting import wait_until
 from tests.support.worker import ProcessWorker
 
 pytestmark = [needs_speech, pytest.mark.slow]
@@ -70,12 +71,7 @@ def filled(bucket: str, folder: str, count: int = 2) -> tuple[str, str]:
     return source.uri, f"s3://{bucket}/transcripts/{folder}"
 
 
-def until(found: Callable[[], Any], what: str, seconds: float = 240) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(1)
-    return value
+until = partial(wait_until, seconds=240, every=1)
 
 
 def started_by_api(server: PrefectServer, source: str, destination: str, key: str) -> UUID:

@@ -15,6 +15,7 @@ from tests.e2e.conftest import Program
 from tests.support.faults import FAULTS, FaultyProxy
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.waiting import wait_until
 
 FAST = ("--model", "tiny.en", "--diarization", "off")
 OUTAGE = 20.0
@@ -76,11 +77,13 @@ def test_storage_away_for_20_seconds(
     source, keys = fill(bucket)
     destination = f"s3://{bucket}/transcripts"
     with stenopool.start("run", source, destination, *FAST, "--json") as process:
-        deadline = time.monotonic() + 180
-        while not any(moment in info.key for info in open_store(destination).list()):
-            assert time.monotonic() < deadline
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.02)
+        wait_until(
+            lambda: any(moment in info.key for info in open_store(destination).list()),
+            moment,
+            seconds=180,
+            every=0.02,
+            process=process,
+        )
         own_server.stop()
         time.sleep(OUTAGE)
         assert process.poll() is None, "the run did not outlive the outage"

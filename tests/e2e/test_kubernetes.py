@@ -7,10 +7,10 @@ not.
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -36,6 +36,7 @@ from tests.support.processes import without_prefect
 from tests.support.redis import Redis
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -130,12 +131,7 @@ def at_least(count: int, found: list[T]) -> list[T] | None:
     return found if len(found) >= count else None
 
 
-def until(met: Callable[[], T | None], seconds: float = 120) -> T:
-    deadline = time.monotonic() + seconds
-    while not (found := met()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-    return found
+until = partial(wait_until, seconds=120, every=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +16,7 @@ from stenopool.storage import open_store
 from tests.e2e.conftest import Program
 from tests.support.journal import begun
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.waiting import wait_until
 
 pytestmark = [needs_speech, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -94,9 +94,9 @@ def hold(process: subprocess.Popen[str], journal: Path, line: str) -> None:
     """Stop a process where it stands, once its journal has a line that begins so."""
     journal.touch()
     pattern = re.compile(f"^{line}", re.MULTILINE)
-    while not pattern.search(journal.read_text(encoding="utf-8")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+    wait_until(
+        lambda: pattern.search(journal.read_text(encoding="utf-8")), line, seconds=240, every=0.005, process=process
+    )
     process.send_signal(signal.SIGSTOP)
 
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from tests.e2e.conftest import Program
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import free_port
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -116,7 +116,7 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
         (worker,) = up.children("--pool gpu")
         killed = datetime.now(UTC)
         os.kill(worker, signal.SIGKILL)
-        until(lambda: online(client, "gpu", since=killed))
+        wait_until(lambda: online(client, "gpu", since=killed), "a new worker", seconds=120)
         (another,) = up.children("--pool gpu")
         assert another != worker
         assert "The worker of gpu was ended by SIGKILL; starting it again in 1 s." in up.log.read_text()
@@ -147,7 +147,7 @@ def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers
     assert b"postgresql" not in Path(f"/proc/{worker}/environ").read_bytes()
 
     up.process.kill()
-    until(lambda: not up.children())
+    wait_until(lambda: not up.children(), "no process is left", seconds=120)
     assert prefect_server.answers()
 
 
@@ -171,7 +171,7 @@ def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) 
         assert (queue["paused"], [one["recording"] for one in queue["entries"]]) == (True, [sent.json()["id"]])
         client.post("/v1/queue/resume").raise_for_status()
         address = sent.headers["Location"]
-        until(lambda: client.get(address).json()["state"] == "completed", 240)
+        wait_until(lambda: client.get(address).json()["state"] == "completed", "the recording", seconds=240)
         assert len(client.get(f"{address}/transcript", params={"format": "txt"}).text.split()) > 3
 
 
@@ -182,10 +182,3 @@ def online(client: SyncPrefectClient, pool: str, since: datetime) -> bool:
     except ObjectNotFound:
         return False
     return any(one.status == "ONLINE" and one.last_heartbeat_time > since for one in workers)
-
-
-def until(true: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.2)

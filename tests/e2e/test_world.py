@@ -25,6 +25,7 @@ from tests.support.netns import Namespace
 from tests.support.prefect_server import PrefectServer
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.waiting import wait_until
 
 pytestmark = [needs_speech, pytest.mark.slow]
 
@@ -156,10 +157,12 @@ def test_the_clock_jumps(stenopool: Program, tmp_path: Path) -> None:
     stenopool.extra["STENOPOOL_BATCH__BATCH_RECORDINGS"] = "2"
     with stenopool.start("run", str(source), str(destination), *FAST) as process:
         for seconds, sign in ((DAY, ".work/*/prepare*"), (-DAY, ".receipts/**/*.json")):
-            deadline = time.monotonic() + 120
-            while not list(destination.glob(sign)) and process.poll() is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(
+                lambda sign=sign: list(destination.glob(sign)) or process.poll() is not None,
+                sign,
+                seconds=120,
+                every=0.02,
+            )
             with offset.open("r+b") as file:  # the same file, for it is mapped
                 file.write(struct.pack("q", seconds))
         out, err = process.communicate(timeout=200)
@@ -183,11 +186,13 @@ def test_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
         environment["STENOPOOL_RETRY__ATTEMPTS"] = "3"
         command = pod.command("run", source, destination, *FAST)
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            deadline = time.monotonic() + 120
-            while not any("audio.flac" in info.key for info in open_store(destination).list()):
-                assert time.monotonic() < deadline
-                assert process.poll() is None, process.communicate()
-                time.sleep(0.02)
+            wait_until(
+                lambda: any("audio.flac" in info.key for info in open_store(destination).list()),
+                "audio in the work area",
+                seconds=120,
+                every=0.02,
+                process=process,
+            )
             pod.cut()
             time.sleep(15)
             assert process.poll() is None, "the run did not outlive the outage"

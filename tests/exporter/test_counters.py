@@ -6,8 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import fsum
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from stenopool.storage.base import ObjectStore
 from tests.support.exporter import Exporter, counted, said
 from tests.support.prometheus import Prometheus, lint, needs_prometheus
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.waiting import wait_until
 
 pytestmark = [needs_speech, needs_prometheus]
 
@@ -110,7 +110,7 @@ def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) 
     declared_crashed(house)
     last = ingest(house)
     house.exporter.start()
-    until(lambda: query("stenopool_batches_total").get(("lost",)) == 1, "the killed batch counted as lost")
+    wait_until(lambda: query("stenopool_batches_total").get(("lost",)) == 1, "the killed batch counted as lost")
     figures = counted(house.exporter, house.prometheus)
     lost, both = done_by_lost(house), said([report, last])
     assert (last.done, last.already_done) == (6 - lost, 3 + lost)
@@ -130,9 +130,13 @@ def killed_after(house: House, receipts_done: int) -> None:
     process = subprocess.Popen(
         command, env={**os.environ, **house.environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    while len(done(house)) < receipts_done:
-        assert process.poll() is None, process.communicate()[0][-3000:]
-        time.sleep(0.002)
+    wait_until(
+        lambda: len(done(house)) >= receipts_done,
+        f"{receipts_done} receipts",
+        seconds=240,
+        every=0.002,
+        process=process,
+    )
     process.kill()
     process.communicate()
 
@@ -159,10 +163,3 @@ def done_by_lost(house: House) -> int:
     reported = {report.batch for report in house.reports()}
     (batch,) = {info.key.split("/")[1] for info in house.store.list(BATCHES)} - reported
     return sum(receipts.read(house.store, one.key, one.fingerprint).batch == batch for one in done(house))
-
-
-def until(reached: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.3)

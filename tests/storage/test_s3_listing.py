@@ -13,6 +13,7 @@ from stenopool.errors import ErrorCode, TransientError
 from stenopool.storage.s3 import S3Store
 from stenopool.storage.s3_listing import _decoded
 from tests.support.listing_server import Listed, ListingServer
+from tests.support.waiting import wait_until
 
 KEYS = [f"in/{number:03}.wav" for number in range(10)]
 
@@ -118,9 +119,7 @@ def test_the_next_page_is_asked_for_ahead_and_its_error_arrives(server: Server, 
     found = [next(listing).key for _ in range(4)]
     server.next_answer, server.sound_before = "<html>Please log in</html>", 1
     found.append(next(listing).key)  # the second page is there, and the third is under way
-    deadline = time.monotonic() + 30
-    while server.requests < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: server.requests >= 3, "the third page's request", every=0.01)
     assert server.requests == 3
     found += [next(listing).key for _ in range(3)]
     assert [f"in/{key}" for key in found] == KEYS[:8]

@@ -98,7 +98,14 @@ def test_one_who_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    "secrets", ["", "hunter2", "whsec_short", "whsec_" + "?" * 40, f"{new_secret()}\nsomething else"]
+    "secrets",
+    [
+        "",
+        "hunter2",
+        "whsec_short",
+        "whsec_" + "?" * 40,
+        pytest.param(f"{new_secret()}\nsomething else", id="a second line"),
+    ],
 )
 def test_secrets_that_are_none_are_refused_and_not_repeated(secrets: str, tmp_path: Path) -> None:
     path = tmp_path / "secrets"

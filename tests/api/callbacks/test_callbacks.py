@@ -17,6 +17,7 @@ from stenopool.settings import ApiSettings, CallbackSettings
 from tests.api.test_recordings import ended, entry
 from tests.support.api_server import Api, serving, sound
 from tests.support.receiver import Receiver, receiving
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -56,10 +57,7 @@ def owed(api: Api) -> list[str]:
 
 
 def until_nothing_is_owed(api: Api) -> None:
-    deadline = time.monotonic() + 20
-    while owed(api):
-        assert time.monotonic() < deadline, owed(api)
-        time.sleep(0.05)
+    wait_until(lambda: not owed(api), "nothing is owed", seconds=20)
 
 
 def test_one_is_told_when_it_is_over_and_how_it_ended(
@@ -109,10 +107,7 @@ def test_one_who_does_not_take_it_is_told_again_also_after_a_restart(
         id = sent(client, receiver.url)
         first.finish(id)
         prefect.delete_flow_run(entry(client, id)["id"])  # Prefect may forget everything
-        deadline = time.monotonic() + 20
-        while len(receiver.calls) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: len(receiver.calls) >= 3, "three calls", seconds=20)
     with serving(settings, callbacks) as again:
         until_nothing_is_owed(again)
     assert len(receiver.calls) == 5

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -13,6 +12,7 @@ import pytest
 from stenopool.orchestration.deploy.server import ENV_FILE, SECRETS, addresses, settings
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import without_prefect
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from prefect.settings import Settings
@@ -115,10 +115,8 @@ def test_task_runs_come_through_redis_into_postgresql(prefect_server: PrefectSer
     environment = {**without_prefect(), **prefect_server.environment}
     subprocess.run([sys.executable, "-c", RUN], env=environment, check=True, capture_output=True, timeout=120)
 
-    deadline = time.monotonic() + 60
     recorded = "SELECT count(*) FROM task_run WHERE state_type = 'COMPLETED'"
-    while (count := prefect_server.postgres.query(recorded).strip()) != "30" and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert count == "30"
+    query = prefect_server.postgres.query
+    wait_until(lambda: query(recorded).strip() == "30", "30 task runs are recorded", seconds=60, every=0.5)
     assert prefect_server.redis.client().exists("events")
     assert prefect_server.redis.client().xinfo_groups("events")

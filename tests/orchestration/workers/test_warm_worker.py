@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.processes import Server, free_port
 from tests.support.prometheus import lint, needs_prometheus
+from tests.support.waiting import wait_until
 
 
 class Worker(Server):
@@ -66,10 +67,7 @@ def test_a_worker_tells_how_it_is_and_ends_in_good_order(pool: str, prefect: str
         }
         assert worker.get("/health/live").json()["status"] == "ok"
         with get_client(sync_client=True) as client:
-            deadline = time.monotonic() + 60
-            while not (seen := client.read_workers_for_work_pool(pool)):
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
+            seen = wait_until(lambda: client.read_workers_for_work_pool(pool), "the worker's heartbeat", seconds=60)
             assert seen[0].name.endswith(f"-{pool}")
         page = worker.get("/metrics").text
         figures = dict(line.rsplit(" ", 1) for line in page.splitlines() if not line.startswith("#"))

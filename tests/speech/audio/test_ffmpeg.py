@@ -14,6 +14,7 @@ from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
 from stenopool.speech.audio import ffmpeg
 from tests.speech.audio.media import prepare, tone
+from tests.support.waiting import wait_until
 
 ENDLESS = ["-f", "lavfi", "-i", "testsrc=s=640x360:r=60", "-f", "null", "-"]
 BOUNDS = {"seconds": lambda: 60.0, "most_seconds": 60.0, "memory": 2**32}
@@ -117,10 +118,7 @@ def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
         assert children
         parent.send_signal(signal.SIGKILL)
         parent.stdout.read()
-    deadline = time.monotonic() + 10
-    while any(_runs(child) for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not any(_runs(child) for child in children), "ffmpeg is gone", seconds=10)
 
 
 def _runs(pid: int) -> bool:

@@ -2,8 +2,8 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from kubernetes_asyncio.client.exceptions import ApiException
 from kubernetes_asyncio.watch import Watch
 
 from tests.support.kubernetes import Cluster, Image, Node, Rule, Taint, User
+from tests.support.waiting import wait_until
 
 ALL = frozenset("*")
 ADMIN = User("admin", tuple(Rule(None, group, name, ALL) for group, name in [("batch", "jobs"), ("", "pods/log")]))
@@ -55,12 +56,7 @@ def create(cluster: Cluster, body: dict[str, Any], user: User = ADMIN) -> Any:
     return ask(cluster, user, lambda api: api.create_namespaced_job("default", body))
 
 
-def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (met := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return met
+until = partial(wait_until, seconds=15, every=0.02)
 
 
 def one_pod(cluster: Cluster, phase: str) -> Any:
