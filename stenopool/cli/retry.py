@@ -47,7 +47,9 @@ def retry(
             print(json.dumps({"new": 0, "done": 0, "failed": []}))
         return
     source = source or (last.source if last else "")
-    report = ingest(source, destination, options, execution, Selection(only=tuple(keys)), retry=list(wanted))
+    report = ingest(
+        source, destination, options, execution, Selection(only=tuple(keys), include=("*",)), retry=list(wanted)
+    )
     print_report(report, as_json=as_json)
 
 

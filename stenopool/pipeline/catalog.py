@@ -9,15 +9,17 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import translate
 from functools import cached_property, partial
+from math import inf
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import unquote
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from stenopool.errors import ErrorCode, Failure, KeyUnusable, RecordingError, SetupError
+from stenopool.errors import AccessDenied, ErrorCode, Failure, ObjectNotFound, RecordingError, SetupError
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline.receipts import (
     BATCHES,
+    CALLBACKS,
     METRICS,
     RECEIPTS,
     WORK,
@@ -29,6 +31,7 @@ from stenopool.pipeline.receipts import (
     receipt_stem,
 )
 from stenopool.pipeline.recordings import Recording, fingerprinter
+from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore
 
 EntryState = Literal["new", "done", "quarantined", "render"]
@@ -46,7 +49,8 @@ IGNORED_EXTENSIONS = frozenset(
     """.split()  # noqa: SIM905 (a hundred quoted words would not be read by anybody)
 )
 
-_OURS = (BATCHES, METRICS, RECEIPTS, WORK)
+_OURS = (BATCHES, CALLBACKS, METRICS, RECEIPTS, WORK)
+_OUTPUTS = ("transcript.", "audio.", "speakers.json")
 _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 
 
@@ -74,7 +78,8 @@ class Selection(BaseModel):
         Field(ge=1, description="Stop after this many recordings, new and retried ones together."),
     ] = None
     only: Annotated[
-        tuple[str, ...], Field(description="Exactly these keys; nothing is listed, and patterns are not asked.")
+        tuple[str, ...],
+        Field(description="Only these keys, if the other rules allow them; nothing is listed."),
     ] = ()
 
     @cached_property
@@ -134,31 +139,60 @@ def list_entries(
     all else is new. What is done, but not in all of ``formats``, is to "render": the transcript is there, as JSON.
     Our own outputs are never taken as input, wherever source and destination lie.
 
-    Raises `SetupError`: LOCATION_INVALID if both are the same folder (a file cannot also be a folder of
-    transcripts), OBJECT_NOT_FOUND for a missing key of ``selection.only``, and what the stores raise.
+    A key of ``selection.only`` that cannot be read has a failure, and the others are listed all the same.
+
+    Raises `SetupError` LOCATION_INVALID if both are the same folder (a file cannot also be a folder of transcripts),
+    and what the stores raise.
     """
     selection = selection or Selection()
-    own = _own_prefixes(source, destination)
-    taken: Iterator[ObjectInfo]
+    found: Iterator[tuple[ObjectInfo, Failure | None]]
     receipts_of: Callable[[str], Iterator[ReceiptName]]
     if selection.only:
-        found = (source.head(key) for key in sorted(set(selection.only)))
-        taken = (info for info in found if not info.key.startswith(own))
+        found = (_look_up(source, key) for key in select_named(source, destination, selection))
         receipts_of = partial(_receipts_of, destination)
     else:
-        listing = _listing(source, own, selection.prefix)
+        listing = _listing(source, _own_prefixes(source, destination), selection.prefix)
         if source.uri == destination.uri:
             listing = _without_outputs(listing)
-        taken = (info for info in listing if selection.takes(info.key, info.modified))
+        found = ((info, None) for info in listing)
         receipts_of = _ReceiptCursor(destination).receipts_of
     digest_of = fingerprinter(options)
-    for info in taken:
-        recording, failure = _recording(source, destination, info)
+    for info, unreadable in found:
+        if not unreadable and not selection.takes(info.key, info.modified):
+            continue
+        recording, unusable = _recording(source, destination, info)
         digest = digest_of(recording)
-        if failure:
+        if failure := unreadable or unusable:
             yield CatalogEntry(recording, digest, "quarantined", failure)
         else:
             yield _entry(recording, digest, receipts_of(info.key), formats)
+
+
+def select_named(source: ObjectStore, destination: ObjectStore, selection: Selection) -> Iterator[str]:
+    """The keys of ``selection.only`` that a listing would take too, as far as names can tell; no object is read.
+
+    Left out are what the rest of the selection excludes, and what Stenopool itself wrote. Raises as `list_entries`.
+    """
+    own, in_one_place = _own_prefixes(source, destination), source.uri == destination.uri
+    for key in sorted(set(selection.only)):
+        parent, _, name = key.rpartition("/")
+        wanted = selection.takes(key, inf) and not key.startswith(own)
+        if wanted and not (in_one_place and parent and name.startswith(_OUTPUTS) and source.exists(parent)):
+            yield key
+        else:
+            logger.info("%s is left out: a listing would not take it either.", key)
+
+
+def _look_up(source: ObjectStore, key: str) -> tuple[ObjectInfo, Failure | None]:
+    """What a listing would say of an object, or why this one cannot be read. What may pass in a moment is raised."""
+    try:
+        return source.head(key), None
+    except ObjectNotFound:
+        remedy = "It was deleted or renamed, or its key is misspelled."
+        failure = ObjectNotFound(f"The source has no object {key}.", remedy=remedy).failure("catalog")
+    except (RecordingError, AccessDenied) as error:
+        failure = error.failure("catalog")
+    return ObjectInfo(key, 0, "", 0.0), failure
 
 
 def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) -> tuple[Recording, Failure | None]:
@@ -166,9 +200,6 @@ def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) 
     uri, failure = f"{source.uri}/{info.key}", None
     try:
         uri = source.uri_of(info.key)
-        if info.key.startswith(_OURS):  # no listing takes them, but they may be asked for by name
-            message = f"{info.key!r} is named like what is kept of the work itself."
-            raise KeyUnusable(message)
         # The longest names that are going to be written for this recording, whatever its fingerprint.
         destination.uri_of(receipt_key(info.key, "0" * 32, "quarantined"))
         destination.uri_of(output_key(info.key, "json"))
@@ -261,7 +292,7 @@ def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str) -> Iterator
 
 
 def _without_outputs(listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
-    """For a destination that is the source: leave out ``<key>/transcript.*`` and ``<key>/audio.*`` of a listed key.
+    """For a destination that is the source: leave out ``<key>/transcript.*`` and the other `_OUTPUTS` of a listed key.
 
     Whatever is listed between "a.wav" and "a.wav/..." begins with "a.wav", so it is enough to remember the keys that
     the present one begins with.
@@ -271,7 +302,7 @@ def _without_outputs(listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
         while beginnings and not info.key.startswith(beginnings[-1]):
             beginnings.pop()
         parent, _, name = info.key.rpartition("/")
-        if parent in beginnings and name.startswith(("transcript.", "audio.")):
+        if parent in beginnings and name.startswith(_OUTPUTS):
             continue
         beginnings.append(info.key)
         yield info

@@ -35,6 +35,7 @@ RECEIPTS = ".receipts/"
 WORK = ".work/"
 BATCHES = ".batches/"
 METRICS = ".metrics/"
+CALLBACKS = ".callbacks/"
 
 ReceiptStatus = Literal["done", "quarantined"]
 

@@ -229,8 +229,11 @@ def test_a_corrupt_file_is_tried_once_and_blocks_nobody(
 def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, destination: Path) -> None:
     (source / "late.wav").write_text("not audio")
     ingest(source, destination)
-    report = ingest(source, destination, selection=Selection(only=("late.wav",)), retry=[ErrorCode.NOT_AUDIO])
-    assert (report.new, report.quarantined) == (1, 1)
+    # What was deleted meanwhile is reported, and stops nothing.
+    selection = Selection(only=("gone.wav", "late.wav"))
+    report = ingest(source, destination, selection=selection, retry=[ErrorCode.NOT_AUDIO])
+    assert (report.new, report.in_quarantine, report.deferred, report.complete) == (1, 0, 0, True)
+    assert report.failures_by_code == {"NOT_AUDIO": 1, "OBJECT_NOT_FOUND": 1}
     [receipt] = [name for name in list_receipts(open_store(str(destination))) if name.status == "quarantined"]
     from stenopool.pipeline.receipts import read
 

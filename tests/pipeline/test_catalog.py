@@ -74,16 +74,29 @@ def check_merge(source: ObjectStore, destination: ObjectStore, keys: Iterable[st
     assert left == {key for key, state in wanted.items() if state == "new"}
 
 
+def check_named(source: ObjectStore, destination: ObjectStore) -> None:
+    """Objects named one by one, as notifications name them, are the same as listed."""
+    found = [
+        sorted((entry.recording.key, entry.state) for entry in list_entries(source, destination, OPTIONS, selection))
+        for selection in (EVERYTHING, Selection(include=("*",), only=tuple(info.key for info in source.list())))
+    ]
+    assert found[0] == found[1]
+
+
 @given(any_keys, states, st.booleans(), st.booleans())
 def test_merge_is_set_difference(keys: list[str], given_states: list[str], tree: bool, other_tree: bool) -> None:
     source = MemoryStore("memory://source", folders_first=tree)
     check_merge(source, MemoryStore("memory://destination", folders_first=other_tree), keys, given_states)
+    check_named(source, MemoryStore())
 
 
 @given(any_keys, states, st.booleans())
 def test_merge_in_one_bucket(keys: list[str], given_states: list[str], tree: bool) -> None:
     store = MemoryStore(folders_first=tree)
     check_merge(store, store, [key for key in keys if not hidden(key)], given_states)
+    for entry in list(list_entries(store, store, OPTIONS, EVERYTHING)):
+        outputs(store, entry.recording.key)
+    check_named(store, store)
 
 
 rounds = settings(
@@ -95,7 +108,9 @@ rounds = settings(
 @given(file_keys, states)
 def test_merge_on_folders(tmp_path_factory: pytest.TempPathFactory, keys: list[str], given_states: list[str]) -> None:
     root = tmp_path_factory.mktemp("merge")
-    check_merge(open_store(f"{root}/source"), open_store(f"{root}/source/out"), keys, given_states)
+    source, destination = open_store(f"{root}/source"), open_store(f"{root}/source/out")
+    check_merge(source, destination, keys, given_states)
+    check_named(source, destination)
 
 
 @rounds
@@ -230,19 +245,56 @@ def test_the_count_is_of_what_is_to_be_transcribed(given: dict[str, Any], planne
     assert plan.counts["new"] == len(planned)
 
 
-def test_an_explicit_list_is_taken_as_it_is() -> None:
+def test_an_explicit_list_obeys_the_other_rules() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
-    fill(source, "a.wav", ".hidden", "notes.txt")
-    keys = ["notes.txt", "a.wav", "a.wav", ".hidden"]
-    chosen = Selection(only=tuple(keys))
-    found = list(list_entries(source, destination, OPTIONS, chosen))
-    assert [entry.recording.key for entry in found] == [".hidden", "a.wav", "notes.txt"]
+    fill(source, "a.wav", "b.wav", ".hidden.wav", "notes.txt", "folder/")
+    only = ["notes.txt", "b.wav", "a.wav", "a.wav", ".hidden.wav", "folder/"]
+    found = list(list_entries(source, destination, OPTIONS, Selection(only=tuple(only))))
+    assert [entry.recording.key for entry in found] == ["a.wav", "b.wav"]
     receipt(destination, found[1], "done")
-    assert [entry.state for entry in list_entries(source, destination, OPTIONS, chosen)] == ["new", "done", "new"]
+    again = list_entries(source, destination, OPTIONS, Selection(only=tuple(only)))
+    assert [entry.state for entry in again] == ["new", "done"]
+    assert taken(source, destination, only=only, include=["*"]) == ["a.wav", "b.wav", "notes.txt"]
+    assert taken(source, destination, only=only, exclude=["a*"]) == ["b.wav"]
+    assert taken(source, destination, only=only, modified_since=datetime(1970, 1, 2, tzinfo=UTC)) == []
     assert source.lists == 0
-    with pytest.raises(SetupError) as caught:
-        taken(source, destination, only=["gone.wav"])
-    assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
+
+
+@pytest.mark.parametrize("kind", ["memory", "local", "s3"])
+def test_a_named_key_that_cannot_be_read_fails_alone(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    destination = MemoryStore("memory://b")
+    if kind == "s3":
+        source: ObjectStore = open_store(f"s3://{request.getfixturevalue('bucket')}")
+    else:
+        source = open_store(str(tmp_path)) if kind == "local" else MemoryStore("memory://a")
+    fill(source, "a.wav", "z.wav", "folder/x.wav")
+    only = ("a.wav", "folder", "gone.wav", "gone/too.wav", "k" * 1025, "z.wav")
+    found = {entry.recording.key: entry for entry in list_entries(source, destination, OPTIONS, Selection(only=only))}
+    assert sorted(found) == sorted(only)
+    codes = {key: entry.failure.code if entry.failure else entry.state for key, entry in found.items()}
+    assert (codes["a.wav"], codes["z.wav"]) == ("new", "new")
+    for key in ("folder", "gone.wav", "gone/too.wav"):
+        assert (codes[key], found[key].state) == (ErrorCode.OBJECT_NOT_FOUND, "quarantined")
+    assert codes["k" * 1025] in (ErrorCode.KEY_UNUSABLE, ErrorCode.OBJECT_NOT_FOUND)
+    plan = Plan(source, destination, OPTIONS, Selection(only=only))
+    assert [item.recording.key for item in plan.items()] == ["a.wav", "z.wav"]
+    assert {failed.key for failed in plan.unusable} == set(only) - {"a.wav", "z.wav"}
+
+
+def test_a_named_file_without_permission_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, destination = open_store(str(tmp_path)), MemoryStore("memory://b")
+    fill(source, "a.wav", "secret.wav")
+    real = Path.open
+
+    def refuse(self: Path, *given: Any, **named: Any) -> Any:  # tests may run as root, which may read everything
+        if self.name == "secret.wav":
+            raise PermissionError(13, "Permission denied")
+        return real(self, *given, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    only = Selection(only=("secret.wav", "a.wav"))
+    found = [(e.recording.key, e.failure and e.failure.code) for e in list_entries(source, destination, OPTIONS, only)]
+    assert found == [("a.wav", None), ("secret.wav", ErrorCode.ACCESS_DENIED)]
 
 
 def outputs(store: ObjectStore, key: str) -> None:

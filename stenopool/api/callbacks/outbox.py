@@ -12,9 +12,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from stenopool.pipeline.receipts import CALLBACKS
 from stenopool.storage import ObjectStore
 
-CALLBACKS = ".callbacks/"
 _KEY = re.compile(rf"{re.escape(CALLBACKS)}([0-9a-f]{{32}})/(?:request\.json|try-([0-9]{{2}}))")
 _LONGEST_PAUSE = 6 * 3600.0
 

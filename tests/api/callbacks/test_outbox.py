@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from stenopool.api.callbacks.outbox import CALLBACKS, Callback, Outbox
+from stenopool.api.callbacks.outbox import Callback, Outbox
+from stenopool.pipeline.receipts import CALLBACKS
 from stenopool.storage import open_store
 
 
