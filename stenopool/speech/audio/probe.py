@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def probe(path: Path) -> Probe:
         raise RecordingError(ErrorCode.EMPTY_FILE, "It is 0 bytes long.")
     seconds = get_settings().audio.probe_timeout
     try:
-        answer = _prober.ask(path, seconds)
+        answer = _prober(os.getpid()).ask(path, seconds)
     except TimeoutError as error:
         raise RecordingError(
             ErrorCode.DECODE_TIMEOUT,
@@ -75,6 +76,7 @@ class _Prober:
     """The long-lived child and the only hand that writes to it. Safe to use from several threads."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -88,14 +90,11 @@ class _Prober:
                 return self._exchange(question, seconds)
 
     def close(self) -> None:
-        """End the child, if there is one."""
+        """End the child, if there is one. Nothing happens in a forked process: the child is its parent's."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             self._kill()
-
-    def forget(self) -> None:
-        """In a forked process: the child is the parent's, and so may be the lock."""
-        self._lock = threading.Lock()
-        self._child = None
 
     def _exchange(self, question: bytes, seconds: float) -> dict[str, Any]:
         child = self._child = self._child or self._start()
@@ -146,6 +145,9 @@ class _Prober:
                 pass
 
 
-_prober = _Prober()
-atexit.register(_prober.close)
-os.register_at_fork(after_in_child=_prober.forget)
+@cache
+def _prober(_process: int) -> _Prober:
+    """The one of this process: in a forked one the child is the parent's, and so may be the lock."""
+    prober = _Prober()
+    atexit.register(prober.close)
+    return prober

@@ -17,7 +17,7 @@ import av
 import av.logging
 from av.stream import Disposition
 
-OPTIONS = json.loads(sys.argv[1])
+OPTIONS: dict[str, str] = {}  # libav's, from the command line
 MEMORY = 2 * 1024**3
 OPEN_FILES = 64
 # What pipes leave in a WAV header for "length not known": 0xFFFFFFFF (FFmpeg), 0x7FFFF... (SoX), 0.
@@ -132,6 +132,7 @@ def kinds(container: Any) -> str:
 
 def main() -> None:
     """Answer until stdin closes."""
+    OPTIONS.update(json.loads(sys.argv[1]))
     av.logging.set_level(av.logging.WARNING)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))

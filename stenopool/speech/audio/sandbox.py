@@ -13,6 +13,7 @@ import struct
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,12 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     def child() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, start_new_session=True, **options)
 
-    return _starter.submit(child).result()
+    return _starter(os.getpid()).submit(child).result()
 
 
 def is_confined() -> bool:
     """Whether the kernel keeps sockets from what is started here."""
-    return _starter.submit(lambda: "Seccomp:\t2" in Path("/proc/thread-self/status").read_text()).result()
+    return _starter(os.getpid()).submit(lambda: "Seccomp:\t2" in Path("/proc/thread-self/status").read_text()).result()
 
 
 def _confine() -> None:
@@ -79,14 +80,7 @@ def _program(machine: int, refused: Sequence[int]) -> bytes:
     )
 
 
-def _new_starter() -> ThreadPoolExecutor:
+@cache
+def _starter(_process: int) -> ThreadPoolExecutor:
+    """The thread of this process that starts children: a forked process has none of its parent's threads."""
     return ThreadPoolExecutor(1, thread_name_prefix="sandbox", initializer=_confine)
-
-
-def _after_fork() -> None:
-    global _starter
-    _starter = _new_starter()  # a forked process has none of its parent's threads
-
-
-_starter = _new_starter()
-os.register_at_fork(after_in_child=_after_fork)

@@ -16,7 +16,7 @@ from tests.speech.audio.media import make, tone
 
 
 def child_pid() -> int:
-    child = probing._prober._child
+    child = probing._prober(os.getpid())._child
     assert child is not None
     return child.pid
 
@@ -98,9 +98,9 @@ def test_a_forked_process_starts_its_own_child(tmp_path: Path) -> None:
     probe(path)
     pid = os.fork()
     if pid == 0:
-        inherited = probing._prober._child
+        inherited = probing._prober(os.getpid())._child
         status = 0 if inherited is None and probe(path).duration == 1.0 else 1
-        probing._prober.close()
+        probing._prober(os.getpid()).close()
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert probe(path).duration == 1.0
