@@ -12,8 +12,8 @@ from prefect import flow, runtime, tags
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.artifacts import Progress, batch_summary, short
-from stenopool.orchestration.blocks.locations import opened
-from stenopool.orchestration.blocks.profiles import profiled
+from stenopool.orchestration.blocks.locations import open_stores
+from stenopool.orchestration.blocks.profiles import apply_profile
 from stenopool.orchestration.dispatch import Dispatch, dispatch
 from stenopool.orchestration.running import running
 from stenopool.pipeline.catalog import Selection
@@ -53,11 +53,11 @@ async def ingest(
         retry: Take up quarantined recordings with these error codes again; an empty list takes all, nothing none.
     """
     started_at = datetime.now(UTC)
-    options, execution = await profiled(profile, options, execution)
+    options, execution = await apply_profile(profile, options, execution)
     by = dispatch()
     await by.check(options, execution)
     with (
-        running(await opened(source, must_exist=True), await opened(destination), options, execution) as run,
+        running(*await open_stores(source, destination), options, execution) as run,
         tags(f"engine:{options.engine}", f"model:{options.model}"),
     ):
         again = None if retry is None else frozenset(retry)

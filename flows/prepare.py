@@ -12,7 +12,7 @@ from prefect import flow, runtime
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.artifacts import shard_summary
-from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.blocks.locations import open_stores
 from stenopool.orchestration.running import in_turn, running
 from stenopool.orchestration.tasks import made_ready, quarantined, rendered
 from stenopool.pipeline.report import ShardResult
@@ -39,9 +39,7 @@ async def prepare(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(
-        await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
-    ) as run:
+    with running(*await open_stores(source, destination), options, execution, batch, shard) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         await in_turn(batches(carried.new, get_settings().batch), lambda items: made_ready(run, items))
         await in_turn(batches(carried.finished, get_settings().batch), lambda items: rendered(run, items))

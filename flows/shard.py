@@ -12,7 +12,7 @@ from prefect import flow, runtime
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.artifacts import shard_summary
-from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.blocks.locations import open_stores
 from stenopool.orchestration.running import attempt, in_turn, running, side_by_side
 from stenopool.orchestration.tasks import load_models, made_ready, quarantined, rendered, transcribed
 from stenopool.pipeline.report import ShardResult
@@ -40,9 +40,7 @@ async def shard(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(
-        await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
-    ) as run:
+    with running(*await open_stores(source, destination), options, execution, batch, shard) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         await side_by_side(
             attempt(load_models, run, carried.new),

@@ -13,7 +13,7 @@ from prefect import flow, runtime
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.artifacts import shard_summary
-from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.blocks.locations import open_stores
 from stenopool.orchestration.running import attempt, in_turn, running, side_by_side
 from stenopool.orchestration.tasks import find_prepared, load_models, transcribed
 from stenopool.pipeline.report import ShardResult
@@ -42,9 +42,7 @@ async def transcribe(
         execution: How it is done here.
     """
     await asyncio.to_thread(speech.check, options, execution)
-    with running(
-        await opened(source, must_exist=True), await opened(destination), options, execution, batch, shard
-    ) as run:
+    with running(*await open_stores(source, destination), options, execution, batch, shard) as run:
         carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
         expected, ready = await asyncio.to_thread(find_prepared, run, carried)
         await side_by_side(

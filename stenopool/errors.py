@@ -95,7 +95,7 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.MODEL_GATED: "Accept the model's terms on its page and set HF_TOKEN, or give a local folder.",
     ErrorCode.MODEL_CORRUPT: "Remove the folder named and fetch the model again.",
     ErrorCode.DEVICE_UNAVAILABLE: "Use --device cpu, or run `stenopool doctor` to see why CUDA cannot be used.",
-    ErrorCode.LOCATION_INVALID: "Give a folder or s3://bucket/prefix.",
+    ErrorCode.LOCATION_INVALID: "Give a folder, s3://bucket/prefix or a saved block, block://s3-bucket/NAME/prefix.",
     ErrorCode.RECEIPT_CORRUPT: "Delete the object that is named; the next run does its recording again.",
     ErrorCode.DEPLOYMENT_MISSING: "Run `stenopool deploy` for this server, or set STENOPOOL_DISPATCH__BY=inline.",
 }

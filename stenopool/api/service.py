@@ -27,7 +27,7 @@ from stenopool.api.queue import RECORDING
 from stenopool.api.runs import Runs
 from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
 from stenopool.options import TranscriptionOptions
-from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts
 from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.settings import ApiSettings, CallbackSettings
@@ -220,8 +220,8 @@ async def open_service(
     settings = settings.model_copy(
         update={"source": _whole(settings, "source"), "destination": _whole(settings, "destination")}
     )
-    source = await opened(cast("str", settings.source))
-    destination = await opened(cast("str", settings.destination))
+    source = await asyncio.to_thread(open_location, cast("str", settings.source))
+    destination = await asyncio.to_thread(open_location, cast("str", settings.destination))
     if f"{source.uri}/".startswith(f"{destination.uri}/") or f"{destination.uri}/".startswith(f"{source.uri}/"):
         raise SetupError(
             ErrorCode.LOCATION_INVALID,
@@ -249,7 +249,7 @@ def _whole(settings: ApiSettings, name: str) -> str:
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
             f"The API does not know its {name}.",
-            remedy=f"Set STENOPOOL_API__{name.upper()} to a folder or s3://bucket/prefix.",
+            remedy=f"Set STENOPOOL_API__{name.upper()} to a folder, s3://bucket/prefix or a saved block.",
         )
     return location if "://" in location else str(Path(location).expanduser().absolute())
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-SourceArgument = Annotated[str, typer.Argument(metavar="SOURCE", help="Recordings: a folder or s3://bucket/prefix.")]
-DestinationArgument = Annotated[
-    str, typer.Argument(metavar="DESTINATION", help="Transcripts: a folder or s3://bucket/prefix.")
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Recordings: a folder, s3://bucket/prefix or block://TYPE/NAME/prefix.")
 ]
+DestinationArgument = Annotated[str, typer.Argument(metavar="DESTINATION", help="Transcripts: written like SOURCE.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one machine-readable object to stdout.")]

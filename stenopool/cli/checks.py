@@ -17,6 +17,7 @@ from stenopool import __version__, models
 from stenopool.cli import packages
 from stenopool.errors import DeviceUnavailable, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts
 from stenopool.runtime import trial
 from stenopool.runtime.scratch import Scratch
@@ -25,7 +26,7 @@ from stenopool.speech import diarizers, engines
 from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.speech.audio.probe import probe
 from stenopool.speech.engines.placement import placement
-from stenopool.storage import ObjectStore, open_store
+from stenopool.storage import ObjectStore
 
 FindingStatus = Literal["ok", "warn", "fail"]
 
@@ -203,7 +204,7 @@ def _audio() -> str:
 
 
 def _source(uri: str) -> str:
-    store = open_store(uri, must_exist=True)
+    store = open_location(uri, must_exist=True)
     first = next(store.list(), None)
     if first is None:
         raise _Wrong(f"{store.uri} is empty", "Check the prefix.", "warn")
@@ -213,7 +214,7 @@ def _source(uri: str) -> str:
 
 
 def _destination(uri: str) -> str:
-    store = open_store(uri)
+    store = open_location(uri)
     key = receipts.work_key(f"doctor-{uuid4().hex}", "probe")
     try:
         _write_and_read(store, key)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
-from stenopool.storage import open_store
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(rf"(\d+(?:\.\d+)?)([{''.join(_SECONDS)}])")
@@ -45,7 +45,7 @@ def clean(
     """
     work = seconds(work_older_than, "--work-older-than")
     batches = None if batches_older_than == _NEVER else seconds(batches_older_than, "--batches-older-than")
-    store = open_store(destination, must_exist=True)
+    store = open_location(destination, must_exist=True)
     cleaned = remove_leftovers(store, work_older_than=work, batches_older_than=batches, dry_run=dry_run)
     if as_json:
         print(cleaned.model_dump_json())

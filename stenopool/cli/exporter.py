@@ -1,6 +1,5 @@
 """``stenopool exporter``: what Prometheus scrapes."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -28,9 +27,8 @@ def exporter(
     import uvicorn
 
     from stenopool.exporter.app import create_app
-    from stenopool.orchestration.blocks.locations import opened
+    from stenopool.orchestration.blocks.locations import open_location
     from stenopool.settings import get_settings
-    from stenopool.storage import ObjectStore
 
     given = destinations or [one for one in [get_settings().api.destination] if one]
     if not given:
@@ -41,13 +39,8 @@ def exporter(
         )
     # Workers' folders may not be there yet; a name that is no location is found out here.
     whole = [one if "://" in one else str(Path(one).expanduser().absolute()) for one in given]
-
-    async def open_all() -> list[ObjectStore]:
-        return list(await asyncio.gather(*map(opened, whole)))
-
-    stores = asyncio.run(open_all())
     uvicorn.run(
-        create_app(stores, interval),
+        create_app(list(map(open_location, whole)), interval),
         host=host,
         port=port,
         server_header=False,

@@ -12,13 +12,13 @@ from rich.console import Console
 from stenopool.cli.display import failures_table, show_progress, summary_table
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime import logs
 from stenopool.runtime.logs import printable
 from stenopool.runtime.progress import logger
 from stenopool.settings import get_settings
-from stenopool.storage import open_store
 
 err = Console(stderr=True)
 
@@ -39,15 +39,16 @@ def ingest(
     from stenopool.pipeline.stages.speech import check
 
     check(options, execution)
-    open_store(source, must_exist=True)
     from stenopool.orchestration import embedded
 
+    embedded.set_environment()  # a block is loaded with Prefect
+    stores = open_location(source, must_exist=True), open_location(destination)
     embedded.begin()
     with ThreadPoolExecutor(1) as meanwhile:
         if get_settings().dispatch.by == "inline":
             from stenopool.pipeline.preload import preload_models
 
-            meanwhile.submit(preload_models, source, destination, options, execution, selection)
+            meanwhile.submit(preload_models, *stores, options, execution, selection)
         from prefect.exceptions import TerminationSignal
 
         from stenopool.orchestration.entrypoints import load

@@ -9,9 +9,9 @@ from rich.console import Console
 from stenopool.cli.arguments import DestinationArgument, JsonFlag, SourceArgument
 from stenopool.cli.parameters import with_options
 from stenopool.options import TranscriptionOptions
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.plan import Plan
-from stenopool.storage import open_store
 
 
 @with_options(options=TranscriptionOptions, selection=Selection)
@@ -29,7 +29,7 @@ def plan(
 
     Example: stenopool plan ./recordings ./transcripts
     """
-    planned = Plan(open_store(source, must_exist=True), open_store(destination), options, selection)
+    planned = Plan(open_location(source, must_exist=True), open_location(destination), options, selection)
     for _ in planned.items():
         pass
     hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined")}

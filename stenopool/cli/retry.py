@@ -12,10 +12,11 @@ from stenopool.cli.ingest import ingest, print_report
 from stenopool.cli.parameters import with_options
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.history import read_reports
 from stenopool.pipeline.receipts import Receipt, list_receipts, read_or_skip
-from stenopool.storage import ObjectStore, open_store
+from stenopool.storage import ObjectStore
 
 err = Console(stderr=True)
 
@@ -33,7 +34,7 @@ def retry(
 
     Example: stenopool retry ./transcripts --code DECODE_TIMEOUT
     """
-    store = open_store(destination, must_exist=True)
+    store = open_location(destination, must_exist=True)
     last = next(read_reports(store), None)
     if last is None and source is None:
         raise typer.BadParameter(f"{destination} has no batch yet: name the --source.")

@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts
 from stenopool.pipeline.history import read_reports
 from stenopool.runtime.logs import printable
-from stenopool.storage import open_store
 
 out = Console()
 _REPORTS = 5
@@ -26,7 +26,7 @@ def status(
 
     Example: stenopool status ./transcripts
     """
-    store = open_store(destination, must_exist=True)
+    store = open_location(destination, must_exist=True)
     counts = {"done": 0, "quarantined": 0}
     quarantined: list[receipts.Receipt] = []
     for name in receipts.list_receipts(store):

@@ -13,7 +13,6 @@ from stenopool.runtime import processes
 from stenopool.runtime.network import free_port
 from stenopool.runtime.scratch import Scratch
 
-# Whatever the user has set wins.
 _ENVIRONMENT = {
     # 10-18 s on two cores; the default of 20 s is too near.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
@@ -49,14 +48,19 @@ def start() -> None:
     ready()
 
 
+def set_environment() -> None:
+    """Set Prefect up for a run on one machine, before it is imported. What the user has set wins."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
 def begin() -> None:
     """Start the server's process and come back at once. It takes seconds of another core until it is `ready`.
 
     Prefect's `SubprocessASGIServer` does the same, but waits, and to be called it wants the whole server imported here:
     3 s and 70 MB for nothing.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    set_environment()
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()

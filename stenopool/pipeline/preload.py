@@ -7,15 +7,15 @@ from stenopool.errors import StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection, list_entries
 from stenopool.pipeline.stages.speech import diarizer_for, engine_for
-from stenopool.storage import open_store
+from stenopool.storage import ObjectStore
 
 # One page of a listing. A batch whose new recordings begin later than that is a long one: its start does not matter.
 _LISTED = 1000
 
 
 def preload_models(
-    source: str,
-    destination: str,
+    source: ObjectStore,
+    destination: ObjectStore,
     options: TranscriptionOptions,
     execution: ExecutionOptions,
     selection: Selection,
@@ -25,7 +25,7 @@ def preload_models(
     Raises nothing: an error here occurs again in the flow, which reports it.
     """
     with suppress(StenopoolError):
-        listed = list_entries(open_store(source), open_store(destination), options, selection)
+        listed = list_entries(source, destination, options, selection)
         if all(entry.state != "new" for entry in islice(listed, _LISTED)):
             return
         engine_for(options.engine, options.model, execution).load()

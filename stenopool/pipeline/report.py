@@ -219,7 +219,7 @@ class BatchReport(BaseModel):
         audio = totals.audio_seconds
         return cls(
             batch=batch,
-            source=run.source.uri,
+            source=run.source.address,
             destination=run.destination.uri,
             options=run.options.model_dump(mode="json"),
             started_at=started_at,

@@ -43,6 +43,8 @@ class ObjectStore(Protocol):
     """
 
     uri: str
+    address: str
+    """What the store was opened with, where that is more than ``uri``: a block's address, which brings credentials."""
 
     def uri_of(self, key: str) -> str:
         """The whole address of a key."""

@@ -44,7 +44,7 @@ class LocalStore(ObjectStore):
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._real_root = self.root.resolve()
-        self.uri = self._real_root.as_uri()
+        self.uri = self.address = self._real_root.as_uri()
 
     def uri_of(self, key: str) -> str:
         return self._path(key).as_uri()

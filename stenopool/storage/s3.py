@@ -70,7 +70,7 @@ class S3Store(ObjectStore):
         self.bucket = bucket
         prefix = prefix.strip("/")
         self.prefix = f"{prefix}/" if prefix else ""
-        self.uri = f"s3://{bucket}/{prefix}".rstrip("/")
+        self.uri = self.address = f"s3://{bucket}/{prefix}".rstrip("/")
         if client:
             read_listings_fast(client)
         self._own_client = client

@@ -14,7 +14,7 @@ class MemoryStore(ObjectStore):
     """
 
     def __init__(self, uri: str = "memory://store", *, folders_first: bool = False) -> None:
-        self.uri = uri
+        self.uri = self.address = uri
         self.objects: dict[str, bytes] = {}
         self.folders_first = folders_first
         self.lists = self.listed = 0

@@ -27,7 +27,7 @@ class TranscriptionProfile(Block):
     )
 
 
-async def profiled(
+async def apply_profile(
     profile: str | None, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> tuple[TranscriptionOptions, ExecutionOptions]:
     """The saved profile's options; whatever was given besides and is not the default goes before them.

@@ -8,7 +8,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.blocks.locations import opened
+from stenopool.orchestration.blocks.locations import open_location, open_stores
 from tests.support.seaweedfs import SeaweedFS
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -38,30 +38,27 @@ def test_a_saved_bucket_needs_nothing_from_the_environment(
         ),
     )
 
-    async def stored() -> list[str]:
-        await saved.asave(f"calls-{credentials}", overwrite=True)
-        whole = await opened(f"block://s3-bucket/calls-{credentials}")
-        whole.put_bytes("2026/a.wav", b"sound")
-        below = await opened(f"block://s3-bucket/calls-{credentials}/2026", must_exist=True)
-        assert below.uri == f"s3://{bucket}/calls/2026"
-        return [info.key for info in below.list()]
-
-    assert asyncio.run(stored()) == ["a.wav"]
+    asyncio.run(saved.asave(f"calls-{credentials}", overwrite=True))
+    address = f"block://s3-bucket/calls-{credentials}"
+    open_location(address).put_bytes("2026/a.wav", b"sound")
+    below, _ = asyncio.run(open_stores(f"{address}/2026", address))
+    assert (below.uri, below.address) == (f"s3://{bucket}/calls/2026", f"{address}/2026")
+    assert [info.key for info in below.list()] == ["a.wav"]
 
 
 def test_a_saved_folder(tmp_path: Path) -> None:
     (tmp_path / "today").mkdir()
     (tmp_path / "today" / "a.wav").write_bytes(b"sound")
 
-    async def stored() -> list[str]:
-        await LocalFileSystem(basepath=str(tmp_path)).asave("inbox", overwrite=True)
-        return [info.key for info in (await opened("block://local-file-system/inbox/today", must_exist=True)).list()]
-
-    assert asyncio.run(stored()) == ["a.wav"]
+    asyncio.run(LocalFileSystem(basepath=str(tmp_path)).asave("inbox", overwrite=True))
+    store = open_location("block://local-file-system/inbox/today", must_exist=True)
+    assert [info.key for info in store.list()] == ["a.wav"]
+    assert store.uri_of("a.wav") == (tmp_path / "today" / "a.wav").as_uri()
 
 
 def test_an_address_is_an_address(tmp_path: Path) -> None:
-    assert asyncio.run(opened(str(tmp_path))).uri == tmp_path.as_uri()
+    store = open_location(str(tmp_path))
+    assert store.uri == store.address == tmp_path.as_uri()
 
 
 @pytest.mark.parametrize(
@@ -75,5 +72,5 @@ def test_an_address_is_an_address(tmp_path: Path) -> None:
 )
 def test_a_misspelt_block_is_named(location: str, code: ErrorCode) -> None:
     with pytest.raises(SetupError) as caught:
-        asyncio.run(opened(location))
+        open_location(location)
     assert caught.value.code is code

@@ -6,7 +6,7 @@ import pytest
 
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.orchestration.blocks.profiles import TranscriptionProfile, profiled
+from stenopool.orchestration.blocks.profiles import TranscriptionProfile, apply_profile
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
@@ -18,7 +18,7 @@ GERMAN = TranscriptionProfile(
 def resolved(profile: str | None, **given: object) -> tuple[TranscriptionOptions, ExecutionOptions]:
     async def both() -> tuple[TranscriptionOptions, ExecutionOptions]:
         await GERMAN.asave("german", overwrite=True)
-        return await profiled(profile, TranscriptionOptions.model_validate(given), ExecutionOptions())
+        return await apply_profile(profile, TranscriptionOptions.model_validate(given), ExecutionOptions())
 
     return asyncio.run(both())
 
