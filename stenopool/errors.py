@@ -58,6 +58,7 @@ class ErrorCode(StrEnum):
     LOCATION_INVALID = "LOCATION_INVALID"
     RECEIPT_CORRUPT = "RECEIPT_CORRUPT"
     DEPLOYMENT_MISSING = "DEPLOYMENT_MISSING"
+    NAME_TAKEN = "NAME_TAKEN"
 
 
 REMEDIES: dict[ErrorCode, str] = {
@@ -98,6 +99,7 @@ REMEDIES: dict[ErrorCode, str] = {
     ErrorCode.LOCATION_INVALID: "Give a folder, s3://bucket/prefix or a saved block, block://s3-bucket/NAME/prefix.",
     ErrorCode.RECEIPT_CORRUPT: "Delete the object that is named; the next run does its recording again.",
     ErrorCode.DEPLOYMENT_MISSING: "Run `stenopool deploy` for this server, or set STENOPOOL_DISPATCH__BY=inline.",
+    ErrorCode.NAME_TAKEN: "Rename what has the name, or give `stenopool deploy --adopt` to overwrite it.",
 }
 
 TRANSIENT_CODES = frozenset(

@@ -78,6 +78,13 @@ class DispatchSettings(BaseModel):
     ] = "inline"
     prepare: Annotated[str, Field(description="Deployment of `prepare`.")] = "prepare/cpu"
     transcribe: Annotated[str, Field(description="Deployment of `transcribe`.")] = "transcribe/gpu"
+    pool_prefix: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9._-]*$",
+            description="What the names of the work pools begin with: they are called so and then `cpu` or `gpu`.",
+        ),
+    ] = "stenopool-"
     shards_in_flight: Annotated[
         int, Field(gt=0, description="Most shards that one `ingest` has under way at a time (with deployments).")
     ] = 8

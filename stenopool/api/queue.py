@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
     WorkQueueFilter,
     WorkQueueFilterName,
 )
@@ -28,12 +29,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import BaseModel
 
 from stenopool.api.ids import encode
-from stenopool.orchestration.deploy.pools import PARENTS, QUEUES
+from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
 
-POOL = "cpu"
-# As workers serve them: what stands in an earlier queue goes first.
-WAITING = tuple(queue.name for queue in QUEUES["cpu"] if queue.name.startswith(PARENTS))
-RECORDING = "recording:"  # a run's tag, with the id of the one recording that we started it for
 PAGE = 200  # the most that Prefect's server gives at a time
 UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
 
@@ -101,7 +98,7 @@ async def look(client: PrefectClient) -> Queue:
 
 async def parents(client: PrefectClient) -> list[WorkQueue]:
     """The work queues that runs of `ingest` wait in."""
-    return [await client.read_work_queue_by_name(name, work_pool_name=POOL) for name in WAITING]
+    return [await client.read_work_queue_by_name(name, work_pool_name=pool_name("cpu")) for name in PARENT_QUEUES]
 
 
 async def unfinished(client: PrefectClient, states: list[StateType]) -> list[FlowRun]:
@@ -111,10 +108,11 @@ async def unfinished(client: PrefectClient, states: list[StateType]) -> list[Flo
     while len(found) % PAGE == 0:
         page = await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=[TAG]),  # others may have queues of these names, in pools of their own
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
                 expected_start_time=FlowRunFilterExpectedStartTime(before_=soon),
             ),
-            work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(WAITING))),
+            work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(PARENT_QUEUES))),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=PAGE,
             offset=len(found),
@@ -144,13 +142,13 @@ def entry_of(run: FlowRun) -> QueueEntry:
 
 def recording_of(run: FlowRun) -> str | None:
     """The id of the one recording that we started this run for."""
-    return next((tag.removeprefix(RECORDING) for tag in run.tags if tag.startswith(RECORDING)), None)
+    return next((tag.removeprefix(RECORDING_TAG) for tag in run.tags if tag.startswith(RECORDING_TAG)), None)
 
 
 def prefix_of(run: FlowRun) -> str | None:
     """Below which this run takes all, if we started it for that."""
     prefix = (run.parameters.get("selection") or {}).get("prefix")
-    return str(prefix) if prefix is not None and "api" in run.tags else None
+    return str(prefix) if prefix is not None and API_TAG in run.tags else None
 
 
 def _entries(runs: list[FlowRun], stages: dict[str, str], progress: dict[UUID, float]) -> Iterator[QueueEntry]:
@@ -187,7 +185,7 @@ def _stage(run: FlowRun, stages: dict[str, str]) -> str:
 
 def _order(run: FlowRun) -> tuple[Any, ...]:
     queue = run.work_queue_name
-    priority = WAITING.index(queue) if queue in WAITING else len(WAITING)
+    priority = PARENT_QUEUES.index(queue) if queue in PARENT_QUEUES else len(PARENT_QUEUES)
     return run.state_type not in UNDER_WAY, priority, run.expected_start_time
 
 
@@ -218,7 +216,7 @@ async def _progress(client: PrefectClient, runs: Iterable[UUID]) -> dict[UUID, f
         return {}
     artifacts = await client.read_artifacts(
         artifact_filter=ArtifactFilter(
-            flow_run_id=ArtifactFilterFlowRunId(any_=ids), key=ArtifactFilterKey(any_=["ingest-progress"])
+            flow_run_id=ArtifactFilterFlowRunId(any_=ids), key=ArtifactFilterKey(any_=[PROGRESS])
         )
     )
     return {one.flow_run_id: float(str(one.data or 0)) for one in artifacts if one.flow_run_id}

@@ -19,8 +19,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
 from stenopool.api.ids import encode
-from stenopool.api.queue import PAGE, RECORDING, UNDER_WAY, Queue, look, parents, recording_of, unfinished
+from stenopool.api.queue import PAGE, UNDER_WAY, Queue, look, parents, recording_of, unfinished
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.names import API_TAG, RECORDING_TAG, TAG
 
 _KEYS_AT_ONCE = 50  # whose runs are asked for together: a page holds four of each
 _FRESH = 1.0  # seconds that the queue is remembered for: at most one look per second, however many ask
@@ -57,7 +58,7 @@ class Runs:
         run = await self._client.create_flow_run_from_deployment(
             await self.deployment(deployment),
             parameters=parameters,
-            tags=["api", *tags],
+            tags=[API_TAG, *tags],
             idempotency_key=idempotency_key,
         )
         self.look_again()
@@ -86,7 +87,7 @@ class Runs:
             run = await self._client.read_flow_run(id)
         except ObjectNotFound:
             return None
-        return run if "api" in run.tags else None
+        return run if {TAG, API_TAG} <= set(run.tags) else None
 
     async def last(self, keys: Iterable[str]) -> dict[str, FlowRun]:
         """The last run of each of these recordings that had one of its own."""
@@ -96,7 +97,7 @@ class Runs:
         return {key: run for part in parts for key, run in part.items()}
 
     async def _last(self, keys: Iterable[str]) -> dict[str, FlowRun]:
-        of = {f"{RECORDING}{encode(key)}": key for key in keys}
+        of = {f"{RECORDING_TAG}{encode(key)}": key for key in keys}
         runs = await self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(any_=list(of))),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
@@ -114,7 +115,7 @@ class Runs:
         states = [StateType.SCHEDULED, *UNDER_WAY]
         runs = await self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=["api", tag]),
+                tags=FlowRunFilterTags(all_=[TAG, API_TAG, tag]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
             ),
             limit=1,
@@ -126,7 +127,7 @@ class Runs:
         states = [StateType.FAILED, StateType.CRASHED]
         runs = await self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=["api"]),
+                tags=FlowRunFilterTags(all_=[TAG, API_TAG]),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,

@@ -23,11 +23,11 @@ from stenopool.api.callbacks.sending import Sender
 from stenopool.api.keys import Keys
 from stenopool.api.limits import Limiter
 from stenopool.api.problems import Problem, invalid, not_found, told
-from stenopool.api.queue import RECORDING
 from stenopool.api.runs import Runs
 from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
+from stenopool.orchestration.names import PREFIX_TAG, RECORDING_TAG
 from stenopool.pipeline import receipts
 from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.settings import ApiSettings, CallbackSettings
@@ -143,7 +143,8 @@ class Service:
             # Two people who retry at the same time start one run.
             key += f"-{last.id}" if last else "-again"
             parameters["retry"] = []
-        return await self.runs.start(self.settings.deployment, parameters, key, [f"{RECORDING}{ids.encode(info.key)}"])
+        tag = f"{RECORDING_TAG}{ids.encode(info.key)}"
+        return await self.runs.start(self.settings.deployment, parameters, key, [tag])
 
     async def submit_all(self, prefix: str, options: TranscriptionOptions, idempotency_key: str | None) -> FlowRun:
         """Have everything below a prefix transcribed that has not been: one run, behind all single recordings.
@@ -152,11 +153,11 @@ class Service:
         """
         chosen = options.model_dump(mode="json", exclude_defaults=True)
         digest = hashlib.sha256(json.dumps([prefix, chosen], sort_keys=True).encode()).hexdigest()[:32]
-        if idempotency_key is None and (run := await self.runs.unfinished(f"prefix:{digest}")):
+        if idempotency_key is None and (run := await self.runs.unfinished(f"{PREFIX_TAG}{digest}")):
             return run
         parameters = self._parameters(options, {"prefix": prefix})
         key = f"api-{idempotency_key or secrets.token_hex(16)}-{digest}"
-        return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"prefix:{digest}"])
+        return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"{PREFIX_TAG}{digest}"])
 
     async def may_call(self, url: str | None) -> None:
         """The problem 422 if this address will not be called."""

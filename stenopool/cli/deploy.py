@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from stenopool.errors import ErrorCode, SetupError
-
 err = Console(stderr=True)
 out = Console()
 
@@ -30,23 +28,31 @@ def deploy(
     notify: Annotated[
         str | None, typer.Option(help="Saved notification block that is told of failed runs, e.g. slack-webhook/ops.")
     ] = None,
-    prune: Annotated[bool, typer.Option(help="Remove deployments of ours that no file names any more.")] = False,
+    prune: Annotated[
+        bool, typer.Option(help="Remove deployments of ours that no file names any more, and old pools that are empty.")
+    ] = False,
+    adopt: Annotated[
+        bool, typer.Option(help="Take over work pools and automations that have our names and are not ours.")
+    ] = False,
 ) -> None:
     """Bring everything that Prefect needs to know onto the server of PREFECT_API_URL, and say what changed.
 
     Run it again at any time. Example: stenopool deploy --target kubernetes --file schedules.yaml --gpus 4
     """
-    from prefect.settings import get_current_settings
+    from stenopool.orchestration.deploy.apply import apply, old_pools
+    from stenopool.orchestration.deploy.server import require_server
 
-    from stenopool.orchestration.deploy.apply import apply
-
-    if not get_current_settings().api.url:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            "No Prefect server is named.",
-            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one.",
-        )
-    changes = asyncio.run(apply(target, file or (), gpus=gpus, prepares=prepares, notify=notify, prune=prune))
+    require_server()
+    changes = asyncio.run(
+        apply(target, file or (), gpus=gpus, prepares=prepares, notify=notify, prune=prune, adopt=adopt)
+    )
     for line in changes:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
     err.print(f"{len(changes)} changes." if changes else "Nothing to change.", highlight=False)
+    for pool, runs in asyncio.run(old_pools()).items():
+        err.print(
+            f"{runs} runs are left in the work pool {pool}, which earlier versions made. Keep a worker on it until "
+            "there are none; then `stenopool deploy --prune` removes it. See docs/operations/upgrade.md.",
+            highlight=False,
+            soft_wrap=True,
+        )

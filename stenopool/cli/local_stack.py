@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.names import QUEUES, PoolKind, pool_name
 from stenopool.runtime import signals
 from stenopool.runtime.network import Address, is_loopback
 from stenopool.runtime.processes import python_command
@@ -85,7 +86,7 @@ def run_local_stack(
 
     from stenopool.runtime.supervisor import Supervisor
 
-    names = _pool_names(pools)
+    names = _pool_kinds(pools)
     workers = {pool: _worker_command(pool, pages, number) for number, pool in enumerate(names)}
     server = _prefect_server(prefect, page=page)
     api_environment = _api_environment(api, no_auth) if api else {}
@@ -191,12 +192,12 @@ def _deploy(environment: dict[str, str]) -> None:
         _give_up("The deployments could not be applied")
 
 
-def _is_online(client: "SyncPrefectClient", pool: str, since: datetime) -> bool:
+def _is_online(client: "SyncPrefectClient", pool: PoolKind, since: datetime) -> bool:
     import httpx
     from prefect.exceptions import ObjectNotFound
 
     try:
-        workers = client.read_workers_for_work_pool(pool)
+        workers = client.read_workers_for_work_pool(pool_name(pool))
     except (ObjectNotFound, httpx.HTTPError):
         return False
     return any(
@@ -209,8 +210,8 @@ def _worker_name(pool: str) -> str:
     return f"{socket.gethostname()}-{pool}"
 
 
-def _worker_command(pool: str, pages: str | None, number: int) -> list[str]:
-    options = ["--pool", pool, "--name", _worker_name(pool)]
+def _worker_command(pool: PoolKind, pages: str | None, number: int) -> list[str]:
+    options = ["--pool", pool_name(pool), "--name", _worker_name(pool)]
     if pages is None:
         return python_command("prefect", "worker", "start", "--type", "process", *options)
     try:
@@ -234,18 +235,16 @@ def _wait(failure: str, reached: Callable[[], bool], supervisor: "Supervisor", n
         time.sleep(_TICK)
 
 
-def _pool_names(pools: str) -> list[str]:
-    from stenopool.orchestration.deploy.pools import QUEUES
-
+def _pool_kinds(pools: str) -> list[PoolKind]:
     names = [pool.strip() for pool in pools.split(",")]
-    for name in names:
-        if name not in QUEUES:
-            raise SetupError(
-                ErrorCode.OPTIONS_INVALID,
-                f"There is no work pool {name}.",
-                remedy=f"--pools takes {', '.join(QUEUES)}, with a comma between them.",
-            )
-    return names
+    kinds = [kind for name in names for kind in QUEUES if kind == name]
+    if len(kinds) < len(names):
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"There is no work pool {next(name for name in names if name not in QUEUES)}.",
+            remedy=f"--pools takes {', '.join(QUEUES)}, with a comma between them.",
+        )
+    return kinds
 
 
 def _require_answer(url: str) -> None:

@@ -10,7 +10,7 @@ from stenopool.runtime import signals
 
 
 def worker(
-    pool: Annotated[str, typer.Option(help="Work pool: cpu or gpu.")],
+    pool: Annotated[str, typer.Option(help="Work pool: cpu or gpu, or the whole name of another.")],
     name: Annotated[str | None, typer.Option(help="Its name in Prefect; else the host's and the pool's.")] = None,
     host: Annotated[str, typer.Option(help="Address of its pages.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Their port.")] = 9481,
@@ -20,17 +20,12 @@ def worker(
     Example: stenopool worker --pool gpu --port 9481
     """
     from prefect.exceptions import ObjectNotFound
-    from prefect.settings import get_current_settings
 
+    from stenopool.orchestration.deploy.server import require_server
     from stenopool.orchestration.workers.warm_worker import run_worker
     from stenopool.runtime.network import Address
 
-    if not get_current_settings().api.url:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            "No Prefect server is named.",
-            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one with workers.",
-        )
+    require_server()
     # Prefect's workers end by this one only, also on SIGTERM.
     signals.interrupt_on_sigint()
     try:

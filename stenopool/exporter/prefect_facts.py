@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
     TaskRunFilter,
     TaskRunFilterState,
     TaskRunFilterStateType,
@@ -28,8 +29,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
 
-from stenopool.orchestration.deploy.automations import HEARTBEAT_SECONDS
-from stenopool.orchestration.deploy.pools import QUEUES
+from stenopool.orchestration.names import HEARTBEAT_SECONDS, QUEUES, TAG, PoolKind, pool_name
 
 State = Literal["waiting", "pending", "running"]
 _STATES: dict[State, StateType] = {
@@ -44,8 +44,9 @@ _PAGE = 200  # the most that Prefect's server gives at a time
 
 @dataclass
 class Facts:
-    """``depth``: runs by queue ("gpu/batch") and state. ``oldest``: seconds that the first in each has been due.
+    """Pools are called by their kind, whatever the prefix.
 
+    ``depth``: runs by queue ("gpu/batch") and state. ``oldest``: seconds that the first in each has been due.
     ``workers``: by pool and "online" or "offline". ``last_seen``: of each pool. ``last_progress``: of the last task.
     """
 
@@ -90,10 +91,10 @@ async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
     return children == 0
 
 
-async def _queue(client: PrefectClient, facts: Facts, pool: str, queue: str) -> None:
+async def _queue(client: PrefectClient, facts: Facts, pool: PoolKind, queue: str) -> None:
     name, now = f"{pool}/{queue}", datetime.now(UTC)
     here: dict[str, Any] = {
-        "work_pool_filter": WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        "work_pool_filter": WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool)])),
         "work_queue_filter": WorkQueueFilter(name=WorkQueueFilterName(any_=[queue])),
     }
     due = FlowRunFilterExpectedStartTime(before_=now)
@@ -113,19 +114,19 @@ async def _queue(client: PrefectClient, facts: Facts, pool: str, queue: str) -> 
             facts.oldest[name] = max(0.0, (now - first[0].expected_start_time).total_seconds())
 
 
-async def _pool(client: PrefectClient, facts: Facts, pool: str) -> None:
+async def _pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> None:
     facts.last_seen[pool] = None
     for state in ("online", "offline"):
         facts.workers[pool, state] = 0
     try:
-        queues = await client.read_work_queues(work_pool_name=pool)
+        queues = await client.read_work_queues(work_pool_name=pool_name(pool))
     except ObjectNotFound:  # nothing is deployed yet
         return
-    workers = await client.read_workers_for_work_pool(pool)
+    workers = await client.read_workers_for_work_pool(pool_name(pool))
     for worker in workers:
         facts.workers[pool, worker.status.value.lower()] += 1
     facts.last_seen[pool] = max((one.last_heartbeat_time for one in workers if one.last_heartbeat_time), default=None)
-    ours = {queue.name for queue in QUEUES["gpu" if pool == "gpu" else "cpu"]}
+    ours = {queue.name for queue in QUEUES[pool]}
     facts.paused |= {f"{pool}/{queue.name}": queue.is_paused for queue in queues if queue.name in ours}
 
 
@@ -158,7 +159,7 @@ async def _running(client: PrefectClient) -> list[FlowRun]:
     while True:
         page = await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(state=_in(StateType.RUNNING)),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=list(QUEUES))),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool) for pool in QUEUES])),
             limit=_PAGE,
             offset=len(found),
         )
@@ -169,7 +170,10 @@ async def _running(client: PrefectClient) -> list[FlowRun]:
 
 async def _progress(client: PrefectClient, facts: Facts) -> None:
     done = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.COMPLETED])))
-    last = await client.read_task_runs(task_run_filter=done, sort=TaskRunSort.END_TIME_DESC, limit=1)
+    ours = FlowRunFilter(tags=FlowRunFilterTags(all_=[TAG]))
+    last = await client.read_task_runs(
+        flow_run_filter=ours, task_run_filter=done, sort=TaskRunSort.END_TIME_DESC, limit=1
+    )
     facts.last_progress = last[0].end_time if last else None
 
 

@@ -8,6 +8,7 @@ from prefect import runtime
 from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifact, aupdate_progress_artifact
 from prefect.client.orchestration import get_client
 
+from stenopool.orchestration.names import PROGRESS
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import output_key
 from stenopool.pipeline.report import BatchReport, ShardResult, Totals
@@ -29,9 +30,7 @@ class Progress:
 
     @classmethod
     async def start(cls, source: str, plan: Plan) -> "Progress":
-        artifact = await acreate_progress_artifact(
-            0.0, key="ingest-progress", description=f"Recordings of {_cell(source)}"
-        )
+        artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {_cell(source)}")
         return cls(source, plan, artifact)
 
     async def update(self, totals: Totals) -> None:

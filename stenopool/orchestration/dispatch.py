@@ -18,7 +18,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration import entrypoints
-from stenopool.orchestration.deploy.pools import PARENTS
+from stenopool.orchestration.names import children_queue
 from stenopool.pipeline.report import result_or_lost, to_be_heard
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stages import speech
@@ -140,8 +140,7 @@ def dispatch() -> Dispatch:
 def _queue() -> str | None:
     """The children's queue is the parent's: interactive work stays in front on every pool."""
     context = FlowRunContext.get()
-    queue = context.flow_run.work_queue_name if context and context.flow_run else None
-    return queue.removeprefix(PARENTS) if queue and queue.startswith(PARENTS) else None
+    return children_queue(context.flow_run.work_queue_name) if context and context.flow_run else None
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def deployed(prefect_api: None) -> Iterator[None]:
 
     ingest = entrypoints.load("ingest")
     from stenopool.orchestration.deploy.pools import apply_pools
+    from stenopool.orchestration.names import TAG
 
     async def make() -> None:
         async with get_client() as client:
@@ -35,8 +36,9 @@ def deployed(prefect_api: None) -> Iterator[None]:
                 await client.create_deployment(
                     flow_id=flow,
                     name=name,
-                    work_pool_name="cpu",
+                    work_pool_name="stenopool-cpu",
                     work_queue_name=f"ingest-{name}",
+                    tags=[TAG],
                     parameter_openapi_schema=parameter_schema(ingest).model_dump_for_openapi(),
                     enforce_parameter_schema=True,
                 )
@@ -46,7 +48,7 @@ def deployed(prefect_api: None) -> Iterator[None]:
             for name in ("interactive", "batch"):
                 await client.delete_deployment((await client.read_deployment_by_name(f"ingest/{name}")).id)
             for pool in ("cpu", "gpu"):
-                await client.delete_work_pool(pool)
+                await client.delete_work_pool(f"stenopool-{pool}")
 
     asyncio.run(make())
     yield

@@ -74,7 +74,7 @@ def test_pause_and_resume(api: Api, prefect: "SyncPrefectClient") -> None:
     with api.client() as client:
         assert client.post("/v1/queue/pause").json() == {"paused": True}
         assert client.get("/v1/queue").json()["paused"] is True
-        queues = {queue.name: queue.is_paused for queue in prefect.read_work_queues(work_pool_name="cpu")}
+        queues = {queue.name: queue.is_paused for queue in prefect.read_work_queues(work_pool_name="stenopool-cpu")}
         assert queues["ingest-interactive"]
         assert queues["ingest-batch"]
         assert not queues["interactive"]  # the children: what has begun goes on

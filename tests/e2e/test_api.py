@@ -184,7 +184,7 @@ def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(house: House
             worker.kill()
         client.post("/v1/queue/resume").raise_for_status()
         with house.prefect.client() as prefect:
-            given = prefect.get_scheduled_flow_runs_for_work_pool("cpu", ["ingest-interactive"])
+            given = prefect.get_scheduled_flow_runs_for_work_pool("stenopool-cpu", ["ingest-interactive"])
         taken = [str(one.flow_run.id) for one in given]
         assert taken == order[: len(taken)]
         assert client.delete("/v1/queue").json()["count"] == 200

@@ -53,7 +53,7 @@ def workers(prefect_server: PrefectServer, seaweedfs: SeaweedFS) -> Iterator[Pre
     deploy(prefect_server)
     cache = os.environ.get("STENOPOOL_MODELS__CACHE", str(Path.home() / ".cache" / "stenopool" / "models"))
     environment = {**seaweedfs.environment, "STENOPOOL_MODELS__CACHE": cache}
-    both = [ProcessWorker(prefect_server, pool, environment) for pool in ("cpu", "gpu")]
+    both = [ProcessWorker(prefect_server, pool, environment) for pool in ("stenopool-cpu", "stenopool-gpu")]
     try:
         for worker in both:
             worker.start()
@@ -106,7 +106,7 @@ def test_schedule_form_and_request_each_bring_transcripts_in_their_order(
     own.write_text(SCHEDULES.format(source=scheduled[0], destination=scheduled[1]))
     with workers.client() as client:
         # Nothing is transcribed until all three wait, so that their order can be seen.
-        client.update_work_pool("gpu", work_pool_update(is_paused=True))
+        client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=True))
         changes = deploy(workers, "--file", str(own)).splitlines()
         assert changes == ["+ deployment ingest/minutely"]
         nightly = client.read_deployment_by_name("ingest/minutely").id
@@ -117,7 +117,7 @@ def test_schedule_form_and_request_each_bring_transcripts_in_their_order(
         until(lambda: len(children(client, [hand, request])) == 2, "two more runs of transcribe")
         # The next minute's run found this one under way, and was left out.
         until(lambda: left_out(client, nightly), "a run of the schedule that is left out")
-        client.update_work_pool("gpu", work_pool_update(is_paused=False))
+        client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=False))
         first = of(client, nightly)[0]
         ended = [until(lambda run=run: over(client, run), "the end of ingest") for run in (first, hand, request)]
         assert [run.state_name for run in ended] == ["Completed"] * 3
@@ -140,13 +140,13 @@ def test_cancelling_the_parent_cancels_what_it_started(workers: PrefectServer, b
 
     source, destination = filled(bucket, "cancelled", count=1)
     with workers.client() as client:
-        client.update_work_pool("gpu", work_pool_update(is_paused=True))
+        client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=True))
         parent = started_by_api(workers, source, destination, key=f"cancel-{bucket}")
         (child,) = until(lambda: children(client, [parent]), "transcribe")
         client.set_flow_run_state(parent, Cancelling())
         until(lambda: client.read_flow_run(parent).state.is_cancelled(), "the end of the parent")
         until(lambda: client.read_flow_run(child.id).state.is_cancelled(), "the end of the child")
-        client.update_work_pool("gpu", work_pool_update(is_paused=False))
+        client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=False))
     # What prepare did is kept; the recording is pending still.
     assert list(list_receipts(open_store(destination))) == []
 

@@ -44,7 +44,7 @@ class House:
         self.prometheus = Prometheus(folder, {"stenopool-exporter": self.exporter.target})
 
     def worker(self, pool: str) -> ProcessWorker:
-        return ProcessWorker(self.server, pool, self._environment)
+        return ProcessWorker(self.server, f"stenopool-{pool}", self._environment)
 
     @property
     def store(self) -> ObjectStore:

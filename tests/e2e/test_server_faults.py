@@ -30,7 +30,7 @@ def workers(prefect_server: PrefectServer, s3: SeaweedFS) -> Iterator[list[Proce
         "STENOPOOL_MODELS__CACHE": str(Path.home() / ".cache" / "stenopool" / "models"),
         "STENOPOOL_BATCH__SHARD_RECORDINGS": "2",
     }
-    both = [ProcessWorker(prefect_server, pool, environment) for pool in ("cpu", "gpu")]
+    both = [ProcessWorker(prefect_server, pool, environment) for pool in ("stenopool-cpu", "stenopool-gpu")]
     try:
         for worker in both:
             worker.start()

@@ -113,11 +113,11 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
         names = {deployment.name for deployment in client.read_deployments()}
         assert names >= {"interactive", "batch", "cpu", "gpu"}
 
-        (worker,) = up.children("--pool gpu")
+        (worker,) = up.children("--pool stenopool-gpu")
         killed = datetime.now(UTC)
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: online(client, "gpu", since=killed), "a new worker", seconds=120)
-        (another,) = up.children("--pool gpu")
+        (another,) = up.children("--pool stenopool-gpu")
         assert another != worker
         assert "The worker of gpu was ended by SIGKILL; starting it again in 1 s." in up.log.read_text()
 
@@ -178,7 +178,7 @@ def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) 
 def online(client: SyncPrefectClient, pool: str, since: datetime) -> bool:
     """Whether a worker of the pool is online and has been heard of since."""
     try:
-        workers = client.read_workers_for_work_pool(pool)
+        workers = client.read_workers_for_work_pool(f"stenopool-{pool}")
     except ObjectNotFound:
         return False
     return any(one.status == "ONLINE" and one.last_heartbeat_time > since for one in workers)

@@ -178,7 +178,7 @@ async def without_pools() -> None:
     async with get_client() as client:
         for pool in ("cpu", "gpu"):
             with suppress(ObjectNotFound):
-                await client.delete_work_pool(pool)
+                await client.delete_work_pool(f"stenopool-{pool}")
 
 
 def test_before_anything_is_deployed_there_is_nothing_and_no_error(prefect_api: None) -> None:
@@ -203,7 +203,7 @@ def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
         async with get_client() as client:
             flow = await client.create_flow_from_name("waits")
             made = await client.create_deployment(
-                flow_id=flow, name="here", work_pool_name="gpu", work_queue_name="batch"
+                flow_id=flow, name="here", work_pool_name="stenopool-gpu", work_queue_name="batch"
             )
             now = datetime.now(UTC)
             due = now - timedelta(seconds=90)
@@ -213,8 +213,10 @@ def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
                 runs.append(run.id)
             await client.set_flow_run_state(runs[3], Pending(), force=True)
             await client.set_flow_run_state(runs[4], Running(), force=True)
-            await client.send_worker_heartbeat(work_pool_name="gpu", worker_name="one", heartbeat_interval_seconds=30)
-            queue = await client.read_work_queue_by_name("interactive", work_pool_name="gpu")
+            await client.send_worker_heartbeat(
+                work_pool_name="stenopool-gpu", worker_name="one", heartbeat_interval_seconds=30
+            )
+            queue = await client.read_work_queue_by_name("interactive", work_pool_name="stenopool-gpu")
             await client.update_work_queue(queue.id, is_paused=True)
             return made
 

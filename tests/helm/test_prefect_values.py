@@ -8,8 +8,8 @@ import prefect
 import pytest
 import yaml
 
-from stenopool.orchestration.deploy.pools import QUEUES
 from stenopool.orchestration.deploy.server import SECRETS, settings
+from stenopool.orchestration.names import QUEUES
 from stenopool.orchestration.workers.rights import WORKER_RIGHTS
 from tests.support.helm.chart import REPOSITORY, VALUES
 from tests.support.helm.prefect_charts import Name, unknown
@@ -61,8 +61,8 @@ def test_a_wrong_key_is_found(chart: Name, wrong: dict[str, Any], path: str) -> 
 
 def test_every_pool_has_its_worker() -> None:
     assert {pool: values["worker"]["config"]["workPool"] for pool, values in WORKERS.items()} == {
-        "cpu": "cpu",
-        "gpu": "gpu",
+        "cpu": "stenopool-cpu",
+        "gpu": "stenopool-gpu",
     }
     # Two releases in one namespace must not share names.
     assert len({values["fullnameOverride"] for values in WORKERS.values()}) == len(POOLS)

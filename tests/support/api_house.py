@@ -70,7 +70,7 @@ def house(
     command = [str(Path(sys.executable).with_name("stenopool")), "deploy", "--target=local"]
     subprocess.run(command, env=whole, check=True, capture_output=True)
     api = Served(tmp_path, whole)
-    workers = [ProcessWorker(prefect_server, pool, environment) for pool in ("cpu", "gpu")]
+    workers = [ProcessWorker(prefect_server, pool, environment) for pool in ("stenopool-cpu", "stenopool-gpu")]
     try:
         for one in (api, *workers):
             one.start()

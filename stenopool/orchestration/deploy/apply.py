@@ -1,4 +1,8 @@
-"""Blocks, pools, deployments, automations brought onto a server, as often as one likes; what changed is told."""
+"""Brings blocks, pools, deployments and automations onto a server, as often as one likes, and says what changed.
+
+The deployments are created through Prefect's client, not by its `RunnerDeployment` or `prefect deploy`: the former sets
+no pull steps without a storage of its own, and the latter asks questions and says nothing of what changed.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,21 +10,26 @@ from typing import Any
 
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import ConcurrencyOptions
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
 from prefect.utilities.callables import parameter_schema
 
 from stenopool import __version__
 from stenopool.orchestration import entrypoints
 from stenopool.orchestration.blocks.registration import register
-from stenopool.orchestration.deploy.automations import apply_automations
-from stenopool.orchestration.deploy.pools import QUEUES, Target, apply_pools
+from stenopool.orchestration.deploy.automations import FORMER_NAMES, apply_automations, check_automations
+from stenopool.orchestration.deploy.pools import (
+    Target,
+    apply_pools,
+    check_pools,
+    count_unfinished,
+    is_ours,
+    read_pool,
+)
 from stenopool.orchestration.deploy.specification import PULL_STEPS, Deployment, read
-
-TAG = "stenopool"
+from stenopool.orchestration.names import QUEUES, TAG, PoolKind, pool_name
 
 
 async def apply(
@@ -31,22 +40,34 @@ async def apply(
     prepares: int | None = None,
     notify: str | None = None,
     prune: bool = False,
+    adopt: bool = False,
 ) -> list[str]:
     """Bring all of it onto the server that PREFECT_API_URL names; returns a line per change, none if nothing changed.
 
-    ``files``: specifications of one's own. ``prune``: remove our deployments that no file names any more.
+    ``files``: specifications of one's own. ``prune``: remove our deployments that no file names any more, and empty
+    pools of ours with the names of earlier versions. ``adopt``: take over pools and automations of our names that are
+    not ours. Raises `SetupError` before anything is changed if those must not be, or a file is wrong.
     """
     wanted = read(*files)
     async with get_client() as client:
+        await check_pools(client, target, adopt=adopt)
+        await check_automations(client, adopt=adopt)
         before = await _state(client)
         await register()
         await apply_pools(client, target, gpus, prepares)
         for deployment in wanted:
             await _deploy(client, deployment)
+        await _move_deployments(client)
         if prune:
             await _prune(client, wanted)
         await apply_automations(client, notify)
         return list(_changes(before, await _state(client)))
+
+
+async def old_pools() -> dict[str, int]:
+    """Pools of ours with the names of earlier versions, and how many runs are in each."""
+    async with get_client() as client:
+        return {pool: await count_unfinished(client, pool) for pool in await _old_pools(client)}
 
 
 async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
@@ -57,17 +78,17 @@ async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
         name=wanted.name,
         version=__version__,
         entrypoint=wanted.entrypoint,
-        work_pool_name=wanted.work_pool.name,
+        work_pool_name=pool_name(wanted.work_pool.name),
         work_queue_name=wanted.work_pool.work_queue_name,
         job_variables=wanted.work_pool.job_variables,
         schedules=[
             DeploymentScheduleCreate(
-                schedule=CronSchedule(cron=one.cron, timezone=one.timezone),
-                active=one.active,
-                slug=one.slug or f"{wanted.name}-{number}",
-                parameters=one.parameters,
+                schedule=CronSchedule(cron=schedule.cron, timezone=schedule.timezone),
+                active=schedule.active,
+                slug=schedule.slug or f"{wanted.name}-{number}",
+                parameters=schedule.parameters,
             )
-            for number, one in enumerate(wanted.schedules)
+            for number, schedule in enumerate(wanted.schedules)
         ],
         concurrency_limit=limit.limit if limit else None,
         concurrency_options=ConcurrencyOptions.model_validate({"collision_strategy": limit.collision_strategy})
@@ -82,11 +103,32 @@ async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
     )
 
 
+async def _move_deployments(client: PrefectClient) -> None:
+    """Deployments that no file names here, from the pools of earlier versions to the same queues of the present ones.
+
+    Runs that wait there stay: Prefect moves none.
+    """
+    old = await _old_pools(client)
+    for found in (await _deployments(client)).values():
+        if kind := old.get(found.work_pool_name):
+            moved = DeploymentUpdate(work_pool_name=pool_name(kind), work_queue_name=found.work_queue_name)
+            await client.update_deployment(found.id, moved)
+
+
 async def _prune(client: PrefectClient, wanted: Sequence[Deployment]) -> None:
     names = {f"{_flow(deployment).name}/{deployment.name}" for deployment in wanted}
     for name, found in (await _deployments(client)).items():
         if name not in names:
             await client.delete_deployment(found.id)
+    for pool in await _old_pools(client):
+        if not await count_unfinished(client, pool):
+            await client.delete_work_pool(pool)
+
+
+async def _old_pools(client: PrefectClient) -> dict[str, PoolKind]:
+    """Pools of ours that have no prefix, by name, while a prefix is wanted."""
+    found = {kind: await read_pool(client, kind) for kind in QUEUES if pool_name(kind) != kind}
+    return {kind: kind for kind, pool in found.items() if pool and is_ours(pool)}
 
 
 def _flow(deployment: Deployment) -> Flow[Any, Any]:
@@ -107,49 +149,53 @@ async def _deployments(client: PrefectClient) -> dict[str, Any]:
 async def _state(client: PrefectClient) -> dict[str, Any]:
     """What there is of ours on the server, in plain values: compared before and after."""
     state: dict[str, Any] = {}
-    for pool, queues in QUEUES.items():
-        try:
-            there = await client.read_work_pool(pool)
-        except ObjectNotFound:
+    pools: dict[str, PoolKind] = {pool_name(kind): kind for kind in QUEUES} | await _old_pools(client)
+    for pool, kind in pools.items():
+        there = await read_pool(client, pool)
+        if there is None:
             continue
         state[f"work pool {pool}"] = {
             "type": there.type,
             "limit": there.concurrency_limit,
+            "description": there.description,
             "job template": there.base_job_template,
         }
-        names = {queue.name for queue in queues}
+        names = {queue.name for queue in QUEUES[kind]}
         for queue in await client.read_work_queues(work_pool_name=pool):
             if queue.name in names:
                 state[f"queue {pool}/{queue.name}"] = {"limit": queue.concurrency_limit, "priority": queue.priority}
-    for name, there in (await _deployments(client)).items():
-        state[f"deployment {name}"] = {
-            "pool": f"{there.work_pool_name}/{there.work_queue_name}",
-            "entrypoint": there.entrypoint,
-            "pull": there.pull_steps,
-            "version": there.version,
-            "description": there.description,
-            "parameters": there.parameters,
-            "form": there.parameter_openapi_schema,
-            "job variables": there.job_variables,
-            "limit": there.concurrency_options
-            and there.global_concurrency_limit
-            and (f"{there.global_concurrency_limit.limit}, {there.concurrency_options.collision_strategy.value}"),
-            "schedules": [
-                {**one.schedule.model_dump(mode="json"), "active": one.active, "parameters": one.parameters}
-                for one in sorted(there.schedules, key=lambda one: one.slug or "")
-            ],
-            "tags": sorted(there.tags),
-        }
+    for name, found in (await _deployments(client)).items():
+        state[f"deployment {name}"] = _facts(found)
     for automation in await client.read_automations():
-        if automation.name.startswith(f"{TAG}:"):
+        if automation.name in {*FORMER_NAMES, *FORMER_NAMES.values()}:
             state[f"automation {automation.name}"] = automation.model_dump(mode="json", exclude={"id"})
-    for kind in await client.read_block_types():
-        if kind.slug in ("transcription-profile", "s3-bucket"):
-            for document in await client.read_block_documents_by_type(kind.slug):
+    for block_type in await client.read_block_types():
+        if block_type.slug in ("transcription-profile", "s3-bucket"):
+            for document in await client.read_block_documents_by_type(block_type.slug):
                 if document.name:
-                    state[f"block {kind.slug}/{document.name}"] = {}
-            state[f"block type {kind.slug}"] = {}
+                    state[f"block {block_type.slug}/{document.name}"] = {}
+            state[f"block type {block_type.slug}"] = {}
     return state
+
+
+def _facts(deployment: Any) -> dict[str, Any]:
+    limit, options = deployment.global_concurrency_limit, deployment.concurrency_options
+    return {
+        "pool": f"{deployment.work_pool_name}/{deployment.work_queue_name}",
+        "entrypoint": deployment.entrypoint,
+        "pull": deployment.pull_steps,
+        "version": deployment.version,
+        "description": deployment.description,
+        "parameters": deployment.parameters,
+        "form": deployment.parameter_openapi_schema,
+        "job variables": deployment.job_variables,
+        "limit": options and limit and f"{limit.limit}, {options.collision_strategy.value}",
+        "schedules": [
+            {**schedule.schedule.model_dump(mode="json"), "active": schedule.active, "parameters": schedule.parameters}
+            for schedule in sorted(deployment.schedules, key=lambda schedule: schedule.slug or "")
+        ],
+        "tags": sorted(deployment.tags),
+    }
 
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
@@ -166,6 +212,6 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
 
 
 def _from_to(old: Any, new: Any) -> str:
-    """Short values are shown; of long ones, that they changed."""
-    shown = f" {old} → {new}"
-    return shown if len(shown) < 100 else " changed"
+    """Short values are given; of long ones, that they changed."""
+    text = f" {old} → {new}"
+    return text if len(text) < 100 else " changed"

@@ -1,35 +1,37 @@
-"""What the server does by itself: runs whose machine vanished are ended, failures are told to people.
+"""What the server does by itself for our runs: those whose machine vanished are ended, people hear of failures.
 
 Nothing is run again blindly: one run came to three live pods that way. The schedule plans again from the receipts.
 """
 
 from datetime import timedelta
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
-from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
-from prefect.exceptions import ObjectNotFound as NotOnServer
+from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
 
-from stenopool.errors import ObjectNotFound
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, TAG_RESOURCE, ZOMBIES
 
-# Set in every pool's job template (PREFECT_FLOWS_HEARTBEAT_FREQUENCY).
-HEARTBEAT_SECONDS = 30
-ZOMBIES = "stenopool: runs whose machine is gone"
-FAILURES = "stenopool: a run failed"
+# What they were called by versions whose automations matched every run on the server.
+FORMER_NAMES = {ZOMBIES: "stenopool: runs whose machine is gone", FAILURES: "stenopool: a run failed"}
 _OVER = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Cancelling")}
 _HEARTBEAT = "prefect.flow-run.heartbeat"
+_RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
 
 
 def zombies() -> AutomationCore:
     """Ends a run that has sent no sign of life for four periods; a busy machine may miss one or two."""
     return AutomationCore(
         name=ZOMBIES,
-        description="A run without a heartbeat is marked as crashed, so that its slot is free again.",
+        description=f"A run without a heartbeat is marked as crashed, so that its slot is free again. {MARK}",
         trigger=EventTrigger(
             after={_HEARTBEAT},
             expect={_HEARTBEAT, *_OVER},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match=_RUNS,
+            match_related=TAG_RESOURCE,
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -44,28 +46,22 @@ def zombies() -> AutomationCore:
     )
 
 
-async def failures(client: PrefectClient, block: str) -> AutomationCore:
-    """Tells people, through a saved notification block such as ``slack-webhook/operations``."""
-    kind, _, name = block.partition("/")
-    try:
-        saved = await client.read_block_document_by_name(name, kind)
-    except NotOnServer as error:
-        raise ObjectNotFound(
-            f"There is no block {block}.",
-            remedy="Save a notification block in Prefect's page under Blocks, and name it as type/name.",
-        ) from error
+def failures(block: UUID) -> AutomationCore:
+    """Notifies people, through the saved notification block with this id."""
     return AutomationCore(
         name=FAILURES,
+        description=f"People hear of runs that failed or crashed. {MARK}",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
-            match={"prefect.resource.id": "prefect.flow-run.*"},
+            match=_RUNS,
+            match_related=TAG_RESOURCE,
             posture=Posture.Reactive,
             threshold=1,
             within=timedelta(0),
         ),
         actions=[
             SendNotification(
-                block_document_id=saved.id,
+                block_document_id=block,
                 subject="Stenopool: {{ flow_run.name }} is {{ flow_run.state.name }}",
                 body="{{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
             )
@@ -73,14 +69,52 @@ async def failures(client: PrefectClient, block: str) -> AutomationCore:
     )
 
 
+async def check_automations(client: PrefectClient, *, adopt: bool) -> None:
+    """`SetupError` NAME_TAKEN if somebody else's automation has a name of ours, unless ``adopt`` says to take it."""
+    for name in FORMER_NAMES:
+        for automation in await client.read_automations_by_name(name):
+            if not adopt and MARK not in automation.description:
+                raise SetupError(
+                    ErrorCode.NAME_TAKEN,
+                    f"The server has an automation {name} that is not Stenopool's.",
+                    remedy="Rename it; if nobody needs it as it is, `stenopool deploy --adopt` overwrites it.",
+                )
+
+
 async def apply_automations(client: PrefectClient, notify: str | None) -> None:
-    """Create or correct them, by name. ``notify``: the block for failures; None leaves that one as it is."""
-    wanted = [zombies()] + ([await failures(client, notify)] if notify else [])
-    for automation in wanted:
-        there = await client.read_automations_by_name(automation.name)
+    """Create or correct them, by name; `check_automations` has found that they are ours.
+
+    ``notify``: the block for failures, as type/name; None leaves that one as it is. Raises `SetupError` if there is no
+    such block.
+    """
+    found = {name: await _read(client, name) for name in FORMER_NAMES}
+    block = await _block_id(client, notify) if notify else None
+    if block is None and found[FAILURES] and found[FAILURES][0].name != FAILURES:  # made by an earlier version
+        sends = (action for action in found[FAILURES][0].actions if isinstance(action, SendNotification))
+        block = next((action.block_document_id for action in sends), None)
+    for wanted in [zombies()] + ([failures(block)] if block else []):
+        there = found[wanted.name]
         for extra in there[1:]:
             await client.delete_automation(extra.id)
         if not there:
-            await client.create_automation(automation)
-        elif there[0].model_dump(include=set(AutomationCore.model_fields)) != automation.model_dump():
-            await client.update_automation(there[0].id, automation)
+            await client.create_automation(wanted)
+        elif there[0].model_dump(include=set(AutomationCore.model_fields)) != wanted.model_dump():
+            await client.update_automation(there[0].id, wanted)
+
+
+async def _read(client: PrefectClient, name: str) -> list[Automation]:
+    """The automations of this name, and those that an earlier version made for the same."""
+    names = (name, FORMER_NAMES[name])
+    return [automation for each in names for automation in await client.read_automations_by_name(each)]
+
+
+async def _block_id(client: PrefectClient, block: str) -> UUID:
+    kind, _, name = block.partition("/")
+    try:
+        return (await client.read_block_document_by_name(name, kind)).id
+    except ObjectNotFound as error:
+        raise SetupError(
+            ErrorCode.OBJECT_NOT_FOUND,
+            f"There is no block {block}.",
+            remedy="Save a notification block in Prefect's page under Blocks, and name it as type/name.",
+        ) from error

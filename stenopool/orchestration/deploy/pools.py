@@ -1,76 +1,124 @@
-"""The work pools, and their queues in the order in which they are served."""
+"""The work pools with their queues. Only pools of ours are changed: others may use the same server."""
 
-from dataclasses import dataclass
+import json
+from datetime import UTC, datetime
 from typing import Literal
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType, WorkPool
 from prefect.exceptions import ObjectNotFound
 
-from stenopool.orchestration.workers.templates import template
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.names import MARK, QUEUES, PoolKind, pool_name
+from stenopool.orchestration.workers.templates import PoolType, template
 
 Target = Literal["local", "kubernetes"]
-_TYPES: dict[Target, Literal["process", "kubernetes"]] = {"local": "process", "kubernetes": "kubernetes"}
+_TYPES: dict[Target, PoolType] = {"local": "process", "kubernetes": "kubernetes"}
+_UNFINISHED = [state for state in StateType if state.name not in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")]
 
 
-# Parents wait in queues of their own, called so and then like their children's: they must not take the slots that their
-# children wait for.
-PARENTS = "ingest-"
+def is_ours(pool: WorkPool) -> bool:
+    """Whether `stenopool deploy` made this pool. Earlier versions left no mark, but a template that none else has."""
+    return MARK in (pool.description or "") or "STENOPOOL_DISPATCH__BY" in json.dumps(pool.base_job_template)
 
 
-@dataclass(frozen=True)
-class Queue:
-    name: str
-    limit: int | None = None
+async def read_pool(client: PrefectClient, name: str) -> WorkPool | None:
+    """A work pool; None if the server has none of this name."""
+    try:
+        return await client.read_work_pool(name)
+    except ObjectNotFound:
+        return None
 
 
-# First come the children: they finish what has begun. Parents only wait; how many is bounded by their own queues, for
-# a limit on the pool would let them take the slots that their children wait for.
-QUEUES: dict[Literal["cpu", "gpu"], tuple[Queue, ...]] = {
-    "cpu": (
-        Queue("interactive"),
-        Queue("batch"),
-        Queue(f"{PARENTS}interactive", limit=8),
-        Queue(f"{PARENTS}batch", limit=4),
-    ),
-    "gpu": (Queue("interactive"), Queue("batch")),
-}
+async def _is_unused(client: PrefectClient, pool: WorkPool) -> bool:
+    """Whether nothing was ever done with it: a worker that starts before `stenopool deploy` makes such a pool."""
+    if pool.description or pool.concurrency_limit:
+        return False
+    here = _in_pool(pool.name)
+    return not (
+        await client.read_deployments(work_pool_filter=here) or await client.count_flow_runs(work_pool_filter=here)
+    )
+
+
+async def count_unfinished(client: PrefectClient, pool: str) -> int:
+    """How many runs wait or are under way in a pool. Schedules make runs days ahead: these do not count."""
+    return await client.count_flow_runs(
+        work_pool_filter=_in_pool(pool),
+        flow_run_filter=FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
+            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
+        ),
+    )
+
+
+async def check_pools(client: PrefectClient, target: Target, *, adopt: bool) -> None:
+    """Find out, before anything is changed, whether the pools can be made what they should be.
+
+    Raises `SetupError` NAME_TAKEN for a pool that is not ours, unless it is unused or ``adopt`` says that it may become
+    ours, and OPTIONS_INVALID for one that must change its type while runs are in it: Prefect would forget them.
+    """
+    for kind in QUEUES:
+        pool = await read_pool(client, pool_name(kind))
+        if pool is None:
+            continue
+        may_take = pool.type == _TYPES[target] and (adopt or await _is_unused(client, pool))
+        if not (is_ours(pool) or may_take):
+            raise SetupError(
+                ErrorCode.NAME_TAKEN,
+                f"The server has a work pool {pool.name} of type {pool.type} that is not Stenopool's.",
+                remedy="Set STENOPOOL_DISPATCH__POOL_PREFIX to have other names. If nobody needs the pool as it is: "
+                f"`stenopool deploy --adopt` overwrites one of type {_TYPES[target]}; delete one of another type.",
+            )
+        if pool.type != _TYPES[target] and (unfinished := await count_unfinished(client, pool.name)):
+            raise SetupError(
+                ErrorCode.OPTIONS_INVALID,
+                f"The work pool {pool.name} must be recreated as {_TYPES[target]}, but {unfinished} runs are in it.",
+                remedy="Wait for their end or cancel them, then deploy again.",
+            )
+
+
+def _in_pool(name: str) -> WorkPoolFilter:
+    return WorkPoolFilter(name=WorkPoolFilterName(any_=[name]))
 
 
 async def apply_pools(client: PrefectClient, target: Target, gpus: int | None, prepares: int | None) -> None:
-    """Make both pools what they should be.
+    """Make both pools what they should be; `check_pools` has found that they are ours.
 
     ``gpus``: most runs on the pool gpu at a time (one without it, or what was set before). ``prepares``: most runs of
     `prepare` at a time in each of its queues.
     """
-    for name, queues in QUEUES.items():
-        await _pool(client, name, target, gpus if name == "gpu" else None)
+    for kind, queues in QUEUES.items():
+        await _apply_pool(client, kind, target, gpus if kind == "gpu" else None)
         for priority, queue in enumerate(queues, start=1):
-            limit = prepares if name == "cpu" and queue.limit is None else queue.limit
-            await _queue(client, name, queue.name, priority, limit)
+            limit = prepares if kind == "cpu" and queue.limit is None else queue.limit
+            await _apply_queue(client, pool_name(kind), queue.name, priority, limit)
 
 
-async def _pool(client: PrefectClient, name: Literal["cpu", "gpu"], target: Target, limit: int | None) -> None:
-    kind = _TYPES[target]
-    try:
-        pool = await client.read_work_pool(name)
-    except ObjectNotFound:
-        pool = None
-    if pool and pool.type != kind:
-        # A pool's type cannot be changed; what waits in it stays with its deployments and moves along.
+async def _apply_pool(client: PrefectClient, kind: PoolKind, target: Target, limit: int | None) -> None:
+    name, type_ = pool_name(kind), _TYPES[target]
+    pool = await read_pool(client, name)
+    if pool and pool.type != type_:
+        # A pool's type cannot be changed. Its deployments are applied after this, and so find the new one.
         await client.delete_work_pool(name)
         pool = None
+    limit = limit or (pool.concurrency_limit if pool else 1 if kind == "gpu" else None)
+    wanted = {"description": MARK, "base_job_template": template(kind, type_), "concurrency_limit": limit}
     if pool is None:
-        if name == "gpu":
-            limit = limit or 1
-        new = WorkPoolCreate(name=name, type=kind, base_job_template=template(name, kind), concurrency_limit=limit)
-        await client.create_work_pool(new)
-        return
-    limit = limit or pool.concurrency_limit
-    await client.update_work_pool(name, WorkPoolUpdate(base_job_template=template(name, kind), concurrency_limit=limit))
+        await client.create_work_pool(WorkPoolCreate(name=name, type=type_, **wanted))
+    else:
+        await client.update_work_pool(name, WorkPoolUpdate(**wanted))
 
 
-async def _queue(client: PrefectClient, pool: str, name: str, priority: int, limit: int | None) -> None:
+async def _apply_queue(client: PrefectClient, pool: str, name: str, priority: int, limit: int | None) -> None:
     try:
         queue = await client.read_work_queue_by_name(name, work_pool_name=pool)
     except ObjectNotFound:

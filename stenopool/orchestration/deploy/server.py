@@ -3,7 +3,10 @@
 The settings themselves, each with its reason, stand in `server.env` beside this file.
 """
 
+from prefect.settings import get_current_settings
+
 from stenopool import shipped
+from stenopool.errors import ErrorCode, SetupError
 
 ENV_FILE = shipped.path("deployments/server.env")
 
@@ -39,3 +42,13 @@ def addresses(*, database: str, redis: str) -> dict[str, str]:
         "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": redis,
         "PREFECT_SERVER_DOCKET_URL": redis,
     }
+
+
+def require_server() -> None:
+    """Raise `SetupError` OPTIONS_INVALID unless PREFECT_API_URL names a server: Prefect would start one of its own."""
+    if not get_current_settings().api.url:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            "No Prefect server is named.",
+            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one, with workers.",
+        )

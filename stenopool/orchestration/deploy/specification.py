@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from stenopool import shipped
 from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.orchestration.entrypoints import entrypoint
+from stenopool.orchestration.names import PoolKind, pool_kind
 
 FLOWS = tuple(entrypoint(name) for name in ("ingest", "prepare", "transcribe", "watch"))
 
@@ -39,12 +40,17 @@ class Schedule(_Strict):
         return self
 
 
-class Place(_Strict):
-    """Pool and queue."""
+class PoolAndQueue(_Strict):
+    """Where a deployment's runs wait. ``name`` may be written with the pools' prefix or without it."""
 
-    name: Literal["cpu", "gpu"]
+    name: PoolKind
     work_queue_name: str
     job_variables: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _without_prefix(cls, value: str) -> str:
+        return pool_kind(value) or value
 
 
 class Limit(_Strict):
@@ -59,7 +65,7 @@ class Deployment(_Strict):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     entrypoint: str
-    work_pool: Place
+    work_pool: PoolAndQueue
     description: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     schedules: list[Schedule] = Field(default_factory=list)
@@ -98,27 +104,27 @@ class Specification(_Strict):
 
 
 def read(*own: Path) -> list[Deployment]:
-    """The deployments of prefect.yaml and of files of one's own, the later before the earlier of the same name.
+    """Read the deployments of prefect.yaml and of files of one's own; of the same name, the last one counts.
 
     Raises `SetupError` OPTIONS_INVALID, naming the file and what is wrong in it.
     """
     found: dict[tuple[str, str], Deployment] = {}
     for text, where in [(shipped.path("deployments/prefect.yaml").read_text("utf-8"), "prefect.yaml")] + [
-        (_text(path), str(path)) for path in own
+        (_read_text(path), str(path)) for path in own
     ]:
-        for deployment in _parsed(text, where).deployments:
+        for deployment in _parse(text, where).deployments:
             found[deployment.entrypoint, deployment.name] = deployment
     return list(found.values())
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ObjectNotFound(f"{path} cannot be read: {error}.") from error
 
 
-def _parsed(text: str, where: str) -> Specification:
+def _parse(text: str, where: str) -> Specification:
     try:
         return Specification.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
@@ -126,5 +132,5 @@ def _parsed(text: str, where: str) -> Specification:
             ErrorCode.OPTIONS_INVALID, f"{where} is not YAML: {error}.", remedy="Mend the file."
         ) from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
         raise SetupError(ErrorCode.OPTIONS_INVALID, f"{where}: {wrong}.", remedy="Mend the file.") from error

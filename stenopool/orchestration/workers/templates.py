@@ -12,22 +12,22 @@ from typing import Any, Literal, cast
 import yaml
 
 from stenopool import __version__, shipped
+from stenopool.orchestration.names import PoolKind
 
-Pool = Literal["cpu", "gpu"]
-Kind = Literal["kubernetes", "process"]
+PoolType = Literal["kubernetes", "process"]
 
 
-def template(pool: Pool, kind: Kind) -> dict[str, Any]:
+def template(pool: PoolKind, type_: PoolType) -> dict[str, Any]:
     """The base job template of a pool, as Prefect's API takes it; the caller's own copy.
 
-    Raises KeyError on a pool and FileNotFoundError on a kind that there is not.
+    Raises KeyError on a pool and FileNotFoundError on a type that there is not.
     """
-    text = shipped.path(f"workers/templates/{kind}.yaml").read_text(encoding="utf-8")
+    text = shipped.path(f"workers/templates/{type_}.yaml").read_text(encoding="utf-8")
     found = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]
     # Aliases are one object in several places; through JSON each place gets its own.
     return cast("dict[str, Any]", json.loads(json.dumps(found)))
 
 
 if __name__ == "__main__":
-    _, pool, kind = sys.argv
-    json.dump(template(cast("Pool", pool), cast("Kind", kind)), sys.stdout, indent=2)
+    _, pool, type_ = sys.argv
+    json.dump(template(cast("PoolKind", pool), cast("PoolType", type_)), sys.stdout, indent=2)

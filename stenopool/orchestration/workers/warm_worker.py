@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from stenopool.errors import ModelMissing
 from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, up
+from stenopool.orchestration.names import pool_kind, pool_name
 from stenopool.runtime.health import Health, Readiness, bare_app, health_router
 from stenopool.runtime.logs import get_logger, uvicorn_options
 from stenopool.runtime.network import Address
@@ -82,14 +83,17 @@ class WorkerStatus(Collector):
 async def run_worker(pool: str, name: str | None, address: Address) -> None:
     """Work for the pool until SIGTERM or SIGINT, with health and metrics at this address.
 
-    The worker's type is the pool's: process or kubernetes. Raises Prefect's `ObjectNotFound` where there is no pool of
-    this name.
+    ``pool``: cpu, gpu, or the whole name of a pool on the server. The worker's type is the pool's: process or
+    kubernetes. Raises Prefect's `ObjectNotFound` where there is no pool of this name.
     """
     load_prefect_collections()
+    known = pool_kind(pool)
+    work_pool = pool_name(known) if known == pool else pool
     async with get_client() as client:
-        kind = (await client.read_work_pool(pool)).type
+        kind = (await client.read_work_pool(work_pool)).type
     kind_of_worker: Any = lookup_type(BaseWorker, kind)
-    worker = kind_of_worker(work_pool_name=pool, name=name or f"{socket.gethostname()}-{pool}")
+    pool = known or pool
+    worker = kind_of_worker(work_pool_name=work_pool, name=name or f"{socket.gethostname()}-{pool}")
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", logger.info)
     checks = {"prefect": _check_prefect} | ({"weights": _check_weights} if (kind, pool) == ("process", "gpu") else {})
     with _served(WorkerStatus(worker, pool, checks).app(), address):

@@ -14,7 +14,7 @@ locals {
     for name, schedule in var.schedules : name => {
       name       = name
       entrypoint = "flows/ingest.py:ingest"
-      work_pool  = { name = "cpu", work_queue_name = "ingest-batch" }
+      work_pool  = { name = "stenopool-cpu", work_queue_name = "ingest-batch" }
       parameters = { source = var.source_uri, destination = var.destination_uri }
       schedules  = [{ cron = schedule.cron, timezone = schedule.timezone }]
       # A run that is still at work when the next one is due makes that one superfluous.
@@ -26,7 +26,7 @@ locals {
     for url in var.arrivals_queue_url[*] : {
       name              = "arrivals"
       entrypoint        = "flows/watch.py:watch"
-      work_pool         = { name = "cpu", work_queue_name = "ingest-interactive" }
+      work_pool         = { name = "stenopool-cpu", work_queue_name = "ingest-interactive" }
       parameters        = { queue_url = url, source = var.source_uri, destination = var.destination_uri }
       schedules         = [{ cron = "* * * * *" }]
       concurrency_limit = { limit = 1, collision_strategy = "CANCEL_NEW" }
@@ -36,7 +36,7 @@ locals {
   # A later deployment goes before an earlier one of the same name: these stand in for those of prefect.yaml.
   deployments = [
     for deployment in concat(yamldecode(var.prefect_yaml).deployments, values(local.scheduled), local.watched) : merge(deployment, {
-      work_pool = merge(deployment.work_pool, { job_variables = local.job_variables[deployment.work_pool.name] })
+      work_pool = merge(deployment.work_pool, { job_variables = local.job_variables[trimprefix(deployment.work_pool.name, "stenopool-")] })
     })
   ]
 

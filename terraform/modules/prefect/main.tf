@@ -131,7 +131,7 @@ resource "helm_release" "worker" {
       fullnameOverride = "prefect-worker-${each.key}"
       worker = {
         image          = { repository = var.prefect_image.repository, prefectTag = var.prefect_image.worker_tag }
-        config         = { workPool = each.key }
+        config         = { workPool = "stenopool-${each.key}" }
         podAnnotations = local.restart
       }
     }),

@@ -13,13 +13,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
-from stenopool.orchestration.workers.templates import Kind, Pool, template
+from stenopool.orchestration.names import PoolKind
+from stenopool.orchestration.workers.templates import PoolType, template
 from tests.support.kubernetes import Node, Taint
 from tests.support.kubernetes.scheduler import Scheduler
 from tests.support.kubernetes.store import Store
 
-POOLS: tuple[Pool, ...] = ("cpu", "gpu")
-KINDS: tuple[Kind, ...] = ("kubernetes", "process")
+POOLS: tuple[PoolKind, ...] = ("cpu", "gpu")
+KINDS: tuple[PoolType, ...] = ("kubernetes", "process")
 OVERRIDES: dict[str, Any] = {
     "image": "registry.example/stenopool:1.2.3-cuda12",
     "image_pull_policy": "Always",
@@ -43,7 +44,9 @@ OVERRIDES: dict[str, Any] = {
 NO_API = AsyncMock()
 
 
-def rendered(pool: Pool, values: dict[str, Any] | None = None, base: dict[str, Any] | None = None) -> dict[str, Any]:
+def rendered(
+    pool: PoolKind, values: dict[str, Any] | None = None, base: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The job as the worker would post it for a run."""
 
     async def render() -> KubernetesWorkerJobConfiguration:
@@ -69,7 +72,7 @@ def environment_of(job: dict[str, Any]) -> dict[str, str]:
 
 @pytest.mark.parametrize("values", [{}, OVERRIDES, *({key: value} for key, value in OVERRIDES.items())], ids=list)
 @pytest.mark.parametrize("pool", POOLS)
-def test_jobs_are_valid(pool: Pool, values: dict[str, Any]) -> None:
+def test_jobs_are_valid(pool: PoolKind, values: dict[str, Any]) -> None:
     job = rendered(pool, values)
     kubernetes_validate.validate(job, "1.37", strict=True)
     assert "{{" not in json.dumps(job)
@@ -87,7 +90,7 @@ def test_a_mistake_is_found(at: str) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_jobs_run_once_with_an_end_and_few_rights(pool: Pool) -> None:
+def test_jobs_run_once_with_an_end_and_few_rights(pool: PoolKind) -> None:
     job = rendered(pool)
     spec, pod = job["spec"], pod_of(job)
     assert (spec["backoffLimit"], spec["ttlSecondsAfterFinished"], spec["podReplacementPolicy"]) == (0, 3600, "Failed")
@@ -113,7 +116,7 @@ def test_jobs_run_once_with_an_end_and_few_rights(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_pods_are_not_moved_and_have_time_to_stop(pool: Pool) -> None:
+def test_pods_are_not_moved_and_have_time_to_stop(pool: PoolKind) -> None:
     job = rendered(pool, {"annotations": {"cost": "calls"}})
     assert job["spec"]["template"]["metadata"]["annotations"] == {
         "karpenter.sh/do-not-disrupt": "true",
@@ -126,7 +129,7 @@ def test_pods_are_not_moved_and_have_time_to_stop(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_jobs_and_pods_carry_the_recommended_labels(pool: Pool) -> None:
+def test_jobs_and_pods_carry_the_recommended_labels(pool: PoolKind) -> None:
     job = rendered(pool, {"labels": {"team": "archive"}, "namespace": "speech"})
     for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
         labels = {key.partition("/")[2]: value for key, value in metadata["labels"].items() if "app.kube" in key}
@@ -139,7 +142,7 @@ def test_jobs_and_pods_carry_the_recommended_labels(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_everything_that_is_written_goes_to_a_volume(pool: Pool) -> None:
+def test_everything_that_is_written_goes_to_a_volume(pool: PoolKind) -> None:
     job = rendered(pool)
     (container,) = pod_of(job)["containers"]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
@@ -182,7 +185,7 @@ NVIDIA = {"accelerator": "nvidia"}
     ],
     ids=lambda value: value.name if isinstance(value, Node) else str(value),
 )
-def test_pods_fit_their_nodes_and_no_others(pool: Pool, node: Node, fits: bool) -> None:
+def test_pods_fit_their_nodes_and_no_others(pool: PoolKind, node: Node, fits: bool) -> None:
     store = Store()
     pod = {"metadata": {"name": "pod"}, "spec": pod_of(rendered(pool)), "status": {"phase": "Pending"}}
     store.create("pods", "stenopool", pod)
@@ -210,7 +213,7 @@ def test_without_prefects_own_fields_where_they_do_not_belong() -> None:
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_variable_is_told_of_and_used(pool: Pool, kind: Kind) -> None:
+def test_every_variable_is_told_of_and_used(pool: PoolKind, kind: PoolType) -> None:
     base = template(pool, kind)
     used = json.dumps(base["job_configuration"])
     for name, variable in base["variables"]["properties"].items():
@@ -220,7 +223,7 @@ def test_every_variable_is_told_of_and_used(pool: Pool, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_process_jobs(pool: Pool) -> None:
+def test_process_jobs(pool: PoolKind) -> None:
     async def render() -> ProcessJobConfiguration:
         values = {"env": {"A": "b"}}
         return await ProcessJobConfiguration.from_template_and_values(template(pool, "process"), values, client=NO_API)

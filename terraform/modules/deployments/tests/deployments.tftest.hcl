@@ -1,5 +1,5 @@
 variables {
-  prefect_yaml     = "name: stenopool\ndeployments:\n  - {name: batch, entrypoint: flows/ingest.py:ingest, work_pool: {name: cpu, work_queue_name: ingest-batch}}\n  - {name: gpu, entrypoint: flows/transcribe.py:transcribe, work_pool: {name: gpu, work_queue_name: batch}}\n"
+  prefect_yaml     = "name: stenopool\ndeployments:\n  - {name: batch, entrypoint: flows/ingest.py:ingest, work_pool: {name: stenopool-cpu, work_queue_name: ingest-batch}}\n  - {name: gpu, entrypoint: flows/transcribe.py:transcribe, work_pool: {name: stenopool-gpu, work_queue_name: batch}}\n"
   images           = { cpu = "registry/stenopool:1.0.0-cpu", gpu = "registry/stenopool:1.0.0-cuda12" }
   namespace        = "stenopool"
   service_accounts = { cpu = "stenopool-cpu", gpu = "stenopool-gpu", api = "stenopool-api" }

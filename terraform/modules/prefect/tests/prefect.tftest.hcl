@@ -34,7 +34,7 @@ run "settings_come_from_the_one_file" {
 
 run "both_pools_have_a_worker" {
   assert {
-    condition     = { for name, worker in helm_release.worker : name => yamldecode(worker.values[1]).worker.config.workPool } == { cpu = "cpu", gpu = "gpu" }
+    condition     = { for name, worker in helm_release.worker : name => yamldecode(worker.values[1]).worker.config.workPool } == { cpu = "stenopool-cpu", gpu = "stenopool-gpu" }
     error_message = "A pool has no worker."
   }
 
