@@ -29,7 +29,7 @@ class Metric(NamedTuple):
 
 _STAGES = "stage: a task's name, such as `normalize` or `transcribe`"
 _CODES = "reason: an error code"
-_QUEUES = "queue: pool and queue, such as `gpu/batch`"
+_QUEUES = "queue: pool, without its prefix, and queue, such as `gpu/batch`"
 
 # What was done. Counted from what batches wrote to the destination.
 RECORDINGS = Metric(

@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext, TagsContext
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import AccessDenied, ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration import entrypoints
 from stenopool.orchestration.names import children_queue
@@ -117,8 +117,7 @@ def _raise_unless_passing(error: httpx.TransportError | PrefectHTTPStatusError) 
     if isinstance(error, PrefectHTTPStatusError):
         status = error.response.status_code
         if status in (401, 403):
-            raise SetupError(
-                ErrorCode.ACCESS_DENIED,
+            raise AccessDenied(
                 f"The Prefect server refuses this run's credentials (HTTP {status}).",
                 remedy="Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, to what the server takes now; run it again.",
             ) from error

@@ -10,9 +10,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound as NotOnServer
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, TAG_RESOURCE, ZOMBIES
 
 # What they were called by versions whose automations matched every run on the server.
@@ -112,9 +112,8 @@ async def _block_id(client: PrefectClient, block: str) -> UUID:
     kind, _, name = block.partition("/")
     try:
         return (await client.read_block_document_by_name(name, kind)).id
-    except ObjectNotFound as error:
-        raise SetupError(
-            ErrorCode.OBJECT_NOT_FOUND,
+    except NotOnServer as error:
+        raise ObjectNotFound(
             f"There is no block {block}.",
             remedy="Save a notification block in Prefect's page under Blocks, and name it as type/name.",
         ) from error
