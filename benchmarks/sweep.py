@@ -37,7 +37,7 @@ from benchmarks.compare.wer import wer
 from benchmarks.speech_set import SPEECH, SpeechSet
 from stenopool.errors import Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.engines import faster_whisper, pooling
+from stenopool.speech.engines import faster_whisper, policy, pooling
 from stenopool.speech.engines.base import Utterance
 
 OPTIONS = TranscriptionOptions(diarization="off")
@@ -67,8 +67,8 @@ def chosen() -> dict[str, Value]:
     """The points as the engine has them on this machine."""
     engine = _engine(None, 0)
     return {
-        "speech": faster_whisper._SPEECH_SECONDS,
-        "span": faster_whisper._WINDOW_SECONDS,
+        "speech": policy.SPEECH_SECONDS,
+        "span": policy.SPAN_SECONDS,
         "tail": pooling.TAIL_SECONDS,
         "step": pooling.FRAME_STEP,
         "batch": engine.most_windows((None, 30.0)),
@@ -80,8 +80,8 @@ def chosen() -> dict[str, Value]:
 def engine_at(setting: Setting) -> Iterator[faster_whisper.FasterWhisperEngine]:
     """The engine, loaded, with one point set."""
     constants: list[tuple[Any, str]] = {
-        "speech": [(faster_whisper, "_SPEECH_SECONDS")],
-        "span": [(faster_whisper, "_WINDOW_SECONDS")],
+        "speech": [(policy, "SPEECH_SECONDS")],
+        "span": [(policy, "SPAN_SECONDS")],
         "tail": [(pooling, "TAIL_SECONDS"), (faster_whisper, "TAIL_SECONDS")],
         "step": [(pooling, "FRAME_STEP")],
     }.get(setting.point, [])

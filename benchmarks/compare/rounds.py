@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.compare import wer
@@ -16,11 +15,10 @@ from benchmarks.compare.machine import machine
 from benchmarks.compare.memory import Watch
 from benchmarks.compare.recordings import Corpus, Item
 from benchmarks.compare.systems import DIARIZED, OURS, Hearing, Job, SystemName
-from stenopool import models
-from stenopool.errors import ErrorCode, SetupError
+from stenopool import extras, models
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech import diarizers, engines
-from stenopool.speech.engines.placement import placement
+from stenopool.speech.devices import choose_placement
 
 _CURVE = 40  # points of memory over recordings done
 Say = Callable[[str], None]
@@ -35,12 +33,7 @@ def check(systems: Sequence[SystemName], model: str, execution: ExecutionOptions
             engines.check(TranscriptionOptions(model=model, diarization="off"), execution)
             continue
         library = BASELINES[system.removesuffix("-diarized")]
-        if find_spec(library.package) is None:
-            raise SetupError(
-                ErrorCode.EXTRA_MISSING,
-                f"{system} is not installed.",
-                remedy=f"Install the extra {library.extra}, or leave it out of --systems.",
-            )
+        extras.require(system, library.package, extra=library.extra, alternative="leave it out of --systems")
         models.find(model, "openai" if system == "whisper" else "ctranslate2")
 
 
@@ -53,7 +46,7 @@ class Bench:
         self.corpus = corpus
         self.execution = execution
         self.say = say
-        device, compute_type = placement(execution)
+        device, compute_type = choose_placement(execution)
         self.figures = Figures(
             measured_at=datetime.now(UTC),
             command=command,

@@ -25,7 +25,7 @@ from stenopool.settings import get_settings
 from stenopool.speech import diarizers, engines
 from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.speech.audio.probe import probe
-from stenopool.speech.engines.placement import placement
+from stenopool.speech.devices import choose_placement
 from stenopool.storage import ObjectStore
 
 FindingStatus = Literal["ok", "warn", "fail"]
@@ -134,7 +134,7 @@ def _diarizer(options: TranscriptionOptions, execution: ExecutionOptions) -> str
 def _device(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     cards = _cards()
     try:
-        device, compute_type = placement(execution, engine=options.engine)
+        device, compute_type = choose_placement(execution, engine=options.engine)
     except DeviceUnavailable as error:
         raise _Wrong(f"{error.message} nvidia-smi shows {cards or 'none either'}.", _DRIVER) from error
     if cards and device == "cpu" and execution.device == "auto":
@@ -158,12 +158,12 @@ def _cards() -> str:
 
 
 def _ctranslate2(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
-    device, compute_type = placement(execution, engine=options.engine)
+    device, compute_type = choose_placement(execution, engine=options.engine)
     return _tried(device, "ctranslate2", str(_weights(options).path), device, compute_type)
 
 
 def _torch(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
-    device, _ = placement(execution, engine=options.engine)
+    device, _ = choose_placement(execution, engine=options.engine)
     return _tried(device, "torch", device)
 
 

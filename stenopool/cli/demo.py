@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from stenopool import extras
 from stenopool.cli.ingest import ingest, print_report
-from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import output_key
@@ -50,8 +50,4 @@ def _telephone_call() -> Path:
         sample = Path(root) / "audio" / "sample" / "sample.wav"
         if sample.exists():
             return sample
-    raise SetupError(
-        ErrorCode.EXTRA_MISSING,
-        "The demo's telephone call ships with pyannote-audio, which is not installed.",
-        remedy="Install the extra: uv sync --extra diarization --extra weights.",
-    )
+    raise extras.missing_extra("The demo's telephone call", "pyannote-audio", "diarization")

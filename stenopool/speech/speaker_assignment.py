@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from stenopool.speech.punctuation import ends_sentence
 from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 
 # A word this far from any turn, in seconds, is nobody's. Turns and words come from different models, which differ by
@@ -12,9 +13,6 @@ NEAREST = 0.5
 # share of the words' time in which their speaker, and not that other one, was heard.
 FEW_WORDS = 2
 SURE = 0.8
-
-_SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "؟")
-_CLOSING = "\"'”’»)]」』"
 
 
 def assign(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
@@ -136,7 +134,7 @@ def _certainty(heard: Sequence[SecondsBySpeaker | None], mine: str | None, other
 
 def _sentences(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
     """Where sentences begin and end, by punctuation."""
-    ends = [i + 1 for i, word in enumerate(words) if word.word.strip().rstrip(_CLOSING).endswith(_SENTENCE_ENDS)]
+    ends = [i + 1 for i, word in enumerate(words) if ends_sentence(word.word)]
     yield from pairwise(dict.fromkeys([0, *ends, len(words)]))
 
 

@@ -11,7 +11,7 @@ import jiwer
 import pytest
 from pydantic import ValidationError
 
-from stenopool.errors import ErrorCode, Failure
+from stenopool.errors import ErrorCode, Failure, OutOfMemory, RecordingError, SetupError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech import engines
 from stenopool.speech.audio.preparation import prepare_audio
@@ -87,6 +87,22 @@ def _english(name: str, **options: Any) -> TranscriptionOptions:
 
 def _any_language(name: str, **options: Any) -> TranscriptionOptions:
     return TranscriptionOptions(engine=name, model="base", beam_size=1, **options)  # type: ignore[arg-type]
+
+
+class Unreadable(Waveform):
+    """A second of audio; reading it raises this error."""
+
+    frames = 16_000
+    error: Exception
+
+    def read(self, start: float = 0.0, end: float | None = None) -> Any:
+        raise self.error
+
+
+def _unreadable(error: Exception) -> Utterance:
+    waveform = Unreadable(Path("unreadable.flac"))
+    object.__setattr__(waveform, "error", error)
+    return Utterance("unreadable", waveform)
 
 
 def _reference(file: str) -> str:
@@ -240,3 +256,37 @@ def test_suspect_segments_are_flagged_or_dropped(
     else:
         assert transcript.text
         assert all(HALLUCINATION_SUSPECTED in segment.flags for segment in transcript.segments)
+
+
+OURS = [
+    OutOfMemory("No memory for one window."),
+    TransientError(ErrorCode.STORAGE_UNAVAILABLE, "The store does not answer."),
+    SetupError(ErrorCode.MODEL_CORRUPT, "The weights are cut off."),
+]
+
+
+@pytest.mark.parametrize("error", OURS, ids=lambda error: str(error.code))
+def test_an_error_that_is_not_the_recordings_ends_the_call(name: str, prepared: Path, error: Exception) -> None:
+    engine, options = _engine(name, "tiny.en"), _english(name)
+    with pytest.raises(type(error)) as raised:
+        list(engine.transcribe([_unreadable(error)], options))
+    assert raised.value is error
+    ((_, answer),) = engine.transcribe([_utterance(JFK, prepared)], options)
+    assert isinstance(answer, Transcript)
+
+
+def test_an_error_of_the_recording_is_its_failure(name: str) -> None:
+    error = RecordingError(ErrorCode.TOO_LONG, "It lasts a year.")
+    ((_, failure),) = _engine(name, "tiny.en").transcribe([_unreadable(error)], _english(name))
+    assert failure == error.failure("transcribe")
+
+
+@pytest.mark.parametrize("error", [*OURS, RecordingError(ErrorCode.TOO_LONG, "A year."), KeyError("a")], ids=repr)
+def test_what_the_callers_iterator_raises_is_raised(name: str, prepared: Path, error: Exception) -> None:
+    def batch() -> Iterator[Utterance]:
+        yield _utterance(JFK, prepared)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        list(_engine(name, "tiny.en").transcribe(batch(), _english(name)))
+    assert raised.value is error

@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from stenopool.errors import AccessDenied, ErrorCode, SetupError
+from stenopool import extras
+from stenopool.errors import AccessDenied
 
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import AuthorizationV1Api
@@ -49,14 +50,7 @@ def missing_rights(namespace: str, rights: Sequence[Right] = WORKER_RIGHTS) -> l
     To ask for a worker, run it with the worker's service account or kubeconfig. Raises `SetupError`: EXTRA_MISSING
     without the extra kubernetes, ACCESS_DENIED where no API server answers.
     """
-    try:
-        import kubernetes_asyncio  # noqa: F401
-    except ImportError as error:
-        raise SetupError(
-            ErrorCode.EXTRA_MISSING,
-            "To ask a Kubernetes cluster, the package kubernetes_asyncio is needed.",
-            remedy="Install the extra: pip install 'stenopool[kubernetes]', or uv sync --extra kubernetes.",
-        ) from error
+    extras.require("Asking a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
     return asyncio.run(_missing(namespace, rights))
 
 

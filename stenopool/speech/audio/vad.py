@@ -22,6 +22,10 @@ class Region:
     def duration(self) -> float:
         return self.end - self.start
 
+    @property
+    def middle(self) -> float:
+        return (self.start + self.end) / 2
+
 
 # Read so much at a time: bounds memory on day-long files. A block ends at the last pause found in it.
 _BLOCK_SECONDS = 600.0

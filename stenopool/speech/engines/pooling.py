@@ -13,13 +13,13 @@ from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 from stenopool.speech.audio.vad import Region
+from stenopool.speech.engines.policy import LONGEST_WINDOW
 
 # Speech needs room after it, or its last words are lost: 12.4 % WER with 1 s of tail, 8.9 % with 5 s.
 TAIL_SECONDS = 4.0
 # Frames come in these steps. What a window says depends a little on its frame, so windows share one only if it is
 # their own: the same recording says the same whatever is decoded beside it.
 FRAME_STEP = 2.0
-LONGEST_WINDOW = 30.0
 FRAMES_PER_SECOND = 100
 
 

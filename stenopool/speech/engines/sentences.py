@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
+from stenopool.speech.punctuation import ends_clause, ends_sentence, strip_closing
 from stenopool.speech.transcript import Word
-
-_SENTENCE_END = tuple(".?!。？！…")
-_CLAUSE_END = tuple(",;:，；：、—")
-_CLOSING = "\"'”’)]»"
 
 PAUSE_SECONDS = 1.0
 LONG_SECONDS = 12.0
@@ -26,19 +23,18 @@ def split(words: Sequence[Word]) -> list[list[Word]]:
 
 
 def _ends_here(current: Sequence[Word], word: Word, following: Word) -> bool:
-    text = word.word.rstrip(_CLOSING + " ")
     spoken = (word.end or 0.0) - (current[0].start or 0.0)
     pause = following.start - word.end if following.start is not None and word.end is not None else 0.0
     if pause > PAUSE_SECONDS:
         return True
-    if text.endswith(_SENTENCE_END) and not _is_abbreviation(text, following):
+    if ends_sentence(word.word) and not _is_abbreviation(word.word, following):
         return True
-    return spoken > LONG_SECONDS and text.endswith(_CLAUSE_END)
+    return spoken > LONG_SECONDS and ends_clause(word.word)
 
 
 def _is_abbreviation(text: str, following: Word) -> bool:
     """``Mr. Smith``, ``3. 5``, ``U.S. army``: a full stop that ends no sentence."""
-    bare = text.strip()
+    bare = strip_closing(text).strip()
     if not bare.endswith("."):
         return False
     after = following.word.strip()

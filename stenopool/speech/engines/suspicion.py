@@ -7,8 +7,8 @@ from stenopool.speech.audio.vad import Region
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
 
 REPETITIVE = 2.4  # compression ratio above which a text goes round in circles
-_NO_SPEECH = 0.6  # probability
-_IMPROBABLE = -1.0  # mean log probability of the tokens
+NO_SPEECH_PROBABLE = 0.6
+IMPROBABLE = -1.0  # mean log probability of the tokens
 # The same words at least four times running, over a stretch that nobody stammers through.
 _REPEATED = re.compile(r"(\S.{0,79}?)(?: ?\1){3,}")
 _LOOP_CHARACTERS = 40
@@ -21,10 +21,10 @@ def find_flags(segment: Segment, speech: Sequence[Region]) -> list[str]:
     voice activity detector heard none. LOW_CONFIDENCE: improbable text.
     """
     flags = []
-    improbable = segment.avg_logprob is not None and segment.avg_logprob < _IMPROBABLE
+    improbable = segment.avg_logprob is not None and segment.avg_logprob < IMPROBABLE
     if (
         (segment.compression_ratio or 0.0) > REPETITIVE
-        or (improbable and (segment.no_speech_prob or 0.0) > _NO_SPEECH)
+        or (improbable and (segment.no_speech_prob or 0.0) > NO_SPEECH_PROBABLE)
         or is_loop(segment.text)
         or not any(region.start < segment.end and segment.start < region.end for region in speech)
     ):

@@ -9,12 +9,9 @@ from stenopool.speech.audio.waveform import Samples
 from stenopool.speech.engines.assembly import build_segments, build_transcript
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.decoding import Decoder, WindowResult
-from stenopool.speech.engines.language import vote
+from stenopool.speech.engines.policy import SURE, vote, weigh_neighbours
 from stenopool.speech.engines.pooling import frame_seconds
 from stenopool.speech.transcript import Transcript
-
-# Below this a window's own opinion on its language gives way to its neighbours'.
-_SURE = 0.5
 
 RegionResult = tuple[Region, WindowResult]
 
@@ -76,7 +73,7 @@ class UtteranceJob:
         language, probability = vote([(probabilities, 1.0)], options.languages)
         if options.language == "auto":  # its only window
             self.language = language, probability
-        elif probability < _SURE and self.windows > 1:
+        elif probability < SURE and self.windows > 1:
             return None
         return language
 
@@ -95,12 +92,9 @@ class UtteranceJob:
 
     def _neighbours_language(self, window: Window) -> str:
         """What the sure windows say, the nearer the louder; else the best guess of all."""
-        middle = (window.region.start + window.region.end) / 2
-        opinions = [
-            (decoded.probabilities, 1.0 / (1.0 + abs((region.start + region.end) / 2 - middle)))
-            for region, decoded in self.results
-        ]
-        return vote([*opinions, (window.opinion or {}, 0.1)], self.decoder.options.languages)[0]
+        sure = [(decoded.probabilities, region.middle) for region, decoded in self.results]
+        opinions = [*weigh_neighbours(window.region.middle, sure), (window.opinion or {}, 0.1)]
+        return vote(opinions, self.decoder.options.languages)[0]
 
     def transcript(self) -> Transcript:
         """The whole, when no window is open."""

@@ -10,25 +10,29 @@ from pathlib import Path
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import DeviceUnavailable, Failure
+from stenopool.errors import Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.devices import choose_placement, torch_device
 from stenopool.speech.engines.assembly import build_transcript, shift
 from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.faults import to_failure
-from stenopool.speech.engines.language import spread, vote
-from stenopool.speech.engines.placement import placement
+from stenopool.speech.engines.faults import transcribe_one_by_one
+from stenopool.speech.engines.policy import (
+    BEST_OF,
+    LONGEST_WINDOW,
+    SURE,
+    TEMPERATURES,
+    VOTERS,
+    Probabilities,
+    fixed_language,
+    most_speech,
+    prompt_with_hotwords,
+    spread,
+    vote,
+    weigh_neighbours,
+)
 from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript, Word
-
-_CHUNK_SECONDS = 30.0
-_CHUNK_SECONDS_PER_SEGMENT = 10.0
-_VOTERS = 5
-# Below this a chunk's own opinion on its language gives way to its neighbours'.
-_SURE = 0.5
-_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-Probabilities = dict[str, float]
 
 
 class WhisperEngine:
@@ -40,7 +44,7 @@ class WhisperEngine:
         self.model = model
         self.execution = execution
         self.version = version("openai-whisper")
-        self.device, self.compute_type = placement(execution, engine="whisper")
+        self.device, self.compute_type = choose_placement(execution, engine="whisper")
         self.model_digest: str | None = None
         self._whisper: Any = None
 
@@ -50,9 +54,7 @@ class WhisperEngine:
         import torch
         import whisper
 
-        if self.device == "cuda" and not torch.cuda.is_available():
-            if self.execution.device == "cuda":
-                raise DeviceUnavailable(f"PyTorch {torch.__version__} cannot use the GPU.")
+        if self.device == "cuda" and torch_device(self.execution).type == "cpu":
             self.device, self.compute_type = "cpu", "float32"
         if self.execution.threads:
             torch.set_num_threads(self.execution.threads)
@@ -67,16 +69,10 @@ class WhisperEngine:
         self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
         self.load()
-        for utterance in batch:
-            result: Transcript | Failure
-            try:
-                result = self._transcribe(utterance.waveform, options)
-            except Exception as error:
-                result = to_failure(error, utterance, self.device)
-            yield utterance, result
+        yield from transcribe_one_by_one(batch, lambda waveform: self._transcribe(waveform, options))
 
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
-        most = _CHUNK_SECONDS_PER_SEGMENT if options.language == "per-segment" else _CHUNK_SECONDS
+        most = most_speech(options, LONGEST_WINDOW)
         speech = speech_regions(waveform, max_speech=min(most, 29.0))
         cut = chunks(speech, most)
         if not cut:
@@ -102,11 +98,9 @@ class WhisperEngine:
         self, waveform: Waveform, cut: Sequence[Region], options: TranscriptionOptions
     ) -> tuple[list[str], str, float]:
         """The language of each chunk, and that of the recording with its probability."""
-        if not self._whisper.is_multilingual:
-            return ["en"] * len(cut), "en", 1.0
-        if options.language not in ("auto", "per-segment"):
-            return [options.language] * len(cut), options.language, 1.0
-        asked = cut if options.language == "per-segment" else spread(list(cut), _VOTERS)
+        if fixed := fixed_language(options, multilingual=self._whisper.is_multilingual):
+            return [fixed] * len(cut), fixed, 1.0
+        asked = cut if options.language == "per-segment" else spread(list(cut), VOTERS)
         opinions = [(self._detect(waveform, chunk), chunk.duration) for chunk in asked]
         language, probability = vote(opinions, options.languages)
         if options.language == "auto":
@@ -127,13 +121,10 @@ class WhisperEngine:
     ) -> str:
         """The language of chunk ``i``: its own opinion, or if it is unsure, all opinions, the nearer the louder."""
         language, probability = vote([opinions[i]], options.languages)
-        if probability >= _SURE:
+        if probability >= SURE:
             return language
-        near = [
-            (opinion, 1.0 / (1.0 + abs(chunk.start - cut[i].start)))
-            for chunk, (opinion, _) in zip(cut, opinions, strict=True)
-        ]
-        return vote(near, options.languages)[0]
+        near = [(opinion, chunk.start) for chunk, (opinion, _) in zip(cut, opinions, strict=True)]
+        return vote(weigh_neighbours(cut[i].start, near), options.languages)[0]
 
     # -- text -----------------------------------------------------------------------------------------------------
 
@@ -149,10 +140,10 @@ class WhisperEngine:
             language=language,
             task=options.task,
             beam_size=options.beam_size,
-            best_of=5,
-            temperature=_TEMPERATURES,
+            best_of=BEST_OF,
+            temperature=TEMPERATURES,
             condition_on_previous_text=False,  # what was made up once is not to be made up again
-            initial_prompt=_prompt(options),
+            initial_prompt=prompt_with_hotwords(options),
             word_timestamps=options.word_timestamps != "off",
             fp16=self.compute_type == "float16",
             verbose=None,
@@ -160,11 +151,6 @@ class WhisperEngine:
         for found in result["segments"]:
             if found["text"].strip():
                 yield _segment(found, chunk, language)
-
-
-def _prompt(options: TranscriptionOptions) -> str | None:
-    """Prompt and vocabulary as one text: openai-whisper has one place for both."""
-    return " ".join(filter(None, [options.prompt, ", ".join(options.vocabulary)])) or None
 
 
 def _segment(found: dict[str, Any], chunk: Region, language: str) -> Segment:

@@ -4,7 +4,6 @@ Not its command line, which may stamp the wrong language and keeps all results i
 here; `stenopool.speech.engines.alignment` refines them with WhisperX's alignment where it is asked for.
 """
 
-import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,18 +19,14 @@ from stenopool.errors import Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.devices import choose_placement
 from stenopool.speech.engines.assembly import build_segments, build_transcript, shift
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.decoding import Decoder, WindowResult, compression_ratio
-from stenopool.speech.engines.faults import to_failure
-from stenopool.speech.engines.language import spread, vote
-from stenopool.speech.engines.placement import placement
+from stenopool.speech.engines.faults import transcribe_one_by_one
+from stenopool.speech.engines.policy import BLOCK_SECONDS, LONGEST_WINDOW, VOTERS, hotwords, spread, vote
+from stenopool.speech.engines.whisperx_import import quiet
 from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript
-
-_WINDOW_SECONDS = 30.0
-_VOTERS = 5
-# WhisperX takes a whole recording at once; given ten minutes of it, cut at a pause, its memory is bounded.
-_BLOCK_SECONDS = 600.0
 
 
 class WhisperXEngine:
@@ -43,7 +38,7 @@ class WhisperXEngine:
         self.model = model
         self.execution = execution
         self.version = version("whisperx")
-        self.device, self.compute_type = placement(execution, engine="whisperx")
+        self.device, self.compute_type = choose_placement(execution, engine="whisperx")
         self.model_digest: str | None = None
         self._pipeline: Any = None
         self._lock = Lock()
@@ -70,16 +65,13 @@ class WhisperXEngine:
         self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
         self.load()
-        for utterance in batch:
-            result: Transcript | Failure
-            try:
-                with self._lock:
-                    result = self._transcribe(utterance.waveform, options)
-            except Exception as error:
-                result = to_failure(error, utterance, self.device)
-            yield utterance, result
+        yield from transcribe_one_by_one(batch, lambda waveform: self._transcribe(waveform, options))
 
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
+        with self._lock:
+            return self._transcribe_alone(waveform, options)
+
+    def _transcribe_alone(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
         speech = speech_regions(waveform)
         if not speech:
             return Transcript(duration=waveform.duration, flags=[NO_SPEECH])
@@ -89,11 +81,11 @@ class WhisperXEngine:
             self._pipeline.options,
             beam_size=options.beam_size,
             initial_prompt=options.prompt,
-            hotwords=", ".join(options.vocabulary) or None,
+            hotwords=hotwords(options),
         )
         segments = [
             segment
-            for block in chunks(speech, _BLOCK_SECONDS)
+            for block in chunks(speech, BLOCK_SECONDS)
             for segment in self._segments(waveform, block, language, decoder)
         ]
         return build_transcript(
@@ -107,16 +99,13 @@ class WhisperXEngine:
 
     def _language(self, waveform: Waveform, speech: Sequence[Region], decoder: Decoder) -> tuple[str, float]:
         """The language fixed in the options, or the vote of several windows: WhisperX hears only the first."""
-        options = decoder.options
-        if not decoder.multilingual:
-            return "en", 1.0
-        if options.language != "auto":
-            return options.language, 1.0
+        if decoder.fixed_language:
+            return decoder.fixed_language, 1.0
         opinions = []
-        for window in spread(chunks(speech, _WINDOW_SECONDS), _VOTERS):
-            encoded = decoder.encode([waveform.read(window.start, window.end)], _WINDOW_SECONDS)
+        for window in spread(chunks(speech, LONGEST_WINDOW), VOTERS):
+            encoded = decoder.encode([waveform.read(window.start, window.end)], LONGEST_WINDOW)
             opinions.append((decoder.languages(encoded)[0], window.duration))
-        return vote(opinions, options.languages)
+        return vote(opinions, decoder.options.languages)
 
     def _segments(self, waveform: Waveform, block: Region, language: str, decoder: Decoder) -> Iterator[Segment]:
         """Segments of one block of the recording, in the recording's time."""
@@ -128,7 +117,7 @@ class WhisperXEngine:
                 batch_size=self.execution.batch_size or (8 if self.device == "cpu" else 16),
                 language=language,
                 task=decoder.options.task,
-                chunk_size=round(_WINDOW_SECONDS),
+                chunk_size=round(LONGEST_WINDOW),
             )["segments"]
             tokenizer = decoder.tokenizer(language)
             decoded = [_to_result(window, language, tokenizer) for window in windows]
@@ -162,15 +151,3 @@ def _to_result(window: dict[str, Any], language: str, tokenizer: Any) -> WindowR
         no_speech_prob=0.0,
         compression_ratio=compression_ratio(text.strip()),
     )
-
-
-def quiet() -> None:
-    """Before WhisperX is imported: keep its log off our standard output, and its parts from calling home."""
-    # whisperX gives its logger a handler on stdout unless it has one already.
-    logger = logging.getLogger("whisperx")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    logger.setLevel(logging.ERROR)
-    # It would advise, at every load, to rewrite a file inside the whisperx package.
-    logging.getLogger("lightning.pytorch.utilities.migration.utils").setLevel(logging.WARNING)
-    os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")

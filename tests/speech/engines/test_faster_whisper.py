@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stenopool.errors import ErrorCode
+from stenopool.errors import ErrorCode, OutOfMemory
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.vad import Region
@@ -81,6 +81,15 @@ def test_a_window_that_does_not_fit_by_itself_is_the_devices_fault(tmp_path: Pat
     engine._decode(windows)
     assert [window for window, _ in answers] == windows
     assert {error.code for _, error in answers} == {ErrorCode.OUT_OF_MEMORY}
+
+
+@needs_speech
+def test_a_device_that_holds_not_one_window_ends_the_call(tmp_path: Path) -> None:
+    engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
+    engine._whisper = object()  # loaded, and never asked
+    engine.decoder = lambda _: SmallDevice(0)  # type: ignore[assignment, return-value]
+    with pytest.raises(OutOfMemory, match="one window"):
+        list(engine.transcribe(_prepared(tmp_path, engine, 2), OPTIONS))
 
 
 def test_speech_without_words_is_missed_and_cut_off_at_the_pause_before_it() -> None:

@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from stenopool.errors import ErrorCode, RecordingError, TransientError
+from stenopool.errors import (
+    AccessDenied,
+    DeviceUnavailable,
+    ErrorCode,
+    OutOfMemory,
+    RecordingError,
+    SetupError,
+    SourceChanged,
+    StenopoolError,
+    TransientError,
+)
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.faults import to_failure
@@ -17,18 +27,36 @@ def test_unreadable_audio(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(b"fLaC")
     with pytest.raises(soundfile.LibsndfileError) as raised:
         Waveform(tmp_path / "a.flac").read()
-    failure = to_failure(raised.value, UTTERANCE, "cpu")
+    failure = to_failure(raised.value, UTTERANCE)
     assert (failure.code, failure.stage) == (ErrorCode.INPUT_CORRUPT, "transcribe")
     assert "meeting.flac" in failure.message
 
 
 def test_our_own_errors_keep_their_code() -> None:
     error = RecordingError(ErrorCode.TOO_LONG, "It lasts a year.")
-    assert to_failure(error, UTTERANCE, "cpu").code is ErrorCode.TOO_LONG
+    assert to_failure(error, UTTERANCE).code is ErrorCode.TOO_LONG
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemory("No memory for one window."),
+        SourceChanged("It was replaced."),
+        TransientError(ErrorCode.STORAGE_UNAVAILABLE, "The store does not answer."),
+        AccessDenied("The key was revoked."),
+        DeviceUnavailable("No GPU."),
+        SetupError(ErrorCode.MODEL_CORRUPT, "The weights are cut off."),
+    ],
+    ids=lambda error: str(error.code),
+)
+def test_an_error_that_is_not_the_recordings_is_raised_as_it_is(error: StenopoolError) -> None:
+    with pytest.raises(type(error)) as raised:
+        to_failure(error, UTTERANCE)
+    assert raised.value is error
 
 
 def test_anything_else_is_the_engines() -> None:
-    failure = to_failure(ValueError("no such token"), UTTERANCE, "cpu")
+    failure = to_failure(ValueError("no such token"), UTTERANCE)
     assert failure.code is ErrorCode.ENGINE_FAILED
     assert "no such token" in failure.message
 
@@ -44,6 +72,6 @@ def test_anything_else_is_the_engines() -> None:
 )
 def test_the_devices_faults_are_raised_for_a_retry(error: Exception, code: ErrorCode) -> None:
     with pytest.raises(TransientError) as raised:
-        to_failure(error, UTTERANCE, "cuda")
+        to_failure(error, UTTERANCE)
     assert raised.value.code is code
     assert raised.value.retryable

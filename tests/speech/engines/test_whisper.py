@@ -4,7 +4,8 @@ import pytest
 
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.whisper import WhisperEngine, _prompt, _segment
+from stenopool.speech.engines.policy import prompt_with_hotwords
+from stenopool.speech.engines.whisper import WhisperEngine, _segment
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,7 @@ from stenopool.speech.engines.whisper import WhisperEngine, _prompt, _segment
     ],
 )
 def test_prompt_and_vocabulary_are_one_text(prompt: str | None, vocabulary: tuple[str, ...], expected: str) -> None:
-    assert _prompt(TranscriptionOptions(prompt=prompt, vocabulary=vocabulary)) == expected
+    assert prompt_with_hotwords(TranscriptionOptions(prompt=prompt, vocabulary=vocabulary)) == expected
 
 
 def test_times_in_the_padding_end_with_the_chunk() -> None:

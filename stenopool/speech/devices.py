@@ -1,0 +1,98 @@
+"""Where a model runs, in which number format, and what its exceptions mean: the recording's fault, or the device's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from stenopool.errors import (
+    DeviceUnavailable,
+    ErrorCode,
+    OutOfMemory,
+    RecordingError,
+    SetupError,
+    StenopoolError,
+    TransientError,
+)
+from stenopool.options import EngineName, ExecutionOptions
+
+
+def require_device(execution: ExecutionOptions) -> bool:
+    """Whether models run on CUDA here. Raises `SetupError` DEVICE_UNAVAILABLE if it was requested and cannot be used.
+
+    CTranslate2, always installed, is asked in place of torch, which takes seconds to import.
+    """
+    import ctranslate2
+
+    return _use_cuda(execution, ctranslate2.get_cuda_device_count() > 0, "no usable GPU was found")
+
+
+def torch_device(execution: ExecutionOptions) -> Any:
+    """The `torch.device` for these options. Raises `SetupError` DEVICE_UNAVAILABLE."""
+    import torch
+
+    cuda = _use_cuda(execution, torch.cuda.is_available(), f"PyTorch {torch.__version__} cannot use a GPU")
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def _use_cuda(execution: ExecutionOptions, usable: bool, why_not: str) -> bool:
+    if execution.device == "cuda" and not usable:
+        raise DeviceUnavailable(f"CUDA was requested, but {why_not}.")
+    return usable and execution.device != "cpu"
+
+
+def choose_placement(execution: ExecutionOptions, *, engine: EngineName = "faster-whisper") -> tuple[str, str]:
+    """Device (cpu or cuda) and compute type for an engine: as requested, or the best that this machine has.
+
+    Raises `SetupError` DEVICE_UNAVAILABLE as `require_device` does, OPTIONS_INVALID for a compute type that the
+    engine does not have on this device.
+    """
+    import ctranslate2
+
+    device = "cuda" if require_device(execution) else "cpu"
+    if engine == "whisper":
+        supported = {"float16", "float32"} if device == "cuda" else {"float32"}
+    else:
+        supported = set(ctranslate2.get_supported_compute_types(device))
+    if execution.compute_type == "auto":
+        preferred = ("float16", "float32") if device == "cuda" else ("int8", "float32")
+        return device, next(kind for kind in preferred if kind in supported)
+    if execution.compute_type not in supported:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"engine={engine} cannot honour compute_type={execution.compute_type} on {device}.",
+            remedy=f"Use auto or one of {', '.join(sorted(supported))}.",
+        )
+    return device, execution.compute_type
+
+
+def translate_fault(error: Exception, what: str, code: ErrorCode) -> StenopoolError:
+    """An exception inside a model as one of Stenopool's errors; one that already is stays itself.
+
+    What is the device's fault is worth another try: OUT_OF_MEMORY, DEVICE_LOST. Anything else is the recording's fault,
+    with this code. ``what`` was being done.
+    """
+    if isinstance(error, StenopoolError):
+        return error
+    text = f"{type(error).__name__}: {error}"
+    if is_out_of_memory(error):
+        return OutOfMemory(f"{what}: no memory left on this device: {text}.")
+    if "cuda error" in text.lower() or "cudnn" in text.lower():
+        return TransientError(ErrorCode.DEVICE_LOST, f"{what}: the GPU failed: {text}.")
+    return RecordingError(code, f"{what}: {text}.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a model ran out of its device's memory: CTranslate2 and torch raise plain RuntimeErrors."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
+
+
+@contextmanager
+def translate_faults(what: str, code: ErrorCode) -> Iterator[None]:
+    """Raise exceptions inside the block as `translate_fault` has them."""
+    try:
+        yield
+    except Exception as error:
+        fault = translate_fault(error, what, code)
+        if fault is error:
+            raise
+        raise fault from error
