@@ -45,16 +45,16 @@ IMPORTS = (
 )
 # Functions that are timed, by the module that defines them.
 FUNCTIONS = {
-    "stenopool.pipeline.stages.speech": ("check", "fetch_audio", "load", "transcribe", "diarize"),
-    "stenopool.pipeline.stages.prepare": ("fetch", "normalize", "store"),
-    "stenopool.pipeline.stages.publish": ("assign", "upload", "receipt"),
+    "stenopool.speech.loaded": ("check_models", "LoadedModels.engine", "LoadedModels.diarizer"),
+    "stenopool.speech.audio.preparation": ("prepare_audio",),
+    "stenopool.pipeline.runner": ("BatchRunner.attempt",),
     "stenopool.speech.engines.faster_whisper": ("FasterWhisperEngine.load",),
     "stenopool.speech.diarizers.senko": ("SenkoDiarizer.load",),
     "stenopool.orchestration.embedded": ("start", "begin", "ready"),
 }
 TITLES = {
     "the flow": "the flow, with all below",
-    "stenopool.pipeline.stages.speech.check": "check of options, extras, weights",
+    "stenopool.speech.loaded.check_models": "check of options, extras, weights",
     "stenopool.orchestration.embedded.start": "Prefect's server: start and wait",
     "stenopool.orchestration.embedded.begin": "Prefect's server: start of its process",
     "stenopool.orchestration.embedded.ready": "Prefect's server: wait for its answer",

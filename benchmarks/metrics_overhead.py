@@ -44,30 +44,34 @@ class Hooks:
     @contextmanager
     def off(self) -> Iterator[None]:
         from stenopool.pipeline.counts import BatchCounts
-        from stenopool.pipeline.run import Run
         from stenopool.pipeline.stages import publish
 
         with ExitStack() as stack:
-            stack.enter_context(patch.object(Run, "attempt", lambda *_, **__: nullcontext()))
             stack.enter_context(patch.object(BatchCounts, "write", lambda *_: None))
             stack.enter_context(patch.object(BatchCounts, "_with", lambda counts, *_: counts))
             stack.enter_context(patch.object(publish, "all_flags", lambda _: ()))
-            stack.enter_context(patch("stenopool.pipeline.run.log_context", lambda **_: nullcontext()))
+            stack.enter_context(patch("stenopool.pipeline.runner.log_context", lambda **_: nullcontext()))
             stack.enter_context(patch("stenopool.runtime.progress.log_context", lambda **_: nullcontext()))
             yield
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        from stenopool.pipeline import report
+        from stenopool.orchestration import batches
         from stenopool.pipeline.counts import BatchCounts
+        from stenopool.pipeline.outcomes import OutcomeLog
         from stenopool.pipeline.stages import publish
-        from stenopool.pipeline.tally import Tally
+        from stenopool.pipeline.totals import Totals
 
         with ExitStack() as stack:
-            for owner, name in ((BatchCounts, "write"), (BatchCounts, "_with"), (Tally, "attempt"), (Tally, "add")):
+            for owner, name in (
+                (BatchCounts, "write"),
+                (BatchCounts, "_with"),
+                (OutcomeLog, "add_attempt"),
+                (Totals, "add"),
+            ):
                 stack.enter_context(patch.object(owner, name, self._timing(getattr(owner, name))))
             stack.enter_context(patch.object(publish, "all_flags", self._timing(publish.all_flags)))
-            stack.enter_context(patch.object(report, "_tally", self._timing(report._tally)))
+            stack.enter_context(patch.object(batches, "fold", self._timing(batches.fold)))
             yield
 
     def _timing(self, real: Callable[..., Any]) -> Callable[..., Any]:

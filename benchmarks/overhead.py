@@ -14,17 +14,19 @@ import tempfile
 import time
 from pathlib import Path
 
+import anyio
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.speech_set import SPEECH, SpeechSet
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.plan import Plan
-from stenopool.pipeline.run import Run
-from stenopool.pipeline.shards import batches, shards
-from stenopool.pipeline.stages import prepare, publish
-from stenopool.pipeline.stages import speech as recognition
+from stenopool.pipeline.runner import BatchRunner
+from stenopool.pipeline.shards import batches, split_into_shards
+from stenopool.pipeline.stage import Stage
+from stenopool.pipeline.stages import SHARD_STAGES
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
@@ -33,27 +35,26 @@ OPTIONS = TranscriptionOptions(diarization="off")
 EXECUTION = ExecutionOptions()
 
 
-def directly(source: Path, destination: Path) -> int:
-    """The stages as plain functions; how many transcripts there are then."""
-    settings, done = get_settings().batch, 0
+async def directly(source: Path, destination: Path) -> int:
+    """The same stages without Prefect, batch after batch; how many transcripts there are then."""
+    settings = get_settings().batch
     with Scratch() as scratch:
-        run = Run(open_store(str(source)), open_store(str(destination)), OPTIONS, EXECUTION, scratch)
-        for shard in shards(Plan(run.source, run.destination, OPTIONS, Selection()).items(), "direct", settings):
-            for items in batches(shard.items, settings):
-                for stage in (prepare.fetch, prepare.normalize, prepare.store):
-                    stage(run, items)
-            exact = [item.model_copy(update={"seconds": run.durations[item.fingerprint]}) for item in shard.items]
-            for items in batches(exact, settings):
-                for stage in (
-                    recognition.fetch_audio,
-                    recognition.transcribe,
-                    publish.assign,
-                    publish.upload,
-                    publish.receipt,
-                ):
-                    stage(run, items)
-                done += len(items)
-    return done
+        run = RunContext(open_store(str(source)), open_store(str(destination)), OPTIONS, EXECUTION, scratch)
+        items = Plan(run.source, run.destination, OPTIONS, Selection()).items()
+        for shard in split_into_shards(items, "direct", settings):
+            for batch in batches(shard.items, settings):
+                runner = BatchRunner(run, SHARD_STAGES, batch, {})
+                async with anyio.create_task_group() as group:
+                    for stage in runner.stages:
+                        group.start_soon(carry_stage, runner, stage)
+    return sum(outcome.status == "done" for outcome in run.log.close("gpu").outcomes)
+
+
+async def carry_stage(runner: BatchRunner, stage: Stage) -> None:
+    """One stage of one batch."""
+    if await runner.has_work(stage):
+        await runner.attempt(stage)
+    runner.close(stage)
 
 
 async def by_flow(source: Path, destination: Path) -> int:
@@ -89,12 +90,13 @@ def main() -> None:
         chosen = [*speech.of("en_short"), *speech.of("lang_short")][: arguments.recordings]
         for number, item in enumerate(chosen):
             shutil.copyfile(arguments.speech / item.file, source / f"{number:03d}{Path(item.file).suffix}")
-        directly(source, folder / "warm")  # loads the model
+        asyncio.run(directly(source, folder / "warm"))  # loads the model
         for n in range(arguments.rounds):
             for kind in times:
                 begin = time.monotonic()
                 destination = folder / f"{kind}{n}"
-                done = directly(source, destination) if kind == "stages" else asyncio.run(by_flow(source, destination))
+                carry = directly if kind == "stages" else by_flow
+                done = asyncio.run(carry(source, destination))
                 times[kind].append(time.monotonic() - begin)
                 if done != len(chosen):
                     raise SystemExit(f"{kind}: {done} of {len(chosen)} recordings were done")

@@ -1,9 +1,9 @@
 """`prepare`: one run per shard on the CPU pool. A bad file is found here and never wakes a GPU.
 
-fetch ─► probe, decode, normalize ─► store 16 kHz FLAC in the work area
+    fetch ─► probe, decode, normalize ─► store 16 kHz FLAC in the work area
 
-Each recording goes on as soon as it can: the stages of a batch run side by side.
-Formats that finished recordings lack are rendered here too.
+The stages work side by side: each recording moves on as soon as it can. Formats that finished recordings lack are
+rendered here too.
 """
 
 import asyncio
@@ -11,13 +11,11 @@ import asyncio
 from prefect import flow, runtime
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.orchestration.artifacts import shard_summary
 from stenopool.orchestration.blocks.locations import open_stores
-from stenopool.orchestration.running import in_turn, running
-from stenopool.orchestration.tasks import made_ready, quarantined, rendered
-from stenopool.pipeline.report import ShardResult
-from stenopool.pipeline.shards import Shard, batches
-from stenopool.settings import get_settings
+from stenopool.orchestration.runs import end_shard, open_run
+from stenopool.orchestration.tasks import carry
+from stenopool.pipeline.shards import Shard
+from stenopool.pipeline.stages import PREPARE_STAGES, RENDER_STAGES
 
 
 def _name() -> str:
@@ -39,11 +37,8 @@ async def prepare(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(*await open_stores(source, destination), options, execution, batch, shard) as run:
-        carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        await in_turn(batches(carried.new, get_settings().batch), lambda items: made_ready(run, items))
-        await in_turn(batches(carried.finished, get_settings().batch), lambda items: rendered(run, items))
-        await quarantined(run, carried.items)
-        result = ShardResult.of(run, carried.items)
-        await asyncio.to_thread(result.write, run.destination, carried, "prepare")
-        await shard_summary("prepare", carried, result)
+    with open_run(*await open_stores(source, destination), options, execution, batch, shard) as run:
+        work = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
+        await carry(run, PREPARE_STAGES, work.new)
+        await carry(run, RENDER_STAGES, work.finished)
+        await end_shard(run, work, "prepare", machine="cpu")

@@ -2,23 +2,20 @@
 
     fetch ─► normalize ─► store ─► transcribe, diarize ─► assign speakers ─► render, upload ─► receipt
 
-All of it goes on side by side, so the first transcript is there seconds after the first recording was fetched.
+The stages work side by side, so the first transcript exists seconds after the first recording was fetched.
 """
 
 import asyncio
-from collections.abc import Sequence
 
 from prefect import flow, runtime
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.orchestration.artifacts import shard_summary
 from stenopool.orchestration.blocks.locations import open_stores
-from stenopool.orchestration.running import attempt, in_turn, running, side_by_side
-from stenopool.orchestration.tasks import load_models, made_ready, quarantined, rendered, transcribed
-from stenopool.pipeline.report import ShardResult
-from stenopool.pipeline.run import Run
-from stenopool.pipeline.shards import Shard, WorkItem, batches
-from stenopool.settings import get_settings
+from stenopool.orchestration.runs import end_shard, open_run
+from stenopool.orchestration.tasks import carry
+from stenopool.pipeline.outcomes import ShardLog
+from stenopool.pipeline.shards import Shard
+from stenopool.pipeline.stages import RENDER_STAGES, SHARD_STAGES
 
 
 def _name() -> str:
@@ -29,8 +26,8 @@ def _name() -> str:
 @flow(name="shard", flow_run_name=_name, persist_result=False)
 async def shard(
     source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
-) -> None:
-    """Prepare and transcribe one shard's recordings.
+) -> ShardLog:
+    """Prepare and transcribe one shard's recordings; returns what happened to each.
 
     Args:
         source: Where recordings are read: a folder or s3://bucket/prefix.
@@ -40,19 +37,8 @@ async def shard(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    with running(*await open_stores(source, destination), options, execution, batch, shard) as run:
-        carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        await side_by_side(
-            attempt(load_models, run, carried.new),
-            in_turn(batches(carried.new, get_settings().batch), lambda items: _done(run, items)),
-        )
-        await in_turn(batches(carried.finished, get_settings().batch), lambda items: rendered(run, items))
-        await quarantined(run, carried.finished)
-        prepared, result = ShardResult.of_both(run, carried)
-        await asyncio.to_thread(prepared.write, run.destination, carried, "prepare")
-        await asyncio.to_thread(result.write, run.destination, carried, "transcribe")
-        await shard_summary("shard", carried, result, run.destination)
-
-
-async def _done(run: Run, items: Sequence[WorkItem]) -> None:
-    await side_by_side(made_ready(run, items), transcribed(run, items))
+    with open_run(*await open_stores(source, destination), options, execution, batch, shard) as run:
+        work = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
+        await carry(run, SHARD_STAGES, work.new)
+        await carry(run, RENDER_STAGES, work.finished)
+        return await end_shard(run, work, "shard", machine="gpu")

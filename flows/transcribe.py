@@ -3,8 +3,8 @@
     fetch audio ─► transcribe ─► align ─► assign speakers ─► render, upload ─► receipt
               └──► diarize ────────────────┘
 
-All of it goes on side by side: each recording is taken up by a stage when the one before has done it, and uploaded as
-soon as its transcript exists.
+The stages work side by side: each recording moves on as soon as it can, and is uploaded as soon as its transcript
+exists.
 """
 
 import asyncio
@@ -12,14 +12,13 @@ import asyncio
 from prefect import flow, runtime
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.orchestration.artifacts import shard_summary
 from stenopool.orchestration.blocks.locations import open_stores
-from stenopool.orchestration.running import attempt, in_turn, running, side_by_side
-from stenopool.orchestration.tasks import find_prepared, load_models, transcribed
-from stenopool.pipeline.report import ShardResult
-from stenopool.pipeline.shards import Shard, batches
-from stenopool.pipeline.stages import speech
-from stenopool.settings import get_settings
+from stenopool.orchestration.runs import end_shard, open_run
+from stenopool.orchestration.tasks import carry
+from stenopool.pipeline.shards import Shard
+from stenopool.pipeline.stages import TRANSCRIBE_STAGES
+from stenopool.pipeline.totals import items_to_transcribe, log_or_receipts
+from stenopool.speech.loaded import check_models
 
 
 def _name() -> str:
@@ -41,14 +40,9 @@ async def transcribe(
         options: What to transcribe how; makes the fingerprint.
         execution: How it is done here.
     """
-    await asyncio.to_thread(speech.check, options, execution)
-    with running(*await open_stores(source, destination), options, execution, batch, shard) as run:
-        carried = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        expected, ready = await asyncio.to_thread(find_prepared, run, carried)
-        await side_by_side(
-            attempt(load_models, run, ready),
-            in_turn(batches(ready, get_settings().batch), lambda items: transcribed(run, items)),
-        )
-        result = ShardResult.of(run, expected, finished=True)
-        await asyncio.to_thread(result.write, run.destination, carried, "transcribe")
-        await shard_summary("transcribe", carried, result, run.destination)
+    await asyncio.to_thread(check_models, options, execution)
+    with open_run(*await open_stores(source, destination), options, execution, batch, shard) as run:
+        work = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
+        prepared = await asyncio.to_thread(log_or_receipts, run.destination, work, "prepare", work.items)
+        await carry(run, TRANSCRIBE_STAGES, items_to_transcribe(work, prepared))
+        await end_shard(run, work, "transcribe", machine="gpu")

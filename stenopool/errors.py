@@ -202,6 +202,12 @@ class StorageUnavailable(_Condition, TransientError):
     code = ErrorCode.STORAGE_UNAVAILABLE
 
 
+class RunLost(_Condition, TransientError):
+    """A run ended without finishing its recordings; the next one takes them."""
+
+    code = ErrorCode.RUN_LOST
+
+
 class OutOfMemory(_Condition, TransientError):
     """The machine or its GPU has no memory left."""
 

@@ -114,11 +114,11 @@ class Flow:
 
     def load(self) -> None:
         # What the flow's task "load models" does; it finds them loaded then.
-        from stenopool.pipeline.stages.speech import diarizer_for, engine_for
+        from stenopool.speech.loaded import loaded_models
 
-        engine_for(self.options.engine, self.options.model, self.execution).load()
+        loaded_models().engine(self.options, self.execution)
         if self.options.diarization != "off":
-            diarizer_for(self.options.diarization, self.execution).load()
+            loaded_models().diarizer(self.options.diarization, self.execution)
 
     def hear(self, kind: str) -> Hearing:
         from stenopool.orchestration import entrypoints

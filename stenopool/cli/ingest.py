@@ -36,9 +36,9 @@ def ingest(
     Raises `SetupError` for what can be found out before Prefect starts, and exits with 130 or 143 when it is stopped.
     """
     # Checked first: Prefect takes longer to start than everything else here.
-    from stenopool.pipeline.stages.speech import check
+    from stenopool.speech.loaded import check_models
 
-    check(options, execution)
+    check_models(options, execution)
     from stenopool.orchestration import embedded
 
     embedded.set_environment()  # a block is loaded with Prefect

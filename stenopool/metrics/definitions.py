@@ -134,7 +134,7 @@ REALTIME_FACTOR = Metric(
     "gauge",
     "Seconds of audio per second of wall time in the last batch that transcribed any.",
     ("stage",),
-    "stage: `batch` for the whole, else as in its report: `prepare`, `transcribe`, `align`, `diarize`",
+    "stage: `batch` for the whole, else as in its report: `normalize`, `transcribe`, `align`, `diarize`",
 )
 
 # How things stand.

@@ -9,11 +9,12 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_progress_artifa
 from prefect.client.orchestration import get_client
 
 from stenopool.orchestration.names import PROGRESS
+from stenopool.pipeline.outcomes import FailedRecording, ShardLog
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import output_key
-from stenopool.pipeline.report import BatchReport, ShardResult, Totals
-from stenopool.pipeline.run import FailedRecording
+from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.shards import Shard
+from stenopool.pipeline.totals import Totals
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
 
@@ -33,20 +34,24 @@ class Progress:
         artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {_cell(source)}")
         return cls(source, plan, artifact)
 
-    async def update(self, totals: Totals) -> None:
-        """The share of what is planned so far; listing may still go on."""
-        over = totals.done + totals.left + len(totals.failed)
-        planned = max(over, self._plan.counts["new"] + totals.resumed_done + totals.resumed_quarantined)
-        await self._show(totals, 100.0 * over / planned if planned else 0.0)
+    async def update(self, resumed: Totals, planned: Totals) -> None:
+        """The share of what is planned so far; listing may still continue."""
+        ended = _ended(resumed) + _ended(planned)
+        expected = max(ended, self._plan.counts["new"] + _ended(resumed))
+        await self._show(resumed.shards + planned.shards, 100.0 * ended / expected if expected else 0.0)
 
     async def finish(self, totals: Totals) -> None:
-        await self._show(totals, 100.0)
+        await self._show(totals.shards, 100.0)
 
-    async def _show(self, totals: Totals, percent: float) -> None:
+    async def _show(self, shards: int, percent: float) -> None:
         await aupdate_progress_artifact(self._artifact, percent)
-        shards = f"{totals.shards} shard{'s' if totals.shards != 1 else ''}"
+        counted = f"{shards} shard{'s' if shards != 1 else ''}"
         async with get_client() as client:
-            await client.update_flow_run(runtime.flow_run.id, name=f"ingest {short(self._source)} → {shards}")
+            await client.update_flow_run(runtime.flow_run.id, name=f"ingest {short(self._source)} → {counted}")
+
+
+def _ended(totals: Totals) -> int:
+    return totals.ends["done"] + totals.ends["skipped"] + len(totals.failed)
 
 
 def short(location: str) -> str:
@@ -54,15 +59,15 @@ def short(location: str) -> str:
     return location.partition("://")[2] or location
 
 
-async def shard_summary(stage: str, shard: Shard, result: ShardResult, destination: ObjectStore | None = None) -> None:
+async def shard_summary(flow: str, shard: Shard, log: ShardLog, destination: ObjectStore | None = None) -> None:
     """What a run over one shard came to. With ``destination``: where its transcripts are."""
     lines = [
-        f"# {stage}: shard {shard.number} of {_cell(shard.batch)}",
-        f"{len(shard.items)} recordings, {len(result.failed)} failed.",
-        *_failures(result.failed),
-        *(_transcripts(shard, result, destination) if destination else []),
+        f"# {flow}: shard {shard.number} of {_cell(shard.batch)}",
+        f"{len(shard.items)} recordings, {len(log.failed)} failed.",
+        *_failures(log.failed),
+        *(_transcripts(log, destination) if destination else []),
     ]
-    await acreate_markdown_artifact("\n\n".join(lines), key=f"{stage}-summary")
+    await acreate_markdown_artifact("\n\n".join(lines), key=f"{flow}-summary")
 
 
 async def batch_summary(report: BatchReport) -> None:
@@ -88,14 +93,12 @@ async def batch_summary(report: BatchReport) -> None:
     await acreate_markdown_artifact("\n\n".join(part for part in parts if part), key="ingest-summary")
 
 
-def _transcripts(shard: Shard, result: ShardResult, destination: ObjectStore) -> list[str]:
-    lengths = result.durations
-    failed = {one.fingerprint for one in result.failed}
-    done = [item for item in shard.items if item.fingerprint in lengths and item.fingerprint not in failed]
+def _transcripts(log: ShardLog, destination: ObjectStore) -> list[str]:
+    done = [outcome for outcome in log.outcomes if outcome.status in ("done", "rendered")]
     rows = [
-        f"| {_cell(item.recording.key)} | {timedelta(seconds=round(lengths[item.fingerprint]))} "
-        f"| [open]({_address(destination, item.recording.key)}) |"
-        for item in done[:_MOST_ROWS]
+        f"| {_cell(outcome.key)} | {timedelta(seconds=round(outcome.duration or 0.0))} "
+        f"| [open]({_address(destination, outcome.key)}) |"
+        for outcome in done[:_MOST_ROWS]
     ]
     more = [f"{len(done) - _MOST_ROWS} more."] if len(done) > _MOST_ROWS else []
     return ["\n".join(["| recording | length | transcript |", "| --- | ---: | --- |", *rows]), *more] if rows else []

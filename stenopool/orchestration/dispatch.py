@@ -6,6 +6,7 @@ Cancelling the parent cancels them too: Prefect's server does that for linked ru
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
 import httpx
@@ -19,25 +20,29 @@ from stenopool.errors import AccessDenied, ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration import entrypoints
 from stenopool.orchestration.names import children_queue
-from stenopool.pipeline.report import result_or_lost, to_be_heard
+from stenopool.pipeline.outcomes import ShardLog
 from stenopool.pipeline.shards import Shard
-from stenopool.pipeline.stages import speech
+from stenopool.pipeline.totals import items_to_transcribe, log_or_receipts
 from stenopool.runtime.progress import logger
 from stenopool.runtime.signals import stop_if_asked
 from stenopool.settings import DispatchSettings, get_settings
+from stenopool.speech.loaded import check_models
 from stenopool.storage.base import ObjectStore
 
 
-class Dispatch(Protocol):
-    """Has a shard done. Returns when that is over, however it ended: its results say how."""
+class Dispatcher(Protocol):
+    """Has shards done."""
 
     at_once: int
 
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
         """Find out before any audio is touched what is missing here for what is done here."""
 
-    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:
-        """Have a shard done whose manifest is at the destination. ``where``: the runs' other parameters."""
+    async def carry(self, shard: Shard, destination: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
+        """Have a shard done whose manifest is at the destination, and return the logs of its runs, however they ended.
+
+        ``parameters``: the runs' other parameters.
+        """
 
 
 class Inline:
@@ -47,10 +52,16 @@ class Inline:
     at_once = 1
 
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
-        await asyncio.to_thread(speech.check, options, execution)
+        await asyncio.to_thread(check_models, options, execution)
 
-    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:  # noqa: ARG002
-        await entrypoints.load("shard")(batch=shard.batch, shard=shard.number, **where)
+    async def carry(
+        self,
+        shard: Shard,
+        destination: ObjectStore,  # noqa: ARG002
+        parameters: dict[str, Any],
+    ) -> list[ShardLog]:
+        flow: Any = entrypoints.load("shard")
+        return [await flow(batch=shard.batch, shard=shard.number, **parameters)]
 
 
 class ByDeployment:
@@ -63,11 +74,14 @@ class ByDeployment:
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
         """Nothing: the parent's machine has neither GPU nor weights, and needs none. `transcribe` looks for itself."""
 
-    async def carry(self, shard: Shard, destination: ObjectStore, where: dict[str, Any]) -> None:
-        await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **where)
-        prepared = await asyncio.to_thread(result_or_lost, destination, shard, "prepare", shard.items)
-        if to_be_heard(shard, prepared):  # a bad file never wakes a GPU
-            await self._run(self._settings.transcribe, batch=shard.batch, shard=shard.number, **where)
+    async def carry(self, shard: Shard, destination: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
+        await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **parameters)
+        prepared = await asyncio.to_thread(log_or_receipts, destination, shard, "prepare", shard.items)
+        ready = items_to_transcribe(shard, prepared)
+        if not ready:  # a bad file never wakes a GPU
+            return [prepared]
+        await self._run(self._settings.transcribe, batch=shard.batch, shard=shard.number, **parameters)
+        return [prepared, await asyncio.to_thread(log_or_receipts, destination, shard, "transcribe", ready)]
 
     async def _run(self, deployment: str, *, batch: str, shard: int, **parameters: Any) -> None:
         async with get_client() as client:
@@ -130,10 +144,36 @@ def _raise_unless_passing(error: httpx.TransportError | PrefectHTTPStatusError) 
     logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
 
 
-def dispatch() -> Dispatch:
-    """What the settings ask for."""
+def choose_dispatcher() -> Dispatcher:
+    """The dispatcher that the settings name."""
     settings = get_settings().dispatch
     return Inline() if settings.by == "inline" else ByDeployment(settings)
+
+
+async def carry_shards(
+    shards: Iterable[Shard], dispatcher: Dispatcher, destination: ObjectStore, parameters: dict[str, Any]
+) -> AsyncIterator[list[ShardLog]]:
+    """Have each shard done as soon as it is full, and yield its logs; the listing waits for those in flight."""
+
+    async def carry(shard: Shard) -> list[ShardLog]:
+        await asyncio.to_thread(shard.write, destination)
+        return await dispatcher.carry(shard, destination, parameters)
+
+    coming, in_flight = iter(shards), set[asyncio.Task[list[ShardLog]]]()
+    try:
+        while True:
+            stop_if_asked()
+            if len(in_flight) < dispatcher.at_once and (shard := await asyncio.to_thread(next, coming, None)):
+                in_flight.add(asyncio.create_task(carry(shard)))
+            elif in_flight:
+                ended, in_flight = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    yield task.result()
+            else:
+                return
+    finally:
+        for task in in_flight:
+            task.cancel()
 
 
 def _queue() -> str | None:

@@ -1,75 +1,96 @@
-"""Each stage as a Prefect task, and batches of recordings carried through them."""
+"""Stages as Prefect tasks: a task run for each stage of each batch, retried on transient errors only."""
 
+import time
 from collections.abc import Sequence
+from typing import Any
 
-from stenopool.errors import ErrorCode, TransientError
-from stenopool.orchestration.running import as_they_are, attempt, side_by_side, stage_task
-from stenopool.pipeline.report import read_result
-from stenopool.pipeline.run import Run
-from stenopool.pipeline.shards import Shard, WorkItem
-from stenopool.pipeline.stages import prepare as stages
-from stenopool.pipeline.stages import publish, speech
-from stenopool.pipeline.stages.publish import quarantine, render_missing
+import anyio
+from anyio import CapacityLimiter, to_thread
+from prefect import Task, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import exponential_backoff
+from prefect.utilities.annotations import quote
 
-fetch = stage_task("fetch", stages.fetch)
-normalize = stage_task("normalize", stages.normalize)
-store = stage_task("store", stages.store)
-render = stage_task("render", render_missing)
-quarantine_failed = stage_task("quarantine", quarantine)
+from stenopool.errors import TransientError
+from stenopool.pipeline.context import RunContext
+from stenopool.pipeline.runner import BatchRunner
+from stenopool.pipeline.shards import WorkItem, batches
+from stenopool.pipeline.stage import Stage
+from stenopool.runtime import allocator, logs
+from stenopool.runtime.signals import Stopped
+from stenopool.settings import get_settings
 
-
-fetch_audio = stage_task("fetch audio", speech.fetch_audio)
-load_models = stage_task("load models", speech.load)
-transcribe_speech = stage_task("transcribe", speech.transcribe)
-align = stage_task("align", speech.align)
-diarize = stage_task("diarize", speech.diarize)
-assign_speakers = stage_task("assign speakers", publish.assign)
-upload = stage_task("upload", publish.upload)
-receipt = stage_task("receipt", publish.receipt)
+_BATCHES_IN_PROGRESS = 2
+# What a long run leaves free among what it holds grows slowly. Returning it stops all that allocate for a moment.
+_RELEASE_SECONDS = 30.0
 
 
-async def made_ready(run: Run, items: Sequence[WorkItem]) -> None:
-    """A batch's audio, fetched, normalized and stored."""
-    await side_by_side(attempt(fetch, run, items), attempt(normalize, run, items), attempt(store, run, items))
+async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkItem]) -> None:
+    """Carry work items through stages, batch by batch; the next batch begins while the one before is in progress.
+
+    What goes wrong in one stage is raised when all that is in progress has come to its end, so that what is
+    transcribed is published.
+    """
+    tasks = {stage: _stage_task(stage) for stage in stages}
+    limiters: dict[Stage, CapacityLimiter] = {}
+    slots = anyio.Semaphore(_BATCHES_IN_PROGRESS)
+    errors: list[Exception] = []
+    released = time.monotonic()
+
+    async def carry_stage(stage: Stage, runner: BatchRunner) -> None:
+        try:
+            if await runner.has_work(stage):
+                await tasks[stage](quote(runner), runner.label)
+        except TransientError as error:
+            runner.give_up(stage, error)
+        except Exception as error:
+            errors.append(error)
+        finally:
+            if runner.close(stage):
+                slots.release()
+
+    async with anyio.create_task_group() as group:
+        for batch in batches(items, get_settings().batch):
+            await slots.acquire()
+            if errors:
+                break
+            if time.monotonic() - released > _RELEASE_SECONDS:
+                await to_thread.run_sync(allocator.release_free_memory)
+                released = time.monotonic()
+            runner = BatchRunner(run, stages, batch, limiters)
+            for stage in runner.stages:
+                group.start_soon(carry_stage, stage, runner)
+    if errors:
+        raise next((error for error in errors if not isinstance(error, Stopped)), errors[0])
 
 
-async def rendered(run: Run, items: Sequence[WorkItem]) -> None:
-    """Formats that finished recordings lack. One more format is no speech work: it never needs a GPU."""
-    to_be_heard = [item for item in items if "html" in item.formats]
-    await side_by_side(attempt(fetch, run, to_be_heard), attempt(normalize, run, to_be_heard))
-    await attempt(render, run, items)
+def _stage_task(stage: Stage) -> Task[..., Any]:
+    """The stage as a task. Made when a flow begins, with the settings of that moment."""
+    retry = get_settings().retry
 
-
-async def quarantined(run: Run, items: Sequence[WorkItem]) -> None:
-    """Those that something is wrong with, put aside."""
-    if failed := run.failed(items):
-        await quarantine_failed(as_they_are(failed), f"{len(failed)} recordings")
-
-
-async def transcribed(run: Run, items: Sequence[WorkItem]) -> None:
-    """A batch from prepared audio to receipts."""
-    await side_by_side(
-        attempt(fetch_audio, run, items),
-        attempt(transcribe_speech, run, items),
-        *([attempt(align, run, items)] if "align" in speech.speech_stages(run) else []),
-        *([attempt(diarize, run, items)] if "diarize" in speech.speech_stages(run) else []),
-        attempt(assign_speakers, run, items),
-        attempt(upload, run, items),
-        attempt(receipt, run, items),
+    @task(
+        name=stage.name,
+        task_run_name=stage.name + ", {label}",
+        retries=retry.attempts,
+        retry_delay_seconds=exponential_backoff(retry.base_delay),
+        retry_jitter_factor=retry.jitter or None,
+        retry_condition_fn=_is_transient,
+        persist_result=False,
+        cache_policy=NO_CACHE,
     )
-    await quarantined(run, items)
+    async def work(runner: BatchRunner, label: str) -> None:  # noqa: ARG001 (for the run's name)
+        with logs.log_context(stage=stage.name):
+            await runner.attempt(stage, again=(runtime.task_run.run_count or 1) > 1)
+
+    return work
 
 
-def find_prepared(run: Run, shard: Shard) -> tuple[list[WorkItem], list[WorkItem]]:
-    """The items that are this run's, their length now exact, and of those the ones whose audio is in the work area."""
-    durations = read_result(run.destination, shard, "prepare").durations
-    expected = [
-        item.model_copy(update={"seconds": durations[item.fingerprint]})
-        for item in shard.items
-        if item.fingerprint in durations and not item.formats
-    ]
-    for item in expected:
-        # An attempt before this one, or another run, has brought it to its end.
-        if not run.work(item).has("prepare") and not run.leave(item):
-            run.fail(item, TransientError(ErrorCode.RUN_LOST, "Its prepared audio is gone.").failure("fetch audio"))
-    return expected, run.sound(expected)
+async def _is_transient(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
+    try:
+        await state.aresult()
+    except TransientError:
+        return True
+    except Exception:
+        return False
+    return False

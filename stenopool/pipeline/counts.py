@@ -13,11 +13,13 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field
 
 from stenopool.errors import StenopoolError
+from stenopool.pipeline.context import RunContext
+from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import METRICS
-from stenopool.pipeline.report import BatchReport, Totals, totals_of
-from stenopool.pipeline.run import FailedRecording, Run
+from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.sums import Sums
 from stenopool.pipeline.tally import cause
+from stenopool.pipeline.totals import Totals, totals_of
 from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectStore
 
@@ -38,7 +40,7 @@ class BatchCounts(BaseModel):
     speed: dict[str, float] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, run: Run, batch: str, flow_run: str, started_at: datetime) -> "BatchCounts":
+    def of(cls, run: RunContext, batch: str, flow_run: str, started_at: datetime) -> "BatchCounts":
         """A batch that has done nothing yet."""
         # A model may be a folder of the machine; its path is nobody's business.
         engine, model = run.options.engine, PurePath(run.options.model).name
@@ -80,14 +82,14 @@ class BatchCounts(BaseModel):
     def _with(self, totals: Totals, failed: Iterable[FailedRecording], status: Status) -> Self:
         failed = list(failed)
         ends = Counter(f"{'quarantined' if one.quarantined else 'deferred'} {one.failure.code}" for one in failed)
-        ends.update(done=totals.done, rendered=totals.rendered)
+        ends.update(done=totals.ends["done"], rendered=totals.ends["rendered"])
         sums = Sums(
             recordings=ends,
             audio_seconds={f"{self.engine} {self.model}": totals.audio_seconds},
             failures=Counter(cause(one.failure.stage, one.failure.code) for one in failed),
             batches=Counter() if status == "running" else Counter({status: 1}),
             gpu_seconds=dict(totals.device_seconds),
-            cpu_seconds=totals.prepare_seconds,
+            cpu_seconds=totals.machine_seconds.get("cpu", 0.0),
             cost=totals.cost,
             loads=totals.loads,
             tally=totals.tally,

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from stenopool.pipeline.history import list_reports
 from stenopool.pipeline.receipts import BATCHES, WORK
-from stenopool.pipeline.work import AUDIO
+from stenopool.pipeline.work_area import AUDIO
 from stenopool.storage.base import ObjectInfo, ObjectStore
 
 _WORK_FOLDER = re.compile(rf"{re.escape(WORK)}[0-9a-f]{{32}}/(?=[^/]+$)")

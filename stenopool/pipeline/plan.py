@@ -9,10 +9,10 @@ from stenopool.errors import ErrorCode
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
+from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import ReceiptName
-from stenopool.pipeline.run import FailedRecording
 from stenopool.pipeline.shards import WorkItem, estimated_seconds
-from stenopool.pipeline.work import WorkArea
+from stenopool.pipeline.work_area import WorkArea
 from stenopool.runtime.progress import Event, emit
 from stenopool.storage.base import ObjectStore
 

@@ -6,7 +6,7 @@ from itertools import islice
 from stenopool.errors import StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection, list_entries
-from stenopool.pipeline.stages.speech import diarizer_for, engine_for
+from stenopool.speech.loaded import loaded_models
 from stenopool.storage import ObjectStore
 
 # One page of a listing. A batch whose new recordings begin later than that is a long one: its start does not matter.
@@ -28,6 +28,6 @@ def preload_models(
         listed = list_entries(source, destination, options, selection)
         if all(entry.state != "new" for entry in islice(listed, _LISTED)):
             return
-        engine_for(options.engine, options.model, execution).load()
+        loaded_models().engine(options, execution)
         if options.diarization != "off":
-            diarizer_for(options.diarization, execution).load()
+            loaded_models().diarizer(options.diarization, execution)

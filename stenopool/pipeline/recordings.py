@@ -8,10 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from stenopool.options import TranscriptionOptions
-
-# The version of each stage's output. Raise one when that stage's results change for the same input: every
-# recording then becomes pending again, and checkpoints of the old version are not used.
-STAGE_VERSIONS: dict[str, int] = {"prepare": 1, "transcribe": 3, "align": 1, "diarize": 1, "assign": 1}
+from stenopool.pipeline.checkpoints import STAGE_VERSIONS
 
 
 class Recording(BaseModel):

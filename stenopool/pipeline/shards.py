@@ -101,7 +101,7 @@ def manifest_key(batch: str, number: int) -> str:
     return f"{BATCHES}{batch}/shards/{number:05d}.jsonl"
 
 
-def written(destination: ObjectStore, batch: str) -> Iterator[Shard]:
+def read_shards(destination: ObjectStore, batch: str) -> Iterator[Shard]:
     """Shards of a batch whose manifests are there: those that an earlier attempt at the same run has begun."""
     folder = f"{BATCHES}{batch}/shards/"
     for info in destination.list(folder):
@@ -110,7 +110,9 @@ def written(destination: ObjectStore, batch: str) -> Iterator[Shard]:
             yield Shard.read(destination, batch, int(number))
 
 
-def shards(items: Iterable[WorkItem], batch: str, settings: BatchSettings, first: int = 0) -> Iterator[Shard]:
+def split_into_shards(
+    items: Iterable[WorkItem], batch: str, settings: BatchSettings, first: int = 0
+) -> Iterator[Shard]:
     """Shards of about equal length, a few at a time as the items come, so that work starts while listing goes on.
 
     They are numbered from ``first``.

@@ -1,6 +1,7 @@
 """What batches came to, in figures that add up: of one batch, of all of a store, of several stores."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from pydantic import BaseModel, Field
 
@@ -28,14 +29,15 @@ class Sums(BaseModel):
         self.recordings.update(other.recordings)
         self.failures.update(other.failures)
         self.batches.update(other.batches)
-        _add(self.audio_seconds, other.audio_seconds)
-        _add(self.gpu_seconds, other.gpu_seconds)
+        add_amounts(self.audio_seconds, other.audio_seconds)
+        add_amounts(self.gpu_seconds, other.gpu_seconds)
         self.cpu_seconds += other.cpu_seconds
         self.cost += other.cost
         self.loads.add(other.loads)
         self.tally.add(other.tally)
 
 
-def _add(mine: dict[str, float], more: dict[str, float]) -> None:
+def add_amounts(mine: dict[str, float], more: Mapping[str, float]) -> None:
+    """Add amounts by name."""
     for name, amount in more.items():
         mine[name] = mine.get(name, 0.0) + amount

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from stenopool.metrics.definitions import STAGE_BUCKETS
 from stenopool.metrics.histogram import Histogram
+from stenopool.pipeline.outcomes import StageAttempt
 
 # Stage and error code, "fetch STORAGE_UNAVAILABLE": one text, for JSON knows no other keys. No code has a space.
 Cause = str
@@ -24,13 +25,14 @@ class Tally(BaseModel):
     checkpoints: Counter[str] = Field(default_factory=Counter)
     flags: Counter[str] = Field(default_factory=Counter)
 
-    def attempt(self, stage: str, seconds: float, audio: float, *, again: bool, error: str | None) -> None:
-        """Count one attempt at a stage over this much audio. ``error``: the code, if one of the moment ended it."""
-        self._stage(stage).observe(seconds, STAGE_BUCKETS)
-        self.audio[stage] = self.audio.get(stage, 0.0) + audio
-        self.retries[stage] += again  # 0 is told too: Prometheus sees no increase in what begins at 1
-        if error:
-            self.errors[cause(stage, error)] += 1
+    def add_attempt(self, attempt: StageAttempt) -> None:
+        """Count one attempt at a stage."""
+        stage = attempt.stage
+        self._stage(stage).observe(sum(stop - start for start, stop in attempt.working), STAGE_BUCKETS)
+        self.audio[stage] = self.audio.get(stage, 0.0) + attempt.audio
+        self.retries[stage] += attempt.again  # also 0: Prometheus sees no increase in a counter that begins at 1
+        if attempt.error:
+            self.errors[cause(stage, attempt.error)] += 1
 
     def add(self, other: "Tally") -> None:
         for stage, histogram in other.stages.items():

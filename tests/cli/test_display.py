@@ -10,8 +10,8 @@ from rich.console import Console
 
 from stenopool.cli.display import failures_table, printable, show_progress
 from stenopool.errors import ErrorCode, Failure
+from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.report import BatchReport
-from stenopool.pipeline.run import FailedRecording
 from stenopool.runtime.progress import Event, emit, logger
 
 FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.")

@@ -12,13 +12,13 @@ from stenopool.errors import AccessDenied, ErrorCode, Failure, SetupError
 from stenopool.exporter.ledger import Ledger
 from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.counts import BatchCounts, Status
+from stenopool.pipeline.outcomes import Outcome, ShardLog
 from stenopool.pipeline.receipts import METRICS, Receipt, write
 from stenopool.pipeline.recordings import Recording
-from stenopool.pipeline.report import ShardResult
-from stenopool.pipeline.run import FailedRecording
 from stenopool.pipeline.shards import Shard, WorkItem
 from stenopool.pipeline.sums import Sums
 from stenopool.pipeline.tally import Tally
+from stenopool.pipeline.totals import write_log
 from stenopool.storage.base import ObjectStore
 from stenopool.storage.local import LocalStore
 
@@ -46,6 +46,10 @@ def batch(name: str, done: int, *, age: timedelta = timedelta(0), status: Status
             tally=Tally(retries=Counter(fetch=1)),
         ),
     )
+
+
+def prepared(name: str, duration: float) -> Outcome:
+    return Outcome(key=f"{name}.wav", fingerprint=name * 32, status="prepared", duration=duration)
 
 
 def names(store: ObjectStore) -> list[str]:
@@ -173,12 +177,13 @@ def with_lost_batch(store: LocalStore) -> str:
     whole = Shard(batch=name, number=0, items=(item("a.wav"), item("b.wav")))
     whole.write(store)
     bad = Failure(code=ErrorCode.EMPTY_FILE, message="m", remedy="r", stage="normalize")
-    failed = [FailedRecording(key="b.wav", fingerprint="b" * 32, failure=bad)]
-    ShardResult(failed=failed, durations={"a" * 32: 2.5}).write(store, whole, "prepare")
-    ShardResult(done=1, audio_seconds=2.5, durations={"a" * 32: 2.5}).write(store, whole, "transcribe")
+    failed = Outcome(key="b.wav", fingerprint="b" * 32, status="quarantined", failure=bad)
+    write_log(store, whole, "prepare", ShardLog(machine="cpu", outcomes=[prepared("a", 2.5), failed]))
+    done = Outcome(key="a.wav", fingerprint="a" * 32, status="done", duration=2.5)
+    write_log(store, whole, "transcribe", ShardLog(outcomes=[done]))
     cut = Shard(batch=name, number=1, items=(item("c.wav"), item("d.wav"), item("e.wav")))
     cut.write(store)
-    ShardResult(durations={c * 32: 3.0 for c in "cde"}).write(store, cut, "prepare")
+    write_log(store, cut, "prepare", ShardLog(machine="cpu", outcomes=[prepared(c, 3.0) for c in "cde"]))
     write(
         store, Receipt(key="c.wav", fingerprint="c" * 32, status="done", duration=3.0, batch=name, flags=("no_speech",))
     )

@@ -12,9 +12,9 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import list_receipts
-from stenopool.pipeline.report import read_result
-from stenopool.pipeline.shards import shards
+from stenopool.pipeline.shards import split_into_shards
 from stenopool.pipeline.stages import publish
+from stenopool.pipeline.totals import fold, read_log
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
 from tests.support.speech import needs_speech, recording_path, recordings
@@ -30,8 +30,6 @@ def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monke
     from stenopool.orchestration import entrypoints
 
     prepare = entrypoints.load("prepare")
-    from stenopool.orchestration import entrypoints
-
     transcribe = entrypoints.load("transcribe")
 
     monkeypatch.setenv("STENOPOOL_BATCH__BATCH_RECORDINGS", "1")
@@ -41,7 +39,7 @@ def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monke
         shutil.copy(recording_path(item["file"]), tmp_path / "source")
     source, destination = open_store(str(tmp_path / "source")), open_store(str(tmp_path / "out"))
     plan = Plan(source, destination, OPTIONS, Selection())
-    (shard,) = shards(plan.items(), BATCH, get_settings().batch)
+    (shard,) = split_into_shards(plan.items(), BATCH, get_settings().batch)
     shard.write(destination)
     parameters: dict[str, Any] = {
         "source": str(tmp_path / "source"),
@@ -68,8 +66,10 @@ def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monke
     assert len(list(list_receipts(destination))) == 1
 
     asyncio.run(transcribe(**parameters))
-    result = read_result(destination, shard, "transcribe")
-    durations = read_result(destination, shard, "prepare").durations
-    assert (result.done, result.left, result.failed) == (2, 0, [])
-    assert result.audio_seconds == pytest.approx(sum(durations.values()))
-    assert result.tally.checkpoints["transcribe"] == 1
+    prepared, transcribed = (read_log(destination, shard, flow) for flow in ("prepare", "transcribe"))
+    assert prepared is not None
+    assert transcribed is not None
+    totals = fold([transcribed])
+    assert totals.ends == {"done": 2}
+    assert totals.audio_seconds == pytest.approx(sum(one.duration or 0.0 for one in prepared.outcomes))
+    assert totals.tally.checkpoints["transcribe"] == 1

@@ -12,11 +12,10 @@ import pytest
 from stenopool.errors import RecordingError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
+from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.recordings import Recording, fingerprint
-from stenopool.pipeline.run import Run
 from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.stages.prepare import fetch, normalize
-from stenopool.pipeline.stages.publish import quarantine
+from stenopool.pipeline.stages import FETCH, NORMALIZE, QUARANTINE
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
 from stenopool.speech.audio import ffmpeg, sandbox
@@ -24,6 +23,7 @@ from stenopool.storage.local import LocalStore
 from tests.hostile.files import GALLERY, LISTS, Attack
 from tests.hostile.traps import Listener, Watch
 from tests.speech.audio.media import prepare, tone
+from tests.support.runs import carry
 
 EVERYTHING = "file,http,tcp,udp,rtp,crypto,data,concat,subfile,fd"
 
@@ -142,12 +142,10 @@ def test_a_batch_of_them_stops_nothing(tmp_path: Path, traps: Traps) -> None:
     items = [WorkItem(recording=one, fingerprint=fingerprint(one, options), seconds=1.0) for one in recordings]
     assert len(items) == len(GALLERY) + 1
     with Scratch() as scratch:
-        run = Run(store, destination, options, ExecutionOptions(), scratch)
-        fetch(run, items)
-        normalize(run, items)
-        sound = {item.recording.key for item in run.sound(items)}
-        failed = run.failed(items)
-        quarantine(run, failed)
+        run = RunContext(store, destination, options, ExecutionOptions(), scratch)
+        jobs, errors = carry(run, (FETCH, NORMALIZE, QUARANTINE), items)
+    assert not errors
+    sound = {job.key for job in jobs if job.failure is None}
     assert sound == {"zz-good.wav", *(attack.name for attack in GALLERY if not attack.codes)}
     written = {name.key: name.status for name in receipts.list_receipts(destination)}
     assert written == {attack.name: "quarantined" for attack in GALLERY if attack.codes}

@@ -11,10 +11,10 @@ import pytest
 
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
+from stenopool.pipeline.checkpoints import DIARIZED, Diarized
 from stenopool.pipeline.housekeeping import remove_leftovers
 from stenopool.pipeline.receipts import BATCHES, WORK, Receipt, output_key, work_key
-from stenopool.pipeline.stages.speech import Diarized
-from stenopool.pipeline.work import AUDIO, WorkArea
+from stenopool.pipeline.work_area import AUDIO, WorkArea
 from stenopool.storage import ObjectInfo, ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store
@@ -169,7 +169,7 @@ class _Watched(LocalStore):
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         if self.taken_up and prefix == f"{WORK}{self.taken_up}/":
-            WorkArea(LocalStore(self.root), self.taken_up).save("diarize", NOBODY)
+            WorkArea(LocalStore(self.root), self.taken_up).save(DIARIZED, NOBODY)
         yield from super().list(prefix, start_after=start_after)
 
     def delete(self, key: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stenopool.pipeline.recordings import Recording
-from stenopool.pipeline.shards import Shard, WorkItem, batches, estimated_seconds, shards, written
+from stenopool.pipeline.shards import Shard, WorkItem, batches, estimated_seconds, read_shards, split_into_shards
 from stenopool.settings import BatchSettings
 from tests.support.keys import any_key
 from tests.support.memory import MemoryStore
@@ -32,7 +32,7 @@ some_settings = st.builds(
 
 @given(some_items, some_settings)
 def test_shards_hold_every_piece_once(items: list[WorkItem], settings: BatchSettings) -> None:
-    made = list(shards(items, "b", settings))
+    made = list(split_into_shards(items, "b", settings))
     assert sorted(p.recording.key for shard in made for p in shard.items) == sorted(p.recording.key for p in items)
     assert [shard.number for shard in made] == list(range(len(made)))
     assert all(1 <= len(shard.items) <= settings.shard_recordings for shard in made)
@@ -41,7 +41,7 @@ def test_shards_hold_every_piece_once(items: list[WorkItem], settings: BatchSett
 @given(some_items, st.floats(1, 2000))
 def test_shards_are_balanced(items: list[WorkItem], shard_seconds: float) -> None:
     settings = BatchSettings(shard_seconds=shard_seconds, shard_recordings=1000, balanced_shards=1000)
-    lengths = [sum(item.seconds for item in shard.items) for shard in shards(items, "b", settings)]
+    lengths = [sum(item.seconds for item in shard.items) for shard in split_into_shards(items, "b", settings)]
     longest = max((item.seconds for item in items), default=0.0)
     if lengths:
         assert max(lengths) - min(lengths) <= longest + 1e-6
@@ -55,18 +55,18 @@ def test_shards_are_given_out_before_the_listing_ends() -> None:
         raise AssertionError("asked for more than the first shards hold")
 
     settings = BatchSettings(shard_recordings=2, balanced_shards=2)
-    assert len(next(shards(listing(), "b", settings)).items) == 2
+    assert len(next(split_into_shards(listing(), "b", settings)).items) == 2
 
 
 def test_what_an_earlier_attempt_began_is_found_again() -> None:
     store = MemoryStore()
-    begun = list(shards([_item(f"{n}.wav") for n in range(5)], "b", BatchSettings(shard_recordings=2)))
+    begun = list(split_into_shards([_item(f"{n}.wav") for n in range(5)], "b", BatchSettings(shard_recordings=2)))
     for shard in begun:
         shard.write(store)
     store.put_bytes(".batches/b/shards/00000.prepare.json", b"{}")  # a result is no shard
-    assert list(written(store, "b")) == begun
-    assert list(written(store, "another")) == []
-    (following,) = shards([_item("6.wav")], "b", BatchSettings(), first=len(begun))
+    assert list(read_shards(store, "b")) == begun
+    assert list(read_shards(store, "another")) == []
+    (following,) = split_into_shards([_item("6.wav")], "b", BatchSettings(), first=len(begun))
     assert following.number == 3
 
 

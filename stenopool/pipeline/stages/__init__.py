@@ -1,0 +1,15 @@
+"""The stages of the pipeline, in the order of a recording's path. What waits for what is declared with each stage."""
+
+from stenopool.pipeline.stage import Stage
+from stenopool.pipeline.stages.prepare import FETCH, NORMALIZE, STORE
+from stenopool.pipeline.stages.publish import ASSIGN, QUARANTINE, RECEIPT, RENDER, UPLOAD
+from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, FETCH_AUDIO, LOAD_MODELS, TRANSCRIBE
+
+_PREPARE = (FETCH, NORMALIZE, STORE)
+_TRANSCRIBE = (LOAD_MODELS, FETCH_AUDIO, TRANSCRIBE, ALIGN, DIARIZE, ASSIGN, UPLOAD, RECEIPT)
+
+PREPARE_STAGES: tuple[Stage, ...] = (*_PREPARE, QUARANTINE)
+TRANSCRIBE_STAGES: tuple[Stage, ...] = (*_TRANSCRIBE, QUARANTINE)
+SHARD_STAGES: tuple[Stage, ...] = (*_PREPARE, *_TRANSCRIBE, QUARANTINE)
+RENDER_STAGES: tuple[Stage, ...] = (FETCH, NORMALIZE, RENDER, QUARANTINE)
+STAGES: tuple[Stage, ...] = tuple(dict.fromkeys((*SHARD_STAGES, *RENDER_STAGES)))

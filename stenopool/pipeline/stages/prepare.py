@@ -1,89 +1,68 @@
-"""Stages on the CPU: fetch, decode and normalize, store. All that can be wrong with an input is found here."""
+"""Stages on the CPU: fetch, decode and normalize, store. Everything that can be wrong with an input is found here."""
 
 import hashlib
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from stenopool.errors import ErrorCode, ObjectNotFound, RecordingError, SourceChanged, TransientError
-from stenopool.pipeline.run import TRANSFERS, Run, each
-from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.work import AUDIO
-from stenopool.runtime.progress import Event, emit
-from stenopool.speech.audio.preparation import Prepared, prepare_audio
+from stenopool.pipeline.checkpoints import PREPARED, PreparedRecording
+from stenopool.pipeline.context import Job, RunContext
+from stenopool.pipeline.stage import TRANSFERS, Stage
+from stenopool.speech.audio.preparation import prepare_audio
 
 
-class PreparedRecording(BaseModel):
-    """Checkpoint of ``prepare``: the audio lies beside it as FLAC."""
-
-    prepared: Prepared
-    sha256: str
-    seconds: float
-
-
-def fetch(run: Run, items: Sequence[WorkItem]) -> None:
-    """Download sources to scratch. Those prepared before are left out."""
-
-    def one(item: WorkItem) -> None:
-        # Asked so late because a plan may be hours old: one small request, against a download and all that follows.
-        if run.work(item).has("prepare") or run.leave(item):
-            return
-        recording = item.recording
-        if recording.size > run.execution.max_bytes:
-            message = f"The file has {recording.size:,} bytes; {run.execution.max_bytes:,} are allowed."
-            raise RecordingError(ErrorCode.TOO_LARGE, message)
-        path = _source_path(run, item)
-        try:
-            got = run.source.get_file(recording.key, path, etag=recording.etag)
-            if got.size != recording.size:  # cut off on the way, and the answer's own length with it
-                message = f"{recording.key} came with {got.size:,} bytes; {recording.size:,} were listed."
-                raise TransientError(ErrorCode.SOURCE_UNAVAILABLE, message)
-        except ObjectNotFound as error:
-            message = f"{recording.key} was there when it was listed and is gone now."
-            raise SourceChanged(message) from error
-
-    each(run, "fetch", items, one, at_once=TRANSFERS)
+def fetch(run: RunContext, job: Job) -> None:
+    """Download the source to scratch, unless it has been prepared already."""
+    if not _needs_audio(job):
+        return
+    # Asked so late because a plan may be hours old: one small request, against a download and all that follows.
+    if job.work.has(PREPARED) or job.skip_if_finished():
+        return
+    recording = job.item.recording
+    if recording.size > run.execution.max_bytes:
+        message = f"The file has {recording.size:,} bytes; {run.execution.max_bytes:,} are allowed."
+        raise RecordingError(ErrorCode.TOO_LARGE, message)
+    try:
+        got = run.source.get_file(recording.key, _source_path(run, job), etag=recording.etag)
+    except ObjectNotFound as error:
+        raise SourceChanged(f"{recording.key} was listed and is gone now.") from error
+    if got.size != recording.size:  # cut off on the way, and the answer's own length with it
+        message = f"{recording.key} came with {got.size:,} bytes; {recording.size:,} were listed."
+        raise TransientError(ErrorCode.SOURCE_UNAVAILABLE, message)
 
 
-def normalize(run: Run, items: Sequence[WorkItem]) -> None:
+def normalize(run: RunContext, job: Job) -> None:
     """Decode and normalize what was fetched: 16 kHz FLAC in scratch."""
-
-    def one(item: WorkItem) -> None:
-        if run.work(item).has("prepare"):
-            return
-        start = time.monotonic()
-        source = _source_path(run, item)
-        flac = source.with_name(AUDIO)
-        with run.timed("prepare", item):
-            prepared = prepare_audio(source, flac, run.options, run.execution)
-            run.durations[item.fingerprint] = prepared.audio.duration
-        with source.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        seconds = time.monotonic() - start
-        run.work(item).keep("prepare", PreparedRecording(prepared=prepared, sha256=digest, seconds=seconds))
-        source.unlink()
-
-    each(run, "normalize", items, one, after=["fetch"], at_once=os.cpu_count() or 1)
+    if not _needs_audio(job) or job.work.has(PREPARED):
+        return
+    start = time.monotonic()
+    source = _source_path(run, job)
+    prepared = prepare_audio(source, job.audio, run.options, run.execution)
+    job.duration = prepared.audio.duration
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    seconds = time.monotonic() - start
+    job.work.keep(PREPARED, PreparedRecording(prepared=prepared, sha256=digest, seconds=seconds))
+    source.unlink()
 
 
-def store(run: Run, items: Sequence[WorkItem]) -> None:
+def store(run: RunContext, job: Job) -> None:  # noqa: ARG001 (every stage takes both)
     """Upload the prepared audio to the work area; its checkpoint follows last."""
-
-    def one(item: WorkItem) -> None:
-        work = run.work(item)
-        checkpoint = work.load("prepare", PreparedRecording)
-        if not work.has("prepare"):
-            work.put_audio(run.scratch.folder(item.fingerprint) / AUDIO)
-            work.save("prepare", checkpoint)
-        run.durations[item.fingerprint] = checkpoint.prepared.audio.duration
-        emit(Event("prepared", item.recording.key, checkpoint.prepared.audio.duration))
-
-    each(run, "store", items, one, after=["normalize"], at_once=TRANSFERS)
+    job.work.put_audio(job.audio)
+    job.work.save(PREPARED, job.work.load(PREPARED))
 
 
-def _source_path(run: Run, item: WorkItem) -> Path:
+FETCH = Stage("fetch", fetch, concurrency=TRANSFERS)
+NORMALIZE = Stage("normalize", normalize, waits_for=(FETCH,), concurrency=os.cpu_count() or 1, uses="cpu")
+STORE = Stage("store", store, waits_for=(NORMALIZE,), concurrency=TRANSFERS, checkpoint=PREPARED, event="prepared")
+
+
+def _needs_audio(job: Job) -> bool:
+    """Of what a finished recording may lack, only the page plays audio."""
+    return not job.item.formats or "html" in job.item.formats
+
+
+def _source_path(run: RunContext, job: Job) -> Path:
     # The name in scratch is ours: an odd key never becomes a local path or an argument.
-    return run.scratch.folder(item.fingerprint, reserve=item.recording.size) / "source"
+    return run.scratch.folder(job.fingerprint, reserve=job.item.recording.size) / "source"

@@ -1,7 +1,4 @@
-"""The last stages: speakers to words, files rendered and uploaded, and then, last of all, the receipt.
-
-They take seconds, so they are not stopped half-way: what was transcribed is worth having.
-"""
+"""The last stages: speakers assigned to words, files rendered and uploaded, and last of all the receipt."""
 
 import base64
 import re
@@ -11,22 +8,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from stenopool import __version__
-from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError
+from stenopool.errors import ErrorCode, RecordingError
 from stenopool.options import Format
 from stenopool.pipeline import receipts, speaker_names
+from stenopool.pipeline.checkpoints import ALIGNED, ASSIGNED, DIARIZED, PREPARED, RECOGNIZED, STAGE_VERSIONS
+from stenopool.pipeline.context import Job, RunContext
 from stenopool.pipeline.receipts import Receipt, output_key
-from stenopool.pipeline.recordings import STAGE_VERSIONS
-from stenopool.pipeline.run import TRANSFERS, Run, each
-from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.stages.prepare import PreparedRecording
-from stenopool.pipeline.stages.speech import Diarized, recognized, speech_stages
-from stenopool.pipeline.work import AUDIO
-from stenopool.runtime.progress import Event, emit, logger
+from stenopool.pipeline.stage import TRANSFERS, Stage
+from stenopool.pipeline.stages.prepare import NORMALIZE
+from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, TRANSCRIBE
+from stenopool.runtime.progress import logger
 from stenopool.speech.audio.encode import player_audio
 from stenopool.speech.renderers import CONTENT_TYPES, RenderStyle, render
 from stenopool.speech.speaker_assignment import assign as assign_speakers
 from stenopool.speech.split_channels import channel_name, merge_channels
-from stenopool.speech.transcript import Provenance, Source, Transcript, all_flags
+from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Provenance, Source, Transcript, all_flags
 
 # Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.
 _EMBEDDED_SECONDS = 900.0
@@ -37,124 +33,114 @@ _AS_IT_IS = 256 * 1024
 _MADE_BY = re.compile(rb'"fingerprint":\s*"([0-9a-f]{32})"')  # in a transcript, where quotes of other texts are escaped
 
 
-def assign(run: Run, items: Sequence[WorkItem]) -> None:
-    """The whole transcript: channels merged, speakers to words, and how it was made. In memory, so soon is it made."""
-
-    def one(item: WorkItem) -> None:
-        run.work(item).keep("assign", _transcript(run, item))
-
-    each(run, "assign speakers", items, one, after=speech_stages(run), at_once=TRANSFERS, stoppable=False)
+def assign(run: RunContext, job: Job) -> None:
+    """The whole transcript: channels merged, speakers assigned to words, and how it was made."""
+    job.work.keep(ASSIGNED, _transcript(run, job))
 
 
-def upload(run: Run, items: Sequence[WorkItem]) -> None:
-    """Render every format asked for and upload it; the JSON, which all others can be made from, last."""
-
-    def one(item: WorkItem) -> None:
-        if run.leave(item):
-            return
-        _supersede(run, item)
-        transcript = run.work(item).load("assign", Transcript)
-        run.flags[item.fingerprint] = all_flags(transcript)
-        _render(run, item, transcript, run.execution.formats)
-
-    each(run, "upload", items, one, after=["assign speakers"], at_once=TRANSFERS, stoppable=False)
+def upload(run: RunContext, job: Job) -> None:
+    """Render and upload every requested format; the JSON, from which all others can be made, last."""
+    if job.skip_if_finished():
+        return
+    _supersede(run, job)
+    transcript = job.work.load(ASSIGNED)
+    job.flags = all_flags(transcript)
+    _upload_formats(run, job, transcript, run.execution.formats)
 
 
-def receipt(run: Run, items: Sequence[WorkItem]) -> None:
-    """Write the receipt: this item is done. Then remove its checkpoints and its scratch."""
-
-    def one(item: WorkItem) -> None:
-        if not _receipt(run, item, run.execution.formats, run.durations[item.fingerprint]) and run.leave(item):
-            return
-        run.work(item).remove()
-        run.forget(item)
-        emit(Event("done", item.recording.key, run.durations[item.fingerprint]))
-
-    each(run, "receipt", items, one, after=["upload"], at_once=TRANSFERS, stoppable=False)
+def write_receipt(run: RunContext, job: Job) -> None:
+    """Write the receipt: this work item is done. Then remove its checkpoints."""
+    if not _write_receipt(run, job, run.execution.formats) and job.skip_if_finished():
+        return
+    job.work.remove()
+    job.end("done")
 
 
-def render_missing(run: Run, items: Sequence[WorkItem]) -> None:
-    """Formats that a finished recording lacks, from its transcript, and a receipt that says so."""
-
-    def one(item: WorkItem) -> None:
-        key = output_key(item.recording.key, "json")
-        try:
-            transcript = Transcript.model_validate_json(run.destination.get_bytes(key))
-        except ObjectNotFound as error:
-            raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.") from error
-        run.durations[item.fingerprint] = transcript.duration
-        names = speaker_names.read(run.destination, item.recording.key, transcript)
-        _render(run, item, speaker_names.apply_names(transcript, names), item.formats)
-        _receipt(run, item, item.formats, transcript.duration)
-        run.forget(item)
-
-    each(run, "render", items, one, at_once=TRANSFERS)
+def render_missing(run: RunContext, job: Job) -> None:
+    """Render the formats that a finished recording lacks from its transcript, and write a receipt that says so."""
+    key = output_key(job.key, "json")
+    data = run.destination.get_bytes(key, default=None)
+    if data is None:
+        raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.")
+    transcript = Transcript.model_validate_json(data)
+    job.duration = transcript.duration
+    names = speaker_names.read(run.destination, job.key, transcript)
+    _upload_formats(run, job, speaker_names.apply_names(transcript, names), job.item.formats)
+    _write_receipt(run, job, job.item.formats)
+    job.end("rendered")
 
 
-def _supersede(run: Run, item: WorkItem) -> None:
+def quarantine(run: RunContext, job: Job) -> None:
+    """Quarantine a failed job with a receipt, or leave it to the next run if that may succeed."""
+    if job.failure is None:
+        return
+    if job.failure.retryable:
+        job.end("deferred", failure=job.failure)
+    elif not job.skip_if_finished():  # else another run managed what this one could not
+        refused = Receipt(
+            key=job.key,
+            fingerprint=job.fingerprint,
+            status="quarantined",
+            failure=job.failure,
+            attempts=job.item.attempts + 1,
+            batch=run.batch,
+        )
+        receipts.write(run.destination, refused)
+        job.work.remove()
+        job.end("quarantined", failure=job.failure)
+
+
+# These take seconds, so they are not stopped half-way: what was transcribed is worth having.
+ASSIGN = Stage(
+    "assign speakers", assign, waits_for=(TRANSCRIBE, ALIGN, DIARIZE), concurrency=TRANSFERS, stoppable=False
+)
+UPLOAD = Stage("upload", upload, waits_for=(ASSIGN,), concurrency=TRANSFERS, stoppable=False)
+RECEIPT = Stage("receipt", write_receipt, waits_for=(UPLOAD,), concurrency=TRANSFERS, stoppable=False, event="done")
+RENDER = Stage("render", render_missing, waits_for=(NORMALIZE,), concurrency=TRANSFERS)
+QUARANTINE = Stage("quarantine", quarantine, concurrency=TRANSFERS, stoppable=False, takes_failed=True)
+
+
+def _supersede(run: RunContext, job: Job) -> None:
     """Delete the receipts of the files that are about to be overwritten.
 
     Those that were listed for the plan, and that of a run with other options that has finished since: its fingerprint
     is in the transcript.
     """
-    transcript = run.destination.get_bytes(output_key(item.recording.key, "json"), b"")
+    transcript = run.destination.get_bytes(output_key(job.key, "json"), b"")
     made_by = {digits.decode() for digits in _MADE_BY.findall(transcript)}
-    for other in made_by.union(item.superseded) - {item.fingerprint}:
-        receipts.delete(run.destination, item.recording.key, other)
+    for other in made_by.union(job.item.superseded) - {job.fingerprint}:
+        receipts.delete(run.destination, job.key, other)
 
 
-def _render(run: Run, item: WorkItem, transcript: Transcript, formats: Sequence[Format]) -> None:
+def _upload_formats(run: RunContext, job: Job, transcript: Transcript, formats: Sequence[Format]) -> None:
     for format in reversed(formats):
-        style = RenderStyle(title=item.recording.key, audio=_player(run, item) if format == "html" else None)
+        style = RenderStyle(title=job.key, audio=_player(run, job) if format == "html" else None)
         content = render(transcript, format, style).encode()
-        key = output_key(item.recording.key, format)
-        run.destination.put_bytes(key, content, content_type=CONTENT_TYPES[format])
+        run.destination.put_bytes(output_key(job.key, format), content, content_type=CONTENT_TYPES[format])
 
 
-def _receipt(run: Run, item: WorkItem, formats: Sequence[Format], duration: float) -> bool:
+def _write_receipt(run: RunContext, job: Job, formats: Sequence[Format]) -> bool:
     done = Receipt(
-        key=item.recording.key,
-        fingerprint=item.fingerprint,
+        key=job.key,
+        fingerprint=job.fingerprint,
         status="done",
-        attempts=item.attempts + 1,
+        attempts=job.item.attempts + 1,
         formats=tuple(formats),
-        outputs=tuple(output_key(item.recording.key, format) for format in formats),
-        duration=duration,
+        outputs=tuple(output_key(job.key, format) for format in formats),
+        duration=job.duration,
         batch=run.batch,
-        flags=run.flags.get(item.fingerprint, ()),
+        flags=job.flags,
     )
     return receipts.write(run.destination, done)
 
 
-def quarantine(run: Run, items: Sequence[WorkItem]) -> None:
-    """Put failed items aside: a receipt for those that failed for good, none for those that the next run takes up."""
-    for item in items:
-        failure = run.failures[item.fingerprint]
-        if not failure.retryable and not run.leave(item):  # else another run managed what this one could not
-            _quarantine(run, item, failure)
-        run.forget(item)
-
-
-def _quarantine(run: Run, item: WorkItem, failure: Failure) -> None:
-    refused = Receipt(
-        key=item.recording.key,
-        fingerprint=item.fingerprint,
-        status="quarantined",
-        failure=failure,
-        attempts=item.attempts + 1,
-        batch=run.batch,
-    )
-    receipts.write(run.destination, refused)
-    run.work(item).remove()
-
-
-def _transcript(run: Run, item: WorkItem) -> Transcript:
+def _transcript(run: RunContext, job: Job) -> Transcript:
     start = time.monotonic()
-    work, options = run.work(item), run.options
-    prepared = work.load("prepare", PreparedRecording)
-    spoken, aligned = recognized(run, item)
+    work, options = job.work, run.options
+    prepared, spoken = work.load(PREPARED), work.load(RECOGNIZED)
+    aligned = work.load(ALIGNED) if ALIGN.applies(options) else None
+    diarized = work.load(DIARIZED) if DIARIZE.applies(options) else None
     channels = (aligned or spoken).channels
-    diarized = work.load("diarize", Diarized) if options.diarization != "off" else None
     if options.channels == "split":
         names = [channel_name(n, options.channel_names) for n in range(len(channels))]
         transcript = merge_channels(channels, names, as_speakers=options.diarization == "channels")
@@ -169,7 +155,7 @@ def _transcript(run: Run, item: WorkItem) -> Transcript:
         **({"diarize": diarized.seconds} if diarized else {}),
         "assign": time.monotonic() - start,
     }
-    recording = item.recording
+    recording = job.item.recording
     return transcript.model_copy(
         update={
             "duration": prepared.prepared.audio.duration,
@@ -192,7 +178,7 @@ def _transcript(run: Run, item: WorkItem) -> Transcript:
                 device=spoken.device,
                 compute_type=spoken.compute_type,
                 options=options.model_dump(mode="json"),
-                fingerprint=item.fingerprint,
+                fingerprint=job.fingerprint,
                 stages=STAGE_VERSIONS,
                 word_timestamps=_word_timestamps(run, transcript),
                 diarizer=None if options.diarization == "off" else options.diarization,
@@ -204,9 +190,7 @@ def _transcript(run: Run, item: WorkItem) -> Transcript:
     )
 
 
-def _word_timestamps(run: Run, transcript: Transcript) -> str | None:
-    from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE
-
+def _word_timestamps(run: RunContext, transcript: Transcript) -> str | None:
     if run.options.word_timestamps == "off":
         return None
     if run.options.word_timestamps == "alignment" and ALIGNMENT_UNAVAILABLE not in transcript.flags:
@@ -214,21 +198,20 @@ def _word_timestamps(run: Run, transcript: Transcript) -> str | None:
     return "attention"
 
 
-def _player(run: Run, item: WorkItem) -> str | None:
+def _player(run: RunContext, job: Job) -> str | None:
     """What the page plays: the sound itself for short recordings, else a file beside the page."""
-    folder = run.scratch.folder(item.fingerprint)
-    flac, player = folder / AUDIO, folder / PLAYER_AUDIO
+    flac, player = job.audio, job.audio.with_name(PLAYER_AUDIO)
     try:
         if flac.stat().st_size <= _AS_IT_IS:
             return _embedded(flac, "audio/flac")
         player_audio(flac, player)
     except Exception as error:
         # The transcript matters more than its player; the page offers to open the recording instead.
-        logger.warning("%s: no audio for the page: %s", item.recording.key, error)
+        logger.warning("%s: no audio for the page: %s", job.key, error)
         return None
-    if run.durations[item.fingerprint] <= _EMBEDDED_SECONDS:
+    if job.duration <= _EMBEDDED_SECONDS:
         return _embedded(player, "audio/webm")
-    run.destination.put_file(f"{item.recording.key}/{PLAYER_AUDIO}", player, content_type="audio/webm")
+    run.destination.put_file(f"{job.key}/{PLAYER_AUDIO}", player, content_type="audio/webm")
     return PLAYER_AUDIO
 
 

@@ -15,7 +15,6 @@ from typing import IO
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from pydantic import BaseModel
 
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -23,6 +22,7 @@ from stenopool.speech.audio.decode import decode
 from stenopool.speech.audio.downmix import candidates, choose
 from stenopool.speech.audio.levels import measure
 from stenopool.speech.audio.normalize import gain_db, normalize_signal
+from stenopool.speech.audio.prepared import Prepared
 from stenopool.speech.audio.probe import Probe, probe
 from stenopool.speech.audio.segments import AudioSegment, samples, segments
 from stenopool.speech.audio.waveform import SAMPLE_RATE
@@ -33,16 +33,6 @@ _LEAST_FRAMES = SAMPLE_RATE // 100
 # Spools of up to a minute never become a file. Making one and removing it costs more than decoding a few seconds: ext4
 # looks past every file removed in the last half minute whenever one is made.
 _IN_MEMORY = 2 * 1024 * 1024
-
-
-class Prepared(BaseModel):
-    """What became of one recording's audio."""
-
-    audio: AudioInfo
-    channels: int
-    """Channels of the FLAC file: 1, or with split as many as the recording has."""
-    flags: list[str]
-    """For the transcript: truncated, decode_errors, opposite_phase."""
 
 
 def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execution: ExecutionOptions) -> Prepared:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.errors import ErrorCode, SetupError
-from stenopool.pipeline.stages.speech import Diarized
-from stenopool.pipeline.work import WorkArea
+from stenopool.errors import ObjectNotFound
+from stenopool.pipeline.checkpoints import ASSIGNED, DIARIZED, Checkpoint, Diarized
+from stenopool.pipeline.work_area import WorkArea
 from stenopool.speech.transcript import SpeakerTurn, Transcript
 from stenopool.storage.local import LocalStore
 
@@ -27,33 +27,37 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def test_another_process_finds_a_checkpoint(store: LocalStore) -> None:
-    WorkArea(store, NAME).save("diarize", TURNS)
+    WorkArea(store, NAME).save(DIARIZED, TURNS)
     other = WorkArea(store, NAME)
-    assert other.has("diarize")
-    assert other.load("diarize", Diarized) == TURNS
+    assert other.has(DIARIZED)
+    assert other.load(DIARIZED) == TURNS
+
+
+def test_a_checkpoint_of_another_version_is_not_seen(store: LocalStore) -> None:
+    WorkArea(store, NAME).save(DIARIZED, TURNS)
+    assert not WorkArea(store, NAME).has(Checkpoint(DIARIZED.name, DIARIZED.version + 1, Diarized))
 
 
 def test_this_process_does_not_read_its_own(tmp_path: Path) -> None:
     work = WorkArea(_Unreadable(tmp_path), NAME)
-    work.save("diarize", TURNS)
-    assert work.load("diarize", Diarized) is TURNS
+    work.save(DIARIZED, TURNS)
+    assert work.load(DIARIZED) is TURNS
 
 
-def test_what_is_kept_at_hand_is_no_checkpoint(store: LocalStore) -> None:
+def test_a_result_held_in_memory_is_not_a_checkpoint(store: LocalStore) -> None:
     work = WorkArea(store, NAME)
-    work.keep("assign", Transcript())
-    assert work.load("assign", Transcript) == Transcript()
-    assert not work.has("assign")
+    work.keep(ASSIGNED, Transcript())
+    assert work.load(ASSIGNED) == Transcript()
+    assert not work.has(ASSIGNED)
     assert list(store.list()) == []
 
 
 def test_nothing_is_left_when_it_is_removed(store: LocalStore) -> None:
     work = WorkArea(store, NAME)
-    work.save("diarize", TURNS)
-    work.keep("assign", Transcript())
+    work.save(DIARIZED, TURNS)
+    work.keep(ASSIGNED, Transcript())
     work.remove()
     assert list(store.list()) == []
-    for stage, kind in (("diarize", Diarized), ("assign", Transcript)):
-        with pytest.raises(SetupError) as caught:
-            work.load(stage, kind)
-        assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
+    for checkpoint in (DIARIZED, ASSIGNED):
+        with pytest.raises(ObjectNotFound):
+            work.load(checkpoint)

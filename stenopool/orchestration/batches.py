@@ -1,0 +1,77 @@
+"""A batch in progress: what a run of `ingest` knows about its shards, and whom it keeps informed."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prefect import runtime
+
+from stenopool.orchestration.artifacts import Progress, batch_summary
+from stenopool.pipeline.context import RunContext
+from stenopool.pipeline.counts import BatchCounts
+from stenopool.pipeline.outcomes import ShardLog
+from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.report import BatchReport
+from stenopool.pipeline.shards import Shard, read_shards, split_into_shards
+from stenopool.pipeline.totals import Totals, fold
+from stenopool.settings import get_settings
+
+
+class Batch:
+    """Folds the shards' logs as they come, and keeps metrics, the progress bar and the run's name up to date."""
+
+    def __init__(
+        self, run: RunContext, plan: Plan, begun: list[Shard], progress: Progress, counts: BatchCounts
+    ) -> None:
+        self.begun = begun
+        """Shards that an earlier attempt at this run had begun."""
+        self._run, self._plan = run, plan
+        self._progress, self._counts = progress, counts
+        self._resumed, self._planned = Totals(), Totals()
+
+    @classmethod
+    async def begin(cls, run: RunContext, plan: Plan, source: str) -> "Batch":
+        """Begin a batch, or find what an earlier attempt at the same run left of it."""
+        started_at = datetime.now(UTC)
+        name = _batch_id()
+        begun = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
+        plan.begun = sum(len(shard.new) for shard in begun)
+        progress = await Progress.start(source, plan)
+        counts = BatchCounts.of(run, name, str(runtime.flow_run.id), started_at)
+        if not begun:
+            await asyncio.to_thread(counts.write, run.destination)
+        return cls(run, plan, begun, progress, counts)
+
+    def planned(self) -> Iterator[Shard]:
+        """The shards of what is pending, as it is listed."""
+        return split_into_shards(self._plan.items(), self._counts.batch, get_settings().batch, first=len(self.begun))
+
+    async def add(self, logs: list[ShardLog], *, resumed: bool = False) -> None:
+        """One more shard has ended."""
+        (self._resumed if resumed else self._planned).add(fold(logs, resumed=resumed))
+        await self._progress.update(self._resumed, self._planned)
+        if not resumed:  # until everything that was begun is summed up again, it would say less than before
+            await asyncio.to_thread(self._counts.updated(self._totals()).write, self._run.destination)
+
+    async def finish(self) -> BatchReport:
+        """Write the counts and the report, publish the summary."""
+        counts, totals = self._counts, self._totals()
+        report = BatchReport.of(self._run, self._plan, self._resumed, self._planned, counts.batch, counts.started_at)
+        # Before the report: whoever sees that finds the counts.
+        await asyncio.to_thread(counts.finished(totals, report).write, self._run.destination)
+        await asyncio.to_thread(report.write, self._run.destination)
+        await self._progress.finish(totals)
+        await batch_summary(report)
+        return report
+
+    def _totals(self) -> Totals:
+        totals = Totals()
+        totals.add(self._resumed)
+        totals.add(self._planned)
+        return totals
+
+
+def _batch_id() -> str:
+    """The flow run's, so that a run that is repeated finds its shards."""
+    started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
+    return f"{started:%Y%m%dT%H%M%SZ}-{str(runtime.flow_run.id)[-8:]}"

@@ -1,0 +1,280 @@
+"""One batch of work items on its way through the stages of a run.
+
+Every stage has an inbox, a memory stream. A job arrives there when the stages that it waits for have done it, and the
+stream ends when those have ended, whatever became of them: so all stages end, and what is transcribed is published
+even where another stage stopped. This module moves jobs and catches their errors; who starts the attempts (Prefect
+tasks, a test) is not its business.
+"""
+
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
+from queue import SimpleQueue
+
+import anyio
+from anyio import CapacityLimiter, create_memory_object_stream, create_task_group, from_thread, to_thread
+from anyio.lowlevel import current_token
+
+from stenopool.errors import (
+    ErrorCode,
+    ObjectNotFound,
+    RecordingError,
+    RunLost,
+    SetupError,
+    SourceChanged,
+    TransientError,
+)
+from stenopool.pipeline.context import Job, RunContext
+from stenopool.pipeline.outcomes import Interval, StageAttempt, union
+from stenopool.pipeline.shards import WorkItem
+from stenopool.pipeline.stage import Stage
+from stenopool.runtime import traces
+from stenopool.runtime.logs import log_context, printable
+from stenopool.runtime.progress import Event, emit, logger
+from stenopool.runtime.signals import Stopped, stop_if_asked
+
+
+class BatchRunner:
+    """Moves a batch's jobs through ``stages``.
+
+    ``limiters`` are shared by the batches of a run: they hold each stage to its concurrency.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        stages: Sequence[Stage],
+        items: Iterable[WorkItem],
+        limiters: dict[Stage, CapacityLimiter],
+    ) -> None:
+        self.context = context
+        self.stages = [stage for stage in stages if stage.applies(context.options)]
+        self.jobs = [Job(context, item) for item in items]
+        self._limiters = limiters
+        self._open = set(self.stages)
+        self._inboxes = {stage: _Inbox(stage, self.stages) for stage in self.stages}
+        for stage, inbox in self._inboxes.items():
+            limiters.setdefault(stage, CapacityLimiter(stage.concurrency))
+            if not inbox.running:
+                inbox.close_with(self.jobs)
+
+    @property
+    def label(self) -> str:
+        """The batch in words, for the names of its task runs."""
+        first = printable(self.jobs[0].key)
+        return first if len(self.jobs) == 1 else f"{len(self.jobs)} recordings from {first}"
+
+    async def has_work(self, stage: Stage) -> bool:
+        """Wait until a job reaches the stage; False if none will."""
+        return await self._inboxes[stage].first()
+
+    async def attempt(self, stage: Stage, *, again: bool = False) -> None:
+        """One attempt at a stage, for every job that reaches it and is not done.
+
+        Raises what keeps jobs from being done: a `TransientError` when the others are done (another attempt may
+        help), anything else as soon as what is in progress has ended.
+        """
+        inbox, attempt = self._inboxes[stage], _Attempt(self, stage, again=again)
+        with traces.span(stage.name, recordings=len(self.jobs), again=again, batch=self.context.batch or ""):
+            try:
+                async with create_task_group() as group:
+                    if stage.run_stream:
+                        group.start_soon(attempt.hand_over, inbox)
+                        await to_thread.run_sync(attempt.stream, limiter=self._limiters[stage])
+                        group.cancel_scope.cancel()  # an engine that failed takes no more
+                    else:
+                        async for job in inbox.jobs():
+                            if attempt.fatal:
+                                break
+                            work = partial(to_thread.run_sync, limiter=self._limiters[stage])
+                            group.start_soon(work, partial(attempt.do, job))
+            finally:
+                self.context.log.add_attempt(attempt.summary())
+            for error in (*attempt.fatal[:1], *attempt.transient[-1:]):
+                raise error
+
+    def give_up(self, stage: Stage, error: TransientError) -> None:
+        """After the last attempt: what is not done waits for the next run."""
+        for job in self._inboxes[stage].unfinished.values():
+            job.fail(error.failure(stage.name))
+
+    def close(self, stage: Stage) -> bool:
+        """The stage does no more. Stages that wait for nothing else end too. Whether it was the last one."""
+        self._open.remove(stage)
+        for inbox in self._inboxes.values():
+            if stage in inbox.running:
+                inbox.running.remove(stage)
+                if not inbox.running:
+                    failed = [job for job in self.jobs if job.failure is not None and job.outcome is None]
+                    inbox.close_with(failed if inbox.takes_failed else ())
+        return not self._open
+
+    def pass_on(self, stage: Stage, job: Job) -> None:
+        """A job leaves a stage: to the stages after it, or out of the run."""
+        self._inboxes[stage].unfinished.pop(job.fingerprint, None)
+        if not job.sound:
+            return  # a failed one waits for the stage that takes those
+        following = [inbox for inbox in self._inboxes.values() if stage in inbox.waits_for]
+        for inbox in following:
+            inbox.arrive(job, stage)
+        if not following:
+            job.end("prepared")
+
+
+class _Inbox:
+    """The jobs that arrive at one stage, and those of them that it has not finished. For the event loop's thread."""
+
+    def __init__(self, stage: Stage, stages: Sequence[Stage]) -> None:
+        others = [other for other in stages if not other.takes_failed]
+        self.takes_failed = stage.takes_failed
+        self.waits_for = frozenset() if stage.takes_failed else frozenset(others) & frozenset(stage.waits_for)
+        self.running = set(others) if stage.takes_failed else set(self.waits_for)
+        """The stages before it that have not ended."""
+        self.unfinished: dict[str, Job] = {}
+        self._missing: dict[str, set[Stage]] = {}
+        self._send, self._receive = create_memory_object_stream[Job](math.inf)
+
+    def arrive(self, job: Job, stage: Stage) -> None:
+        """A stage before it has done the job; the last one lets it in."""
+        missing = self._missing.setdefault(job.fingerprint, set(self.waits_for))
+        missing.discard(stage)
+        if not missing:
+            del self._missing[job.fingerprint]
+            self._send.send_nowait(job)
+
+    def close_with(self, jobs: Iterable[Job]) -> None:
+        """Let these jobs in, and nothing after them."""
+        for job in jobs:
+            self._send.send_nowait(job)
+        self._send.close()
+
+    async def first(self) -> bool:
+        """Wait for the first job; False if there will be none."""
+        try:
+            job = await self._receive.receive()
+        except anyio.EndOfStream:
+            return False
+        self.unfinished[job.fingerprint] = job
+        return True
+
+    async def jobs(self) -> AsyncIterator[Job]:
+        """Those that an earlier attempt left unfinished, then those that arrive."""
+        for job in list(self.unfinished.values()):
+            yield job
+        async for job in self._receive:
+            self.unfinished[job.fingerprint] = job
+            yield job
+
+
+class _Attempt:
+    """One attempt at a stage. Its work is done in threads."""
+
+    def __init__(self, runner: BatchRunner, stage: Stage, *, again: bool) -> None:
+        self.transient: list[TransientError] = []
+        """Errors after which trying again may help."""
+        self.fatal: list[BaseException] = []
+        """Errors that end the stage."""
+        self._runner, self._stage, self._again = runner, stage, again
+        self._log = runner.context.log
+        self._queue = SimpleQueue[Job | None]()
+        self._token = current_token()
+        self._worked: list[Job] = []
+        self._began: dict[Job, float] = {}
+        self._intervals: list[Interval] = []
+
+    def do(self, job: Job) -> None:
+        """The stage's work on one job."""
+        with log_context(recording=job.key):
+            try:
+                if self.fatal:
+                    return
+                if self._stage.run and self._take_up(job):
+                    self._stage.run(self._runner.context, job)
+            except BaseException as error:
+                if not self._fails_alone(job, error):
+                    (self.transient if isinstance(error, TransientError) else self.fatal).append(error)  # type: ignore[arg-type]
+                    self._record(job)
+                    return
+            self._leave(job)
+
+    async def hand_over(self, inbox: _Inbox) -> None:
+        """Hand the jobs to `stream`, in a queue, since engines take them in threads of their own."""
+        async for job in inbox.jobs():
+            self._queue.put(job)
+        self._queue.put(None)
+
+    def stream(self) -> None:
+        """The stage's work on all jobs, in one call."""
+        try:
+            if self._stage.run_stream:
+                self._stage.run_stream(self._runner.context, self._coming(), self._leave)
+        except TransientError as error:
+            self.transient.append(error)
+        except BaseException as error:
+            self.fatal.append(error)
+        finally:
+            self._queue.put(None)  # for an engine's thread that still waits
+            for job in list(self._began):
+                self._record(job)
+
+    def summary(self) -> StageAttempt:
+        """What the log keeps of it."""
+        return StageAttempt(
+            stage=self._stage.name,
+            uses=self._stage.uses,
+            working=tuple((round(start, 4), round(stop, 4)) for start, stop in union(self._intervals)),
+            audio=sum(job.known_duration or 0.0 for job in self._worked),
+            again=self._again,
+            error=self.transient[-1].code if self.transient and not self.fatal else None,
+        )
+
+    def _coming(self) -> Iterator[Job]:
+        while (job := self._queue.get()) is not None:
+            if self._take_up(job):
+                yield job
+            else:
+                self._leave(job)
+
+    def _take_up(self, job: Job) -> bool:
+        """Whether the stage has something to do for the job; a safe point to stop at."""
+        if self._stage.stoppable:
+            stop_if_asked()
+        if job.outcome is not None or (job.failure is not None and not self._stage.takes_failed):
+            return False
+        checkpoint = self._stage.checkpoint
+        if checkpoint is not None and job.work.has(checkpoint):
+            job.reused += (checkpoint.name,)
+            return False
+        self._worked.append(job)
+        self._began[job] = self._log.now()
+        return True
+
+    def _leave(self, job: Job) -> None:
+        """The stage is through with the job."""
+        self._record(job)
+        ended = job.outcome is not None and job.outcome.status != "done"
+        if self._stage.event and job.failure is None and not ended:
+            emit(Event(self._stage.event, job.key, job.duration))
+        from_thread.run_sync(self._runner.pass_on, self._stage, job, token=self._token)
+
+    def _record(self, job: Job) -> None:
+        began = self._began.pop(job, None)
+        if began is not None:
+            self._intervals.append((began, self._log.now()))
+
+    def _fails_alone(self, job: Job, error: BaseException) -> bool:
+        """Whether an error concerns this job alone; then the others continue."""
+        match error:
+            case ObjectNotFound():  # another run that finishes a work item removes its checkpoints
+                return job.skip_if_finished()
+            case RecordingError() | SourceChanged() | RunLost():  # trying again would meet the same
+                job.fail(error.failure(self._stage.name))
+            case TransientError() | SetupError() | Stopped():
+                return False
+            case Exception():
+                logger.exception("%s: %s failed", job.key, self._stage.name)
+                internal = RecordingError(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
+                job.fail(internal.failure(self._stage.name))
+            case _:
+                return False
+        return True

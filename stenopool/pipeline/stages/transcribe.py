@@ -1,0 +1,155 @@
+"""Stages on the GPU pool: models and audio in place, transcribe, align, diarize. Each result is a checkpoint."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import chain
+
+from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError, RunLost
+from stenopool.pipeline.checkpoints import ALIGNED, DIARIZED, PREPARED, RECOGNIZED, Diarized, Recognized
+from stenopool.pipeline.context import Job, RunContext
+from stenopool.pipeline.stage import TRANSFERS, Stage
+from stenopool.pipeline.stages.prepare import STORE
+from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.engines.base import Engine, Utterance
+from stenopool.speech.loaded import loaded_models
+from stenopool.speech.transcript import Transcript
+
+
+def load_models(run: RunContext, job: Job) -> None:
+    """Load the models that this job needs, so that they are in place when its audio is."""
+    if not job.work.has(RECOGNIZED):
+        loaded_models().engine(run.options, run.execution)
+    if run.options.diarization != "off" and not job.work.has(DIARIZED):
+        loaded_models().diarizer(run.options.diarization, run.execution)
+
+
+def fetch_audio(run: RunContext, job: Job) -> None:  # noqa: ARG001
+    """Download the prepared audio to scratch; in one process with ``prepare`` it is there already."""
+    if job.audio.exists() or job.skip_if_finished():
+        return
+    try:
+        job.work.get_audio(job.audio)
+        job.duration = job.work.load(PREPARED).prepared.audio.duration
+    except ObjectNotFound as error:
+        if job.skip_if_finished():
+            return
+        raise RunLost("Its prepared audio is gone.") from error
+
+
+def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]) -> None:
+    """Speech to text: the engine takes each job as its audio comes; each result is stored as soon as it exists."""
+    first = next(jobs, None)
+    if first is None:
+        return  # no model is loaded for what earlier runs have done
+    engine = loaded_models().engine(run.options, run.execution)
+    by_utterance: dict[str, tuple[Job, int]] = {}
+    answers: defaultdict[Job, dict[int, Transcript]] = defaultdict(dict)
+    started, heard = time.monotonic(), 0.0
+
+    def utterances() -> Iterator[Utterance]:
+        for job in chain([first], jobs):
+            if job.skip_if_finished():  # asked as late as can be, before the costly part
+                done(job)
+                continue
+            for channel, waveform in enumerate(_waveforms(run, job)):
+                name = f"{job.fingerprint}#{channel}"
+                by_utterance[name] = job, channel
+                yield Utterance(name, waveform)
+
+    # An engine that takes one batch at a time makes the next one wait here; one that pools mixes their windows.
+    with nullcontext() if engine.concurrent else loaded_models().exclusive:
+        for utterance, answer in engine.transcribe(utterances(), run.options):
+            job, channel = by_utterance.pop(utterance.id)
+            if job.failure is not None:  # another channel of it
+                continue
+            if isinstance(answer, Failure):
+                job.fail(answer)
+                done(job)
+                continue
+            parts = answers[job]
+            parts[channel] = answer
+            if len(parts) == _channel_count(run, job):
+                # Recordings are decoded together; the time is shared by length of audio.
+                heard += job.duration
+                share = job.duration / heard if heard else 0.0
+                seconds = (time.monotonic() - started) * share
+                job.work.save(RECOGNIZED, _recognized(engine, answers.pop(job), seconds))
+                done(job)
+    for job in {job for job, _ in by_utterance.values()}:
+        job.fail(RecordingError(ErrorCode.ENGINE_FAILED, f"{run.options.engine} gave no answer.").failure("transcribe"))
+        done(job)
+
+
+def align(run: RunContext, job: Job) -> None:
+    """Word times by wav2vec2 in place of attention."""
+    from stenopool.speech.engines.alignment import align as align_words
+
+    recognized = job.work.load(RECOGNIZED)
+    with loaded_models().exclusive:
+        start = time.monotonic()
+        channels = [
+            align_words(transcript, waveform, transcript.language, recognized.device)
+            for transcript, waveform in zip(recognized.channels, _waveforms(run, job), strict=True)
+        ]
+        seconds = time.monotonic() - start
+    job.work.save(ALIGNED, recognized.model_copy(update={"channels": channels, "seconds": seconds}))
+
+
+def diarize(run: RunContext, job: Job) -> None:
+    """Who speaks when."""
+    diarizer = loaded_models().diarizer(run.options.diarization, run.execution)
+    start = time.monotonic()
+    turns = diarizer.diarize(_waveforms(run, job), run.options)
+    seconds = time.monotonic() - start
+    job.work.save(DIARIZED, Diarized(turns=turns, diarizer_version=diarizer.version, seconds=seconds))
+
+
+FETCH_AUDIO = Stage("fetch audio", fetch_audio, waits_for=(STORE,), concurrency=TRANSFERS)
+LOAD_MODELS = Stage("load models", load_models, uses="loading")
+TRANSCRIBE = Stage(
+    "transcribe",
+    run_stream=transcribe,
+    waits_for=(FETCH_AUDIO, LOAD_MODELS),
+    concurrency=2,  # an engine that pools windows mixes those of two batches
+    checkpoint=RECOGNIZED,
+    uses="device",
+    event="transcribed",
+)
+ALIGN = Stage(
+    "align",
+    align,
+    waits_for=(TRANSCRIBE,),
+    checkpoint=ALIGNED,
+    uses="device",
+    applies=lambda options: options.word_timestamps == "alignment",
+)
+DIARIZE = Stage(
+    "diarize",
+    diarize,
+    waits_for=(FETCH_AUDIO, LOAD_MODELS),
+    checkpoint=DIARIZED,
+    uses="device",
+    event="diarized",
+    applies=lambda options: options.diarization != "off",
+)
+
+
+def _recognized(engine: Engine, parts: dict[int, Transcript], seconds: float) -> Recognized:
+    return Recognized(
+        channels=[parts[channel] for channel in sorted(parts)],
+        engine_version=engine.version,
+        model_digest=engine.model_digest,
+        device=engine.device,
+        compute_type=engine.compute_type,
+        seconds=seconds,
+    )
+
+
+def _waveforms(run: RunContext, job: Job) -> list[Waveform]:
+    return [Waveform(job.audio, channel) for channel in range(_channel_count(run, job))]
+
+
+def _channel_count(run: RunContext, job: Job) -> int:
+    return 1 if run.options.channels == "mix" else job.work.load(PREPARED).prepared.channels

@@ -1,0 +1,83 @@
+"""Batches carried by Prefect tasks: a long run returns free memory on its way, a short one only when it is over."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect import flow
+
+from stenopool.errors import AccessDenied, StorageUnavailable
+from stenopool.orchestration import tasks
+from stenopool.pipeline.context import Job, RunContext
+from stenopool.pipeline.stage import Stage
+from stenopool.runtime import allocator
+from stenopool.runtime.scratch import Scratch
+from stenopool.settings import get_settings
+from tests.support.runs import run_context, work_item
+
+ITEMS = [work_item(name) for name in "1234"]
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunContext]:
+    """A run that carries each recording in a batch of its own."""
+    monkeypatch.setenv("STENOPOOL_BATCH__BATCH_RECORDINGS", "1")
+    get_settings.cache_clear()
+    with Scratch() as scratch:
+        yield run_context(tmp_path, scratch)
+
+
+def carry(run: RunContext, *stages: Stage) -> None:
+    @flow(persist_result=False)
+    async def carrying() -> None:
+        await tasks.carry(run, stages, ITEMS)
+
+    asyncio.run(carrying())
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(0.0, 3), (3600.0, 0)])
+def test_free_memory_is_returned_between_batches(
+    run: RunContext, seconds: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, begun = [], []
+    monkeypatch.setattr(tasks, "_RELEASE_SECONDS", seconds)
+    monkeypatch.setattr(allocator, "release_free_memory", lambda: released.append(1))
+
+    def work(_run: RunContext, job: Job) -> None:
+        begun.append(job.key)
+        job.duration = 1.0
+        time.sleep(0.01)
+
+    carry(run, Stage("work", work))
+    assert len(begun) == len(ITEMS)
+    assert len(released) >= times if times else not released
+
+
+def test_a_stage_is_retried_as_often_as_the_settings_say_when_the_flow_begins(
+    run: RunContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STENOPOOL_RETRY__ATTEMPTS", "1")
+    get_settings.cache_clear()
+    tried: list[str] = []
+
+    def work(_run: RunContext, job: Job) -> None:
+        tried.append(job.key)
+        raise StorageUnavailable("away")
+
+    carry(run, Stage("work", work))
+    assert sorted(tried) == sorted([item.recording.key for item in ITEMS] * 2)
+
+
+def test_no_batch_begins_after_an_error_of_the_installation(run: RunContext) -> None:
+    tried: list[str] = []
+
+    def work(_run: RunContext, job: Job) -> None:
+        tried.append(job.key)
+        raise AccessDenied("denied")
+
+    with pytest.raises(AccessDenied):
+        carry(run, Stage("work", work))
+    assert len(tried) <= 3
