@@ -105,14 +105,14 @@ def test_a_planted_mistake_is_found(spoilt: Chart, mistake: str) -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "nothing": ({}, "stenopool.api.destination"),
+    "nothing": ({}, "api.destination"),
     "a misspelt value": ({"api": PLACES | {"replica": 2}}, "'replica' not allowed"),
     "a password": (SMALLEST | {"prefect": {"password": "x"}}, "'password' not allowed"),
     "a password in an address": (SMALLEST | {"prefect": {"apiUrl": "http://a:b@prefect/api"}}, "pattern"),
     "a secret in the environment": ({"api": PLACES | {"env": {"AWS_SECRET_ACCESS_KEY": "x"}}}, "AWS_SECRET_ACCESS_KEY"),
     "latest": (SMALLEST | {"image": {"tag": "latest"}}, "/image/tag"),
     "no store": ({"api": PLACES | {"source": "/srv/calls"}}, "/api/source"),
-    "an ingress without a name": ({"api": PLACES | {"ingress": {"enabled": True}}}, "stenopool.api.ingress.host"),
+    "an ingress without a name": ({"api": PLACES | {"ingress": {"enabled": True}}}, "api.ingress.host"),
     "an unknown autoscaler": ({"api": PLACES | {"autoscaling": {"by": "magic"}}}, "/api/autoscaling/by"),
 }
 
