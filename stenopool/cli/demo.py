@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from stenopool import extras
-from stenopool.cli.ingest import ingest, print_report
+from stenopool.cli.ingest import ingest, print_reports
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import output_key
@@ -40,7 +40,7 @@ def demo(
         show(Transcript.model_validate_json(transcript.read_bytes()), Console())
         Console().print(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.", soft_wrap=True)
         Console().print("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
-    print_report(report, as_json=False)
+    print_reports(report, as_json=False)
 
 
 def _telephone_call() -> Path:

@@ -2,7 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+import json
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -65,19 +66,26 @@ def ingest(
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
-def print_report(report: BatchReport, *, as_json: bool) -> None:
-    """Print the report; exit with 1 if recordings failed."""
+def print_reports(*reports: BatchReport, as_json: bool) -> None:
+    """Print what these batches did, as one object if it is JSON; exit with 1 if recordings failed."""
     # The interpreter would go through everything that is loaded once more before it ends: 1 s with torch.
     gc.freeze()
     if as_json:
-        print(report.model_dump_json())
-    elif logs.writes_json():
-        logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
-    else:
+        print(reports[0].model_dump_json() if len(reports) == 1 else _merge(reports))
+    for report in () if as_json else reports:
+        if logs.writes_json():
+            logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
+            continue
         err.print(summary_table(report))
         if report.failed:
             err.print(failures_table(report))
         where = f"Transcripts are in {printable(report.destination)}"
         err.print(where, markup=False, highlight=False, soft_wrap=True)
-    if report.failed:
+    if any(report.failed for report in reports):
         raise typer.Exit(1)
+
+
+def _merge(reports: Sequence[BatchReport]) -> str:
+    batches = [report.model_dump(mode="json") for report in reports]
+    found: dict[str, Any] = {name: sum(batch[name] for batch in batches) for name in ("new", "done")}
+    return json.dumps(found | {"failed": [one for batch in batches for one in batch["failed"]], "batches": batches})

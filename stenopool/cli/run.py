@@ -1,7 +1,7 @@
 """``stenopool run``: transcribe the recordings of a folder or prefix, here and now."""
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag, SourceArgument
-from stenopool.cli.ingest import ingest, print_report
+from stenopool.cli.ingest import ingest, print_reports
 from stenopool.cli.parameters import with_options
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
@@ -20,4 +20,4 @@ def run(
 
     Example: stenopool run s3://calls/2026-11 s3://transcripts/2026-11 --language en
     """
-    print_report(ingest(source, destination, options, execution, selection), as_json=as_json)
+    print_reports(ingest(source, destination, options, execution, selection), as_json=as_json)

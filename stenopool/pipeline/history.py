@@ -30,10 +30,20 @@ def list_reports(destination: ObjectStore) -> Iterator[str]:
 
 def read_reports(destination: ObjectStore) -> Iterator[BatchReport]:
     """The reports of all batches, newest first, one in memory. One that cannot be read is skipped with a warning."""
-    for key in list_reports(destination):
-        try:
-            if (data := destination.get_bytes(key, None)) is not None:  # else removed since it was listed
-                yield BatchReport.model_validate_json(data)
-        except ValidationError as error:
-            wrong = error.error_count()
-            logger.warning("%s is skipped: %d of its values are wrong.", destination.uri_of(key), wrong)
+    reports = (_read(destination, key) for key in list_reports(destination))
+    return filter(None, reports)
+
+
+def read_report(destination: ObjectStore, batch: str) -> BatchReport | None:
+    """A batch's report; None if there is none, or (with a warning) none that can be read."""
+    return _read(destination, f"{BATCHES}{batch}/report.json")
+
+
+def _read(destination: ObjectStore, key: str) -> BatchReport | None:
+    data = destination.get_bytes(key, None)
+    try:
+        return None if data is None else BatchReport.model_validate_json(data)
+    except ValidationError as error:
+        wrong = error.error_count()
+        logger.warning("%s is skipped: %d of its values are wrong.", destination.uri_of(key), wrong)
+        return None

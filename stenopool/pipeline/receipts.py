@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from itertools import groupby, product
 from operator import itemgetter
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -52,7 +52,8 @@ class Receipt(BaseModel):
     """What is kept of one item of work, written when everything else is. ``duration`` is seconds of audio.
 
     ``formats`` are those written; JSON always is. ``batch``: the batch that made it. ``flags``: the transcript's and
-    those of its segments, each once.
+    those of its segments, each once. ``options``: of a quarantined recording, for `stenopool retry`; receipts of older
+    versions have none, and a transcript says its own.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +68,7 @@ class Receipt(BaseModel):
     duration: float | None = None
     batch: str | None = None
     flags: tuple[str, ...] = ()
+    options: dict[str, Any] | None = None
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     stenopool_version: str = __version__
 

@@ -84,6 +84,7 @@ def quarantine(run: RunContext, job: Job) -> None:
             failure=job.failure,
             attempts=job.item.attempts + 1,
             batch=run.batch,
+            options=run.options.model_dump(mode="json"),
         )
         receipts.write(run.destination, refused)
         job.work.remove()

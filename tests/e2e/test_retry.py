@@ -1,0 +1,41 @@
+"""`stenopool retry` as people run it: each recording with its own options, and one that was deleted stops no other."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stenopool.pipeline.receipts import list_receipts
+from stenopool.storage import open_store
+from tests.e2e.conftest import Program
+from tests.support.speech import needs_speech, recording_path
+
+pytestmark = [needs_speech, pytest.mark.timeout(600)]
+
+FAST = ("--diarization", "off", "--max-duration", "1")  # too short for all of them: quarantined
+
+
+def test_each_with_its_own_options_and_without_the_deleted(stenopool: Program, tmp_path: Path) -> None:
+    folder, results = tmp_path / "recordings", tmp_path / "transcripts"
+    folder.mkdir()
+    for name in ("first.flac", "second.flac", "deleted.flac"):
+        shutil.copy(recording_path("en/jfk.flac"), folder / name)
+    one, other = ("--model", "tiny.en"), ("--model", "tiny.en", "--beam-size", "1")
+    stenopool.json("run", folder, results, *FAST, *one, "--include", "first.flac", exit_status=1)
+    stenopool.json("run", folder, results, *FAST, *other, "--exclude", "first.flac", exit_status=1)
+    (folder / "deleted.flac").unlink()
+
+    retried = stenopool.json("retry", results, exit_status=1)
+    assert (retried["new"], retried["done"]) == (2, 2)
+    assert [(failed["key"], failed["failure"]["code"]) for failed in retried["failed"]] == [
+        ("deleted.flac", "OBJECT_NOT_FOUND")
+    ]
+    made = {}
+    for name in ("first.flac", "second.flac"):
+        transcript = json.loads((results / name / "transcript.json").read_bytes())
+        options = transcript["provenance"]["options"]
+        made[name] = (options["model"], options["beam_size"])
+    assert made == {"first.flac": ("tiny.en", 5), "second.flac": ("tiny.en", 1)}
+    left = [name.key for name in list_receipts(open_store(str(results))) if name.status == "quarantined"]
+    assert left == ["deleted.flac"]

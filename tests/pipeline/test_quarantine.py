@@ -1,0 +1,114 @@
+"""Quarantined recordings are tried again with the options and from the source that they were quarantined with."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from stenopool.errors import ErrorCode, Failure
+from stenopool.options import TranscriptionOptions
+from stenopool.pipeline.catalog import list_entries
+from stenopool.pipeline.quarantine import Attempt, list_quarantined, plan_attempts
+from stenopool.pipeline.receipts import BATCHES, Receipt, write
+from stenopool.pipeline.report import BatchReport
+from tests.support.memory import MemoryStore
+
+TINY, SMALL, GREEDY = (
+    TranscriptionOptions(**given) for given in ({"model": "tiny"}, {"model": "small"}, {"beam_size": 1})
+)
+NOW = datetime.now(UTC)
+
+
+def report(store: MemoryStore, batch: str, options: TranscriptionOptions, source: str = "memory://source") -> None:
+    written = BatchReport(
+        batch=batch, source=source, destination="", options=options.model_dump(mode="json"), started_at=NOW,
+        finished_at=NOW, seconds=1.0, new=1, already_done=0, in_quarantine=0, done=0, quarantined=1, deferred=0,
+        audio_seconds=0.0, realtime_factor=0.0, stage_seconds={}, stage_speed={}, failures_by_code={}, failed=[],
+    )  # fmt: skip
+    store.put_bytes(f"{BATCHES}{batch}/report.json", written.model_dump_json().encode())
+
+
+class House:
+    """A source of some recordings, and a destination."""
+
+    def __init__(self, *keys: str) -> None:
+        self.source, self.destination = MemoryStore("memory://source"), MemoryStore("memory://destination")
+        for key in keys:
+            self.source.put_bytes(key, key.encode())
+
+    def quarantine(
+        self, key: str, tried: TranscriptionOptions, code: ErrorCode = ErrorCode.NOT_AUDIO, **given: Any
+    ) -> None:
+        (entry,) = (one for one in list_entries(self.source, self.destination, tried) if one.recording.key == key)
+        failure = Failure(code=code, message="m", remedy="r")
+        given = {"options": tried.model_dump(mode="json"), **given}
+        receipt = Receipt(key=key, fingerprint=entry.fingerprint, status="quarantined", failure=failure, **given)
+        write(self.destination, receipt)
+
+    def attempts(self, *codes: ErrorCode, **given: Any) -> list[Attempt]:
+        found = list_quarantined(self.destination, codes)
+        given = {"source": None, "options": None, **given}
+        return plan_attempts(self.destination, found, open_source=lambda _: self.source, **given)
+
+
+def test_each_with_its_own_options() -> None:
+    house = House("a.wav", "b.wav", "c.wav", "d.wav")
+    house.quarantine("a.wav", TINY)
+    house.quarantine("b.wav", SMALL)
+    house.quarantine("c.wav", TINY, ErrorCode.TOO_LONG)
+    house.quarantine("d.wav", TINY)
+    report(house.destination, "20261101T000000Z-1", GREEDY)
+    assert house.attempts() == [
+        Attempt("memory://source", TINY, ("a.wav", "c.wav", "d.wav")),
+        Attempt("memory://source", SMALL, ("b.wav",)),
+    ]
+    assert house.attempts(ErrorCode.TOO_LONG) == [Attempt("memory://source", TINY, ("c.wav",))]
+    given = house.attempts(source="s3://other", options=GREEDY)
+    assert given == [Attempt("s3://other", GREEDY, ("a.wav", "b.wav", "c.wav", "d.wav"))]
+
+
+def test_receipts_of_older_versions_get_the_options_that_explain_their_fingerprint() -> None:
+    house = House("a.wav", "b.wav", "gone.wav", "c.wav")
+    for key, options in (("a.wav", TINY), ("b.wav", SMALL), ("gone.wav", GREEDY), ("c.wav", SMALL)):
+        house.quarantine(key, options, options=None, batch="20261104T000000Z-4" if key == "gone.wav" else None)
+    house.source.delete("gone.wav")
+    house.source.put_bytes("c.wav", b"replaced since then")
+    for day, options in enumerate((GREEDY, SMALL, TINY, GREEDY, TINY), 1):
+        report(house.destination, f"2026110{day}T000000Z-{day}", options)
+    # Nothing explains a replaced recording: it is a new one, and gets the last batch's.
+    assert house.attempts() == [
+        Attempt("memory://source", TINY, ("a.wav", "c.wav")),
+        Attempt("memory://source", SMALL, ("b.wav",)),
+        Attempt("memory://source", GREEDY, ("gone.wav",)),
+    ]
+
+
+def test_each_from_the_source_of_its_batch() -> None:
+    house = House("a.wav", "b.wav", "c.wav")
+    for key, batch in (("a.wav", "20261101T000000Z-1"), ("b.wav", "20261102T000000Z-2"), ("c.wav", "removed")):
+        house.quarantine(key, TINY, batch=batch)
+    report(house.destination, "20261101T000000Z-1", TINY, "block://s3-bucket/calls/in")
+    report(house.destination, "20261102T000000Z-2", TINY, "s3://calls")
+    assert {attempt.source: attempt.keys for attempt in house.attempts()} == {
+        "block://s3-bucket/calls/in": ("a.wav",),
+        "s3://calls": ("b.wav", "c.wav"),
+    }
+
+
+def test_a_recording_that_was_quarantined_twice_is_tried_once_with_the_later_options() -> None:
+    house = House("a.wav")
+    house.quarantine("a.wav", TINY, created_at=NOW)
+    house.quarantine("a.wav", SMALL, created_at=NOW - timedelta(days=1))
+    assert house.attempts(source="x") == [Attempt("x", TINY, ("a.wav",))]
+
+
+def test_options_that_this_version_does_not_have() -> None:
+    house = House("a.wav")
+    house.quarantine("a.wav", TINY, options=TINY.model_dump(mode="json") | {"temperature": 1})
+    report(house.destination, "20261101T000000Z-1", TINY)
+    assert house.attempts() == [Attempt("memory://source", TINY, ("a.wav",))]
+
+
+def test_without_any_batch_nobody_knows_the_source() -> None:
+    house = House("a.wav")
+    house.quarantine("a.wav", TINY, options=None)
+    assert house.attempts() == []
+    assert house.attempts(source="memory://source") == [Attempt("memory://source", TranscriptionOptions(), ("a.wav",))]
