@@ -39,8 +39,12 @@ def _holder(request: Request, house: Service, credentials: HTTPAuthorizationCred
     if house.keys is not None:
         return house.keys.holder(credentials.credentials) if credentials else None
     # Without keys we serve this machine only; a page elsewhere must not reach us through somebody's browser.
-    host, origin = request.headers.get("host", ""), request.headers.get("origin")
-    if not is_loopback(urlsplit(f"//{host}").hostname or "") or (origin and urlsplit(origin).netloc != host):
+    host, origin = (request.headers.get(name, "").lower() for name in ("host", "origin"))
+    try:
+        is_here = is_loopback(urlsplit(f"//{host}").hostname or "") and (not origin or urlsplit(origin).netloc == host)
+    except ValueError:  # such as "[::1"
+        is_here = False
+    if not is_here:
         raise Problem(403, "FORBIDDEN", "Without keys only this machine is served.", "Set STENOPOOL_API__KEYS.")
     return NOBODY
 

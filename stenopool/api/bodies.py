@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stenopool.api.headers import FORM, media_type
 from stenopool.api.problems import Problem, answer
 
 SMALL = 1024 * 1024  # bytes of a body that is no upload
@@ -40,7 +41,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        upload = headers.get("content-type", "").startswith("multipart/form-data")
+        upload = media_type(headers) == FORM
         # Besides the file, a form has its other fields and the lines between them.
         limit = self._max_bytes + SMALL if upload else SMALL
         body = _Body(receive, limit, self._timeout)

@@ -160,3 +160,8 @@ class Runs:
         if error:
             raise error
         await self.deployment(deployment)
+
+
+def is_over(run: FlowRun) -> bool:
+    """Whether a run has ended, however."""
+    return run.state is not None and run.state.is_final()

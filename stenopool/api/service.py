@@ -23,7 +23,7 @@ from stenopool.api.callbacks.sending import Sender
 from stenopool.api.keys import Keys
 from stenopool.api.limits import Limiter
 from stenopool.api.problems import Problem, invalid, not_found, told
-from stenopool.api.runs import Runs
+from stenopool.api.runs import Runs, is_over
 from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
@@ -135,16 +135,24 @@ class Service:
         if any(name.status == "done" for name in there) or (there and not again):
             return None
         parameters = self._parameters(options, {"only": [info.key]})
-        key = f"api-{work}"
         if again:
-            last = (await self.runs.last([info.key])).get(info.key)
-            if last and last.state and not last.state.is_final():
-                return last
-            # Two people who retry at the same time start one run.
-            key += f"-{last.id}" if last else "-again"
             parameters["retry"] = []
-        tag = f"{RECORDING_TAG}{ids.encode(info.key)}"
-        return await self.runs.start(self.settings.deployment, parameters, key, [tag])
+        return await self._start(info.key, f"api-{work}", parameters)
+
+    async def _start(self, key: str, name: str, parameters: dict[str, Any]) -> FlowRun:
+        """The run of this name that is not over: the one that somebody has asked for already, or a new one.
+
+        Prefect gives the same run for the same idempotency key, also when that has ended. A further one is named after
+        it, so that two people who ask at the same time start one run.
+        """
+        tags = [f"{RECORDING_TAG}{ids.encode(key)}"]
+        run = await self.runs.start(self.settings.deployment, parameters, name, tags)
+        if is_over(run):
+            last = (await self.runs.last([key])).get(key)
+            run = last if last and (last.idempotency_key or "").startswith(name) else run
+        while is_over(run):
+            run = await self.runs.start(self.settings.deployment, parameters, f"{name}-{run.id}", tags)
+        return run
 
     async def submit_all(self, prefix: str, options: TranscriptionOptions, idempotency_key: str | None) -> FlowRun:
         """Have everything below a prefix transcribed that has not been: one run, behind all single recordings.

@@ -322,6 +322,53 @@ def test_delete_leaves_checkpoints_of_a_failed_run_behind_no_more(api: Api) -> N
     assert list(api.destination.list()) == []
 
 
+@pytest.mark.parametrize("end", ["completed", "failed", "crashed", "cancelled", "cleared", "deleted while it waits"])
+def test_the_same_object_sent_again_is_transcribed_again(
+    api_on_s3: Api, prefect: "SyncPrefectClient", end: str
+) -> None:
+    """Its ETag, and so its fingerprint, is the same; Prefect still has the run of before."""
+    from prefect.states import Cancelled, Completed, Crashed, Failed
+
+    api, ends = api_on_s3, {"completed": Completed, "failed": Failed, "crashed": Crashed, "cancelled": Cancelled}
+    key, runs = "calls/a.wav", []
+    with api.client("clerk") as clerk, api.client("boss") as boss:
+        for _ in range(4):
+            api.source.put_bytes(key, sound())
+            answers = [clerk.post("/v1/recordings", json={"uri": api.source.uri_of(key)}) for _ in range(2)]
+            assert [answer.raise_for_status().json()["state"] for answer in answers] == ["queued", "queued"]
+            id = answers[0].json()["id"]
+            runs.append(entry(clerk, id)["id"])
+            if end == "completed":
+                api.finish(id)
+            if end in ends:
+                ended(prefect, runs[-1], ends[end]())
+            if end == "cleared":
+                boss.delete("/v1/queue").raise_for_status()
+            if end in ("completed", "deleted while it waits"):
+                wait_for_a_fresh_look(clerk, id)
+                clerk.delete(f"/v1/recordings/{id}").raise_for_status()
+    assert len(set(runs)) == 4
+
+
+def test_the_same_object_with_other_options_in_between_starts_no_run_twice(
+    api_on_s3: Api, prefect: "SyncPrefectClient"
+) -> None:
+    from prefect.states import Cancelled
+
+    def send(client: httpx.Client, language: str) -> None:
+        body = {"uri": api_on_s3.source.uri_of("a.wav"), "options": {"language": language}}
+        client.post("/v1/recordings", json=body).raise_for_status()
+
+    api_on_s3.source.put_bytes("a.wav", sound())
+    with api_on_s3.client("clerk") as client:
+        send(client, "de")
+        ended(prefect, client.get("/v1/queue").json()["entries"][0]["id"], Cancelled())
+        for language in ("de", "en", "de", "en"):
+            send(client, language)
+        time.sleep(1.1)  # so long the API remembers the queue
+        assert len(client.get("/v1/queue").json()["entries"]) == 2
+
+
 def test_what_is_being_transcribed_is_not_deleted(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Running
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
+from stenopool.api.headers import is_known
 from stenopool.api.problems import Problem
 from stenopool.speech.renderers.html import HERE as RENDERERS
 
@@ -51,6 +52,6 @@ def _file(request: Request, name: str) -> Response:
     if path is None:
         raise Problem(404, "OBJECT_NOT_FOUND", "The page has no such file.", "Open / instead.")
     answer = FileResponse(path, media_type=_TYPES[path.suffix], headers=_HEADERS, stat_result=path.stat())
-    if request.headers.get("if-none-match") == answer.headers["etag"]:
+    if is_known(request.headers.get("if-none-match"), answer.headers["etag"]):
         return Response(status_code=304, headers={**_HEADERS, "ETag": answer.headers["etag"]})
     return answer

@@ -1,13 +1,13 @@
 """A recording's sound, for players: any part of it."""
 
 import mimetypes
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import StreamingResponse
 
 from stenopool.api.access import Reader
+from stenopool.api.headers import byte_range
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service, service
@@ -16,7 +16,6 @@ from stenopool.storage import ObjectInfo
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
 House = Annotated[Service, Depends(service)]
 
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # A browser must never take a recording for a page, whatever it is called.
 _KINDS = ("audio/", "video/")
 
@@ -53,10 +52,10 @@ async def audio(
 
 def _part(asked: str | None, info: ObjectInfo) -> tuple[int, int] | None:
     """The first and the last byte asked for; None for all, also for what we do not know (RFC 9110, 14.2)."""
-    match = _RANGE.fullmatch((asked or "").replace(" ", ""))
-    if not match or not any(match.groups()):
+    written = byte_range(asked)
+    if written is None:
         return None
-    begin, end = match.groups()
+    begin, end = written
     first, last = (int(begin), int(end or info.size - 1)) if begin else (info.size - int(end), info.size - 1)
     first, last = max(0, first), min(last, info.size - 1)
     if first > last:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, removal, states
 from stenopool.api.access import Reader, Writer
+from stenopool.api.headers import FORM, media_type
 from stenopool.api.intake import Accepted, accept, small_enough, taken
 from stenopool.api.keys import Key
 from stenopool.api.problems import Problem, invalid, told
@@ -97,7 +98,7 @@ async def send(
     A form or the address of one recording: the recording's id, its address in Location. An address that ends with "/":
     the run that takes all below it, its address in Location.
     """
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if media_type(request.headers) == FORM:
         async with taken(request, house, caller, idempotency_key) as upload:
             options = house.options(_options(upload.form))
             accepted = await accept(house, upload, options, upload.form.one("callback"))
@@ -115,7 +116,7 @@ async def send(
 
 
 async def _json(request: Request) -> FromSource | DirectUpload:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    kind = media_type(request.headers)
     if kind != "application/json":
         raise Problem(
             415, "UNSUPPORTED_MEDIA_TYPE", f"A recording is not sent as {kind or 'this'}.", "Send a form or JSON."

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 
 from stenopool.api import states, transcripts
 from stenopool.api.access import Writer
+from stenopool.api.headers import prefers
 from stenopool.api.ids import encode
 from stenopool.api.intake import accept, taken
 from stenopool.api.openai import RESPONSE_FORMATS, ResponseFormat, is_theirs, shaped
@@ -58,7 +59,7 @@ async def transcriptions(
         format, granularities, options = _asked(house, upload.form)
         accepted = await accept(house, upload, options, upload.form.one("callback"))
     location = {"Location": f"/v1/recordings/{accepted.id}"}
-    if "respond-async" in (prefer or ""):
+    if prefers(prefer, "respond-async"):
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(accepted.model_dump(mode="json"), 202, headers)
     await _done(request, house, upload.key, options)

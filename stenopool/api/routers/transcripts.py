@@ -8,6 +8,7 @@ from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
 from stenopool.api.access import Reader
+from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service, service
@@ -55,18 +56,9 @@ async def transcript(
 
 
 def _accepted(accept: str) -> Format:
-    for wanted in sorted(accept.split(","), key=_quality, reverse=True):
-        found = _MEDIA_TYPES.get(wanted.partition(";")[0].strip().lower())
-        if found and _quality(wanted) > 0:
-            return found
+    for wanted in accepted_types(accept):
+        if wanted in _MEDIA_TYPES:
+            return _MEDIA_TYPES[wanted]
     raise Problem(
         406, "NOT_ACCEPTABLE", "No transcript has that media type.", f"Use format= with one of {', '.join(FORMATS)}."
     )
-
-
-def _quality(wanted: str) -> float:
-    _, _, quality = wanted.replace(" ", "").partition(";q=")
-    try:
-        return float(quality or 1)
-    except ValueError:
-        return 0.0

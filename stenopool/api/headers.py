@@ -1,0 +1,47 @@
+"""Values of request headers, read as HTTP has them: names of types, units, hosts and preferences have no case."""
+
+import re
+from collections.abc import Mapping
+
+FORM = "multipart/form-data"
+_BYTE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
+
+
+def media_type(headers: Mapping[str, str]) -> str:
+    """The body's media type in lower case, without parameters; empty if it is not given."""
+    return _name(headers.get("content-type", ""))
+
+
+def accepted_types(accept: str) -> list[str]:
+    """The media types of an Accept header, the best first, without those that are refused (q=0)."""
+    ranked = sorted(accept.split(","), key=_quality, reverse=True)
+    return [_name(each) for each in ranked if _quality(each) > 0]
+
+
+def byte_range(value: str | None) -> tuple[str, str] | None:
+    """The first and the last byte as they are written, of which one may be empty; None for anything but one range."""
+    match = _BYTE_RANGE.fullmatch((value or "").replace(" ", ""))
+    return (match[1], match[2]) if match and any(match.groups()) else None
+
+
+def prefers(value: str | None, preference: str) -> bool:
+    """Whether a Prefer header holds this preference."""
+    return preference in map(_name, (value or "").split(","))
+
+
+def is_known(if_none_match: str | None, etag: str) -> bool:
+    """Whether an If-None-Match header names this entity tag, be it strong or weak."""
+    tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
+    return etag.removeprefix("W/") in tags or "*" in tags
+
+
+def _name(value: str) -> str:
+    return value.partition(";")[0].strip().lower()
+
+
+def _quality(value: str) -> float:
+    _, _, quality = value.replace(" ", "").lower().partition(";q=")
+    try:
+        return float(quality.partition(";")[0] or 1)
+    except ValueError:
+        return 0.0
