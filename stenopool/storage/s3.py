@@ -321,28 +321,35 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
 
     Raises `SetupError` when the environment or the parameters cannot be used.
     """
-    config = Config(
-        connect_timeout=10,
-        read_timeout=60,
-        tcp_keepalive=True,
-        max_pool_connections=32,
-        retries={
-            "mode": cast("Any", os.environ.get("AWS_RETRY_MODE", "standard")),
-            "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS", "6")),
-        },
-        # botocore presigns with version 2 unless a version is named; that does not sign the length of an upload.
-        signature_version="s3v4",
-        # The checksums that boto3 sends since 1.36 are refused by older MinIO, SeaweedFS and by Google.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
+    attempts = os.environ.get("AWS_MAX_ATTEMPTS") or "6"
+    if not attempts.isdecimal() or int(attempts) < 1:
+        message = f"AWS_MAX_ATTEMPTS is {attempts!r}, which is not a number of attempts."
+        raise SetupError(ErrorCode.LOCATION_INVALID, message, remedy="Set it to 1 or more, or unset it.")
     try:
+        config = Config(
+            connect_timeout=10,
+            read_timeout=60,
+            tcp_keepalive=True,
+            max_pool_connections=32,
+            retries={
+                "mode": cast("Any", os.environ.get("AWS_RETRY_MODE") or "standard"),
+                "total_max_attempts": int(attempts),
+            },
+            # botocore presigns with version 2 unless a version is named; that does not sign the length of an upload.
+            signature_version="s3v4",
+            # The checksums that boto3 sends since 1.36 are refused by older MinIO, SeaweedFS and by Google.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
         own = parameters.pop("config", None)
         return (session or boto3.Session()).client("s3", config=config.merge(own) if own else config, **parameters)
+    except (ProfileNotFound, PartialCredentialsError) as error:
+        raise AccessDenied(f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE.") from error
     except (BotoCoreError, ValueError) as error:
-        code = ErrorCode.ACCESS_DENIED if isinstance(error, ProfileNotFound) else ErrorCode.LOCATION_INVALID
         raise SetupError(
-            code, f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE and AWS_ENDPOINT_URL."
+            ErrorCode.LOCATION_INVALID,
+            f"S3 cannot be used: {type(error).__name__}.",  # its text may hold the address, and that a password
+            remedy="Check AWS_ENDPOINT_URL, AWS_RETRY_MODE and the other AWS_* variables, and ~/.aws/config.",
         ) from error
 
 

@@ -1,10 +1,10 @@
-"""S3 beyond the contract: broken connections, versions, shared and separate clients."""
+"""S3 beyond the contract: broken connections, wrong settings, shared and separate clients."""
 
 from pathlib import Path
 
 import pytest
 
-from stenopool.errors import ErrorCode, TransientError
+from stenopool.errors import ErrorCode, SetupError, TransientError
 from stenopool.storage import open_store
 from stenopool.storage.s3 import S3Store, process_client
 from tests.support.faults import CuttingProxy
@@ -76,3 +76,39 @@ def test_a_client_of_ones_own(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPa
     store.put_bytes("x", b"1")
     assert store.get_bytes("x") == b"1"
     process_client.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("AWS_MAX_ATTEMPTS", value) for value in ("abc", "0", "-1", "1.5", " ", "²")),
+        *(("AWS_RETRY_MODE", value) for value in ("bogus", "Standard ")),
+        *(("AWS_ENDPOINT_URL_S3", value) for value in ("nonsense", "http://", "http://[::1", "http://u:secret@x y/")),
+        ("AWS_DEFAULT_REGION", "no region!"),
+        ("AWS_METADATA_SERVICE_TIMEOUT", "abc"),
+        ("AWS_METADATA_SERVICE_NUM_ATTEMPTS", "abc"),
+        ("AWS_STS_REGIONAL_ENDPOINTS", "bogus"),
+        ("AWS_PROFILE", "missing"),
+        ("AWS_SECRET_ACCESS_KEY", ""),
+    ],
+)
+def test_an_environment_that_cannot_be_used(
+    s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    process_client.cache_clear()
+    with pytest.raises(SetupError) as caught:
+        open_store(f"s3://{bucket}").get_bytes("x")
+    assert caught.value.code in (ErrorCode.LOCATION_INVALID, ErrorCode.ACCESS_DENIED)
+    assert "secret" not in str(caught.value)
+    if name in ("AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE", "AWS_PROFILE"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"])
+def test_an_empty_variable_is_an_unset_one(
+    s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "")
+    process_client.cache_clear()
+    open_store(f"s3://{bucket}").put_bytes("x", b"")
