@@ -15,10 +15,12 @@ __all__ = ["house"]  # a fixture
 
 
 class Program:
-    """The `stenopool` command with a home and a scratch folder of its own."""
+    """The `stenopool` command with a home and a scratch folder of its own, run in ``folder``."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, python: Path | None = None, folder: Path | None = None) -> None:
         self.home = home
+        self.path = (python or Path(sys.executable)).with_name("stenopool")
+        self.folder = folder
         self.scratch = home / "scratch"
         self.extra: dict[str, str] = {}
 
@@ -36,9 +38,13 @@ class Program:
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """The command in the background, its output in pipes."""
-        command = [str(Path(sys.executable).with_name("stenopool")), *map(str, arguments)]
         return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [self.path, *arguments],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def __call__(self, *arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:

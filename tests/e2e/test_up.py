@@ -1,13 +1,8 @@
 """``stenopool up``, and ``serve`` on its own: they come up, keep what they started alive, and leave nothing behind."""
 
 import os
-import queue
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +11,12 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from stenopool.runtime.supervisor import MARK
+from stenopool.runtime.network import Address
 from tests.e2e.conftest import Program
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import free_port
 from tests.support.speech import needs_speech, recording_path, recordings
+from tests.support.up import Up
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(900)
@@ -29,59 +25,25 @@ pytestmark = pytest.mark.timeout(900)
 ONLY_FOR_SERVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql://prefect:word@db/prefect"}
 
 
-class Up:
-    """The command at work; ``line`` is what it says when it is ready."""
-
-    def __init__(self, stenopool: Program, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-        self._home = f"HOME={stenopool.home}".encode()
-        self.log = stenopool.home / "up.log"
-        command = [str(Path(sys.executable).with_name("stenopool")), *arguments]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                env={**stenopool.environment, **(environment or {})},
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self._lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-        self.line = self._lines.get(timeout=400)
-        assert self.line, self.log.read_text()[-5000:]
-
-    def _read(self) -> None:
-        assert self.process.stdout
-        for line in self.process.stdout:
-            self._lines.put(line)
-        self._lines.put("")
-
-    def rest(self) -> str:
-        """What it said after that, until its end."""
-        return "".join(iter(lambda: self._lines.get(timeout=60), ""))
-
-    def children(self, words: str = "") -> list[int]:
-        """The processes that carry its mark, which it passes down; those with these words in their command line."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                environment = (folder / "environ").read_bytes()
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                if self._home in environment and f"{MARK}=".encode() in environment and words in command:
-                    found.append(int(folder.name))
-        return found
-
-    def remove(self) -> None:
-        for pid in [self.process.pid, *self.children()]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.wait()
-
-
 Start = Callable[..., Up]
 
 
+FOREIGN = ("api", "flows", "workers", "prefect", "uvicorn", "stenopool", "orchestration")
+
+
 @pytest.fixture
-def start(stenopool: Program) -> Iterator[Start]:
+def project(tmp_path: Path, stenopool: Program) -> Path:
+    """Somebody's project, in which the command is started: it has packages named like ours and like Prefect's."""
+    stenopool.folder = tmp_path / "project"
+    for name in FOREIGN:
+        package = stenopool.folder / name
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(f"raise SystemExit('the foreign package {name} was imported')")
+    return stenopool.folder
+
+
+@pytest.fixture
+def start(stenopool: Program, project: Path) -> Iterator[Start]:
     started: list[Up] = []
 
     def run(*arguments: str, environment: Mapping[str, str] | None = None) -> Up:
@@ -96,12 +58,13 @@ def start(stenopool: Program) -> Iterator[Start]:
 
 
 def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, stenopool: Program) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    up = start("up", "--port", str(port), "--api-port", str(api_port := free_port()))
-    assert f"http://127.0.0.1:{port}, interface {url}, workers cpu, gpu" in up.line
+    host = "::1" if has_ipv6() else "127.0.0.1"
+    page, api = (Address(host, free_port()).url for _ in range(2))
+    port, api_port = (str(httpx.URL(url).port) for url in (page, api))
+    url = f"{page}/api"
+    up = start("up", "--host", host, "--port", port, "--api-port", api_port)
+    assert f"page {page}, interface {url}, workers cpu, gpu" in up.line
     assert httpx.get(f"{url}/health").json() is True
-    api = f"http://127.0.0.1:{api_port}"
     assert f"API {api}" in up.line
     assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"
     assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key: it serves this machine alone
@@ -121,7 +84,7 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
         assert another != worker
         assert "The worker of gpu was ended by SIGKILL; starting it again in 1 s." in up.log.read_text()
 
-    refused = stenopool("up", "--port", str(port))
+    refused = stenopool("up", "--host", host, "--port", port)
     assert refused.returncode == 2
     assert f"PREFECT_API_URL={url}" in refused.stderr
 
@@ -173,6 +136,15 @@ def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) 
         address = sent.headers["Location"]
         wait_until(lambda: client.get(address).json()["state"] == "completed", "the recording", seconds=240)
         assert len(client.get(f"{address}/transcript", params={"format": "txt"}).text.split()) > 3
+
+
+def has_ipv6() -> bool:
+    """Whether this machine has IPv6 on loopback."""
+    try:
+        Address("::1", 0).listen().close()
+    except OSError:
+        return False
+    return True
 
 
 def online(client: SyncPrefectClient, pool: str, since: datetime) -> bool:
