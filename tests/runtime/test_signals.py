@@ -1,0 +1,78 @@
+"""Signals: one module handles them; a run stops at its next safe point, everything else ends in order."""
+
+import ast
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import stenopool
+
+PROGRAM = """
+import atexit, sys, time
+from stenopool.runtime import signals
+atexit.register(print, "atexit", flush=True)
+signals.before_cut_off(lambda: print("last step", flush=True))
+{handle}
+print("ready", flush=True)
+try:
+    for _ in range({ticks}):
+        time.sleep(0.05)
+        signals.stop_if_asked()
+    print("went on", flush=True)
+except BaseException as error:
+    print(type(error).__name__, flush=True)
+    raise SystemExit(7 if isinstance(error, signals.Stopped) else getattr(error, "code", 1))
+"""
+
+
+def ended(handle: str, *numbers: signal.Signals, ticks: int = 400) -> tuple[int, list[str]]:
+    """Exit code and words of a process that is sent these signals when it is ready."""
+    code = PROGRAM.format(handle=handle, ticks=ticks)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        for number in numbers:
+            process.send_signal(number)
+        words = process.stdout.read().split("\n")[:-1]
+    return process.returncode, words
+
+
+def test_sigterm_ends_a_command_in_order() -> None:
+    assert ended("signals.exit_on_sigterm()", signal.SIGTERM) == (143, ["SystemExit", "atexit"])
+
+
+def test_sigterm_stops_a_run_at_its_next_safe_point() -> None:
+    handle = "signals.exit_on_sigterm(); signals.stop_at_safe_points()"
+    assert ended(handle, signal.SIGTERM) == (7, ["Stopped", "atexit"])
+
+
+def test_a_run_without_a_safe_point_is_cut_off_when_the_grace_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOPOOL_STOP__GRACE", "0.2")
+    handle = "signals.stop_at_safe_points(); signals.stop_if_asked = lambda: None"
+    assert ended(handle, signal.SIGTERM, signal.SIGTERM) == (143, ["last step"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stops_of_a_supervisor_are_interrupts(number: signal.Signals) -> None:
+    code, words = ended("signals.interrupt_on_stop()", number)
+    assert (code, words) == (1, ["KeyboardInterrupt", "atexit"])
+
+
+def test_what_ignores_stops_goes_on() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    assert ended("signals.ignore_stops()", *numbers, ticks=5) == (0, ["went on", "atexit"])
+
+
+def test_one_module_handles_signals() -> None:
+    package = Path(stenopool.__file__).parent
+    handlers = {
+        str(path.relative_to(package))
+        for path in [*package.rglob("*.py"), *(package.parent / "flows").glob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("signal.signal", "signal.set_wakeup_fd")
+    }
+    # In a child, between fork and exec, the default comes back.
+    assert handlers == {"runtime/signals.py", "runtime/processes.py"}
