@@ -16,6 +16,9 @@ from stenopool.orchestration.runs import open_run
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.report import BatchReport
+from stenopool.runtime.startup import start_process
+
+start_process()  # in a worker, this file is where the process becomes ours
 
 
 def _name() -> str:

@@ -16,6 +16,9 @@ from stenopool.orchestration.runs import end_shard, open_run
 from stenopool.orchestration.tasks import carry
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stages import PREPARE_STAGES, RENDER_STAGES
+from stenopool.runtime.startup import start_process
+
+start_process()  # in a worker, this file is where the process becomes ours
 
 
 def _name() -> str:

@@ -18,7 +18,10 @@ from stenopool.orchestration.tasks import carry
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stages import TRANSCRIBE_STAGES
 from stenopool.pipeline.totals import items_to_transcribe, log_or_receipts
+from stenopool.runtime.startup import start_process
 from stenopool.speech.loaded import check_models
+
+start_process()  # in a worker, this file is where the process becomes ours
 
 
 def _name() -> str:

@@ -13,6 +13,9 @@ from prefect.deployments import arun_deployment
 
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.pipeline.notifications import parse_notification
+from stenopool.runtime.startup import start_process
+
+start_process()  # in a worker, this file is where the process becomes ours
 
 # A receive takes ten at most; a thousand keys fit a run's parameters (512 KiB) at 500 bytes each.
 _MOST_MESSAGES = 1000

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import pkgutil
 import subprocess
 import sys
@@ -27,7 +28,10 @@ def state():
     named = logging.root.manager.loggerDict.values()
     loggers = [logging.root, *(one for one in named if isinstance(one, logging.Logger))]
     return {
-        "log": {one.name: [one.level, len(one.handlers), type(one).__name__] for one in loggers},
+        "log": {
+            one.name: [one.level, type(one).__name__, *(repr(handler.formatter) for handler in one.handlers)]
+            for one in loggers
+        },
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "atexit": atexit._ncallbacks(),
         "signals": {one.name: repr(signal.getsignal(one)) for one in signal.Signals},
@@ -85,6 +89,7 @@ HEAVY = {
 def imported() -> dict[str, dict[str, list[str]]]:
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps([name for name in MODULES if name != _INSIDE_LOAD])],
+        env=os.environ | {"STENOPOOL_LOG__FORMAT": "json"},  # setting up the log would change a formatter
         capture_output=True,
         text=True,
         timeout=300,

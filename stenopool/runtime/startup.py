@@ -1,7 +1,7 @@
 """Set-up of a process: its log, its traces, its memory allocator.
 
-Nothing of this happens when a module is imported. Whoever owns a process calls `start_process` when it begins: the
-command line, a worker's run, an application that uvicorn loads.
+Nothing of this happens when a module of the package is imported. What a process begins with calls `start_process`: the
+command line, and the file of a flow that a worker runs.
 """
 
 from stenopool.runtime import allocator, logs, traces
