@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from stenopool.metrics.definitions import METRICS, Metric
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.settings import Settings
 
@@ -60,6 +60,14 @@ _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
         "Outside the fingerprint: changing these makes no recording pending again.",
         ExecutionOptions,
     ),
+    (
+        "Subtitles",
+        "How SRT and WebVTT files look when they are written; outside the fingerprint too. Existing files stay as\n"
+        "they are: write one again with `stenopool show TRANSCRIPT --format srt`, or request another style from the\n"
+        "API (`GET /v1/recordings/{id}/transcript?format=srt&max_line_width=32`; form fields of the same names at\n"
+        "`/v1/audio/transcriptions`). When speakers are given names, the API rewrites the files in the default style.",
+        SubtitleOptions,
+    ),
     ("Which recordings", "Taken from the source; `stenopool run` and `stenopool plan`.", Selection),
 )
 
@@ -92,6 +100,7 @@ def _options() -> str:
         lines += [
             _row(f"--{name.replace('_', '-')}", _values(properties[name]), _default(field), field.description)
             for name, field in _fields(model)
+            if model is SubtitleOptions or name not in SubtitleOptions.model_fields  # they have a section
         ]
         lines.append("")
     return "\n".join(lines)
@@ -131,7 +140,7 @@ def _row(name: str, *cells: str | None) -> str:
 def _default(field: FieldInfo) -> str:
     """The default as a reader's machine has it, not this one: home and the temporary folder are named, not resolved."""
     value = field.default
-    if value in (None, (), ""):
+    if value in (None, (), "") or value is False:
         return ""
     if isinstance(value, Path):
         if value == Path(tempfile.gettempdir()):
@@ -150,6 +159,8 @@ def _values(schema: dict[str, Any]) -> str:
         return f"list of {_values(schema['items'])}"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
+    if schema["type"] == "boolean":
+        return "flag"
     name = {"string": "text", "integer": "number", "number": "number"}[schema["type"]]
     if schema.get("format") == "date-time":
         name = "time"

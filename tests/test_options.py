@@ -125,6 +125,13 @@ def test_languages_are_a_set() -> None:
     assert TranscriptionOptions(languages=("en", "de", "en")).languages == ("de", "en")
 
 
+def test_blanks_around_a_lists_items_are_no_part_of_them() -> None:
+    lists = {"languages": [" en", "de "], "vocabulary": [" Anna Blum "], "channel_names": ["agent", " customer"]}
+    options = TranscriptionOptions.model_validate({**lists, "channels": "split"})
+    assert (options.languages, options.vocabulary) == (("de", "en"), ("Anna Blum",))
+    assert options.channel_names == ("agent", "customer")
+
+
 def test_json_is_always_written_and_formats_have_one_order() -> None:
     assert ExecutionOptions(formats=("vtt", "srt")).formats == ("json", "srt", "vtt")
     assert ExecutionOptions(formats=()).formats == ("json",)

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from typing import Any, Literal, get_args
 
 from stenopool.languages import LANGUAGES
-from stenopool.speech.renderers import render
+from stenopool.options import SubtitleOptions
+from stenopool.speech.renderers import RenderStyle, render
 from stenopool.speech.transcript import Transcript
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
@@ -21,11 +22,16 @@ def is_theirs(model: str) -> bool:
     return model.startswith(_THEIR_MODELS)
 
 
-def shaped(transcript: Transcript, format: ResponseFormat, granularities: Collection[str]) -> str | dict[str, Any]:
+def shaped(
+    transcript: Transcript,
+    format: ResponseFormat,
+    granularities: Collection[str],
+    subtitles: SubtitleOptions = SubtitleOptions(),  # noqa: B008 (frozen)
+) -> str | dict[str, Any]:
     """The body of the answer: text for text, srt and vtt, else an object."""
     match format:
         case "srt" | "vtt":
-            return render(transcript, format)
+            return render(transcript, format, RenderStyle.of(subtitles))
         case "text":
             return f"{transcript.text.strip()}\n"
         case "json":

@@ -8,7 +8,7 @@ from stenopool.api import states
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service
 from stenopool.errors import ObjectNotFound
-from stenopool.options import Format
+from stenopool.options import Format, SubtitleOptions
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.receipts import output_key
 from stenopool.settings import get_settings
@@ -18,14 +18,14 @@ from stenopool.speech.transcript import Transcript
 from stenopool.storage import ObjectStore
 
 
-async def fetched(house: Service, key: str, format: Format) -> Path:
+async def fetched(house: Service, key: str, format: Format, subtitles: SubtitleOptions | None = None) -> Path:
     """A transcript as a temporary file, which is the caller's to remove, with the names that speakers were given.
 
-    A format that was not written is rendered. The problem 404 if there is no such recording, 409 while it has no
-    transcript.
+    A format that was not written is rendered, and so are ``subtitles`` in their own style. The problem 404 if there is
+    no such recording, 409 while it has no transcript.
     """
     await must_be_done(house, key)
-    return await asyncio.to_thread(_fetch, house, key, format)
+    return await asyncio.to_thread(_fetch, house, key, format, subtitles)
 
 
 async def read(house: Service, key: str) -> Transcript:
@@ -46,10 +46,16 @@ def as_made(destination: ObjectStore, key: str) -> Transcript:
     return Transcript.model_validate_json(destination.get_bytes(output_key(key, "json")))
 
 
-def rendered(destination: ObjectStore, key: str, transcript: Transcript, format: Format) -> str:
+def rendered(
+    destination: ObjectStore,
+    key: str,
+    transcript: Transcript,
+    format: Format,
+    subtitles: SubtitleOptions = SubtitleOptions(),  # noqa: B008 (frozen)
+) -> str:
     """The transcript in this format. A page plays what the page that is there plays."""
     page = stored_page(destination, key) if format == "html" else None
-    return render(transcript, format, RenderStyle(title=key, audio=find_audio(page) if page else None))
+    return render(transcript, format, RenderStyle.of(subtitles, title=key, audio=find_audio(page) if page else None))
 
 
 def stored_page(destination: ObjectStore, key: str) -> str | None:
@@ -66,25 +72,27 @@ def temporary() -> Path:
         return Path(file.name)
 
 
-def _fetch(house: Service, key: str, format: Format) -> Path:
+def _fetch(house: Service, key: str, format: Format, subtitles: SubtitleOptions | None) -> Path:
     path = temporary()
     try:
-        _into(path, house.destination, key, format)
+        _into(path, house.destination, key, format, subtitles)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return path
 
 
-def _into(path: Path, destination: ObjectStore, key: str, format: Format) -> None:
-    if not destination.exists(speaker_names.names_key(key)):
+def _into(path: Path, destination: ObjectStore, key: str, format: Format, subtitles: SubtitleOptions | None) -> None:
+    styled = subtitles is not None and format in ("srt", "vtt")
+    if not styled and not destination.exists(speaker_names.names_key(key)):
         try:
             destination.get_file(output_key(key, format), path)
             return
         except ObjectNotFound:
             if format == "json":
                 raise
-    path.write_text(rendered(destination, key, _named(destination, key), format), encoding="utf-8")
+    content = rendered(destination, key, _named(destination, key), format, subtitles or SubtitleOptions())
+    path.write_text(content, encoding="utf-8")
 
 
 def _named(destination: ObjectStore, key: str) -> Transcript:

@@ -13,7 +13,7 @@ from stenopool.cli.ingest import ingest, print_reports
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import output_key
-from stenopool.speech.renderers.terminal import show
+from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Transcript
 
 _KEY = "call.wav"
@@ -37,7 +37,7 @@ def demo(
     )
     transcript = transcripts / output_key(_KEY, "json")
     if transcript.exists():
-        show(Transcript.model_validate_json(transcript.read_bytes()), Console())
+        print_transcript(Transcript.model_validate_json(transcript.read_bytes()), Console())
         Console().print(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.", soft_wrap=True)
         Console().print("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
     print_reports(report, as_json=False)

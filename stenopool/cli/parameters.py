@@ -11,9 +11,18 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 
 M = TypeVar("M", bound=BaseModel)
+
+# Headings of the options in a command's help. A model's own fields stand under the last heading that has them.
+_PANELS: dict[type[BaseModel], str] = {
+    TranscriptionOptions: "Transcription",
+    ExecutionOptions: "Execution",
+    SubtitleOptions: "Subtitles",
+    Selection: "Recordings",
+}
 
 
 def with_options(**models: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -26,7 +35,7 @@ def with_options(**models: type[BaseModel]) -> Callable[[Callable[..., None]], C
         signature = inspect.signature(command)
         own = [parameter for parameter in signature.parameters.values() if parameter.name not in models]
         generated = [
-            _parameter(field_name, field, panel=model_type.__doc__ or "")
+            _parameter(field_name, field, panel=_panel(model_type, field_name))
             for model_type in models.values()
             for field_name, field in model_type.model_fields.items()
         ]
@@ -61,12 +70,16 @@ def _described(fault: Any) -> str:
     return f"--{where.replace('_', '-')}: {message}" if where else message
 
 
+def _panel(model: type[BaseModel], field: str) -> str:
+    return [title for kind, title in _PANELS.items() if issubclass(model, kind) and field in kind.model_fields][-1]
+
+
 def _parameter(name: str, field: FieldInfo, *, panel: str) -> inspect.Parameter:
     option = typer.Option(
         f"--{name.replace('_', '-')}",
         help=(field.description or "") + _default_text(field),
         show_default=False,
-        rich_help_panel=panel.split(".")[0],
+        rich_help_panel=panel,
     )
     return inspect.Parameter(
         name,
@@ -78,7 +91,7 @@ def _parameter(name: str, field: FieldInfo, *, panel: str) -> inspect.Parameter:
 
 def _default_text(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=False)
-    if default in (None, (), ""):
+    if default in (None, (), "") or isinstance(default, bool):
         return ""
     return f" Default: {','.join(map(str, default)) if isinstance(default, tuple) else default}."
 
@@ -101,7 +114,12 @@ def _values(model: type[BaseModel], typed: dict[str, Any]) -> dict[str, Any]:
     """What was typed, as the model takes it."""
     commas = model is not Selection  # keys and patterns may hold commas themselves
     return {
-        name: [part for item in value for part in item.split(",")] if isinstance(value, list) and commas else value
+        name: _split_list(value) if isinstance(value, list) and commas else value
         for name, value in typed.items()
         if value is not None
     }
+
+
+def _split_list(typed: list[str]) -> list[str]:
+    """The items of a list that was typed with commas, repeated, or both: ``agent, customer`` has two."""
+    return [item.strip() for part in typed for item in part.split(",") if item.strip()]

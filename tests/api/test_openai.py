@@ -9,9 +9,10 @@ from openai.types.audio import Transcription, TranscriptionDiarized, Transcripti
 from stenopool.api.ids import decode, encode
 from stenopool.api.openai import shaped
 from stenopool.options import TranscriptionOptions
+from stenopool.speech.renderers import RenderStyle, render
 from stenopool.speech.transcript import Transcript
 from tests.api.conftest import Shared
-from tests.speech.renderers.samples import conversation, transcripts
+from tests.speech.renderers.samples import STYLES, conversation, transcripts
 from tests.support.api_server import Api, sound
 
 URL = "/v1/audio/transcriptions"
@@ -43,6 +44,8 @@ REFUSED: list[dict[str, Any]] = [
     {"language": "klingon"},
     {"model": "../../etc"},
     {"timestamp_granularities[]": "syllable"},
+    {"max_line_width": "wide"},
+    {"max_line_count": "0"},
 ]
 
 
@@ -80,3 +83,7 @@ def test_a_transcript_that_is_there_comes_at_once_and_one_that_is_not_takes_too_
         )
         assert (srt.status_code, srt.headers["content-type"]) == (200, "application/x-subrip; charset=utf-8")
         assert srt.text.startswith("1\n00:00:00,500 --> ")
+        for style in STYLES:
+            form = {"model": "base", "response_format": "vtt", **style}
+            vtt = client.post(URL, files=files, data=form, headers={"Idempotency-Key": "a"})
+            assert vtt.text == render(conversation(), "vtt", RenderStyle.model_validate(style))

@@ -10,12 +10,13 @@ import pytest
 
 from stenopool.api.ids import decode, encode
 from stenopool.errors import ErrorCode, RecordingError
-from stenopool.options import FORMATS, TranscriptionOptions
+from stenopool.options import FORMATS, Format, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.receipts import Receipt, work_key
-from stenopool.speech.renderers import CONTENT_TYPES
+from stenopool.speech.renderers import CONTENT_TYPES, RenderStyle, render
 from stenopool.storage.s3 import process_client
 from tests.api.conftest import Shared
+from tests.speech.renderers.samples import STYLES, conversation
 from tests.support.api_server import Api, sound
 from tests.support.waiting import wait_until
 
@@ -235,6 +236,23 @@ def test_a_transcript_comes_in_every_format(either: Api) -> None:
         either.destination.delete(receipts.output_key(decode(id), "srt"))
         made_now = client.get(address, params={"format": "srt"})
         assert "00:00:00,500 --> " in made_now.text
+
+
+@pytest.mark.parametrize("format", ["srt", "vtt"])
+def test_subtitles_come_in_the_style_that_is_requested(api: Api, format: Format) -> None:
+    with api.client("clerk") as client:
+        id = sent(client)
+        address = f"/v1/recordings/{id}/transcript"
+        api.finish(id)
+        stored = client.get(address, params={"format": format}).text
+        for style in STYLES:
+            answer = client.get(address, params={"format": format, **style}).raise_for_status().text
+            assert answer == render(conversation(), format, RenderStyle.model_validate(style))
+            assert answer != stored
+        assert client.get(address, params={"format": format}).text == stored
+        assert client.get(address, params={"format": "txt", "max_line_width": 9}).status_code == 200
+        wrong = client.get(address, params={"format": format, "max_line_count": 0})
+        assert (wrong.status_code, "max_line_count" in wrong.text) == (422, True)
 
 
 def test_a_transcript_leaves_no_temporary_file(api: Api) -> None:

@@ -1,10 +1,11 @@
 """Options on the command line: what is typed reaches the models, what is not typed is left to them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 import typer
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from stenopool.cli.parameters import with_options
@@ -28,6 +29,10 @@ def _typed(*arguments: str) -> dict[str, Any]:
     return seen
 
 
+def _list_options(model: type[BaseModel]) -> list[str]:
+    return [name for name, field in model.model_fields.items() if get_origin(field.annotation) is tuple]
+
+
 def test_nothing_typed_is_all_defaults() -> None:
     seen = _typed()
     assert seen == {"options": TranscriptionOptions(), "execution": ExecutionOptions(), "selection": Selection()}
@@ -42,7 +47,8 @@ def test_every_option_can_be_typed() -> None:
             word_timestamps="off", hallucinations="drop",
         ),
         "execution": ExecutionOptions(
-            device="cpu", compute_type="int8", threads=2, batch_size=3, formats=("srt",), max_duration=1.5, max_bytes=9
+            device="cpu", compute_type="int8", threads=2, batch_size=3, formats=("srt",), max_duration=1.5, max_bytes=9,
+            max_line_width=30, max_line_count=1, max_words_per_line=3, highlight_words=True,
         ),
         "selection": Selection(include=("a,b*",), exclude=("c",), only=("d",), max_count=1),
     }  # fmt: skip
@@ -52,7 +58,7 @@ def test_every_option_can_be_typed() -> None:
             value = getattr(model, name)
             many = isinstance(value, tuple)
             for one in value if many else (value,):
-                arguments += [f"--{name.replace('_', '-')}", str(one)]
+                arguments += [f"--{name.replace('_', '-')}", *([] if one is True else [str(one)])]
     assert _typed(*arguments) == choices
 
 
@@ -66,6 +72,18 @@ def test_lists_have_commas_or_are_repeated() -> None:
     for arguments in (("--languages", "en,de"), ("--languages", "en", "--languages", "de")):
         assert _typed(*arguments)["options"].languages == ("de", "en")
     assert _typed("--formats", "vtt,srt")["execution"].formats == ("json", "srt", "vtt")
+
+
+@pytest.mark.parametrize(
+    "name", [name for model in (TranscriptionOptions, ExecutionOptions) for name in _list_options(model)]
+)
+@pytest.mark.parametrize("typed", [("{0},{1}",), ("{0}, {1}",), (" {0} , {1} ,",), ("{0} ", " {1}")], ids=str)
+def test_blanks_around_a_lists_items_are_no_part_of_them(name: str, typed: tuple[str, ...]) -> None:
+    items = {"languages": ("de", "en"), "formats": ("json", "srt")}.get(name, ("agent", "key account"))
+    split = ("--channels", "split") if name == "channel_names" else ()
+    arguments = [word for part in typed for word in (f"--{name.replace('_', '-')}", part.format(*items))]
+    seen = _typed(*arguments, *split)
+    assert items in (getattr(seen["options"], name, None), getattr(seen["execution"], name, None))
 
 
 def test_patterns_keep_their_commas() -> None:

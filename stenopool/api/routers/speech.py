@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 
 from stenopool.api import states, transcripts
 from stenopool.api.access import Writer
@@ -17,7 +18,7 @@ from stenopool.api.problems import Problem, invalid
 from stenopool.api.routers.recordings import IdempotencyKey
 from stenopool.api.service import Service, service
 from stenopool.api.uploads import Form
-from stenopool.options import TranscriptionOptions
+from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"])
@@ -36,6 +37,7 @@ _FORM = {
         "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": "json"},
         "temperature": {"type": "number", "enum": [0]},
         "callback": {"type": "string", "description": "Ours: an address that is told when it is over."},
+        **SubtitleOptions.model_json_schema()["properties"],
         "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
     },
 }
@@ -57,13 +59,14 @@ async def transcriptions(
     """Transcribe a file, and answer when that is done. The recording stays, under the id that Location names."""
     async with taken(request, house, caller, idempotency_key) as upload:
         format, granularities, options = _asked(house, upload.form)
+        subtitles = _subtitles(upload.form)
         accepted = await accept(house, upload, options, upload.form.one("callback"))
     location = {"Location": f"/v1/recordings/{accepted.id}"}
     if prefers(prefer, "respond-async"):
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(accepted.model_dump(mode="json"), 202, headers)
     await _done(request, house, upload.key, options)
-    body = shaped(await transcripts.read(house, upload.key), format, granularities)
+    body = shaped(await transcripts.read(house, upload.key), format, granularities, subtitles)
     if isinstance(body, str):
         return Response(body, media_type=_TEXT_TYPES[format], headers=location)
     return JSONResponse(body, headers=location)
@@ -87,6 +90,15 @@ def _asked(house: Service, form: Form) -> tuple[ResponseFormat, list[str], Trans
         options["model"] = model
     options |= {name: value for name in ("language", "prompt") if (value := form.one(name))}
     return format, granularities, house.options(options)
+
+
+def _subtitles(form: Form) -> SubtitleOptions:
+    """Stenopool's own fields: how srt and vtt look."""
+    given = {name: value for name in SubtitleOptions.model_fields if (value := form.one(name))}
+    try:
+        return SubtitleOptions.model_validate(given)
+    except ValidationError as error:
+        raise invalid("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()) + ".") from error
 
 
 async def _done(request: Request, house: Service, key: str, options: TranscriptionOptions) -> None:

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import FileResponse
+from pydantic import ConfigDict, Field
 from starlette.background import BackgroundTask
 
 from stenopool.api.access import Reader
@@ -13,7 +14,7 @@ from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service, service
 from stenopool.api.transcripts import fetched
-from stenopool.options import FORMATS, Format
+from stenopool.options import FORMATS, Format, SubtitleOptions
 from stenopool.speech.renderers import CONTENT_TYPES, EXTENSIONS
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
@@ -34,18 +35,31 @@ _MEDIA_TYPES: dict[str, Format] = {
 _CONTENT: dict[str, Any] = {CONTENT_TYPES[format].partition(";")[0]: {} for format in FORMATS}
 
 
+class TranscriptQuery(SubtitleOptions):
+    """The format of a transcript, and the style of its subtitles where it is one that has them."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: Annotated[Format | None, Field(description="Goes before Accept.")] = None
+
+    @property
+    def subtitles(self) -> SubtitleOptions | None:
+        """None: as the files that were written."""
+        return self if self.model_fields_set & {*SubtitleOptions.model_fields} else None
+
+
 @router.get("/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}})
 async def transcript(
     id: str,
     house: House,
     caller: Reader,  # noqa: ARG001
-    format: Annotated[Format | None, Query(description="Goes before Accept.")] = None,
+    query: Annotated[TranscriptQuery, Query()],
     accept: Annotated[str, Header(description="The format as a media type.")] = "*/*",
 ) -> FileResponse:
-    """The transcript, streamed. A format that was not made with it is rendered now."""
+    """The transcript, streamed. A format that was not written, or another style of subtitles, is rendered now."""
     key = decode(id)
-    chosen = format or _accepted(accept)
-    path = await fetched(house, key, chosen)
+    chosen = query.format or _accepted(accept)
+    path = await fetched(house, key, chosen, query.subtitles)
     name = quote(f"{key.rpartition('/')[2]}{EXTENSIONS[chosen]}")
     headers = {"Content-Disposition": f"inline; filename*=UTF-8''{name}"}
     if chosen == "html":

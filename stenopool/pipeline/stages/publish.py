@@ -115,7 +115,8 @@ def _supersede(run: RunContext, job: Job) -> None:
 
 def _upload_formats(run: RunContext, job: Job, transcript: Transcript, formats: Sequence[Format]) -> None:
     for format in reversed(formats):
-        style = RenderStyle(title=job.key, audio=_player(run, job) if format == "html" else None)
+        audio = _player(run, job) if format == "html" else None
+        style = RenderStyle.of(run.execution, title=job.key, audio=audio)
         content = render(transcript, format, style).encode()
         run.destination.put_bytes(output_key(job.key, format), content, content_type=CONTENT_TYPES[format])
 

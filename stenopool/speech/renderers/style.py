@@ -1,20 +1,22 @@
 """How the files look: choices of a reader's taste, outside the fingerprint."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from stenopool.options import SubtitleOptions
 
 
-class RenderStyle(BaseModel):
-    """Choices for the renderers. The names of the subtitle options are openai-whisper's."""
+class RenderStyle(SubtitleOptions):
+    """Choices for the renderers: of subtitles, and of the page."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    max_line_width: Annotated[int, Field(ge=1, description="Most characters in a subtitle line, label included.")] = 42
-    max_line_count: Annotated[int, Field(ge=1, description="Most lines in a subtitle.")] = 2
-    max_words_per_line: Annotated[int | None, Field(ge=1, description="Most words in a subtitle line.")] = None
-    highlight_words: Annotated[bool, Field(description="Underline each word in subtitles as it is spoken.")] = False
     audio: Annotated[
         str | None, Field(description="Where the page finds the recording: a relative or absolute URL, or a data: URI.")
     ] = None
     title: Annotated[str | None, Field(description="Heading of the page; else the name of the recording.")] = None
+
+    @classmethod
+    def of(cls, subtitles: SubtitleOptions, *, title: str | None = None, audio: str | None = None) -> Self:
+        """The style of subtitles, which may be part of larger options, with a page's heading and sound."""
+        chosen = subtitles.model_dump(include={*SubtitleOptions.model_fields})
+        return cls(**chosen, title=title, audio=audio)

@@ -12,7 +12,7 @@ from stenopool.speech.transcript import Transcript
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_black")
 
 
-def show(transcript: Transcript, console: Console) -> None:
+def print_transcript(transcript: Transcript, console: Console) -> None:
     """Print the transcript. Its text is shown as it is: neither rich markup nor terminal codes in it take effect."""
     console.print(Text(title(transcript), style="bold"))
     console.print(Text(" · ".join(value for _, value in facts(transcript)), style="dim"))

@@ -11,7 +11,8 @@ from stenopool.orchestration.blocks.profiles import TranscriptionProfile, apply_
 pytestmark = pytest.mark.usefixtures("prefect_api")
 
 GERMAN = TranscriptionProfile(
-    options=TranscriptionOptions(language="de", diarization="off"), execution=ExecutionOptions(formats=("json", "srt"))
+    options=TranscriptionOptions(language="de", diarization="off"),
+    execution=ExecutionOptions(formats=("json", "srt"), max_line_width=30),
 )
 
 

@@ -1,6 +1,7 @@
 """Transcripts for the renderers' tests: made by hand, and by hypothesis."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -23,6 +24,15 @@ def spoken(text: str, start: float = 0.0, pace: float = 0.5, blank: str = " ", *
         for n, word in enumerate(text.split())
     ]
     return Segment(start=start, end=start + pace * len(words), text=blank + text, words=words, **segment)
+
+
+# A change of each option of subtitles, which the conversation's files show.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"max_line_width": 10},
+    {"max_line_count": 1, "max_line_width": 10},
+    {"max_words_per_line": 1},
+    {"highlight_words": True},
+)
 
 
 def conversation() -> Transcript:

@@ -4,14 +4,16 @@ import io
 
 from rich.console import Console
 
-from stenopool.speech.renderers.terminal import show
+from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Segment, Source, Transcript
 from tests.speech.renderers.samples import conversation, spoken
 
 
 def printed(transcript: Transcript, *, colour: bool = False) -> str:
     out = io.StringIO()
-    show(transcript, Console(file=out, width=80, force_terminal=colour, color_system="standard" if colour else None))
+    print_transcript(
+        transcript, Console(file=out, width=80, force_terminal=colour, color_system="standard" if colour else None)
+    )
     return out.getvalue()
 
 
