@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from stenopool.pipeline.receipts import RECEIPTS, WORK, ReceiptName, list_receipts
+from stenopool.runtime import signals
 from stenopool.storage.s3 import S3Store
 from tests.support.journal import begun
 from tests.support.seaweedfs import SeaweedFS
@@ -279,7 +280,7 @@ def main() -> int:
     parser.add_argument("--recordings", type=int, default=58, help="short ones; a few long and bad ones come with them")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and children end with it
+    signals.exit_on_sigterm()  # so that servers and children end with it
     with tempfile.TemporaryDirectory() as folder:
         server = SeaweedFS(Path(folder) / "s3")
         server.start()

@@ -1,7 +1,6 @@
 """The command line of `python -m benchmarks.compare`."""
 
 import shlex
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from stenopool.errors import ErrorCode, SetupError, StenopoolError
 from stenopool.options import ExecutionOptions
+from stenopool.runtime import signals
 
 err = Console(stderr=True)
 out = Console()
@@ -71,7 +71,7 @@ def bench(
     execution = ExecutionOptions(device=device, batch_size=batch_size)
     check(named, model, execution)
     # So that the process that is measured ends with this one, and the working folder goes.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signals.exit_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="stenopool-bench-") as work:
         err.print("Decoding the recordings once, for the systems that are given audio and not files.")
         measuring = Bench(
