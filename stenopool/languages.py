@@ -105,3 +105,8 @@ LANGUAGES: dict[str, str] = {
 
 # Written without spaces between words: joining words with blanks would be wrong (openai-whisper's set).
 NO_SPACE_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+
+def have_blank_between(before: str | None, after: str | None) -> bool:
+    """Whether a blank stands between texts in these languages: not where both are written without."""
+    return before not in NO_SPACE_LANGUAGES or after not in NO_SPACE_LANGUAGES

@@ -14,6 +14,7 @@ from stenopool.pipeline.report import BatchReport
 from stenopool.runtime import progress
 from stenopool.runtime.logs import printable, writes_json
 from stenopool.runtime.progress import Event, logger
+from stenopool.speech.clock_text import format_duration
 
 _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diarize", "done": "done"}
 
@@ -90,13 +91,13 @@ def _line(console: Console, event: Event) -> None:
         text = f"failed  {printable(event.key)}  {event.failure.code}: {event.failure.message}"
         console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
     elif event.kind == "done":
-        console.print(f"done    {printable(event.key)}  {_clock(event.seconds)}", markup=False, soft_wrap=True)
+        console.print(f"done    {printable(event.key)}  {format_duration(event.seconds)}", markup=False, soft_wrap=True)
 
 
 def summary_table(report: BatchReport) -> Table:
     """The batch in a table: counts, hours, speed."""
     table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("transcribed", f"{report.done}", f"{_clock(report.audio_seconds)} of audio")
+    table.add_row("transcribed", f"{report.done}", f"{format_duration(report.audio_seconds)} of audio")
     table.add_row("done before", f"{report.already_done}", "")
     if report.rendered:
         table.add_row("rendered", f"{report.rendered}", "in more formats")
@@ -106,9 +107,9 @@ def summary_table(report: BatchReport) -> Table:
         table.add_row("waiting", f"{report.deferred}", "for the next run")
     if report.done:
         speeds = ", ".join(f"{stage} {speed:.1f}×" for stage, speed in report.stage_speed.items())
-        table.add_row("took", _clock(report.seconds), f"{report.realtime_factor:.1f}× real time ({speeds})")
+        table.add_row("took", format_duration(report.seconds), f"{report.realtime_factor:.1f}× real time ({speeds})")
         kinds = ("busy", "load", "idle")
-        device = ", ".join(f"{kind} {_clock(report.device_seconds.get(kind, 0.0))}" for kind in kinds)
+        device = ", ".join(f"{kind} {format_duration(report.device_seconds.get(kind, 0.0))}" for kind in kinds)
         table.add_row("device", "", device)
     if report.cost:
         table.add_row("cost", f"{report.cost:.2f}", f"{report.cost_per_audio_hour or 0.0:.4f} an hour of audio")
@@ -123,8 +124,3 @@ def failures_table(report: BatchReport) -> Table:
         # Text, not str: a key such as "[bold].wav" is no markup.
         table.add_row(code, str(count), Text(printable(example.key)), example.failure.remedy)
     return table
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

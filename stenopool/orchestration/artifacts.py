@@ -1,6 +1,5 @@
 """One summary artifact per run, for whoever looks at it in Prefect's page."""
 
-from datetime import timedelta
 from urllib.parse import quote
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.totals import Totals
 from stenopool.settings import get_settings
+from stenopool.speech.clock_text import format_duration
 from stenopool.storage.base import ObjectStore
 
 _MOST_ROWS = 200
@@ -96,7 +96,7 @@ async def batch_summary(report: BatchReport) -> None:
 def _transcripts(log: ShardLog, destination: ObjectStore) -> list[str]:
     done = [outcome for outcome in log.outcomes if outcome.status in ("done", "rendered")]
     rows = [
-        f"| {_cell(outcome.key)} | {timedelta(seconds=round(outcome.duration or 0.0))} "
+        f"| {_cell(outcome.key)} | {format_duration(outcome.duration or 0.0)} "
         f"| [open]({_address(destination, outcome.key)}) |"
         for outcome in done[:_MOST_ROWS]
     ]

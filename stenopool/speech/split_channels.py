@@ -2,7 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
+from stenopool.languages import have_blank_between
 from stenopool.speech.transcript import NO_SPEECH, Channel, Segment, Transcript
 
 
@@ -25,7 +27,7 @@ def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_s
     flags = dict.fromkeys(flag for transcript in channels for flag in transcript.flags if flag != NO_SPEECH)
     spoken = {segment.channel for segment in segments}
     return Transcript(
-        text=" ".join(segment.text.strip() for segment in segments),
+        text=_join([(s.text.strip(), s.language or channels[s.channel or 0].language) for s in segments]),
         language=language,
         language_probability=max(
             (t.language_probability or 0.0 for t in channels if t.language == language), default=None
@@ -39,6 +41,12 @@ def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_s
         ],
         flags=[*flags] if segments else [*flags, NO_SPEECH],
     )
+
+
+def _join(texts: Sequence[tuple[str, str | None]]) -> str:
+    """(text, language) pairs as one text."""
+    pairs = pairwise([("", None), *texts])
+    return "".join(" " * have_blank_between(before, language) + text for (_, before), (text, language) in pairs).strip()
 
 
 def channel_name(channel: int, names: Sequence[str] = ()) -> str:

@@ -68,14 +68,6 @@ def split_moments(cue: Cue, style: RenderStyle) -> Iterator[tuple[float, float, 
         yield clock, cue.end, None
 
 
-def timestamp(seconds: float, point: str) -> str:
-    """``HH:MM:SS`` and three decimals after ``point``."""
-    total, milliseconds = divmod(round(seconds * 1000), 1000)
-    minutes, second = divmod(total, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours:02d}:{minute:02d}:{second:02d}{point}{milliseconds:03d}"
-
-
 def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
     begin = 0
     for end, (before, after) in enumerate(pairwise(tokens), start=1):

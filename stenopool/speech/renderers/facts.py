@@ -3,6 +3,7 @@
 from posixpath import basename
 
 from stenopool.languages import LANGUAGES
+from stenopool.speech.clock_text import format_clock
 from stenopool.speech.renderers.words import clean
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment, Transcript
 
@@ -20,7 +21,7 @@ def title(transcript: Transcript) -> str:
 def facts(transcript: Transcript) -> list[tuple[str, str]]:
     """Duration, language, and how the transcript was made, as (name, value); only what is known."""
     provenance = transcript.provenance
-    found = [("Duration", clock(transcript.duration)), ("Language", _languages(transcript))]
+    found = [("Duration", format_clock(transcript.duration)), ("Language", _languages(transcript))]
     if provenance:
         made = provenance.created_at
         found += [
@@ -35,13 +36,6 @@ def facts(transcript: Transcript) -> list[tuple[str, str]]:
 def doubt(segment: Segment) -> str | None:
     """What a reader should know of a flagged segment, in words."""
     return clean("; ".join(_DOUBTS.get(flag, flag.replace("_", " ")) for flag in segment.flags)) or None
-
-
-def clock(seconds: float) -> str:
-    """``M:SS``, or ``H:MM:SS`` from an hour on."""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def _languages(transcript: Transcript) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from stenopool.speech.renderers.facts import clock, doubt
+from stenopool.speech.clock_text import format_clock
+from stenopool.speech.renderers.facts import doubt
 from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.view import view
 from stenopool.speech.transcript import Transcript
@@ -56,7 +57,7 @@ def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"clock": clock, "doubt": doubt}
+    environment.filters |= {"clock": format_clock, "doubt": doubt}
     return environment.get_template("transcript.html.j2")
 
 

@@ -3,7 +3,8 @@
 import re
 from itertools import chain
 
-from stenopool.speech.renderers.cues import Cue, cues, split_moments, timestamp
+from stenopool.speech.clock_text import format_timestamp
+from stenopool.speech.renderers.cues import Cue, cues, split_moments
 from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import Token, join
 from stenopool.speech.transcript import Transcript
@@ -16,7 +17,7 @@ def render(transcript: Transcript, style: RenderStyle) -> str:
         for cue in cues(transcript, style, _label)
     )
     return "".join(
-        f"{index}\n{timestamp(start, ',')} --> {timestamp(end, ',')}\n{text}\n\n"
+        f"{index}\n{format_timestamp(start, ',')} --> {format_timestamp(end, ',')}\n{text}\n\n"
         for index, (start, end, text) in enumerate(parts, start=1)
     )
 

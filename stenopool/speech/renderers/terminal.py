@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stenopool.speech.renderers.facts import clock, doubt, facts, title
+from stenopool.speech.clock_text import format_clock
+from stenopool.speech.renderers.facts import doubt, facts, title
 from stenopool.speech.renderers.paragraphs import Paragraph, paragraphs
 from stenopool.speech.renderers.words import join
 from stenopool.speech.transcript import Transcript
@@ -30,7 +31,9 @@ def print_transcript(transcript: Transcript, console: Console) -> None:
     table.add_column(ratio=1)
     for paragraph in body:
         speaker = Text(paragraph.speaker or "", style=colours.get(paragraph.speaker or "", ""))
-        table.add_row(clock(paragraph.start), *([speaker] if speakers else []), _text(paragraph, transcript.language))
+        table.add_row(
+            format_clock(paragraph.start), *([speaker] if speakers else []), _text(paragraph, transcript.language)
+        )
     console.print(table)
 
 

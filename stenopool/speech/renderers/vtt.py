@@ -1,6 +1,7 @@
 """WebVTT subtitles (https://www.w3.org/TR/webvtt1/): speakers as voices, `& < >` escaped."""
 
-from stenopool.speech.renderers.cues import Cue, cues, split_moments, timestamp
+from stenopool.speech.clock_text import format_timestamp
+from stenopool.speech.renderers.cues import Cue, cues, split_moments
 from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import Token, join
 from stenopool.speech.transcript import Transcript
@@ -9,7 +10,7 @@ from stenopool.speech.transcript import Transcript
 def render(transcript: Transcript, style: RenderStyle) -> str:
     """The transcript as WebVTT; the bare header for an empty transcript."""
     parts = (
-        f"{timestamp(start, '.')} --> {timestamp(end, '.')}\n{_text(cue, spoken)}\n\n"
+        f"{format_timestamp(start, '.')} --> {format_timestamp(end, '.')}\n{_text(cue, spoken)}\n\n"
         for cue in cues(transcript, style, lambda _: "")
         for start, end, spoken in split_moments(cue, style)
     )

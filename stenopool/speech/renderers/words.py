@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from stenopool.languages import NO_SPACE_LANGUAGES
+from stenopool.languages import NO_SPACE_LANGUAGES, have_blank_between
 from stenopool.speech.transcript import Segment, Transcript, Word
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -64,19 +64,23 @@ def join(tokens: Iterable[Token]) -> str:
 
 def stretches(transcript: Transcript) -> Iterator[Stretch]:
     """The transcript in order, cut where the speaker changes. Segments without text give nothing."""
+    before = transcript.segments[0].language if transcript.segments else None
     for segment in transcript.segments:
-        tokens = tokenize(segment, segment.language or transcript.language)
+        language = segment.language or transcript.language
+        tokens = tokenize(segment, language, blank=have_blank_between(before or transcript.language, language))
+        before = language if tokens else before
         for _, group in groupby(tokens, key=lambda token: token.speaker):
             yield Stretch(segment, tuple(group))
 
 
-def tokenize(segment: Segment, language: str | None) -> list[Token]:
+def tokenize(segment: Segment, language: str | None, *, blank: bool) -> list[Token]:
     """The words of a segment, or its text where it has none. Times never go backwards.
 
-    Words without times share what their neighbours leave between them, by length.
+    Words without times share what their neighbours leave between them, by length. ``blank``: one stands before the
+    first word.
     """
     words = [word for word in segment.words if clean(word.word)]
-    texts = _word_texts(words, segment, language) if words else _text_alone(segment.text, language)
+    texts = _word_texts(words, segment, language, blank) if words else _text_alone(segment.text, language, blank)
     first = next((word.start for word in words if word.start is not None and word.end is not None), segment.start)
     clock = max(0.0, min(first, segment.start))
     tokens: list[Token] = []
@@ -106,7 +110,9 @@ def _spread(tokens: Sequence[Token], start: float, end: float) -> list[Token]:
     return spread
 
 
-def _word_texts(words: Sequence[Word], segment: Segment, language: str | None) -> Iterator[list[tuple[str, bool]]]:
+def _word_texts(
+    words: Sequence[Word], segment: Segment, language: str | None, blank: bool
+) -> Iterator[list[tuple[str, bool]]]:
     """For each word its text and whether a blank stands before it; more than one where a word holds blanks."""
     raw = [_CONTROL.sub(" ", word.word) for word in words]
     blanks_are_given = (
@@ -114,7 +120,6 @@ def _word_texts(words: Sequence[Word], segment: Segment, language: str | None) -
         or any(text[0].isspace() for text in raw)
         or clean("".join(raw)) == clean(segment.text)
     )
-    blank = language not in NO_SPACE_LANGUAGES  # before the first word: where segments are joined
     for text in raw:
         blank = blank or text[0].isspace() or not blanks_are_given
         first, *rest = text.split()
@@ -122,12 +127,12 @@ def _word_texts(words: Sequence[Word], segment: Segment, language: str | None) -
         blank = text[-1].isspace()
 
 
-def _text_alone(text: str, language: str | None) -> list[list[tuple[str, bool]]]:
+def _text_alone(text: str, language: str | None, blank: bool) -> list[list[tuple[str, bool]]]:
     """The text cut at blanks, or between characters where the language has no blanks."""
     if language not in NO_SPACE_LANGUAGES:
         return [[(part, True) for part in clean(text).split()]]
-    parts = [(list(_unbreakable(part)), number > 0) for number, part in enumerate(clean(text).split())]
-    return [[(unit, blank and first == 0) for units, blank in parts for first, unit in enumerate(units)]]
+    parts = [(list(_unbreakable(part)), blank or number > 0) for number, part in enumerate(clean(text).split())]
+    return [[(unit, space and first == 0) for units, space in parts for first, unit in enumerate(units)]]
 
 
 def _unbreakable(text: str) -> Iterator[str]:
