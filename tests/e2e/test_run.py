@@ -70,7 +70,7 @@ def test_sigterm_leaves_no_scratch_and_the_next_run_goes_on(stenopool: Program, 
         _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
     assert "go on" in err
-    assert list(stenopool.runtime.scratch.iterdir()) == []
+    assert list(stenopool.scratch.iterdir()) == []
 
     report = stenopool.json("run", folder, results, *FAST)
     assert report["done"] > 0, "the signal did not end the run"

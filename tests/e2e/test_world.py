@@ -132,9 +132,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(stenopool: Program, small_disk: Path, tmp_path: Path) -> None:
     source, destination = tmp_path / "calls", str(tmp_path / "transcripts")
     keys = fill(str(source))
-    scratch, stenopool.runtime.scratch = stenopool.runtime.scratch, small_disk
+    scratch, stenopool.scratch = stenopool.scratch, small_disk
     report = stenopool.json("run", source, destination, *FAST, exit_status=1)
-    stenopool.runtime.scratch = scratch
+    stenopool.scratch = scratch
     assert report["deferred"] > 0
     assert report["quarantined"] == 0
     assert codes(report) == {ErrorCode.SCRATCH_FULL}
