@@ -1,11 +1,9 @@
 """Stages as Prefect tasks: a task run for each stage of each batch, retried on transient errors only."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import anyio
-from anyio import CapacityLimiter, to_thread
 from prefect import Task, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
@@ -14,7 +12,7 @@ from prefect.utilities.annotations import quote
 
 from stenopool.errors import TransientError
 from stenopool.pipeline.context import RunContext
-from stenopool.pipeline.runner import BatchRunner
+from stenopool.pipeline.runner import BatchRunner, Limiters
 from stenopool.pipeline.shards import WorkItem, batches
 from stenopool.pipeline.stage import Stage
 from stenopool.runtime import allocator, logs
@@ -22,8 +20,6 @@ from stenopool.runtime.signals import Stopped
 from stenopool.settings import get_settings
 
 _BATCHES_IN_PROGRESS = 2
-# What a long run leaves free among what it holds grows slowly. Returning it stops all that allocate for a moment.
-_RELEASE_SECONDS = 30.0
 
 
 async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkItem]) -> None:
@@ -33,10 +29,9 @@ async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkIt
     transcribed is published.
     """
     tasks = {stage: _stage_task(stage) for stage in stages}
-    limiters: dict[Stage, CapacityLimiter] = {}
+    limiters: Limiters = {}
     slots = anyio.Semaphore(_BATCHES_IN_PROGRESS)
     errors: list[Exception] = []
-    released = time.monotonic()
 
     async def carry_stage(stage: Stage, runner: BatchRunner) -> None:
         try:
@@ -55,9 +50,7 @@ async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkIt
             await slots.acquire()
             if errors:
                 break
-            if time.monotonic() - released > _RELEASE_SECONDS:
-                await to_thread.run_sync(allocator.release_free_memory)
-                released = time.monotonic()
+            await anyio.to_thread.run_sync(allocator.release_free_memory_sometimes)
             runner = BatchRunner(run, stages, batch, limiters)
             for stage in runner.stages:
                 group.start_soon(carry_stage, stage, runner)
@@ -87,10 +80,4 @@ def _stage_task(stage: Stage) -> Task[..., Any]:
 
 
 async def _is_transient(_task: Task[..., Any], _task_run: TaskRun, state: State[Any]) -> bool:
-    try:
-        await state.aresult()
-    except TransientError:
-        return True
-    except Exception:
-        return False
-    return False
+    return isinstance(await state.aresult(raise_on_failure=False), TransientError)

@@ -103,7 +103,7 @@ class OutcomeLog:
 
     def now(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self._started
+        return round(time.monotonic() - self._started, 4)
 
     def add_attempt(self, attempt: StageAttempt) -> None:
         """Append an attempt that has ended."""

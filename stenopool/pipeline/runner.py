@@ -2,8 +2,7 @@
 
 Every stage has an inbox, a memory stream. A job arrives there when the stages that it waits for have done it, and the
 stream ends when those have ended, whatever became of them: so all stages end, and what is transcribed is published
-even where another stage stopped. This module moves jobs and catches their errors; who starts the attempts (Prefect
-tasks, a test) is not its business.
+even where another stage stopped. Who starts the attempts (Prefect tasks, a test) is not this module's business.
 """
 
 import math
@@ -12,26 +11,19 @@ from functools import partial
 from queue import SimpleQueue
 
 import anyio
-from anyio import CapacityLimiter, create_memory_object_stream, create_task_group, from_thread, to_thread
-from anyio.lowlevel import current_token
+from anyio import CapacityLimiter, from_thread, lowlevel, to_thread
 
-from stenopool.errors import (
-    ErrorCode,
-    ObjectNotFound,
-    RecordingError,
-    RunLost,
-    SetupError,
-    SourceChanged,
-    TransientError,
-)
+from stenopool import errors
 from stenopool.pipeline.context import Job, RunContext
 from stenopool.pipeline.outcomes import Interval, StageAttempt, union
 from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.stage import Stage
+from stenopool.pipeline.stage import RunStream, Stage
 from stenopool.runtime import traces
 from stenopool.runtime.logs import log_context, printable
 from stenopool.runtime.progress import Event, emit, logger
 from stenopool.runtime.signals import Stopped, stop_if_asked
+
+Limiters = dict[Stage, CapacityLimiter]
 
 
 class BatchRunner:
@@ -66,7 +58,7 @@ class BatchRunner:
 
     async def has_work(self, stage: Stage) -> bool:
         """Wait until a job reaches the stage; False if none will."""
-        return await self._inboxes[stage].first()
+        return await anext(self._inboxes[stage].arriving(), None) is not None
 
     async def attempt(self, stage: Stage, *, again: bool = False) -> None:
         """One attempt at a stage, for every job that reaches it and is not done.
@@ -75,31 +67,31 @@ class BatchRunner:
         help), anything else as soon as what is in progress has ended.
         """
         inbox, attempt = self._inboxes[stage], _Attempt(self, stage, again=again)
+        in_thread = partial(to_thread.run_sync, limiter=self._limiters[stage])
         with traces.span(stage.name, recordings=len(self.jobs), again=again, batch=self.context.batch or ""):
             try:
-                async with create_task_group() as group:
+                async with anyio.create_task_group() as group:
                     if stage.run_stream:
                         group.start_soon(attempt.hand_over, inbox)
-                        await to_thread.run_sync(attempt.stream, limiter=self._limiters[stage])
-                        group.cancel_scope.cancel()  # an engine that failed takes no more
+                        await in_thread(attempt.stream, stage.run_stream)
+                        group.cancel_scope.cancel()
                     else:
                         async for job in inbox.jobs():
                             if attempt.fatal:
                                 break
-                            work = partial(to_thread.run_sync, limiter=self._limiters[stage])
-                            group.start_soon(work, partial(attempt.do, job))
+                            group.start_soon(in_thread, attempt.do, job)
             finally:
                 self.context.log.add_attempt(attempt.summary())
             for error in (*attempt.fatal[:1], *attempt.transient[-1:]):
                 raise error
 
-    def give_up(self, stage: Stage, error: TransientError) -> None:
+    def give_up(self, stage: Stage, error: errors.TransientError) -> None:
         """After the last attempt: what is not done waits for the next run."""
         for job in self._inboxes[stage].unfinished.values():
             job.fail(error.failure(stage.name))
 
     def close(self, stage: Stage) -> bool:
-        """The stage does no more. Stages that wait for nothing else end too. Whether it was the last one."""
+        """The stage does no more, so stages that wait for nothing else end too. Whether it was the last one."""
         self._open.remove(stage)
         for inbox in self._inboxes.values():
             if stage in inbox.running:
@@ -125,14 +117,13 @@ class _Inbox:
     """The jobs that arrive at one stage, and those of them that it has not finished. For the event loop's thread."""
 
     def __init__(self, stage: Stage, stages: Sequence[Stage]) -> None:
-        others = [other for other in stages if not other.takes_failed]
+        others = frozenset(other for other in stages if not other.takes_failed)
         self.takes_failed = stage.takes_failed
-        self.waits_for = frozenset() if stage.takes_failed else frozenset(others) & frozenset(stage.waits_for)
-        self.running = set(others) if stage.takes_failed else set(self.waits_for)
-        """The stages before it that have not ended."""
+        self.waits_for = frozenset() if stage.takes_failed else others & frozenset(stage.waits_for)
+        self.running = set(others if stage.takes_failed else self.waits_for)  # the stages before it that have not ended
         self.unfinished: dict[str, Job] = {}
         self._missing: dict[str, set[Stage]] = {}
-        self._send, self._receive = create_memory_object_stream[Job](math.inf)
+        self._send, self._receive = anyio.create_memory_object_stream[Job](math.inf)
 
     def arrive(self, job: Job, stage: Stage) -> None:
         """A stage before it has done the job; the last one lets it in."""
@@ -148,21 +139,17 @@ class _Inbox:
             self._send.send_nowait(job)
         self._send.close()
 
-    async def first(self) -> bool:
-        """Wait for the first job; False if there will be none."""
-        try:
-            job = await self._receive.receive()
-        except anyio.EndOfStream:
-            return False
-        self.unfinished[job.fingerprint] = job
-        return True
+    async def arriving(self) -> AsyncIterator[Job]:
+        """The jobs as they arrive."""
+        async for job in self._receive:
+            self.unfinished[job.fingerprint] = job
+            yield job
 
     async def jobs(self) -> AsyncIterator[Job]:
         """Those that an earlier attempt left unfinished, then those that arrive."""
         for job in list(self.unfinished.values()):
             yield job
-        async for job in self._receive:
-            self.unfinished[job.fingerprint] = job
+        async for job in self.arriving():
             yield job
 
 
@@ -170,17 +157,14 @@ class _Attempt:
     """One attempt at a stage. Its work is done in threads."""
 
     def __init__(self, runner: BatchRunner, stage: Stage, *, again: bool) -> None:
-        self.transient: list[TransientError] = []
-        """Errors after which trying again may help."""
-        self.fatal: list[BaseException] = []
-        """Errors that end the stage."""
+        self.transient = list[errors.TransientError]()  # trying again may help
+        self.fatal = list[BaseException]()  # the stage ends
         self._runner, self._stage, self._again = runner, stage, again
         self._log = runner.context.log
-        self._queue = SimpleQueue[Job | None]()
-        self._token = current_token()
-        self._worked: list[Job] = []
-        self._began: dict[Job, float] = {}
-        self._intervals: list[Interval] = []
+        self._queue, self._closed = SimpleQueue[Job | None](), False
+        self._token = lowlevel.current_token()
+        self._began = dict[Job, float]()
+        self._worked = list[tuple[Job, Interval]]()
 
     def do(self, job: Job) -> None:
         """The stage's work on one job."""
@@ -188,48 +172,45 @@ class _Attempt:
             try:
                 if self.fatal:
                     return
-                if self._stage.run and self._take_up(job):
+                if self._take_up(job):
                     self._stage.run(self._runner.context, job)
             except BaseException as error:
-                if not self._fails_alone(job, error):
-                    (self.transient if isinstance(error, TransientError) else self.fatal).append(error)  # type: ignore[arg-type]
-                    self._record(job)
+                if not self._concerns_only(job, error):
+                    self._stop(error, job)
                     return
             self._leave(job)
 
     async def hand_over(self, inbox: _Inbox) -> None:
         """Hand the jobs to `stream`, in a queue, since engines take them in threads of their own."""
-        async for job in inbox.jobs():
-            self._queue.put(job)
-        self._queue.put(None)
+        try:
+            async for job in inbox.jobs():
+                self._queue.put(job)
+            self._queue.put(None)
+            await anyio.sleep_forever()
+        finally:  # the engine has ended, or the run is cancelled: what still waits is not begun
+            self._closed = True
+            self._queue.put(None)
 
-    def stream(self) -> None:
+    def stream(self, run_stream: RunStream) -> None:
         """The stage's work on all jobs, in one call."""
         try:
-            if self._stage.run_stream:
-                self._stage.run_stream(self._runner.context, self._coming(), self._leave)
-        except TransientError as error:
-            self.transient.append(error)
+            run_stream(self._runner.context, self._coming(), self._leave)
         except BaseException as error:
-            self.fatal.append(error)
-        finally:
-            self._queue.put(None)  # for an engine's thread that still waits
-            for job in list(self._began):
-                self._record(job)
+            self._stop(error, *self._began)
 
     def summary(self) -> StageAttempt:
         """What the log keeps of it."""
         return StageAttempt(
             stage=self._stage.name,
             uses=self._stage.uses,
-            working=tuple((round(start, 4), round(stop, 4)) for start, stop in union(self._intervals)),
-            audio=sum(job.known_duration or 0.0 for job in self._worked),
+            working=tuple(union([interval for _, interval in self._worked])),
+            audio=sum(job.known_duration or 0.0 for job, _ in self._worked),
             again=self._again,
             error=self.transient[-1].code if self.transient and not self.fatal else None,
         )
 
     def _coming(self) -> Iterator[Job]:
-        while (job := self._queue.get()) is not None:
+        while (job := self._queue.get()) is not None and not self._closed:
             if self._take_up(job):
                 yield job
             else:
@@ -245,7 +226,6 @@ class _Attempt:
         if checkpoint is not None and job.work.has(checkpoint):
             job.reused += (checkpoint.name,)
             return False
-        self._worked.append(job)
         self._began[job] = self._log.now()
         return True
 
@@ -258,23 +238,31 @@ class _Attempt:
         from_thread.run_sync(self._runner.pass_on, self._stage, job, token=self._token)
 
     def _record(self, job: Job) -> None:
-        began = self._began.pop(job, None)
-        if began is not None:
-            self._intervals.append((began, self._log.now()))
+        if (began := self._began.pop(job, None)) is not None:
+            self._worked.append((job, (began, self._log.now())))
 
-    def _fails_alone(self, job: Job, error: BaseException) -> bool:
-        """Whether an error concerns this job alone; then the others continue."""
+    def _stop(self, error: BaseException, *jobs: Job) -> None:
+        """These jobs are not done, for now or in this run."""
+        for job in jobs:
+            self._record(job)
+        if isinstance(error, errors.TransientError):
+            self.transient.append(error)
+        else:
+            self.fatal.append(error)
+
+    def _concerns_only(self, job: Job, error: BaseException) -> bool:
+        """Whether an error is this job's alone, which fails then; the others continue."""
         match error:
-            case ObjectNotFound():  # another run that finishes a work item removes its checkpoints
+            case errors.ObjectNotFound():  # another run that finishes a work item removes its checkpoints
                 return job.skip_if_finished()
-            case RecordingError() | SourceChanged() | RunLost():  # trying again would meet the same
-                job.fail(error.failure(self._stage.name))
-            case TransientError() | SetupError() | Stopped():
+            case errors.SourceChanged() | errors.RunLost() | errors.RecordingError():  # another try would meet the same
+                own = error
+            case errors.TransientError() | errors.SetupError() | Stopped():
                 return False
             case Exception():
                 logger.exception("%s: %s failed", job.key, self._stage.name)
-                internal = RecordingError(ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
-                job.fail(internal.failure(self._stage.name))
+                own = errors.RecordingError(errors.ErrorCode.INTERNAL, f"{type(error).__name__}: {error}")
             case _:
                 return False
+        job.fail(own.failure(self._stage.name))
         return True

@@ -15,23 +15,24 @@ if TYPE_CHECKING:
 TRANSFERS = 8
 
 Use = Literal["cpu", "device", "loading"]
+RunStream = Callable[["RunContext", Iterator["Job"], Callable[["Job"], None]], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
     """One step that every recording goes through.
 
-    Exactly one of ``run`` and ``run_stream`` does the work. ``run(context, job)`` is called for one job at a time, in
-    threads. ``run_stream(context, jobs, done)`` is called once per attempt, in a thread: it iterates over ``jobs``,
-    which blocks until the stages before have done the next one, and calls ``done`` for each job that it has done.
+    ``run(context, job)`` does the work on one job, in a thread. Where there is ``run_stream(context, jobs, done)``, it
+    is called instead, once per attempt: it iterates over ``jobs``, which blocks until the stages before have done the
+    next one, and calls ``done`` for each job that it has done.
     Either may be repeated at any time. Errors: a `RecordingError` fails the job, a `TransientError` makes the task try
     again what is not done, a `SetupError` ends the run.
     """
 
     name: str
     """Name of its tasks, label of its metrics, ``stage`` in the log and in failures."""
-    run: "Callable[[RunContext, Job], None] | None" = None
-    run_stream: "Callable[[RunContext, Iterator[Job], Callable[[Job], None]], None] | None" = None
+    run: "Callable[[RunContext, Job], None]" = lambda _run, _job: None
+    run_stream: "RunStream | None" = None
     waits_for: "tuple[Stage, ...]" = ()
     """A job reaches it when these have done it. Those that do not take part in a run are not waited for."""
     concurrency: int = 1

@@ -1,10 +1,14 @@
 """C's memory allocator, told what this program is like. Where it is not glibc's, nothing happens."""
 
 import ctypes
+import time
 from typing import Any
 
 _M_ARENA_MAX = -8  # glibc's malloc.h
 _ARENAS = 4
+RELEASE_SECONDS = 30.0
+
+_released = 0.0
 
 
 def limit_arenas() -> None:
@@ -19,7 +23,15 @@ def limit_arenas() -> None:
 
 def release_free_memory() -> None:
     """Return what is free to the system. After a run: the next may need other sizes, or come tomorrow."""
+    global _released
+    _released = time.monotonic()
     _call("malloc_trim", 0)
+
+
+def release_free_memory_sometimes() -> None:
+    """The same during a long run, which keeps slowly growing memory free, but seldom: it stops all that allocate."""
+    if time.monotonic() - _released > RELEASE_SECONDS:
+        release_free_memory()
 
 
 def _call(function: str, *arguments: int) -> None:

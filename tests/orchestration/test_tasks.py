@@ -1,7 +1,6 @@
 """Batches carried by Prefect tasks: a long run returns free memory on its way, a short one only when it is over."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,22 +37,15 @@ def carry(run: RunContext, *stages: Stage) -> None:
     asyncio.run(carrying())
 
 
-@pytest.mark.parametrize(("seconds", "times"), [(0.0, 3), (3600.0, 0)])
-def test_free_memory_is_returned_between_batches(
-    run: RunContext, seconds: float, times: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    released, begun = [], []
-    monkeypatch.setattr(tasks, "_RELEASE_SECONDS", seconds)
-    monkeypatch.setattr(allocator, "release_free_memory", lambda: released.append(1))
+def test_free_memory_is_returned_between_batches(run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[str] = []
+    monkeypatch.setattr(allocator, "release_free_memory_sometimes", lambda: released.append("now"))
 
     def work(_run: RunContext, job: Job) -> None:
-        begun.append(job.key)
         job.duration = 1.0
-        time.sleep(0.01)
 
     carry(run, Stage("work", work))
-    assert len(begun) == len(ITEMS)
-    assert len(released) >= times if times else not released
+    assert len(released) == len(ITEMS)
 
 
 def test_a_stage_is_retried_as_often_as_the_settings_say_when_the_flow_begins(

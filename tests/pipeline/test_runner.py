@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from stenopool.errors import (
@@ -21,6 +22,7 @@ from stenopool.pipeline import receipts
 from stenopool.pipeline.context import Job, RunContext
 from stenopool.pipeline.outcomes import length
 from stenopool.pipeline.receipts import Receipt
+from stenopool.pipeline.runner import BatchRunner
 from stenopool.pipeline.stage import Stage
 from stenopool.pipeline.stages import QUARANTINE
 from stenopool.runtime import signals
@@ -233,3 +235,31 @@ def test_time_is_counted_once_however_many_jobs_are_in_progress(run: RunContext,
     (attempt,) = run.log.close("gpu").attempts
     assert 0.2 <= length(list(attempt.working)) < 0.6
     assert attempt.audio == 8.0
+
+
+@pytest.mark.parametrize("kind", ["one by one", "as a stream"])
+def test_a_cancelled_run_ends_after_what_is_in_progress(run: RunContext, work: Work, kind: str) -> None:
+    """As after Ctrl-C: nothing else is begun, and nobody waits for ever."""
+    begun = threading.Event()
+
+    def slow(_run: RunContext, job: Job) -> None:
+        begun.set()
+        time.sleep(0.3)
+        work.done.append(("slow", job.key))
+
+    def stream(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]) -> None:
+        for job in jobs:
+            slow(run, job)
+            done(job)
+
+    stage = Stage("slow", slow) if kind == "one by one" else Stage("slow", run_stream=stream)
+
+    async def cancelled() -> None:
+        runner = BatchRunner(run, (stage,), ITEMS, {})
+        async with anyio.create_task_group() as group:
+            group.start_soon(runner.attempt, stage)
+            await anyio.to_thread.run_sync(begun.wait)
+            group.cancel_scope.cancel()
+
+    anyio.run(cancelled)
+    assert len(work.done) == 1

@@ -107,7 +107,7 @@ def diarize(run: RunContext, job: Job) -> None:
 
 
 FETCH_AUDIO = Stage("fetch audio", fetch_audio, waits_for=(STORE,), concurrency=TRANSFERS)
-LOAD_MODELS = Stage("load models", load_models, uses="loading")
+LOAD_MODELS = Stage("load models", load_models, concurrency=TRANSFERS, uses="loading")
 TRANSCRIBE = Stage(
     "transcribe",
     run_stream=transcribe,
