@@ -107,6 +107,9 @@ class Selection(BaseModel):
         return not dot or extension.lower() not in IGNORED_EXTENSIONS
 
 
+_DEFAULT = Selection()
+
+
 class CatalogEntry(NamedTuple):
     """One recording and how things stand with it.
 
@@ -130,7 +133,7 @@ def list_entries(
     source: ObjectStore,
     destination: ObjectStore,
     options: TranscriptionOptions,
-    selection: Selection | None = None,
+    selection: Selection = _DEFAULT,
     formats: tuple[Format, ...] = (),
 ) -> Iterator[CatalogEntry]:
     """Every recording selected, in the source's order, with its state; ``selection.max_count`` is the plan's business.
@@ -144,11 +147,10 @@ def list_entries(
     Raises `SetupError` LOCATION_INVALID if both are the same folder (a file cannot also be a folder of transcripts),
     and what the stores raise.
     """
-    selection = selection or Selection()
     found: Iterator[tuple[ObjectInfo, Failure | None]]
     receipts_of: Callable[[str], Iterator[ReceiptName]]
     if selection.only:
-        found = (_look_up(source, key) for key in select_named(source, destination, selection))
+        found = (_look_up(source, key) for key in select_named(source, destination, selection.only, selection))
         receipts_of = partial(_receipts_of, destination)
     else:
         listing = _listing(source, _own_prefixes(source, destination), selection.prefix)
@@ -168,19 +170,21 @@ def list_entries(
             yield _entry(recording, digest, receipts_of(info.key), formats)
 
 
-def select_named(source: ObjectStore, destination: ObjectStore, selection: Selection) -> Iterator[str]:
-    """The keys of ``selection.only`` that a listing would take too, as far as names can tell; no object is read.
+def select_named(
+    source: ObjectStore, destination: ObjectStore, keys: Iterable[str], selection: Selection = _DEFAULT
+) -> Iterator[str]:
+    """Those of some keys that a listing would take too, as far as names can tell; no object is read.
 
-    Left out are what the rest of the selection excludes, and what Stenopool itself wrote. Raises as `list_entries`.
+    Left out are keys that the selection excludes, and what Stenopool itself wrote. Raises as `list_entries`.
     """
     own, in_one_place = _own_prefixes(source, destination), source.uri == destination.uri
-    for key in sorted(set(selection.only)):
+    for key in sorted(set(keys)):
         parent, _, name = key.rpartition("/")
         wanted = selection.takes(key, inf) and not key.startswith(own)
         if wanted and not (in_one_place and parent and name.startswith(_OUTPUTS) and source.exists(parent)):
             yield key
         else:
-            logger.info("%s is left out: a listing would not take it either.", key)
+            logger.debug("%s is left out: a listing would not take it either.", key)
 
 
 def _look_up(source: ObjectStore, key: str) -> tuple[ObjectInfo, Failure | None]:

@@ -1,14 +1,15 @@
-"""What a bucket says when objects arrive: S3's event records, bare, in SNS's or EventBridge's envelope.
+"""What a bucket sends when objects arrive: S3's event records, bare, in SNS's or EventBridge's envelope.
 
 Sources: AWS "Event message structure" and "EventBridge object events"; MinIO and others send the first shape.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.storage.base import ObjectStore
 
 
 class Arrival(NamedTuple):
@@ -19,18 +20,30 @@ class Arrival(NamedTuple):
 
 
 def parse_notification(message: str) -> list[Arrival]:
-    """The objects that a message says were written; empty for tests, deletions and whatever else comes by.
+    """The objects that a message says were written; empty for tests, deletions and other events.
 
-    Raises `SetupError` OPTIONS_INVALID if it is not a bucket's message at all.
+    Raises `SetupError` OPTIONS_INVALID if it is not a bucket notification.
     """
     try:
         return list(_arrivals(json.loads(message)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
-            f"A message is no bucket notification: {type(error).__name__}.",
-            remedy="Let nothing but the bucket's notifications into the queue.",
+            f"A message is not a bucket notification: {type(error).__name__}.",
+            remedy="Send only the bucket's notifications to the queue.",
         ) from error
+
+
+def keys_below(source: ObjectStore, arrived: Iterable[Arrival]) -> set[str]:
+    """The keys, relative to the source, of what arrived there; what arrived elsewhere is dropped.
+
+    Raises `SetupError` LOCATION_INVALID if the source is not in a bucket.
+    """
+    if not source.uri.startswith("s3://"):
+        raise SetupError(ErrorCode.LOCATION_INVALID, f"{source.uri} is not in a bucket, and sends no notifications.")
+    root = f"{source.uri}/"
+    uris = (f"s3://{one.bucket}/{one.key}" for one in arrived)
+    return {uri.removeprefix(root) for uri in uris if uri.startswith(root) and uri != root}
 
 
 def _arrivals(message: dict[str, Any]) -> Iterator[Arrival]:
