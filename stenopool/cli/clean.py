@@ -1,9 +1,10 @@
 """``stenopool clean``: what interrupted runs left at a destination."""
 
-import re
+from datetime import timedelta
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.filesize import decimal
 
@@ -11,17 +12,17 @@ from stenopool.cli.arguments import DestinationArgument, JsonFlag
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_AGE = re.compile(rf"(\d+(?:\.\d+)?)([{''.join(_SECONDS)}])")
 _NEVER = "never"
 
 
-def seconds(age: str, option: str) -> float:
-    """Seconds from ``30m``, ``12h``, ``7d``."""
-    found = _AGE.fullmatch(age)
-    if found is None:
-        raise typer.BadParameter(f"{age!r} is no age: write it like 30m, 12h or 7d.", param_hint=option)
-    return float(found[1]) * _SECONDS[found[2]]
+def _parse_age(age: str, option: str) -> float:
+    """Seconds in ``30m``, ``12h``, ``7d``: ISO 8601 without its P and T."""
+    try:
+        text = f"{'PT' if age.endswith(('s', 'm', 'h')) else 'P'}{age.upper()}"
+        return TypeAdapter(timedelta).validate_python(text).total_seconds()
+    except ValidationError:
+        message = f"{age!r} is not an age: write it like 30m, 12h or 7d."
+        raise typer.BadParameter(message, param_hint=option) from None
 
 
 def clean(
@@ -30,21 +31,21 @@ def clean(
         str,
         typer.Option(
             metavar="AGE",
-            help="Checkpoints and unfinished writes older than this: 30m, 12h, 7d. Let it be longer than any run.",
+            help="Checkpoints and unfinished writes older than this: 30m, 12h, 7d. Must be longer than any run.",
         ),
     ] = "7d",
     batches_older_than: Annotated[
         str, typer.Option(metavar="AGE|never", help="Batches (manifests, reports) older than this; the last one stays.")
     ] = _NEVER,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Remove what interrupted runs left behind, by age; never receipts or transcripts.
+    """Remove by age what interrupted runs left behind; never receipts or transcripts.
 
     Example: stenopool clean s3://transcripts/2026-11 --work-older-than 7d --batches-older-than 90d
     """
-    work = seconds(work_older_than, "--work-older-than")
-    batches = None if batches_older_than == _NEVER else seconds(batches_older_than, "--batches-older-than")
+    work = _parse_age(work_older_than, "--work-older-than")
+    batches = None if batches_older_than == _NEVER else _parse_age(batches_older_than, "--batches-older-than")
     store = open_location(destination, must_exist=True)
     cleaned = remove_leftovers(store, work_older_than=work, batches_older_than=batches, dry_run=dry_run)
     if as_json:
