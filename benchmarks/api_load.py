@@ -22,7 +22,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.api_house import house
+from benchmarks.api_service import installation
 from stenopool.api.ids import encode
 from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.pipeline import receipts
@@ -108,7 +108,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1, help="the best one is told")
     parser.add_argument("--store", choices=("s3", "folder"), default="s3")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stenopool-load-") as folder, house(asked.store, Path(folder)) as served:
+    with (
+        tempfile.TemporaryDirectory(prefix="stenopool-load-") as folder,
+        installation(asked.store, Path(folder)) as served,
+    ):
         begun = time.monotonic()
         ids = fill(served.source, served.destination, asked.recordings)
         print(f"{len(ids)} recordings after {time.monotonic() - begun:.0f} s", file=sys.stderr)

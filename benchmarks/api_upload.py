@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.api_house import House, house
+from benchmarks.api_service import Installation, installation
 from stenopool.api.ids import decode
 from tests.support.api_server import sound
 
@@ -52,7 +52,7 @@ class Made(io.RawIOBase):
         return data
 
 
-def upload(served: House, size: int) -> tuple[float, str]:
+def upload(served: Installation, size: int) -> tuple[float, str]:
     """Send a recording of this size; seconds that took, and its id. Raises if what is stored is something else."""
     begun = time.monotonic()
     with served.client() as client:
@@ -73,7 +73,10 @@ def main() -> None:
     parser.add_argument("--bytes", type=int, default=2 * 1024**3)
     parser.add_argument("--store", choices=("s3", "folder"), default="s3")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="stenopool-upload-") as folder, house(asked.store, Path(folder)) as served:
+    with (
+        tempfile.TemporaryDirectory(prefix="stenopool-upload-") as folder,
+        installation(asked.store, Path(folder)) as served,
+    ):
         before = served.peak_memory()
         seconds, _ = upload(served, asked.bytes)
         peak = served.peak_memory()

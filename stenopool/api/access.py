@@ -8,7 +8,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from stenopool.api.keys import NOBODY, Key, Scope
 from stenopool.api.problems import Problem
-from stenopool.api.service import Service, service
+from stenopool.api.service import CurrentService, Service
 from stenopool.runtime.network import is_loopback
 
 _bearer = HTTPBearer(auto_error=False, description="A key that `python -m stenopool.api.keys` made.")
@@ -16,13 +16,13 @@ _bearer = HTTPBearer(auto_error=False, description="A key that `python -m stenop
 
 async def _caller(
     request: Request,
-    house: Annotated[Service, Depends(service)],
+    service: CurrentService,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Key:
-    key = _holder(request, house, credentials)
+    key = _holder(request, service, credentials)
     address = request.client.host if request.client else "?"
     # Wrong keys count for their address: nobody tries them by the thousand.
-    if not house.limiter.take(f"key {key.name}" if key else f"address {address}"):
+    if not service.limiter.take(f"key {key.name}" if key else f"address {address}"):
         raise Problem(429, "TOO_MANY_REQUESTS", "Too many requests.", "Ask again in a second.", {"Retry-After": "1"})
     if key is None:
         raise Problem(
@@ -35,9 +35,9 @@ async def _caller(
     return key
 
 
-def _holder(request: Request, house: Service, credentials: HTTPAuthorizationCredentials | None) -> Key | None:
-    if house.keys is not None:
-        return house.keys.holder(credentials.credentials) if credentials else None
+def _holder(request: Request, service: Service, credentials: HTTPAuthorizationCredentials | None) -> Key | None:
+    if service.keys is not None:
+        return service.keys.holder(credentials.credentials) if credentials else None
     # Without keys we serve this machine only; a page elsewhere must not reach us through somebody's browser.
     host, origin = (request.headers.get(name, "").lower() for name in ("host", "origin"))
     try:
@@ -61,7 +61,7 @@ class Needs:
         return key
 
 
-Anybody = Annotated[Key, Depends(_caller)]
-Reader = Annotated[Key, Depends(Needs("read"))]
-Writer = Annotated[Key, Depends(Needs("write"))]
-Admin = Annotated[Key, Depends(Needs("admin"))]
+AnyCaller = Annotated[Key, Depends(_caller)]
+CanRead = Annotated[Key, Depends(Needs("read"))]
+CanWrite = Annotated[Key, Depends(Needs("write"))]
+IsAdmin = Annotated[Key, Depends(Needs("admin"))]

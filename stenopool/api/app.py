@@ -14,9 +14,9 @@ from fastapi import FastAPI
 from stenopool import __version__
 from stenopool.api import problems
 from stenopool.api.bodies import Guard
-from stenopool.api.callbacks.tending import tend
-from stenopool.api.metrics import Measured, Metrics
+from stenopool.api.callbacks.delivery import deliver_callbacks
 from stenopool.api.page import router as page
+from stenopool.api.request_metrics import RequestMeter, RequestMetrics
 from stenopool.api.routers import about, audio, health, options, queue, recordings, speakers, speech, transcripts, views
 from stenopool.api.service import open_service
 from stenopool.settings import ApiSettings, CallbackSettings, get_settings
@@ -36,9 +36,9 @@ def create_app(
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with open_service(settings, callbacks, authenticated=authenticated) as service:
             app.state.service = service
-            tending = asyncio.create_task(tend(service, callbacks))
+            deliveries = asyncio.create_task(deliver_callbacks(service, callbacks))
             yield
-            tending.cancel()
+            deliveries.cancel()
 
     # The usual pages at /docs load their scripts from elsewhere; the document itself is at /openapi.json.
     app = FastAPI(
@@ -49,9 +49,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    metrics = Metrics()
+    metrics = RequestMetrics()
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
-    app.add_middleware(Measured, metrics=metrics)  # outermost: what Guard refuses is counted too
+    app.add_middleware(RequestMeter, metrics=metrics)  # outermost: what Guard refuses is counted too
     problems.install(app)
     for part in (recordings, transcripts, views, speakers, audio, queue, options, speech, about, page):
         app.include_router(part.router)

@@ -14,8 +14,8 @@ from stenopool.api.keys import Key
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service, token_of
 from stenopool.api.states import State
-from stenopool.api.uploads import Form, received
-from stenopool.api.writing import Writing
+from stenopool.api.upload_writer import UploadWriter
+from stenopool.api.uploads import Form, receive_form
 from stenopool.errors import REMEDIES, ErrorCode
 from stenopool.options import TranscriptionOptions
 
@@ -39,69 +39,73 @@ class Upload:
 
 
 @asynccontextmanager
-async def taken(request: Request, house: Service, caller: Key, idempotency_key: str | None) -> AsyncIterator[Upload]:
+async def receive_upload(
+    request: Request, service: Service, caller: Key, idempotency_key: str | None
+) -> AsyncIterator[Upload]:
     """Read an upload. What is not accepted inside the block leaves nothing behind.
 
     With an idempotency key that was used before, the file is read and dropped: its recording is there.
     """
-    await house.runs.deployment(house.settings.deployment)  # before gigabytes are read for nothing
+    await service.runs.deployment_id(service.settings.deployment)  # before gigabytes are read for nothing
     token = token_of(caller.name, idempotency_key) if idempotency_key else None
-    there = await asyncio.to_thread(_first, house, token) if token else None
+    there = await asyncio.to_thread(_first, service, token) if token else None
     key = ""
 
-    def opener(filename: str) -> Writing | None:
+    def opener(filename: str) -> UploadWriter | None:
         nonlocal key
-        key = house.new_key(filename, token)
+        key = service.new_key(filename, token)
         if there is None:
-            return Writing(house.source, key)
+            return UploadWriter(service.source, key)
         if there != key:
             raise Problem(
                 422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was another file's.", "Use a key per file."
             )
         return None
 
-    async with house.room, received(request, opener, house.settings.max_bytes) as form:
+    async with service.room, receive_form(request, opener, service.settings.max_bytes) as form:
         yield Upload(form, key)
 
 
-async def accept(house: Service, upload: Upload, options: TranscriptionOptions, callback: str | None) -> Accepted:
+async def accept_upload(
+    service: Service, upload: Upload, options: TranscriptionOptions, callback: str | None
+) -> Accepted:
     """Make an upload a recording of the source and have it transcribed; if that cannot be asked for, neither.
 
     ``callback``: the address that is told when it is over.
     """
-    key, file, wanted = upload.key, upload.form.file, upload.form.one("sha256")
-    await house.may_call(callback)
+    key, file, wanted = upload.key, upload.form.file, upload.form.value("sha256")
+    await service.check_callback(callback)
     if file:
         if wanted and wanted.lower() != file.sha256:
             raise Problem(422, "CHECKSUM_MISMATCH", "The file is not what its SHA-256 says.", "Send it again.")
         await file.commit()
         upload.form.file = None
     try:
-        info = await house.head(key)
-        await house.will_call(callback, key=key, work=house.fingerprint(info, options))
-        run = await house.submit(info, options)
+        info = await service.head(key)
+        await service.add_callback(callback, key=key, work=service.fingerprint(info, options))
+        run = await service.submit(info, options)
     except BaseException:
         if file:
-            await asyncio.to_thread(house.source.delete, key)
+            await asyncio.to_thread(service.source.delete, key)
         raise
     # A look at the queue for each of two hundred uploads at once would take longer than they do.
     waits = run is not None and run.state_type is StateType.SCHEDULED
     return Accepted(
         id=ids.encode(key),
-        uri=house.source.uri_of(key),
-        state="queued" if waits else (await states.one(house, key)).state,
+        uri=service.source.uri_of(key),
+        state="queued" if waits else (await states.read_state(service, key)).state,
         size=info.size,
         sha256=file.sha256 if file else None,
     )
 
 
-def small_enough(house: Service, size: int) -> None:
+def check_size(service: Service, size: int) -> None:
     """The problem 413 for a file larger than the API takes."""
-    if size > house.settings.max_bytes:
-        message = f"The file exceeds {house.settings.max_bytes:,} bytes."
+    if size > service.settings.max_bytes:
+        message = f"The file exceeds {service.settings.max_bytes:,} bytes."
         raise Problem(413, ErrorCode.TOO_LARGE, message, REMEDIES[ErrorCode.TOO_LARGE])
 
 
-def _first(house: Service, token: str) -> str | None:
-    info = next(house.source.list(f"{token}/"), None)
+def _first(service: Service, token: str) -> str | None:
+    info = next(service.source.list(f"{token}/"), None)
     return info.key if info else None

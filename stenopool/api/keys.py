@@ -65,6 +65,17 @@ class Keys:
         return found
 
 
+def require_file(path: Path | None) -> Path:
+    """The keys' file as it is set; `SetupError` OPTIONS_INVALID if it is not."""
+    if path is None:
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            "The API has no keys.",
+            remedy="Set STENOPOOL_API__KEYS (`python -m stenopool.api.keys` makes a line); on loopback, or --no-auth.",
+        )
+    return path
+
+
 def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 

@@ -13,16 +13,16 @@ from stenopool.speech.transcript import Transcript
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
 RESPONSE_FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
 
-# Their models' names mean: whatever this house has.
-_THEIR_MODELS = ("whisper-1", "gpt-4o-", "gpt-")
+# OpenAI's names of models mean: the default of this installation.
+_OPENAI_MODELS = ("whisper-1", "gpt-4o-", "gpt-")
 
 
-def is_theirs(model: str) -> bool:
+def is_openai_model(model: str) -> bool:
     """Whether a model's name is one of OpenAI's."""
-    return model.startswith(_THEIR_MODELS)
+    return model.startswith(_OPENAI_MODELS)
 
 
-def shaped(
+def format_transcript(
     transcript: Transcript,
     format: ResponseFormat,
     granularities: Collection[str],

@@ -88,7 +88,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, invalid("The request is not what the schema asks for.", errors=told(error.errors())))
+        return answer(
+            request, invalid("The request is not what the schema asks for.", errors=field_errors(error.errors()))
+        )
 
     @app.exception_handler(StenopoolError)
     async def _ours(request: Request, error: StenopoolError) -> JSONResponse:
@@ -114,6 +116,6 @@ def install(app: FastAPI) -> None:
         return answer(request, Problem(500, "INTERNAL", "Something unexpected happened.", remedy))
 
 
-def told(errors: Any) -> list[dict[str, str]]:
+def field_errors(errors: Any) -> list[dict[str, str]]:
     """pydantic's errors, without the input that they quote: it may be long, or a secret."""
     return [{"field": ".".join(map(str, error["loc"])), "message": str(error["msg"])} for error in errors]

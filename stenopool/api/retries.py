@@ -1,4 +1,4 @@
-"""Recordings that failed, taken up again with the options that they had."""
+"""Recordings that failed, receive_upload up again with the options that they had."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from itertools import islice
 
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
-from stenopool.api.queue import entry_of
+from stenopool.api.queue_snapshot import entry_of
 from stenopool.api.service import Service
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline import receipts
@@ -14,23 +14,23 @@ from stenopool.pipeline import receipts
 _AT_ONCE = 500  # most recordings that one request takes up again
 
 
-async def retry(house: Service, key: str) -> None:
+async def retry(service: Service, key: str) -> None:
     """Take up one recording again; nothing happens to one that is done, waits or runs."""
-    info = await house.head(key)
-    await house.submit(info, await options_of(house, key), again=True)
+    info = await service.head(key)
+    await service.submit(info, await options_of(service, key), again=True)
 
 
-async def retry_failed(house: Service) -> int:
+async def retry_failed(service: Service) -> int:
     """Take up those that are quarantined and those whose run was lost; how many (some hundred at a time)."""
-    found = await asyncio.to_thread(lambda: list(islice(_quarantined(house), _AT_ONCE)))
-    lost = await house.runs.last(filter(None, map(_key, await house.runs.failed())))
-    queue = await house.runs.queue()
+    found = await asyncio.to_thread(lambda: list(islice(_quarantined(service), _AT_ONCE)))
+    lost = await service.runs.last_runs(filter(None, map(_key, await service.runs.failed_recordings())))
+    queue = await service.runs.queue()
     taken_up = 0
     for key in dict.fromkeys([*found, *(key for key, run in lost.items() if entry_of(run).state == "failed")]):
-        if queue.of(key):
+        if queue.run_for(key):
             continue
         try:
-            await retry(house, key)
+            await retry(service, key)
         except Problem as problem:
             if problem.status_code != 404:  # removed meanwhile
                 raise
@@ -39,8 +39,8 @@ async def retry_failed(house: Service) -> int:
     return taken_up
 
 
-def _quarantined(house: Service) -> Iterator[str]:
-    return (name.key for name in receipts.list_receipts(house.destination) if name.status == "quarantined")
+def _quarantined(service: Service) -> Iterator[str]:
+    return (name.key for name in receipts.list_receipts(service.destination) if name.status == "quarantined")
 
 
 def _key(recording: str) -> str | None:
@@ -50,7 +50,7 @@ def _key(recording: str) -> str | None:
         return None
 
 
-async def options_of(house: Service, key: str) -> TranscriptionOptions:
+async def options_of(service: Service, key: str) -> TranscriptionOptions:
     """What the recording's last run was asked for; the defaults where Prefect has forgotten."""
-    last = (await house.runs.last([key])).get(key)
-    return house.options(last.parameters.get("options") if last else None)
+    last = (await service.runs.last_runs([key])).get(key)
+    return service.options(last.parameters.get("options") if last else None)

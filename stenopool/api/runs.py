@@ -19,7 +19,15 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
 from stenopool.api.ids import encode
-from stenopool.api.queue import PAGE, UNDER_WAY, Queue, look, parents, recording_of, unfinished
+from stenopool.api.queue_snapshot import (
+    PAGE,
+    UNDER_WAY,
+    QueueSnapshot,
+    read_parent_queues,
+    read_queue,
+    read_unfinished,
+    recording_of,
+)
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.names import API_TAG, RECORDING_TAG, TAG
 
@@ -34,11 +42,11 @@ class Runs:
         self._client = client
         self._deployments: dict[str, UUID] = {}
         self._lock = asyncio.Lock()
-        self._queue = Queue()
+        self._queue = QueueSnapshot()
         self._looked = float("-inf")
         self._changes = 0
 
-    async def deployment(self, name: str) -> UUID:
+    async def deployment_id(self, name: str) -> UUID:
         """`SetupError` DEPLOYMENT_MISSING if the server does not have it."""
         if name not in self._deployments:
             try:
@@ -56,27 +64,27 @@ class Runs:
     ) -> FlowRun:
         """A run, or the one that was started with the same idempotency key."""
         run = await self._client.create_flow_run_from_deployment(
-            await self.deployment(deployment),
+            await self.deployment_id(deployment),
             parameters=parameters,
             tags=[API_TAG, *tags],
             idempotency_key=idempotency_key,
         )
-        self.look_again()
+        self.forget_queue()
         return run
 
-    def look_again(self) -> None:
+    def forget_queue(self) -> None:
         """What is remembered of the queue is not true any more, nor what somebody is looking at just now."""
         self._looked = float("-inf")
         self._changes += 1
 
-    async def queue(self) -> Queue:
+    async def queue(self) -> QueueSnapshot:
         """What runs and what waits, as of a second ago at most."""
         if time.monotonic() - self._looked < _FRESH:
             return self._queue
         async with self._lock:
             if time.monotonic() - self._looked >= _FRESH:
                 begun, changes = time.monotonic(), self._changes
-                self._queue = await look(self._client)
+                self._queue = await read_queue(self._client)
                 if changes == self._changes:
                     self._looked = begun
             return self._queue
@@ -89,7 +97,7 @@ class Runs:
             return None
         return run if {TAG, API_TAG} <= set(run.tags) else None
 
-    async def last(self, keys: Iterable[str]) -> dict[str, FlowRun]:
+    async def last_runs(self, keys: Iterable[str]) -> dict[str, FlowRun]:
         """The last run of each of these recordings that had one of its own."""
         whole = list(keys)
         chunks = (whole[begin : begin + _KEYS_AT_ONCE] for begin in range(0, len(whole), _KEYS_AT_ONCE))
@@ -110,7 +118,7 @@ class Runs:
                     found.setdefault(of[tag], run)
         return found
 
-    async def unfinished(self, tag: str) -> FlowRun | None:
+    async def unfinished_run(self, tag: str) -> FlowRun | None:
         """The run with this tag that waits or is under way."""
         states = [StateType.SCHEDULED, *UNDER_WAY]
         runs = await self._client.read_flow_runs(
@@ -122,7 +130,7 @@ class Runs:
         )
         return runs[0] if runs else None
 
-    async def failed(self) -> list[str]:
+    async def failed_recordings(self) -> list[str]:
         """Recordings (ids) that had a run of late that failed."""
         states = [StateType.FAILED, StateType.CRASHED]
         runs = await self._client.read_flow_runs(
@@ -138,28 +146,28 @@ class Runs:
     async def cancel(self, run: UUID) -> None:
         """Cancel a run. One that waits is over at once; one under way ends when its worker has seen to it."""
         await self._client.set_flow_run_state(run, Cancelling())
-        self.look_again()
+        self.forget_queue()
 
     async def clear(self) -> int:
         """Cancel all that waits; how many that were. What a worker has taken goes on."""
-        waiting = await unfinished(self._client, [StateType.SCHEDULED])
+        waiting = await read_unfinished(self._client, [StateType.SCHEDULED])
         for run in waiting:
             await self._client.set_flow_run_state(run.id, Cancelled(message="Cleared from the queue."))
-        self.look_again()
+        self.forget_queue()
         return len(waiting)
 
     async def pause(self, paused: bool) -> None:
         """Let workers take no more runs of `ingest`, or let them again. What is under way goes on."""
-        for queue in await parents(self._client):
+        for queue in await read_parent_queues(self._client):
             await self._client.update_work_queue(queue.id, is_paused=paused)
-        self.look_again()
+        self.forget_queue()
 
-    async def healthy(self, deployment: str) -> None:
+    async def check_health(self, deployment: str) -> None:
         """Raises if the server does not answer, or has not the deployment."""
         error = await self._client.api_healthcheck()
         if error:
             raise error
-        await self.deployment(deployment)
+        await self.deployment_id(deployment)
 
 
 def is_over(run: FlowRun) -> bool:

@@ -7,11 +7,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 from urllib.parse import unquote
 
-from fastapi import Request
+from fastapi import Depends, Request
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
@@ -20,13 +19,13 @@ from stenopool.api import ids
 from stenopool.api.callbacks.addresses import AddressError
 from stenopool.api.callbacks.outbox import Callback, Outbox
 from stenopool.api.callbacks.sending import Sender
-from stenopool.api.keys import Keys
+from stenopool.api.keys import Keys, require_file
 from stenopool.api.limits import Limiter
-from stenopool.api.problems import Problem, invalid, not_found, told
+from stenopool.api.problems import Problem, field_errors, invalid, not_found
 from stenopool.api.runs import Runs, is_over
 from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
 from stenopool.options import TranscriptionOptions
-from stenopool.orchestration.blocks.locations import open_location
+from stenopool.orchestration.blocks.locations import absolute_location, open_location
 from stenopool.orchestration.names import PREFIX_TAG, RECORDING_TAG
 from stenopool.pipeline import receipts
 from stenopool.pipeline.recordings import Recording, fingerprint
@@ -108,7 +107,7 @@ class Service:
         except (ObjectNotFound, KeyUnusable):  # or a key that this kind of store cannot hold
             raise not_found("There is no such recording.") from None
 
-    async def must_have(self, prefix: str) -> None:
+    async def require_recordings(self, prefix: str) -> None:
         """The problem 404 if nothing lies below the prefix."""
         if await asyncio.to_thread(next, self.source.list(prefix), None) is None:
             raise not_found("There is nothing below this address.")
@@ -148,7 +147,7 @@ class Service:
         tags = [f"{RECORDING_TAG}{ids.encode(key)}"]
         run = await self.runs.start(self.settings.deployment, parameters, name, tags)
         if is_over(run):
-            last = (await self.runs.last([key])).get(key)
+            last = (await self.runs.last_runs([key])).get(key)
             run = last if last and (last.idempotency_key or "").startswith(name) else run
         while is_over(run):
             run = await self.runs.start(self.settings.deployment, parameters, f"{name}-{run.id}", tags)
@@ -161,13 +160,13 @@ class Service:
         """
         chosen = options.model_dump(mode="json", exclude_defaults=True)
         digest = hashlib.sha256(json.dumps([prefix, chosen], sort_keys=True).encode()).hexdigest()[:32]
-        if idempotency_key is None and (run := await self.runs.unfinished(f"{PREFIX_TAG}{digest}")):
+        if idempotency_key is None and (run := await self.runs.unfinished_run(f"{PREFIX_TAG}{digest}")):
             return run
         parameters = self._parameters(options, {"prefix": prefix})
         key = f"api-{idempotency_key or secrets.token_hex(16)}-{digest}"
         return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"{PREFIX_TAG}{digest}"])
 
-    async def may_call(self, url: str | None) -> None:
+    async def check_callback(self, url: str | None) -> None:
         """The problem 422 if this address will not be called."""
         if url is None:
             return
@@ -183,7 +182,7 @@ class Service:
                 422, "CALLBACK_REFUSED", message, "Use another, or set STENOPOOL_CALLBACKS__ALLOW to its network."
             ) from None
 
-    async def will_call(self, url: str | None, **about: Any) -> None:
+    async def add_callback(self, url: str | None, **about: Any) -> None:
         """Note that this address is told when what it is about is over; see `Callback`."""
         if url is not None:
             await asyncio.to_thread(self.outbox.put, Callback(url=url, **about))
@@ -201,7 +200,7 @@ class Service:
         try:
             options = TranscriptionOptions.model_validate({"model": self.settings.model, **(given or {})})
         except ValidationError as error:
-            raise invalid("The options cannot be honoured.", errors=told(error.errors())) from None
+            raise invalid("The options cannot be honoured.", errors=field_errors(error.errors())) from None
         except TypeError:
             raise invalid("Options are an object.") from None
         if "/" in options.model or options.model.startswith((".", "~")):
@@ -227,7 +226,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Open stores and keys and find Prefect. Raises `SetupError` for settings that cannot work."""
     settings = settings.model_copy(
-        update={"source": _whole(settings, "source"), "destination": _whole(settings, "destination")}
+        update={"source": _location(settings, "source"), "destination": _location(settings, "destination")}
     )
     source = await asyncio.to_thread(open_location, cast("str", settings.source))
     destination = await asyncio.to_thread(open_location, cast("str", settings.destination))
@@ -238,20 +237,12 @@ async def open_service(
             remedy="Give each a prefix or folder of its own: uploads must never overwrite transcripts.",
         )
     sender = Sender(callbacks)
-    keys = None
-    if authenticated:
-        if settings.keys is None:
-            raise SetupError(
-                ErrorCode.OPTIONS_INVALID,
-                "The API has no keys.",
-                remedy="Set STENOPOOL_API__KEYS (see `python -m stenopool.api.keys`); on loopback, or --no-auth.",
-            )
-        keys = Keys.read(settings.keys)
+    keys = Keys.read(require_file(settings.keys)) if authenticated else None
     async with get_client() as client:
         yield Service(settings, source, destination, Runs(client), keys, sender)
 
 
-def _whole(settings: ApiSettings, name: str) -> str:
+def _location(settings: ApiSettings, name: str) -> str:
     """A location as workers need it: they run in other folders."""
     location: str | None = getattr(settings, name)
     if not location:
@@ -260,9 +251,12 @@ def _whole(settings: ApiSettings, name: str) -> str:
             f"The API does not know its {name}.",
             remedy=f"Set STENOPOOL_API__{name.upper()} to a folder, s3://bucket/prefix or a saved block.",
         )
-    return location if "://" in location else str(Path(location).expanduser().absolute())
+    return absolute_location(location)
 
 
-async def service(request: Request) -> Service:
+async def _get_service(request: Request) -> Service:
     """Dependency: the app's service. Async, as all dependencies are: others cost a thread each."""
     return cast("Service", request.app.state.service)
+
+
+CurrentService = Annotated[Service, Depends(_get_service)]

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from stenopool.api.ids import encode
 from stenopool.api.problems import invalid
-from stenopool.api.queue import Queue, QueueEntry
+from stenopool.api.queue_snapshot import QueueEntry, QueueSnapshot
 from stenopool.api.service import Service
 from stenopool.errors import REMEDIES, ErrorCode, Failure, SetupError
 from stenopool.pipeline import receipts
@@ -58,58 +58,58 @@ class RecordingPage(BaseModel):
     next_cursor: str | None = None
 
 
-async def page(
-    house: Service, cursor: str | None, limit: int, *, state: State | None = None, words: str | None = None
+async def read_page(
+    service: Service, cursor: str | None, limit: int, *, state: State | None = None, words: str | None = None
 ) -> RecordingPage:
     """The next recordings that are in that state and have these words in their keys, `_LOOKED_AT` keys at most."""
     after: str | None = _key_after(cursor)
-    queue, found = await house.runs.queue(), list[RecordingState]()
+    queue, found = await service.runs.queue(), list[RecordingState]()
     looked_at, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
     while after is not None and len(found) < limit and looked_at < _LOOKED_AT:
-        infos, after = await asyncio.to_thread(_listed, house.source, after, at_once)
+        infos, after = await asyncio.to_thread(_listed, service.source, after, at_once)
         looked_at += at_once
-        infos = [info for info in infos if words is None or words.casefold() in shown(info.key).casefold()]
-        found += [one for one in await _states(house, queue, infos) if state in (None, one.state)]
+        infos = [info for info in infos if words is None or words.casefold() in display_key(info.key).casefold()]
+        found += [one for one in await _states(service, queue, infos) if state in (None, one.state)]
     if len(found) > limit:  # what was looked at beyond the page is looked at again for the next one
         found, after = found[:limit], found[limit - 1].key
     return RecordingPage(recordings=found, next_cursor=_cursor(after))
 
 
-async def one(house: Service, key: str, work: str | None = None) -> RecordingState:
+async def read_state(service: Service, key: str, work: str | None = None) -> RecordingState:
     """One recording, with why it failed if it did. The problem 404 if it is not there.
 
     ``work``: a fingerprint; what was made of the recording with other options does not count.
     """
-    queue = await house.runs.queue()
-    info, found = await asyncio.gather(house.head(key), house.receipts_of(key))
+    queue = await service.runs.queue()
+    info, found = await asyncio.gather(service.head(key), service.receipts_of(key))
     found = [name for name in found if work in (None, name.fingerprint)]
     done = work and any(name.status == "done" for name in found)
     # This very work is done, whatever else is on its way.
     active, last = None if done else _active(queue, key, found), None
     if not (active or found):
-        last = (await house.runs.last([key])).get(key)
+        last = (await service.runs.last_runs([key])).get(key)
     state = _state(info, found, active, last)
     if state.state == "failed":
-        state.failure = await _failure(house, found, last)
+        state.failure = await _failure(service, found, last)
     return state
 
 
-def shown(key: str) -> str:
+def display_key(key: str) -> str:
     """A key as people know it: an upload's without the folder that is its own."""
     return _UPLOAD.sub("", key)
 
 
-async def _states(house: Service, queue: Queue, infos: list[ObjectInfo]) -> list[RecordingState]:
+async def _states(service: Service, queue: QueueSnapshot, infos: list[ObjectInfo]) -> list[RecordingState]:
     """One listing of receipts; Prefect is asked about those without one."""
-    found = await asyncio.to_thread(_receipts, house.destination, [info.key for info in infos])
+    found = await asyncio.to_thread(_receipts, service.destination, [info.key for info in infos])
     active = {info.key: _active(queue, info.key, found[info.key]) for info in infos}
-    last = await house.runs.last(key for key, entry in active.items() if not (entry or found[key]))
+    last = await service.runs.last_runs(key for key, entry in active.items() if not (entry or found[key]))
     return [_state(info, found[info.key], active[info.key], last.get(info.key)) for info in infos]
 
 
-def _active(queue: Queue, key: str, found: list[ReceiptName]) -> QueueEntry | None:
+def _active(queue: QueueSnapshot, key: str, found: list[ReceiptName]) -> QueueEntry | None:
     """The run that a recording waits for or is in. One that takes many leaves those alone that have a receipt."""
-    return queue.of(key) or (None if found else queue.covering(key))
+    return queue.run_for(key) or (None if found else queue.run_covering(key))
 
 
 def _state(
@@ -142,11 +142,11 @@ def _state(
     )
 
 
-async def _failure(house: Service, found: list[ReceiptName], last: FlowRun | None) -> Failure:
+async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | None) -> Failure:
     for name in found:
         try:
             receipt = await asyncio.to_thread(
-                receipts.read, house.destination, name.key, name.fingerprint, "quarantined"
+                receipts.read, service.destination, name.key, name.fingerprint, "quarantined"
             )
         except SetupError:
             continue

@@ -11,13 +11,13 @@ from starlette.requests import ClientDisconnect
 
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.sniff import HEAD, may_be_media
-from stenopool.api.writing import Writing
+from stenopool.api.upload_writer import UploadWriter
 from stenopool.errors import REMEDIES, ErrorCode
 
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 64
 
-Opener = Callable[[str], Writing | None]
+Opener = Callable[[str], UploadWriter | None]
 
 
 @dataclass
@@ -26,15 +26,15 @@ class Form:
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     filename: str | None = None
-    file: Writing | None = None
+    file: UploadWriter | None = None
 
-    def one(self, name: str) -> str | None:
+    def value(self, name: str) -> str | None:
         """A field's value; None where it is missing or empty."""
         return self.fields.get(name, [""])[-1] or None
 
 
 @asynccontextmanager
-async def received(request: Request, opener: Opener, max_bytes: int) -> AsyncIterator[Form]:
+async def receive_form(request: Request, opener: Opener, max_bytes: int) -> AsyncIterator[Form]:
     """Read a form whose file is called ``file``. Whatever is not committed inside the block leaves nothing behind.
 
     ``opener`` gives, for the file's name, where it is written to. Refuses: 400 no form, 413, 415, 422.

@@ -1,6 +1,5 @@
 """``stenopool exporter``: what Prometheus scrapes."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,7 +26,7 @@ def exporter(
     import uvicorn
 
     from stenopool.exporter.app import create_app
-    from stenopool.orchestration.blocks.locations import open_location
+    from stenopool.orchestration.blocks.locations import absolute_location, open_location
     from stenopool.settings import get_settings
 
     given = destinations or [one for one in [get_settings().api.destination] if one]
@@ -38,9 +37,9 @@ def exporter(
             remedy="Name those to which transcripts go, e.g. stenopool exporter s3://transcripts.",
         )
     # Workers' folders may not be there yet; a name that is no location is found out here.
-    whole = [one if "://" in one else str(Path(one).expanduser().absolute()) for one in given]
+    stores = [open_location(absolute_location(location)) for location in given]
     uvicorn.run(
-        create_app(list(map(open_location, whole)), interval),
+        create_app(stores, interval),
         host=host,
         port=port,
         server_header=False,

@@ -138,13 +138,11 @@ def _api_command(api: Address, no_auth: bool) -> list[str]:
 
 def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
     """What the API needs in addition; its folders are in the home folder where none are set."""
+    from stenopool.api.keys import require_file
+
     settings = get_settings().api
-    if settings.keys is None and not no_auth:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            "The API has no keys.",
-            remedy="Set STENOPOOL_API__KEYS (`python -m stenopool.api.keys` makes a line); on loopback, or --no-auth.",
-        )
+    if not no_auth:
+        require_file(settings.keys)
     _require_free(api)
     own = {"SOURCE": settings.source, "DESTINATION": settings.destination}
     if not any(own.values()):

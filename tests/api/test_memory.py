@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.api_house import House, until_ready
+from benchmarks.api_service import Installation, until_ready
 from benchmarks.api_upload import upload
 from stenopool.settings import ApiSettings
 from stenopool.storage import open_store
@@ -17,7 +17,7 @@ SIZE = 300 * 1024 * 1024
 
 
 @pytest.fixture
-def process(deployed: None, settings: ApiSettings, s3: object, bucket: str, tmp_path: Path) -> Iterator[House]:
+def process(deployed: None, settings: ApiSettings, s3: object, bucket: str, tmp_path: Path) -> Iterator[Installation]:
     """The API in a process of its own, on S3."""
     import os
 
@@ -36,13 +36,13 @@ def process(deployed: None, settings: ApiSettings, s3: object, bucket: str, tmp_
     try:
         url = f"http://127.0.0.1:{port}"
         until_ready(url, served)
-        yield House(url, served.pid, open_store(where["SOURCE"]), open_store(where["DESTINATION"]))
+        yield Installation(url, served.pid, open_store(where["SOURCE"]), open_store(where["DESTINATION"]))
     finally:
         served.terminate()
         served.wait(30)
 
 
-def test_an_upload_takes_a_few_parts_of_memory_whatever_its_size(process: House) -> None:
+def test_an_upload_takes_a_few_parts_of_memory_whatever_its_size(process: Installation) -> None:
     upload(process, 6 * 1024 * 1024)  # what S3 and the form need is there from now on
     before = process.peak_memory()
     upload(process, SIZE)

@@ -7,7 +7,7 @@ from hypothesis import given
 from openai.types.audio import Transcription, TranscriptionDiarized, TranscriptionVerbose
 
 from stenopool.api.ids import decode, encode
-from stenopool.api.openai import shaped
+from stenopool.api.openai import format_transcript
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.renderers import RenderStyle, render
 from stenopool.speech.transcript import Transcript
@@ -20,21 +20,23 @@ URL = "/v1/audio/transcriptions"
 
 @given(transcripts())
 def test_every_transcript_has_shapes_that_their_types_accept(transcript: Transcript) -> None:
-    Transcription.model_validate(shaped(transcript, "json", []), strict=True)
-    both = TranscriptionVerbose.model_validate(shaped(transcript, "verbose_json", ["word", "segment"]), strict=True)
+    Transcription.model_validate(format_transcript(transcript, "json", []), strict=True)
+    both = TranscriptionVerbose.model_validate(
+        format_transcript(transcript, "verbose_json", ["word", "segment"]), strict=True
+    )
     assert both.segments is not None
     assert len(both.segments) == len(transcript.segments)
-    diarized = TranscriptionDiarized.model_validate(shaped(transcript, "diarized_json", []), strict=True)
+    diarized = TranscriptionDiarized.model_validate(format_transcript(transcript, "diarized_json", []), strict=True)
     assert len(diarized.segments) == len(transcript.segments)
 
 
 def test_what_the_shapes_say() -> None:
-    verbose: Any = shaped(conversation(), "verbose_json", ["word"])
+    verbose: Any = format_transcript(conversation(), "verbose_json", ["word"])
     assert (verbose["language"], verbose["duration"], "segments" in verbose) == ("english", 9.5, False)
     assert verbose["words"][0] == {"word": "Hello", "start": 0.5, "end": 1.0}
-    diarized: Any = shaped(conversation(), "diarized_json", [])
+    diarized: Any = format_transcript(conversation(), "diarized_json", [])
     assert [segment["speaker"] for segment in diarized["segments"]] == ["SPEAKER_00", "SPEAKER_01"]
-    assert shaped(conversation(), "text", []) == "Hello there. Hi! How are you?\n"
+    assert format_transcript(conversation(), "text", []) == "Hello there. Hi! How are you?\n"
 
 
 REFUSED: list[dict[str, Any]] = [

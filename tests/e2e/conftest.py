@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.api_house import house
+from tests.support.api_stack import installation
 
-__all__ = ["house"]  # a fixture
+__all__ = ["installation"]  # a fixture
 
 
 class Program:

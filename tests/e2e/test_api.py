@@ -1,4 +1,4 @@
-"""The API as a house runs it: real server, real workers, S3; sent, watched, read, and OpenAI's own client."""
+"""The API as an installation runs it: real server, real workers, S3; sent, watched, read, and OpenAI's own client."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +10,8 @@ import pytest
 
 from stenopool.options import FORMATS
 from stenopool.storage import open_store
-from tests.support.api_house import House
 from tests.support.api_server import secret, sound
+from tests.support.api_stack import Installation
 from tests.support.leaks import ProcessLists, files, leaks
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path, recordings
@@ -19,12 +19,12 @@ from tests.support.speech import needs_speech, recording_path, recordings
 pytestmark = [needs_speech, pytest.mark.slow]
 
 
-def test_upload_queued_running_completed_each_format_and_openais_client(house: House) -> None:
-    served = house.api
+def test_upload_queued_running_completed_each_format_and_openais_client(installation: Installation) -> None:
+    served = installation.api
     item = recordings("en_short")[0]
     audio = recording_path(item["file"]).read_bytes()
     seen: list[str] = []
-    with house.client() as client:
+    with installation.client() as client:
         client.post("/v1/queue/pause").raise_for_status()
         form = {"options": '{"diarization": "off"}'}
         # What OpenAI's client sends below, with the same key: one recording, transcribed once.
@@ -74,11 +74,11 @@ def test_upload_queued_running_completed_each_format_and_openais_client(house: H
         ask(temperature=0.7)
 
 
-def test_no_key_is_found_in_what_the_house_leaves(house: House, s3: SeaweedFS) -> None:
+def test_no_key_is_found_in_what_the_house_leaves(installation: Installation, s3: SeaweedFS) -> None:
     """After an upload and a refused key: logs of all programs, Prefect's tables and folder, the store."""
     audio = recording_path(recordings("en_short")[1]["file"]).read_bytes()
-    wrong, folder = "steno_boss-planted-and-wrong", house.prefect.folder
-    with ProcessLists() as lists, house.client() as client:
+    wrong, folder = "steno_boss-planted-and-wrong", installation.prefect.folder
+    with ProcessLists() as lists, installation.client() as client:
         form = {"options": '{"diarization": "off"}'}
         sent = client.post("/v1/recordings", files={"file": ("said.wav", audio)}, data=form).raise_for_status()
         assert until_over(client, sent.headers["Location"], [])["state"] == "completed"
@@ -87,15 +87,15 @@ def test_no_key_is_found_in_what_the_house_leaves(house: House, s3: SeaweedFS) -
     planted = {
         "key": secret("boss"),
         "wrong key": wrong,
-        "Prefect's password": house.prefect.auth,
+        "Prefect's password": installation.prefect.auth,
         "S3's key": s3.environment["AWS_SECRET_ACCESS_KEY"],
     }
-    tables, store = house.prefect.postgres.dump(), open_store(house.api.destination)
+    tables, store = installation.prefect.postgres.dump(), open_store(installation.api.destination)
     assert "said.wav" in tables
     for name, places in {
         "Prefect's tables": iter([("a dump", tables.encode())]),
         "Prefect's folder and the workers' logs": files(folder),
-        "the API's folder": files(house.api.log.parent),
+        "the API's folder": files(installation.api.log.parent),
         "the store": ((info.key, store.get_bytes(info.key)) for info in store.list()),
         "process lists": (("a command line", line) for line in lists.seen),
         "an answer": iter([("401", refused.content)]),
@@ -103,10 +103,10 @@ def test_no_key_is_found_in_what_the_house_leaves(house: House, s3: SeaweedFS) -
         assert leaks(planted, places) == [], name
 
 
-def test_cancel_clear_and_retry_with_everything_restarted_in_between(house: House) -> None:
+def test_cancel_clear_and_retry_with_everything_restarted_in_between(installation: Installation) -> None:
     audio = recording_path(recordings("en_short")[0]["file"]).read_bytes()
     form = {"options": '{"diarization": "off"}'}
-    with house.client() as client:
+    with installation.client() as client:
         client.post("/v1/queue/pause").raise_for_status()
 
         def sent(name: str, data: bytes) -> str:
@@ -126,11 +126,11 @@ def test_cancel_clear_and_retry_with_everything_restarted_in_between(house: Hous
         runs = [places[id] for id in ids]
         client.delete(f"/v1/queue/{runs[1]}").raise_for_status()
 
-        house.api.kill()
-        house.prefect.kill()
-        for worker in house.workers:
+        installation.api.kill()
+        installation.prefect.kill()
+        for worker in installation.workers:
             worker.kill()
-        for one in (house.prefect, house.api, *house.workers):
+        for one in (installation.prefect, installation.api, *installation.workers):
             one.start()
         queue = client.get("/v1/queue").json()
         waiting = [one["id"] for one in queue["entries"] if one["state"] == "queued"]
@@ -154,12 +154,12 @@ def test_cancel_clear_and_retry_with_everything_restarted_in_between(house: Hous
         client.post("/v1/queue/resume").raise_for_status()
 
 
-def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(house: House) -> None:
-    with house.client() as client:
+def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(installation: Installation) -> None:
+    with installation.client() as client:
         client.post("/v1/queue/pause").raise_for_status()
 
         def send(number: int) -> str:
-            with house.client() as own:
+            with installation.client() as own:
                 answer = own.post("/v1/recordings", files={"file": (f"{number}.wav", sound())})
             assert answer.status_code == 202, answer.text
             return str(answer.json()["id"])
@@ -173,17 +173,17 @@ def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(house: House
         times = [one["queued_at"] for one in before]
         assert times == sorted(times)
 
-        house.api.kill()
-        house.prefect.kill()
-        house.prefect.start()
-        house.api.start()
+        installation.api.kill()
+        installation.prefect.kill()
+        installation.prefect.start()
+        installation.api.start()
         order = [one["id"] for one in client.get("/v1/queue", params={"limit": 1000}).json()["entries"]]
         assert order == [one["id"] for one in before]
         # What a worker gets, when it asks for all there is.
-        for worker in house.workers:
+        for worker in installation.workers:
             worker.kill()
         client.post("/v1/queue/resume").raise_for_status()
-        with house.prefect.client() as prefect:
+        with installation.prefect.client() as prefect:
             given = prefect.get_scheduled_flow_runs_for_work_pool("stenopool-cpu", ["ingest-interactive"])
         taken = [str(one.flow_run.id) for one in given]
         assert taken == order[: len(taken)]

@@ -52,7 +52,7 @@ WATCHED, UNWATCHED = "stenopool", "elsewhere"
 WATCH = tuple(right for right in WORKER_RIGHTS if right.verb == "watch")
 
 
-class House:
+class Installation:
     """A server, a cluster, its workers, and a folder over which flow runs and tests talk."""
 
     def __init__(self, server: PrefectServer, cluster: Cluster, client: SyncPrefectClient, folder: Path) -> None:
@@ -135,7 +135,7 @@ until = partial(wait_until, seconds=120, every=0.2)
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Iterator[House]:
+def installation(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Iterator[Installation]:
     """A server of its own: pools have other types here than in other tests."""
     if not PROGRAMS:
         pytest.skip("no PostgreSQL: apt-get install postgresql")
@@ -158,7 +158,7 @@ def house(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Ite
         cluster.make_secret(AUTH_SECRET, {AUTH_KEY: server.auth})
         cluster.make_secret("stenopool-storage", seaweedfs.environment)
         client = stack.enter_context(server.client())
-        house = House(server, cluster, client, folder)
+        installation = Installation(server, cluster, client, folder)
         # One worker that can watch is enough for all runs of a namespace: the blind one has another.
         sees, blind = service_account(WATCHED), service_account(UNWATCHED, without=WATCH)
         workers = [
@@ -166,108 +166,108 @@ def house(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Ite
             KubernetesWorker(server, cluster, "gpu", WATCHED, sees),
             KubernetesWorker(server, cluster, "blind", UNWATCHED, blind),
         ]
-        house.deploy()
+        installation.deploy()
         for worker in workers:
-            house.deploy_hold(worker.pool, worker.namespace)
+            installation.deploy_hold(worker.pool, worker.namespace)
             stack.callback(worker.stop)
         list(together.map(KubernetesWorker.start, workers))
-        yield house
+        yield installation
 
 
-def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(house: House) -> None:
-    first = house.start("gpu")
-    house.started(first)
-    second, beside = house.start("gpu"), house.start("cpu")
-    house.started(beside)
-    waiting = until(lambda: house.pods(second) and house.pod(second))
+def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(installation: Installation) -> None:
+    first = installation.start("gpu")
+    installation.started(first)
+    second, beside = installation.start("gpu"), installation.start("cpu")
+    installation.started(beside)
+    waiting = until(lambda: installation.pods(second) and installation.pod(second))
     assert (waiting["status"]["phase"], waiting["spec"].get("nodeName")) == ("Pending", None)
     condition = waiting["status"]["conditions"][0]
     assert condition["reason"] == "Unschedulable"
     assert "1 Insufficient nvidia.com/gpu" in condition["message"]
-    assert house.state(second) == "InfrastructurePending"
-    until(lambda: "Pod is unschedulable" in house.logs(second))  # a person sees in Prefect why it waits
-    house.let_go(first)
-    house.started(second)
+    assert installation.state(second) == "InfrastructurePending"
+    until(lambda: "Pod is unschedulable" in installation.logs(second))  # a person sees in Prefect why it waits
+    installation.let_go(first)
+    installation.started(second)
     for run in (second, beside):
-        house.let_go(run)
-    assert [house.ended(run) for run in (first, second, beside)] == ["Completed"] * 3
-    nodes = {run.id: [pod["spec"]["nodeName"] for pod in house.pods(run)] for run in (first, second, beside)}
+        installation.let_go(run)
+    assert [installation.ended(run) for run in (first, second, beside)] == ["Completed"] * 3
+    nodes = {run.id: [pod["spec"]["nodeName"] for pod in installation.pods(run)] for run in (first, second, beside)}
     assert nodes == {first.id: ["gpu-1"], second.id: ["gpu-1"], beside.id: ["cpu-1"]}
     # The pods knew the server's password; their jobs only say where it is.
-    written = json.dumps([house.cluster.jobs(), house.cluster.pods()])
-    assert house.server.auth not in written
+    written = json.dumps([installation.cluster.jobs(), installation.cluster.pods()])
+    assert installation.server.auth not in written
     assert AUTH_SECRET in written
 
 
 @pytest.mark.fault("pod evicted", "The run is scheduled again and completes.")
-def test_an_evicted_run_is_rescheduled(house: House) -> None:
-    run = house.start("cpu")
-    house.started(run)
-    house.cluster.evict(house.pod(run))
-    pods = house.started(run, times=2)
-    house.let_go(run)
-    assert house.ended(run) == "Completed"
+def test_an_evicted_run_is_rescheduled(installation: Installation) -> None:
+    run = installation.start("cpu")
+    installation.started(run)
+    installation.cluster.evict(installation.pod(run))
+    pods = installation.started(run, times=2)
+    installation.let_go(run)
+    assert installation.ended(run) == "Completed"
     assert len(set(pods)) == 2
-    assert "AwaitingRetry" in house.states(run)
-    assert "Crashed" not in house.states(run)
+    assert "AwaitingRetry" in installation.states(run)
+    assert "Crashed" not in installation.states(run)
 
 
 @pytest.mark.fault("pod lost with its node", "The run is Crashed at once, and its work is planned again.")
-def test_a_lost_run_crashes_unless_the_worker_cannot_watch(house: House) -> None:
-    seen, unseen = house.start("cpu"), house.start("blind")
+def test_a_lost_run_crashes_unless_the_worker_cannot_watch(installation: Installation) -> None:
+    seen, unseen = installation.start("cpu"), installation.start("blind")
     for run in (unseen, seen):
-        house.started(run)
-        house.cluster.delete_by_force(house.pod(run))
-    assert house.ended(seen) == "Crashed"
+        installation.started(run)
+        installation.cluster.delete_by_force(installation.pod(run))
+    assert installation.ended(seen) == "Crashed"
     # Nobody has noticed, and nothing but its rights tells the worker from one that would.
-    assert house.state(unseen) == "Running"
-    assert house.pods(unseen) == []
+    assert installation.state(unseen) == "Running"
+    assert installation.pods(unseen) == []
 
 
-def test_a_worker_that_cannot_watch_is_found_out(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(house.cluster.kubeconfig(service_account(UNWATCHED, without=WATCH))))
+def test_a_worker_that_cannot_watch_is_found_out(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(installation.cluster.kubeconfig(service_account(UNWATCHED, without=WATCH))))
     assert missing_rights(UNWATCHED) == list(WATCH)
-    monkeypatch.setenv("KUBECONFIG", str(house.cluster.kubeconfig(service_account(WATCHED))))
+    monkeypatch.setenv("KUBECONFIG", str(installation.cluster.kubeconfig(service_account(WATCHED))))
     assert missing_rights(WATCHED) == []
 
 
 @pytest.mark.fault("pod out of memory", "The run is Crashed; the next ingest does what it left, and only that.")
 @needs_speech
-def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(house: House, bucket: str) -> None:
+def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(installation: Installation, bucket: str) -> None:
     source, destination = open_store(f"s3://{bucket}/calls"), f"s3://{bucket}/transcripts"
     for item in recordings("en_short")[:4]:
         source.put_file(item["file"], recording_path(item["file"]))
     order = {"source": source.uri, "destination": destination, "options": {"model": "tiny.en", "diarization": "off"}}
 
-    first = house.run("ingest/interactive", **order)
-    pod = until(lambda: house.cluster.pods("prefect.io/flow-name=transcribe"))[0]
+    first = installation.run("ingest/interactive", **order)
+    pod = until(lambda: installation.cluster.pods("prefect.io/flow-name=transcribe"))[0]
     # Its flow runs, and has a model to load before there is anything to lose. Before that Prefect waits half a minute
     # for another pod.
-    until(lambda: "Beginning" in house.cluster.log(pod))
-    house.cluster.oom_kill(pod)
-    assert house.ended(first) == "Completed"
-    lost = house.client.read_flow_run(UUID(pod["metadata"]["labels"]["prefect.io/flow-run-id"]))
+    until(lambda: "Beginning" in installation.cluster.log(pod))
+    installation.cluster.oom_kill(pod)
+    assert installation.ended(first) == "Completed"
+    lost = installation.client.read_flow_run(UUID(pod["metadata"]["labels"]["prefect.io/flow-run-id"]))
     assert lost.state_name == "Crashed"
-    until(lambda: "OOMKilled" in house.logs(lost))
+    until(lambda: "OOMKilled" in installation.logs(lost))
     assert list(list_receipts(open_store(destination))) == []
 
-    second = house.run("ingest/interactive", **order)
-    assert house.ended(second) == "Completed"
+    second = installation.run("ingest/interactive", **order)
+    assert installation.ended(second) == "Completed"
     store = open_store(destination)
     assert [name.status for name in list_receipts(store)] == ["done"] * 4
     transcripts = [info.key for info in store.list() if info.key.endswith("/transcript.json")]
     assert len(transcripts) == 4
     assert all(json.loads(store.get_bytes(key))["text"].strip() for key in transcripts)
-    assert {flow: house.nodes(flow) for flow in ("ingest", "prepare", "transcribe")} == {
+    assert {flow: installation.nodes(flow) for flow in ("ingest", "prepare", "transcribe")} == {
         "ingest": {"cpu-1"},
         "prepare": {"cpu-1"},
         "transcribe": {"gpu-1"},
     }
 
 
-def test_a_cancelled_run_leaves_no_pod(house: House) -> None:
-    run = house.start("cpu")
-    house.started(run)
-    house.client.set_flow_run_state(run.id, Cancelling())
-    assert house.ended(run) == "Cancelled"
-    until(lambda: {pod["status"]["phase"] for pod in house.pods(run)} <= {"Succeeded", "Failed"})
+def test_a_cancelled_run_leaves_no_pod(installation: Installation) -> None:
+    run = installation.start("cpu")
+    installation.started(run)
+    installation.client.set_flow_run_state(run.id, Cancelling())
+    assert installation.ended(run) == "Cancelled"
+    until(lambda: {pod["status"]["phase"] for pod in installation.pods(run)} <= {"Succeeded", "Failed"})

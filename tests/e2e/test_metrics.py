@@ -1,4 +1,4 @@
-"""Metrics of a house: real workers on Prefect's pools, one of them killed, and a real Prometheus that counts."""
+"""Metrics of a whole installation: real workers, one of them killed, and a real Prometheus that counts."""
 
 import os
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ pytestmark = [needs_speech, needs_prometheus, pytest.mark.slow]
 FAILING = ("hard/empty.wav", "hard/random.ogg", "hard/video-no-audio.mp4")
 
 
-class House:
+class Installation:
     """Workers for both pools, an exporter and a Prometheus, over a new destination on S3."""
 
     def __init__(self, server: PrefectServer, seaweedfs: SeaweedFS, bucket: str, folder: Path) -> None:
@@ -59,9 +59,11 @@ class House:
 
 
 @pytest.fixture
-def house(prefect_server: PrefectServer, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path) -> Iterator[House]:
+def installation(
+    prefect_server: PrefectServer, seaweedfs: SeaweedFS, bucket: str, tmp_path: Path
+) -> Iterator[Installation]:
     deploy(prefect_server)
-    made = House(prefect_server, seaweedfs, bucket, tmp_path)
+    made = Installation(prefect_server, seaweedfs, bucket, tmp_path)
     source = open_store(made.source)
     for file in (*(item["file"] for item in recordings("en_short")[:10]), *FAILING):
         source.put_file(file, recording_path(file))
@@ -72,43 +74,47 @@ def house(prefect_server: PrefectServer, seaweedfs: SeaweedFS, bucket: str, tmp_
         yield made
 
 
-def test_counters_are_the_reports_after_a_worker_is_killed(house: House) -> None:
-    with ExitStack() as stack, house.server.client() as client:
-        cpu, gpu = house.worker("cpu"), house.worker("gpu")
+def test_counters_are_the_reports_after_a_worker_is_killed(installation: Installation) -> None:
+    with ExitStack() as stack, installation.server.client() as client:
+        cpu, gpu = installation.worker("cpu"), installation.worker("gpu")
         for worker in (cpu, gpu):
             stack.callback(worker.stop)
             worker.start()
-        parent = started_by_api(house.server, house.source, house.destination, key=f"first {house.destination}")
-        until(lambda: len(house.done()) >= 2, "two transcripts")
+        parent = started_by_api(
+            installation.server, installation.source, installation.destination, key=f"first {installation.destination}"
+        )
+        until(lambda: len(installation.done()) >= 2, "two transcripts")
         sigkill(gpu)
         # What the automation for silent runs does two minutes later.
         (child,) = children(client, [parent])
         crash(client, child.id)
-        report = until(lambda: next(iter(house.reports()), None), "the first report")
+        report = until(lambda: next(iter(installation.reports()), None), "the first report")
         assert until(lambda: over(client, parent), "the end of ingest").state_name == "Completed"
         assert report.failures_by_code["RUN_LOST"] == report.deferred > 0
-        assert report.done == len(house.done())
-        assert counted(house.exporter, house.prometheus) == said([report])
+        assert report.done == len(installation.done())
+        assert counted(installation.exporter, installation.prometheus) == said([report])
 
-        again = house.worker("gpu")
+        again = installation.worker("gpu")
         stack.callback(again.stop)
         again.start()
-        second = started_by_api(house.server, house.source, house.destination, key=f"second {house.destination}")
+        second = started_by_api(
+            installation.server, installation.source, installation.destination, key=f"second {installation.destination}"
+        )
         until(lambda: over(client, second), "the end of the second ingest")
 
-    reports = house.reports()
+    reports = installation.reports()
     assert len(reports) == 2
     assert reports[1].deferred == 0
-    figures = counted(house.exporter, house.prometheus)
+    figures = counted(installation.exporter, installation.prometheus)
     assert figures == said(reports)
-    assert figures["done"] == len(house.done()) == 10
-    query = house.prometheus.query
+    assert figures["done"] == len(installation.done()) == 10
+    query = installation.prometheus.query
     assert query("stenopool_batches_total") == {("complete",): 1, ("incomplete",): 1, ("lost",): 0}
     assert query("stenopool_batches_running") == {(): 0}
     deepest = query('max_over_time(stenopool_queue_depth{queue="gpu/interactive",state="running"}[10m])')
     assert list(deepest.values()) == [1]
     assert query('stenopool_worker_last_seen_timestamp_seconds{pool="gpu"} > 0')
-    assert lint(house.exporter.get("/metrics").text) == ""
+    assert lint(installation.exporter.get("/metrics").text) == ""
 
 
 def sigkill(worker: ProcessWorker) -> None:

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from stenopool.options import FORMATS
-from tests.support.api_house import House, Served
 from tests.support.api_server import secret
+from tests.support.api_stack import Installation, Served
 from tests.support.browser import needs_chromium, watched
 from tests.support.speech import needs_speech, recording_path, recordings
 
@@ -23,8 +23,8 @@ def rows(page: Page, name: str) -> Locator:
     return page.get_by_role("list", name=name).get_by_role("listitem")
 
 
-def test_sent_watched_cancelled_cleared_retried_read_and_named(house: House, browser: Browser) -> None:
-    served = house.api
+def test_sent_watched_cancelled_cleared_retried_read_and_named(installation: Installation, browser: Browser) -> None:
+    served = installation.api
     first, second, third = (recording_path(item["file"]) for item in recordings("en_short")[:3])
     # It begins as an MP3 does, and no worker can make anything of it.
     broken = {"name": "broken.mp3", "mimeType": "audio/mpeg", "buffer": b"ID3" + bytes(range(256)) * 40}

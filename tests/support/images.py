@@ -66,7 +66,7 @@ class Images:
         options = [f"--dpkgopt=path-exclude=/usr/share/{one}/*" for one in ("doc", "info", "locale", "man")]
         options.append('--aptopt=APT::Install-Recommends "false"')
         subprocess.run(["mmdebstrap", "--variant=apt", "--quiet", *options, "bookworm", tree], check=True)
-        # A house's own authorities, where its proxy has one: ca-certificates takes them up when it is installed.
+        # A site's own authorities, where its proxy has one: ca-certificates takes them up when it is installed.
         ours = Path("/usr/local/share/ca-certificates")
         if ours.is_dir():
             shutil.copytree(ours, tree / ours.relative_to("/"), dirs_exist_ok=True)

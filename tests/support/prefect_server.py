@@ -1,4 +1,4 @@
-"""A real Prefect server for tests, as a house runs it: our profile, on PostgreSQL and Redis, with a password."""
+"""A real Prefect server for tests, with our profile, on PostgreSQL and Redis, with a password."""
 
 import secrets
 import sys

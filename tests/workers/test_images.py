@@ -1,6 +1,6 @@
 """The CPU image built from its Dockerfile and run, and the compose file's services with it: by root, in minutes.
 
-What differs from Docker is said in tests/support/images.py and tests/support/house.py.
+What differs from Docker is said in tests/support/images.py and tests/support/compose_stack.py.
 """
 
 import os
@@ -71,9 +71,9 @@ def test_it_transcribes_as_another_user_on_a_read_only_root(images: Images) -> N
 
 @pytest.mark.usefixtures("size")
 def test_compose_transcribes_what_its_api_is_sent(folder: Path) -> None:
-    recording_path(RECORDING)  # what the house sends: without it, it is skipped here
+    recording_path(RECORDING)  # what the installation sends: without it, it is skipped here
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.house", folder],
+        [sys.executable, "-m", "tests.support.compose_stack", folder],
         cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""Which addresses may be called: public ones, and those networks that the house allows.
+"""Which addresses may be called: public ones, and those networks that the settings allow.
 
 The name is resolved once, all that it resolves to is looked at, and what was looked at is what is connected to. So a
 name that means something else a moment later (DNS rebinding) reaches nothing, and neither does a redirect: none is

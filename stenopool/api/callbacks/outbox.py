@@ -1,4 +1,4 @@
-"""What is owed to whom: objects in the destination."""
+"""Callbacks that are pending: objects in the destination."""
 
 import hashlib
 import re
@@ -47,7 +47,7 @@ class Try(NamedTuple):
 
 
 @dataclass
-class Owed:
+class PendingCallback:
     """One request as the listing shows it."""
 
     id: str
@@ -76,9 +76,9 @@ class Outbox:
         data = callback.model_dump_json().encode()
         self._destination.put_bytes(f"{CALLBACKS}{callback.id}/request.json", data, if_absent=True)
 
-    def owed(self) -> list[Owed]:
+    def pending(self) -> list[PendingCallback]:
         """All of them: one listing."""
-        found: defaultdict[str, Owed] = defaultdict(lambda: Owed(""))
+        found: defaultdict[str, PendingCallback] = defaultdict(lambda: PendingCallback(""))
         for info in self._destination.list(CALLBACKS):
             if match := _KEY.fullmatch(info.key):
                 one = found[match[1]]
@@ -94,19 +94,19 @@ class Outbox:
         kept = self._destination.get_bytes(f"{CALLBACKS}{id}/request.json", None)
         return None if kept is None else Callback.model_validate_json(kept)
 
-    def claim(self, owed: Owed) -> bool:
+    def claim(self, pending: PendingCallback) -> bool:
         """Whether the next try is ours, and nobody else's."""
-        key = _try(owed)
+        key = _try(pending)
         if not self._destination.put_bytes(key, b"", if_absent=True):
             return False
-        if self.read(owed.id):
+        if self.read(pending.id):
             return True
         self._destination.delete(key)  # somebody was done with it since the listing
         return False
 
-    def failed(self, owed: Owed, why: str) -> None:
+    def failed(self, pending: PendingCallback, why: str) -> None:
         """The try that was claimed did not get there: the pause begins."""
-        self._destination.put_bytes(_try(owed), why.encode())
+        self._destination.put_bytes(_try(pending), why.encode())
 
     def remove(self, id: str) -> None:
         """It is done with. The request goes first: a try that is claimed after that one is not made."""
@@ -119,5 +119,5 @@ class Outbox:
             self._destination.delete(info.key)
 
 
-def _try(owed: Owed) -> str:
-    return f"{CALLBACKS}{owed.id}/try-{len(owed.tries) + 1:02}"
+def _try(pending: PendingCallback) -> str:
+    return f"{CALLBACKS}{pending.id}/try-{len(pending.tries) + 1:02}"

@@ -1,14 +1,12 @@
 """Who is asking, and what they may."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel
 
 from stenopool import __version__
-from stenopool.api.access import Anybody
+from stenopool.api.access import AnyCaller
 from stenopool.api.keys import SCOPES, Scope
-from stenopool.api.service import Service, service
+from stenopool.api.service import CurrentService
 
 router = APIRouter(prefix="/v1/about", tags=["about"])
 
@@ -23,11 +21,11 @@ class About(BaseModel):
 
 
 @router.get("")
-async def about(house: Annotated[Service, Depends(service)], caller: Anybody) -> About:
+async def about(service: CurrentService, caller: AnyCaller) -> About:
     """Whose key this is, and what it may do here."""
     return About(
         version=__version__,
         name=caller.name,
         scopes=[scope for scope in SCOPES if caller.may(scope)],
-        with_keys=house.keys is not None,
+        with_keys=service.keys is not None,
     )

@@ -3,18 +3,17 @@
 import mimetypes
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
-from stenopool.api.access import Reader
+from stenopool.api.access import CanRead
 from stenopool.api.headers import byte_range
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
-from stenopool.api.service import Service, service
+from stenopool.api.service import CurrentService
 from stenopool.storage import ObjectInfo
 
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
-House = Annotated[Service, Depends(service)]
 
 # A browser must never take a recording for a page, whatever it is called.
 _KINDS = ("audio/", "video/")
@@ -27,12 +26,12 @@ _KINDS = ("audio/", "video/")
 )
 async def audio(
     id: str,
-    house: House,
-    caller: Reader,  # noqa: ARG001
+    service: CurrentService,
+    caller: CanRead,  # noqa: ARG001
     range: Annotated[str | None, Header(description="bytes=FIRST-LAST: one part of it.")] = None,
 ) -> Response:
     """The recording as it was sent."""
-    info = await house.head(decode(id))
+    info = await service.head(decode(id))
     kind = mimetypes.guess_type(info.key)[0] or ""
     headers = {
         "Accept-Ranges": "bytes",
@@ -43,10 +42,10 @@ async def audio(
     part = _part(range, info)
     if part is None:
         headers["Content-Length"] = str(info.size)
-        return StreamingResponse(house.source.stream(info.key, etag=info.etag), headers=headers)
+        return StreamingResponse(service.source.stream(info.key, etag=info.etag), headers=headers)
     first, last = part
     headers |= {"Content-Length": str(last - first + 1), "Content-Range": f"bytes {first}-{last}/{info.size}"}
-    parts = house.source.stream(info.key, first=first, last=last, etag=info.etag)
+    parts = service.source.stream(info.key, first=first, last=last, etag=info.etag)
     return StreamingResponse(parts, 206, headers)
 
 

@@ -5,13 +5,13 @@ from typing import cast
 
 from fastapi import APIRouter, Request
 
-from stenopool.api.metrics import Metrics
+from stenopool.api.request_metrics import RequestMetrics
 from stenopool.api.service import Service
 from stenopool.runtime.health import Health, Readiness, health_router
 from stenopool.storage import ObjectStore
 
 
-def create_router(metrics: Metrics) -> APIRouter:
+def create_router(metrics: RequestMetrics) -> APIRouter:
     """The routes of one application, which has one set of metrics."""
 
     async def look(request: Request) -> Health:
@@ -30,7 +30,7 @@ def _readiness(request: Request) -> Readiness:
             {
                 "source": lambda: asyncio.to_thread(_list_first, service.source),
                 "destination": lambda: asyncio.to_thread(_list_first, service.destination),
-                "prefect": lambda: service.runs.healthy(service.settings.deployment),
+                "prefect": lambda: service.runs.check_health(service.settings.deployment),
             }
         )
     return cast("Readiness", state.readiness)

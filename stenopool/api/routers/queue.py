@@ -3,17 +3,16 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from stenopool.api.access import Admin, Reader, Writer
+from stenopool.api.access import CanRead, CanWrite, IsAdmin
 from stenopool.api.problems import not_found
-from stenopool.api.queue import QueueEntry, entry_of
+from stenopool.api.queue_snapshot import QueueEntry, entry_of
 from stenopool.api.retries import retry_failed
-from stenopool.api.service import Service, service
+from stenopool.api.service import CurrentService
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])
-House = Annotated[Service, Depends(service)]
 
 
 class QueuePage(BaseModel):
@@ -40,15 +39,15 @@ class Paused(BaseModel):
 
 @router.get("", response_model=QueuePage)
 async def get_queue(
-    house: House,
-    caller: Reader,  # noqa: ARG001
+    service: CurrentService,
+    caller: CanRead,  # noqa: ARG001
     cursor: Annotated[
         str | None, Query(pattern="^[0-9]{1,9}$", description="`next_cursor` of the page before.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most entries of a page.")] = 200,
 ) -> Response:
     """Everything that waits or runs, with position, age, stage and progress."""
-    queue, begin = await house.runs.queue(), int(cursor or 0)
+    queue, begin = await service.runs.queue(), int(cursor or 0)
     if (begin, limit) not in queue.answers:
         page = QueuePage(
             paused=queue.paused,
@@ -62,47 +61,47 @@ async def get_queue(
 
 
 @router.get("/{id}")
-async def get_run(id: UUID, house: House, caller: Reader) -> QueueEntry:  # noqa: ARG001
+async def get_run(id: UUID, service: CurrentService, caller: CanRead) -> QueueEntry:  # noqa: ARG001
     """One run that was asked for here: its place in the queue, or how it ended."""
-    for entry in (await house.runs.queue()).entries:
+    for entry in (await service.runs.queue()).entries:
         if entry.id == id:
             return entry
-    run = await house.runs.run(id)
+    run = await service.runs.run(id)
     if run is None:
         raise not_found("There is no such run.")
     return entry_of(run)
 
 
 @router.delete("")
-async def clear(house: House, caller: Admin) -> Changed:  # noqa: ARG001
+async def clear(service: CurrentService, caller: IsAdmin) -> Changed:  # noqa: ARG001
     """Cancel all that waits. What runs goes on; recordings stay, and can be retried."""
-    return Changed(count=await house.runs.clear())
+    return Changed(count=await service.runs.clear())
 
 
 @router.delete("/{id}", status_code=204)
-async def cancel(id: UUID, house: House, caller: Writer) -> None:  # noqa: ARG001
+async def cancel(id: UUID, service: CurrentService, caller: CanWrite) -> None:  # noqa: ARG001
     """Cancel one run, waiting or running. Its recordings stay."""
-    house.runs.look_again()
-    if all(entry.id != id for entry in (await house.runs.queue()).entries):
+    service.runs.forget_queue()
+    if all(entry.id != id for entry in (await service.runs.queue()).entries):
         raise not_found("There is no such run in the queue.")
-    await house.runs.cancel(id)
+    await service.runs.cancel(id)
 
 
 @router.post("/retry", status_code=202)
-async def retry_all(house: House, caller: Admin) -> Changed:  # noqa: ARG001
+async def retry_all(service: CurrentService, caller: IsAdmin) -> Changed:  # noqa: ARG001
     """Take up again all recordings that failed."""
-    return Changed(count=await retry_failed(house))
+    return Changed(count=await retry_failed(service))
 
 
 @router.post("/pause")
-async def pause(house: House, caller: Admin) -> Paused:  # noqa: ARG001
+async def pause(service: CurrentService, caller: IsAdmin) -> Paused:  # noqa: ARG001
     """Let workers take nothing more. What runs goes on, what is sent waits."""
-    await house.runs.pause(True)
+    await service.runs.pause(True)
     return Paused(paused=True)
 
 
 @router.post("/resume")
-async def resume(house: House, caller: Admin) -> Paused:  # noqa: ARG001
+async def resume(service: CurrentService, caller: IsAdmin) -> Paused:  # noqa: ARG001
     """Let workers take from the queue again."""
-    await house.runs.pause(False)
+    await service.runs.pause(False)
     return Paused(paused=False)

@@ -3,24 +3,23 @@
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, removal, states
-from stenopool.api.access import Reader, Writer
+from stenopool.api.access import CanRead, CanWrite
 from stenopool.api.headers import FORM, media_type
-from stenopool.api.intake import Accepted, accept, small_enough, taken
+from stenopool.api.intake import Accepted, accept_upload, check_size, receive_upload
 from stenopool.api.keys import Key
-from stenopool.api.problems import Problem, invalid, told
-from stenopool.api.queue import QueueEntry, entry_of
+from stenopool.api.problems import Problem, field_errors, invalid
+from stenopool.api.queue_snapshot import QueueEntry, entry_of
 from stenopool.api.retries import retry as try_again
-from stenopool.api.service import Service, service, token_of
+from stenopool.api.service import CurrentService, Service, token_of
 from stenopool.api.states import RecordingPage, RecordingState, State
 from stenopool.api.uploads import Form
 
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
-House = Annotated[Service, Depends(service)]
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="The same key again is the same recording, not another one."),
@@ -91,7 +90,11 @@ _BODY = {
 
 @router.post("", status_code=202, openapi_extra=_BODY, response_model=Accepted | PresignedUpload | QueueEntry)
 async def send(
-    request: Request, response: Response, house: House, caller: Writer, idempotency_key: IdempotencyKey = None
+    request: Request,
+    response: Response,
+    service: CurrentService,
+    caller: CanWrite,
+    idempotency_key: IdempotencyKey = None,
 ) -> Accepted | PresignedUpload | QueueEntry:
     """Send a recording, name one below the source, or ask for an address to send one to. It waits in the queue then.
 
@@ -99,18 +102,18 @@ async def send(
     the run that takes all below it, its address in Location.
     """
     if media_type(request.headers) == FORM:
-        async with taken(request, house, caller, idempotency_key) as upload:
-            options = house.options(_options(upload.form))
-            accepted = await accept(house, upload, options, upload.form.one("callback"))
+        async with receive_upload(request, service, caller, idempotency_key) as upload:
+            options = service.options(_options(upload.form))
+            accepted = await accept_upload(service, upload, options, upload.form.value("callback"))
     else:
         asked = await _json(request)
         if isinstance(asked, DirectUpload):
-            return _direct(house, asked, caller, idempotency_key)
+            return _direct(service, asked, caller, idempotency_key)
         if asked.uri.endswith("/"):
-            run = entry_of(await _all_below(house, asked, caller, idempotency_key))
+            run = entry_of(await _all_below(service, asked, caller, idempotency_key))
             response.headers["Location"] = f"/v1/queue/{run.id}"
             return run
-        accepted = await _named(house, asked)
+        accepted = await _named(service, asked)
     response.headers["Location"] = f"/v1/recordings/{accepted.id}"
     return accepted
 
@@ -129,48 +132,48 @@ async def _json(request: Request) -> FromSource | DirectUpload:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise invalid("The request is not what the schema asks for.", errors=told(error.errors())) from None
+        raise invalid("The request is not what the schema asks for.", errors=field_errors(error.errors())) from None
 
 
-def _direct(house: Service, asked: DirectUpload, caller: Key, idempotency_key: str | None) -> PresignedUpload:
-    small_enough(house, asked.size)
-    key = house.new_key(asked.filename, token_of(caller.name, idempotency_key) if idempotency_key else None)
-    lifetime = house.settings.link_lifetime
-    url = house.source.presigned_put(key, asked.size, lifetime)
-    return PresignedUpload(id=ids.encode(key), uri=house.source.uri_of(key), url=url, expires_in=lifetime)
+def _direct(service: Service, asked: DirectUpload, caller: Key, idempotency_key: str | None) -> PresignedUpload:
+    check_size(service, asked.size)
+    key = service.new_key(asked.filename, token_of(caller.name, idempotency_key) if idempotency_key else None)
+    lifetime = service.settings.link_lifetime
+    url = service.source.presigned_put(key, asked.size, lifetime)
+    return PresignedUpload(id=ids.encode(key), uri=service.source.uri_of(key), url=url, expires_in=lifetime)
 
 
-async def _all_below(house: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> FlowRun:
-    options, prefix = house.options(asked.options), house.prefix_of(asked.uri)
-    await house.must_have(prefix)
-    await house.may_call(asked.callback)
-    run = await house.submit_all(prefix, options, token_of(caller.name, idempotency_key) if idempotency_key else None)
-    await house.will_call(asked.callback, run=run.id)
+async def _all_below(service: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> FlowRun:
+    options, prefix = service.options(asked.options), service.prefix_of(asked.uri)
+    await service.require_recordings(prefix)
+    await service.check_callback(asked.callback)
+    run = await service.submit_all(prefix, options, token_of(caller.name, idempotency_key) if idempotency_key else None)
+    await service.add_callback(asked.callback, run=run.id)
     return run
 
 
-async def _named(house: Service, asked: FromSource) -> Accepted:
-    options = house.options(asked.options)
-    info = await house.head(house.key_of(asked.uri))
-    small_enough(house, info.size)
-    await house.may_call(asked.callback)
-    await house.will_call(asked.callback, key=info.key, work=house.fingerprint(info, options))
-    await house.submit(info, options)
-    state = await states.one(house, info.key)
-    return Accepted(id=state.id, uri=house.source.uri_of(info.key), state=state.state, size=info.size)
+async def _named(service: Service, asked: FromSource) -> Accepted:
+    options = service.options(asked.options)
+    info = await service.head(service.key_of(asked.uri))
+    check_size(service, info.size)
+    await service.check_callback(asked.callback)
+    await service.add_callback(asked.callback, key=info.key, work=service.fingerprint(info, options))
+    await service.submit(info, options)
+    state = await states.read_state(service, info.key)
+    return Accepted(id=state.id, uri=service.source.uri_of(info.key), state=state.state, size=info.size)
 
 
 def _options(form: Form) -> Any:
     try:
-        return json.loads(form.one("options") or "{}")
+        return json.loads(form.value("options") or "{}")
     except ValueError:
         raise invalid("The field options is not JSON.") from None
 
 
 @router.get("")
 async def list_recordings(
-    house: House,
-    caller: Reader,  # noqa: ARG001
+    service: CurrentService,
+    caller: CanRead,  # noqa: ARG001
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
     q: Annotated[
         str | None, Query(min_length=1, max_length=200, description="Only those with this in their names or folders.")
@@ -182,23 +185,23 @@ async def list_recordings(
 
     A search looks at some thousand recordings at a time: a page may hold few or none, and `next_cursor` goes on.
     """
-    return await states.page(house, cursor, limit, state=state, words=q)
+    return await states.read_page(service, cursor, limit, state=state, words=q)
 
 
 @router.get("/{id}")
-async def get_recording(id: str, house: House, caller: Reader) -> RecordingState:  # noqa: ARG001
+async def get_recording(id: str, service: CurrentService, caller: CanRead) -> RecordingState:  # noqa: ARG001
     """How things stand with a recording; where it failed, why, and what to do."""
-    return await states.one(house, ids.decode(id))
+    return await states.read_state(service, ids.decode(id))
 
 
 @router.post("/{id}/retry", status_code=202)
-async def retry(id: str, house: House, caller: Writer) -> RecordingState:  # noqa: ARG001
+async def retry(id: str, service: CurrentService, caller: CanWrite) -> RecordingState:  # noqa: ARG001
     """Have a recording transcribed that failed, was cancelled or was never asked for, with the options it had."""
-    await try_again(house, ids.decode(id))
-    return await states.one(house, ids.decode(id))
+    await try_again(service, ids.decode(id))
+    return await states.read_state(service, ids.decode(id))
 
 
 @router.delete("/{id}", status_code=204)
-async def delete(id: str, house: House, caller: Writer) -> None:  # noqa: ARG001
+async def delete(id: str, service: CurrentService, caller: CanWrite) -> None:  # noqa: ARG001
     """Remove a recording with its transcripts, receipts and work files. One that is being transcribed is not (409)."""
-    await removal.remove(house, ids.decode(id))
+    await removal.remove(service, ids.decode(id))

@@ -2,17 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from stenopool.api import speakers
-from stenopool.api.access import Reader, Writer
+from stenopool.api import speaker_files
+from stenopool.api.access import CanRead, CanWrite
 from stenopool.api.ids import decode
-from stenopool.api.service import Service, service
+from stenopool.api.service import CurrentService
 from stenopool.pipeline.speaker_names import SpeakerName
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
-House = Annotated[Service, Depends(service)]
 
 
 class Speakers(BaseModel):
@@ -35,12 +34,12 @@ class Names(BaseModel):
 
 
 @router.get("/{id}/speakers")
-async def get_speakers(id: str, house: House, caller: Reader) -> Speakers:  # noqa: ARG001
+async def get_speakers(id: str, service: CurrentService, caller: CanRead) -> Speakers:  # noqa: ARG001
     """The speakers that were told apart, and the names that they were given."""
-    return Speakers(names=await speakers.names(house, decode(id)))
+    return Speakers(names=await speaker_files.read_names(service, decode(id)))
 
 
 @router.put("/{id}/speakers")
-async def name_speakers(id: str, asked: Names, house: House, caller: Writer) -> Speakers:  # noqa: ARG001
+async def name_speakers(id: str, asked: Names, service: CurrentService, caller: CanWrite) -> Speakers:  # noqa: ARG001
     """Name the speakers. The names are kept beside the transcript, and every format says them from now on."""
-    return Speakers(names=await speakers.rename(house, decode(id), asked.names))
+    return Speakers(names=await speaker_files.rename_speakers(service, decode(id), asked.names))

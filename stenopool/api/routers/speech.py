@@ -4,25 +4,24 @@ import asyncio
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from stenopool.api import states, transcripts
-from stenopool.api.access import Writer
+from stenopool.api import states, transcript_files
+from stenopool.api.access import CanWrite
 from stenopool.api.headers import prefers
 from stenopool.api.ids import encode
-from stenopool.api.intake import accept, taken
-from stenopool.api.openai import RESPONSE_FORMATS, ResponseFormat, is_theirs, shaped
+from stenopool.api.intake import accept_upload, receive_upload
+from stenopool.api.openai import RESPONSE_FORMATS, ResponseFormat, format_transcript, is_openai_model
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.routers.recordings import IdempotencyKey
-from stenopool.api.service import Service, service
+from stenopool.api.service import CurrentService, Service
 from stenopool.api.uploads import Form
 from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"])
-House = Annotated[Service, Depends(service)]
 
 _TICK = 1.0  # seconds between looks at a recording that is waited for
 _TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
@@ -31,7 +30,7 @@ _FORM = {
     "required": ["file", "model"],
     "properties": {
         "file": {"type": "string", "format": "binary"},
-        "model": {"type": "string", "description": "One of ours (base, large-v3, ...), or whisper-1: the house's."},
+        "model": {"type": "string", "description": "One of ours (base, large-v3, ...), or whisper-1: the default."},
         "language": {"type": "string"},
         "prompt": {"type": "string"},
         "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": "json"},
@@ -51,62 +50,63 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 @router.post("/transcriptions", response_class=Response, openapi_extra=_BODY, responses=_ANSWERS)
 async def transcriptions(
     request: Request,
-    house: House,
-    caller: Writer,
+    service: CurrentService,
+    caller: CanWrite,
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(description="respond-async: answer 202 at once.")] = None,
 ) -> Response:
     """Transcribe a file, and answer when that is done. The recording stays, under the id that Location names."""
-    async with taken(request, house, caller, idempotency_key) as upload:
-        format, granularities, options = _asked(house, upload.form)
+    async with receive_upload(request, service, caller, idempotency_key) as upload:
+        format, granularities, options = _asked(service, upload.form)
         subtitles = _subtitles(upload.form)
-        accepted = await accept(house, upload, options, upload.form.one("callback"))
+        accepted = await accept_upload(service, upload, options, upload.form.value("callback"))
     location = {"Location": f"/v1/recordings/{accepted.id}"}
     if prefers(prefer, "respond-async"):
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(accepted.model_dump(mode="json"), 202, headers)
-    await _done(request, house, upload.key, options)
-    body = shaped(await transcripts.read(house, upload.key), format, granularities, subtitles)
+    await _done(request, service, upload.key, options)
+    transcript = await transcript_files.read_transcript(service, upload.key)
+    body = format_transcript(transcript, format, granularities, subtitles)
     if isinstance(body, str):
         return Response(body, media_type=_TEXT_TYPES[format], headers=location)
     return JSONResponse(body, headers=location)
 
 
-def _asked(house: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
+def _asked(service: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
     """OpenAI's fields as ours. What we cannot honour is refused, not ignored."""
-    format = form.one("response_format") or "json"
+    format = form.value("response_format") or "json"
     if format not in RESPONSE_FORMATS:
         raise invalid(f"response_format is one of {', '.join(RESPONSE_FORMATS)}.")
-    if form.one("stream") == "true":
+    if form.value("stream") == "true":
         raise invalid("Transcripts are not sent as a stream of events.")
-    if form.one("temperature") not in (None, "0", "0.0"):
+    if form.value("temperature") not in (None, "0", "0.0"):
         raise invalid("Another temperature than 0 cannot be set.")
     granularities = form.fields.get("timestamp_granularities[]", [])
     if set(granularities) - {"word", "segment"}:
         raise invalid("timestamp_granularities[] takes word and segment.")
     options: dict[str, Any] = {"diarization": "senko" if format == "diarized_json" else "off"}
-    model = form.one("model")
-    if model and not is_theirs(model):
+    model = form.value("model")
+    if model and not is_openai_model(model):
         options["model"] = model
-    options |= {name: value for name in ("language", "prompt") if (value := form.one(name))}
-    return format, granularities, house.options(options)
+    options |= {name: value for name in ("language", "prompt") if (value := form.value(name))}
+    return format, granularities, service.options(options)
 
 
 def _subtitles(form: Form) -> SubtitleOptions:
     """Stenopool's own fields: how srt and vtt look."""
-    given = {name: value for name in SubtitleOptions.model_fields if (value := form.one(name))}
+    given = {name: value for name in SubtitleOptions.model_fields if (value := form.value(name))}
     try:
         return SubtitleOptions.model_validate(given)
     except ValidationError as error:
         raise invalid("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()) + ".") from error
 
 
-async def _done(request: Request, house: Service, key: str, options: TranscriptionOptions) -> None:
+async def _done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:
     """Return when the transcript with these options is there; the problem that says why there will be none."""
-    work = house.fingerprint(await house.head(key), options)
-    deadline = time.monotonic() + house.settings.wait
+    work = service.fingerprint(await service.head(key), options)
+    deadline = time.monotonic() + service.settings.wait
     while True:
-        state = await states.one(house, key, work)
+        state = await states.read_state(service, key, work)
         if state.state == "completed":
             return
         if state.state not in ("queued", "running"):

@@ -3,22 +3,21 @@
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import FileResponse
 from pydantic import ConfigDict, Field
 from starlette.background import BackgroundTask
 
-from stenopool.api.access import Reader
+from stenopool.api.access import CanRead
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
-from stenopool.api.service import Service, service
-from stenopool.api.transcripts import fetched
+from stenopool.api.service import CurrentService
+from stenopool.api.transcript_files import fetch_transcript
 from stenopool.options import FORMATS, Format, SubtitleOptions
 from stenopool.speech.renderers import CONTENT_TYPES, EXTENSIONS
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
-House = Annotated[Service, Depends(service)]
 
 # A transcript's page has its own script and sound inside. It runs in a sandbox: what it is made of, others said.
 _PAGE_POLICY = (
@@ -51,15 +50,15 @@ class TranscriptQuery(SubtitleOptions):
 @router.get("/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}})
 async def transcript(
     id: str,
-    house: House,
-    caller: Reader,  # noqa: ARG001
+    service: CurrentService,
+    caller: CanRead,  # noqa: ARG001
     query: Annotated[TranscriptQuery, Query()],
     accept: Annotated[str, Header(description="The format as a media type.")] = "*/*",
 ) -> FileResponse:
     """The transcript, streamed. A format that was not written, or another style of subtitles, is rendered now."""
     key = decode(id)
     chosen = query.format or _accepted(accept)
-    path = await fetched(house, key, chosen, query.subtitles)
+    path = await fetch_transcript(service, key, chosen, query.subtitles)
     name = quote(f"{key.rpartition('/')[2]}{EXTENSIONS[chosen]}")
     headers = {"Content-Disposition": f"inline; filename*=UTF-8''{name}"}
     if chosen == "html":

@@ -22,6 +22,11 @@ _SCHEME = "block://"
 B = TypeVar("B", bound="Block")
 
 
+def absolute_location(location: str) -> str:
+    """An address as other processes need it, which run in other folders: a folder's path becomes absolute."""
+    return location if "://" in location else str(Path(location).expanduser().absolute())
+
+
 def open_location(location: str, *, must_exist: bool = False) -> ObjectStore:
     """The store at an address. Not for a thread in which an event loop runs: see `open_stores`.
 

@@ -52,12 +52,12 @@ def sent(client: httpx.Client, url: str, name: str = "a.wav", **form: Any) -> st
     return str(answer.json()["id"])
 
 
-def owed(api: Api) -> list[str]:
+def pending(api: Api) -> list[str]:
     return [info.key for info in api.destination.list(".callbacks/")]
 
 
 def until_nothing_is_owed(api: Api) -> None:
-    wait_until(lambda: not owed(api), "nothing is owed", seconds=20)
+    wait_until(lambda: not pending(api), "nothing is pending", seconds=20)
 
 
 def test_one_is_told_when_it_is_over_and_how_it_ended(
@@ -147,7 +147,7 @@ def test_the_same_wish_twice_is_one_and_a_removed_recording_is_none(
     with telling.client("clerk") as client:
         for _ in range(2):
             client.post("/v1/recordings", json={"uri": uri, "callback": receiver.url}).raise_for_status()
-        assert len(owed(telling)) == 1
+        assert len(pending(telling)) == 1
         id = client.get("/v1/recordings").json()["recordings"][0]["id"]
         client.delete(f"/v1/recordings/{id}").raise_for_status()
     until_nothing_is_owed(telling)
@@ -173,7 +173,7 @@ def test_an_address_that_may_not_be_called_is_refused_and_nothing_is_kept(tellin
     with telling.client("clerk") as client:
         form = client.post("/v1/recordings", files={"file": ("a.wav", sound())}, data={"callback": url})
         assert (form.status_code, form.json()["code"]) == (422, "CALLBACK_REFUSED")
-    assert telling.keys() == owed(telling) == []
+    assert telling.keys() == pending(telling) == []
 
 
 def test_without_a_secret_no_callback_is_taken(api: Api, receiver: Receiver) -> None:

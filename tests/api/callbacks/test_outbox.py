@@ -1,4 +1,4 @@
-"""What is owed, seen by two processes at once."""
+"""What is pending, seen by two processes at once."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ def test_a_try_after_a_listing_that_is_out_of_date_is_not_made(tmp_path: Path) -
     store = open_store(str(tmp_path))
     outbox = Outbox(store)
     outbox.put(Callback(url="https://a.example", key="a"))
-    ours, theirs = outbox.owed(), outbox.owed()
+    ours, theirs = outbox.pending(), outbox.pending()
     assert outbox.claim(ours[0])
     assert not outbox.claim(theirs[0])
     outbox.remove(ours[0].id)
@@ -22,13 +22,13 @@ def test_a_try_after_a_listing_that_is_out_of_date_is_not_made(tmp_path: Path) -
 def test_one_that_may_be_under_way_is_not_due_and_one_that_failed_is_after_its_pause(tmp_path: Path) -> None:
     outbox = Outbox(open_store(str(tmp_path)))
     outbox.put(Callback(url="https://a.example", key="a"))
-    (one,) = outbox.owed()
+    (one,) = outbox.pending()
     assert one.is_due(pause=60, turn=60)
     outbox.claim(one)
-    (under_way,) = outbox.owed()
+    (under_way,) = outbox.pending()
     assert not under_way.is_due(pause=0, turn=60)
     assert under_way.is_due(pause=60, turn=0)
     outbox.failed(one, "HTTP 503")
-    (failed,) = outbox.owed()
+    (failed,) = outbox.pending()
     assert failed.is_due(pause=0, turn=60)
     assert not failed.is_due(pause=60, turn=0)

@@ -1,4 +1,4 @@
-"""Looks after what is owed: sends an event once its work is over."""
+"""Delivers pending callbacks: sends an event once its work is over."""
 
 import asyncio
 import json
@@ -9,10 +9,10 @@ from uuid import UUID
 
 from stenopool.api import states
 from stenopool.api.callbacks.addresses import AddressError
-from stenopool.api.callbacks.outbox import Callback, Owed
+from stenopool.api.callbacks.outbox import Callback, PendingCallback
 from stenopool.api.callbacks.sending import DeliveryError
 from stenopool.api.problems import Problem
-from stenopool.api.queue import entry_of
+from stenopool.api.queue_snapshot import entry_of
 from stenopool.api.service import Service
 from stenopool.runtime.logs import get_logger
 from stenopool.settings import CallbackSettings
@@ -23,104 +23,106 @@ _AT_ONCE = 16  # events that are on their way
 _SETTLED = 60.0  # seconds after which a request without a run has been left behind by one that failed
 
 
-async def tend(house: Service, settings: CallbackSettings) -> None:
+async def deliver_callbacks(service: Service, settings: CallbackSettings) -> None:
     """Until it is cancelled. Without a secret nothing is sent: it could not be signed."""
-    if not house.sender.can_sign:
+    if not service.sender.can_sign:
         return
-    tending = _Tending(house, settings)
+    deliveries = _Deliveries(service, settings)
     async with asyncio.TaskGroup() as group:
         while True:
             try:
-                await tending.look(group)
+                await deliveries.look(group)
             except Exception as error:  # the store or the server is away; nothing is lost
                 log.warning("Callbacks wait: %s", error or type(error).__name__)
             await asyncio.sleep(settings.poll)
 
 
-class _Tending:
-    def __init__(self, house: Service, settings: CallbackSettings) -> None:
-        self._house = house
+class _Deliveries:
+    def __init__(self, service: Service, settings: CallbackSettings) -> None:
+        self._service = service
         self._settings = settings
         self._callbacks: dict[str, Callback] = {}
         self._sending: set[str] = set()
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self, group: asyncio.TaskGroup) -> None:
-        """One look at all that is owed."""
-        owed = await asyncio.to_thread(self._house.outbox.owed)
-        self._callbacks = {one.id: self._callbacks[one.id] for one in owed if one.id in self._callbacks}
-        for one in owed:
-            if one.id in self._sending:
+        """One look at all that is pending."""
+        pending = await asyncio.to_thread(self._service.outbox.pending)
+        self._callbacks = {each.id: self._callbacks[each.id] for each in pending if each.id in self._callbacks}
+        for callback in pending:
+            if callback.id in self._sending:
                 continue
-            if one.is_due(self._settings.pause, self._house.sender.longest_turn):
-                self._sending.add(one.id)
-                group.create_task(self._guarded(one))
-            elif not one.asked:  # its request is gone: a process was killed while it removed the tries
-                await asyncio.to_thread(self._house.outbox.sweep, one.id)
+            if callback.is_due(self._settings.pause, self._service.sender.longest_turn):
+                self._sending.add(callback.id)
+                group.create_task(self._deliver_safely(callback))
+            elif not callback.asked:  # its request is gone: a process was killed while it removed the tries
+                await asyncio.to_thread(self._service.outbox.sweep, callback.id)
 
-    async def _guarded(self, owed: Owed) -> None:
+    async def _deliver_safely(self, pending: PendingCallback) -> None:
         try:
             async with self._room:
-                await self._one(owed)
+                await self._deliver(pending)
         except Exception as error:
             log.warning("A callback waits: %s", error or type(error).__name__)
         finally:
-            self._sending.discard(owed.id)
+            self._sending.discard(pending.id)
 
-    async def _one(self, owed: Owed) -> None:
-        outbox = self._house.outbox
-        callback = self._callbacks.get(owed.id) or await asyncio.to_thread(outbox.read, owed.id)
+    async def _deliver(self, pending: PendingCallback) -> None:
+        outbox = self._service.outbox
+        callback = self._callbacks.get(pending.id) or await asyncio.to_thread(outbox.read, pending.id)
         if callback is None:
             return
-        self._callbacks[owed.id] = callback
+        self._callbacks[pending.id] = callback
         try:
             event = await self._event(callback)
         except Problem as problem:
             if problem.status_code != 404:
                 raise
             # The recording was removed: there is nothing to tell.
-            await asyncio.to_thread(outbox.remove, owed.id)
+            await asyncio.to_thread(outbox.remove, pending.id)
             return
-        if event is None or not await asyncio.to_thread(outbox.claim, owed):
+        if event is None or not await asyncio.to_thread(outbox.claim, pending):
             return
         host = urlsplit(callback.url).hostname
         try:
-            await self._house.sender.send(callback.url, callback.event, json.dumps(event).encode())
+            await self._service.sender.send(callback.url, callback.event, json.dumps(event).encode())
         except (AddressError, DeliveryError) as error:
-            tries = len(owed.tries) + 1
+            tries = len(pending.tries) + 1
             why = str(error) or "its address may not be called"
             if tries < self._settings.tries and not getattr(error, "for_good", False):
-                await asyncio.to_thread(outbox.failed, owed, why)
+                await asyncio.to_thread(outbox.failed, pending, why)
                 log.warning("Callback %s to %s: %s; it will be tried again.", callback.event, host, why)
                 return
             log.error("Callback %s to %s is given up after %s turns: %s.", callback.event, host, tries, why)
-        await asyncio.to_thread(outbox.remove, owed.id)
+        await asyncio.to_thread(outbox.remove, pending.id)
 
     async def _event(self, callback: Callback) -> dict[str, Any] | None:
         """What there is to tell; None while it is not over. The problem 404 if there never will be anything."""
         if callback.run:
             return await self._of_run(callback.run)
         key = callback.key or ""
-        if (await self._house.runs.queue()).of(key):  # most of them wait: nothing is asked of the stores for these
+        if (await self._service.runs.queue()).run_for(
+            key
+        ):  # most of them wait: nothing is asked of the stores for these
             return None
-        state = await states.one(self._house, key, callback.work)
+        state = await states.read_state(self._service, key, callback.work)
         if state.state in ("queued", "running"):
             return None
         if state.state == "skipped" and (datetime.now(UTC) - callback.asked_at).total_seconds() < _SETTLED:
             return None  # its run is about to be asked for
         kind = state.state if state.state in ("completed", "cancelled") else "failed"
-        return _told(f"recording.{kind}", state.model_dump(mode="json", exclude={"queue"}))
+        return _event_of(f"recording.{kind}", state.model_dump(mode="json", exclude={"queue"}))
 
     async def _of_run(self, id: UUID) -> dict[str, Any] | None:
-        run = await self._house.runs.run(id)
+        run = await self._service.runs.run(id)
         if run is None:
             raise Problem(404, "OBJECT_NOT_FOUND", "The run is gone.")
         entry = entry_of(run)
         if entry.state in ("queued", "running"):
             return None
         facts = {"id", "prefix", "state", "queued_at"}
-        return _told(f"batch.{entry.state}", entry.model_dump(mode="json", include=facts))
+        return _event_of(f"batch.{entry.state}", entry.model_dump(mode="json", include=facts))
 
 
-def _told(kind: str, data: dict[str, Any]) -> dict[str, Any]:
+def _event_of(kind: str, data: dict[str, Any]) -> dict[str, Any]:
     return {"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data}

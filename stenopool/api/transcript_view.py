@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from stenopool.api.problems import not_found
 from stenopool.api.service import Service
-from stenopool.api.transcripts import as_made, must_be_done, stored_page, temporary
+from stenopool.api.transcript_files import create_temporary, read_page, read_unnamed, require_transcript
 from stenopool.errors import ObjectNotFound
 from stenopool.pipeline import speaker_names
 from stenopool.speech.renderers.facts import doubt
@@ -76,10 +76,10 @@ class TranscriptView(BaseModel):
     paragraphs: list[ParagraphView]
 
 
-async def transcript_view(house: Service, id: str, key: str) -> TranscriptView:
+async def read_view(service: Service, id: str, key: str) -> TranscriptView:
     """The problem 404 if there is no such recording, 409 while it has no transcript."""
-    await must_be_done(house, key)
-    return await asyncio.to_thread(_view, house, id, key)
+    await require_transcript(service, key)
+    return await asyncio.to_thread(_view, service, id, key)
 
 
 class Sound(NamedTuple):
@@ -89,18 +89,18 @@ class Sound(NamedTuple):
     media_type: str
 
 
-async def playback(house: Service, key: str) -> Sound:
+async def fetch_playback(service: Service, key: str) -> Sound:
     """The sound that was written with the transcript.
 
     Its times are the transcript's, and every browser plays it. The problem 404 where there is none.
     """
-    await must_be_done(house, key)
-    return await asyncio.to_thread(_playback, house.destination, key)
+    await require_transcript(service, key)
+    return await asyncio.to_thread(_playback, service.destination, key)
 
 
-def _view(house: Service, id: str, key: str) -> TranscriptView:
-    transcript = as_made(house.destination, key)
-    names = speaker_names.read(house.destination, key, transcript)
+def _view(service: Service, id: str, key: str) -> TranscriptView:
+    transcript = read_unnamed(service.destination, key)
+    names = speaker_names.read(service.destination, key, transcript)
     labels: dict[str | None, list[str]] = {}
     for label in speaker_names.list_labels(transcript):
         labels.setdefault(clean(names.get(label, label)) or None, []).append(label)
@@ -146,7 +146,7 @@ def _stretch(stretch: Stretch) -> StretchView:
 
 
 def _playback(destination: ObjectStore, key: str) -> Sound:
-    path = temporary()
+    path = create_temporary()
     try:
         return Sound(path, _into(path, destination, key))
     except BaseException:
@@ -156,7 +156,7 @@ def _playback(destination: ObjectStore, key: str) -> Sound:
 
 def _into(path: Path, destination: ObjectStore, key: str) -> str:
     """A short recording's sound stands in the transcript's page, a long one's beside it. Returns its media type."""
-    page = stored_page(destination, key)
+    page = read_page(destination, key)
     plays = (find_audio(page) if page else None) or ""
     if inside := _EMBEDDED.match(plays):
         path.write_bytes(base64.b64decode(plays[inside.end() :]))

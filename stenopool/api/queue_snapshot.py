@@ -58,7 +58,7 @@ class QueueEntry(BaseModel):
 
 
 @dataclass(frozen=True)
-class Queue:
+class QueueSnapshot:
     """What runs, then what waits, in the order in which it will run."""
 
     entries: list[QueueEntry] = field(default_factory=list)
@@ -66,11 +66,11 @@ class Queue:
     answers: dict[object, bytes] = field(default_factory=dict)
     """What was answered from this look already, by what was asked: hundreds of clients ask the same each second."""
 
-    def of(self, key: str) -> QueueEntry | None:
+    def run_for(self, key: str) -> QueueEntry | None:
         """The run that is, or will be, about this recording alone."""
         return self._of_one.get(encode(key))
 
-    def covering(self, key: str) -> QueueEntry | None:
+    def run_covering(self, key: str) -> QueueEntry | None:
         """The first run that takes this recording among others, if it has not been done."""
         return next((entry for entry in self._of_many if key.startswith(entry.prefix or "")), None)
 
@@ -87,21 +87,23 @@ class Queue:
         return [entry for entry in self.entries if entry.prefix is not None]
 
 
-async def look(client: PrefectClient) -> Queue:
+async def read_queue(client: PrefectClient) -> QueueSnapshot:
     """Ask the server for all of it."""
-    runs, queues = await asyncio.gather(unfinished(client, [StateType.SCHEDULED, *UNDER_WAY]), parents(client))
+    runs, queues = await asyncio.gather(
+        read_unfinished(client, [StateType.SCHEDULED, *UNDER_WAY]), read_parent_queues(client)
+    )
     under_way = [run.id for run in runs if run.state_type in UNDER_WAY]
     stages, progress = await asyncio.gather(_stages(client, under_way), _progress(client, under_way))
     runs.sort(key=_order)
-    return Queue(list(_entries(runs, stages, progress)), all(queue.is_paused for queue in queues))
+    return QueueSnapshot(list(_entries(runs, stages, progress)), all(queue.is_paused for queue in queues))
 
 
-async def parents(client: PrefectClient) -> list[WorkQueue]:
+async def read_parent_queues(client: PrefectClient) -> list[WorkQueue]:
     """The work queues that runs of `ingest` wait in."""
     return [await client.read_work_queue_by_name(name, work_pool_name=pool_name("cpu")) for name in PARENT_QUEUES]
 
 
-async def unfinished(client: PrefectClient, states: list[StateType]) -> list[FlowRun]:
+async def read_unfinished(client: PrefectClient, states: list[StateType]) -> list[FlowRun]:
     """All runs of the parents' queues in these states that are due; schedules make runs days ahead."""
     found: list[FlowRun] = []
     soon = datetime.now(UTC) + timedelta(seconds=10)

@@ -18,7 +18,7 @@ from tests.support.processes import free_port
 from tests.support.seaweedfs import SeaweedFS
 
 
-class House(NamedTuple):
+class Installation(NamedTuple):
     """The API under measurement, and its stores as they are behind it."""
 
     url: str
@@ -37,7 +37,7 @@ class House(NamedTuple):
 
 
 @contextmanager
-def house(kind: str, folder: Path) -> Iterator[House]:
+def installation(kind: str, folder: Path) -> Iterator[Installation]:
     """``kind`` of the store: s3 or folder. There is no worker: what is sent waits."""
     # Read when Prefect is imported, which `embedded` does.
     os.environ |= {"PREFECT_HOME": str(folder / "prefect")}
@@ -59,7 +59,7 @@ def house(kind: str, folder: Path) -> Iterator[House]:
         url = f"http://127.0.0.1:{port}"
         try:
             until_ready(url, serving)
-            yield House(url, serving.pid, open_store(f"{where}/in"), open_store(f"{where}/out"))
+            yield Installation(url, serving.pid, open_store(f"{where}/in"), open_store(f"{where}/out"))
         finally:
             serving.send_signal(signal.SIGTERM)
             serving.wait(60)

@@ -17,7 +17,7 @@ _OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class Metrics(Collector):
+class RequestMetrics(Collector):
     """One API's. ``health``: what is known of its dependencies when somebody scrapes."""
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class Metrics(Collector):
             yield up((name, state == "ok") for name, state in self.health.dependencies.items())
 
 
-class Measured:
+class RequestMeter:
     """Round every request, outermost: also what the guards refuse is counted."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
         self._metrics = metrics
 

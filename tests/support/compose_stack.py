@@ -1,4 +1,4 @@
-"""The compose file run by podman, where there is no Docker: ``python -m tests.support.house FOLDER``.
+"""The compose file run by podman, where there is no Docker: ``python -m tests.support.compose_stack FOLDER``.
 
 What `docker compose config` makes of the file is started service by service, as it says: commands, environment,
 secrets, volumes, users, read-only roots, dependencies, health checks. FOLDER holds the CPU image already
@@ -46,12 +46,12 @@ _ENTRY = {
 _LEFT_OUT = {"grafana"}
 
 
-class House:
+class Installation:
     """The services of the compose file, each a container; they end with ``stop``."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
-        self.folder = images.folder / "house"
+        self.folder = images.folder / "installation"
         for part in ("workers/compose", "deployments", "monitoring"):
             shutil.copytree(
                 REPOSITORY / part, self.folder / part, ignore=shutil.ignore_patterns("secrets", "__pycache__")
@@ -180,21 +180,21 @@ def _roots(images: Images) -> tuple[str, str]:
 def _main(folder: Path, ours: str, others: str) -> None:
     from tests.support.speech import recording_path
 
-    house = House(Images(folder))
-    house.adapt(ours, others, folder / "weights")
+    installation = Installation(Images(folder))
+    installation.adapt(ours, others, folder / "weights")
     begun = time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - begun:4.0f} s  {what}", flush=True)
 
     try:
-        house.up()
-        for name in house.started:
+        installation.up()
+        for name in installation.started:
             if name not in ("buckets", "deploy"):
-                house.wait(name, "service_healthy")
+                installation.wait(name, "service_healthy")
                 say(f"{name} is healthy")
-        print(house.log("deploy"))
-        key = {"Authorization": f"Bearer {house.secrets['api-key']}"}
+        print(installation.log("deploy"))
+        key = {"Authorization": f"Bearer {installation.secrets['api-key']}"}
         sent = httpx.post(
             f"{_API}/v1/recordings",
             headers=key,
@@ -214,12 +214,12 @@ def _main(folder: Path, ours: str, others: str) -> None:
         print([(one["metric"], one["value"][1]) for one in counted])
         groups = httpx.get(f"{_PROMETHEUS}/rules").json()["data"]["groups"]
         print(sum(len(group["rules"]) for group in groups), "rules are loaded")
-        house.stop()
+        installation.stop()
         say("all have ended")
     except BaseException:
-        for name in house.started:
-            print(f"--- {name}\n{house.log(name)}")
-        house.stop()
+        for name in installation.started:
+            print(f"--- {name}\n{installation.log(name)}")
+        installation.stop()
         raise
 
 
@@ -234,6 +234,17 @@ if __name__ == "__main__":
         roots = _roots(Images(where))
         # The namespace has nothing up, not even itself.
         again = 'ip link set lo up && exec "$@"'
-        inside = ["sh", "-c", again, "sh", sys.executable, "-u", "-m", "tests.support.house", str(where), *roots]
+        inside = [
+            "sh",
+            "-c",
+            again,
+            "sh",
+            sys.executable,
+            "-u",
+            "-m",
+            "tests.support.compose_stack",
+            str(where),
+            *roots,
+        ]
         sys.exit(subprocess.run(["unshare", "--net", *inside], check=False).returncode)
     _main(where, sys.argv[2], sys.argv[3])

@@ -1,4 +1,4 @@
-"""The API as a house runs it: real server, real workers, S3, each in a process of its own."""
+"""The API as an installation runs it: real server, real workers, S3, each in a process of its own."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ class Served(Server):
             return False
 
 
-class House(NamedTuple):
+class Installation(NamedTuple):
     """All that runs, each in a process of its own."""
 
     api: Served
@@ -51,11 +51,11 @@ class House(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def house(
+def installation(
     prefect_server: PrefectServer, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[House]:
+) -> Iterator[Installation]:
     """Server, API and one worker of each pool; everything is deployed."""
-    tmp_path = tmp_path_factory.mktemp("house")
+    tmp_path = tmp_path_factory.mktemp("installation")
     bucket = seaweedfs.make_bucket()
     cache = os.environ.get("STENOPOOL_MODELS__CACHE", str(Path.home() / ".cache" / "stenopool" / "models"))
     environment = {
@@ -74,7 +74,7 @@ def house(
     try:
         for one in (api, *workers):
             one.start()
-        yield House(api, prefect_server, workers)
+        yield Installation(api, prefect_server, workers)
     finally:
         for one in (*workers, api):
             one.stop()

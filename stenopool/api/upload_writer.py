@@ -8,7 +8,7 @@ from stenopool.storage import ObjectStore, Writer
 _PIECE = 1024 * 1024  # what the network gives at a time would be a call to a thread for each 64 KiB
 
 
-class Writing:
+class UploadWriter:
     """One object under way: `write` as often as there is something, then `commit`; `abort` leaves nothing behind."""
 
     def __init__(self, store: ObjectStore, key: str) -> None:
