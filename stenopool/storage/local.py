@@ -60,7 +60,7 @@ class LocalStore(ObjectStore):
         # Only the folder that the prefix names is walked; the rest of the prefix filters its entries.
         folder, slash, beginning = prefix.rpartition("/")
         try:
-            path = self._path(folder) if folder else self._real_root
+            path = self._path(folder) if slash else self._real_root
         except KeyUnusable:
             return
         if self._has_links(path):  # they are not walked

@@ -99,7 +99,7 @@ def test_only_the_endings_that_were_named(store: ObjectStore) -> None:
     assert [info.key for info in store.list("r/a!1", endings=endings, start_after=there[0])] == there[1:]
     assert list(store.list("r/a!1", endings=endings)) == [store.head(key) for key in there]
     assert [info.key for info in store.list("r/a!", endings=["1.y.json", "2.json"])] == ["r/a!1.y.json", "r/a!2.json"]
-    for prefix in ("r/c", "none/a!1", "r/a!1.json/a", "", "r/a!1/", "nul\0"):
+    for prefix in ("r/c", "none/a!1", "r/a!1.json/a", "", "/", "/r/a!1", "r/a!1/", "nul\0"):
         assert list(store.list(prefix, endings=endings)) == []
     assert list(store.list("r/a!1", endings=[])) == []
 
@@ -119,7 +119,23 @@ def test_a_prefix_finds_what_a_whole_listing_finds(store: ObjectStore) -> None:
     ]
     fill(store, [name for name in names if not (isinstance(store, S3Store) and name == "a/b")])
     whole = keys(store)
-    for prefix in ("x", "x!", "x%", "xy", "xy/", "a", "a/", "a/x", "a/x!", "a/xy", "a/b/x!1", "a/b/é", "y", "z", "a/b"):
+    for prefix in (
+        "x",
+        "x!",
+        "x%",
+        "xy",
+        "xy/",
+        "a",
+        "a/",
+        "a/x",
+        "a/x!",
+        "a/xy",
+        "a/b/x!1",
+        "a/b/é",
+        "y",
+        "z",
+        "a/b",
+    ):
         assert keys(store, prefix) == [name for name in whole if name.startswith(prefix)]
 
 

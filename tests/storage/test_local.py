@@ -226,3 +226,46 @@ def test_a_file_is_no_folder_and_a_source_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(SetupError) as caught:
         open_store(str(tmp_path / "later"), must_exist=True)
     assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
+
+
+def test_named_endings_are_looked_for_without_reading_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(str(tmp_path))
+    for number in range(300):
+        store.put_bytes(f"r/{number}!a.json", b"")
+    monkeypatch.setattr(os, "scandir", lambda _: pytest.fail("the directory was read"))
+    found = store.list("r/7!a", endings=(".json", ".x.json"))
+    assert [info.key for info in found] == ["r/7!a.json"]
+
+
+def test_a_directory_that_must_not_be_read_is_told_where_endings_are_named(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything")
+    store = open_store(str(tmp_path))
+    store.put_bytes("r/a.json", b"")
+    (tmp_path / "r").chmod(0)
+    try:
+        assert code_of(lambda: list(store.list("r/a", endings=[".json"]))) is ErrorCode.ACCESS_DENIED
+    finally:
+        (tmp_path / "r").chmod(0o755)
+
+
+@pytest.mark.parametrize("link", ["file in", "file out", "folder", "broken", "round"])
+def test_links_are_found_by_their_endings_as_by_a_listing(tmp_path: Path, link: str) -> None:
+    root = tmp_path / "root"
+    (root / "r").mkdir(parents=True)
+    (tmp_path / "secret.json").write_bytes(b"x")
+    (root / "there.json").write_bytes(b"x")
+    (root / "elsewhere").mkdir()
+    (root / "elsewhere" / "a.json").write_bytes(b"x")
+    targets = {"file in": root / "there.json", "file out": tmp_path / "secret.json", "broken": root / "no"}
+    if link == "folder":
+        (root / "r").rmdir()
+        (root / "r").symlink_to(root / "elsewhere")
+    else:
+        (root / "r" / "a.json").symlink_to(targets.get(link, root / "r" / "a.json"))
+    store = open_store(str(root))
+    listed = list(store.list("r/a"))
+    assert list(store.list("r/a", endings=[".json"])) == listed
+    assert [info.key for info in listed] == (["r/a.json"] if link == "file in" else [])
