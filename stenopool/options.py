@@ -193,6 +193,11 @@ class MachineOptions(BaseModel):
     threads: Annotated[int, Field(ge=0, le=256, description="CPU threads for models; 0: all cores.")] = 0
     batch_size: Annotated[int, Field(ge=0, le=256, description="Windows decoded together; 0: chosen by device.")] = 0
 
+    @property
+    def machine(self) -> "MachineOptions":
+        """These alone, out of larger options: what loaded models depend on."""
+        return MachineOptions.model_validate(self.model_dump(include={*MachineOptions.model_fields}))
+
 
 class SubtitleOptions(BaseModel):
     """How SRT and WebVTT files look. The names are those of openai-whisper's command line."""

@@ -13,10 +13,10 @@ from stenopool.errors import (
     StenopoolError,
     TransientError,
 )
-from stenopool.options import EngineName, ExecutionOptions
+from stenopool.options import EngineName, MachineOptions
 
 
-def require_device(execution: ExecutionOptions) -> bool:
+def require_device(execution: MachineOptions) -> bool:
     """Whether models run on CUDA here. Raises `SetupError` DEVICE_UNAVAILABLE if it was requested and cannot be used.
 
     CTranslate2, always installed, is asked in place of torch, which takes seconds to import.
@@ -26,7 +26,7 @@ def require_device(execution: ExecutionOptions) -> bool:
     return _use_cuda(execution, ctranslate2.get_cuda_device_count() > 0, "no usable GPU was found")
 
 
-def torch_device(execution: ExecutionOptions) -> Any:
+def torch_device(execution: MachineOptions) -> Any:
     """The `torch.device` for these options. Raises `SetupError` DEVICE_UNAVAILABLE."""
     import torch
 
@@ -34,13 +34,13 @@ def torch_device(execution: ExecutionOptions) -> Any:
     return torch.device("cuda" if cuda else "cpu")
 
 
-def _use_cuda(execution: ExecutionOptions, usable: bool, why_not: str) -> bool:
+def _use_cuda(execution: MachineOptions, usable: bool, why_not: str) -> bool:
     if execution.device == "cuda" and not usable:
         raise DeviceUnavailable(f"CUDA was requested, but {why_not}.")
     return usable and execution.device != "cpu"
 
 
-def choose_placement(execution: ExecutionOptions, *, engine: EngineName = "faster-whisper") -> tuple[str, str]:
+def choose_placement(execution: MachineOptions, *, engine: EngineName = "faster-whisper") -> tuple[str, str]:
     """Device (cpu or cuda) and compute type for an engine: as requested, or the best that this machine has.
 
     Raises `SetupError` DEVICE_UNAVAILABLE as `require_device` does, OPTIONS_INVALID for a compute type that the

@@ -94,19 +94,24 @@ def decode(
             ErrorCode.DECODE_TIMEOUT, f"After {spool.tell() / second:.0f} s of it, decoding no longer kept up."
         ) from error
 
+    _raise_for(report, found, empty=spool.tell() == silence)
+    frames = spool.tell() // (_SAMPLE_BYTES * keep)
+    return DecodedAudio(keep, frames, _flags(found, frames / SAMPLE_RATE, report))
+
+
+def _raise_for(report: ffmpeg.Report, found: Probe, *, empty: bool) -> None:
+    """Raise the error of a run that decoded nothing, or that had no memory; damaged parts alone are none."""
     if report.code == -signal.SIGKILL:  # not by us: by the kernel, or whoever looks after memory
         raise OutOfMemory("The decoder was killed.", remedy="Give the machine more memory.")
     short_of_memory = any(words in report.messages for words in _NO_MEMORY)
-    if short_of_memory and (report.code or spool.tell() == silence):
-        message = f"Decoding needs more than {bounds.decode_memory:,} bytes of memory."
+    if short_of_memory and (report.code or empty):
+        message = f"Decoding needs more than {get_settings().audio.decode_memory:,} bytes of memory."
         raise RecordingError(ErrorCode.DECODE_MEMORY, message)
-    frames = spool.tell() // (_SAMPLE_BYTES * keep)
-    if spool.tell() == silence:
+    if empty:
         if "no decoder found" in report.messages:
             raise RecordingError(ErrorCode.UNSUPPORTED_CODEC, f"No decoder for {found.codec}.")
         if report.code or (found.duration or 0.0) > 0.1:
             raise RecordingError(ErrorCode.INPUT_CORRUPT, f"Nothing can be decoded: {_last(report.messages)}.")
-    return DecodedAudio(keep, frames, _flags(found, frames / SAMPLE_RATE, report))
 
 
 def _check(found: Probe, max_channels: int) -> None:

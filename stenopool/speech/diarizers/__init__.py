@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, cast
 
 from stenopool import extras
-from stenopool.options import DiarizerName, ExecutionOptions, TranscriptionOptions
+from stenopool.options import DiarizerName, MachineOptions, TranscriptionOptions
 from stenopool.speech.diarizers.base import Diarizer
 
 __all__ = ["check", "create"]
@@ -26,14 +26,14 @@ _ADAPTERS: dict[DiarizerName, _Adapter] = {
 }
 
 
-def create(name: DiarizerName, execution: ExecutionOptions) -> Diarizer:
+def create(name: DiarizerName, execution: MachineOptions) -> Diarizer:
     """The diarizer of this name, not loaded yet. Raises `SetupError` EXTRA_MISSING; `ValueError` for ``off``."""
     if name not in _ADAPTERS:
         raise ValueError(f"diarization={name} has no diarizer")
     return cast(Diarizer, getattr(_module(name), _ADAPTERS[name].name)(execution))
 
 
-def check(options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
     """Find out, before any audio is touched and without importing torch, whether there can be speakers here.
 
     Weights that are not on this machine are fetched. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from stenopool.errors import ErrorCode
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import speech_regions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import translate_faults
@@ -22,7 +22,7 @@ _PAUSE, _PAD = 0.5, 0.1
 class ChannelsDiarizer:
     """One speaker per channel. Needs no extra and no weights but the VAD's, which come with the base install."""
 
-    def __init__(self, execution: ExecutionOptions) -> None:
+    def __init__(self, execution: MachineOptions) -> None:
         """Nothing depends on the execution options: the VAD runs on the CPU."""
 
     @property
@@ -46,5 +46,5 @@ class ChannelsDiarizer:
         return sorted(turns, key=lambda turn: (turn.start, turn.end))
 
 
-def check(execution: ExecutionOptions) -> None:
+def check(execution: MachineOptions) -> None:
     """Nothing can be missing."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from stenopool import models
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.devices import require_device, torch_device, translate_faults
 from stenopool.speech.diarizers.turns import order_turns
@@ -29,7 +29,7 @@ _LEAST = 0.25
 class PyannoteDiarizer:
     """pyannote.audio's pipeline behind our protocol. Bounds on the speakers are handed to it."""
 
-    def __init__(self, execution: ExecutionOptions) -> None:
+    def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
         # pyannote does not say that its pipelines may be shared between threads.
         self._lock = Lock()
@@ -81,7 +81,7 @@ class PyannoteDiarizer:
             )
 
 
-def check(execution: ExecutionOptions) -> None:
+def check(execution: MachineOptions) -> None:
     """Raises `SetupError` DEVICE_UNAVAILABLE, MODEL_GATED or MODEL_MISSING."""
     require_device(execution)
     _folder()
@@ -104,7 +104,7 @@ def _folder() -> Path:
         raise
 
 
-def _load(folder: Path, execution: ExecutionOptions) -> Any:
+def _load(folder: Path, execution: MachineOptions) -> Any:
     # Read at import. On by default, it would send the length of every recording to pyannoteAI.
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     device = torch_device(execution)

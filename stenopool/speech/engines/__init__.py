@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import NamedTuple, cast
 
 from stenopool import extras, models
-from stenopool.options import EngineName, ExecutionOptions, TranscriptionOptions
+from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
 from stenopool.speech.devices import choose_placement
 from stenopool.speech.engines.base import Engine
 
@@ -28,7 +28,7 @@ _ADAPTERS: dict[EngineName, _Adapter] = {
 }
 
 
-def create(options: TranscriptionOptions, execution: ExecutionOptions) -> Engine:
+def create(options: TranscriptionOptions, execution: MachineOptions) -> Engine:
     """The engine that the options name, not loaded yet.
 
     Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE or OPTIONS_INVALID (compute type).
@@ -39,7 +39,7 @@ def create(options: TranscriptionOptions, execution: ExecutionOptions) -> Engine
     return cast(Engine, engine(options.model, execution))
 
 
-def check(options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
     """Find out, before any audio is touched and without loading a model, whether the options can be honoured here.
 
     Weights that are not on this machine are fetched. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,

@@ -16,7 +16,7 @@ from typing import Any
 
 from stenopool import models
 from stenopool.errors import Failure, OutOfMemory, StenopoolError
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.runtime.logs import get_logger
 from stenopool.speech.audio.vad import phrases, speech_regions
 from stenopool.speech.devices import choose_placement, is_out_of_memory
@@ -44,7 +44,7 @@ class FasterWhisperEngine:
 
     concurrent = True
 
-    def __init__(self, model: str, execution: ExecutionOptions) -> None:
+    def __init__(self, model: str, execution: MachineOptions) -> None:
         self.model = model
         self.execution = execution
         self.version = f"{version('faster-whisper')}+ctranslate2-{version('ctranslate2')}"

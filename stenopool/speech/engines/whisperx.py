@@ -16,7 +16,7 @@ from typing import Any
 
 from stenopool import models
 from stenopool.errors import Failure
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import choose_placement
@@ -34,7 +34,7 @@ class WhisperXEngine:
 
     concurrent = False
 
-    def __init__(self, model: str, execution: ExecutionOptions) -> None:
+    def __init__(self, model: str, execution: MachineOptions) -> None:
         self.model = model
         self.execution = execution
         self.version = version("whisperx")
