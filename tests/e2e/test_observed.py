@@ -43,6 +43,6 @@ def test_a_run_logs_json_and_sends_its_stages_as_spans(stenopool: Program, tmp_p
     (span,) = received.named("transcribe")
     attributes = {item.key: item.value for item in span.attributes}
     assert attributes["stenopool.batch"].string_value == done["batch"]
-    assert attributes["stenopool.pipeline.recordings"].int_value == 2  # the empty one is not known to be bad yet
+    assert attributes["stenopool.recordings"].int_value == 2  # the empty one is not known to be bad yet
     # Prefect's spans of the runs tie them together.
     assert len({span.trace_id for span in received.spans if span.name in stages}) == 1
