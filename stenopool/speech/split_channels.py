@@ -1,4 +1,4 @@
-"""Recordings with one party per channel: each channel is transcribed by itself, then all are told in one order."""
+"""Recordings with one party per channel: channels are transcribed separately, then merged in order of time."""
 
 from collections import defaultdict
 from collections.abc import Sequence

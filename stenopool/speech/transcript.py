@@ -34,7 +34,7 @@ class _Published(BaseModel):
 
 
 class Word(_Published):
-    """A word as spoken. ``start`` and ``end`` may be missing: whoever reads them has to expect that."""
+    """A word as spoken. ``start`` and ``end`` may be missing: readers have to expect that."""
 
     word: str
     start: Seconds | None = None

@@ -1,6 +1,6 @@
 """Any audio to raw 16 kHz 16-bit samples, by the ffmpeg program.
 
-The program and not PyAV: it goes on after damaged parts, where PyAV ends without a word.
+The program and not PyAV: it continues after damaged parts, where PyAV ends without an error.
 """
 
 import signal
@@ -101,7 +101,7 @@ def decode(
 
 def _raise_for(report: ffmpeg.Report, found: Probe, *, empty: bool) -> None:
     """Raise the error of a run that decoded nothing, or that had no memory; damaged parts alone are none."""
-    if report.code == -signal.SIGKILL:  # not by us: by the kernel, or whoever looks after memory
+    if report.code == -signal.SIGKILL:  # not by us: by the kernel, or by another guard of memory
         raise OutOfMemory("The decoder was killed.", remedy="Give the machine more memory.")
     short_of_memory = any(words in report.messages for words in _NO_MEMORY)
     if short_of_memory and (report.code or empty):

@@ -36,7 +36,7 @@ class Level:
 def measure(blocks: Iterable[NDArray[Any]]) -> list[Level]:
     """Measure signals side by side: blocks of shape (frames, signals), one `Level` for each signal.
 
-    Memory: 16 bytes per signal and 0.1 s, besides one block.
+    Memory: 16 bytes per signal and 0.1 s, plus one block.
     """
     sums, squares, counts = [], [], []
     lowest = highest = None

@@ -27,7 +27,7 @@ class Region:
         return (self.start + self.end) / 2
 
 
-# Read so much at a time: bounds memory on day-long files. A block ends at the last pause found in it.
+# Seconds read at a time: bounds memory on day-long files. A block ends at the last pause found in it.
 _BLOCK_SECONDS = 600.0
 _SHORTEST_WORD = 0.15
 _COMPANY = 1.0

@@ -24,7 +24,7 @@ _LOCAL_SPEAKERS, _LOCAL_OVERLAP = 3, 2
 # 5 s it was 1.6 points higher.
 HOP = 148
 GRID = Grid(step=FRAME / SAMPLE_RATE, offset=_CENTRE / SAMPLE_RATE)
-# Read and run so many windows at a time (25 s of audio): bounds memory on day-long recordings.
+# Windows read and run at a time (25 s of audio): bounds memory on day-long recordings.
 _BATCH = 8
 # Of a voice, seconds: too little to embed at all / the most that is embedded, from its middle: all 10 instead of 4 cost
 # half as much again for the whole and gained nothing.

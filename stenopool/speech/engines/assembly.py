@@ -36,7 +36,7 @@ def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
 
 
 def shift(word: Word, seconds: float) -> Word:
-    """The word so much later; a missing time stays missing."""
+    """The word, this many seconds later; a missing time stays missing."""
     return word.model_copy(
         update={
             "start": None if word.start is None else round(word.start + seconds, 3),

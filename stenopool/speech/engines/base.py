@@ -28,7 +28,7 @@ class Engine(Protocol):
     version: str
     device: str
     compute_type: str
-    concurrent: bool  # whether `transcribe` may be called again while an earlier call goes on
+    concurrent: bool  # whether `transcribe` may be called again while an earlier call continues
     model_digest: str | None  # SHA-256 of the main weights file; None before `load`
 
     def load(self) -> None:

@@ -115,10 +115,10 @@ class FasterWhisperEngine:
             answers = self._decode_or_halve(group)
         except BaseException as error:
             for window in group:
-                window.job.answered(window, error)
+                window.job.on_answer(window, error)
             return
         for window, spans in zip(group, answers, strict=True):
-            window.job.answered(window, spans)
+            window.job.on_answer(window, spans)
 
     def _decode_or_halve(self, group: Sequence[Window]) -> list[list[RegionResult]]:
         try:
@@ -203,7 +203,7 @@ class _Run:
         self.engine = engine
         self.options = options
         self.decoder = engine.decoder(options)
-        self.news: SimpleQueue[Callable[[], Iterator[Answer]] | BaseException | None] = SimpleQueue()
+        self.events: SimpleQueue[Callable[[], Iterator[Answer]] | BaseException | None] = SimpleQueue()
         self.open: set[UtteranceJob] = set()
         self.closed = False
 
@@ -213,18 +213,18 @@ class _Run:
         feeder.start()
         fed = False
         while not fed or self.open:
-            news = self.news.get()
-            if news is None:
+            event = self.events.get()
+            if event is None:
                 fed = True
-            elif isinstance(news, BaseException):
-                raise news
+            elif isinstance(event, BaseException):
+                raise event
             else:
-                for job, answer in news():
+                for job, answer in event():
                     yield job.utterance, answer
         feeder.join()
 
     def close(self) -> None:
-        """Whoever asked wants no more: what waits is dropped, what is on the device comes to its end."""
+        """The caller wants no more: waiting windows are dropped, and those on the device are finished."""
         self.closed = True
         self.engine.pool.drop(lambda window: window.job in self.open)
 
@@ -237,12 +237,12 @@ class _Run:
                     return
                 self._begin(utterance)
         except BaseException as error:
-            self.news.put(error)
+            self.events.put(error)
         else:
-            self.news.put(None)
+            self.events.put(None)
 
     def _begin(self, utterance: Utterance) -> None:
-        job = UtteranceJob(utterance, self.decoder, self._answered)
+        job = UtteranceJob(utterance, self.decoder, self._receive)
         try:
             most = most_speech(self.options, policy.SPEECH_SECONDS)
             job.speech = speech_regions(utterance.waveform, max_speech=most)
@@ -254,7 +254,7 @@ class _Run:
             self._fail(job, error)
             return
         if not windows:
-            self._tell(job, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH]))
+            self._finish(job, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH]))
         elif not self.closed:
             self.open.add(job)
             self.engine.pool.add(windows, most_waiting=self.engine.most_waiting)
@@ -276,9 +276,9 @@ class _Run:
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    def _answered(self, window: Window, answer: list[RegionResult] | BaseException) -> None:
+    def _receive(self, window: Window, answer: list[RegionResult] | BaseException) -> None:
         """Called by workers; what follows is done in the caller's thread."""
-        self.news.put(lambda: self._keep(window, answer))
+        self.events.put(lambda: self._keep(window, answer))
 
     def _keep(self, window: Window, answer: list[RegionResult] | BaseException) -> Iterator[Answer]:
         """Take a window's answer; yield the utterance's transcript with its last one."""
@@ -299,17 +299,17 @@ class _Run:
 
     def _fail(self, job: UtteranceJob, error: Exception) -> None:
         try:
-            self._tell(job, to_failure(error, job.utterance))
+            self._finish(job, to_failure(error, job.utterance))
         except StenopoolError as fault:
-            self.news.put(fault)
+            self.events.put(fault)
 
-    def _tell(self, job: UtteranceJob, answer: Transcript | Failure) -> None:
-        def over() -> Iterator[Answer]:
+    def _finish(self, job: UtteranceJob, answer: Transcript | Failure) -> None:
+        def answer_job() -> Iterator[Answer]:
             self.open.discard(job)
             yield job, answer
 
         self.open.add(job)
-        self.news.put(over)
+        self.events.put(answer_job)
 
 
 def _unsound(decoded: WindowResult, duration: float) -> bool:

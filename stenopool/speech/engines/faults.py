@@ -1,14 +1,10 @@
 """What an exception inside an engine means: this recording's failure, or an end of the whole call."""
 
-from collections.abc import Callable, Iterable, Iterator
-
 from soundfile import LibsndfileError
 
 from stenopool.errors import ErrorCode, Failure, RecordingError
-from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import translate_faults
 from stenopool.speech.engines.base import Utterance
-from stenopool.speech.transcript import Transcript
 
 
 def to_failure(error: Exception, utterance: Utterance) -> Failure:
@@ -25,19 +21,3 @@ def to_failure(error: Exception, utterance: Utterance) -> Failure:
             raise error
     except RecordingError as fault:
         return fault.failure("transcribe")
-
-
-def transcribe_one_by_one(
-    batch: Iterable[Utterance], transcribe: Callable[[Waveform], Transcript]
-) -> Iterator[tuple[Utterance, Transcript | Failure]]:
-    """Each utterance with its transcript or its failure, for engines that take one at a time.
-
-    Raises what ``batch`` raises, and what `to_failure` does.
-    """
-    for utterance in batch:
-        result: Transcript | Failure
-        try:
-            result = transcribe(utterance.waveform)
-        except Exception as error:
-            result = to_failure(error, utterance)
-        yield utterance, result

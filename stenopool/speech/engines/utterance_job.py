@@ -52,7 +52,7 @@ class UtteranceJob:
 
     utterance: Utterance
     decoder: Decoder
-    answered: Callable[[Window, list[RegionResult] | BaseException], None]
+    on_answer: Callable[[Window, list[RegionResult] | BaseException], None]
     speech: list[Region] = field(default_factory=list)
     language: tuple[str, float] | None = None
     windows: int = 0

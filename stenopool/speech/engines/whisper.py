@@ -4,48 +4,27 @@ Its own ``transcribe`` runs on chunks of speech of up to 30 seconds instead of o
 decoded, a day-long recording needs little memory, and each chunk may have its own language.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import Failure
 from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.devices import choose_placement, torch_device
+from stenopool.speech.devices import torch_device
+from stenopool.speech.engines import policy
 from stenopool.speech.engines.assembly import build_transcript, shift
-from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.faults import transcribe_one_by_one
-from stenopool.speech.engines.policy import (
-    BEST_OF,
-    LONGEST_WINDOW,
-    SURE,
-    TEMPERATURES,
-    VOTERS,
-    Probabilities,
-    fixed_language,
-    most_speech,
-    prompt_with_hotwords,
-    spread,
-    vote,
-    weigh_neighbours,
-)
+from stenopool.speech.engines.policy import LONGEST_WINDOW, Probabilities, spread, vote
+from stenopool.speech.engines.serial import SerialEngine
 from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript, Word
 
 
-class WhisperEngine:
+class WhisperEngine(SerialEngine):
     """Engine ``whisper``; see `stenopool.speech.engines.base.Engine`."""
 
-    concurrent = False
-
     def __init__(self, model: str, execution: MachineOptions) -> None:
-        self.model = model
-        self.execution = execution
-        self.version = version("openai-whisper")
-        self.device, self.compute_type = choose_placement(execution, engine="whisper")
-        self.model_digest: str | None = None
+        super().__init__(model, execution, engine="whisper", package="openai-whisper")
         self._whisper: Any = None
 
     def load(self) -> None:
@@ -65,14 +44,8 @@ class WhisperEngine:
         if heads := whisper._ALIGNMENT_HEADS.get(Path(self.model).name.removesuffix(".pt")):
             self._whisper.set_alignment_heads(heads)
 
-    def transcribe(
-        self, batch: Iterable[Utterance], options: TranscriptionOptions
-    ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
-        self.load()
-        yield from transcribe_one_by_one(batch, lambda waveform: self._transcribe(waveform, options))
-
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
-        most = most_speech(options, LONGEST_WINDOW)
+        most = policy.most_speech(options, LONGEST_WINDOW)
         speech = speech_regions(waveform, max_speech=min(most, 29.0))
         cut = chunks(speech, most)
         if not cut:
@@ -98,9 +71,9 @@ class WhisperEngine:
         self, waveform: Waveform, cut: Sequence[Region], options: TranscriptionOptions
     ) -> tuple[list[str], str, float]:
         """The language of each chunk, and that of the recording with its probability."""
-        if fixed := fixed_language(options, multilingual=self._whisper.is_multilingual):
+        if fixed := policy.fixed_language(options, multilingual=self._whisper.is_multilingual):
             return [fixed] * len(cut), fixed, 1.0
-        asked = cut if options.language == "per-segment" else spread(list(cut), VOTERS)
+        asked = cut if options.language == "per-segment" else spread(list(cut), policy.VOTERS)
         opinions = [(self._detect(waveform, chunk), chunk.duration) for chunk in asked]
         language, probability = vote(opinions, options.languages)
         if options.language == "auto":
@@ -121,10 +94,10 @@ class WhisperEngine:
     ) -> str:
         """The language of chunk ``i``: its own opinion, or if it is unsure, all opinions, the nearer the louder."""
         language, probability = vote([opinions[i]], options.languages)
-        if probability >= SURE:
+        if probability >= policy.SURE:
             return language
         near = [(opinion, chunk.start) for chunk, (opinion, _) in zip(cut, opinions, strict=True)]
-        return vote(weigh_neighbours(cut[i].start, near), options.languages)[0]
+        return vote(policy.weigh_neighbours(cut[i].start, near), options.languages)[0]
 
     # -- text -----------------------------------------------------------------------------------------------------
 
@@ -140,10 +113,10 @@ class WhisperEngine:
             language=language,
             task=options.task,
             beam_size=options.beam_size,
-            best_of=BEST_OF,
-            temperature=TEMPERATURES,
+            best_of=policy.BEST_OF,
+            temperature=policy.TEMPERATURES,
             condition_on_previous_text=False,  # what was made up once is not to be made up again
-            initial_prompt=prompt_with_hotwords(options),
+            initial_prompt=policy.prompt_with_hotwords(options),
             word_timestamps=options.word_timestamps != "off",
             fp16=self.compute_type == "float16",
             verbose=None,

@@ -6,42 +6,30 @@ here; `stenopool.speech.engines.alignment` refines them with WhisperX's alignmen
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
-from importlib.metadata import version
 from io import StringIO
-from threading import Lock
 from typing import Any
 
 from stenopool import models
-from stenopool.errors import Failure
 from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks, speech_regions
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.devices import choose_placement
 from stenopool.speech.engines.assembly import build_segments, build_transcript, shift
-from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.decoding import Decoder, WindowResult, compression_ratio
-from stenopool.speech.engines.faults import transcribe_one_by_one
 from stenopool.speech.engines.policy import BLOCK_SECONDS, LONGEST_WINDOW, VOTERS, hotwords, spread, vote
+from stenopool.speech.engines.serial import SerialEngine
 from stenopool.speech.engines.whisperx_import import quiet
 from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript
 
 
-class WhisperXEngine:
+class WhisperXEngine(SerialEngine):
     """Engine ``whisperx``; see `Engine`. One utterance at a time: its pipeline keeps state."""
 
-    concurrent = False
-
     def __init__(self, model: str, execution: MachineOptions) -> None:
-        self.model = model
-        self.execution = execution
-        self.version = version("whisperx")
-        self.device, self.compute_type = choose_placement(execution, engine="whisperx")
-        self.model_digest: str | None = None
+        super().__init__(model, execution, engine="whisperx", package="whisperx")
         self._pipeline: Any = None
-        self._lock = Lock()
 
     def load(self) -> None:
         if self._pipeline is not None:
@@ -61,17 +49,7 @@ class WhisperXEngine:
             )
             self._pipeline = load_model(str(found.path), self.device, model=whisper, vad_method="pyannote")
 
-    def transcribe(
-        self, batch: Iterable[Utterance], options: TranscriptionOptions
-    ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
-        self.load()
-        yield from transcribe_one_by_one(batch, lambda waveform: self._transcribe(waveform, options))
-
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
-        with self._lock:
-            return self._transcribe_alone(waveform, options)
-
-    def _transcribe_alone(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
         speech = speech_regions(waveform)
         if not speech:
             return Transcript(duration=waveform.duration, flags=[NO_SPEECH])

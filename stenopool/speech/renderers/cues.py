@@ -80,7 +80,7 @@ def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
 def _cut(
     tokens: Sequence[Token], style: RenderStyle, lines: int, first_indent: int, indent: int, price: float
 ) -> list[Sequence[Token]]:
-    """Cut tokens into groups that each fit on so many lines, at the least cost. ``price``: of one group."""
+    """Cut tokens into groups that each fit on ``lines`` lines, at the least cost. ``price``: of one group."""
     room = lines * style.max_line_width
     cost = [0.0] + [inf] * len(tokens)
     origin = [0] * (len(tokens) + 1)
@@ -102,7 +102,7 @@ def _cut(
 def _fitting(
     tokens: Sequence[Token], begin: int, style: RenderStyle, lines: int, width: int
 ) -> Iterator[tuple[int, int]]:
-    """How far tokens from ``begin`` fit on so many lines: (end, length) for each end, at least one."""
+    """How far tokens from ``begin`` fit on ``lines`` lines: (end, length) for each end, at least one."""
     line, words, length = 1, 0, 0
     for index in range(begin, len(tokens)):
         token = tokens[index]

@@ -1,4 +1,4 @@
-"""What people are told about a transcript besides its words, on the page and in the terminal."""
+"""What the page and the terminal show of a transcript in addition to its words."""
 
 from posixpath import basename
 
