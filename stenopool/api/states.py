@@ -18,7 +18,7 @@ from stenopool.api.ids import encode
 from stenopool.api.problems import invalid
 from stenopool.api.queue_snapshot import QueueEntry, QueueSnapshot
 from stenopool.api.service import Service
-from stenopool.errors import REMEDIES, ErrorCode, Failure, SetupError
+from stenopool.errors import REMEDIES, ErrorCode, Failure
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import ReceiptName
@@ -144,13 +144,8 @@ def _state(
 
 async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | None) -> Failure:
     for name in found:
-        try:
-            receipt = await asyncio.to_thread(
-                receipts.read, service.destination, name.key, name.fingerprint, "quarantined"
-            )
-        except SetupError:
-            continue
-        if receipt.failure:
+        receipt = await asyncio.to_thread(receipts.read_or_skip, service.destination, name)
+        if receipt and receipt.failure:
             return receipt.failure
     message = f"Its run ended as {last.state.name}." if last and last.state else "Its run is gone."
     return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=REMEDIES[ErrorCode.RUN_LOST])

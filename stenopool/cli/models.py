@@ -11,6 +11,7 @@ from rich.text import Text
 
 from stenopool import models as store
 from stenopool.cli.arguments import JsonFlag
+from stenopool.orchestration.blocks.locations import open_location
 from stenopool.runtime.logs import printable
 
 app = typer.Typer(help="Weights and where they are.", no_args_is_help=True)
@@ -76,7 +77,7 @@ def fetch(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonF
 @app.command()
 def mirror(
     names: NamesArgument,
-    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="A folder or s3://bucket/prefix.")],
+    destination: Annotated[str, typer.Argument(metavar="DESTINATION", help="A folder, s3://bucket/prefix or a block.")],
     kind: KindOption = "ctranslate2",
     as_json: JsonFlag = False,
 ) -> None:
@@ -84,7 +85,7 @@ def mirror(
 
     Example: stenopool models mirror base large-v3 s3://house/models
     """
-    entries = store.mirror([(name, kind) for name in names], destination)
+    entries = store.mirror([(name, kind) for name in names], open_location(destination))
     if as_json:
         _print_json({"mirror": destination, "models": entries})
         return

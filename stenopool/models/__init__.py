@@ -22,6 +22,7 @@ from stenopool.models.kinds import KINDS, Kind
 from stenopool.models.mirrors import MirrorSource, write_mirror
 from stenopool.models.wheels import WheelSource
 from stenopool.settings import get_settings
+from stenopool.storage.base import ObjectStore
 
 __all__ = [
     "FoundModel",
@@ -97,12 +98,12 @@ def find(name: str, kind: Kind) -> FoundModel:
     source has it (or it would have to be downloaded and cannot be), MODEL_GATED, MODEL_CORRUPT for a wrong checksum.
     """
     if path := _as_path(name):
-        return _found(path, kind, "path")
+        return _describe(path, kind, "path")
     if name.startswith(("/", "./", "../", "~")):
         raise ModelMissing(f"There is no model at {name}.", remedy="Check the path.")
     for source in _sources():
         if (given := source.get(name, kind)) is not None:
-            return _found(given, kind, source.origin)
+            return _describe(given, kind, source.origin)
     raise ModelMissing(
         f"No {kind} model is known by the name {name!r}.",
         remedy="`stenopool models list` shows the names; a folder is named by its path, as in ./folder.",
@@ -115,7 +116,7 @@ def _as_path(name: str) -> Path | None:
     return path.resolve() if "/" in name and path.exists() else None
 
 
-def _found(path: Path, kind: Kind, origin: str) -> FoundModel:
+def _describe(path: Path, kind: Kind, origin: str) -> FoundModel:
     if kind == "openai" and path.is_dir():
         path = convert.checkpoint_of(path)
     return FoundModel(path, cache.digest(cache.main_file(path)), origin)
@@ -137,8 +138,8 @@ def has_speech_weights() -> bool:
     )
 
 
-def mirror(models: Iterable[tuple[str, Kind]], destination: str) -> list[str]:
-    """Copy models (name, kind) to a mirror, a folder or s3:// prefix, beside those already there.
+def mirror(models: Iterable[tuple[str, Kind]], destination: ObjectStore) -> list[str]:
+    """Copy models (name, kind) to a mirror, beside those already there.
 
     A model given by its path is known there by its last part. The manifest ``models.json`` with the SHA-256 of every
     file is written last. Returns the mirror's entries.

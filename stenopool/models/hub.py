@@ -33,29 +33,29 @@ class HubSource:
         from faster_whisper.utils import available_models
 
         for name in available_models():
-            yield name, "ctranslate2", self._local(name, "ctranslate2") is not None
+            yield name, "ctranslate2", self._find_local(name, "ctranslate2") is not None
         for name in OPENAI:
-            yield name, "openai", _openai_local(name) is not None
+            yield name, "openai", _find_openai(name) is not None
         for language in WAV2VEC2:
-            yield language, "wav2vec2", self._local(language, "wav2vec2") is not None
+            yield language, "wav2vec2", self._find_local(language, "wav2vec2") is not None
 
     def get(self, name: str, kind: Kind) -> Path | None:
-        if local := self._local(name, kind):
+        if local := self._find_local(name, kind):
             return local
         if kind == "openai":
-            return _openai_download(name)
-        repository = _repository(name, kind)
+            return _download_openai(name)
+        repository = _find_repository(name, kind)
         return _download(name, kind, repository) if repository else None
 
     @staticmethod
-    def _local(name: str, kind: Kind) -> Path | None:
+    def _find_local(name: str, kind: Kind) -> Path | None:
         if kind == "openai":
-            return _openai_local(name)
-        repository = _repository(name, kind)
-        return _snapshot(repository, kind) if repository else None
+            return _find_openai(name)
+        repository = _find_repository(name, kind)
+        return _find_snapshot(repository, kind) if repository else None
 
 
-def _repository(name: str, kind: Kind) -> str | None:
+def _find_repository(name: str, kind: Kind) -> str | None:
     """The repository on Hugging Face; a name of the form owner/name is one."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return name
@@ -68,7 +68,7 @@ def _repository(name: str, kind: Kind) -> str | None:
     return None
 
 
-def _snapshot(repository: str, kind: Kind) -> Path | None:
+def _find_snapshot(repository: str, kind: Kind) -> Path | None:
     """The repository in Hugging Face's cache, if it is there and whole."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -116,7 +116,7 @@ def _missing(name: str, kind: Kind, page: str, why: str) -> SetupError:
     )
 
 
-def _openai_local(name: str) -> Path | None:
+def _find_openai(name: str) -> Path | None:
     """A checkpoint that we downloaded, or openai-whisper itself, if it is the one in the table."""
     if name not in OPENAI:
         return None
@@ -132,7 +132,7 @@ def _openai_cached(file: str) -> Path:
     return cache.root() / "openai" / file.removesuffix(".pt") / file
 
 
-def _openai_download(name: str) -> Path | None:
+def _download_openai(name: str) -> Path | None:
     """From the address in openai-whisper's table, which holds the file's SHA-256.
 
     Not by ``whisper._download``: it has no time-out and leaves half a file where the whole one belongs.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, ValidationError
 
-from stenopool.errors import ErrorCode, ModelMissing, ObjectNotFound, SetupError
+from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
 from stenopool.models.kinds import Kind
 from stenopool.storage import open_store
@@ -37,7 +37,14 @@ class MirrorSource:
 
     @cached_property
     def _manifest(self) -> Manifest:
-        return _read(self._store)
+        found = _read(self._store)
+        if found is None:
+            uri = self._store.uri
+            raise ModelMissing(
+                f"There is no mirror of models at {uri}.",
+                remedy=f"Write one with `stenopool models mirror base {uri}`, or unset STENOPOOL_MODELS__MIRROR.",
+            )
+        return found
 
     def known(self) -> Iterator[tuple[str, Kind, bool]]:
         for entry in self._manifest.models:
@@ -71,10 +78,9 @@ class MirrorSource:
             )
 
 
-def write_mirror(models: list[tuple[str, Kind, Path]], destination: str) -> list[str]:
+def write_mirror(models: list[tuple[str, Kind, Path]], store: ObjectStore) -> list[str]:
     """Upload models (name, kind, folder or file) and then the manifest, keeping entries that are there already."""
-    store = open_store(destination)
-    manifest = _read(store) if store.exists(_MANIFEST) else Manifest()
+    manifest = _read(store) or Manifest()
     for name, kind, path in models:
         entry = f"{kind}/{name}"
         root = path if path.is_dir() else path.parent
@@ -86,15 +92,11 @@ def write_mirror(models: list[tuple[str, Kind, Path]], destination: str) -> list
     return sorted(manifest.models)
 
 
-def _read(store: ObjectStore) -> Manifest:
+def _read(store: ObjectStore) -> Manifest | None:
+    content = store.get_bytes(_MANIFEST, None)
     try:
-        return Manifest.model_validate_json(store.get_bytes(_MANIFEST))
+        return None if content is None else Manifest.model_validate_json(content)
     except ValidationError as error:
         raise SetupError(
             ErrorCode.MODEL_CORRUPT, f"{store.uri_of(_MANIFEST)} is not a manifest of models: {error}"
-        ) from error
-    except ObjectNotFound as error:
-        raise ModelMissing(
-            f"There is no mirror of models at {store.uri}.",
-            remedy=f"Write one with `stenopool models mirror base {store.uri}`, or unset STENOPOOL_MODELS__MIRROR.",
         ) from error

@@ -18,7 +18,9 @@ class WheelSource:
     origin = "wheel"
 
     def known(self) -> Iterator[tuple[str, Kind, bool]]:
-        names = [name for name, packages in (("base", _BASE), ("tiny.en", (_TINY_EN,))) if all(map(_folder, packages))]
+        names = [
+            name for name, packages in (("base", _BASE), ("tiny.en", (_TINY_EN,))) if all(map(_find_package, packages))
+        ]
         for name in names:
             yield name, "ctranslate2", True
             yield name, "openai", True
@@ -26,20 +28,20 @@ class WheelSource:
     def get(self, name: str, kind: Kind) -> Path | None:
         if kind not in ("ctranslate2", "openai"):
             return None
-        if name == "tiny.en" and (package := _folder(_TINY_EN)):
+        if name == "tiny.en" and (package := _find_package(_TINY_EN)):
             return package / "model"
-        halves = [_folder(package) for package in _BASE]
+        halves = [_find_package(package) for package in _BASE]
         if name == "base" and halves[0] and halves[1]:
-            return _joined(halves[0] / "data", halves[1] / "data")
+            return _join_halves(halves[0] / "data", halves[1] / "data")
         return None
 
 
-def _folder(package: str) -> Path | None:
+def _find_package(package: str) -> Path | None:
     spec = find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _joined(first: Path, second: Path) -> Path:
+def _join_halves(first: Path, second: Path) -> Path:
     """``model.bin`` of Whisper base from its two halves, beside its small files."""
     folder = cache.root() / "wheel" / "base"
     if not folder.is_dir():

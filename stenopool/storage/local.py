@@ -73,20 +73,20 @@ class LocalStore(ObjectStore):
             # access, because most are missing, and an exception for each would take three times as long.
             found = [end for end in endings if os.access(f"{path}/{beginning}{end}", os.F_OK)]
             for key in sorted(prefix + end for end in found):
-                if key > start_after and (info := self._listed(key, self._path(key))):
+                if key > start_after and (info := self._describe(key, self._path(key))):
                     yield info
 
     def _walk(self, folder: Path, folder_key: str, start_after: bytes, beginning: str = "") -> Iterator[ObjectInfo]:
         """One folder's entries in memory at a time, per level: those whose names start with ``beginning``."""
-        for sort_key, entry in _entries(folder, folder_key, beginning):
+        for sort_key, entry in _scan(folder, folder_key, beginning):
             if sort_key.endswith(b"/"):
                 # Every key below begins with sort_key: the whole subtree may be known to be unwanted.
                 if sort_key > start_after or start_after.startswith(sort_key):
                     yield from self._walk(Path(entry), sort_key.decode(), start_after)
-            elif sort_key > start_after and (info := self._listed(sort_key.decode(), entry)):
+            elif sort_key > start_after and (info := self._describe(sort_key.decode(), entry)):
                 yield info
 
-    def _listed(self, key: str, entry: os.DirEntry[str] | Path) -> ObjectInfo | None:
+    def _describe(self, key: str, entry: os.DirEntry[str] | Path) -> ObjectInfo | None:
         """What the listing says of a file; None for what is not one, or not any more."""
         if (is_link := entry.is_symlink()) and not self._stays_inside(Path(entry)):
             log.warning("Skipped %s: a link that leads out of the folder", os.fspath(entry))
@@ -276,7 +276,7 @@ def _to_disk(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _entries(folder: Path, folder_key: str, beginning: str) -> list[tuple[bytes, os.DirEntry[str]]]:
+def _scan(folder: Path, folder_key: str, beginning: str) -> list[tuple[bytes, os.DirEntry[str]]]:
     """Entries whose names begin so, by the bytes of their key.
 
     A folder's name ends in "/", as all keys below it go on with that.
@@ -307,10 +307,10 @@ def _errors(key: str, *, full: ErrorCode = ErrorCode.STORAGE_UNAVAILABLE) -> Ite
     try:
         yield
     except OSError as error:
-        raise _translated(key, error, full) from error
+        raise _translate(key, error, full) from error
 
 
-def _translated(key: str, error: OSError, full: ErrorCode) -> StenopoolError:
+def _translate(key: str, error: OSError, full: ErrorCode) -> StenopoolError:
     what = f"{key or 'the folder'}: {error.strerror or type(error).__name__}."
     match error.errno:
         case errno.ENOENT:

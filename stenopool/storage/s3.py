@@ -44,7 +44,7 @@ from stenopool.errors import (
     TransientError,
 )
 from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, check_key
-from stenopool.storage.s3_listing import pages, read_listings_fast
+from stenopool.storage.s3_listing import list_pages, read_listings_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -97,7 +97,7 @@ class S3Store(ObjectStore):
         request |= {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
         request["MaxKeys"] = min(page_size or self._page_size, self._page_size)
         with self.errors("list", prefix):
-            for page in pages(self.client, skip=len(self.prefix), **request):
+            for page in list_pages(self.client, skip=len(self.prefix), **request):
                 yield from page if endings is None else [one for one in page if one.key[len(prefix) :] in endings]
 
     def head(self, key: str) -> ObjectInfo:
@@ -246,9 +246,9 @@ class S3Store(ObjectStore):
             yield
         except S3UploadFailedError as error:
             cause = error.__cause__ or error.__context__
-            raise _translated(cause if isinstance(cause, ClientError) else error, what) from error
+            raise _translate(cause if isinstance(cause, ClientError) else error, what) from error
         except (ClientError, BotoCoreError, ResponseParserError) as error:
-            raise _translated(error, what) from error
+            raise _translate(error, what) from error
         except FileNotFoundError:
             raise  # the local file is not there: the caller's mistake, not the storage's
         except OSError as error:
@@ -371,7 +371,7 @@ _ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocat
 _UNUSABLE = {"KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject"}
 
 
-def _translated(error: Exception, what: str) -> StenopoolError:
+def _translate(error: Exception, what: str) -> StenopoolError:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
         return AccessDenied(f"{what}: {type(error).__name__}.")
     if isinstance(error, ParamValidationError):

@@ -39,13 +39,13 @@ class Page(NamedTuple):
 
 
 def read_listings_fast(client: "S3Client") -> None:
-    """Prepare a client for `pages`; its other calls stay as they are."""
+    """Prepare a client for `list_pages`; its other calls stay as they are."""
     # Named with "*", it comes before botocore's own hook "before-parse.s3.*", which parses the whole page for nothing
     # but to see whether it is an error. In another order it would work as well, at half the speed.
     client.meta.events.register("before-parse.*.ListObjectsV2", _read, unique_id="stenopool-listing")
 
 
-def pages(client: "S3Client", *, skip: int = 0, **request: Any) -> Iterator[list[ObjectInfo]]:
+def list_pages(client: "S3Client", *, skip: int = 0, **request: Any) -> Iterator[list[ObjectInfo]]:
     """The pages of a ListObjectsV2 request, of a client that is prepared for it. Raises what botocore raises.
 
     ``skip``: characters left out of each key, for what the prefix adds; a key that has no more than those is left out.
@@ -98,14 +98,14 @@ def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any
     if skip is None or response_dict["status_code"] != 200:
         return
     with suppress(expat.ExpatError, ValueError):
-        customized_response_dict[_PAGE] = _parsed(response_dict["body"], skip)
+        customized_response_dict[_PAGE] = _parse(response_dict["body"], skip)
         response_dict["body"] = b"<ListBucketResult/>"
 
 
-def _parsed(body: bytes, skip: int) -> Page:
+def _parse(body: bytes, skip: int) -> Page:
     """A page of its XML. `ExpatError` or ValueError if it is none."""
-    texts = _texts(body)
-    keys = _decoded(texts["Key"]) if "url" in texts["EncodingType"] else texts["Key"]
+    texts = _collect_texts(body)
+    keys = _decode(texts["Key"]) if "url" in texts["EncodingType"] else texts["Key"]
     objects = [
         ObjectInfo(key[skip:], int(size), etag.strip('"'), datetime.fromisoformat(modified).timestamp())
         for key, size, etag, modified in zip(keys, texts["Size"], texts["ETag"], texts["LastModified"], strict=True)
@@ -114,7 +114,7 @@ def _parsed(body: bytes, skip: int) -> Page:
     return Page(objects, texts["NextContinuationToken"][0] if "true" in texts["IsTruncated"] else None)
 
 
-def _texts(body: bytes) -> dict[str, list[str]]:
+def _collect_texts(body: bytes) -> dict[str, list[str]]:
     """The texts of those elements that matter, in the order of the objects; each object has one of each.
 
     Not ElementTree, though it parses as fast: the garbage collector looks at its thousands of elements again and again.
@@ -143,7 +143,7 @@ def _texts(body: bytes) -> dict[str, list[str]]:
     return texts
 
 
-def _decoded(keys: list[str]) -> list[str]:
+def _decode(keys: list[str]) -> list[str]:
     """Url decoding of many keys at once.
 
     Quoted-printable is url encoding with "=" for "%", and its decoder is in C. urllib's, key by key, takes as long as

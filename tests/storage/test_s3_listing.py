@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, TransientError
 from stenopool.storage.s3 import S3Store
-from stenopool.storage.s3_listing import _decoded
+from stenopool.storage.s3_listing import _decode
 from tests.support.listing_server import Listed, ListingServer
 from tests.support.waiting import wait_until
 
@@ -136,4 +136,4 @@ def test_a_server_that_goes_round_in_a_circle(server: Server, store: S3Store) ->
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=12)), st.sampled_from([quote, quote_plus]))
 def test_decoding_is_the_inverse_of_url_encoding(texts: list[str], encode: object) -> None:
-    assert _decoded([encode(text) for text in texts]) == texts  # type: ignore[operator]
+    assert _decode([encode(text) for text in texts]) == texts  # type: ignore[operator]
