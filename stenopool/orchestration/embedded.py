@@ -12,6 +12,7 @@ from pathlib import Path
 from stenopool.runtime import processes
 from stenopool.runtime.network import free_port
 from stenopool.runtime.scratch import Scratch
+from stenopool.settings import ScratchSettings
 
 _ENVIRONMENT = {
     # 10-18 s on two cores; the default of 20 s is too near.
@@ -67,7 +68,7 @@ def begin() -> None:
     if settings.api.url:
         return
     if not settings.server.database.model_fields_set & {"connection_url", "driver"}:
-        _make_database()
+        _make_database(settings.home)
     _spawn()
 
 
@@ -112,10 +113,11 @@ def _spawn() -> None:
     refresh_global_settings_context()
 
 
-def _make_database() -> None:
+def _make_database(home: Path) -> None:
     """A database of this server alone, gone with this process: two servers on one SQLite file lock each other out."""
     global _database
-    _database = Scratch().__enter__().path / "prefect.db"  # closed when the process ends
+    # Not on the runs' scratch disk, which may be small and full. It is closed when the process ends.
+    _database = Scratch(ScratchSettings(dir=home)).__enter__().path / "prefect.db"
     with suppress(FileNotFoundError):
         shutil.copyfile(_empty_database(), _database)
 

@@ -22,7 +22,7 @@ sys.stdin.read()
 
 
 def start(home: Path) -> subprocess.Popen[str]:
-    environment = without_prefect() | {"HOME": str(home), "STENOPOOL_SCRATCH__DIR": str(home / "scratch")}
+    environment = without_prefect() | {"HOME": str(home)}
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -35,14 +35,13 @@ def database(server: psutil.Process) -> str:
 
 
 def test_two_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Path) -> None:
-    scratch = tmp_path / "scratch"
+    home = tmp_path / ".prefect"
     both = [start(tmp_path) for _ in range(2)]
     try:
         addresses, pids = zip(*(str(one.stdout and one.stdout.readline()).split() for one in both), strict=True)
         servers = [psutil.Process(int(pid)) for pid in pids]
         assert len(set(addresses)) == len({database(server) for server in servers}) == 2
-        assert not (tmp_path / ".prefect" / "prefect.db").exists()
-        (kept,) = (tmp_path / ".prefect").glob("*.db")
+        (kept,) = home.glob("*.db")
         assert kept.name.startswith("stenopool-empty-"), "made once: tables take seconds"
 
         both[0].communicate()
@@ -50,8 +49,8 @@ def test_two_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Pa
         os.kill(both[1].pid, signal.SIGKILL)
         both[1].wait()
         wait_until(lambda: not any(server.is_running() for server in servers), "the servers' end", seconds=30)
-        assert len(sweep(scratch)) == 1
-        assert list(scratch.iterdir()) == []
+        assert len(sweep(home)) == 1
+        assert list(home.iterdir()) == [kept]
     finally:
         for one in both:
             one.kill()
