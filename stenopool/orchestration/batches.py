@@ -44,7 +44,8 @@ class Batch:
 
     def planned(self) -> Iterator[Shard]:
         """The shards of what is pending, as it is listed."""
-        return split_into_shards(self._plan.items(), self._counts.batch, get_settings().batch, first=len(self.begun))
+        first = max((shard.number + 1 for shard in self.begun), default=0)
+        return split_into_shards(self._plan.items(), self._counts.batch, get_settings().batch, first)
 
     async def add(self, logs: list[ShardLog], *, resumed: bool = False) -> None:
         """One more shard has ended."""

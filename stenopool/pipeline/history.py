@@ -7,11 +7,9 @@ ten times further back than the one before, so little is listed twice, and nothi
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from pydantic import ValidationError
-
+from stenopool.pipeline.reading import read_model
 from stenopool.pipeline.receipts import BATCHES
 from stenopool.pipeline.report import BatchReport
-from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectStore
 
 _FIRST_LOOK, _LAST_LOOK = timedelta(minutes=10), timedelta(days=6940)
@@ -30,20 +28,10 @@ def list_reports(destination: ObjectStore) -> Iterator[str]:
 
 def read_reports(destination: ObjectStore) -> Iterator[BatchReport]:
     """The reports of all batches, newest first, one in memory. One that cannot be read is skipped with a warning."""
-    reports = (_read(destination, key) for key in list_reports(destination))
+    reports = (read_model(destination, key, BatchReport) for key in list_reports(destination))
     return filter(None, reports)
 
 
 def read_report(destination: ObjectStore, batch: str) -> BatchReport | None:
     """A batch's report; None if there is none, or (with a warning) none that can be read."""
-    return _read(destination, f"{BATCHES}{batch}/report.json")
-
-
-def _read(destination: ObjectStore, key: str) -> BatchReport | None:
-    data = destination.get_bytes(key, None)
-    try:
-        return None if data is None else BatchReport.model_validate_json(data)
-    except ValidationError as error:
-        wrong = error.error_count()
-        logger.warning("%s is skipped: %d of its values are wrong.", destination.uri_of(key), wrong)
-        return None
+    return read_model(destination, f"{BATCHES}{batch}/report.json", BatchReport)

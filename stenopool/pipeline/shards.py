@@ -5,10 +5,11 @@ from heapq import heappop, heappush
 from itertools import islice
 from math import ceil
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stenopool.options import Format
 from stenopool.pipeline.catalog import CatalogEntry
+from stenopool.pipeline.reading import warn_skipped
 from stenopool.pipeline.receipts import BATCHES
 from stenopool.pipeline.recordings import Recording
 from stenopool.settings import BatchSettings
@@ -102,12 +103,18 @@ def manifest_key(batch: str, number: int) -> str:
 
 
 def read_shards(destination: ObjectStore, batch: str) -> Iterator[Shard]:
-    """Shards of a batch whose manifests are there: those that an earlier attempt at the same run has begun."""
+    """Shards of a batch whose manifests are there: those that an earlier attempt at the same run has begun.
+
+    A manifest that cannot be read is skipped with a warning: what it named is pending still, or has its receipts.
+    """
     folder = f"{BATCHES}{batch}/shards/"
     for info in destination.list(folder):
         number, _, kind = info.key.removeprefix(folder).partition(".")
         if kind == "jsonl":
-            yield Shard.read(destination, batch, int(number))
+            try:
+                yield Shard.read(destination, batch, int(number))
+            except ValidationError as error:
+                warn_skipped(destination, info.key, error)
 
 
 def split_into_shards(

@@ -8,6 +8,7 @@ from stenopool.errors import RunLost
 from stenopool.metrics.definitions import LOAD_BUCKETS
 from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.outcomes import FailedRecording, Outcome, OutcomeStatus, ShardLog, length
+from stenopool.pipeline.reading import read_model
 from stenopool.pipeline.receipts import BATCHES, find_receipts, read_or_skip
 from stenopool.pipeline.shards import Shard, WorkItem, read_shards
 from stenopool.pipeline.sums import add_amounts
@@ -113,9 +114,8 @@ def write_log(destination: ObjectStore, shard: Shard, flow: str, log: ShardLog) 
 
 
 def read_log(destination: ObjectStore, shard: Shard, flow: str) -> ShardLog | None:
-    """What a run of this flow over the shard did; None if it has not ended."""
-    data = destination.get_bytes(_log_key(shard, flow), default=None)
-    return None if data is None else ShardLog.model_validate_json(data)
+    """What a run of this flow over the shard did; None if it has not ended, or left nothing that can be read."""
+    return read_model(destination, _log_key(shard, flow), ShardLog)
 
 
 def log_or_receipts(destination: ObjectStore, shard: Shard, flow: str, items: Sequence[WorkItem]) -> ShardLog:

@@ -10,10 +10,19 @@ from hypothesis import strategies as st
 from stenopool.errors import ErrorCode, Failure, RunLost
 from stenopool.options import FORMATS
 from stenopool.pipeline.outcomes import Interval, Outcome, ShardLog, StageAttempt, length, union
-from stenopool.pipeline.receipts import Receipt, write
+from stenopool.pipeline.receipts import BATCHES, Receipt, write
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stage import Use
-from stenopool.pipeline.totals import Totals, fold, items_to_transcribe, lost_log, read_log, shard_logs, write_log
+from stenopool.pipeline.totals import (
+    Totals,
+    fold,
+    items_to_transcribe,
+    lost_log,
+    read_log,
+    shard_logs,
+    totals_of,
+    write_log,
+)
 from stenopool.storage.local import LocalStore
 from tests.support.runs import work_item
 
@@ -158,3 +167,19 @@ def test_a_union_is_disjoint_sorted_and_covers_the_same(given_ones: list[Interva
     for start, stop in given_ones:
         assert any(begin <= start and stop <= end for begin, end in found)
     assert length(given_ones) <= sum(stop - start for start, stop in given_ones) + 1e-6
+
+
+@pytest.mark.parametrize("content", [b"[]", b'{"outcomes": 1}', b"\xff", b"{"])
+def test_a_log_or_manifest_that_cannot_be_read_hides_no_other(content: bytes, store: LocalStore) -> None:
+    for number, item in enumerate((OURS, THEIRS, LEFT)):
+        shard = Shard(batch=BATCH, number=number, items=(item,))
+        shard.write(store)
+        write_log(store, shard, "shard", ShardLog(outcomes=[outcome(item.fingerprint[0], "done", duration=4.0)]))
+    logs = sorted(info.key for info in store.list(BATCHES) if info.key.endswith(".outcomes.json"))
+    store.put_bytes(logs[0], content)
+    ours = {"key": OURS.recording.key, "fingerprint": OURS.fingerprint, "batch": BATCH, "duration": 1.0}
+    write(store, Receipt.model_validate({**ours, "status": "done"}))
+    store.put_bytes(Shard(batch=BATCH, number=1, items=()).manifest, content)
+    totals = totals_of(store, BATCH)
+    assert totals.ends == {"done": 2}
+    assert totals.audio_seconds == 1.0 + 4.0  # the first from its receipt
