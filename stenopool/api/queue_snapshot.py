@@ -18,8 +18,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     FlowRunFilterTags,
     WorkQueueFilter,
     WorkQueueFilterName,
@@ -29,10 +27,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import BaseModel
 
 from stenopool.api.ids import encode
+from stenopool.orchestration.flow_runs import UNDER_WAY, UNFINISHED, in_states, read_all
 from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
-
-PAGE = 200  # the most that Prefect's server gives at a time
-UNDER_WAY = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
 
 RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
 
@@ -89,9 +85,7 @@ class QueueSnapshot:
 
 async def read_queue(client: PrefectClient) -> QueueSnapshot:
     """Ask the server for all of it."""
-    runs, queues = await asyncio.gather(
-        read_unfinished(client, [StateType.SCHEDULED, *UNDER_WAY]), read_parent_queues(client)
-    )
+    runs, queues = await asyncio.gather(read_unfinished(client, *UNFINISHED), read_parent_queues(client))
     under_way = [run.id for run in runs if run.state_type in UNDER_WAY]
     stages, progress = await asyncio.gather(_stages(client, under_way), _progress(client, under_way))
     runs.sort(key=_order)
@@ -103,26 +97,18 @@ async def read_parent_queues(client: PrefectClient) -> list[WorkQueue]:
     return [await client.read_work_queue_by_name(name, work_pool_name=pool_name("cpu")) for name in PARENT_QUEUES]
 
 
-async def read_unfinished(client: PrefectClient, states: list[StateType]) -> list[FlowRun]:
+async def read_unfinished(client: PrefectClient, *states: StateType) -> list[FlowRun]:
     """All runs of the parents' queues in these states that are due; schedules make runs days ahead."""
-    found: list[FlowRun] = []
-    soon = datetime.now(UTC) + timedelta(seconds=10)
-    while len(found) % PAGE == 0:
-        page = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=[TAG]),  # others may have queues of these names, in pools of their own
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
-                expected_start_time=FlowRunFilterExpectedStartTime(before_=soon),
-            ),
-            work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(PARENT_QUEUES))),
-            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-            limit=PAGE,
-            offset=len(found),
-        )
-        found += page
-        if not page:
-            break
-    return list({run.id: run for run in found}.values())  # one that moved between pages is read twice
+    return await read_all(
+        client,
+        flow_run_filter=FlowRunFilter(
+            tags=FlowRunFilterTags(all_=[TAG]),  # others may have queues of these names, in pools of their own
+            state=in_states(*states),
+            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) + timedelta(seconds=10)),
+        ),
+        work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(PARENT_QUEUES))),
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+    )
 
 
 def entry_of(run: FlowRun) -> QueueEntry:
@@ -206,7 +192,7 @@ async def _stages(client: PrefectClient, parents: Collection[UUID]) -> dict[str,
             flow_filter=FlowFilter(name=FlowFilterName(any_=[stage])),
             flow_run_filter=FlowRunFilter(
                 parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=list(parents)),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED, *UNDER_WAY])),
+                state=in_states(*UNFINISHED),
             ),
         )
         stages |= {str(child.parameters.get("batch", ""))[-8:]: stage for child in children}

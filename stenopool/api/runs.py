@@ -9,8 +9,6 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
@@ -20,8 +18,6 @@ from prefect.states import Cancelled, Cancelling
 
 from stenopool.api.ids import encode
 from stenopool.api.queue_snapshot import (
-    PAGE,
-    UNDER_WAY,
     QueueSnapshot,
     read_parent_queues,
     read_queue,
@@ -29,6 +25,7 @@ from stenopool.api.queue_snapshot import (
     recording_of,
 )
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.flow_runs import PAGE, UNFINISHED, in_states
 from stenopool.orchestration.names import API_TAG, RECORDING_TAG, TAG
 
 _KEYS_AT_ONCE = 50  # whose runs are asked for together: a page holds four of each
@@ -120,11 +117,10 @@ class Runs:
 
     async def unfinished_run(self, tag: str) -> FlowRun | None:
         """The run with this tag that waits or is under way."""
-        states = [StateType.SCHEDULED, *UNDER_WAY]
         runs = await self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 tags=FlowRunFilterTags(all_=[TAG, API_TAG, tag]),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+                state=in_states(*UNFINISHED),
             ),
             limit=1,
         )
@@ -132,11 +128,10 @@ class Runs:
 
     async def failed_recordings(self) -> list[str]:
         """Recordings (ids) that had a run of late that failed."""
-        states = [StateType.FAILED, StateType.CRASHED]
         runs = await self._client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 tags=FlowRunFilterTags(all_=[TAG, API_TAG]),
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)),
+                state=in_states(StateType.FAILED, StateType.CRASHED),
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=PAGE,
@@ -150,7 +145,7 @@ class Runs:
 
     async def clear(self) -> int:
         """Cancel all that waits; how many that were. What a worker has taken goes on."""
-        waiting = await read_unfinished(self._client, [StateType.SCHEDULED])
+        waiting = await read_unfinished(self._client, StateType.SCHEDULED)
         for run in waiting:
             await self._client.set_flow_run_state(run.id, Cancelled(message="Cleared from the queue."))
         self.forget_queue()

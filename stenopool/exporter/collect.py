@@ -33,8 +33,8 @@ _ENDS = [("done", ""), ("rendered", "")] + [
 ]
 
 
-class Look:
-    """One dependency: when it was last looked at with success, how long that took, how often it failed."""
+class Poll:
+    """Reads of one dependency: when the last one succeeded, how long it took, how many failed."""
 
     def __init__(self) -> None:
         self.at = 0.0
@@ -50,7 +50,7 @@ class Look:
         except Exception as error:  # whatever it is, the next look may succeed
             self.ok = False
             self.errors += 1
-            log.warning("No look at %s: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
+            log.warning("%s cannot be read: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
         else:
             self.ok, self.at = True, time.time()
         finally:
@@ -62,40 +62,40 @@ class Exporter(Collector):
 
     def __init__(self, destinations: Sequence[ObjectStore], prefect: PrefectClient | None) -> None:
         self._prefect = prefect
-        self._looks = {"destination": Look()} | ({"prefect": Look()} if prefect else {})
+        self._polls = {"destination": Poll()} | ({"prefect": Poll()} if prefect else {})
         self._facts: Facts | None = None
         self._ledgers = [Ledger(store, self._is_over) for store in destinations]
-        self._told = False
+        self._has_read = False
         self._loop = asyncio.get_running_loop()
 
     async def watch(self, interval: float) -> None:
-        """Look, wait, look: for ever."""
+        """Poll, wait, poll: for ever."""
         while True:
-            await self.look()
+            await self.refresh()
             await asyncio.sleep(interval)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """One look at all there is."""
-        await asyncio.gather(self._look_at_destinations(), self._look_at_prefect())
+        await asyncio.gather(self._read_destinations(), self._read_prefect())
 
     @property
     def health(self) -> Health:
         """Whether the last looks succeeded."""
-        return Health.of({name: "ok" if look.ok else "failed" for name, look in self._looks.items()})
+        return Health.of({name: "ok" if poll.ok else "failed" for name, poll in self._polls.items()})
 
-    async def _look_at_destinations(self) -> None:
-        with self._looks["destination"].timed("the destination"):
+    async def _read_destinations(self) -> None:
+        with self._polls["destination"].timed("The destination"):
             for ledger in self._ledgers:
                 await asyncio.to_thread(ledger.refresh)
-            self._told = True
+            self._has_read = True
 
-    async def _look_at_prefect(self) -> None:
+    async def _read_prefect(self) -> None:
         if self._prefect:
-            with self._looks["prefect"].timed("Prefect"):
-                self._facts = await prefect_facts.look(self._prefect)
+            with self._polls["prefect"].timed("Prefect"):
+                self._facts = await prefect_facts.read_facts(self._prefect)
 
     def _is_over(self, flow_run: str) -> bool | None:
-        """Called from the threads in which ledgers look. While Prefect does not answer, nothing is over."""
+        """Called from the threads in which ledgers are read. While Prefect does not answer, nothing is over."""
         if self._prefect is None:
             return None
         question = prefect_facts.is_over(self._prefect, UUID(flow_run))
@@ -107,19 +107,19 @@ class Exporter(Collector):
 
     def collect(self) -> Iterable[Family]:
         yield build_info()
-        yield up((name, look.ok) for name, look in self._looks.items())
-        yield self._of_looks(names.COLLECTION_ERRORS, lambda look: look.errors)
-        yield self._of_looks(names.COLLECTION_TIMESTAMP, lambda look: look.at)
-        yield self._of_looks(names.COLLECTION_SECONDS, lambda look: look.seconds)
+        yield up((name, poll.ok) for name, poll in self._polls.items())
+        yield self._of_polls(names.COLLECTION_ERRORS, lambda poll: poll.errors)
+        yield self._of_polls(names.COLLECTION_TIMESTAMP, lambda poll: poll.at)
+        yield self._of_polls(names.COLLECTION_SECONDS, lambda poll: poll.seconds)
         yield from _settings()
-        if self._told:  # a counter that began at 0 again at each restart would be counted twice
+        if self._has_read:  # a counter that began at 0 again at each restart would be counted twice
             yield from _counters(merged(self._ledgers))
             yield from self._of_batches()
         if self._facts:
             yield from _queues(self._facts)
 
-    def _of_looks(self, metric: names.Metric, value: Callable[[Look], float]) -> Family:
-        return family(metric, {(name,): value(look) for name, look in self._looks.items()})
+    def _of_polls(self, metric: names.Metric, value: Callable[[Poll], float]) -> Family:
+        return family(metric, {(name,): value(poll) for name, poll in self._polls.items()})
 
     def _of_batches(self) -> Iterator[Family]:
         yield family(names.BATCHES_RUNNING, {(): sum(ledger.running for ledger in self._ledgers)})

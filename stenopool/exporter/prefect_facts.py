@@ -13,8 +13,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterDeploymentId,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     FlowRunFilterTags,
     TaskRunFilter,
     TaskRunFilterState,
@@ -29,17 +27,17 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
 
+from stenopool.orchestration.flow_runs import UNFINISHED, in_states, read_all
 from stenopool.orchestration.names import HEARTBEAT_SECONDS, QUEUES, TAG, PoolKind, pool_name
 
-State = Literal["waiting", "pending", "running"]
-_STATES: dict[State, StateType] = {
+RunPhase = Literal["waiting", "pending", "running"]
+_PHASES: dict[RunPhase, StateType] = {
     "waiting": StateType.SCHEDULED,
     "pending": StateType.PENDING,
     "running": StateType.RUNNING,
 }
 # As the automation that ends such runs: a busy machine may miss one or two.
 _SILENT = timedelta(seconds=4 * HEARTBEAT_SECONDS)
-_PAGE = 200  # the most that Prefect's server gives at a time
 
 
 @dataclass
@@ -50,7 +48,7 @@ class Facts:
     ``workers``: by pool and "online" or "offline". ``last_seen``: of each pool. ``last_progress``: of the last task.
     """
 
-    depth: dict[tuple[str, State], int] = field(default_factory=dict)
+    depth: dict[tuple[str, RunPhase], int] = field(default_factory=dict)
     oldest: dict[str, float] = field(default_factory=dict)
     paused: dict[str, bool] = field(default_factory=dict)
     workers: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -59,14 +57,14 @@ class Facts:
     last_progress: datetime | None = None
 
 
-async def look(client: PrefectClient) -> Facts:
+async def read_facts(client: PrefectClient) -> Facts:
     """All of it, in about thirty small requests whatever waits. Raises httpx's and Prefect's errors."""
     facts = Facts()
     await asyncio.gather(
-        *(_queue(client, facts, pool, queue.name) for pool, queues in QUEUES.items() for queue in queues),
-        *(_pool(client, facts, pool) for pool in QUEUES),
-        _zombies(client, facts),
-        _progress(client, facts),
+        *(_read_queue(client, facts, pool, queue.name) for pool, queues in QUEUES.items() for queue in queues),
+        *(_read_pool(client, facts, pool) for pool in QUEUES),
+        _count_zombies(client, facts),
+        _read_progress(client, facts),
     )
     return facts
 
@@ -79,33 +77,34 @@ async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
         return None
     if run.state is None or not run.state.is_final():
         return False
-    unfinished = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
     children = await client.count_flow_runs(
         flow_run_filter=FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run]),
             # Those in the parent's own process are over with it, whatever is said of them.
             deployment_id=FlowRunFilterDeploymentId(is_null_=False),
-            state=_in(*unfinished),
+            state=in_states(*UNFINISHED),
         )
     )
     return children == 0
 
 
-async def _queue(client: PrefectClient, facts: Facts, pool: PoolKind, queue: str) -> None:
+async def _read_queue(client: PrefectClient, facts: Facts, pool: PoolKind, queue: str) -> None:
     name, now = f"{pool}/{queue}", datetime.now(UTC)
     here: dict[str, Any] = {
         "work_pool_filter": WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool)])),
         "work_queue_filter": WorkQueueFilter(name=WorkQueueFilterName(any_=[queue])),
     }
     due = FlowRunFilterExpectedStartTime(before_=now)
-    for state, kind in _STATES.items():
+    for state, kind in _PHASES.items():
         # Schedules make runs days ahead: they do not wait.
-        wanted = FlowRunFilter(state=_in(kind), expected_start_time=due)
+        wanted = FlowRunFilter(state=in_states(kind), expected_start_time=due)
         facts.depth[name, state] = await client.count_flow_runs(flow_run_filter=wanted, **here)
     facts.oldest[name] = 0.0
     if facts.depth[name, "waiting"] + facts.depth[name, "pending"]:
         first = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=_in(StateType.SCHEDULED, StateType.PENDING), expected_start_time=due),
+            flow_run_filter=FlowRunFilter(
+                state=in_states(StateType.SCHEDULED, StateType.PENDING), expected_start_time=due
+            ),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=1,
             **here,
@@ -114,7 +113,7 @@ async def _queue(client: PrefectClient, facts: Facts, pool: PoolKind, queue: str
             facts.oldest[name] = max(0.0, (now - first[0].expected_start_time).total_seconds())
 
 
-async def _pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> None:
+async def _read_pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> None:
     facts.last_seen[pool] = None
     for state in ("online", "offline"):
         facts.workers[pool, state] = 0
@@ -130,10 +129,10 @@ async def _pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> None:
     facts.paused |= {f"{pool}/{queue.name}": queue.is_paused for queue in queues if queue.name in ours}
 
 
-async def _zombies(client: PrefectClient, facts: Facts) -> None:
+async def _count_zombies(client: PrefectClient, facts: Facts) -> None:
     """Runs that had a heartbeat and have none any more. One without any was never asked for it."""
     now = datetime.now(UTC)
-    old_enough = [run for run in await _running(client) if run.start_time and now - run.start_time > _SILENT]
+    old_enough = [run for run in await _read_running(client) if run.start_time and now - run.start_time > _SILENT]
     if not old_enough:
         return
     heard: dict[str, datetime] = {}
@@ -154,28 +153,16 @@ async def _zombies(client: PrefectClient, facts: Facts) -> None:
     facts.zombies = sum(now - last > _SILENT for last in heard.values())
 
 
-async def _running(client: PrefectClient) -> list[FlowRun]:
-    found: list[FlowRun] = []
-    while True:
-        page = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=_in(StateType.RUNNING)),
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool) for pool in QUEUES])),
-            limit=_PAGE,
-            offset=len(found),
-        )
-        found += page
-        if len(page) < _PAGE:
-            return found
+async def _read_running(client: PrefectClient) -> list[FlowRun]:
+    pools = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool) for pool in QUEUES]))
+    running = FlowRunFilter(state=in_states(StateType.RUNNING))
+    return await read_all(client, flow_run_filter=running, work_pool_filter=pools)
 
 
-async def _progress(client: PrefectClient, facts: Facts) -> None:
+async def _read_progress(client: PrefectClient, facts: Facts) -> None:
     done = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.COMPLETED])))
     ours = FlowRunFilter(tags=FlowRunFilterTags(all_=[TAG]))
     last = await client.read_task_runs(
         flow_run_filter=ours, task_run_filter=done, sort=TaskRunSort.END_TIME_DESC, limit=1
     )
     facts.last_progress = last[0].end_time if last else None
-
-
-def _in(*states: StateType) -> FlowRunFilterState:
-    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))

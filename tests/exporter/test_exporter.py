@@ -52,7 +52,7 @@ def test_no_counter_is_shown_before_the_first_look(store: LocalStore) -> None:
         exporter = Exporter([store], None)
         before = page(exporter)
         assert exporter.health.status == "failed"
-        await exporter.look()
+        await exporter.refresh()
         assert exporter.health.dependencies == {"destination": "ok"}
         return before, page(exporter)
 
@@ -76,10 +76,10 @@ def test_while_a_store_is_away_it_says_what_it_said_and_that(
 
     async def look() -> str:
         exporter = Exporter([store], None)
-        await exporter.look()
+        await exporter.refresh()
         with monkeypatch.context() as patch:
             patch.setattr(LocalStore, "list", away)
-            await exporter.look()
+            await exporter.refresh()
         assert exporter.health.dependencies == {"destination": "failed"}
         return page(exporter)
 
@@ -98,7 +98,7 @@ def test_while_prefect_is_away_batches_are_counted_and_none_is_lost(store: Local
     async def look() -> tuple[Exporter, str]:
         async with PrefectClient(f"http://127.0.0.1:{free_port()}/api") as nobody:
             exporter = Exporter([store], nobody)
-            await exporter.look()
+            await exporter.refresh()
             return exporter, page(exporter)
 
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
@@ -115,7 +115,7 @@ def test_several_destinations_are_one_house(tmp_path: Path) -> None:
 
     async def look() -> str:
         exporter = Exporter(stores, None)
-        await exporter.look()
+        await exporter.refresh()
         return page(exporter)
 
     said = asyncio.run(look())
@@ -142,7 +142,7 @@ def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
         )
         exporter._facts.workers["gpu", "online"] = 1
         exporter._facts.last_seen["gpu"] = datetime.now(UTC)
-        await exporter.look()
+        await exporter.refresh()
         return page(exporter)
 
     said = asyncio.run(look())
@@ -192,7 +192,7 @@ async def looked_at() -> prefect_facts.Facts:
     from prefect.client.orchestration import get_client
 
     async with get_client() as client:
-        return await prefect_facts.look(client)
+        return await prefect_facts.read_facts(client)
 
 
 def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
@@ -279,5 +279,5 @@ def test_a_run_is_a_zombie_when_its_heartbeat_has_stopped() -> None:
             return SimpleNamespace(events=events, next_page=None)
 
     facts = prefect_facts.Facts()
-    asyncio.run(prefect_facts._zombies(Server(), facts))  # type: ignore[arg-type]
+    asyncio.run(prefect_facts._count_zombies(Server(), facts))  # type: ignore[arg-type]
     assert facts.zombies == 1

@@ -9,21 +9,19 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import StateType, WorkPool
+from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.orchestration.flow_runs import UNFINISHED, in_states
 from stenopool.orchestration.names import MARK, QUEUES, PoolKind, pool_name
 from stenopool.orchestration.workers.templates import PoolType, template
 
 Target = Literal["local", "kubernetes"]
 _TYPES: dict[Target, PoolType] = {"local": "process", "kubernetes": "kubernetes"}
-_UNFINISHED = [state for state in StateType if state.name not in ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")]
 
 
 def is_ours(pool: WorkPool) -> bool:
@@ -54,7 +52,7 @@ async def count_unfinished(client: PrefectClient, pool: str) -> int:
     return await client.count_flow_runs(
         work_pool_filter=_in_pool(pool),
         flow_run_filter=FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED)),
+            state=in_states(*UNFINISHED),
             expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
         ),
     )
