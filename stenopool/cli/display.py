@@ -26,11 +26,11 @@ def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
         yield
         return
     if not console.is_terminal:
-        with _warnings_on(console), progress.subscribe(lambda event: _line(console, event)):
+        with _show_warnings(console), progress.subscribe(lambda event: _print_event(console, event)):
             yield
         return
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bars, _warnings_on(bars.console):
+    with Progress(*columns, console=console) as bars, _show_warnings(bars.console):
         steps = {kind: name for kind, name in _STEPS.items() if diarize or kind != "diarized"}
         tasks = {kind: bars.add_task(name, total=0) for kind, name in steps.items()}
         planned = 0
@@ -48,7 +48,7 @@ def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
                     planned -= 1
                     for task in tasks.values():
                         bars.update(task, total=planned)
-                    _line(bars.console, event)
+                    _print_event(bars.console, event)
                 elif event.kind in tasks:
                     bars.advance(tasks[event.kind])
 
@@ -57,7 +57,7 @@ def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _warnings_on(console: Console) -> Iterator[None]:
+def _show_warnings(console: Console) -> Iterator[None]:
     """Have our log's warnings on the console, above the bars, and the rest of it not there: it says what they show.
 
     Left alone, Prefect's handler writes every line through the bars. What else listens to our log keeps its lines.
@@ -85,7 +85,7 @@ class _Warnings(logging.Handler):
             self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
-def _line(console: Console, event: Event) -> None:
+def _print_event(console: Console, event: Event) -> None:
     # soft_wrap: a log keeps a record on one line; markup off: keys are other people's text.
     if event.failure:
         text = f"failed  {printable(event.key)}  {event.failure.code}: {event.failure.message}"

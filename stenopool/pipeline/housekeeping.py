@@ -51,7 +51,7 @@ def remove_leftovers(
     """
     now = time.time() if now is None else now
     work, batches = RemovedObjects(), RemovedObjects()
-    for folder in _old(destination, WORK, _WORK_FOLDER, now - work_older_than):
+    for folder in _list_old(destination, WORK, _WORK_FOLDER, now - work_older_than):
         # Listed again: listings run a page ahead, and a run may have come to it meanwhile. Audio last: a checkpoint
         # without the audio that it speaks of would mislead the next run, if we are interrupted.
         checkpoints = sorted(destination.list(folder), key=lambda info: info.key.endswith(f"/{AUDIO}"))
@@ -59,14 +59,14 @@ def remove_leftovers(
             _remove(destination, checkpoints, work, dry_run=dry_run)
     if batches_older_than is not None:
         kept = next(list_reports(destination), "")
-        for folder in _old(destination, BATCHES, _BATCH_FOLDER, now - batches_older_than):
+        for folder in _list_old(destination, BATCHES, _BATCH_FOLDER, now - batches_older_than):
             if not kept.startswith(folder):
                 _remove(destination, destination.list(folder), batches, dry_run=dry_run)
     partial = None if dry_run else destination.sweep_partial(work_older_than)
     return CleanResult(work=work, batches=batches, partial=partial)
 
 
-def _old(destination: ObjectStore, root: str, pattern: re.Pattern[str], before: float) -> Iterator[str]:
+def _list_old(destination: ObjectStore, root: str, pattern: re.Pattern[str], before: float) -> Iterator[str]:
     """The folders below ``root`` that were last written to before this Unix time."""
 
     def folder_of(info: ObjectInfo) -> str:

@@ -103,11 +103,11 @@ def receipt_stem(recording_key: str) -> str:
     """What the keys of all receipts of one recording begin with; no other recording's do."""
     encoded = recording_key.translate(_ESCAPES)
     if len(encoded.encode()) >= _PART:
-        encoded = "".join(_parted(encoded))
+        encoded = "".join(_split_long(encoded))
     return f"{RECEIPTS}{encoded}!"
 
 
-def _parted(encoded: str) -> Iterator[str]:
+def _split_long(encoded: str) -> Iterator[str]:
     size = 0
     for character in encoded:
         yield character

@@ -18,14 +18,14 @@ from stenopool.storage.base import ObjectStore
 LONGEST = 100  # characters
 
 
-def _spoken_of(name: str) -> str:
+def _clean_name(name: str) -> str:
     name = clean(name)
     if not name:
         raise ValueError("a name has letters; leave the speaker out to take its name away")
     return name
 
 
-SpeakerName = Annotated[str, Field(max_length=LONGEST), AfterValidator(_spoken_of)]
+SpeakerName = Annotated[str, Field(max_length=LONGEST), AfterValidator(_clean_name)]
 
 
 class SpeakerNames(BaseModel):
