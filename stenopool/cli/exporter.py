@@ -11,13 +11,13 @@ from stenopool.runtime import logs
 def exporter(
     destinations: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[DESTINATION]...", help="Where transcripts go; else STENOPOOL_API__DESTINATION."),
+        typer.Argument(metavar="[DESTINATION]...", help="Where transcripts go (default: STENOPOOL_API__DESTINATION)."),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address of its pages.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Their port.")] = 9480,
-    interval: Annotated[float, typer.Option(min=1, help="Seconds between two looks at the destinations.")] = 15.0,
+    host: Annotated[str, typer.Option(help="Host that /metrics and /health are served on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port that they are served on.")] = 9480,
+    interval: Annotated[float, typer.Option(min=1, help="Seconds between two checks of the destinations.")] = 15.0,
 ) -> None:
-    """Metrics for Prometheus: what batches did, what waits, who works. One per house; it may be restarted at any time.
+    """Serve metrics for Prometheus: batches, queues, workers. One per installation; it may be restarted at any time.
 
     Queues and workers are those of the Prefect server that PREFECT_API_URL names.
 

@@ -51,7 +51,7 @@ class _PrefectServer(NamedTuple):
         host, port = self.address
         command = python_command("prefect", "server", "start", "--host", host, "--port", str(port))
         child = supervisor.start("The Prefect server", command, self.environment, last=True)
-        _wait("The Prefect server does not answer", lambda: _is_prefect(self.url), supervisor, child)
+        _wait("The Prefect server did not answer in time", lambda: _is_prefect(self.url), supervisor, child)
 
     def client_environment(self) -> dict[str, str]:
         """For all that uses the server; what the server itself stands on is no business of a flow run's."""
@@ -101,9 +101,13 @@ def run_local_stack(
             supervisor.start(f"The worker of {pool}", command, environment)
         if api:
             child = supervisor.start("The API", _api_command(api, no_auth), {**environment, **api_environment})
-            _wait("The API does not answer", lambda: _is_live(api.url), supervisor, child)
+            _wait("The API did not answer in time", lambda: _is_live(api.url), supervisor, child)
         client = SyncPrefectClient(server.url, auth_string=server.password)
-        _wait("The workers do not report", lambda: all(_is_online(client, pool, since) for pool in names), supervisor)
+        _wait(
+            "The workers did not report in time",
+            lambda: all(_is_online(client, pool, since) for pool in names),
+            supervisor,
+        )
         parts = [
             *([f"API {api.url}"] if api else []),
             *([f"page {server.url.removesuffix('/api')}"] if page else []),
@@ -184,7 +188,7 @@ def _server_environment(home: Path) -> dict[str, str]:
 
 
 def _deploy(environment: dict[str, str]) -> None:
-    """A process of its own: what it imports must not stay in this one."""
+    """In a process of its own: what it imports must not stay in this one."""
     command = python_command("stenopool", "deploy", "--target", "local")
     if subprocess.run(command, env=environment, stdout=sys.stderr.fileno(), check=False).returncode:
         _give_up("The deployments could not be applied")
@@ -305,5 +309,5 @@ def _say(line: str) -> None:
 
 
 def _give_up(failure: str) -> NoReturn:
-    _say(f"{failure}; why stands above.")
+    _say(f"{failure}; see the log above.")
     raise typer.Exit(1)

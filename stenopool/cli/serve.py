@@ -12,15 +12,15 @@ from stenopool.runtime import logs
 
 def serve(
     host: Annotated[str, typer.Option(help="Address of the API.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 8200,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API.")] = 8200,
     no_auth: Annotated[
-        bool, typer.Option("--no-auth", help="Ask nobody for a key; on loopback only, where this machine alone asks.")
+        bool, typer.Option("--no-auth", help="Disable authentication (loopback addresses only).")
     ] = False,
 ) -> None:
-    """The API service: takes recordings, shows the queue, gives transcripts. STENOPOOL_API__* say what it serves.
+    """Serve the API: upload recordings, watch the queue, read transcripts. STENOPOOL_API__* configure it.
 
-    It uses the Prefect server that PREFECT_API_URL names, with our deployments and a worker. Where none is named, it
-    has one of its own, with workers on this machine: nothing else is needed then.
+    It uses the Prefect server that PREFECT_API_URL names, which needs our deployments and a worker. Where none is
+    named, it starts one of its own, with workers on this machine: nothing else is needed then.
 
     Example: stenopool serve --port 8200
     """

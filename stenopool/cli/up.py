@@ -11,14 +11,14 @@ def up(
     api_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API and its page.")] = 8200,
     api: Annotated[
         bool | None,
-        typer.Option(help="Whether the API is started; if not said, where the server is.", show_default=False),
+        typer.Option(help="Start the API (default: only where the server is started).", show_default=False),
     ] = None,
-    pools: Annotated[str, typer.Option(help="Work pools that this machine works for.")] = "cpu,gpu",
-    deploy: Annotated[bool, typer.Option(help="Apply the deployments first; once for a house is enough.")] = True,
+    pools: Annotated[str, typer.Option(help="Work pools that this machine serves.")] = "cpu,gpu",
+    deploy: Annotated[bool, typer.Option(help="Apply the deployments first; needed once per installation.")] = True,
     pages: Annotated[
         str | None,
         typer.Option(
-            help="Address of the first worker's /metrics and /health, as 127.0.0.1:9481; the next has the next port."
+            help="Address of the first worker's /metrics and /health, e.g. 127.0.0.1:9481; others use the next ports."
         ),
     ] = None,
 ) -> None:

@@ -11,9 +11,9 @@ from stenopool.runtime import signals
 
 def worker(
     pool: Annotated[str, typer.Option(help="Work pool: cpu or gpu, or the whole name of another.")],
-    name: Annotated[str | None, typer.Option(help="Its name in Prefect; else the host's and the pool's.")] = None,
-    host: Annotated[str, typer.Option(help="Address of its pages.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Their port.")] = 9481,
+    name: Annotated[str | None, typer.Option(help="Its name in Prefect (default: the host's and the pool's).")] = None,
+    host: Annotated[str, typer.Option(help="Host that /metrics and /health are served on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port that they are served on.")] = 9481,
 ) -> None:
     """A worker of the Prefect server that PREFECT_API_URL names: `prefect worker start` with /metrics and /health.
 

@@ -1,4 +1,4 @@
-"""C's memory allocator, told what this program is like. Where it is not glibc's, nothing happens."""
+"""Settings of glibc's memory allocator. With another C library, nothing happens."""
 
 import ctypes
 import time
@@ -12,7 +12,7 @@ _released = 0.0
 
 
 def limit_arenas() -> None:
-    """Have the threads of this process share four arenas, from which memory is taken. To be called before they start.
+    """Make the threads of this process share four arenas. To be called before they start.
 
     A flow has dozens of threads that work by turns, and decoding needs blocks of many megabytes for moments. With an
     arena for nearly each of them (eight per core), what is free in one is no use to another, and the process grows for
@@ -22,7 +22,7 @@ def limit_arenas() -> None:
 
 
 def release_free_memory() -> None:
-    """Return what is free to the system. After a run: the next may need other sizes, or come tomorrow."""
+    """Return free memory to the system. To be called after a run: the next may need other sizes, or come tomorrow."""
     global _released
     _released = time.monotonic()
     _call("malloc_trim", 0)

@@ -17,13 +17,13 @@ from stenopool.runtime.logs import get_logger
 
 log = get_logger()
 _PATIENCE = 5.0  # seconds for each dependency
-_FRESH = 2.0  # seconds; anybody may ask, and each look asks others
+_FRESH = 2.0  # seconds; anybody may ask, and each check asks others
 
 State = Literal["ok", "failed"]
 
 
 class Health(BaseModel):
-    """``dependencies``: each "ok" or "failed"; why stands in the log of whoever runs this, not here."""
+    """``dependencies``: each "ok" or "failed"; the reason is in the program's log, not here."""
 
     status: State
     dependencies: dict[str, State] = {}
@@ -34,7 +34,7 @@ class Health(BaseModel):
 
 
 class Readiness:
-    """Looks at dependencies, all at once, and remembers the answer for two seconds. A check raises if it fails."""
+    """Checks dependencies, all at once, and remembers the answer for two seconds. A check raises if it fails."""
 
     def __init__(self, checks: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         self._checks = checks

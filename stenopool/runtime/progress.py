@@ -1,4 +1,4 @@
-"""What happens, told as it happens to whoever listens in this process: the progress bar, a log, a test."""
+"""Events of the recordings, delivered to the subscribers in this process: the progress bar, a log, a test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ _listeners: list[Callable[[Event], None]] = []
 
 
 def emit(event: Event) -> None:
-    """Hand an event to the listeners and write a line to the log; that of a failure is marked as ``emitted``."""
+    """Deliver an event to the subscribers and write a line to the log; that of a failure is marked as ``emitted``."""
     with log_context(recording=event.key):
         if event.failure:
             what = event.failure

@@ -1,8 +1,8 @@
-"""Traces by OpenTelemetry: off unless its own environment variables say where they go. Stages are spans.
+"""OpenTelemetry traces: off unless its own environment variables say where to send them. Stages are spans.
 
 OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) turns them on; OTEL_EXPORTER_OTLP_PROTOCOL is grpc or
-http/protobuf, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and the others mean what they mean
-everywhere. Prefect makes spans of runs and tasks with the same provider, and ties a batch's runs to one trace.
+http/protobuf, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and the others have their usual
+meaning. Prefect makes spans of runs and tasks with the same provider, and ties a batch's runs to one trace.
 """
 
 import os
@@ -23,7 +23,7 @@ _on = False
 
 
 def configure() -> None:
-    """Begin to send spans, if the environment asks for it and the extra `traces` is installed."""
+    """Start to send spans, if the environment asks for it and the extra `traces` is installed."""
     global _on
     if _on or not _wanted():
         return
@@ -47,7 +47,7 @@ def configure() -> None:
 
 @contextmanager
 def span(name: str, **attributes: str | int | float | bool) -> Iterator[None]:
-    """A span round the block; nothing where traces are off. Errors that pass through are on it."""
+    """Make a span of the block, with the errors that leave it; nothing where traces are off."""
     if not _on:
         yield
         return
@@ -70,7 +70,7 @@ def _exporter() -> "SpanExporter":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
         return GrpcExporter()
-    # What the specification recommends where nothing is said.
+    # What the specification recommends as the default.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
     return HttpExporter()

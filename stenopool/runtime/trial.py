@@ -1,4 +1,4 @@
-"""Programs that `stenopool doctor` runs in a child: a wrong cuDNN or a broken driver kills the process without a word.
+"""Programs that `stenopool doctor` runs in a child: a wrong cuDNN or a broken driver kills the process silently.
 
 ``python -m stenopool.runtime.trial ctranslate2 MODEL DEVICE COMPUTE_TYPE``: load weights, encode a second of silence.
 ``python -m stenopool.runtime.trial torch DEVICE``: one convolution.

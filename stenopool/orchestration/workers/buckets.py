@@ -1,6 +1,7 @@
-"""Make the buckets of a house that has none yet: ``python -m stenopool.orchestration.workers.buckets s3://recordings s3://transcripts``.
+"""Create the buckets of an installation that has none yet.
 
-It waits two minutes for the store to answer. What is there stays as it is; so does what is no ``s3://`` address.
+``python -P -m stenopool.orchestration.workers.buckets s3://recordings s3://transcripts`` waits two minutes for the
+store to answer. Existing buckets stay as they are; addresses other than ``s3://`` are skipped.
 """
 
 import sys

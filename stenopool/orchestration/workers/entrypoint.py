@@ -1,4 +1,4 @@
-"""Entry of the images: secrets from files into the environment, the self-test where there is a GPU, then the command.
+"""Entry point of the images: reads secrets from files, runs the self-test where there is a GPU, then the command.
 
 ``python -m stenopool.orchestration.workers.entrypoint COMMAND...``. It becomes the command (exec),
 so that signals reach that.

@@ -1,4 +1,4 @@
-"""What the images' HEALTHCHECK asks. Standard library only: it runs every half minute.
+"""The images' HEALTHCHECK. Standard library only: it runs every half minute.
 
 ``python -m stenopool.orchestration.workers.healthcheck http://127.0.0.1:8200/health/live``: that
 answers, and with 200. Without an argument: the address in STENOPOOL_HEALTH; without that, a

@@ -1,7 +1,7 @@
-"""What a Kubernetes worker must be allowed to do, and what of it it is not.
+"""The permissions that a Kubernetes worker needs, and which of them are missing.
 
-A worker that cannot watch looks healthy: it starts pods, and whatever becomes of them it never hears. So the rights
-are asked for from outside, by the one question that the API server answers to everybody.
+A worker that cannot watch looks healthy: it starts pods and never learns what becomes of them. So the permissions are
+checked from outside, by a self-subject access review, which the API server answers to everybody.
 """
 
 import asyncio

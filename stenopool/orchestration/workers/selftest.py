@@ -1,8 +1,8 @@
-"""Do CTranslate2, torch, cuBLAS and cuDNN of this image fit each other, and the GPU? Tried before any work is taken.
+"""Check that CTranslate2, torch, cuBLAS and cuDNN of this image fit each other and the GPU, before any work is taken.
 
 ``python -m stenopool.orchestration.workers.selftest [cuda|cpu]``. No weights are needed: a Whisper model of one small
-random layer is made, and goes through the same convolutions. Each part runs in a child of its own, for a library that
-does not fit ends its process without a word. The GPU image runs it at each start (`entrypoint.py`).
+random layer is made, and goes through the same convolutions. Each part runs in a child of its own: a library that does
+not fit ends its process without a message. The GPU image runs it at each start (`entrypoint.py`).
 """
 
 import ctypes

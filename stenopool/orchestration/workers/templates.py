@@ -1,4 +1,4 @@
-"""Base job templates of the work pools: what a worker makes of a run.
+"""Base job templates of the work pools: how a worker starts a run.
 
     python -m stenopool.orchestration.workers.templates gpu kubernetes > gpu.json
 
