@@ -13,7 +13,7 @@ from stenopool.api import ids, states
 from stenopool.api.keys import Key
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service, token_of
-from stenopool.api.states import State
+from stenopool.api.states import StateName
 from stenopool.api.upload_writer import UploadWriter
 from stenopool.api.uploads import Form, receive_form
 from stenopool.errors import REMEDIES, ErrorCode
@@ -25,7 +25,7 @@ class Accepted(BaseModel):
 
     id: str
     uri: str
-    state: State
+    state: StateName
     size: int
     sha256: str | None = None
 
@@ -71,7 +71,7 @@ async def accept_upload(
 ) -> Accepted:
     """Make an upload a recording of the source and have it transcribed; if that cannot be asked for, neither.
 
-    ``callback``: the address that is told when it is over.
+    ``callback``: the address to which an event is sent when it is over.
     """
     key, file, wanted = upload.key, upload.form.file, upload.form.value("sha256")
     await service.check_callback(callback)

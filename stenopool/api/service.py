@@ -19,10 +19,10 @@ from stenopool.api import ids
 from stenopool.api.callbacks.addresses import AddressError
 from stenopool.api.callbacks.outbox import Callback, Outbox
 from stenopool.api.callbacks.sending import Sender
+from stenopool.api.ingest_runs import IngestRuns, is_over
 from stenopool.api.keys import Keys, require_file
 from stenopool.api.limits import Limiter
 from stenopool.api.problems import Problem, field_errors, invalid, not_found
-from stenopool.api.runs import Runs, is_over
 from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import absolute_location, open_location
@@ -43,7 +43,7 @@ class Service:
         settings: ApiSettings,
         source: ObjectStore,
         destination: ObjectStore,
-        runs: Runs,
+        runs: IngestRuns,
         keys: Keys | None,
         sender: Sender,
     ) -> None:
@@ -183,7 +183,7 @@ class Service:
             ) from None
 
     async def add_callback(self, url: str | None, **about: Any) -> None:
-        """Note that this address is told when what it is about is over; see `Callback`."""
+        """Keep a callback, which is sent when its recording or run is over; see `Callback`."""
         if url is not None:
             await asyncio.to_thread(self.outbox.put, Callback(url=url, **about))
 
@@ -204,7 +204,7 @@ class Service:
         except TypeError:
             raise invalid("Options are an object.") from None
         if "/" in options.model or options.model.startswith((".", "~")):
-            # A folder of the workers' machines is nobody's business out there.
+            # A folder of the workers' machines must not be named from outside.
             raise invalid("The model is named, not given as a folder.")
         return options
 
@@ -216,7 +216,7 @@ def _elsewhere() -> Problem:
 
 
 def token_of(caller: str, idempotency_key: str) -> str:
-    """The folder of an upload with an Idempotency-Key: the same for the same caller and key, told by nothing else."""
+    """The folder of an upload with an Idempotency-Key: made of the caller and the key, and of nothing else."""
     return hashlib.sha256(f"{caller}\0{idempotency_key}".encode()).hexdigest()[:32]
 
 
@@ -239,7 +239,7 @@ async def open_service(
     sender = Sender(callbacks)
     keys = Keys.read(require_file(settings.keys)) if authenticated else None
     async with get_client() as client:
-        yield Service(settings, source, destination, Runs(client), keys, sender)
+        yield Service(settings, source, destination, IngestRuns(client), keys, sender)
 
 
 def _location(settings: ApiSettings, name: str) -> str:

@@ -24,7 +24,7 @@ from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import ReceiptName
 from stenopool.storage import ObjectInfo, ObjectStore
 
-State = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
+StateName = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
 _ALL = Selection()
 _UPLOAD = re.compile(r"^[0-9a-f]{32}/")
 _CHUNK = 200  # keys that a search looks at together
@@ -42,7 +42,7 @@ class RecordingState(BaseModel):
     key: str
     size: int
     modified: datetime
-    state: State
+    state: StateName
     formats: list[str] = []
     queue: QueueEntry | None = None
     failure: Failure | None = None
@@ -59,7 +59,7 @@ class RecordingPage(BaseModel):
 
 
 async def read_page(
-    service: Service, cursor: str | None, limit: int, *, state: State | None = None, words: str | None = None
+    service: Service, cursor: str | None, limit: int, *, state: StateName | None = None, words: str | None = None
 ) -> RecordingPage:
     """The next recordings that are in that state and have these words in their keys, `_LOOKED_AT` keys at most."""
     after: str | None = _key_after(cursor)
@@ -116,7 +116,7 @@ def _state(
     info: ObjectInfo, found: Iterable[ReceiptName], active: QueueEntry | None, last: FlowRun | None
 ) -> RecordingState:
     done = [name for name in found if name.status == "done"]
-    state: State
+    state: StateName
     if active:
         state = "running" if active.state == "running" else "queued"
     elif done:

@@ -58,7 +58,7 @@ class Poll:
 
 
 class Exporter(Collector):
-    """What Prometheus scrapes. ``prefect`` is None where no server is named: then nothing is told of queues."""
+    """What Prometheus scrapes. ``prefect`` is None where no server is named: then there are no metrics of queues."""
 
     def __init__(self, destinations: Sequence[ObjectStore], prefect: PrefectClient | None) -> None:
         self._prefect = prefect

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
 from stenopool.models.kinds import Kind, is_complete
-from stenopool.models.names import OPENAI, OPENAI_ADDRESS, WAV2VEC2
+from stenopool.models.known_models import OPENAI, OPENAI_ADDRESS, WAV2VEC2
 
 _TIMEOUT = 5.0  # seconds to an answer: a blocked network is to be said at once, not after minutes
 _FILES: dict[Kind, list[str]] = {

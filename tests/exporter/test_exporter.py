@@ -18,6 +18,7 @@ from stenopool.errors import StorageUnavailable
 from stenopool.exporter import prefect_facts
 from stenopool.exporter.collect import Exporter
 from stenopool.metrics.definitions import METRICS
+from stenopool.pipeline.outcomes import StageAttempt
 from stenopool.storage.local import LocalStore
 from tests.exporter.test_ledger import batch
 from tests.support.processes import free_port
@@ -129,7 +130,8 @@ def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
 ) -> None:
     monkeypatch.setenv("STENOPOOL_PRICES__DAILY_BUDGET", "20")
     full = batch("20260101T000000Z-a", 3)
-    full.sums.tally.attempt("fetch", 0.5, 9.0, again=True, error="SOURCE_UNAVAILABLE")
+    attempt = StageAttempt(stage="fetch", working=((0, 0.5),), audio=9.0, again=True, error="SOURCE_UNAVAILABLE")
+    full.sums.tally.add_attempt(attempt)
     full.sums.tally.checkpoints["prepare"] = full.sums.tally.flags["no_speech"] = 1
     full.sums.failures["fetch TOO_LARGE"] = 1
     full.speed = {"batch": 20.0}

@@ -10,7 +10,7 @@ import pytest
 
 from stenopool import models
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.models import cache, convert, names
+from stenopool.models import cache, convert, known_models
 from stenopool.models.folders import FolderSource
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
@@ -299,7 +299,7 @@ def test_a_checkpoint_that_openai_whisper_downloaded_is_used_if_it_is_the_one(
     theirs.write_bytes(b"half a download")
     with pytest.raises(SetupError):
         models.find("small", "openai")
-    monkeypatch.setitem(names.OPENAI, "small", (cache.sha256(theirs), "small.pt"))
+    monkeypatch.setitem(known_models.OPENAI, "small", (cache.sha256(theirs), "small.pt"))
     assert models.find("small", "openai").path == theirs
 
 
@@ -327,14 +327,14 @@ def test_our_tables_are_the_libraries() -> None:
     """Names are kept here so that no torch is imported for a look-up; they are to follow the libraries'."""
     whisper = pytest.importorskip("whisper", reason="extra whisper is not installed")
     assert {
-        name: f"{names.OPENAI_ADDRESS}/{digest}/{file}" for name, (digest, file) in names.OPENAI.items()
+        name: f"{known_models.OPENAI_ADDRESS}/{digest}/{file}" for name, (digest, file) in known_models.OPENAI.items()
     } == whisper._MODELS
     alignment = pytest.importorskip("whisperx.alignment", reason="extra whisperx is not installed")
     bundles = alignment.DEFAULT_ALIGN_MODELS_TORCH
-    assert {code: names.WAV2VEC2[code] for code in names.WAV2VEC2.keys() - bundles.keys()} == (
+    assert {code: known_models.WAV2VEC2[code] for code in known_models.WAV2VEC2.keys() - bundles.keys()} == (
         alignment.DEFAULT_ALIGN_MODELS_HF
     )
-    assert bundles.keys() <= names.WAV2VEC2.keys()
+    assert bundles.keys() <= known_models.WAV2VEC2.keys()
 
 
 def test_looking_up_a_model_imports_no_torch(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpcore
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -63,7 +63,7 @@ class Allowed:
         return addresses
 
 
-def _meant(ip: Address) -> Address:
+def _meant(ip: IPAddress) -> IPAddress:
     """The IPv4 address that an IPv6 one leads to, where it does."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip

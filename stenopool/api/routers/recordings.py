@@ -16,7 +16,7 @@ from stenopool.api.problems import Problem, field_errors, invalid
 from stenopool.api.queue_snapshot import QueueEntry, entry_of
 from stenopool.api.retries import retry as try_again
 from stenopool.api.service import CurrentService, Service, token_of
-from stenopool.api.states import RecordingPage, RecordingState, State
+from stenopool.api.states import RecordingPage, RecordingState, StateName
 from stenopool.api.uploads import Form
 
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
@@ -174,7 +174,7 @@ def _options(form: Form) -> Any:
 async def list_recordings(
     service: CurrentService,
     caller: CanRead,  # noqa: ARG001
-    state: Annotated[State | None, Query(description="Only those in this state.")] = None,
+    state: Annotated[StateName | None, Query(description="Only those in this state.")] = None,
     q: Annotated[
         str | None, Query(min_length=1, max_length=200, description="Only those with this in their names or folders.")
     ] = None,

@@ -32,7 +32,7 @@ _KEYS_AT_ONCE = 50  # whose runs are asked for together: a page holds four of ea
 _FRESH = 1.0  # seconds that the queue is remembered for: at most one look per second, however many ask
 
 
-class Runs:
+class IngestRuns:
     """The runs that a Prefect server has. What it does not answer raises httpx's and Prefect's errors."""
 
     def __init__(self, client: PrefectClient) -> None:
