@@ -9,11 +9,12 @@ from rich.console import Console
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
 from stenopool.cli.ingest import ingest, print_reports
 from stenopool.cli.parameters import with_options
-from stenopool.errors import ErrorCode
+from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.quarantine import list_quarantined, plan_attempts
+from stenopool.pipeline.report import BatchReport
 
 err = Console(stderr=True)
 
@@ -42,15 +43,17 @@ def retry(
     attempts = plan_attempts(store, quarantined, source, chosen, open_location)
     if not attempts:
         raise typer.BadParameter(f"{destination} has no batch yet: name the --source.")
-    reports = [
-        ingest(
-            attempt.source,
-            destination,
-            attempt.options,
-            execution,
-            Selection(only=attempt.keys, include=("*",)),
-            retry=code or [],
-        )
-        for attempt in attempts
-    ]
+    reports, refused = list[BatchReport](), list[SetupError]()
+    for place, tried, keys in attempts:
+        selection = Selection(only=keys, include=("*",))
+        try:
+            reports.append(ingest(place, destination, tried, execution, selection, retry=code or []))
+        except SetupError as error:  # a model or a source that is gone is no reason not to retry the others
+            refused.append(error)
+            text = f"{len(keys)} recordings are not retried. {error}"
+            err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    if not reports:
+        raise refused[0]
     print_reports(*reports, as_json=as_json)
+    if refused:
+        raise typer.Exit(1)

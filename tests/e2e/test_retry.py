@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.pipeline.receipts import list_receipts
+from stenopool.errors import ErrorCode, Failure
+from stenopool.options import TranscriptionOptions
+from stenopool.pipeline.receipts import Receipt, list_receipts, write
 from stenopool.storage import open_store
 from tests.e2e.conftest import Program
 from tests.support.speech import needs_speech, recording_path
@@ -25,8 +27,16 @@ def test_each_with_its_own_options_and_without_the_deleted(stenopool: Program, t
     stenopool.json("run", folder, results, *FAST, *one, "--include", "first.flac", exit_status=1)
     stenopool.json("run", folder, results, *FAST, *other, "--exclude", "first.flac", exit_status=1)
     (folder / "deleted.flac").unlink()
+    # One whose model is not installed any more.
+    options = TranscriptionOptions(model=str(tmp_path / "no-model")).model_dump(mode="json")
+    failure = Failure(code=ErrorCode.TOO_LONG, message="Too long.", remedy="Split it.")
+    refused = Receipt(key="a.wav", fingerprint="0" * 32, status="quarantined", failure=failure, options=options)
+    write(open_store(str(results)), refused)
 
-    retried = stenopool.json("retry", results, exit_status=1)
+    done = stenopool("retry", results, "--json")
+    assert done.returncode == 1, done.stderr[-3000:]
+    assert "1 recordings are not retried. MODEL_MISSING: " in done.stderr
+    retried = json.loads(done.stdout)
     assert (retried["new"], retried["done"]) == (2, 2)
     assert [(failed["key"], failed["failure"]["code"]) for failed in retried["failed"]] == [
         ("deleted.flac", "OBJECT_NOT_FOUND")
@@ -38,4 +48,4 @@ def test_each_with_its_own_options_and_without_the_deleted(stenopool: Program, t
         made[name] = (options["model"], options["beam_size"])
     assert made == {"first.flac": ("tiny.en", 5), "second.flac": ("tiny.en", 1)}
     left = [name.key for name in list_receipts(open_store(str(results))) if name.status == "quarantined"]
-    assert left == ["deleted.flac"]
+    assert left == ["a.wav", "deleted.flac"]
