@@ -65,3 +65,11 @@ def stenopool(tmp_path: Path) -> Program:
     home = tmp_path / "home"
     home.mkdir()
     return Program(home)
+
+
+@pytest.fixture
+def shared_server(prefect_api: None, stenopool: Program) -> None:
+    """The program uses the session's Prefect server: saves its start where that is not what is tested."""
+    from prefect.settings import PREFECT_API_URL
+
+    stenopool.extra["PREFECT_API_URL"] = str(PREFECT_API_URL.value())

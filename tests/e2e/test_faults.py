@@ -68,6 +68,7 @@ def assert_all_done(report: dict[str, Any], keys: set[str], destination: str) ->
 )
 @needs_speech
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("moment", ["audio.flac", "transcribe", RECEIPTS])
 def test_storage_away_for_20_seconds(
     moment: str, stenopool: Program, own_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch
@@ -99,6 +100,7 @@ def test_storage_away_for_20_seconds(
 )
 @needs_speech
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_server")
 def test_every_tenth_call_fails(
     stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ MOMENTS = {
     "worker frozen (SIGSTOP) at eight moments while another run does its work, then woken",
     "One transcript and one receipt each; nothing torn.",
 )
+@pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_two_runs_of_one_prefix(moment: str, stenopool: Program, bucket: str, tmp_path: Path) -> None:
     files = [item["file"] for item in recordings("en_short")[:15]] + ["hard/empty.wav"]

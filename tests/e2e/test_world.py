@@ -68,6 +68,7 @@ def codes(report: dict[str, Any]) -> set[str]:
     "object store: truncated bodies, and wrong ETags, of sources",
     "Nothing half is transcribed: the recordings wait, and the next run does them. Nothing lost, nothing doubled.",
 )
+@pytest.mark.usefixtures("shared_server")
 def test_a_store_that_lies(stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
     keys = fill(source)
@@ -92,6 +93,7 @@ def test_a_store_that_lies(stenopool: Program, s3: SeaweedFS, bucket: str, monke
     "object store: writing denied, or the bucket full",
     "The run ends and says so; the next run does what is left. Nothing lost, nothing doubled.",
 )
+@pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("fault", ["denied", "full"])
 def test_a_store_that_takes_nothing(
     fault: Fault, stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
@@ -129,6 +131,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     "disk full (scratch on a tmpfs of 400 kB)",
     "Recordings that do not fit wait with SCRATCH_FULL; the next run does them. Nothing lost, nothing doubled.",
 )
+# The embedded server keeps its database in scratch, which has no room for it here.
+@pytest.mark.usefixtures("shared_server")
 def test_a_full_disk(stenopool: Program, small_disk: Path, tmp_path: Path) -> None:
     source, destination = tmp_path / "calls", str(tmp_path / "transcripts")
     keys = fill(str(source))
