@@ -11,96 +11,63 @@ that nobody compares codes. Such a code is raised through its class and nothing 
 """
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
 
 class ErrorCode(StrEnum):
-    """Stable names for what can go wrong; they stand in receipts, reports and API answers."""
+    """Stable names for what can go wrong, in receipts, reports and API answers, each with the usual remedy."""
+
+    remedy: str
+
+    def __new__(cls, value: str, remedy: str) -> Self:
+        code = str.__new__(cls, value)
+        code._value_, code.remedy = value, remedy
+        return code
 
     # one recording
-    EMPTY_FILE = "EMPTY_FILE"
-    NOT_AUDIO = "NOT_AUDIO"
-    NO_AUDIO_STREAM = "NO_AUDIO_STREAM"
-    INPUT_CORRUPT = "INPUT_CORRUPT"
-    UNSUPPORTED_CODEC = "UNSUPPORTED_CODEC"
-    DECODE_TIMEOUT = "DECODE_TIMEOUT"
-    TOO_LONG = "TOO_LONG"
-    TOO_LARGE = "TOO_LARGE"
-    TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS"
-    TOO_MANY_STREAMS = "TOO_MANY_STREAMS"
-    SAMPLE_RATE_UNUSABLE = "SAMPLE_RATE_UNUSABLE"
-    EXPANDS_TOO_MUCH = "EXPANDS_TOO_MUCH"
-    DECODE_MEMORY = "DECODE_MEMORY"
-    EXTERNAL_REFERENCE = "EXTERNAL_REFERENCE"
-    KEY_UNUSABLE = "KEY_UNUSABLE"
-    SOURCE_CHANGED = "SOURCE_CHANGED"
-    ENGINE_FAILED = "ENGINE_FAILED"
-    DIARIZER_FAILED = "DIARIZER_FAILED"
-    TRANSCRIPT_MISSING = "TRANSCRIPT_MISSING"
-    INTERNAL = "INTERNAL"
+    EMPTY_FILE = "EMPTY_FILE", "The object holds no bytes; upload it again."
+    NOT_AUDIO = "NOT_AUDIO", "The file is not audio or video that FFmpeg knows; check what wrote it, or exclude it."
+    NO_AUDIO_STREAM = "NO_AUDIO_STREAM", "The file has no audio track; exclude it, or export it again with sound."
+    INPUT_CORRUPT = "INPUT_CORRUPT", "The file is damaged beyond decoding; upload it again from its origin."
+    UNSUPPORTED_CODEC = "UNSUPPORTED_CODEC", "Convert the file to a common codec (FLAC, Opus, AAC, MP3)."
+    DECODE_TIMEOUT = "DECODE_TIMEOUT", "Check the file, or raise STENOPOOL_AUDIO__DECODE_TIMEOUT."
+    TOO_LONG = "TOO_LONG", "Split the recording, or raise --max-duration."
+    TOO_LARGE = "TOO_LARGE", "Split or compress the file, or raise --max-bytes."
+    TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS", "At most 8 channels can be split; mix them down, or use --channels mix."
+    TOO_MANY_STREAMS = "TOO_MANY_STREAMS", "Export the audio track alone; a recording has one, or a few."
+    SAMPLE_RATE_UNUSABLE = "SAMPLE_RATE_UNUSABLE", "Export it again at 16,000 Hz or more; its header may be wrong."
+    EXPANDS_TOO_MUCH = "EXPANDS_TOO_MUCH", "Check what wrote it; for a recording, raise STENOPOOL_AUDIO__MAX_RATIO."
+    DECODE_MEMORY = "DECODE_MEMORY", "Check the file, or raise STENOPOOL_AUDIO__DECODE_MEMORY."
+    EXTERNAL_REFERENCE = "EXTERNAL_REFERENCE", "Give the recordings that it names, not the file that names them."
+    KEY_UNUSABLE = "KEY_UNUSABLE", "Rename the object: its key cannot be written at the destination."
+    SOURCE_CHANGED = "SOURCE_CHANGED", "The recording was replaced while it was read; the next run takes the new one."
+    ENGINE_FAILED = "ENGINE_FAILED", "Run `stenopool retry`; if it fails again, try another engine and report it."
+    DIARIZER_FAILED = "DIARIZER_FAILED", "Run again with --diarization off, or with another diarizer."
+    TRANSCRIPT_MISSING = "TRANSCRIPT_MISSING", "Delete its receipt, and the next run transcribes it again."
+    INTERNAL = "INTERNAL", "This is a fault of Stenopool; report it with the message. `stenopool retry` tries again."
     # the world, for a moment
-    SOURCE_UNAVAILABLE = "SOURCE_UNAVAILABLE"
-    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE"
-    OUT_OF_MEMORY = "OUT_OF_MEMORY"
-    DEVICE_LOST = "DEVICE_LOST"
-    SCRATCH_FULL = "SCRATCH_FULL"
-    RUN_LOST = "RUN_LOST"
+    SOURCE_UNAVAILABLE = "SOURCE_UNAVAILABLE", "Check the source's endpoint; the next run retries the recording."
+    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE", "Check the destination's endpoint; the next run retries the recording."
+    OUT_OF_MEMORY = "OUT_OF_MEMORY", "Lower --batch-size or use a smaller model."
+    DEVICE_LOST = "DEVICE_LOST", "The GPU stopped answering; the next run retries the recording."
+    SCRATCH_FULL = "SCRATCH_FULL", "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk."
+    RUN_LOST = "RUN_LOST", "The next run retries the recording; Prefect's page says what ended this one."
     # the installation or the request
-    OBJECT_NOT_FOUND = "OBJECT_NOT_FOUND"
-    ACCESS_DENIED = "ACCESS_DENIED"
-    OPTIONS_INVALID = "OPTIONS_INVALID"
-    EXTRA_MISSING = "EXTRA_MISSING"
-    MODEL_MISSING = "MODEL_MISSING"
-    MODEL_GATED = "MODEL_GATED"
-    MODEL_CORRUPT = "MODEL_CORRUPT"
-    DEVICE_UNAVAILABLE = "DEVICE_UNAVAILABLE"
-    LOCATION_INVALID = "LOCATION_INVALID"
-    RECEIPT_CORRUPT = "RECEIPT_CORRUPT"
-    DEPLOYMENT_MISSING = "DEPLOYMENT_MISSING"
-    NAME_TAKEN = "NAME_TAKEN"
+    OBJECT_NOT_FOUND = "OBJECT_NOT_FOUND", "Check the folder, or the bucket, the key and the region."
+    ACCESS_DENIED = "ACCESS_DENIED", "Check the credentials and the bucket policy; `stenopool doctor` tests both sides."
+    OPTIONS_INVALID = "OPTIONS_INVALID", "Change one of the options named."
+    EXTRA_MISSING = "EXTRA_MISSING", "Install the extra that is named, e.g. `uv sync --extra whisperx`."
+    MODEL_MISSING = "MODEL_MISSING", "Run `stenopool models fetch NAME`, or set STENOPOOL_MODELS__MIRROR to a mirror."
+    MODEL_GATED = "MODEL_GATED", "Accept the model's terms on its page and set HF_TOKEN, or give a local folder."
+    MODEL_CORRUPT = "MODEL_CORRUPT", "Remove the folder named and fetch the model again."
+    DEVICE_UNAVAILABLE = "DEVICE_UNAVAILABLE", "Use --device cpu, or run `stenopool doctor` to see what CUDA lacks."
+    LOCATION_INVALID = "LOCATION_INVALID", "Give a folder, s3://bucket/prefix or block://s3-bucket/NAME/prefix."
+    RECEIPT_CORRUPT = "RECEIPT_CORRUPT", "Delete the object that is named; the next run does its recording again."
+    DEPLOYMENT_MISSING = "DEPLOYMENT_MISSING", "Run `stenopool deploy`, or set STENOPOOL_DISPATCH__BY=inline."
+    NAME_TAKEN = "NAME_TAKEN", "Rename what has the name, or give `stenopool deploy --adopt` to overwrite it."
 
-
-REMEDIES: dict[ErrorCode, str] = {
-    ErrorCode.EMPTY_FILE: "The object holds no bytes; upload it again.",
-    ErrorCode.NOT_AUDIO: "The file is not audio or video that FFmpeg knows; check what wrote it, or exclude it.",
-    ErrorCode.NO_AUDIO_STREAM: "The file has no audio track; exclude it, or export it again with sound.",
-    ErrorCode.INPUT_CORRUPT: "The file is damaged beyond decoding; upload it again from its origin.",
-    ErrorCode.UNSUPPORTED_CODEC: "Convert the file to a common codec (FLAC, Opus, AAC, MP3).",
-    ErrorCode.DECODE_TIMEOUT: "Decoding took too long; check the file, or raise STENOPOOL_AUDIO__DECODE_TIMEOUT.",
-    ErrorCode.TOO_LONG: "Split the recording, or raise --max-duration.",
-    ErrorCode.TOO_LARGE: "Split or compress the file, or raise --max-bytes.",
-    ErrorCode.TOO_MANY_CHANNELS: "At most 8 channels can be split; mix them down, or use --channels mix.",
-    ErrorCode.TOO_MANY_STREAMS: "Export the audio track alone; a recording has one, or a few.",
-    ErrorCode.SAMPLE_RATE_UNUSABLE: "Its header is wrong, or it holds no speech; export it again at 16,000 or more.",
-    ErrorCode.EXPANDS_TOO_MUCH: "Check what wrote it; if it is a recording, raise STENOPOOL_AUDIO__MAX_RATIO.",
-    ErrorCode.DECODE_MEMORY: "Check the file, or raise STENOPOOL_AUDIO__DECODE_MEMORY.",
-    ErrorCode.EXTERNAL_REFERENCE: "Give the recordings that it names, not the file that names them.",
-    ErrorCode.KEY_UNUSABLE: "Rename the object: its key cannot be written at the destination.",
-    ErrorCode.SOURCE_CHANGED: "The recording was replaced while it was read; the next run takes the new one.",
-    ErrorCode.ENGINE_FAILED: "Run `stenopool retry`; if it fails again, try another engine and report the recording.",
-    ErrorCode.DIARIZER_FAILED: "Run again with --diarization off, or with another diarizer.",
-    ErrorCode.TRANSCRIPT_MISSING: "Its receipt says that it is done: delete that, and the next run does it again.",
-    ErrorCode.INTERNAL: "This is a fault of Stenopool; report it with the message. `stenopool retry` tries again.",
-    ErrorCode.SOURCE_UNAVAILABLE: "Check the source's endpoint; the next run takes the recording up again.",
-    ErrorCode.STORAGE_UNAVAILABLE: "Check the destination's endpoint; the next run takes the recording up again.",
-    ErrorCode.OUT_OF_MEMORY: "Lower --batch-size or use a smaller model.",
-    ErrorCode.DEVICE_LOST: "The GPU stopped answering; the next run takes the recording up again.",
-    ErrorCode.SCRATCH_FULL: "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.",
-    ErrorCode.RUN_LOST: "The next run takes the recording up again; Prefect's page says what ended this one.",
-    ErrorCode.OBJECT_NOT_FOUND: "Check the folder, or the bucket, the key and the region.",
-    ErrorCode.ACCESS_DENIED: "Check the credentials and the bucket policy; `stenopool doctor` tests both sides.",
-    ErrorCode.OPTIONS_INVALID: "Change one of the options named.",
-    ErrorCode.EXTRA_MISSING: "Install the extra that is named, e.g. `uv sync --extra whisperx`.",
-    ErrorCode.MODEL_MISSING: "Run `stenopool models fetch NAME`, or set STENOPOOL_MODELS__MIRROR to your mirror.",
-    ErrorCode.MODEL_GATED: "Accept the model's terms on its page and set HF_TOKEN, or give a local folder.",
-    ErrorCode.MODEL_CORRUPT: "Remove the folder named and fetch the model again.",
-    ErrorCode.DEVICE_UNAVAILABLE: "Use --device cpu, or run `stenopool doctor` to see why CUDA cannot be used.",
-    ErrorCode.LOCATION_INVALID: "Give a folder, s3://bucket/prefix or a saved block, block://s3-bucket/NAME/prefix.",
-    ErrorCode.RECEIPT_CORRUPT: "Delete the object that is named; the next run does its recording again.",
-    ErrorCode.DEPLOYMENT_MISSING: "Run `stenopool deploy` for this server, or set STENOPOOL_DISPATCH__BY=inline.",
-    ErrorCode.NAME_TAKEN: "Rename what has the name, or give `stenopool deploy --adopt` to overwrite it.",
-}
 
 TRANSIENT_CODES = frozenset(
     {
@@ -140,7 +107,7 @@ class StenopoolError(Exception):
         super().__init__(code, message, remedy)
         self.code = code
         self.message = message
-        self.remedy = remedy or REMEDIES[code]
+        self.remedy = remedy or code.remedy
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.code, self.message, self.remedy)

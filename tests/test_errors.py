@@ -10,7 +10,6 @@ import pytest
 import stenopool
 from stenopool import errors
 from stenopool.errors import (
-    REMEDIES,
     TRANSIENT_CODES,
     ErrorCode,
     Failure,
@@ -24,8 +23,8 @@ from stenopool.errors import (
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_code_says_what_to_do_in_a_line(code: ErrorCode) -> None:
     assert code.value == code.name
-    assert REMEDIES[code].endswith(".")
-    assert "\n" not in REMEDIES[code]
+    assert code.remedy.endswith(".")
+    assert "\n" not in code.remedy
 
 
 @pytest.mark.parametrize("kind", [StenopoolError, RecordingError, TransientError, SetupError])
@@ -35,7 +34,7 @@ def test_an_error_survives_pickling_and_copying(kind: type[StenopoolError], reme
     for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         assert type(again) is kind
         assert (again.code, again.message, again.remedy) == (error.code, error.message, error.remedy)
-        assert str(again) == str(error) == f"MODEL_MISSING: No model. {remedy or REMEDIES[error.code]}"
+        assert str(again) == str(error) == f"MODEL_MISSING: No model. {remedy or error.code.remedy}"
 
 
 CONDITIONS = [
@@ -47,7 +46,7 @@ CATEGORIES = (RecordingError, TransientError, SetupError)
 @pytest.mark.parametrize("kind", CONDITIONS)
 def test_a_condition_brings_its_code_remedy_and_category(kind: type[errors.ObjectNotFound]) -> None:
     error = kind("It happened.")
-    assert str(error) == f"{kind.code}: It happened. {REMEDIES[kind.code]}"
+    assert str(error) == f"{kind.code}: It happened. {kind.code.remedy}"
     assert kind("It happened.", remedy="Do this.").remedy == "Do this."
     assert [category for category in CATEGORIES if isinstance(error, category)] == [
         next(category for category in CATEGORIES if issubclass(kind, category))

@@ -16,7 +16,7 @@ from stenopool.api.service import Service, token_of
 from stenopool.api.states import StateName
 from stenopool.api.upload_writer import UploadWriter
 from stenopool.api.uploads import Form, receive_form
-from stenopool.errors import REMEDIES, ErrorCode
+from stenopool.errors import ErrorCode
 from stenopool.options import TranscriptionOptions
 
 
@@ -103,7 +103,7 @@ def check_size(service: Service, size: int) -> None:
     """The problem 413 for a file larger than the API takes."""
     if size > service.settings.max_bytes:
         message = f"The file exceeds {service.settings.max_bytes:,} bytes."
-        raise Problem(413, ErrorCode.TOO_LARGE, message, REMEDIES[ErrorCode.TOO_LARGE])
+        raise Problem(413, ErrorCode.TOO_LARGE, message, ErrorCode.TOO_LARGE.remedy)
 
 
 def _first(service: Service, token: str) -> str | None:

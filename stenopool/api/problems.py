@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from starlette.exceptions import HTTPException
 
-from stenopool.errors import REMEDIES, ErrorCode, StenopoolError
+from stenopool.errors import ErrorCode, StenopoolError
 from stenopool.runtime.logs import get_logger
 
 log = get_logger("stenopool.api")
@@ -47,7 +47,7 @@ def not_found(detail: str) -> Problem:
 
 
 def invalid(detail: str, **more: Any) -> Problem:
-    return Problem(422, "OPTIONS_INVALID", detail, REMEDIES[ErrorCode.OPTIONS_INVALID], **more)
+    return Problem(422, "OPTIONS_INVALID", detail, ErrorCode.OPTIONS_INVALID.remedy, **more)
 
 
 def from_error(error: StenopoolError) -> Problem:

@@ -18,7 +18,7 @@ from stenopool.api.ids import encode
 from stenopool.api.problems import invalid
 from stenopool.api.queue_snapshot import QueueEntry, QueueSnapshot
 from stenopool.api.service import Service
-from stenopool.errors import REMEDIES, ErrorCode, Failure
+from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import ReceiptName
@@ -148,7 +148,7 @@ async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | N
         if receipt and receipt.failure:
             return receipt.failure
     message = f"Its run ended as {last.state.name}." if last and last.state else "Its run is gone."
-    return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=REMEDIES[ErrorCode.RUN_LOST])
+    return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=ErrorCode.RUN_LOST.remedy)
 
 
 def _listed(source: ObjectStore, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.sniff import HEAD, may_be_media
 from stenopool.api.upload_writer import UploadWriter
-from stenopool.errors import REMEDIES, ErrorCode
+from stenopool.errors import ErrorCode
 
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 64
@@ -155,7 +155,7 @@ class _Reader:
     def _sniff(self) -> None:
         if not may_be_media(bytes(self._head)):
             code = ErrorCode.NOT_AUDIO
-            raise Problem(415, code, "The file does not begin as audio or video does.", REMEDIES[code])
+            raise Problem(415, code, "The file does not begin as audio or video does.", code.remedy)
 
 
 def _broken() -> Problem:

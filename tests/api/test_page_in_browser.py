@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from stenopool.api.ids import decode
-from stenopool.errors import REMEDIES, ErrorCode, Failure
+from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
 from stenopool.pipeline.receipts import Receipt
 from tests.support.api_server import Api, secret, serving, sound
@@ -72,7 +72,7 @@ def fail(api: Api, prefect: "SyncPrefectClient", id: str) -> None:
     from prefect.states import Completed
 
     failure = Failure(
-        code=ErrorCode.NO_AUDIO_STREAM, message="There is no sound in it.", remedy=REMEDIES[ErrorCode.NO_AUDIO_STREAM]
+        code=ErrorCode.NO_AUDIO_STREAM, message="There is no sound in it.", remedy=ErrorCode.NO_AUDIO_STREAM.remedy
     )
     receipts.write(
         api.destination, Receipt(key=decode(id), fingerprint="0" * 32, status="quarantined", failure=failure)
@@ -150,7 +150,7 @@ def test_files_are_sent_and_wait_in_order_and_are_cancelled_and_cleared(browser:
             expect(waiting.nth(place)).to_contain_text(f"No. {place + 1}")
         refused = rows(page, "Sent from this tab").filter(has_text="doc.wav")
         expect(refused).to_contain_text("NOT_AUDIO")
-        expect(refused).to_contain_text(REMEDIES[ErrorCode.NOT_AUDIO])
+        expect(refused).to_contain_text(ErrorCode.NOT_AUDIO.remedy)
 
         page.get_by_role("button", name="Cancel two.wav").click()
         expect(waiting).to_have_count(2)
@@ -255,7 +255,7 @@ def test_recordings_are_searched_filtered_and_paged(browser: Browser, api: Api, 
         page.get_by_label("Search by name or folder").fill("")
         page.get_by_label("State").select_option("failed")
         expect(found).to_have_count(1)
-        for said in ("board.wav", "There is no sound in it.", "NO_AUDIO_STREAM", REMEDIES[ErrorCode.NO_AUDIO_STREAM]):
+        for said in ("board.wav", "There is no sound in it.", "NO_AUDIO_STREAM", ErrorCode.NO_AUDIO_STREAM.remedy):
             expect(found).to_contain_text(said)
         page.get_by_role("button", name="Retry board.wav").click()
         expect(found).to_contain_text("No. ")

@@ -64,7 +64,7 @@ def probe(path: Path) -> Probe:
     except _DiedError as error:
         raise RecordingError(ErrorCode.INPUT_CORRUPT, "Reading its headers crashes the reader.") from error
     if "error" in answer:
-        raise RecordingError(ErrorCode(answer["error"]), answer["message"])
+        raise RecordingError(ErrorCode[answer["error"]], answer["message"])
     return Probe.model_validate(answer)
 
 
