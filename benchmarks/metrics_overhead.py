@@ -58,7 +58,6 @@ class Hooks:
     def timed(self) -> Iterator[None]:
         from stenopool.orchestration import batches
         from stenopool.pipeline.counts import BatchCounts
-        from stenopool.pipeline.outcomes import OutcomeLog
         from stenopool.pipeline.stages import publish
         from stenopool.pipeline.totals import Totals
 
@@ -66,7 +65,6 @@ class Hooks:
             for owner, name in (
                 (BatchCounts, "write"),
                 (BatchCounts, "_with"),
-                (OutcomeLog, "add_attempt"),
                 (Totals, "add"),
             ):
                 stack.enter_context(patch.object(owner, name, self._timing(getattr(owner, name))))

@@ -14,12 +14,11 @@ from prometheus_client.registry import Collector
 
 from stenopool.errors import TRANSIENT_CODES, ErrorCode
 from stenopool.exporter import prefect_facts
-from stenopool.exporter.ledger import Ledger, merged
+from stenopool.exporter.ledger import Ledger
 from stenopool.exporter.prefect_facts import Facts
 from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, histogram_family, up
-from stenopool.pipeline.sums import Sums
-from stenopool.pipeline.tally import parted
+from stenopool.pipeline.sums import Sums, split_cause
 from stenopool.runtime.health import Health
 from stenopool.runtime.logs import get_logger
 from stenopool.settings import get_settings
@@ -43,7 +42,7 @@ class Poll:
         self.ok = False
 
     @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
+    def record(self, what: str) -> Iterator[None]:
         start = time.monotonic()
         try:
             yield
@@ -84,14 +83,14 @@ class Exporter(Collector):
         return Health.of({name: "ok" if poll.ok else "failed" for name, poll in self._polls.items()})
 
     async def _read_destinations(self) -> None:
-        with self._polls["destination"].timed("The destination"):
+        with self._polls["destination"].record("The destination"):
             for ledger in self._ledgers:
                 await asyncio.to_thread(ledger.refresh)
             self._has_read = True
 
     async def _read_prefect(self) -> None:
         if self._prefect:
-            with self._polls["prefect"].timed("Prefect"):
+            with self._polls["prefect"].record("Prefect"):
                 self._facts = await prefect_facts.read_facts(self._prefect)
 
     def _is_over(self, flow_run: str) -> bool | None:
@@ -113,7 +112,7 @@ class Exporter(Collector):
         yield self._of_polls(names.COLLECTION_SECONDS, lambda poll: poll.seconds)
         yield from _settings()
         if self._has_read:  # a counter that began at 0 again at each restart would be counted twice
-            yield from _counters(merged(self._ledgers))
+            yield from _counters(Sums.total(ledger.sums for ledger in self._ledgers))
             yield from self._of_batches()
         if self._facts:
             yield from _queues(self._facts)
@@ -142,10 +141,10 @@ def _counters(sums: Sums) -> Iterator[Family]:
     yield family(names.AUDIO_SECONDS, {_two(key): value for key, value in sums.audio_seconds.items()})
     yield histogram_family(names.STAGE_SECONDS, {(stage,): seen for stage, seen in sums.tally.stages.items()})
     yield _by_one(names.STAGE_AUDIO_SECONDS, tally.audio)
-    yield family(names.STAGE_FAILURES, {parted(key): count for key, count in sums.failures.items()})
+    yield family(names.STAGE_FAILURES, {split_cause(key): count for key, count in sums.failures.items()})
     yield _by_one(names.STAGE_RETRIES, tally.retries)
     met = dict.fromkeys(((stage, code.value) for stage in sorted(tally.stages) for code in sorted(TRANSIENT_CODES)), 0)
-    yield family(names.TRANSIENT_ERRORS, met | {parted(key): count for key, count in tally.errors.items()})
+    yield family(names.TRANSIENT_ERRORS, met | {split_cause(key): count for key, count in tally.errors.items()})
     yield _by_one(names.CHECKPOINT_HITS, tally.checkpoints)
     yield _by_one(names.TRANSCRIPT_FLAGS, tally.flags)
     yield histogram_family(names.MODEL_LOAD_SECONDS, {(): sums.loads})

@@ -9,7 +9,7 @@ with the years.
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stenopool.errors import AccessDenied, ObjectNotFound
 from stenopool.pipeline.counts import BatchCounts
@@ -32,7 +32,7 @@ class Earlier(BaseModel):
 
     through: str = ""
     over_at: datetime | None = None
-    sums: Sums = Field(default_factory=Sums)
+    sums: Sums = Sums()
 
 
 class Ledger:
@@ -66,11 +66,7 @@ class Ledger:
     @property
     def sums(self) -> Sums:
         """All batches, in the order in which they began."""
-        sums = Sums()
-        sums.add(self._earlier.sums)
-        for name in sorted(self._batches):
-            sums.add(self._batches[name].sums)
-        return sums
+        return Sums.total([self._earlier.sums, *(self._batches[name].sums for name in sorted(self._batches))])
 
     @property
     def running(self) -> int:
@@ -115,7 +111,7 @@ class Ledger:
             # It may have come to its end between the listing and the question.
             self._read(_key(name))
             if self._batches[name].status == "running":
-                self._batches[name] = batch.lost(self._destination)
+                self._batches[name] = batch.from_receipts(self._destination)
                 logger.warning("Batch %s ended without a report; its receipts say what it did.", name)
                 if not self._reads_only:
                     self._batches[name].write(self._destination)
@@ -151,11 +147,3 @@ class Ledger:
 
 def _key(batch: str) -> str:
     return f"{METRICS}{batch}.json"
-
-
-def merged(ledgers: list[Ledger]) -> Sums:
-    """Several destinations as one."""
-    sums = Sums()
-    for ledger in ledgers:
-        sums.add(ledger.sums)
-    return sums

@@ -9,8 +9,8 @@ from prometheus_client.metrics_core import Metric as Family
 
 from stenopool import __version__
 from stenopool.metrics import definitions
+from stenopool.metrics.amounts import Histogram as Observed
 from stenopool.metrics.definitions import Metric
-from stenopool.metrics.histogram import Histogram as Observed
 
 L = TypeVar("L", bound=tuple[str, ...])
 

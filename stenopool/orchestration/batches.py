@@ -52,24 +52,19 @@ class Batch:
         (self._resumed if resumed else self._planned).add(fold(logs, resumed=resumed))
         await self._progress.update(self._resumed, self._planned)
         if not resumed:  # until everything that was begun is summed up again, it would say less than before
-            await asyncio.to_thread(self._counts.updated(self._totals()).write, self._run.destination)
+            counts = self._counts.with_totals(Totals.total((self._resumed, self._planned)))
+            await asyncio.to_thread(counts.write, self._run.destination)
 
     async def finish(self) -> BatchReport:
         """Write the counts and the report, publish the summary."""
-        counts, totals = self._counts, self._totals()
+        counts, totals = self._counts, Totals.total((self._resumed, self._planned))
         report = BatchReport.of(self._run, self._plan, self._resumed, self._planned, counts.batch, counts.started_at)
         # Before the report: whoever sees that finds the counts.
-        await asyncio.to_thread(counts.finished(totals, report).write, self._run.destination)
+        await asyncio.to_thread(counts.with_report(totals, report).write, self._run.destination)
         await asyncio.to_thread(report.write, self._run.destination)
         await self._progress.finish(totals)
         await batch_summary(report)
         return report
-
-    def _totals(self) -> Totals:
-        totals = Totals()
-        totals.add(self._resumed)
-        totals.add(self._planned)
-        return totals
 
 
 def _batch_id() -> str:

@@ -89,7 +89,7 @@ class Job:
             flags=self.flags if status == "done" else (),
             reused=self.reused,
         )
-        self._context.log.add(self.outcome)
+        self._context.log.outcomes.append(self.outcome)
         self.release()
 
     def release(self) -> None:

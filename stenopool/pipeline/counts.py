@@ -10,16 +10,15 @@ from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from stenopool.errors import StenopoolError
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import METRICS
 from stenopool.pipeline.report import BatchReport
-from stenopool.pipeline.sums import Sums
-from stenopool.pipeline.tally import cause
-from stenopool.pipeline.totals import Totals, totals_of
+from stenopool.pipeline.sums import Sums, join_cause
+from stenopool.pipeline.totals import Totals, sum_up
 from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectStore
 
@@ -36,8 +35,8 @@ class BatchCounts(BaseModel):
     started_at: datetime
     updated_at: datetime
     status: Status = "running"
-    sums: Sums = Field(default_factory=Sums)
-    speed: dict[str, float] = Field(default_factory=dict)
+    sums: Sums = Sums()
+    speed: dict[str, float] = {}
 
     @classmethod
     def of(cls, run: RunContext, batch: str, flow_run: str, started_at: datetime) -> "BatchCounts":
@@ -55,20 +54,20 @@ class BatchCounts(BaseModel):
             sums=Sums(audio_seconds={f"{engine} {model}": 0.0}),
         )
 
-    def updated(self, totals: Totals) -> Self:
+    def with_totals(self, totals: Totals) -> Self:
         """So far. What the batch leaves to the next run is known when it is over, and counted then."""
         return self._with(totals, [one for one in totals.failed if one.quarantined], "running")
 
-    def finished(self, totals: Totals, report: BatchReport) -> Self:
+    def with_report(self, totals: Totals, report: BatchReport) -> Self:
         """At its end: the report's own figures."""
         counts = self._with(totals, report.failed, "complete" if report.complete else "incomplete")
         if report.audio_seconds:
             counts.speed = {"batch": report.realtime_factor, **report.stage_speed}
         return counts
 
-    def lost(self, destination: ObjectStore) -> Self:
+    def from_receipts(self, destination: ObjectStore) -> Self:
         """For a batch whose run ended without a report: what its shards' results and receipts say."""
-        totals = totals_of(destination, self.batch)
+        totals = sum_up(destination, self.batch)
         return self._with(totals, totals.failed, "lost")
 
     def write(self, destination: ObjectStore) -> None:
@@ -86,7 +85,7 @@ class BatchCounts(BaseModel):
         sums = Sums(
             recordings=ends,
             audio_seconds={f"{self.engine} {self.model}": totals.audio_seconds},
-            failures=Counter(cause(one.failure.stage, one.failure.code) for one in failed),
+            failures=Counter(join_cause(one.failure.stage, one.failure.code) for one in failed),
             batches=Counter() if status == "running" else Counter({status: 1}),
             gpu_seconds=dict(totals.device_seconds),
             cpu_seconds=totals.machine_seconds.get("cpu", 0.0),

@@ -3,12 +3,11 @@
 Everything that is counted (shard summaries, the batch report, metrics) is folded from these logs: see `totals.py`.
 """
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from stenopool.errors import Failure
 from stenopool.pipeline.stage import Use
@@ -74,8 +73,8 @@ class ShardLog(BaseModel):
     """Which price applies."""
     seconds: float = 0.0
     """Wall time of the run."""
-    outcomes: list[Outcome] = Field(default_factory=list)
-    attempts: list[StageAttempt] = Field(default_factory=list)
+    outcomes: list[Outcome] = []
+    attempts: list[StageAttempt] = []
 
     @property
     def failed(self) -> list[FailedRecording]:
@@ -88,54 +87,33 @@ class ShardLog(BaseModel):
 
 
 class OutcomeLog:
-    """The log of a run that is in progress. Methods may be called from several threads."""
+    """The log of a run that is in progress. Stages append to both lists from several threads."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self._outcomes: list[Outcome] = []
-        self._attempts: list[StageAttempt] = []
-        self._lock = threading.Lock()
-
-    def add(self, outcome: Outcome) -> None:
-        """Append what happened to a work item."""
-        with self._lock:
-            self._outcomes.append(outcome)
+        self.outcomes: list[Outcome] = []
+        self.attempts: list[StageAttempt] = []
 
     def now(self) -> float:
         """Seconds since the run began."""
         return round(time.monotonic() - self._started, 4)
 
-    def add_attempt(self, attempt: StageAttempt) -> None:
-        """Append an attempt that has ended."""
-        with self._lock:
-            self._attempts.append(attempt)
-
     def close(self, machine: Machine) -> ShardLog:
         """The whole log."""
-        with self._lock:
-            return ShardLog(
-                machine=machine,
-                seconds=self.now(),
-                outcomes=list(self._outcomes),
-                attempts=list(self._attempts),
-            )
+        return ShardLog(machine=machine, seconds=self.now(), outcomes=self.outcomes, attempts=self.attempts)
 
 
-def union(intervals: list[Interval]) -> Iterator[Interval]:
+def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same time as disjoint intervals, sorted."""
-    begin = end = None
+    joined: list[Interval] = []
     for start, stop in sorted(intervals):
-        if begin is None or end is None:
-            begin, end = start, stop
-        elif start <= end:
-            end = max(end, stop)
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], stop)
         else:
-            yield begin, end
-            begin, end = start, stop
-    if begin is not None and end is not None:
-        yield begin, end
+            joined.append((start, stop))
+    return joined
 
 
-def length(intervals: list[Interval]) -> float:
+def length(intervals: Iterable[Interval]) -> float:
     """Seconds that the intervals cover; overlaps count once."""
     return sum(stop - start for start, stop in union(intervals))

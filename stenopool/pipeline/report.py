@@ -50,9 +50,7 @@ class BatchReport(BaseModel):
         ``resumed``: shards that an earlier attempt at this run had begun. They ended before the listing, which found
         their recordings done or quarantined.
         """
-        totals = Totals()
-        totals.add(resumed)
-        totals.add(planned)
+        totals = Totals.total((resumed, planned))
         finished_at = datetime.now(UTC)
         seconds = (finished_at - started_at).total_seconds()
         failed = [*plan.unusable, *totals.failed]

@@ -81,7 +81,7 @@ class BatchRunner:
                                 break
                             group.start_soon(in_thread, attempt.do, job)
             finally:
-                self.context.log.add_attempt(attempt.summary())
+                self.context.log.attempts.append(attempt.summary())
             for error in (*attempt.fatal[:1], *attempt.transient[-1:]):
                 raise error
 
@@ -203,7 +203,7 @@ class _Attempt:
         return StageAttempt(
             stage=self._stage.name,
             uses=self._stage.uses,
-            working=tuple(union([interval for _, interval in self._worked])),
+            working=tuple(union(interval for _, interval in self._worked)),
             audio=sum(job.known_duration or 0.0 for job, _ in self._worked),
             again=self._again,
             error=self.transient[-1].code if self.transient and not self.fatal else None,

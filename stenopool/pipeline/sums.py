@@ -1,43 +1,67 @@
-"""What batches came to, in figures that add up: of one batch, of all of a store, of several stores."""
+"""What batches came to, in figures that add up. Two labels are one key, with a space between: JSON has only texts."""
 
 from collections import Counter
-from collections.abc import Mapping
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from stenopool.metrics.histogram import Histogram
-from stenopool.pipeline.tally import Tally
+from stenopool.metrics.amounts import Amounts, Histogram, add_up
+from stenopool.metrics.definitions import STAGE_BUCKETS
+from stenopool.pipeline.outcomes import StageAttempt
 
 
-class Sums(BaseModel):
-    """All that is counted. Texts as keys, with a space between two labels: no status, engine or code has one.
+class Tally(Amounts):
+    """What a run counts about itself while it works, by stage."""
 
-    ``recordings``: by status and error code. ``audio_seconds``: by engine and model. ``failures``: by stage and code.
-    """
+    stages: dict[str, Histogram] = Field(default_factory=dict)
+    """Seconds of each attempt."""
+    audio: dict[str, float] = Field(default_factory=dict)
+    """Seconds of audio that went through."""
+    retries: Counter[str] = Field(default_factory=Counter)
+    """Attempts after the first."""
+    errors: Counter[str] = Field(default_factory=Counter)
+    """Transient errors, by stage and code."""
+    checkpoints: Counter[str] = Field(default_factory=Counter)
+    """Recordings for which an earlier run had done the stage."""
+    flags: Counter[str] = Field(default_factory=Counter)
+    """Transcripts, by flag."""
+
+    def add_attempt(self, attempt: StageAttempt) -> None:
+        """Count one attempt at a stage."""
+        stage = attempt.stage
+        self.stages.setdefault(stage, Histogram()).observe(
+            sum(stop - start for start, stop in attempt.working), STAGE_BUCKETS
+        )
+        add_up(self.audio, {stage: attempt.audio})
+        self.retries[stage] += attempt.again  # also 0: Prometheus sees no increase in a counter that begins at 1
+        if attempt.error:
+            self.errors[join_cause(stage, attempt.error)] += 1
+
+
+class Sums(Amounts):
+    """All that is counted."""
 
     recordings: Counter[str] = Field(default_factory=Counter)
+    """By status and error code."""
     audio_seconds: dict[str, float] = Field(default_factory=dict)
+    """By engine and model."""
     failures: Counter[str] = Field(default_factory=Counter)
+    """By stage and error code."""
     batches: Counter[str] = Field(default_factory=Counter)
+    """Those that are over, by status."""
     gpu_seconds: dict[str, float] = Field(default_factory=dict)
+    """Busy, load, idle."""
     cpu_seconds: float = 0.0
     cost: float = 0.0
     loads: Histogram = Field(default_factory=Histogram)
     tally: Tally = Field(default_factory=Tally)
 
-    def add(self, other: "Sums") -> None:
-        self.recordings.update(other.recordings)
-        self.failures.update(other.failures)
-        self.batches.update(other.batches)
-        add_amounts(self.audio_seconds, other.audio_seconds)
-        add_amounts(self.gpu_seconds, other.gpu_seconds)
-        self.cpu_seconds += other.cpu_seconds
-        self.cost += other.cost
-        self.loads.add(other.loads)
-        self.tally.add(other.tally)
+
+def join_cause(stage: str | None, code: str) -> str:
+    """Where and why, as one text: "fetch STORAGE_UNAVAILABLE"."""
+    return f"{stage or ''} {code}"
 
 
-def add_amounts(mine: dict[str, float], more: Mapping[str, float]) -> None:
-    """Add amounts by name."""
-    for name, amount in more.items():
-        mine[name] = mine.get(name, 0.0) + amount
+def split_cause(cause: str) -> tuple[str, str]:
+    """Stage and code. A stage's name may have a space, a code has none."""
+    stage, _, code = cause.rpartition(" ")
+    return stage, code

@@ -2,62 +2,45 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from pydantic import Field
 
 from stenopool.errors import RunLost
+from stenopool.metrics.amounts import Amounts, Histogram, add_up
 from stenopool.metrics.definitions import LOAD_BUCKETS
-from stenopool.metrics.histogram import Histogram
 from stenopool.pipeline.outcomes import FailedRecording, Outcome, OutcomeStatus, ShardLog, length
 from stenopool.pipeline.reading import read_model
 from stenopool.pipeline.receipts import BATCHES, find_receipts, read_or_skip
 from stenopool.pipeline.shards import Shard, WorkItem, read_shards
-from stenopool.pipeline.sums import add_amounts
-from stenopool.pipeline.tally import Tally
+from stenopool.pipeline.sums import Tally
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
 
 
-@dataclass
-class Totals:
+class Totals(Amounts):
     """Sums over logs. Its size does not grow with the number of recordings, but for those that failed."""
 
     shards: int = 0
-    ends: Counter[OutcomeStatus] = field(default_factory=Counter)
-    failed: list[FailedRecording] = field(default_factory=list)
+    ends: Counter[OutcomeStatus] = Field(default_factory=Counter)
+    failed: list[FailedRecording] = Field(default_factory=list)
     audio_seconds: float = 0.0
     """Audio of the recordings that are done."""
-    machine_seconds: dict[str, float] = field(default_factory=dict)
+    machine_seconds: dict[str, float] = Field(default_factory=dict)
     """Wall time of the runs, by `Machine`."""
-    device_seconds: dict[str, float] = field(default_factory=dict)
+    device_seconds: dict[str, float] = Field(default_factory=dict)
     """Of runs on a GPU machine: busy, load, idle."""
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
     """Wall time in which each stage worked, however many work items it had in progress."""
-    stage_audio: dict[str, float] = field(default_factory=dict)
+    stage_audio: dict[str, float] = Field(default_factory=dict)
     """Audio that went through the stages that compute on it."""
-    loads: Histogram = field(default_factory=Histogram)
-    tally: Tally = field(default_factory=Tally)
+    loads: Histogram = Field(default_factory=Histogram)
+    tally: Tally = Field(default_factory=Tally)
 
     @property
     def cost(self) -> float:
         """At the prices of the settings."""
         prices, seconds = get_settings().prices, self.machine_seconds
         return (seconds.get("cpu", 0.0) * prices.cpu_hour + seconds.get("gpu", 0.0) * prices.gpu_hour) / 3600
-
-    def add(self, other: "Totals") -> None:
-        """Add what other shards came to."""
-        self.shards += other.shards
-        self.ends.update(other.ends)
-        self.failed += other.failed
-        self.audio_seconds += other.audio_seconds
-        for mine, more in (
-            (self.machine_seconds, other.machine_seconds),
-            (self.device_seconds, other.device_seconds),
-            (self.stage_seconds, other.stage_seconds),
-            (self.stage_audio, other.stage_audio),
-        ):
-            add_amounts(mine, more)
-        self.loads.add(other.loads)
-        self.tally.add(other.tally)
 
 
 def fold(logs: Iterable[ShardLog], *, resumed: bool = False) -> Totals:
@@ -68,7 +51,7 @@ def fold(logs: Iterable[ShardLog], *, resumed: bool = False) -> Totals:
     """
     totals = Totals(shards=1)
     for log in logs:
-        add_amounts(totals.machine_seconds, {log.machine: log.seconds})
+        add_up(totals.machine_seconds, {log.machine: log.seconds})
         for outcome in log.outcomes:
             if not (resumed and outcome.status == "deferred"):
                 _add_outcome(totals, outcome)
@@ -90,18 +73,18 @@ def _add_attempts(totals: Totals, log: ShardLog) -> None:
     for attempt in log.attempts:
         totals.tally.add_attempt(attempt)
         if attempt.uses in ("cpu", "device"):
-            add_amounts(totals.stage_audio, {attempt.stage: attempt.audio})
+            add_up(totals.stage_audio, {attempt.stage: attempt.audio})
     for stage in {attempt.stage for attempt in log.attempts}:
         # Batches overlap: the stage's time is the union of theirs.
         working = [interval for attempt in log.attempts if attempt.stage == stage for interval in attempt.working]
-        add_amounts(totals.stage_seconds, {stage: length(working)})
+        add_up(totals.stage_seconds, {stage: length(working)})
     if log.machine == "gpu" and log.seconds:
         busy, either = (
             length([interval for attempt in log.attempts if attempt.uses in uses for interval in attempt.working])
             for uses in (("device",), ("device", "loading"))
         )
         device = {"busy": busy, "load": either - busy, "idle": max(0.0, log.seconds - either)}
-        add_amounts(totals.device_seconds, device)
+        add_up(totals.device_seconds, device)
         totals.loads.observe(device["load"], LOAD_BUCKETS)
 
 
@@ -123,7 +106,7 @@ def log_or_receipts(destination: ObjectStore, shard: Shard, flow: str, items: Se
     return read_log(destination, shard, flow) or lost_log(destination, shard.batch, items)
 
 
-def shard_logs(destination: ObjectStore, shard: Shard) -> list[ShardLog]:
+def read_logs(destination: ObjectStore, shard: Shard) -> list[ShardLog]:
     """What was done for a shard, by one run of `shard` or one each of `prepare` and `transcribe`."""
     if whole := read_log(destination, shard, "shard"):
         return [whole]
@@ -143,12 +126,9 @@ def items_to_transcribe(shard: Shard, prepared: ShardLog) -> list[WorkItem]:
     ]
 
 
-def totals_of(destination: ObjectStore, batch: str) -> Totals:
+def sum_up(destination: ObjectStore, batch: str) -> Totals:
     """What a batch without a report came to, as far as its shards were begun."""
-    totals = Totals()
-    for shard in read_shards(destination, batch):
-        totals.add(fold(shard_logs(destination, shard)))
-    return totals
+    return Totals.total(fold(read_logs(destination, shard)) for shard in read_shards(destination, batch))
 
 
 def lost_log(destination: ObjectStore, batch: str, items: Sequence[WorkItem]) -> ShardLog:

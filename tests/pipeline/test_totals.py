@@ -19,8 +19,8 @@ from stenopool.pipeline.totals import (
     items_to_transcribe,
     lost_log,
     read_log,
-    shard_logs,
-    totals_of,
+    read_logs,
+    sum_up,
     write_log,
 )
 from stenopool.storage.local import LocalStore
@@ -138,7 +138,7 @@ def test_a_run_without_a_log_did_what_receipts_of_its_batch_say(store: LocalStor
 
 def test_logs_of_a_shard_are_found_however_its_work_was_split(store: LocalStore) -> None:
     shard = Shard(batch=BATCH, number=0, items=(OURS, BROKEN))
-    assert [one.status for log in shard_logs(store, shard) for one in log.outcomes] == ["deferred", "deferred"]
+    assert [one.status for log in read_logs(store, shard) for one in log.outcomes] == ["deferred", "deferred"]
 
     prepared = ShardLog(
         machine="cpu", outcomes=[outcome("a", "prepared", duration=3.5), outcome("c", "quarantined", failure=BAD)]
@@ -148,11 +148,11 @@ def test_logs_of_a_shard_are_found_however_its_work_was_split(store: LocalStore)
     assert (ready.recording.key, ready.seconds) == ("a.wav", 3.5), "batches are made of exact lengths"
     transcribed = ShardLog(outcomes=[outcome("a", "done", duration=3.5)])
     write_log(store, shard, "transcribe", transcribed)
-    assert shard_logs(store, shard) == [prepared, transcribed]
+    assert read_logs(store, shard) == [prepared, transcribed]
 
     whole = ShardLog(outcomes=[outcome("a", "done"), outcome("c", "quarantined", failure=BAD)])
     write_log(store, shard, "shard", whole)
-    assert shard_logs(store, shard) == [whole]
+    assert read_logs(store, shard) == [whole]
     assert read_log(store, shard, "shard") == whole
 
 
@@ -180,6 +180,6 @@ def test_a_log_or_manifest_that_cannot_be_read_hides_no_other(content: bytes, st
     ours = {"key": OURS.recording.key, "fingerprint": OURS.fingerprint, "batch": BATCH, "duration": 1.0}
     write(store, Receipt.model_validate({**ours, "status": "done"}))
     store.put_bytes(Shard(batch=BATCH, number=1, items=()).manifest, content)
-    totals = totals_of(store, BATCH)
+    totals = sum_up(store, BATCH)
     assert totals.ends == {"done": 2}
     assert totals.audio_seconds == 1.0 + 4.0  # the first from its receipt
