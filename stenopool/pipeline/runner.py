@@ -222,9 +222,11 @@ class _Attempt:
             stop_if_asked()
         if job.outcome is not None or (job.failure is not None and not self._stage.takes_failed):
             return False
-        checkpoint = self._stage.checkpoint
-        if checkpoint is not None and job.work.has(checkpoint):
-            job.reused += (checkpoint.name,)
+        own, later = self._stage.checkpoint, self._stage.needed_for
+        if own and job.work.has(own):
+            job.reused += (own.name,)
+            return False
+        if later and job.work.has(later):
             return False
         self._began[job] = self._log.now()
         return True

@@ -39,6 +39,8 @@ class Stage:
     """Most jobs (with ``run_stream``: batches) that a run works on at a time in this stage."""
     checkpoint: "Checkpoint[Any] | None" = None
     """Its result. Where an earlier run left it, there is nothing to do."""
+    needed_for: "Checkpoint[Any] | None" = None
+    """A later stage's result: where that exists, there is nothing to do either."""
     uses: Use | None = None
     """What its work keeps busy: the CPU, the device, or the device with loading. None: it waits for the network."""
     stoppable: bool = True

@@ -19,12 +19,14 @@ from stenopool.errors import (
     StorageUnavailable,
 )
 from stenopool.pipeline import receipts
+from stenopool.pipeline.checkpoints import DIARIZED, Diarized
 from stenopool.pipeline.context import Job, RunContext
 from stenopool.pipeline.outcomes import length
 from stenopool.pipeline.receipts import Receipt
 from stenopool.pipeline.runner import BatchRunner
 from stenopool.pipeline.stage import Stage
 from stenopool.pipeline.stages import QUARANTINE
+from stenopool.pipeline.work_area import WorkArea
 from stenopool.runtime import signals
 from stenopool.runtime.scratch import Scratch
 from tests.support.runs import carry, run_context, work_item
@@ -212,6 +214,20 @@ def test_a_request_to_stop_ends_stoppable_stages_and_publishes_what_is_done(
     assert [type(error) for error in errors] == [signals.Stopped]
     assert work.keys("first") == work.keys("last")
     assert len(work.keys("first")) < len(ITEMS)
+
+
+def test_nothing_is_done_for_a_checkpoint_that_exists(run: RunContext, work: Work) -> None:
+    first = Stage("first", work.of("first"), needed_for=DIARIZED)
+    second = Stage("second", work.of("second"), waits_for=(first,), checkpoint=DIARIZED)
+    third = Stage("third", work.of("third"), waits_for=(second,))
+    WorkArea(run.destination, ITEMS[0].fingerprint).save(DIARIZED, Diarized(turns=[], diarizer_version="1", seconds=0))
+    jobs, _ = carry(run, (first, second, third), ITEMS)
+    for stage in ("first", "second"):
+        assert work.keys(stage) == ["2.wav", "3.wav", "4.wav"]
+        (attempt,) = [one for one in run.log.close("gpu").attempts if one.stage == stage]
+        assert attempt.audio == 6.0, "no time and no audio is counted for it"
+    assert len(work.keys("third")) == 4
+    assert [job.outcome.reused for job in jobs if job.outcome] == [("diarize",), (), (), ()]
 
 
 def test_no_stage_works_on_more_jobs_at_a_time_than_it_declares(run: RunContext) -> None:

@@ -13,11 +13,9 @@ from stenopool.speech.audio.preparation import prepare_audio
 
 
 def fetch(run: RunContext, job: Job) -> None:
-    """Download the source to scratch, unless it has been prepared already."""
-    if not _needs_audio(job):
-        return
+    """Download the source to scratch."""
     # Asked so late because a plan may be hours old: one small request, against a download and all that follows.
-    if job.work.has(PREPARED) or job.skip_if_finished():
+    if not _needs_audio(job) or job.skip_if_finished():
         return
     recording = job.item.recording
     if recording.size > run.execution.max_bytes:
@@ -34,7 +32,7 @@ def fetch(run: RunContext, job: Job) -> None:
 
 def normalize(run: RunContext, job: Job) -> None:
     """Decode and normalize what was fetched: 16 kHz FLAC in scratch."""
-    if not _needs_audio(job) or job.work.has(PREPARED):
+    if not _needs_audio(job):
         return
     start = time.monotonic()
     source = _source_path(run, job)
@@ -53,8 +51,10 @@ def store(run: RunContext, job: Job) -> None:  # noqa: ARG001 (every stage takes
     job.work.save(PREPARED, job.work.load(PREPARED))
 
 
-FETCH = Stage("fetch", fetch, concurrency=TRANSFERS)
-NORMALIZE = Stage("normalize", normalize, waits_for=(FETCH,), concurrency=os.cpu_count() or 1, uses="cpu")
+FETCH = Stage("fetch", fetch, concurrency=TRANSFERS, needed_for=PREPARED)
+NORMALIZE = Stage(
+    "normalize", normalize, waits_for=(FETCH,), concurrency=os.cpu_count() or 1, needed_for=PREPARED, uses="cpu"
+)
 STORE = Stage("store", store, waits_for=(NORMALIZE,), concurrency=TRANSFERS, checkpoint=PREPARED, event="prepared")
 
 
