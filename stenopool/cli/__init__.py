@@ -3,12 +3,12 @@
 import sys
 
 import typer
-from rich.console import Console
 
 from stenopool import __version__
 from stenopool.cli import models
 from stenopool.cli.bench import bench
 from stenopool.cli.clean import clean
+from stenopool.cli.console import err, print_line
 from stenopool.cli.demo import demo
 from stenopool.cli.deploy import deploy
 from stenopool.cli.doctor import doctor
@@ -34,32 +34,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(run)
-app.command()(plan)
-app.command()(status)
-app.command()(retry)
-app.command()(clean)
-app.command()(up)
-app.command()(serve)
-app.command()(exporter)
-app.command()(worker)
-app.command()(deploy)
-app.command()(show)
-app.command()(demo)
-app.command()(doctor)
+for command in (run, plan, status, retry, clean, up, serve, exporter, worker, deploy, show, demo, doctor):
+    app.command()(command)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(models.app, name="models")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         print(f"stenopool {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _common(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),  # noqa: ARG001
+def _start(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),  # noqa: ARG001
 ) -> None:
     start_process()
 
@@ -72,9 +61,9 @@ def main() -> None:
     except StenopoolError as error:
         if logs.writes_json():
             logger.error("%s", error)
-            sys.exit(2)
-        Console(stderr=True).print(f"{error.code}: {error.message}", style="red", markup=False, soft_wrap=True)
-        Console(stderr=True).print(error.remedy, markup=False, soft_wrap=True)
+        else:
+            print_line(f"{error.code}: {error.message}", err, "red")
+            print_line(error.remedy, err)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

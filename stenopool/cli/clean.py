@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
-from rich.console import Console
 from rich.filesize import decimal
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
+from stenopool.cli.console import print_line
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
 
@@ -52,14 +52,12 @@ def clean(
         print(cleaned.model_dump_json())
         return
     verb = "would remove" if dry_run else "removed"
-    lines = [f"{verb} the checkpoints of {_counted(cleaned.work, 'recordings')}"]
+    print_line(f"{verb} the checkpoints of {_describe(cleaned.work, 'recordings')}")
     if batches is not None:
-        lines.append(f"{verb} {_counted(cleaned.batches, 'batches')}")
+        print_line(f"{verb} {_describe(cleaned.batches, 'batches')}")
     if cleaned.partial is not None:
-        lines.append(f"{verb} {cleaned.partial} unfinished writes")
-    for line in lines:
-        Console().print(line, highlight=False, soft_wrap=True)
+        print_line(f"{verb} {cleaned.partial} unfinished writes")
 
 
-def _counted(removed: RemovedObjects, what: str) -> str:
+def _describe(removed: RemovedObjects, what: str) -> str:
     return f"{removed.folders} {what}: {removed.objects} objects, {decimal(removed.bytes)}"

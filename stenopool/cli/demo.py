@@ -6,9 +6,9 @@ from shutil import copyfile
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stenopool import extras
+from stenopool.cli.console import out, print_line
 from stenopool.cli.ingest import ingest, print_reports
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
@@ -31,19 +31,19 @@ def demo(
     recordings, transcripts = folder / "recordings", folder / "transcripts"
     recordings.mkdir(parents=True, exist_ok=True)
     if not (recordings / _KEY).exists():
-        copyfile(_telephone_call(), recordings / _KEY)
+        copyfile(_find_sample(), recordings / _KEY)
     report = ingest(
         str(recordings), str(transcripts), TranscriptionOptions(), ExecutionOptions(), Selection(only=(_KEY,))
     )
     transcript = transcripts / output_key(_KEY, "json")
     if transcript.exists():
-        print_transcript(Transcript.model_validate_json(transcript.read_bytes()), Console())
-        Console().print(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.", soft_wrap=True)
-        Console().print("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
+        print_transcript(Transcript.model_validate_json(transcript.read_bytes()), out)
+        print_line(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.")
+        print_line("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
     print_reports(report, as_json=False)
 
 
-def _telephone_call() -> Path:
+def _find_sample() -> Path:
     """30 seconds of a call between two people: the sample that pyannote.audio carries (not imported: it is slow)."""
     spec = find_spec("pyannote")
     for root in spec.submodule_search_locations or () if spec else ():

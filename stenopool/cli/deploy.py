@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
-err = Console(stderr=True)
-out = Console()
+from stenopool.cli.console import err, print_line
 
 
 def deploy(
@@ -47,12 +45,11 @@ def deploy(
         apply(target, file or (), gpus=gpus, prepares=prepares, notify=notify, prune=prune, adopt=adopt)
     )
     for line in changes:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
-    err.print(f"{len(changes)} changes." if changes else "Nothing to change.", highlight=False)
+        print_line(line)
+    print_line(f"{len(changes)} changes." if changes else "Nothing to change.", err)
     for pool, runs in asyncio.run(old_pools()).items():
-        err.print(
+        print_line(
             f"{runs} runs are left in the work pool {pool}, which earlier versions made. Keep a worker on it until "
             "there are none; then `stenopool deploy --prune` removes it. See docs/operations/upgrade.md.",
-            highlight=False,
-            soft_wrap=True,
+            err,
         )

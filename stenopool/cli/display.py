@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from stenopool.cli.console import print_line
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime import progress
 from stenopool.runtime.logs import printable, writes_json
@@ -39,18 +40,15 @@ def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
         def listen(event: Event) -> None:
             nonlocal planned
             with lock:
-                if event.kind == "planned":
-                    planned += 1
-                    for task in tasks.values():
-                        bars.update(task, total=planned)
-                elif event.kind == "failed":
-                    # Whatever was still to come of it will not come.
-                    planned -= 1
-                    for task in tasks.values():
-                        bars.update(task, total=planned)
-                    _print_event(bars.console, event)
-                elif event.kind in tasks:
+                if event.kind in tasks:
                     bars.advance(tasks[event.kind])
+                    return
+                # The steps that a failed recording has not taken are not to come any more.
+                planned += {"planned": 1, "failed": -1}.get(event.kind, 0)
+                for task in tasks.values():
+                    bars.update(task, total=planned)
+                if event.failure:
+                    _print_event(bars.console, event)
 
         with progress.subscribe(listen):
             yield
@@ -81,17 +79,15 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "emitted", False):
-            text = f"{record.levelname.lower()}  {self.format(record)}"
-            self._console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            print_line(f"{record.levelname.lower()}  {self.format(record)}", self._console, "yellow")
 
 
 def _print_event(console: Console, event: Event) -> None:
-    # soft_wrap: a log keeps a record on one line; markup off: keys are other people's text.
     if event.failure:
         text = f"failed  {printable(event.key)}  {event.failure.code}: {event.failure.message}"
-        console.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+        print_line(text, console, "red")
     elif event.kind == "done":
-        console.print(f"done    {printable(event.key)}  {format_duration(event.seconds)}", markup=False, soft_wrap=True)
+        print_line(f"done    {printable(event.key)}  {format_duration(event.seconds)}", console)
 
 
 def summary_table(report: BatchReport) -> Table:

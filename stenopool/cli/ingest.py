@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import typer
-from rich.console import Console
 
+from stenopool.cli.console import err, print_line
 from stenopool.cli.display import failures_table, show_progress, summary_table
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -20,8 +20,6 @@ from stenopool.runtime import logs
 from stenopool.runtime.logs import printable
 from stenopool.runtime.progress import logger
 from stenopool.settings import get_settings
-
-err = Console(stderr=True)
 
 
 def ingest(
@@ -62,7 +60,7 @@ def ingest(
                 flow(source, destination, options=options, execution=execution, selection=selection, retry=retry)
             )
     except (TerminationSignal, KeyboardInterrupt) as stop:
-        err.print("Stopped. What is done is kept; run the same command again to go on.", highlight=False)
+        print_line("Stopped. What is done is kept; run the same command again to continue.", err)
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
@@ -79,8 +77,7 @@ def print_reports(*reports: BatchReport, as_json: bool) -> None:
         err.print(summary_table(report))
         if report.failed:
             err.print(failures_table(report))
-        where = f"Transcripts are in {printable(report.destination)}"
-        err.print(where, markup=False, highlight=False, soft_wrap=True)
+        print_line(f"Transcripts are in {printable(report.destination)}", err)
     if any(report.failed for report in reports):
         raise typer.Exit(1)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import typer
-from rich.console import Console
 
+from stenopool.cli.console import err, print_line
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.names import QUEUES, PoolKind, pool_name
 from stenopool.runtime import signals
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 _PATIENCE = 180.0  # a first start makes the database's tables, on two cores that others use too
 _TICK = 0.5
 _DATABASE, _REDIS = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_REDIS_MESSAGING_URL"
-
-err = Console(stderr=True)
 
 
 class _PrefectServer(NamedTuple):
@@ -305,7 +303,7 @@ def _is_live(url: str) -> bool:
 
 
 def _say(line: str) -> None:
-    err.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_line(line, err)
 
 
 def _give_up(failure: str) -> NoReturn:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stenopool import models as store
 from stenopool.cli.arguments import JsonFlag
+from stenopool.cli.console import err, out, print_line
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.runtime.logs import printable
 
@@ -89,7 +89,7 @@ def mirror(
     if as_json:
         _print_json({"mirror": destination, "models": entries})
         return
-    Console().print(Text(f"{printable(destination)} holds {', '.join(map(printable, entries))}"), soft_wrap=True)
+    print_line(f"{printable(destination)} holds {', '.join(map(printable, entries))}")
 
 
 @app.command()
@@ -107,7 +107,7 @@ def verify(as_json: JsonFlag = False) -> None:
         rows = [(str(one.path), str(one.files), ", ".join(one.damaged) or "none") for one in results]
         _print_table(("model", "files", "damaged"), rows)
         if damaged:
-            Console(stderr=True).print("Remove the folders that are damaged and fetch the models again.")
+            print_line("Remove the folders that are damaged and fetch the models again.", err)
     if damaged:
         raise typer.Exit(1)
 
@@ -121,4 +121,4 @@ def _print_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
-    Console().print(table)
+    out.print(table)

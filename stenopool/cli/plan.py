@@ -4,9 +4,9 @@ import json
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag, SourceArgument
+from stenopool.cli.console import print_line
 from stenopool.cli.parameters import with_options
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
@@ -39,8 +39,7 @@ def plan(
         found["estimated_cost"] = None if cost_per_hour is None else hours["new"] * cost_per_hour
         print(json.dumps(found))
         return
-    out = Console()
     for state, length in hours.items():
-        out.print(f"{state:<12} {planned.counts[state]:>8}   about {length:.2f} hours", highlight=False)
+        print_line(f"{state:<12} {planned.counts[state]:>8}   about {length:.2f} hours")
     if cost_per_hour is not None:
-        out.print(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}", highlight=False)
+        print_line(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}")

@@ -4,9 +4,9 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
+from stenopool.cli.console import err, print_line
 from stenopool.cli.ingest import ingest, print_reports
 from stenopool.cli.parameters import with_options
 from stenopool.errors import ErrorCode, SetupError
@@ -15,8 +15,6 @@ from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.quarantine import list_quarantined, plan_attempts
 from stenopool.pipeline.report import BatchReport
-
-err = Console(stderr=True)
 
 
 @with_options(options=TranscriptionOptions, execution=ExecutionOptions)
@@ -35,7 +33,7 @@ def retry(
     store = open_location(destination, must_exist=True)
     quarantined = list_quarantined(store, code or ())
     if not quarantined:
-        err.print("Nothing is in quarantine" + (f" for {', '.join(code)}." if code else "."))
+        print_line("Nothing is in quarantine" + (f" for {', '.join(code)}." if code else "."), err)
         if as_json:
             print(json.dumps({"new": 0, "done": 0, "failed": []}))
         return
@@ -50,8 +48,7 @@ def retry(
             reports.append(ingest(place, destination, tried, execution, selection, retry=code or []))
         except SetupError as error:  # a model or a source that is gone is no reason not to retry the others
             refused.append(error)
-            text = f"{len(keys)} recordings are not retried. {error}"
-            err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+            print_line(f"{len(keys)} recordings are not retried. {error}", err, "red")
     if not reports:
         raise refused[0]
     print_reports(*reports, as_json=as_json)

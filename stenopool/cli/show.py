@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from stenopool.cli.console import out
 from stenopool.cli.parameters import with_options
 from stenopool.options import Format, SubtitleOptions
 from stenopool.orchestration.blocks.locations import open_location
@@ -34,4 +34,4 @@ def show(
     if format:
         print(render(named, format, RenderStyle.of(subtitles)), end="")
     else:
-        print_transcript(named, Console())
+        print_transcript(named, out)

@@ -5,15 +5,14 @@ from itertools import islice
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stenopool.cli.arguments import DestinationArgument, JsonFlag
+from stenopool.cli.console import print_line
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts
 from stenopool.pipeline.history import read_reports
 from stenopool.runtime.logs import printable
 
-out = Console()
 _REPORTS = 5
 
 
@@ -46,12 +45,11 @@ def status(
         }
         print(json.dumps(found))
         return
-    out.print(f"{counts['done']} done, {counts['quarantined']} quarantined", highlight=False)
+    print_line(f"{counts['done']} done, {counts['quarantined']} quarantined")
     for receipt in quarantined:
         if receipt.failure:
             failure = receipt.failure
-            line = f"  {failure.code}  {printable(receipt.key)}  {failure.message} {failure.remedy}"
-            out.print(line, markup=False, highlight=False, soft_wrap=True)
+            print_line(f"  {failure.code}  {printable(receipt.key)}  {failure.message} {failure.remedy}")
     for report in reports:
-        line = f"batch {report.batch}: {report.done} done, {len(report.failed)} failed, {report.realtime_factor:.1f}×"
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+        counted = f"{report.done} done, {len(report.failed)} failed, {report.realtime_factor:.1f}×"
+        print_line(f"batch {report.batch}: {counted}")
