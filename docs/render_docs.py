@@ -117,7 +117,8 @@ def _metrics() -> str:
 
 def _metric(metric: Metric) -> tuple[str, str, str, str]:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
-    return metric.name, metric.kind, labels, f"{metric.help} {metric.values}.".removesuffix(" .")
+    meanings = "; ".join(f"{label}: {meaning}" for label, meaning in metric.labels.items() if meaning)
+    return metric.name, metric.kind, labels, f"{metric.help} {meanings}.".removesuffix(" .")
 
 
 def _fields(model: Any) -> Iterator[tuple[str, FieldInfo]]:

@@ -18,7 +18,7 @@ L = TypeVar("L", bound=tuple[str, ...])
 def family(metric: Metric, values: Mapping[L, float]) -> Family:
     """A counter or gauge with these values by label values."""
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    made = kind(metric.name, metric.help, labels=metric.labels)
+    made = kind(metric.name, metric.help, labels=tuple(metric.labels))
     for labels, value in values.items():
         made.add_metric(labels, value)
     return made
@@ -26,7 +26,7 @@ def family(metric: Metric, values: Mapping[L, float]) -> Family:
 
 def histogram_family(metric: Metric, values: Mapping[L, Observed]) -> Family:
     """A histogram of what was observed elsewhere. Bounds that are not the metric's own are kept beside them."""
-    made = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    made = HistogramMetricFamily(metric.name, metric.help, labels=tuple(metric.labels))
     for labels, observed in values.items():
         bounds = sorted({*map(repr, metric.buckets), *observed.buckets} - {"+Inf"}, key=float)
         counted, buckets = 0, []
@@ -39,17 +39,17 @@ def histogram_family(metric: Metric, values: Mapping[L, Observed]) -> Family:
 
 def counter(metric: Metric, registry: CollectorRegistry) -> Counter:
     """One that this process counts itself."""
-    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+    return Counter(metric.name, metric.help, tuple(metric.labels), registry=registry)
 
 
 def gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
     """One that this process sets itself."""
-    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+    return Gauge(metric.name, metric.help, tuple(metric.labels), registry=registry)
 
 
 def histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
     """One that this process observes itself."""
-    return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=registry)
+    return Histogram(metric.name, metric.help, tuple(metric.labels), buckets=metric.buckets, registry=registry)
 
 
 def build_info() -> Family:

@@ -58,6 +58,6 @@ def test_options_decide_which_stages_take_part(options: dict[str, str], absent: 
 def test_metrics_name_the_checkpoints_and_the_stages_that_compute() -> None:
     for stage in STAGES:
         if stage.checkpoint:
-            assert f"`{stage.checkpoint.name}`" in definitions.CHECKPOINT_HITS.values
+            assert f"`{stage.checkpoint.name}`" in definitions.CHECKPOINT_HITS.labels["stage"]
         if stage.uses in ("cpu", "device"):
-            assert f"`{stage.name}`" in definitions.REALTIME_FACTOR.values
+            assert f"`{stage.name}`" in definitions.REALTIME_FACTOR.labels["stage"]
