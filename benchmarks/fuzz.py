@@ -378,7 +378,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
     from stenopool.api.keys import Keys, digest_of
     from stenopool.api.problems import Problem
     from stenopool.api.sniff import may_be_media
-    from stenopool.api.uploads import received
+    from stenopool.api.uploads import receive_form
 
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells of every form that is broken
     keys = Keys([])
@@ -397,7 +397,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
             return next(messages, {"type": "http.disconnect"})
 
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", types[len(data) % 4])]}
-        async with received(Request(scope, receive), lambda _: None, 4096):
+        async with receive_form(Request(scope, receive), lambda _: None, 4096):
             pass
 
     def attempt(data: bytes) -> None:

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from stenopool.api.openai import shaped
+from stenopool.api.openai import format_transcript
 from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
@@ -76,7 +76,7 @@ class TestOneLanguage:
     def test_the_page_of_the_api(self, language: str, timed: bool) -> None:
         (paragraph,) = view(_transcript(language, timed=timed)).paragraphs
         assert not any(token.space for stretch in paragraph.stretches for token in stretch.tokens)
-        assert shaped(_transcript(language, timed=timed), "text", []) == "".join(WORDS[language]) + "\n"
+        assert format_transcript(_transcript(language, timed=timed), "text", []) == "".join(WORDS[language]) + "\n"
 
     def test_speakers(self, language: str, timed: bool) -> None:
         turns = [SpeakerTurn(start=n, end=n + 1, speaker=f"SPEAKER_{n:02d}") for n in range(3)]
