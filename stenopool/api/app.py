@@ -17,7 +17,7 @@ from stenopool.api.bodies import Guard
 from stenopool.api.callbacks.delivery import deliver_callbacks
 from stenopool.api.page import router as page
 from stenopool.api.request_metrics import RequestMeter, RequestMetrics
-from stenopool.api.routers import about, audio, health, options, queue, recordings, speakers, speech, transcripts, views
+from stenopool.api.routers import about, audio, health, options, queue, recordings, speech, transcripts
 from stenopool.api.service import open_service
 from stenopool.settings import ApiSettings, CallbackSettings, get_settings
 
@@ -53,7 +53,7 @@ def create_app(
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
     app.add_middleware(RequestMeter, metrics=metrics)  # outermost: what Guard refuses is counted too
     problems.install(app)
-    for part in (recordings, transcripts, views, speakers, audio, queue, options, speech, about, page):
+    for part in (recordings, transcripts, audio, queue, options, speech, about, page):
         app.include_router(part.router)
     app.include_router(health.create_router(metrics))
     return app

@@ -1,6 +1,5 @@
 """What the page shows of a finished recording: paragraphs whose words have times, and sound to listen to."""
 
-import asyncio
 import base64
 import re
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from stenopool.api.problems import not_found
-from stenopool.api.service import Service
-from stenopool.api.transcript_files import create_temporary, read_page, read_unnamed, require_transcript
+from stenopool.api.transcript_files import read_labelled, read_page
 from stenopool.errors import ObjectNotFound
 from stenopool.pipeline import speaker_names
 from stenopool.speech.renderers.facts import doubt
@@ -76,31 +74,10 @@ class TranscriptView(BaseModel):
     paragraphs: list[ParagraphView]
 
 
-async def read_view(service: Service, id: str, key: str) -> TranscriptView:
-    """The problem 404 if there is no such recording, 409 while it has no transcript."""
-    await require_transcript(service, key)
-    return await asyncio.to_thread(_view, service, id, key)
-
-
-class Sound(NamedTuple):
-    """A temporary file to play, which is the caller's to remove."""
-
-    path: Path
-    media_type: str
-
-
-async def fetch_playback(service: Service, key: str) -> Sound:
-    """The sound that was written with the transcript.
-
-    Its times are the transcript's, and every browser plays it. The problem 404 where there is none.
-    """
-    await require_transcript(service, key)
-    return await asyncio.to_thread(_playback, service.destination, key)
-
-
-def _view(service: Service, id: str, key: str) -> TranscriptView:
-    transcript = read_unnamed(service.destination, key)
-    names = speaker_names.read(service.destination, key, transcript)
+def read_view(destination: ObjectStore, id: str, key: str) -> TranscriptView:
+    """What the page shows of a transcript."""
+    transcript = read_labelled(destination, key)
+    names = speaker_names.read(destination, key, transcript)
     labels: dict[str | None, list[str]] = {}
     for label in speaker_names.list_labels(transcript):
         labels.setdefault(clean(names.get(label, label)) or None, []).append(label)
@@ -145,17 +122,12 @@ def _stretch(stretch: Stretch) -> StretchView:
     )
 
 
-def _playback(destination: ObjectStore, key: str) -> Sound:
-    path = create_temporary()
-    try:
-        return Sound(path, _into(path, destination, key))
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+def write_playback(path: Path, destination: ObjectStore, key: str) -> str:
+    """Write the audio that was stored with the transcript to a local file; returns its media type.
 
-
-def _into(path: Path, destination: ObjectStore, key: str) -> str:
-    """A short recording's sound stands in the transcript's page, a long one's beside it. Returns its media type."""
+    Its times are the transcript's, and every browser plays it. The audio of a short recording is in the transcript's
+    HTML page, that of a long one beside it. The problem 404 if there is none.
+    """
     page = read_page(destination, key)
     plays = (find_audio(page) if page else None) or ""
     if inside := _EMBEDDED.match(plays):
@@ -167,4 +139,4 @@ def _into(path: Path, destination: ObjectStore, key: str) -> str:
         except ObjectNotFound:
             continue
         return media_type
-    raise not_found("No sound was written with this transcript.")
+    raise not_found("No audio was stored with this transcript.")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from stenopool.api import states, transcript_files
+from stenopool.api import states
 from stenopool.api.access import CanWrite
 from stenopool.api.headers import prefers
 from stenopool.api.ids import encode
@@ -17,6 +17,7 @@ from stenopool.api.openai import RESPONSE_FORMATS, ResponseFormat, format_transc
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.routers.recordings import IdempotencyKey
 from stenopool.api.service import CurrentService, Service
+from stenopool.api.transcript_files import read_named
 from stenopool.api.uploads import Form
 from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.speech.renderers import CONTENT_TYPES
@@ -65,7 +66,7 @@ async def transcriptions(
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(accepted.model_dump(mode="json"), 202, headers)
     await _done(request, service, upload.key, options)
-    transcript = await transcript_files.read_transcript(service, upload.key)
+    transcript = await asyncio.to_thread(read_named, service.destination, upload.key)
     body = format_transcript(transcript, format, granularities, subtitles)
     if isinstance(body, str):
         return Response(body, media_type=_TEXT_TYPES[format], headers=location)

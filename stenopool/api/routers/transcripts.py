@@ -1,20 +1,25 @@
-"""Transcripts of finished recordings."""
+"""Transcripts of finished recordings: as files, as what the page shows, and the names of their speakers."""
 
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import FileResponse
-from pydantic import ConfigDict, Field
-from starlette.background import BackgroundTask
+from pydantic import BaseModel, ConfigDict, Field
 
-from stenopool.api.access import CanRead
+from stenopool.api import speaker_files, transcript_files, transcript_view
+from stenopool.api.access import CanRead, CanWrite
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
 from stenopool.api.service import CurrentService
-from stenopool.api.transcript_files import fetch_transcript
+from stenopool.api.transcript_view import TranscriptView
 from stenopool.options import FORMATS, Format, SubtitleOptions
+from stenopool.pipeline.speaker_names import SpeakerName
+from stenopool.settings import get_settings
 from stenopool.speech.renderers import CONTENT_TYPES, EXTENSIONS
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
@@ -47,28 +52,95 @@ class TranscriptQuery(SubtitleOptions):
         return self if self.model_fields_set & {*SubtitleOptions.model_fields} else None
 
 
+class Speakers(BaseModel):
+    """``names``: by the label that diarization gave; null for a speaker without a name."""
+
+    names: dict[str, str | None]
+
+
+class Names(BaseModel):
+    """All names from now on. Two labels with one name are one person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    names: Annotated[
+        dict[str, SpeakerName],
+        Field(
+            max_length=1000, description="By label; a label left out loses its name.", examples=[{"SPEAKER_00": "Ann"}]
+        ),
+    ]
+
+
+async def _require_key(id: str, service: CurrentService) -> str:
+    """Dependency: the key of a recording that has a transcript; the problem 404 or 409 for any other."""
+    key = decode(id)
+    await transcript_files.require_transcript(service, key)
+    return key
+
+
+def _temporary_file() -> Iterator[Path]:
+    """Dependency: where to write a file. It is deleted when the answer has been sent."""
+    scratch = get_settings().scratch.dir
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="stenopool-transcript-", dir=scratch) as folder:
+        yield Path(folder) / "transcript"
+
+
+# Declared after the caller in each route, so that permissions are checked first. The routes are plain functions, which
+# FastAPI runs in threads: they wait for the store.
+Transcribed = Annotated[str, Depends(_require_key)]
+TemporaryFile = Annotated[Path, Depends(_temporary_file)]
+
+
 @router.get("/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}})
-async def transcript(
-    id: str,
+def get_transcript(
     service: CurrentService,
     caller: CanRead,  # noqa: ARG001
+    key: Transcribed,
+    path: TemporaryFile,
     query: Annotated[TranscriptQuery, Query()],
     accept: Annotated[str, Header(description="The format as a media type.")] = "*/*",
 ) -> FileResponse:
-    """The transcript, streamed. A format that was not written, or another style of subtitles, is rendered now."""
-    key = decode(id)
-    chosen = query.format or _accepted(accept)
-    path = await fetch_transcript(service, key, chosen, query.subtitles)
+    """The transcript, streamed. A format that was not stored, or another style of subtitles, is rendered now."""
+    chosen = query.format or _choose_format(accept)
+    transcript_files.write_file(path, service.destination, key, chosen, query.subtitles)
     name = quote(f"{key.rpartition('/')[2]}{EXTENSIONS[chosen]}")
     headers = {"Content-Disposition": f"inline; filename*=UTF-8''{name}"}
     if chosen == "html":
         headers["Content-Security-Policy"] = _PAGE_POLICY
-    return FileResponse(
-        path, media_type=CONTENT_TYPES[chosen], headers=headers, background=BackgroundTask(path.unlink, missing_ok=True)
-    )
+    return FileResponse(path, media_type=CONTENT_TYPES[chosen], headers=headers)
 
 
-def _accepted(accept: str) -> Format:
+@router.get("/{id}/view")
+def get_view(id: str, service: CurrentService, caller: CanRead, key: Transcribed) -> TranscriptView:  # noqa: ARG001
+    """The transcript in paragraphs, with speakers, colours and a time for every word: what the page shows."""
+    return transcript_view.read_view(service.destination, id, key)
+
+
+@router.get("/{id}/playback", response_class=FileResponse, responses={200: {"content": {"audio/*": {}}}})
+def get_playback(
+    service: CurrentService,
+    caller: CanRead,  # noqa: ARG001
+    key: Transcribed,
+    path: TemporaryFile,
+) -> FileResponse:
+    """The audio that the transcript's times refer to; 404 if none was stored. The original file is at /audio."""
+    return FileResponse(path, media_type=transcript_view.write_playback(path, service.destination, key))
+
+
+@router.get("/{id}/speakers")
+def get_speakers(service: CurrentService, caller: CanRead, key: Transcribed) -> Speakers:  # noqa: ARG001
+    """The speakers that diarization found, and their names."""
+    return Speakers(names=speaker_files.read_names(service.destination, key))
+
+
+@router.put("/{id}/speakers")
+def name_speakers(asked: Names, service: CurrentService, caller: CanWrite, key: Transcribed) -> Speakers:  # noqa: ARG001
+    """Name the speakers. The names are kept beside the transcript, and every format contains them from now on."""
+    return Speakers(names=speaker_files.rename_speakers(service.destination, key, asked.names))
+
+
+def _choose_format(accept: str) -> Format:
     for wanted in accepted_types(accept):
         if wanted in _MEDIA_TYPES:
             return _MEDIA_TYPES[wanted]
