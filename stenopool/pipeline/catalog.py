@@ -57,30 +57,20 @@ _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 class Selection(BaseModel):
     """Which objects of the source are transcribed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    prefix: Annotated[str, Field(description="Only keys with this prefix; nothing else is listed.")] = ""
-    include: Annotated[
-        tuple[str, ...],
-        Field(
-            description="Key patterns to include, e.g. calls/*.wav; * also matches /. Empty: every key except hidden "
-            "ones and those with an extension of other things than audio and video."
-        ),
-    ] = ()
-    exclude: Annotated[
-        tuple[str, ...], Field(description="Key patterns to exclude; takes precedence over include.")
-    ] = ()
-    modified_since: Annotated[
-        AwareDatetime | None, Field(description="Only objects written at or after this time (with time zone).")
-    ] = None
-    max_count: Annotated[
-        int | None,
-        Field(ge=1, description="Stop after this many recordings, new and retried ones together."),
-    ] = None
-    only: Annotated[
-        tuple[str, ...],
-        Field(description="Only these keys, if the other rules allow them; nothing is listed."),
-    ] = ()
+    prefix: str = ""
+    """Only keys with this prefix; nothing else is listed."""
+    include: tuple[str, ...] = ()
+    """Key patterns to include, e.g. calls/*.wav (* matches / too); empty: all but hidden ones and other file types."""
+    exclude: tuple[str, ...] = ()
+    """Key patterns to exclude; takes precedence over include."""
+    modified_since: AwareDatetime | None = None
+    """Only objects written at or after this time (with time zone)."""
+    max_count: Annotated[int | None, Field(ge=1)] = None
+    """Stop after this many recordings, new and retried ones together."""
+    only: tuple[str, ...] = ()
+    """Only these keys, if the other rules allow them; nothing is listed."""
 
     @cached_property
     def _patterns(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
