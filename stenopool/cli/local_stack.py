@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -89,8 +89,10 @@ def run_local_stack(
     server = _prefect_server(prefect, page=page)
     api_environment = _api_environment(api, no_auth) if api else {}
     environment = server.client_environment()
+    # SIGTERM and a closed terminal stop it as Ctrl-C does, and that is a good end.
+    signals.interrupt_on_stop()
     # A little more than flow runs give themselves.
-    with _until_stopped(), Supervisor(get_settings().stop.grace + 5, _say) as supervisor:
+    with suppress(KeyboardInterrupt), Supervisor(get_settings().stop.grace + 5, _say) as supervisor:
         server.start(supervisor)
         if deploy:
             _deploy(supervisor.environment(environment))
@@ -98,8 +100,10 @@ def run_local_stack(
         for pool, command in workers.items():
             supervisor.start(f"The worker of {pool}", command, environment)
         if api:
-            child = supervisor.start("The API", _api_command(api, no_auth), {**environment, **api_environment})
-            _wait("The API did not answer in time", lambda: _is_live(api.url), supervisor, child)
+            options = ["--host", api.host, "--port", str(api.port), *(["--no-auth"] if no_auth else [])]
+            command = python_command("stenopool", "serve", *options)
+            child = supervisor.start("The API", command, {**environment, **api_environment})
+            _wait("The API did not answer in time", lambda: _get(f"{api.url}/health/live") != "", supervisor, child)
         client = SyncPrefectClient(server.url, auth_string=server.password)
         _wait(
             "The workers did not report in time",
@@ -116,6 +120,7 @@ def run_local_stack(
         while True:
             supervisor.restart_ended()
             time.sleep(_TICK)
+    _say("Stopped.")
 
 
 def _prefect_server(address: Address, *, page: bool) -> _PrefectServer:
@@ -124,18 +129,18 @@ def _prefect_server(address: Address, *, page: bool) -> _PrefectServer:
     settings = get_current_settings()
     auth = settings.api.auth_string if settings.api.url else settings.server.api.auth_string
     password = auth.get_secret_value() if auth else None
+    if settings.api.url and not _is_prefect(settings.api.url):
+        raise SetupError(
+            ErrorCode.OPTIONS_INVALID,
+            f"No Prefect server answers at {settings.api.url}.",
+            remedy="Start it, or unset PREFECT_API_URL (also `prefect config unset PREFECT_API_URL`) to have one here.",
+        )
     if settings.api.url:
-        _require_answer(settings.api.url)
         return _PrefectServer(settings.api.url, password, address, None)
     url = f"{address.url}/api"
     _require_startable(url, address, password)
     environment = _server_environment(settings.home) | ({} if page else {"PREFECT_UI_ENABLED": "0"})
     return _PrefectServer(url, password, address, environment)
-
-
-def _api_command(api: Address, no_auth: bool) -> list[str]:
-    options = ["--host", api.host, "--port", str(api.port), *(["--no-auth"] if no_auth else [])]
-    return python_command("stenopool", "serve", *options)
 
 
 def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
@@ -153,16 +158,6 @@ def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
         for folder in own.values():
             Path(str(folder)).mkdir(parents=True, exist_ok=True)
     return {f"STENOPOOL_API__{name}": value for name, value in own.items() if value}
-
-
-@contextmanager
-def _until_stopped() -> Iterator[None]:
-    """SIGTERM and a closed terminal stop it as Ctrl-C does, and that is a good end."""
-    signals.interrupt_on_stop()
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say("Stopped.")
 
 
 def _server_environment(home: Path) -> dict[str, str]:
@@ -247,15 +242,6 @@ def _pool_kinds(pools: str) -> list[PoolKind]:
     return kinds
 
 
-def _require_answer(url: str) -> None:
-    if not _is_prefect(url):
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            f"No Prefect server answers at {url}.",
-            remedy="Start it, or unset PREFECT_API_URL (also `prefect config unset PREFECT_API_URL`) to have one here.",
-        )
-
-
 def _require_startable(url: str, address: Address, password: str | None) -> None:
     if not (is_loopback(address.host) or password):
         raise SetupError(
@@ -284,22 +270,18 @@ def _require_free(address: Address) -> None:
 
 
 def _is_prefect(url: str) -> bool:
+    return _get(f"{url}/health") == "true"
+
+
+def _get(url: str) -> str:
+    """What is there; empty if nothing answers, or refuses."""
     import httpx
 
     try:
-        # Whatever has the port may never answer.
-        return httpx.get(f"{url}/health", timeout=3).text == "true"
+        answer = httpx.get(url, timeout=3)  # whatever has the port may never answer
     except httpx.HTTPError:
-        return False
-
-
-def _is_live(url: str) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(f"{url}/health/live", timeout=3).status_code == 200
-    except httpx.HTTPError:
-        return False
+        return ""
+    return answer.text if answer.is_success else ""
 
 
 def _say(line: str) -> None:

@@ -37,11 +37,8 @@ def list_(kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
     Example: stenopool models list --kind wav2vec2
     """
     known = [model for model in store.list_models() if model.kind == kind]
-    if as_json:
-        _print_json({"models": [model._asdict() for model in known]})
-        return
     rows = [(model.name, model.origin, "here" if model.at_hand else "to be fetched") for model in known]
-    _print_table(("model", "from", ""), rows)
+    _print_models(as_json, [model._asdict() for model in known], ("model", "from", ""), rows)
 
 
 @app.command()
@@ -60,18 +57,12 @@ def fetch(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonF
     Example: stenopool models fetch large-v3 turbo
     """
     found = [(name, store.find(name, kind)) for name in names]
-    if as_json:
-        _print_json(
-            {
-                "models": [
-                    {"name": name, "kind": kind, "origin": one.origin, "path": str(one.path), "sha256": one.digest}
-                    for name, one in found
-                ]
-            }
-        )
-        return
+    fetched = [
+        {"name": name, "kind": kind, "origin": one.origin, "path": str(one.path), "sha256": one.digest}
+        for name, one in found
+    ]
     rows = [(name, one.origin, one.digest[:12], str(one.path)) for name, one in found]
-    _print_table(("model", "from", "sha256", "path"), rows)
+    _print_models(as_json, fetched, ("model", "from", "sha256", "path"), rows)
 
 
 @app.command()
@@ -87,9 +78,9 @@ def mirror(
     """
     entries = store.mirror([(name, kind) for name in names], open_location(destination))
     if as_json:
-        _print_json({"mirror": destination, "models": entries})
-        return
-    print_line(f"{printable(destination)} holds {', '.join(map(printable, entries))}")
+        print(json.dumps({"mirror": destination, "models": entries}))
+    else:
+        print_line(f"{printable(destination)} holds {', '.join(map(printable, entries))}")
 
 
 @app.command()
@@ -99,25 +90,21 @@ def verify(as_json: JsonFlag = False) -> None:
     Example: stenopool models verify
     """
     results = store.verify()
-    damaged = [result for result in results if result.damaged]
-    if as_json:
-        found = [{"path": str(result.path), "files": result.files, "damaged": result.damaged} for result in results]
-        _print_json({"models": found})
-    else:
-        rows = [(str(one.path), str(one.files), ", ".join(one.damaged) or "none") for one in results]
-        _print_table(("model", "files", "damaged"), rows)
-        if damaged:
-            print_line("Remove the folders that are damaged and fetch the models again.", err)
-    if damaged:
+    found = [result._asdict() | {"path": str(result.path)} for result in results]
+    rows = [(str(result.path), str(result.files), ", ".join(result.damaged) or "none") for result in results]
+    _print_models(as_json, found, ("model", "files", "damaged"), rows)
+    if any(result.damaged for result in results):
+        print_line("Remove the folders that are damaged and fetch the models again.", err)
         raise typer.Exit(1)
 
 
-def _print_json(found: dict[str, Any]) -> None:
-    print(json.dumps(found))
-
-
-def _print_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A table whose cells are shown as they are: paths in one line, no markup."""
+def _print_models(
+    as_json: bool, models: list[dict[str, Any]], heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]
+) -> None:
+    """Print models as an object, or as a table whose cells are shown as they are: whole paths, no markup."""
+    if as_json:
+        print(json.dumps({"models": models}))
+        return
     table = Table(*heads, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
