@@ -85,67 +85,43 @@ class TranscriptionOptions(BaseModel):
 
     @model_validator(mode="after")
     def _options_agree(self) -> Self:
+        def describe(name: str) -> str:
+            value = getattr(self, name)
+            return f"{name}={','.join(value) if isinstance(value, tuple) else value}"
+
         def refuse(one: str, other: str, why: str) -> None:
-            raise ValueError(f"{one} and {other} do not go together: {why}")
+            raise ValueError(f"{describe(one)} and {describe(other)} do not go together: {why}")
 
         if self.diarization == "channels" and self.channels == "mix":
-            refuse("diarization=channels", "channels=mix", "speakers by channel need channels=split")
+            refuse("diarization", "channels", "speakers by channel need channels=split")
         if self.channels == "split" and self.diarization not in ("channels", "off"):
-            refuse(
-                "channels=split",
-                f"diarization={self.diarization}",
-                "a split channel is one speaker; use channels or off",
-            )
+            refuse("channels", "diarization", "a split channel is one speaker; use channels or off")
         bounded = [n for n in ("speakers", "min_speakers", "max_speakers") if getattr(self, n) is not None]
         if bounded and self.diarization in ("off", "channels"):
-            refuse(bounded[0], f"diarization={self.diarization}", "nothing is counted there")
+            refuse(bounded[0], "diarization", "nothing is counted there")
         if self.speakers is not None and len(bounded) > 1:
             refuse("speakers", bounded[1], "give the exact number or bounds, not both")
         if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
-            refuse(
-                f"min_speakers={self.min_speakers}",
-                f"max_speakers={self.max_speakers}",
-                "the least exceeds the most",
-            )
+            refuse("min_speakers", "max_speakers", "the least exceeds the most")
         if self.channel_names and self.channels == "mix":
-            refuse("channel_names", "channels=mix", "names belong to split channels")
+            refuse("channel_names", "channels", "names belong to split channels")
         if self.languages and self.language not in ("auto", "per-segment"):
-            refuse(f"language={self.language}", "languages", "an allow-list is for auto and per-segment")
+            refuse("language", "languages", "an allow-list is for auto and per-segment")
+        if self.task == "translate" and self.word_timestamps == "alignment":
+            refuse("task", "word_timestamps", "the words are not the ones spoken")
         if self.model.endswith(".en"):
             if self.language in ("auto", "per-segment") and self.languages not in ((), ("en",)):
-                refuse(
-                    f"model={self.model}",
-                    f"languages={','.join(self.languages)}",
-                    "the model knows English only",
-                )
+                refuse("model", "languages", "the model knows English only")
             if self.language not in ("en", "auto"):
-                refuse(f"model={self.model}", f"language={self.language}", "the model knows English only")
+                refuse("model", "language", "the model knows English only")
             if self.task == "translate":
-                refuse(f"model={self.model}", "task=translate", "the model knows English only")
-        _refuse_what_the_engine_cannot(self)
+                refuse("model", "task", "the model knows English only")
+        # What an engine cannot honour is refused here, never ignored there.
+        if self.engine == "whisperx" and self.language == "per-segment":
+            raise ValueError("engine=whisperx cannot honour language=per-segment: it decodes in one language")
+        if self.engine == "whisperx" and self.word_timestamps == "off":
+            raise ValueError("engine=whisperx cannot honour word_timestamps=off: it exists to time words")
         return self
-
-
-# What an engine cannot honour, as (option, values refused, reason). Refused here, never ignored there.
-_ENGINE_LIMITS: dict[str, tuple[tuple[str, frozenset[Any], str], ...]] = {
-    "faster-whisper": (),
-    "whisper": (),
-    "whisperx": (
-        ("language", frozenset({"per-segment"}), "whisperX decodes a recording in one language"),
-        ("word_timestamps", frozenset({"off"}), "whisperX exists to time words"),
-    ),
-}
-
-
-def _refuse_what_the_engine_cannot(options: TranscriptionOptions) -> None:
-    for field, refused, why in _ENGINE_LIMITS[options.engine]:
-        value = getattr(options, field)
-        if value in refused:
-            raise ValueError(f"engine={options.engine} cannot honour {field}={value}: {why}")
-    if options.word_timestamps == "alignment" and options.task == "translate":
-        raise ValueError(
-            "task=translate and word_timestamps=alignment do not go together: the words are not the ones spoken"
-        )
 
 
 class MachineOptions(BaseModel):
