@@ -1,8 +1,9 @@
 """The `ObjectStore` protocol: the few things Stenopool asks of storage, local folder or S3 alike."""
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar, overload
 
 from stenopool.errors import KeyUnusable, ObjectNotFound
 
@@ -109,12 +110,12 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
-        """Upload atomically: readers see the whole object or none. With ``if_absent``, False if one was there."""
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
+        """Upload atomically: readers see the whole object or none."""
         ...
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
-        """As `put_file`, for small contents."""
+        """As `put_file`, for small contents. With ``if_absent``, False if there was an object already."""
         ...
 
     def presigned_put(self, key: str, size: int, lifetime: int) -> str:
@@ -139,6 +140,18 @@ class ObjectStore(Protocol):
         aborted. The age keeps writes safe that are still going on: give more than the longest one takes.
         """
         ...
+
+
+@contextmanager
+def replace_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of ``path`` if all goes well and is gone if not."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w+b") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 LONGEST_KEY = 1024  # bytes of a whole S3 key

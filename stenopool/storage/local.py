@@ -25,7 +25,7 @@ from stenopool.errors import (
     TransientError,
 )
 from stenopool.runtime.logs import get_logger
-from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
+from stenopool.storage.base import ObjectInfo, ObjectStore, check_key, replace_whole
 
 log = get_logger()
 
@@ -103,17 +103,12 @@ class LocalStore(ObjectStore):
             return _info(key, os.fstat(file.fileno()))
 
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with self._open(key) as source, _errors(key, full=ErrorCode.SCRATCH_FULL), part.open("wb") as target:
-                info = _info(key, os.fstat(source.fileno()))
-                shutil.copyfileobj(source, target, _CHUNK)
-                after = _info(key, os.fstat(source.fileno()))
+        with self._open(key) as source, _errors(key, full=ErrorCode.SCRATCH_FULL), replace_whole(path) as target:
+            info = _info(key, os.fstat(source.fileno()))
+            shutil.copyfileobj(source, target, _CHUNK)
+            after = _info(key, os.fstat(source.fileno()))
             if after != info or (etag is not None and etag != info.etag):
                 raise SourceChanged(f"{key} is not the content that was listed.")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
         return info
 
     def read(self, key: str) -> bytes:
@@ -130,32 +125,21 @@ class LocalStore(ObjectStore):
                 left -= len(chunk)
                 yield chunk
 
-    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         with path.open("rb") as source:
-            return self._put(key, source, if_absent)
+            self._put(key, source)
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
-        return self._put(key, io.BytesIO(data), if_absent)
+        return self._put(key, io.BytesIO(data), if_absent=if_absent)
 
-    def _put(self, key: str, source: BinaryIO, if_absent: bool) -> bool:
-        path = self._path(key)
-        with _errors(key):
-            temporary, target = self._create(path)
-            try:
-                with target:
-                    shutil.copyfileobj(source, target, _CHUNK)
-                    _to_disk(target)
-                if not if_absent:
-                    temporary.replace(path)
-                    return True
-                try:
-                    # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
-                    os.link(temporary, path)
-                except FileExistsError:
-                    return False
-                return True
-            finally:
-                temporary.unlink(missing_ok=True)
+    def _put(self, key: str, source: BinaryIO, *, if_absent: bool = False) -> bool:
+        writer = self.writer(key)
+        try:
+            with _errors(key):
+                shutil.copyfileobj(source, writer, _CHUNK)
+            return writer.publish(if_absent=if_absent)
+        finally:
+            writer.abort()
 
     def presigned_put(self, key: str, size: int, lifetime: int) -> str:
         raise SetupError(
@@ -165,19 +149,17 @@ class LocalStore(ObjectStore):
         )
 
     def writer(self, key: str) -> "LocalWriter":
-        path = self._path(key)
         with _errors(key):
-            temporary, target = self._create(path)
-        return LocalWriter(self, path, temporary, target)
+            return LocalWriter(self, key, *self._create(self._path(key)))
 
-    def _create(self, path: Path) -> tuple[Path, BinaryIO]:
-        """A new temporary file beside ``path``, whose folders are made if need be."""
+    def _create(self, path: Path) -> tuple[Path, Path, BinaryIO]:
+        """``path``, and a new temporary file beside it; folders are made if need be."""
         temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
         for _ in range(100):
             if not self._stays_inside(path.parent):
                 raise PermissionError(errno.EACCES, "a link leads out of the folder")
             try:
-                return temporary, temporary.open("xb")
+                return path, temporary, temporary.open("xb")
             except FileNotFoundError:  # not made yet, or a delete elsewhere pruned it just now
                 path.parent.mkdir(parents=True, exist_ok=True)
         raise OSError(errno.EBUSY, "the folder is removed again and again")
@@ -247,33 +229,42 @@ class LocalStore(ObjectStore):
 class LocalWriter:
     """A temporary file beside its place, renamed in the end."""
 
-    def __init__(self, store: LocalStore, path: Path, temporary: Path, target: BinaryIO) -> None:
+    def __init__(self, store: LocalStore, key: str, path: Path, temporary: Path, target: BinaryIO) -> None:
         self._store = store
+        self._key = key
         self._path = path
         self._temporary = temporary
         self._target = target
 
     def write(self, data: bytes | bytearray) -> None:
-        with _errors(self._path.name):
+        with _errors(self._key):
             self._target.write(data)
 
     def commit(self) -> None:
-        with _errors(self._path.name):
-            _to_disk(self._target)
+        self.publish()
+
+    def publish(self, *, if_absent: bool = False) -> bool:
+        """As `commit`; with ``if_absent``, False if there is an object already."""
+        with _errors(self._key):
+            self._target.flush()
+            os.fsync(self._target.fileno())
             self._target.close()
-            self._temporary.replace(self._path)
+            if not if_absent:
+                self._temporary.replace(self._path)
+                return True
+            try:
+                # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
+                os.link(self._temporary, self._path)
+            except FileExistsError:
+                return False
+            return True
 
     def abort(self) -> None:
         with suppress(OSError):  # a full disk refuses what is still in memory, and that is not wanted any more
             self._target.close()
-        with _errors(self._path.name):
+        with _errors(self._key):
             self._temporary.unlink(missing_ok=True)
         self._store.prune(self._temporary)
-
-
-def _to_disk(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _scan(folder: Path, folder_key: str, beginning: str) -> list[tuple[bytes, os.DirEntry[str]]]:

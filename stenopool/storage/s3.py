@@ -43,7 +43,7 @@ from stenopool.errors import (
     StorageUnavailable,
     TransientError,
 )
-from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, check_key
+from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, check_key, replace_whole
 from stenopool.storage.s3_listing import list_pages, read_listings_fast
 
 if TYPE_CHECKING:
@@ -106,14 +106,8 @@ class S3Store(ObjectStore):
             return _info(key, answer["ContentLength"], answer)
 
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        part = path.with_name(f"{path.name}.part")
-        try:
-            with self.errors("get", key), part.open("wb") as target:
-                info = self._download(key, target, etag)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return info
+        with self.errors("get", key), replace_whole(path) as target:
+            return self._download(key, target, etag)
 
     def read(self, key: str) -> bytes:
         target = io.BytesIO()
@@ -166,32 +160,22 @@ class S3Store(ObjectStore):
                 while chunk := body.read(_CHUNK):
                     yield chunk
 
-    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         extra = {"ContentType": content_type} if content_type else {}
-        if if_absent:
-            # One request, so 5 GiB at most; what is written if-absent is small.
-            with path.open("rb") as source:
-                return self._put_if_absent(key, source, extra)
         with self.errors("put", key):
             self.client.upload_file(str(path), self.bucket, self._whole(key), ExtraArgs=extra, Config=_TRANSFER)
-        return True
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
+        """False also if an earlier try of this call wrote the object and its answer was lost: it is there."""
         extra: dict[str, Any] = {"ContentType": content_type} if content_type else {}
         if if_absent:
-            return self._put_if_absent(key, data, extra)
-        with self.errors("put", key):
-            self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=data, **extra)
-        return True
-
-    def _put_if_absent(self, key: str, body: bytes | IO[bytes], extra: dict[str, Any]) -> bool:
-        """False also if an earlier try of this call wrote the object and its answer was lost: it is there."""
+            extra["IfNoneMatch"] = "*"
         with self.errors("put", key):
             try:
-                self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=body, IfNoneMatch="*", **extra)
+                self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=data, **extra)
             except ClientError as error:
                 # 409: somebody else writes (or deletes) this key at this moment.
-                if _status(error) == 412 or (_status(error) == 409 and self.exists(key)):
+                if if_absent and (_status(error) == 412 or (_status(error) == 409 and self.exists(key))):
                     return False
                 raise
         return True
@@ -205,12 +189,9 @@ class S3Store(ObjectStore):
         return S3Writer(self, self._whole(key))
 
     def delete(self, key: str) -> None:
-        with self.errors("delete", key):
-            try:
-                self.client.delete_object(Bucket=self.bucket, Key=self._whole(key))
-            except ClientError as error:
-                if _code(error) != "NoSuchKey":  # Google answers so; S3 does not mind
-                    raise
+        # Google answers so where there is nothing; S3 does not mind.
+        with self.errors("delete", key), _ignore("NoSuchKey"):
+            self.client.delete_object(Bucket=self.bucket, Key=self._whole(key))
 
     def sweep_partial(self, older_than_seconds: float) -> int:
         before, swept = datetime.now(UTC) - timedelta(seconds=older_than_seconds), 0
@@ -225,11 +206,8 @@ class S3Store(ObjectStore):
 
     def abort(self, whole_key: str, upload: str) -> None:
         """End an upload in parts, whose parts are paid for until then; one that is gone is well."""
-        try:
+        with _ignore("NoSuchUpload"):  # its writer, or another sweep, came first
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=whole_key, UploadId=upload)
-        except ClientError as error:
-            if _code(error) != "NoSuchUpload":  # its writer, or another sweep, came first
-                raise
 
     def _whole(self, key: str) -> str:
         check_key(key)
@@ -355,6 +333,15 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
 
 def _info(key: str, size: int, answer: Any) -> ObjectInfo:
     return ObjectInfo(key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp())
+
+
+@contextmanager
+def _ignore(code: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if _code(error) != code:
+            raise
 
 
 def _code(error: ClientError) -> str:

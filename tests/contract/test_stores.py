@@ -184,7 +184,7 @@ def test_listing_says_what_head_says(store: ObjectStore) -> None:
 def test_files_go_up_and_down(store: ObjectStore, tmp_path: Path) -> None:
     source = tmp_path / "source.bin"
     source.write_bytes(bytes(range(256)) * 80_000)  # 20 MB: several parts
-    assert store.put_file("big file", source, content_type="audio/flac")
+    store.put_file("big file", source, content_type="audio/flac")
     target = tmp_path / "target.bin"
     info = store.get_file("big file", target, etag=store.head("big file").etag)
     assert target.read_bytes() == source.read_bytes()
@@ -211,12 +211,9 @@ def test_changed_content_is_noticed(store: ObjectStore, tmp_path: Path) -> None:
     assert list(tmp_path.glob("a.wav*")) == []
 
 
-def test_if_absent_never_overwrites(store: ObjectStore, tmp_path: Path) -> None:
+def test_if_absent_never_overwrites(store: ObjectStore) -> None:
     assert store.put_bytes("receipt", b"first", if_absent=True)
     assert not store.put_bytes("receipt", b"second", if_absent=True)
-    other = tmp_path / "other"
-    other.write_bytes(b"third")
-    assert not store.put_file("receipt", other, if_absent=True)
     assert store.get_bytes("receipt") == b"first"
     assert store.put_bytes("receipt", b"fourth")
     assert store.get_bytes("receipt") == b"fourth"
@@ -466,6 +463,6 @@ if sys.argv[1].startswith("s3:"):
         file.truncate(20_000_000)
         store.put_file(key, pathlib.Path(file.name))
 else:
-    shutil.copyfileobj = lambda source, target, length: (target.write(source.read(3)), target.flush(), hang())
+    shutil.copyfileobj = lambda source, target, length: (target.write(source.read(3)), hang())
     store.put_bytes(key, b"half and half")
 """

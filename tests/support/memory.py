@@ -59,8 +59,8 @@ class MemoryStore(ObjectStore):
         self.head(key)
         return self.objects[key]
 
-    def put_file(self, key: str, path: Path, *, content_type: str | None = None, if_absent: bool = False) -> bool:
-        return self.put_bytes(key, path.read_bytes(), if_absent=if_absent)
+    def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
+        self.put_bytes(key, path.read_bytes())
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         check_key(key)
