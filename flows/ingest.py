@@ -3,11 +3,10 @@
 source listing ⋈ receipts ─► pending ─► shards ─► prepare, transcribe ─► report, _SUCCESS
 """
 
-from prefect import flow, runtime, tags
+from prefect import flow, tags
 
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.orchestration.artifacts import short
 from stenopool.orchestration.batches import Batch
 from stenopool.orchestration.blocks.locations import open_stores
 from stenopool.orchestration.blocks.profiles import apply_profile
@@ -21,11 +20,7 @@ from stenopool.runtime.startup import start_process
 start_process()  # in a worker, this file is where the process becomes ours
 
 
-def _name() -> str:
-    return f"ingest {short(runtime.flow_run.parameters['source'])}"
-
-
-@flow(name="ingest", flow_run_name=_name, persist_result=False)
+@flow(name="ingest", flow_run_name="ingest {source}", persist_result=False)
 async def ingest(
     source: str,
     destination: str,

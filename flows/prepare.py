@@ -8,7 +8,7 @@ rendered here too.
 
 import asyncio
 
-from prefect import flow, runtime
+from prefect import flow
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_stores
@@ -21,12 +21,7 @@ from stenopool.runtime.startup import start_process
 start_process()  # in a worker, this file is where the process becomes ours
 
 
-def _name() -> str:
-    parameters = runtime.flow_run.parameters
-    return f"prepare {parameters['batch']} shard {parameters['shard']}"
-
-
-@flow(name="prepare", flow_run_name=_name, persist_result=False)
+@flow(name="prepare", flow_run_name="prepare {batch} shard {shard}", persist_result=False)
 async def prepare(
     source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> None:

@@ -7,7 +7,7 @@ The stages work side by side, so the first transcript exists seconds after the f
 
 import asyncio
 
-from prefect import flow, runtime
+from prefect import flow
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_stores
@@ -18,12 +18,7 @@ from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stages import RENDER_STAGES, SHARD_STAGES
 
 
-def _name() -> str:
-    parameters = runtime.flow_run.parameters
-    return f"{parameters['batch']} shard {parameters['shard']}"
-
-
-@flow(name="shard", flow_run_name=_name, persist_result=False)
+@flow(name="shard", flow_run_name="{batch} shard {shard}", persist_result=False)
 async def shard(
     source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> ShardLog:

@@ -9,7 +9,7 @@ exists.
 
 import asyncio
 
-from prefect import flow, runtime
+from prefect import flow
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_stores
@@ -24,12 +24,7 @@ from stenopool.speech.loaded import check_models
 start_process()  # in a worker, this file is where the process becomes ours
 
 
-def _name() -> str:
-    parameters = runtime.flow_run.parameters
-    return f"transcribe {parameters['batch']} shard {parameters['shard']}"
-
-
-@flow(name="transcribe", flow_run_name=_name, persist_result=False)
+@flow(name="transcribe", flow_run_name="transcribe {batch} shard {shard}", persist_result=False)
 async def transcribe(
     source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> None:

@@ -1,1 +1,0 @@
-"""Prefect blocks: what is saved on the server under a name. Locations with their credentials, profiles of options."""
