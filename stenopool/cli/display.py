@@ -90,7 +90,7 @@ def _print_event(console: Console, event: Event) -> None:
         print_line(f"done    {printable(event.key)}  {format_duration(event.seconds)}", console)
 
 
-def summary_table(report: BatchReport) -> Table:
+def tabulate_report(report: BatchReport) -> Table:
     """The batch in a table: counts, hours, speed."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("transcribed", f"{report.done}", f"{format_duration(report.audio_seconds)} of audio")
@@ -112,7 +112,7 @@ def summary_table(report: BatchReport) -> Table:
     return table
 
 
-def failures_table(report: BatchReport) -> Table:
+def tabulate_failures(report: BatchReport) -> Table:
     """Failed recordings, by code."""
     table = Table("code", "recordings", "for example", "what to do", title="Failed", title_justify="left")
     for code, count in sorted(report.failures_by_code.items()):

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from stenopool.cli.console import err, print_line
-from stenopool.cli.display import failures_table, show_progress, summary_table
+from stenopool.cli.display import show_progress, tabulate_failures, tabulate_report
 from stenopool.errors import ErrorCode
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
@@ -74,9 +74,9 @@ def print_reports(*reports: BatchReport, as_json: bool) -> None:
         if logs.writes_json():
             logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
             continue
-        err.print(summary_table(report))
+        err.print(tabulate_report(report))
         if report.failed:
-            err.print(failures_table(report))
+            err.print(tabulate_failures(report))
         print_line(f"Transcripts are in {printable(report.destination)}", err)
     if any(report.failed for report in reports):
         raise typer.Exit(1)

@@ -35,23 +35,13 @@ _DATABASE, _REDIS = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_REDIS_MES
 
 
 class _PrefectServer(NamedTuple):
-    """The server that all use: one that answers already, or one to start at ``address`` with ``environment``."""
+    """The server that all use: one that answers already, or one to start with ``environment``."""
 
     url: str
     password: str | None
-    address: Address
-    environment: Mapping[str, str] | None
+    environment: Mapping[str, str] | None = None
 
-    def start(self, supervisor: "Supervisor") -> None:
-        """Start it and wait until it answers; nothing is done where it runs already."""
-        if self.environment is None:
-            return
-        host, port = self.address
-        command = python_command("prefect", "server", "start", "--host", host, "--port", str(port))
-        child = supervisor.start("The Prefect server", command, self.environment, last=True)
-        _wait("The Prefect server did not answer in time", lambda: _is_prefect(self.url), supervisor, child)
-
-    def client_environment(self) -> dict[str, str]:
+    def make_client_environment(self) -> dict[str, str]:
         """For all that uses the server; what the server itself stands on is no business of a flow run's."""
         from stenopool.orchestration.deploy.server import SECRETS
 
@@ -84,16 +74,19 @@ def run_local_stack(
 
     from stenopool.runtime.supervisor import Supervisor
 
-    names = _pool_kinds(pools)
-    workers = {pool: _worker_command(pool, pages, number) for number, pool in enumerate(names)}
-    server = _prefect_server(prefect, page=page)
-    api_environment = _api_environment(api, no_auth) if api else {}
-    environment = server.client_environment()
+    names = _parse_pools(pools)
+    workers = {pool: _make_worker_command(pool, pages, number) for number, pool in enumerate(names)}
+    server = _choose_server(prefect, page=page)
+    api_environment = _prepare_api(api, no_auth) if api else {}
+    environment = server.make_client_environment()
     # SIGTERM and a closed terminal stop it as Ctrl-C does, and that is a good end.
     signals.interrupt_on_stop()
     # A little more than flow runs give themselves.
     with suppress(KeyboardInterrupt), Supervisor(get_settings().stop.grace + 5, _say) as supervisor:
-        server.start(supervisor)
+        if server.environment is not None:
+            command = python_command("prefect", "server", "start", "--host", prefect.host, "--port", str(prefect.port))
+            child = supervisor.start("The Prefect server", command, server.environment, last=True)
+            _wait("The Prefect server did not answer in time", lambda: _is_prefect(server.url), supervisor, child)
         if deploy:
             _deploy(supervisor.environment(environment))
         since = datetime.now(UTC)
@@ -123,7 +116,7 @@ def run_local_stack(
     _say("Stopped.")
 
 
-def _prefect_server(address: Address, *, page: bool) -> _PrefectServer:
+def _choose_server(address: Address, *, page: bool) -> _PrefectServer:
     from prefect.settings import get_current_settings
 
     settings = get_current_settings()
@@ -136,14 +129,14 @@ def _prefect_server(address: Address, *, page: bool) -> _PrefectServer:
             remedy="Start it, or unset PREFECT_API_URL (also `prefect config unset PREFECT_API_URL`) to have one here.",
         )
     if settings.api.url:
-        return _PrefectServer(settings.api.url, password, address, None)
+        return _PrefectServer(settings.api.url, password)
     url = f"{address.url}/api"
     _require_startable(url, address, password)
-    environment = _server_environment(settings.home) | ({} if page else {"PREFECT_UI_ENABLED": "0"})
-    return _PrefectServer(url, password, address, environment)
+    environment = _make_server_environment(settings.home) | ({} if page else {"PREFECT_UI_ENABLED": "0"})
+    return _PrefectServer(url, password, environment)
 
 
-def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
+def _prepare_api(api: Address, no_auth: bool) -> Mapping[str, str]:
     """What the API needs in addition; its folders are in the home folder where none are set."""
     from stenopool.api.keys import require_file
 
@@ -160,7 +153,7 @@ def _api_environment(api: Address, no_auth: bool) -> Mapping[str, str]:
     return {f"STENOPOOL_API__{name}": value for name, value in own.items() if value}
 
 
-def _server_environment(home: Path) -> dict[str, str]:
+def _make_server_environment(home: Path) -> dict[str, str]:
     """SQLite for one machine; the profile of a server room where its addresses are given."""
     from stenopool.orchestration.deploy.server import addresses, settings
 
@@ -205,7 +198,7 @@ def _worker_name(pool: str) -> str:
     return f"{socket.gethostname()}-{pool}"
 
 
-def _worker_command(pool: PoolKind, pages: str | None, number: int) -> list[str]:
+def _make_worker_command(pool: PoolKind, pages: str | None, number: int) -> list[str]:
     options = ["--pool", pool_name(pool), "--name", _worker_name(pool)]
     if pages is None:
         return python_command("prefect", "worker", "start", "--type", "process", *options)
@@ -230,7 +223,7 @@ def _wait(failure: str, reached: Callable[[], bool], supervisor: "Supervisor", n
         time.sleep(_TICK)
 
 
-def _pool_kinds(pools: str) -> list[PoolKind]:
+def _parse_pools(pools: str) -> list[PoolKind]:
     names = [pool.strip() for pool in pools.split(",")]
     kinds = [kind for name in names for kind in QUEUES if kind == name]
     if len(kinds) < len(names):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stenopool.cli.display import failures_table, printable, show_progress
+from stenopool.cli.display import printable, show_progress, tabulate_failures
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.report import BatchReport
@@ -104,5 +104,5 @@ def test_the_table_of_failures_shows_a_key_as_it_is(key: str) -> None:
         failures_by_code={"EMPTY_FILE": 1}, failed=[FailedRecording(key=key, fingerprint="0" * 32, failure=FAILURE)]
     )
     console = Console(file=io.StringIO(), width=200)
-    console.print(failures_table(report))
+    console.print(tabulate_failures(report))
     assert key in console.file.getvalue()  # type: ignore[attr-defined]
