@@ -70,13 +70,13 @@ def page(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         results.setdefault(row["test"].partition("[")[0], []).append(row)
     lines = [
-        f"| {fault} | {end} | {_ended(results.get(test, []))} | `{test}` |"
+        f"| {fault} | {end} | {_count_ended(results.get(test, []))} | `{test}` |"
         for test, (fault, end) in sorted(marked().items(), key=lambda item: item[1])
     ]
     return HEAD + "\n".join(lines) + "\n"
 
 
-def _ended(rows: list[dict[str, Any]]) -> str:
+def _count_ended(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "not run yet"
     others = sorted({row["outcome"] for row in rows} - {"passed"})

@@ -54,6 +54,6 @@ async def ingest(
         # What an earlier attempt at this run began is finished before the listing tells what is left.
         async for logs in carry_shards(batch.begun, dispatcher, run.destination, parameters):
             await batch.add(logs, resumed=True)
-        async for logs in carry_shards(batch.planned(), dispatcher, run.destination, parameters):
+        async for logs in carry_shards(batch.plan_shards(), dispatcher, run.destination, parameters):
             await batch.add(logs)
         return await batch.finish()

@@ -12,7 +12,7 @@ from prefect.deployments import arun_deployment
 from stenopool.errors import SetupError
 from stenopool.orchestration.blocks.locations import open_stores
 from stenopool.orchestration.sqs import Message, delete_messages, receive_messages
-from stenopool.pipeline.catalog import select_named
+from stenopool.pipeline.catalog import select_keys
 from stenopool.pipeline.notifications import Arrival, keys_below, parse_notification
 from stenopool.runtime.startup import start_process
 
@@ -54,7 +54,7 @@ async def watch(
         except SetupError as error:
             log.warning("message %s: %s", message.id, error.message)
     # Notifications about what a run wrote must not start the next one.
-    keys = await asyncio.to_thread(lambda: list(select_named(*stores, keys_below(stores[0], arrived))))
+    keys = await asyncio.to_thread(lambda: list(select_keys(*stores, keys_below(stores[0], arrived))))
     if keys:
         parameters = {"source": source, "destination": destination, "profile": profile, "selection": {"only": keys}}
         # Messages may be delivered twice: the same ones start the same run.

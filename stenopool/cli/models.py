@@ -11,6 +11,7 @@ from rich.text import Text
 from stenopool import models as store
 from stenopool.cli.arguments import JsonFlag
 from stenopool.cli.console import err, out, print_line
+from stenopool.models.kinds import ModelKind
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.runtime.logs import printable
 
@@ -21,7 +22,7 @@ NamesArgument = Annotated[
     list[str], typer.Argument(metavar="NAMES...", help="Names, as `stenopool models list` shows them.")
 ]
 KindOption = Annotated[
-    store.Kind,
+    ModelKind,
     typer.Option(
         "--kind",
         help="Who reads it: ctranslate2 (faster-whisper, whisperx), openai (whisper), wav2vec2 (word alignment, by "

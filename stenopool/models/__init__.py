@@ -18,23 +18,11 @@ from typing import NamedTuple, Protocol
 from stenopool.errors import ModelMissing
 from stenopool.models import cache, convert, hub
 from stenopool.models.folders import FolderSource
-from stenopool.models.kinds import KINDS, Kind
+from stenopool.models.kinds import KINDS, ModelKind
 from stenopool.models.mirrors import MirrorSource, write_mirror
 from stenopool.models.wheels import WheelSource
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
-
-__all__ = [
-    "FoundModel",
-    "Kind",
-    "KnownModel",
-    "VerifiedModel",
-    "find",
-    "has_speech_weights",
-    "list_models",
-    "mirror",
-    "verify",
-]
 
 
 @dataclass(frozen=True)
@@ -54,7 +42,7 @@ class KnownModel(NamedTuple):
     """A model that a source can give. ``at_hand``: without asking the network."""
 
     name: str
-    kind: Kind
+    kind: ModelKind
     origin: str
     at_hand: bool
 
@@ -72,11 +60,11 @@ class ModelSource(Protocol):
 
     origin: str
 
-    def known(self) -> Iterable[tuple[str, Kind, bool]]:
+    def known(self) -> Iterable[tuple[str, ModelKind, bool]]:
         """Names and kinds that this source can give, and whether without the network."""
         ...
 
-    def get(self, name: str, kind: Kind) -> Path | None:
+    def get(self, name: str, kind: ModelKind) -> Path | None:
         """The model's folder or file on this machine; None where this source does not have it."""
         ...
 
@@ -91,7 +79,7 @@ def _sources() -> list[ModelSource]:
     return [*sources, WheelSource(), hub.HubSource()]
 
 
-def find(name: str, kind: Kind) -> FoundModel:
+def find(name: str, kind: ModelKind) -> FoundModel:
     """Weights of this name and kind, brought to this machine if they are not here yet.
 
     A name with a slash that exists as a folder or file is taken as it is. Raises `SetupError` MODEL_MISSING where no
@@ -116,7 +104,7 @@ def _as_path(name: str) -> Path | None:
     return path.resolve() if "/" in name and path.exists() else None
 
 
-def _describe(path: Path, kind: Kind, origin: str) -> FoundModel:
+def _describe(path: Path, kind: ModelKind, origin: str) -> FoundModel:
     if kind == "openai" and path.is_dir():
         path = convert.checkpoint_of(path)
     return FoundModel(path, cache.digest(cache.main_file(path)), origin)
@@ -124,7 +112,7 @@ def _describe(path: Path, kind: Kind, origin: str) -> FoundModel:
 
 def list_models() -> list[KnownModel]:
     """Every model that a source knows by name, the source that `find` would take it from first."""
-    listed: dict[tuple[str, Kind], KnownModel] = {}
+    listed: dict[tuple[str, ModelKind], KnownModel] = {}
     for source in _sources():
         for name, kind, at_hand in source.known():
             listed.setdefault((name, kind), KnownModel(name, kind, source.origin, at_hand))
@@ -138,7 +126,7 @@ def has_speech_weights() -> bool:
     )
 
 
-def mirror(models: Iterable[tuple[str, Kind]], destination: ObjectStore) -> list[str]:
+def mirror(models: Iterable[tuple[str, ModelKind]], destination: ObjectStore) -> list[str]:
     """Copy models (name, kind) to a mirror, beside those already there.
 
     A model given by its path is known there by its last part. The manifest ``models.json`` with the SHA-256 of every

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stenopool.models.kinds import KINDS, Kind, is_complete
+from stenopool.models.kinds import KINDS, ModelKind, is_complete
 
 
 class FolderSource:
@@ -14,17 +14,17 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self.root = root.expanduser()
 
-    def known(self) -> Iterator[tuple[str, Kind, bool]]:
+    def known(self) -> Iterator[tuple[str, ModelKind, bool]]:
         for kind in KINDS:
             folders = [*self.root.glob("*"), *(self.root / kind).glob("*")]
             yield from ((folder.name, kind, True) for folder in folders if self._usable(folder, kind))
 
-    def get(self, name: str, kind: Kind) -> Path | None:
+    def get(self, name: str, kind: ModelKind) -> Path | None:
         candidates = [self.root / kind / name, self.root / name]
         if kind == "openai":
             candidates += [candidate.with_name(f"{candidate.name}.pt") for candidate in candidates]
         return next((candidate for candidate in candidates if self._usable(candidate, kind)), None)
 
     @staticmethod
-    def _usable(path: Path, kind: Kind) -> bool:
+    def _usable(path: Path, kind: ModelKind) -> bool:
         return is_complete(path, kind) or (kind == "openai" and path.suffix == ".pt" and path.is_file())

@@ -12,11 +12,11 @@ from urllib.request import urlopen
 
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
-from stenopool.models.kinds import Kind, is_complete
+from stenopool.models.kinds import ModelKind, is_complete
 from stenopool.models.known_models import OPENAI, OPENAI_ADDRESS, WAV2VEC2
 
 _TIMEOUT = 5.0  # seconds to an answer: a blocked network is to be said at once, not after minutes
-_FILES: dict[Kind, list[str]] = {
+_FILES: dict[ModelKind, list[str]] = {
     "ctranslate2": ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
     # One of several copies of the weights is enough; transformers prefers safetensors and loads both safely.
     "wav2vec2": ["*.json", "*.txt", "model.safetensors", "pytorch_model.bin"],
@@ -29,7 +29,7 @@ class HubSource:
 
     origin = "hub"
 
-    def known(self) -> Iterator[tuple[str, Kind, bool]]:
+    def known(self) -> Iterator[tuple[str, ModelKind, bool]]:
         from faster_whisper.utils import available_models
 
         for name in available_models():
@@ -39,7 +39,7 @@ class HubSource:
         for language in WAV2VEC2:
             yield language, "wav2vec2", self._find_local(language, "wav2vec2") is not None
 
-    def get(self, name: str, kind: Kind) -> Path | None:
+    def get(self, name: str, kind: ModelKind) -> Path | None:
         if local := self._find_local(name, kind):
             return local
         if kind == "openai":
@@ -48,14 +48,14 @@ class HubSource:
         return _download(name, kind, repository) if repository else None
 
     @staticmethod
-    def _find_local(name: str, kind: Kind) -> Path | None:
+    def _find_local(name: str, kind: ModelKind) -> Path | None:
         if kind == "openai":
             return _find_openai(name)
         repository = _find_repository(name, kind)
         return _find_snapshot(repository, kind) if repository else None
 
 
-def _find_repository(name: str, kind: Kind) -> str | None:
+def _find_repository(name: str, kind: ModelKind) -> str | None:
     """The repository on Hugging Face; a name of the form owner/name is one."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return name
@@ -68,7 +68,7 @@ def _find_repository(name: str, kind: Kind) -> str | None:
     return None
 
 
-def _find_snapshot(repository: str, kind: Kind) -> Path | None:
+def _find_snapshot(repository: str, kind: ModelKind) -> Path | None:
     """The repository in Hugging Face's cache, if it is there and whole."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -84,7 +84,7 @@ def is_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _download(name: str, kind: Kind, repository: str) -> Path:
+def _download(name: str, kind: ModelKind, repository: str) -> Path:
     page = f"https://huggingface.co/{repository}"
     if is_offline():
         raise _missing(name, kind, page, "HF_HUB_OFFLINE is set")
@@ -108,7 +108,7 @@ def _download(name: str, kind: Kind, repository: str) -> Path:
     return folder
 
 
-def _missing(name: str, kind: Kind, page: str, why: str) -> SetupError:
+def _missing(name: str, kind: ModelKind, page: str, why: str) -> SetupError:
     return ModelMissing(
         f"Model {name} ({kind}) is not on this machine, and {why}.",
         remedy=f"Where there is a network, run `stenopool models mirror {name}` to a folder or bucket and set "
@@ -124,11 +124,11 @@ def _find_openai(name: str) -> Path | None:
     theirs = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper" / file
     if theirs.is_file() and cache.digest(theirs) == digest:
         return theirs
-    ours = _openai_cached(file)
+    ours = _openai_path(file)
     return ours if ours.is_file() else None
 
 
-def _openai_cached(file: str) -> Path:
+def _openai_path(file: str) -> Path:
     return cache.root() / "openai" / file.removesuffix(".pt") / file
 
 
@@ -143,7 +143,7 @@ def _download_openai(name: str) -> Path | None:
     address = f"{OPENAI_ADDRESS}/{digest}/{file}"
     if is_offline():
         raise _missing(name, "openai", address, "HF_HUB_OFFLINE is set")
-    target = _openai_cached(file)
+    target = _openai_path(file)
     with cache.building(target.parent) as temporary:
         try:
             with urlopen(address, timeout=_TIMEOUT) as response, (temporary / file).open("wb") as stream:  # noqa: S310

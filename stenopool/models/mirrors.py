@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
-from stenopool.models.kinds import Kind
+from stenopool.models.kinds import ModelKind
 from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
 
@@ -46,12 +46,12 @@ class MirrorSource:
             )
         return found
 
-    def known(self) -> Iterator[tuple[str, Kind, bool]]:
+    def known(self) -> Iterator[tuple[str, ModelKind, bool]]:
         for entry in self._manifest.models:
             kind, _, name = entry.partition("/")
             yield name, kind, True  # type: ignore[misc]  # entries of other kinds do no harm in a list
 
-    def get(self, name: str, kind: Kind) -> Path | None:
+    def get(self, name: str, kind: ModelKind) -> Path | None:
         entry = f"{kind}/{name}"
         sums = self._manifest.models.get(entry)
         if sums is None:
@@ -78,7 +78,7 @@ class MirrorSource:
             )
 
 
-def write_mirror(models: list[tuple[str, Kind, Path]], store: ObjectStore) -> list[str]:
+def write_mirror(models: list[tuple[str, ModelKind, Path]], store: ObjectStore) -> list[str]:
     """Upload models (name, kind, folder or file) and then the manifest, keeping entries that are there already."""
     manifest = _read(store) or Manifest()
     for name, kind, path in models:

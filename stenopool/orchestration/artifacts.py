@@ -36,8 +36,8 @@ class Progress:
 
     async def update(self, resumed: Totals, planned: Totals) -> None:
         """The share of what is planned so far; listing may still continue."""
-        ended = _ended(resumed) + _ended(planned)
-        expected = max(ended, self._plan.counts["new"] + _ended(resumed))
+        ended = _count_ended(resumed) + _count_ended(planned)
+        expected = max(ended, self._plan.counts["new"] + _count_ended(resumed))
         await self._show(resumed.shards + planned.shards, 100.0 * ended / expected if expected else 0.0)
 
     async def finish(self, totals: Totals) -> None:
@@ -50,7 +50,7 @@ class Progress:
             await client.update_flow_run(runtime.flow_run.id, name=f"ingest {short(self._source)} → {counted}")
 
 
-def _ended(totals: Totals) -> int:
+def _count_ended(totals: Totals) -> int:
     return totals.ends["done"] + totals.ends["skipped"] + len(totals.failed)
 
 
@@ -94,14 +94,24 @@ async def batch_summary(report: BatchReport) -> None:
 
 
 def _transcripts(log: ShardLog, destination: ObjectStore) -> list[str]:
-    done = [outcome for outcome in log.outcomes if outcome.status in ("done", "rendered")]
     rows = [
         f"| {_cell(outcome.key)} | {format_duration(outcome.duration or 0.0)} "
         f"| [open]({_address(destination, outcome.key)}) |"
-        for outcome in done[:_MOST_ROWS]
+        for outcome in log.outcomes
+        if outcome.status in ("done", "rendered")
     ]
-    more = [f"{len(done) - _MOST_ROWS} more."] if len(done) > _MOST_ROWS else []
-    return ["\n".join(["| recording | length | transcript |", "| --- | ---: | --- |", *rows]), *more] if rows else []
+    return _table("| recording | length | transcript |\n| --- | ---: | --- |", rows)
+
+
+def _failures(failed: list[FailedRecording]) -> list[str]:
+    rows = [f"| {_cell(one.key)} | {one.failure.code} | {_cell(one.failure.message)} |" for one in failed]
+    return _table("| recording | code | what happened |\n| --- | --- | --- |", rows, " in failed.jsonl")
+
+
+def _table(head: str, rows: list[str], where: str = "") -> list[str]:
+    """Paragraphs: the first rows, and how many more there are; none without rows."""
+    more = [f"{len(rows) - _MOST_ROWS} more{where}."] if len(rows) > _MOST_ROWS else []
+    return ["\n".join([head, *rows[:_MOST_ROWS]]), *more] if rows else []
 
 
 def _address(destination: ObjectStore, recording: str) -> str:
@@ -109,14 +119,6 @@ def _address(destination: ObjectStore, recording: str) -> str:
     key = output_key(recording, "html")
     base = get_settings().links.base
     return f"{base.rstrip('/')}/{quote(key)}" if base else quote(destination.uri_of(key), safe=":/%")
-
-
-def _failures(failed: list[FailedRecording]) -> list[str]:
-    if not failed:
-        return []
-    rows = [f"| {_cell(one.key)} | {one.failure.code} | {_cell(one.failure.message)} |" for one in failed[:_MOST_ROWS]]
-    more = [f"{len(failed) - _MOST_ROWS} more in failed.jsonl."] if len(failed) > _MOST_ROWS else []
-    return ["\n".join(["| recording | code | what happened |", "| --- | --- | --- |", *rows]), *more]
 
 
 def _cell(text: str) -> str:

@@ -42,7 +42,7 @@ class Batch:
             await asyncio.to_thread(counts.write, run.destination)
         return cls(run, plan, begun, progress, counts)
 
-    def planned(self) -> Iterator[Shard]:
+    def plan_shards(self) -> Iterator[Shard]:
         """The shards of what is pending, as it is listed."""
         first = max((shard.number + 1 for shard in self.begun), default=0)
         return split_into_shards(self._plan.items(), self._counts.batch, get_settings().batch, first)

@@ -140,7 +140,7 @@ def list_entries(
     found: Iterator[tuple[ObjectInfo, Failure | None]]
     receipts_of: Callable[[str], Iterator[ReceiptName]]
     if selection.only:
-        found = (_look_up(source, key) for key in select_named(source, destination, selection.only, selection))
+        found = (_look_up(source, key) for key in select_keys(source, destination, selection.only, selection))
         receipts_of = partial(_receipts_of, destination)
     else:
         listing = _listing(source, _own_prefixes(source, destination), selection.prefix)
@@ -160,7 +160,7 @@ def list_entries(
             yield _entry(recording, digest, receipts_of(info.key), formats)
 
 
-def select_named(
+def select_keys(
     source: ObjectStore, destination: ObjectStore, keys: Iterable[str], selection: Selection = _DEFAULT
 ) -> Iterator[str]:
     """Those of some keys that a listing would take too, as far as names can tell; no object is read.

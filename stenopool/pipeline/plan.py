@@ -11,7 +11,7 @@ from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import ReceiptName
-from stenopool.pipeline.shards import WorkItem, estimated_seconds
+from stenopool.pipeline.shards import WorkItem, estimate_seconds
 from stenopool.pipeline.work_area import WorkArea
 from stenopool.runtime.progress import Event, emit
 from stenopool.storage.base import ObjectStore
@@ -44,7 +44,7 @@ class Plan:
         """What has to be done, in the source's order. Ends when ``selection.max_count`` are to be transcribed."""
         if self.begun >= (most := self.selection.max_count or maxsize):
             return
-        leftovers = self._with_checkpoints() if self.clears else frozenset()
+        leftovers = self._list_checkpoints() if self.clears else frozenset()
         for entry in list_entries(self.source, self.destination, self.options, self.selection, self.formats):
             item = self._item(entry)
             if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
@@ -53,7 +53,7 @@ class Plan:
                 self.destination.delete(receipts.receipt_key(entry.recording.key, entry.fingerprint, "quarantined"))
             state = "new" if item and not item.formats else entry.state
             self.counts[state] += 1
-            self.seconds[state] += estimated_seconds(entry.recording)
+            self.seconds[state] += estimate_seconds(entry.recording)
             if item:
                 if state == "new":
                     emit(Event("planned", item.recording.key, item.seconds))
@@ -61,7 +61,7 @@ class Plan:
             if self.counts["new"] + self.begun == most:
                 return
 
-    def _with_checkpoints(self) -> frozenset[str]:
+    def _list_checkpoints(self) -> frozenset[str]:
         """Fingerprints in the work area: few, those of runs that are on their way or were cut off."""
         return frozenset(info.key.removeprefix(receipts.WORK)[:32] for info in self.destination.list(receipts.WORK))
 
@@ -74,10 +74,10 @@ class Plan:
             )
             emit(Event("failed", entry.recording.key, 0.0, entry.failure))
         elif entry.state == "quarantined" and self.retry is not None:
-            return self._taken_up_again(entry)
+            return self._retry(entry)
         return None
 
-    def _taken_up_again(self, entry: CatalogEntry) -> WorkItem | None:
+    def _retry(self, entry: CatalogEntry) -> WorkItem | None:
         name = ReceiptName(entry.recording.key, entry.fingerprint, "quarantined")
         receipt = receipts.read_or_skip(self.destination, name)
         if receipt is None or (self.retry and receipt.failure and receipt.failure.code not in self.retry):

@@ -73,7 +73,7 @@ class Receipt(BaseModel):
     stenopool_version: str = __version__
 
     @model_validator(mode="after")
-    def _failure_if_quarantined(self) -> Self:
+    def _check_failure(self) -> Self:
         if (self.status == "quarantined") != (self.failure is not None):
             raise ValueError("a quarantined recording has a failure, a done one has none")
         return self

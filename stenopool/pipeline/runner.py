@@ -33,11 +33,7 @@ class BatchRunner:
     """
 
     def __init__(
-        self,
-        context: RunContext,
-        stages: Sequence[Stage],
-        items: Iterable[WorkItem],
-        limiters: dict[Stage, CapacityLimiter],
+        self, context: RunContext, stages: Sequence[Stage], items: Iterable[WorkItem], limiters: Limiters
     ) -> None:
         self.context = context
         self.stages = [stage for stage in stages if stage.applies(context.options)]

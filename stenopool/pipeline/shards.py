@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import chain, islice
 from math import ceil
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,7 +25,7 @@ _BYTES_PER_SECOND = {
 _BYTES_PER_SECOND_ELSE = 12_000
 
 
-def estimated_seconds(recording: Recording) -> float:
+def estimate_seconds(recording: Recording) -> float:
     """How long a recording may last, told from its size and extension; no file is touched."""
     extension = recording.key.rpartition("/")[2].rpartition(".")[2].lower()
     return recording.size / _BYTES_PER_SECOND.get(extension, _BYTES_PER_SECOND_ELSE)
@@ -53,7 +53,7 @@ class WorkItem(BaseModel):
             recording=entry.recording,
             fingerprint=entry.fingerprint,
             # Rendering takes no time that counts: a shard of it may hold many.
-            seconds=0.0 if entry.missing else estimated_seconds(entry.recording),
+            seconds=0.0 if entry.missing else estimate_seconds(entry.recording),
             attempts=attempts,
             formats=entry.missing,
             superseded=entry.superseded,
@@ -126,7 +126,13 @@ def split_into_shards(
     As many items as fill ``balanced_shards`` are gathered, then dealt out longest first, each to the shortest shard
     (Graham's LPT rule). A shard is longer than ``shard_seconds`` by one recording at most.
     """
-    number, gathered, seconds = first, list[WorkItem](), 0.0
+    dealt = chain.from_iterable(_deal(gathered, settings) for gathered in _gather(items, settings))
+    for number, hand in enumerate(dealt, first):
+        yield Shard(batch=batch, number=number, items=hand)
+
+
+def _gather(items: Iterable[WorkItem], settings: BatchSettings) -> Iterator[list[WorkItem]]:
+    gathered, seconds = list[WorkItem](), 0.0
     for item in items:
         gathered.append(item)
         seconds += item.seconds
@@ -134,16 +140,13 @@ def split_into_shards(
             seconds >= settings.shard_seconds * settings.balanced_shards
             or len(gathered) >= settings.shard_recordings * settings.balanced_shards
         ):
-            for dealt in _dealt(gathered, seconds, settings):
-                yield Shard(batch=batch, number=number, items=dealt)
-                number += 1
+            yield gathered
             gathered, seconds = [], 0.0
-    for dealt in _dealt(gathered, seconds, settings):
-        yield Shard(batch=batch, number=number, items=dealt)
-        number += 1
+    yield gathered
 
 
-def _dealt(items: Sequence[WorkItem], seconds: float, settings: BatchSettings) -> list[tuple[WorkItem, ...]]:
+def _deal(items: Sequence[WorkItem], settings: BatchSettings) -> list[tuple[WorkItem, ...]]:
+    seconds = sum(item.seconds for item in items)
     count = max(ceil(seconds / settings.shard_seconds), ceil(len(items) / settings.shard_recordings))
     hands: list[list[WorkItem]] = [[] for _ in range(min(count, len(items)))]
     # Shortest first; of equally short ones the one with fewest items, so that empty files are spread too.

@@ -12,6 +12,7 @@ from stenopool import models
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.models import cache, convert, known_models
 from stenopool.models.folders import FolderSource
+from stenopool.models.kinds import ModelKind
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
 
@@ -246,7 +247,7 @@ class TestWithoutANetwork:
             ("pyannote/speaker-diarization-community-1", "pyannote"),
         ],
     )
-    def test_offline_is_honoured(self, name: str, kind: models.Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_offline_is_honoured(self, name: str, kind: ModelKind, monkeypatch: pytest.MonkeyPatch) -> None:
         import socket
 
         def refuse(*_: object) -> None:
@@ -262,7 +263,7 @@ class TestWithoutANetwork:
         assert "STENOPOOL_MODELS__" in raised.value.remedy
 
     @pytest.mark.parametrize("kind", ["ctranslate2", "openai"])
-    def test_a_blocked_network(self, kind: models.Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_blocked_network(self, kind: ModelKind, monkeypatch: pytest.MonkeyPatch) -> None:
         """A proxy at a closed port stands for a firewall. A new process: the hub's library reads its settings once."""
         monkeypatch.delenv("HF_HUB_OFFLINE")
         for variable in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -278,7 +279,7 @@ class TestWithoutANetwork:
     @pytest.mark.parametrize(
         ("name", "kind"), [("no-such-model", "ctranslate2"), ("no-such-model", "openai"), ("xx", "wav2vec2")]
     )
-    def test_a_name_that_nobody_knows(self, name: str, kind: models.Kind) -> None:
+    def test_a_name_that_nobody_knows(self, name: str, kind: ModelKind) -> None:
         with pytest.raises(SetupError) as raised:
             models.find(name, kind)
         assert raised.value.code is ErrorCode.MODEL_MISSING

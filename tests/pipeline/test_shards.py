@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stenopool.pipeline.recordings import Recording
-from stenopool.pipeline.shards import Shard, WorkItem, batches, estimated_seconds, read_shards, split_into_shards
+from stenopool.pipeline.shards import Shard, WorkItem, batches, estimate_seconds, read_shards, split_into_shards
 from stenopool.settings import BatchSettings
 from tests.support.keys import any_key
 from tests.support.memory import MemoryStore
@@ -105,7 +105,7 @@ def test_a_key_with_another_line_end_does_not_break_its_manifest(separator: str)
 
 def test_lengths_are_guessed_by_what_a_format_usually_takes() -> None:
     def seconds(key: str) -> float:
-        return estimated_seconds(Recording(uri="", key=key, size=4_800_000, etag="", modified=0.0))
+        return estimate_seconds(Recording(uri="", key=key, size=4_800_000, etag="", modified=0.0))
 
     assert seconds("a.WAV") == seconds("b/a.wav") == 100.0
     assert seconds("a.opus") > seconds("a.mp3") > seconds("a.wav") > seconds("a.mp4")

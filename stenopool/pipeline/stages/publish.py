@@ -205,17 +205,17 @@ def _player(run: RunContext, job: Job) -> str | None:
     flac, player = job.audio, job.audio.with_name(PLAYER_AUDIO)
     try:
         if flac.stat().st_size <= _AS_IT_IS:
-            return _embedded(flac, "audio/flac")
+            return _embed(flac, "audio/flac")
         player_audio(flac, player)
     except Exception as error:
         # The transcript matters more than its player; the page offers to open the recording instead.
         logger.warning("%s: no audio for the page: %s", job.key, error)
         return None
     if job.duration <= _EMBEDDED_SECONDS:
-        return _embedded(player, "audio/webm")
+        return _embed(player, "audio/webm")
     run.destination.put_file(f"{job.key}/{PLAYER_AUDIO}", player, content_type="audio/webm")
     return PLAYER_AUDIO
 
 
-def _embedded(path: Path, content_type: str) -> str:
+def _embed(path: Path, content_type: str) -> str:
     return f"data:{content_type};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -75,7 +75,7 @@ def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]
                 heard += job.duration
                 share = job.duration / heard if heard else 0.0
                 seconds = (time.monotonic() - started) * share
-                job.work.save(RECOGNIZED, _recognized(engine, answers.pop(job), seconds))
+                job.work.save(RECOGNIZED, _combine_channels(engine, answers.pop(job), seconds))
                 done(job)
     for job in {job for job, _ in by_utterance.values()}:
         job.fail(RecordingError(ErrorCode.ENGINE_FAILED, f"{run.options.engine} gave no answer.").failure("transcribe"))
@@ -136,7 +136,7 @@ DIARIZE = Stage(
 )
 
 
-def _recognized(engine: Engine, parts: dict[int, Transcript], seconds: float) -> Recognized:
+def _combine_channels(engine: Engine, parts: dict[int, Transcript], seconds: float) -> Recognized:
     return Recognized(
         channels=[parts[channel] for channel in sorted(parts)],
         engine_version=engine.version,

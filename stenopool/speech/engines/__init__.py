@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import NamedTuple, cast
 
 from stenopool import extras, models
+from stenopool.models.kinds import ModelKind
 from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
 from stenopool.speech.devices import choose_placement
 from stenopool.speech.engines.base import Engine
@@ -18,7 +19,7 @@ class _Adapter(NamedTuple):
     name: str
     package: str
     extra: str
-    kind: models.Kind
+    kind: ModelKind
 
 
 _ADAPTERS: dict[EngineName, _Adapter] = {
