@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
@@ -118,63 +117,56 @@ class Exporter(Collector):
             yield from _queues(self._facts)
 
     def _of_polls(self, metric: names.Metric, value: Callable[[Poll], float]) -> Family:
-        return family(metric, {(name,): value(poll) for name, poll in self._polls.items()})
+        return family(metric, {name: value(poll) for name, poll in self._polls.items()})
 
     def _of_batches(self) -> Iterator[Family]:
-        yield family(names.BATCHES_RUNNING, {(): sum(ledger.running for ledger in self._ledgers)})
+        yield family(names.BATCHES_RUNNING, sum(ledger.running for ledger in self._ledgers))
         last = max((ledger for ledger in self._ledgers), key=lambda one: _unix(one.last_over), default=None)
-        yield family(names.REALTIME_FACTOR, {(stage,): speed for stage, speed in (last.speed if last else {}).items()})
-        yield family(names.LAST_BATCH, {(): _unix(last.last_over if last else None)})
+        yield family(names.REALTIME_FACTOR, last.speed if last else {})
+        yield family(names.LAST_BATCH, _unix(last.last_over if last else None))
         progress = [ledger.last_progress for ledger in self._ledgers]
         if self._facts:
             progress.append(self._facts.last_progress)
-        yield family(names.LAST_PROGRESS, {(): max(map(_unix, progress), default=0.0)})
+        yield family(names.LAST_PROGRESS, max(map(_unix, progress), default=0.0))
 
 
 def _counters(sums: Sums) -> Iterator[Family]:
     tally = sums.tally
-    ends = Counter(dict.fromkeys(_ENDS, 0))
-    for end, count in sums.recordings.items():
-        status, _, code = end.partition(" ")
-        ends[status, code] += count
-    yield family(names.RECORDINGS, ends)
-    yield family(names.AUDIO_SECONDS, {_two(key): value for key, value in sums.audio_seconds.items()})
+    ends = {_split(end): count for end, count in sums.recordings.items()}
+    yield family(names.RECORDINGS, dict.fromkeys(_ENDS, 0) | ends)
+    yield family(names.AUDIO_SECONDS, {_split(key): value for key, value in sums.audio_seconds.items()})
     yield histogram_family(names.STAGE_SECONDS, {(stage,): seen for stage, seen in sums.tally.stages.items()})
-    yield _by_one(names.STAGE_AUDIO_SECONDS, tally.audio)
+    yield family(names.STAGE_AUDIO_SECONDS, tally.audio)
     yield family(names.STAGE_FAILURES, {split_cause(key): count for key, count in sums.failures.items()})
-    yield _by_one(names.STAGE_RETRIES, tally.retries)
+    yield family(names.STAGE_RETRIES, tally.retries)
     met = dict.fromkeys(((stage, code.value) for stage in sorted(tally.stages) for code in sorted(TRANSIENT_CODES)), 0)
     yield family(names.TRANSIENT_ERRORS, met | {split_cause(key): count for key, count in tally.errors.items()})
-    yield _by_one(names.CHECKPOINT_HITS, tally.checkpoints)
-    yield _by_one(names.TRANSCRIPT_FLAGS, tally.flags)
+    yield family(names.CHECKPOINT_HITS, tally.checkpoints)
+    yield family(names.TRANSCRIPT_FLAGS, tally.flags)
     yield histogram_family(names.MODEL_LOAD_SECONDS, {(): sums.loads})
-    yield _by_one(names.GPU_SECONDS, {"busy": 0.0, "load": 0.0, "idle": 0.0} | sums.gpu_seconds)
-    yield family(names.CPU_SECONDS, {(): sums.cpu_seconds})
-    yield family(names.COST, {(): sums.cost})
-    yield _by_one(names.BATCHES, {"complete": 0, "incomplete": 0, "lost": 0} | sums.batches)
+    yield family(names.GPU_SECONDS, {"busy": 0.0, "load": 0.0, "idle": 0.0} | sums.gpu_seconds)
+    yield family(names.CPU_SECONDS, sums.cpu_seconds)
+    yield family(names.COST, sums.cost)
+    yield family(names.BATCHES, {"complete": 0, "incomplete": 0, "lost": 0} | sums.batches)
 
 
 def _queues(facts: Facts) -> Iterator[Family]:
     yield family(names.QUEUE_DEPTH, facts.depth)
-    yield _by_one(names.QUEUE_OLDEST, facts.oldest)
-    yield _by_one(names.QUEUE_PAUSED, facts.paused)
+    yield family(names.QUEUE_OLDEST, facts.oldest)
+    yield family(names.QUEUE_PAUSED, facts.paused)
     yield family(names.WORKERS, facts.workers)
-    yield _by_one(names.WORKER_LAST_SEEN, {pool: _unix(seen) for pool, seen in facts.last_seen.items()})
-    yield family(names.ZOMBIE_RUNS, {(): facts.zombies})
+    yield family(names.WORKER_LAST_SEEN, {pool: _unix(seen) for pool, seen in facts.last_seen.items()})
+    yield family(names.ZOMBIE_RUNS, facts.zombies)
 
 
 def _settings() -> Iterator[Family]:
     prices = get_settings().prices
-    yield _by_one(names.PRICE, {"cpu": prices.cpu_hour, "gpu": prices.gpu_hour})
+    yield family(names.PRICE, {"cpu": prices.cpu_hour, "gpu": prices.gpu_hour})
     if prices.daily_budget is not None:
-        yield family(names.BUDGET, {(): prices.daily_budget})
+        yield family(names.BUDGET, prices.daily_budget)
 
 
-def _by_one(metric: names.Metric, values: Mapping[str, float]) -> Family:
-    return family(metric, {(label,): float(value) for label, value in values.items()})
-
-
-def _two(key: str) -> tuple[str, str]:
+def _split(key: str) -> tuple[str, str]:
     first, _, second = key.partition(" ")
     return first, second
 

@@ -15,12 +15,12 @@ from stenopool.metrics.definitions import Metric
 L = TypeVar("L", bound=tuple[str, ...])
 
 
-def family(metric: Metric, values: Mapping[L, float]) -> Family:
-    """A counter or gauge with these values by label values."""
+def family(metric: Metric, values: Mapping[L, float] | Mapping[str, float] | float) -> Family:
+    """A counter or gauge: its values by label values (a text where there is one label), or the only one."""
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     made = kind(metric.name, metric.help, labels=tuple(metric.labels))
-    for labels, value in values.items():
-        made.add_metric(labels, value)
+    for labels, value in (values if isinstance(values, Mapping) else {(): values}).items():
+        made.add_metric((labels,) if isinstance(labels, str) else labels, float(value))
     return made
 
 
@@ -54,9 +54,9 @@ def histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
 
 def build_info() -> Family:
     """What every program tells of itself."""
-    return family(definitions.BUILD_INFO, {(__version__,): 1})
+    return family(definitions.BUILD_INFO, {__version__: 1})
 
 
 def up(states: Iterable[tuple[str, bool]]) -> Family:
     """Which dependencies answered."""
-    return family(definitions.DEPENDENCY_UP, {(name,): float(ok) for name, ok in states})
+    return family(definitions.DEPENDENCY_UP, dict(states))

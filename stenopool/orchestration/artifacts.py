@@ -1,5 +1,6 @@
 """One summary artifact per run, for whoever looks at it in Prefect's page."""
 
+from dataclasses import dataclass
 from urllib.parse import quote
 from uuid import UUID
 
@@ -21,13 +22,13 @@ from stenopool.storage.base import ObjectStore
 _MOST_ROWS = 200
 
 
+@dataclass
 class Progress:
     """How far a batch is: a bar in Prefect's page, and the number of shards in the run's name."""
 
-    def __init__(self, source: str, plan: Plan, artifact: UUID) -> None:
-        self._source = source
-        self._plan = plan
-        self._artifact = artifact
+    source: str
+    plan: Plan
+    artifact: UUID
 
     @classmethod
     async def start(cls, source: str, plan: Plan) -> "Progress":
@@ -37,17 +38,17 @@ class Progress:
     async def update(self, resumed: Totals, planned: Totals) -> None:
         """The share of what is planned so far; listing may still continue."""
         ended = _count_ended(resumed) + _count_ended(planned)
-        expected = max(ended, self._plan.counts["new"] + _count_ended(resumed))
+        expected = max(ended, self.plan.counts["new"] + _count_ended(resumed))
         await self._show(resumed.shards + planned.shards, 100.0 * ended / expected if expected else 0.0)
 
     async def finish(self, totals: Totals) -> None:
         await self._show(totals.shards, 100.0)
 
     async def _show(self, shards: int, percent: float) -> None:
-        await aupdate_progress_artifact(self._artifact, percent)
+        await aupdate_progress_artifact(self.artifact, percent)
         counted = f"{shards} shard{'s' if shards != 1 else ''}"
         async with get_client() as client:
-            await client.update_flow_run(runtime.flow_run.id, name=f"ingest {short(self._source)} → {counted}")
+            await client.update_flow_run(runtime.flow_run.id, name=f"ingest {short(self.source)} → {counted}")
 
 
 def _count_ended(totals: Totals) -> int:

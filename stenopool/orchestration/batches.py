@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from prefect import runtime
@@ -17,17 +18,18 @@ from stenopool.pipeline.totals import Totals, fold
 from stenopool.settings import get_settings
 
 
+@dataclass
 class Batch:
     """Folds the shards' logs as they come, and keeps metrics, the progress bar and the run's name up to date."""
 
-    def __init__(
-        self, run: RunContext, plan: Plan, begun: list[Shard], progress: Progress, counts: BatchCounts
-    ) -> None:
-        self.begun = begun
-        """Shards that an earlier attempt at this run had begun."""
-        self._run, self._plan = run, plan
-        self._progress, self._counts = progress, counts
-        self._resumed, self._planned = Totals(), Totals()
+    run: RunContext
+    plan: Plan
+    begun: list[Shard]
+    """Shards that an earlier attempt at this run had begun."""
+    progress: Progress
+    counts: BatchCounts
+    resumed: Totals = field(default_factory=Totals)
+    planned: Totals = field(default_factory=Totals)
 
     @classmethod
     async def begin(cls, run: RunContext, plan: Plan, source: str) -> "Batch":
@@ -45,24 +47,24 @@ class Batch:
     def plan_shards(self) -> Iterator[Shard]:
         """The shards of what is pending, as it is listed."""
         first = max((shard.number + 1 for shard in self.begun), default=0)
-        return split_into_shards(self._plan.items(), self._counts.batch, get_settings().batch, first)
+        return split_into_shards(self.plan.items(), self.counts.batch, get_settings().batch, first)
 
     async def add(self, logs: list[ShardLog], *, resumed: bool = False) -> None:
         """One more shard has ended."""
-        (self._resumed if resumed else self._planned).add(fold(logs, resumed=resumed))
-        await self._progress.update(self._resumed, self._planned)
+        (self.resumed if resumed else self.planned).add(fold(logs, resumed=resumed))
+        await self.progress.update(self.resumed, self.planned)
         if not resumed:  # until everything that was begun is summed up again, it would say less than before
-            counts = self._counts.with_totals(Totals.total((self._resumed, self._planned)))
-            await asyncio.to_thread(counts.write, self._run.destination)
+            counts = self.counts.with_totals(Totals.total((self.resumed, self.planned)))
+            await asyncio.to_thread(counts.write, self.run.destination)
 
     async def finish(self) -> BatchReport:
         """Write the counts and the report, publish the summary."""
-        counts, totals = self._counts, Totals.total((self._resumed, self._planned))
-        report = BatchReport.of(self._run, self._plan, self._resumed, self._planned, counts.batch, counts.started_at)
+        counts, totals = self.counts, Totals.total((self.resumed, self.planned))
+        report = BatchReport.of(self.run, self.plan, self.resumed, self.planned, counts.batch, counts.started_at)
         # Before the report: whoever sees that finds the counts.
-        await asyncio.to_thread(counts.with_report(totals, report).write, self._run.destination)
-        await asyncio.to_thread(report.write, self._run.destination)
-        await self._progress.finish(totals)
+        await asyncio.to_thread(counts.with_report(totals, report).write, self.run.destination)
+        await asyncio.to_thread(report.write, self.run.destination)
+        await self.progress.finish(totals)
         await batch_summary(report)
         return report
 

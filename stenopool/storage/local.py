@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -226,45 +227,45 @@ class LocalStore(ObjectStore):
                 yield file
 
 
+@dataclass
 class LocalWriter:
     """A temporary file beside its place, renamed in the end."""
 
-    def __init__(self, store: LocalStore, key: str, path: Path, temporary: Path, target: BinaryIO) -> None:
-        self._store = store
-        self._key = key
-        self._path = path
-        self._temporary = temporary
-        self._target = target
+    store: LocalStore
+    key: str
+    path: Path
+    temporary: Path
+    target: BinaryIO
 
     def write(self, data: bytes | bytearray) -> None:
-        with _errors(self._key):
-            self._target.write(data)
+        with _errors(self.key):
+            self.target.write(data)
 
     def commit(self) -> None:
         self.publish()
 
     def publish(self, *, if_absent: bool = False) -> bool:
         """As `commit`; with ``if_absent``, False if there is an object already."""
-        with _errors(self._key):
-            self._target.flush()
-            os.fsync(self._target.fileno())
-            self._target.close()
+        with _errors(self.key):
+            self.target.flush()
+            os.fsync(self.target.fileno())
+            self.target.close()
             if not if_absent:
-                self._temporary.replace(self._path)
+                self.temporary.replace(self.path)
                 return True
             try:
                 # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
-                os.link(self._temporary, self._path)
+                os.link(self.temporary, self.path)
             except FileExistsError:
                 return False
             return True
 
     def abort(self) -> None:
         with suppress(OSError):  # a full disk refuses what is still in memory, and that is not wanted any more
-            self._target.close()
-        with _errors(self._key):
-            self._temporary.unlink(missing_ok=True)
-        self._store.prune(self._temporary)
+            self.target.close()
+        with _errors(self.key):
+            self.temporary.unlink(missing_ok=True)
+        self.store.prune(self.temporary)
 
 
 def _scan(folder: Path, folder_key: str, beginning: str) -> list[tuple[bytes, os.DirEntry[str]]]:

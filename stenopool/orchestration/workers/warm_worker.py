@@ -65,8 +65,8 @@ class WorkerStatus(Collector):
         polled: datetime = self._worker._last_polled_time
         yield build_info()
         yield up((name, state == "ok") for name, state in self._health.dependencies.items())
-        yield family(names.WORKER_RUNS, {(self._pool,): self._runs})
-        yield family(names.WORKER_LAST_POLL, {(self._pool,): polled.timestamp()})
+        yield family(names.WORKER_RUNS, {self._pool: self._runs})
+        yield family(names.WORKER_LAST_POLL, {self._pool: polled.timestamp()})
 
     async def _look(self, _: object) -> Health:
         self._health = await self._readiness.look()
