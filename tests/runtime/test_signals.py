@@ -16,8 +16,8 @@ from stenopool.runtime import signals
 atexit.register(print, "atexit", flush=True)
 signals.before_cut_off(lambda: print("last step", flush=True))
 {handle}
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     for _ in range({ticks}):
         time.sleep(0.05)
         signals.stop_if_asked()
