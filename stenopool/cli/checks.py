@@ -264,9 +264,9 @@ def _check_prefect() -> str:
 
 
 def _check_kubernetes(namespace: str) -> str:
-    from stenopool.orchestration.workers.rights import missing_rights
+    from stenopool.orchestration.workers.rights import find_missing_rights
 
-    if missing := missing_rights(namespace):
+    if missing := find_missing_rights(namespace):
         raise _Wrong(
             f"A worker in {namespace} may not " + "; may not ".join(f"{one} ({one.without})" for one in missing),
             "Give the worker's service account a Role with these rights in this namespace (workers/README.md).",

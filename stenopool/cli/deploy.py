@@ -37,7 +37,7 @@ def deploy(
 
     Run it again at any time. Example: stenopool deploy --target kubernetes --file schedules.yaml --gpus 4
     """
-    from stenopool.orchestration.deploy.apply import apply, old_pools
+    from stenopool.orchestration.deploy.apply import apply, find_old_pools
     from stenopool.orchestration.deploy.server import require_server
 
     require_server()
@@ -47,7 +47,7 @@ def deploy(
     for line in changes:
         print_line(line)
     print_line(f"{len(changes)} changes." if changes else "Nothing to change.", err)
-    for pool, runs in asyncio.run(old_pools()).items():
+    for pool, runs in asyncio.run(find_old_pools()).items():
         print_line(
             f"{runs} runs are left in the work pool {pool}, which earlier versions made. Keep a worker on it until "
             "there are none; then `stenopool deploy --prune` removes it. See docs/operations/upgrade.md.",

@@ -55,7 +55,7 @@ class Scratch:
         self.settings.dir.mkdir(parents=True, exist_ok=True)
         sweep(self.settings.dir)
         self._owner = os.getpid()
-        self.path, self._lock = _make_locked(self.settings.dir)
+        self.path, self._lock = _make_and_lock(self.settings.dir)
         atexit.register(self.close)
         signals.before_cut_off(self.close)
         return self
@@ -95,7 +95,7 @@ class Scratch:
         with self._guard:
             self._reserved.pop(name, None)
 
-    def _measured(self) -> dict[str, int]:
+    def _measure(self) -> dict[str, int]:
         """Bytes by recording. Measured anew each time while that is quick; for thousands of recordings a twentieth
         of the time goes into it, and what was written in the last seconds is not counted yet.
         """
@@ -117,7 +117,7 @@ class Scratch:
                 raise shortage
 
     def _shortage(self, more: int, name: str | None) -> TransientError | None:
-        sizes = self._measured()
+        sizes = self._measure()
         # Of a reservation only what is not written yet still needs room.
         reserved = {one: size for one, size in self._reserved.items() if one != name}
         coming = more + sum(max(0, size - sizes.get(one, 0)) for one, size in reserved.items())
@@ -150,7 +150,7 @@ def sweep(folder: Path) -> list[Path]:
     return removed
 
 
-def _make_locked(folder: Path) -> "tuple[Path, BaseFileLock]":
+def _make_and_lock(folder: Path) -> "tuple[Path, BaseFileLock]":
     from filelock import Timeout
 
     while True:

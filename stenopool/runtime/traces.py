@@ -25,7 +25,7 @@ _on = False
 def configure() -> None:
     """Start to send spans, if the environment asks for it and the extra `traces` is installed."""
     global _on
-    if _on or not _wanted():
+    if _on or not _is_wanted():
         return
     if not find_spec("opentelemetry.exporter") or not find_spec("opentelemetry.sdk"):
         logger.warning("No traces are sent: the extra is missing (uv sync --extra traces).")
@@ -40,7 +40,7 @@ def configure() -> None:
         _on = True
         return
     provider = TracerProvider(resource=Resource.create({"service.version": __version__}))
-    provider.add_span_processor(BatchSpanProcessor(_exporter()))
+    provider.add_span_processor(BatchSpanProcessor(_make_exporter()))
     trace.set_tracer_provider(provider)
     _on = True
 
@@ -58,13 +58,13 @@ def span(name: str, **attributes: str | int | float | bool) -> Iterator[None]:
         yield
 
 
-def _wanted() -> bool:
+def _is_wanted() -> bool:
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
 
 
-def _exporter() -> "SpanExporter":
+def _make_exporter() -> "SpanExporter":
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter

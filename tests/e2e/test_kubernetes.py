@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
-from stenopool.orchestration.workers.rights import WORKER_RIGHTS, missing_rights
+from stenopool.orchestration.workers.rights import WORKER_RIGHTS, find_missing_rights
 from stenopool.orchestration.workers.templates import template
 from stenopool.pipeline.receipts import list_receipts
 from stenopool.storage import open_store
@@ -226,9 +226,9 @@ def test_a_lost_run_crashes_unless_the_worker_cannot_watch(installation: Install
 
 def test_a_worker_that_cannot_watch_is_found_out(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(installation.cluster.kubeconfig(service_account(UNWATCHED, without=WATCH))))
-    assert missing_rights(UNWATCHED) == list(WATCH)
+    assert find_missing_rights(UNWATCHED) == list(WATCH)
     monkeypatch.setenv("KUBECONFIG", str(installation.cluster.kubeconfig(service_account(WATCHED))))
-    assert missing_rights(WATCHED) == []
+    assert find_missing_rights(WATCHED) == []
 
 
 @pytest.mark.fault("pod out of memory", "The run is Crashed; the next ingest does what it left, and only that.")

@@ -64,10 +64,10 @@ async def apply(
         return list(_changes(before, await _state(client)))
 
 
-async def old_pools() -> dict[str, int]:
+async def find_old_pools() -> dict[str, int]:
     """Pools of ours with the names of earlier versions, and how many runs are in each."""
     async with get_client() as client:
-        return {pool: await count_unfinished(client, pool) for pool in await _old_pools(client)}
+        return {pool: await count_unfinished(client, pool) for pool in await _find_old_pools(client)}
 
 
 async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
@@ -108,7 +108,7 @@ async def _move_deployments(client: PrefectClient) -> None:
 
     Runs that wait there stay: Prefect moves none.
     """
-    old = await _old_pools(client)
+    old = await _find_old_pools(client)
     for found in (await _deployments(client)).values():
         if kind := old.get(found.work_pool_name):
             moved = DeploymentUpdate(work_pool_name=pool_name(kind), work_queue_name=found.work_queue_name)
@@ -120,12 +120,12 @@ async def _prune(client: PrefectClient, wanted: Sequence[Deployment]) -> None:
     for name, found in (await _deployments(client)).items():
         if name not in names:
             await client.delete_deployment(found.id)
-    for pool in await _old_pools(client):
+    for pool in await _find_old_pools(client):
         if not await count_unfinished(client, pool):
             await client.delete_work_pool(pool)
 
 
-async def _old_pools(client: PrefectClient) -> dict[str, PoolKind]:
+async def _find_old_pools(client: PrefectClient) -> dict[str, PoolKind]:
     """Pools of ours that have no prefix, by name, while a prefix is wanted."""
     found = {kind: await read_pool(client, kind) for kind in QUEUES if pool_name(kind) != kind}
     return {kind: kind for kind, pool in found.items() if pool and is_ours(pool)}
@@ -149,7 +149,7 @@ async def _deployments(client: PrefectClient) -> dict[str, Any]:
 async def _state(client: PrefectClient) -> dict[str, Any]:
     """What there is of ours on the server, in plain values: compared before and after."""
     state: dict[str, Any] = {}
-    pools: dict[str, PoolKind] = {pool_name(kind): kind for kind in QUEUES} | await _old_pools(client)
+    pools: dict[str, PoolKind] = {pool_name(kind): kind for kind in QUEUES} | await _find_old_pools(client)
     for pool, kind in pools.items():
         there = await read_pool(client, pool)
         if there is None:

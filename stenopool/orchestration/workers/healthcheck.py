@@ -12,25 +12,18 @@ import urllib.request
 _TIMEOUT = 5.0
 
 
-class Unhealthy(Exception):
-    """The message says what is wrong."""
-
-
 def check(address: str) -> None:
-    """Raises `Unhealthy`."""
+    """Raises `SystemExit`, which says what is wrong."""
     if not address:
         return
     if not address.startswith(("http://", "https://")):
-        raise Unhealthy(f"{address} is no address")
+        sys.exit(f"{address} is not an address.")
     try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT):  # noqa: S310 (the scheme was just looked at)
+        with urllib.request.urlopen(address, timeout=_TIMEOUT):  # noqa: S310 (the scheme was checked)
             pass
     except OSError as error:  # an HTTP status of failure is one, too
-        raise Unhealthy(f"{address}: {error}") from error
+        sys.exit(f"{address}: {error}")
 
 
 if __name__ == "__main__":
-    try:
-        check(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("STENOPOOL_HEALTH", ""))
-    except Unhealthy as unhealthy:
-        sys.exit(str(unhealthy))
+    check(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("STENOPOOL_HEALTH", ""))

@@ -44,17 +44,17 @@ WORKER_RIGHTS = (
 )
 
 
-def missing_rights(namespace: str, rights: Sequence[Right] = WORKER_RIGHTS) -> list[Right]:
+def find_missing_rights(namespace: str, rights: Sequence[Right] = WORKER_RIGHTS) -> list[Right]:
     """Those that this process lacks in the namespace: with its service account in a pod, else with its kubeconfig.
 
     To ask for a worker, run it with the worker's service account or kubeconfig. Raises `SetupError`: EXTRA_MISSING
     without the extra kubernetes, ACCESS_DENIED where no API server answers.
     """
     extras.require("Asking a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
-    return asyncio.run(_missing(namespace, rights))
+    return asyncio.run(_find_missing(namespace, rights))
 
 
-async def _missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
+async def _find_missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
     from kubernetes_asyncio import client, config
 
     try:
@@ -66,7 +66,7 @@ async def _missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
             api = await config.new_client_from_config(os.environ.get("KUBECONFIG"))
         async with api:
             asking = client.AuthorizationV1Api(api)
-            return [right for right in rights if not await _allowed(asking, namespace, right)]
+            return [right for right in rights if not await _is_allowed(asking, namespace, right)]
     except Exception as error:
         raise AccessDenied(
             f"The Kubernetes API server does not say what is allowed: {type(error).__name__} {_first_line(error)}",
@@ -74,7 +74,7 @@ async def _missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
         ) from error
 
 
-async def _allowed(asking: "AuthorizationV1Api", namespace: str, right: Right) -> bool:
+async def _is_allowed(asking: "AuthorizationV1Api", namespace: str, right: Right) -> bool:
     from kubernetes_asyncio import client
 
     resource, _, subresource = right.resource.partition("/")

@@ -44,14 +44,14 @@ class WorkerStatus(Collector):
         self._runs = 0
         run = worker.run
 
-        async def counted(*arguments: Any, **named: Any) -> Any:
+        async def run_and_count(*arguments: Any, **named: Any) -> Any:
             self._runs += 1
             try:
                 return await run(*arguments, **named)
             finally:
                 self._runs -= 1
 
-        worker.run = counted  # type: ignore[method-assign]
+        worker.run = run_and_count  # type: ignore[method-assign]
         threads = {name: partial(asyncio.to_thread, check) for name, check in checks.items()}
         self._readiness = Readiness({"polling": self._check_polling, **threads})
 
@@ -96,12 +96,12 @@ async def run_worker(pool: str, name: str | None, address: Address) -> None:
     worker = kind_of_worker(work_pool_name=work_pool, name=name or f"{socket.gethostname()}-{pool}")
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", logger.info)
     checks = {"prefect": _check_prefect} | ({"weights": _check_weights} if (kind, pool) == ("process", "gpu") else {})
-    with _served(WorkerStatus(worker, pool, checks).app(), address):
+    with _serve(WorkerStatus(worker, pool, checks).app(), address):
         await worker.start(printer=lambda line: logger.info("%s", line))
 
 
 @contextmanager
-def _served(app: FastAPI, address: Address) -> Iterator[None]:
+def _serve(app: FastAPI, address: Address) -> Iterator[None]:
     """In a thread, as Prefect's own health page: a worker that blocks its loop is one that has to be reported."""
     with address.listen() as listening:
         server = uvicorn.Server(

@@ -13,7 +13,7 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.deploy.apply import apply, old_pools
+from stenopool.orchestration.deploy.apply import apply, find_old_pools
 from stenopool.orchestration.names import FAILURES, MARK, TAG_RESOURCE, ZOMBIES
 from stenopool.orchestration.workers.templates import template
 from stenopool.settings import get_settings
@@ -240,7 +240,7 @@ def test_pools_of_earlier_versions_give_over_their_deployments_and_keep_what_wai
     changes = applied()
     assert "~ deployment ingest/nightly: pool cpu/ingest-batch → stenopool-cpu/ingest-batch" in changes
     assert not [change for change in changes if change.startswith("-")]
-    assert asyncio.run(old_pools()) == {"cpu": 1, "gpu": 0}
+    assert asyncio.run(find_old_pools()) == {"cpu": 1, "gpu": 0}
     # A worker that is still on the old pool gets the run.
     waiting = with_client(lambda client: client.get_scheduled_flow_runs_for_work_pool("cpu"))
     assert [each.flow_run.id for each in waiting] == [run]
@@ -250,7 +250,7 @@ def test_pools_of_earlier_versions_give_over_their_deployments_and_keep_what_wai
     assert "- work pool cpu" not in changes
     end(run)
     assert applied(nightly, prune=True) == ["- queue cpu/ingest-batch", "- work pool cpu"]
-    assert asyncio.run(old_pools()) == {}
+    assert asyncio.run(find_old_pools()) == {}
 
 
 def test_an_automation_of_somebody_else_is_left_alone() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.workers.rights import WORKER_RIGHTS, Right, missing_rights
+from stenopool.orchestration.workers.rights import WORKER_RIGHTS, Right, find_missing_rights
 from tests.support.kubernetes import Cluster, Image, Rule, User
 
 NAMESPACE = "stenopool"
@@ -21,7 +21,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def ask(cluster: Cluster, rights: list[Right], monkeypatch: pytest.MonkeyPatch, where: str = NAMESPACE) -> list[Right]:
     rules = (Rule(where, right.group, right.resource, frozenset([right.verb])) for right in rights)
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(User("worker", tuple(rules)))))
-    return missing_rights(NAMESPACE)
+    return find_missing_rights(NAMESPACE)
 
 
 def test_nothing_is_missing_with_all_of_them(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +42,7 @@ def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -
     cluster.api.users.clear()
     monkeypatch.setenv("KUBECONFIG", str(path))
     with pytest.raises(SetupError) as raised:
-        missing_rights(NAMESPACE)
+        find_missing_rights(NAMESPACE)
     assert raised.value.code is ErrorCode.ACCESS_DENIED
     assert "KUBECONFIG" in raised.value.remedy
 
