@@ -19,7 +19,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from stenopool.errors import AccessDenied, ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration import entrypoints
-from stenopool.orchestration.names import children_queue
+from stenopool.orchestration.names import PARENTS
 from stenopool.pipeline.outcomes import ShardLog
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.totals import items_to_transcribe, log_or_receipts
@@ -179,7 +179,8 @@ async def carry_shards(
 def _queue() -> str | None:
     """The children's queue is the parent's: interactive work stays in front on every pool."""
     context = FlowRunContext.get()
-    return children_queue(context.flow_run.work_queue_name) if context and context.flow_run else None
+    parents = context.flow_run.work_queue_name if context and context.flow_run else None
+    return parents.removeprefix(PARENTS) if parents and parents.startswith(PARENTS) else None
 
 
 def _plain(parameters: dict[str, Any]) -> dict[str, Any]:

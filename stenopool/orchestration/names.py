@@ -69,10 +69,3 @@ def pool_kind(name: str) -> PoolKind | None:
         if name in (kind, pool_name(kind), f"{DEFAULT_PREFIX}{kind}"):
             return kind
     return None
-
-
-def children_queue(parents_queue: str | None) -> str | None:
-    """The queue for what a run of this queue starts; None for a queue that is not one of the parents'."""
-    if parents_queue and parents_queue.startswith(PARENTS):
-        return parents_queue.removeprefix(PARENTS)
-    return None

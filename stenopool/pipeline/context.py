@@ -45,23 +45,15 @@ class Job:
         self.failure: Failure | None = None
         self.outcome: Outcome | None = None
         self._context = context
-        self._duration: float | None = None
-
-    @property
-    def known_duration(self) -> float | None:
+        self.known_duration: float | None = None
         """Seconds of audio, once they are known."""
-        return self._duration
 
     @property
     def duration(self) -> float:
         """Seconds of audio, from the checkpoint of `prepare` if need be."""
-        if self._duration is None:
-            self._duration = self.work.load(PREPARED).prepared.audio.duration
-        return self._duration
-
-    @duration.setter
-    def duration(self, seconds: float) -> None:
-        self._duration = seconds
+        if self.known_duration is None:
+            self.known_duration = self.work.load(PREPARED).prepared.audio.duration
+        return self.known_duration
 
     @property
     def sound(self) -> bool:
@@ -85,15 +77,11 @@ class Job:
             fingerprint=self.fingerprint,
             status=status,
             failure=failure,
-            duration=self._duration,
+            duration=self.known_duration,
             flags=self.flags if status == "done" else (),
             reused=self.reused,
         )
         self._context.log.outcomes.append(self.outcome)
-        self.release()
-
-    def release(self) -> None:
-        """Drop what is held for it in memory and in scratch."""
         self.work.release()
         self._context.scratch.release(self.fingerprint)
 
@@ -118,5 +106,5 @@ class Job:
         receipt = read_or_skip(self._context.destination, end)
         if receipt is None or receipt.batch is None or receipt.batch != self._context.batch:
             return self.end("skipped")
-        self._duration, self.flags, self.reused = receipt.duration, receipt.flags, ()
+        self.known_duration, self.flags, self.reused = receipt.duration, receipt.flags, ()
         return self.end(receipt.status, failure=receipt.failure)

@@ -86,7 +86,7 @@ class Shard(BaseModel):
     @property
     def manifest(self) -> str:
         """Key of the manifest."""
-        return manifest_key(self.batch, self.number)
+        return f"{BATCHES}{self.batch}/shards/{self.name}.jsonl"
 
     def write(self, destination: ObjectStore) -> None:
         lines = "".join(item.model_dump_json() + "\n" for item in self.items)
@@ -94,12 +94,9 @@ class Shard(BaseModel):
 
     @classmethod
     def read(cls, destination: ObjectStore, batch: str, number: int) -> "Shard":
-        lines = destination.get_bytes(manifest_key(batch, number)).splitlines()
-        return cls(batch=batch, number=number, items=tuple(WorkItem.model_validate_json(line) for line in lines))
-
-
-def manifest_key(batch: str, number: int) -> str:
-    return f"{BATCHES}{batch}/shards/{number:05d}.jsonl"
+        shard = cls(batch=batch, number=number, items=())
+        lines = destination.get_bytes(shard.manifest).splitlines()
+        return shard.model_copy(update={"items": tuple(WorkItem.model_validate_json(line) for line in lines)})
 
 
 def read_shards(destination: ObjectStore, batch: str) -> Iterator[Shard]:

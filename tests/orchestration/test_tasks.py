@@ -42,7 +42,7 @@ def test_free_memory_is_returned_between_batches(run: RunContext, monkeypatch: p
     monkeypatch.setattr(allocator, "release_free_memory_sometimes", lambda: released.append("now"))
 
     def work(_run: RunContext, job: Job) -> None:
-        job.duration = 1.0
+        job.known_duration = 1.0
 
     carry(run, Stage("work", work))
     assert len(released) == len(ITEMS)

@@ -29,7 +29,7 @@ def job(run: RunContext) -> Job:
     """A job whose transcript exists, and no file yet."""
     job = Job(run, work_item("0"))
     job.work.keep(ASSIGNED, Transcript())
-    job.duration = 1.0
+    job.known_duration = 1.0
     return job
 
 

@@ -51,7 +51,7 @@ class Work:
     def of(self, stage: str, pause: float = 0.0) -> Callable[[RunContext, Job], None]:
         def work(_run: RunContext, job: Job) -> None:
             time.sleep(pause)
-            job.duration = 2.0
+            job.known_duration = 2.0
             if errors := self.errors.get((stage, job.key)):
                 raise errors.pop(0)
             with self._lock:

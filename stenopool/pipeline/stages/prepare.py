@@ -37,7 +37,7 @@ def normalize(run: RunContext, job: Job) -> None:
     start = time.monotonic()
     source = _source_path(run, job)
     prepared = prepare_audio(source, job.audio, run.options, run.execution)
-    job.duration = prepared.audio.duration
+    job.known_duration = prepared.audio.duration
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     seconds = time.monotonic() - start

@@ -63,7 +63,7 @@ def render_missing(run: RunContext, job: Job) -> None:
     if data is None:
         raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.")
     transcript = Transcript.model_validate_json(data)
-    job.duration = transcript.duration
+    job.known_duration = transcript.duration
     names = speaker_names.read(run.destination, job.key, transcript)
     _upload_formats(run, job, speaker_names.apply_names(transcript, names), job.item.formats)
     _write_receipt(run, job, job.item.formats)

@@ -31,7 +31,7 @@ def fetch_audio(run: RunContext, job: Job) -> None:  # noqa: ARG001
         return
     try:
         job.work.get_audio(job.audio)
-        job.duration = job.work.load(PREPARED).prepared.audio.duration
+        job.known_duration = job.work.load(PREPARED).prepared.audio.duration
     except ObjectNotFound as error:
         if job.skip_if_finished():
             return
