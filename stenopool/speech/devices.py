@@ -65,22 +65,6 @@ def choose_placement(execution: MachineOptions, *, engine: EngineName = "faster-
     return device, execution.compute_type
 
 
-def translate_fault(error: Exception, what: str, code: ErrorCode) -> StenopoolError:
-    """An exception inside a model as one of Stenopool's errors; one that already is stays itself.
-
-    What is the device's fault is worth another try: OUT_OF_MEMORY, DEVICE_LOST. Anything else is the recording's fault,
-    with this code. ``what`` was being done.
-    """
-    if isinstance(error, StenopoolError):
-        return error
-    text = f"{type(error).__name__}: {error}"
-    if is_out_of_memory(error):
-        return OutOfMemory(f"{what}: no memory left on this device: {text}.")
-    if "cuda error" in text.lower() or "cudnn" in text.lower():
-        return TransientError(ErrorCode.DEVICE_LOST, f"{what}: the GPU failed: {text}.")
-    return RecordingError(code, f"{what}: {text}.")
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a model ran out of its device's memory: CTranslate2 and torch raise plain RuntimeErrors."""
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
@@ -88,11 +72,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def translate_faults(what: str, code: ErrorCode) -> Iterator[None]:
-    """Raise exceptions inside the block as `translate_fault` has them."""
+    """Raise exceptions of a model inside the block as Stenopool's errors. ``what`` is being done.
+
+    Faults of the device can be retried: OUT_OF_MEMORY, DEVICE_LOST. Any other is the recording's, with this code.
+    """
     try:
         yield
+    except StenopoolError:
+        raise
     except Exception as error:
-        fault = translate_fault(error, what, code)
-        if fault is error:
-            raise
-        raise fault from error
+        text = f"{type(error).__name__}: {error}"
+        if is_out_of_memory(error):
+            raise OutOfMemory(f"{what}: no memory left on this device: {text}.") from error
+        if "cuda error" in text.lower() or "cudnn" in text.lower():
+            raise TransientError(ErrorCode.DEVICE_LOST, f"{what}: the GPU failed: {text}.") from error
+        raise RecordingError(code, f"{what}: {text}.") from error

@@ -3,7 +3,7 @@
 import pytest
 
 from stenopool.speech import speaker_assignment
-from stenopool.speech.engines import sentences
+from stenopool.speech.engines.assembly import split_sentences
 from stenopool.speech.punctuation import CLAUSE_END, SENTENCE_END, ends_clause, ends_sentence
 from stenopool.speech.renderers import RenderStyle, cues
 from stenopool.speech.transcript import Segment, Transcript, Word
@@ -17,7 +17,7 @@ def _words(mark: str) -> list[Word]:
 @pytest.mark.parametrize("mark", [*SENTENCE_END, "؟»", '।"', "。」"])
 class TestSentenceEnd:
     def test_segments_are_cut(self, mark: str) -> None:
-        assert [len(part) for part in sentences.split(_words(mark))] == [2, 3]
+        assert [len(part) for part in split_sentences(_words(mark))] == [2, 3]
 
     def test_speakers_are_smoothed_within_it(self, mark: str) -> None:
         assert list(speaker_assignment._sentences(_words(mark))) == [(0, 2), (2, 5)]

@@ -5,6 +5,7 @@ Every engine is given speech only, so silence, tones and noise end as an empty t
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import exp, inf
 
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
@@ -79,13 +80,12 @@ def speech_regions(
 
 def _drop_blips(regions: list[Region]) -> list[Region]:
     """Leave out lone bursts too short for a word: Silero's first frames of a tone or of music look like speech."""
-    kept = []
-    for i, region in enumerate(regions):
-        before = region.start - regions[i - 1].end if i else float("inf")
-        after = regions[i + 1].start - region.end if i + 1 < len(regions) else float("inf")
-        if region.duration > _SHORTEST_WORD or min(before, after) < _COMPANY:
-            kept.append(region)
-    return kept
+    gaps = [inf, *(following.start - region.end for region, following in pairwise(regions)), inf]
+    return [
+        region
+        for region, around in zip(regions, pairwise(gaps), strict=False)
+        if region.duration > _SHORTEST_WORD or min(around) < _COMPANY
+    ]
 
 
 def _pad(regions: list[Region], pad: float, duration: float) -> list[Region]:

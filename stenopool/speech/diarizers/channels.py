@@ -22,13 +22,8 @@ _PAUSE, _PAD = 0.5, 0.1
 class ChannelsDiarizer:
     """One speaker per channel. Needs no extra and no weights but the VAD's, which come with the base install."""
 
-    def __init__(self, execution: MachineOptions) -> None:
-        """Nothing depends on the execution options: the VAD runs on the CPU."""
-
-    @property
-    def version(self) -> str:
-        """Version of faster-whisper, which carries the VAD."""
-        return version("faster-whisper")
+    def __init__(self, execution: MachineOptions) -> None:  # noqa: ARG002  (the VAD always runs on the CPU)
+        self.version = version("faster-whisper")  # the VAD comes in its wheel
 
     def load(self) -> None:
         """Nothing to load."""

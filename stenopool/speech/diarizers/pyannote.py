@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -18,7 +18,7 @@ from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.devices import require_device, torch_device, translate_faults
-from stenopool.speech.diarizers.turns import order_turns
+from stenopool.speech.diarizers.stitching import order_turns
 from stenopool.speech.transcript import SpeakerTurn
 
 PIPELINE = "pyannote/speaker-diarization-community-1"
@@ -31,17 +31,10 @@ class PyannoteDiarizer:
 
     def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
+        self.version = version("pyannote-audio")
         # pyannote does not say that its pipelines may be shared between threads.
         self._lock = Lock()
         self._pipeline: Any = None
-
-    @property
-    def version(self) -> str:
-        """Version of pyannote.audio; empty if it is not installed."""
-        try:
-            return version("pyannote-audio")
-        except PackageNotFoundError:
-            return ""
 
     def load(self) -> None:
         """Load the pipeline. Raises `SetupError` DEVICE_UNAVAILABLE, MODEL_MISSING, MODEL_GATED, MODEL_CORRUPT."""
@@ -113,8 +106,6 @@ def _load(folder: Path, execution: MachineOptions) -> Any:
 
         try:
             pipeline = Pipeline.from_pretrained(folder)
-        except SetupError:
-            raise
         except Exception as error:
             raise SetupError(
                 ErrorCode.MODEL_CORRUPT, f"The pipeline at {folder} cannot be loaded: {type(error).__name__}: {error}"

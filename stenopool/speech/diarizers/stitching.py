@@ -1,9 +1,12 @@
-"""From what was heard in overlapping windows to turns over the whole recording. Numpy only."""
+"""From what was heard in overlapping windows to turns over the whole recording."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stenopool.speech.transcript import SpeakerTurn
 
 NOBODY = -1
 # Frames that are ranked at a time. Ranks take 16 bytes a frame and speaker: gigabytes for a day of many speakers.
@@ -84,3 +87,17 @@ def _stretches(column: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _drop_flicker(stretches: list[tuple[int, int]], frames: float) -> list[tuple[int, int]]:
     return [(first, last) for first, last in stretches if last - first >= frames] or stretches
+
+
+def order_turns(turns: Iterable[tuple[float, float, object]]) -> list[SpeakerTurn]:
+    """Turns ``(start, end, anybody)`` in seconds, sorted, speakers named SPEAKER_00, ... as they are first heard.
+
+    What is empty once rounded to milliseconds is left out: it would be a turn without a word in it.
+    """
+    names: dict[object, str] = {}
+    ordered: list[SpeakerTurn] = []
+    for start, end, who in sorted(turns, key=lambda turn: turn[:2]):
+        if round(end, 3) > round(start, 3):
+            name = names.setdefault(who, f"SPEAKER_{len(names):02d}")
+            ordered.append(SpeakerTurn(start=start, end=end, speaker=name))
+    return ordered

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 from stenopool import models
 from stenopool.errors import ModelMissing
 from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
-from stenopool.speech.engines.whisperx_import import quiet
+from stenopool.speech.engines.whisperx_import import silence_whisperx
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
 
 # Attention times are a little narrow; alignment needs all of the words within the stretch it is given.
@@ -41,11 +42,11 @@ def _model(language: str, device: str) -> tuple[Any, Any] | None:
         found = models.find(language, "wav2vec2")
     except ModelMissing:
         return None
-    quiet()
+    silence_whisperx()
     from whisperx import alignment
 
-    # whisperX cuts segments at sentences with a tokenizer that nltk downloads. Ours are sentences already.
-    alignment.nltk_load = lambda _: _OneSentence
+    # WhisperX splits segments into sentences with a tokenizer that nltk downloads. Ours are sentences already.
+    alignment.nltk_load = lambda _: SimpleNamespace(span_tokenize=lambda text: [(0, len(text))])
     model, metadata = alignment.load_align_model(language, device, model_name=str(found.path), model_cache_only=True)
     return model.eval(), metadata
 
@@ -65,14 +66,6 @@ def _align_segment(segment: Segment, waveform: Waveform, language: str, device: 
     if not times:
         return segment
     return segment.model_copy(update={"start": min(times), "end": max(times), "words": words})
-
-
-class _OneSentence:
-    """Stands for nltk's sentence tokenizer: the text is one sentence."""
-
-    @staticmethod
-    def span_tokenize(text: str) -> list[tuple[int, int]]:
-        return [(0, len(text))]
 
 
 def _words(found: Sequence[dict[str, Any]], offset: float, gap: str) -> list[Word]:

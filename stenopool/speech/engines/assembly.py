@@ -4,10 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines import sentences
 from stenopool.speech.engines.decoding import WindowResult
 from stenopool.speech.engines.suspicion import find_flags
+from stenopool.speech.punctuation import ends_clause, ends_sentence, strip_closing
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Segment, Transcript, Word
+
+PAUSE_SECONDS = 1.0
+LONG_SECONDS = 12.0
 
 
 def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
@@ -27,7 +30,7 @@ def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
     if not decoded.words:
         yield whole
         return
-    for words in sentences.split(decoded.words):
+    for words in split_sentences(decoded.words):
         shifted = [shift(word, region.start) for word in words]
         start = min((word.start for word in shifted if word.start is not None), default=region.start)
         end = max((word.end for word in shifted if word.end is not None), default=region.end)
@@ -68,4 +71,41 @@ def build_transcript(
         duration=duration,
         segments=numbered,
         flags=[] if numbered else [NO_SPEECH],
+    )
+
+
+def split_sentences(words: Sequence[Word]) -> list[list[Word]]:
+    """Cut after sentence ends, at pauses over a second, and at clauses once a segment is over 12 seconds."""
+    segments: list[list[Word]] = []
+    current: list[Word] = []
+    for i, word in enumerate(words):
+        current.append(word)
+        following = words[i + 1] if i + 1 < len(words) else None
+        if following is None or _ends_here(current, word, following):
+            segments.append(current)
+            current = []
+    return segments
+
+
+def _ends_here(current: Sequence[Word], word: Word, following: Word) -> bool:
+    spoken = (word.end or 0.0) - (current[0].start or 0.0)
+    pause = following.start - word.end if following.start is not None and word.end is not None else 0.0
+    if pause > PAUSE_SECONDS:
+        return True
+    if ends_sentence(word.word) and not _is_abbreviation(word.word, following):
+        return True
+    return spoken > LONG_SECONDS and ends_clause(word.word)
+
+
+def _is_abbreviation(text: str, following: Word) -> bool:
+    """``Mr. Smith``, ``3. 5``, ``U.S. army``: a full stop that ends no sentence."""
+    bare = strip_closing(text).strip()
+    if not bare.endswith("."):
+        return False
+    after = following.word.strip()
+    if after[:1].islower():
+        return True
+    stem = bare.rstrip(".")
+    return (len(stem) <= 3 and stem.lower() in {"mr", "mrs", "ms", "dr", "st", "jr", "sr", "no", "vs"}) or (
+        len(stem) == 1 and stem.isalpha() and stem.isupper()
     )

@@ -11,7 +11,7 @@ import numpy as np
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples
 from stenopool.speech.engines import policy
-from stenopool.speech.engines.policy import LONGEST_WINDOW
+from stenopool.speech.engines.policy import LONGEST_WINDOW, Probabilities
 from stenopool.speech.engines.pooling import FRAMES_PER_SECOND
 from stenopool.speech.engines.suspicion import IMPROBABLE, NO_SPEECH_PROBABLE, REPETITIVE
 from stenopool.speech.punctuation import APPENDED, PREPENDED, SENTENCE_END
@@ -25,20 +25,20 @@ class WindowResult:
     """What one window said. Times are seconds from the window's start."""
 
     language: str
-    probabilities: dict[str, float]
     text: str
     tokens: list[int]
     avg_logprob: float
     no_speech_prob: float
-    compression_ratio: float
     temperature: float = 0.0
     words: list[Word] = field(default_factory=list)
+    probabilities: Probabilities = field(default_factory=dict)
+    """Of languages."""
 
-
-def compression_ratio(text: str) -> float:
-    """Bytes of text to bytes of it compressed: high for text that repeats itself (openai-whisper's measure)."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data)) if data else 0.0
+    @property
+    def compression_ratio(self) -> float:
+        """Size of the text divided by its compressed size: high for repetitive text (openai-whisper's measure)."""
+        data = self.text.strip().encode()
+        return len(data) / len(zlib.compress(data)) if data else 0.0
 
 
 class Decoder:
@@ -108,22 +108,7 @@ class Decoder:
             return_no_speech_prob=True,
             max_length=MAX_TOKENS,
         )
-        decoded = []
-        for result, tokenizer, language in zip(results, tokenizers, languages, strict=True):
-            ids = result.sequences_ids[0]
-            tokens = [token for token in ids if token < tokenizer.eot]
-            text = tokenizer.decode(tokens)
-            decoded.append(
-                WindowResult(
-                    language=language,
-                    probabilities={},
-                    text=text,
-                    tokens=tokens,
-                    avg_logprob=result.scores[0] * len(ids) / (len(ids) + 1),
-                    no_speech_prob=result.no_speech_prob,
-                    compression_ratio=compression_ratio(text.strip()),
-                )
-            )
+        decoded = [self._result(result, language) for result, language in zip(results, languages, strict=True)]
         self.time_words(encoded, decoded, durations)
         return decoded
 
@@ -131,22 +116,25 @@ class Decoder:
         """One window in its full 30 seconds, with rising temperatures until the text looks sound."""
         tokenizer = self.tokenizer(language)
         encoded = self.encode([window], LONGEST_WINDOW)
-        result, avg_logprob, temperature, ratio = self.whisper.generate_with_fallback(
+        result, _, temperature, _ = self.whisper.generate_with_fallback(
             encoded, self.prompt(tokenizer), tokenizer, self._careful_options(tokenizer)
         )
-        tokens = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-        decoded = WindowResult(
-            language=language,
-            probabilities={},
-            text=tokenizer.decode(tokens),
-            tokens=tokens,
-            avg_logprob=avg_logprob,
-            no_speech_prob=result.no_speech_prob,
-            compression_ratio=ratio,
-            temperature=temperature,
-        )
+        decoded = self._result(result, language, temperature)
         self.time_words(encoded, [decoded], [len(window) / SAMPLE_RATE])
         return decoded
+
+    def _result(self, result: Any, language: str, temperature: float = 0.0) -> WindowResult:
+        """A result of CTranslate2's as Stenopool's, without words yet."""
+        tokenizer, ids = self.tokenizer(language), result.sequences_ids[0]
+        tokens = [token for token in ids if token < tokenizer.eot]
+        return WindowResult(
+            language=language,
+            text=tokenizer.decode(tokens),
+            tokens=tokens,
+            avg_logprob=result.scores[0] * len(ids) / (len(ids) + 1),
+            no_speech_prob=result.no_speech_prob,
+            temperature=temperature,
+        )
 
     def _careful_options(self, tokenizer: Any) -> Any:
         """faster-whisper's own options, of which the fall-back reads these; the rest are its defaults."""
@@ -205,16 +193,21 @@ class Decoder:
         for result, words, duration in zip(decoded, found, durations, strict=True):
             _shorten_long_words(words)
             merge_punctuations(words, PREPENDED, APPENDED)
-            result.words = [
-                Word(
-                    word=word["word"],
-                    start=min(float(word["start"]), duration),
-                    end=min(float(word["end"]), duration),
-                    probability=float(word["probability"]),
-                )
-                for word in words
-                if word["word"]
-            ]
+            result.words = to_words(words, duration)
+
+
+def to_words(found: Sequence[dict[str, Any]], most: float) -> list[Word]:
+    """Words as faster-whisper and openai-whisper give them; times in a window's padding become ``most`` seconds."""
+    return [
+        Word(
+            word=word["word"],
+            start=min(float(word["start"]), most),
+            end=min(float(word["end"]), most),
+            probability=float(word["probability"]),
+        )
+        for word in found
+        if word["word"]
+    ]
 
 
 def stack_outputs(encoded: Sequence[Any]) -> Any:

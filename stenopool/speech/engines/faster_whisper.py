@@ -7,15 +7,15 @@ its last window is. A window whose text looks unsound is decoded again in the fu
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import copy_context
 from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from stenopool import models
-from stenopool.errors import Failure, OutOfMemory, StenopoolError
+from stenopool.errors import Failure, OutOfMemory
 from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.runtime.logs import get_logger
 from stenopool.speech.audio.vad import phrases, speech_regions
@@ -28,13 +28,23 @@ from stenopool.speech.engines.faults import to_failure
 from stenopool.speech.engines.policy import LONGEST_WINDOW, VOTERS, most_speech, spread, vote
 from stenopool.speech.engines.pooling import TAIL_SECONDS, WindowPool, frame_seconds
 from stenopool.speech.engines.suspicion import IMPROBABLE, REPETITIVE
-from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window
+from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, WindowAnswer
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
 # Windows that may wait, as groups per worker: enough that groups are full, so few that memory does not grow.
 _GROUPS_WAITING = 12
 
-Answer = tuple[UtteranceJob, Transcript | Failure]
+
+class _Result(NamedTuple):
+    """What `FasterWhisperEngine.transcribe` yields."""
+
+    utterance: Utterance
+    transcript: Transcript | Failure
+
+
+# From the thread that finds speech: the result of an utterance that needs no decoding, an error that ends the run, or
+# None at the end. From the pool's workers: what a window says, or why it could not be decoded.
+_Event = _Result | WindowAnswer | BaseException | None
 
 logger = get_logger()
 
@@ -115,10 +125,10 @@ class FasterWhisperEngine:
             answers = self._decode_or_halve(group)
         except BaseException as error:
             for window in group:
-                window.job.on_answer(window, error)
+                window.job.on_answer(WindowAnswer(window, error))
             return
         for window, spans in zip(group, answers, strict=True):
-            window.job.on_answer(window, spans)
+            window.job.on_answer(WindowAnswer(window, spans))
 
     def _decode_or_halve(self, group: Sequence[Window]) -> list[list[RegionResult]]:
         try:
@@ -136,12 +146,9 @@ class FasterWhisperEngine:
         """What each window of a group says; nothing for one that is unsure of its language."""
         decoder: Decoder = group[0].job.decoder
         encoded = self._encode(decoder, group)
-        if decoder.fixed_language:
-            opinions = [{decoder.fixed_language: 1.0}] * len(group)
-        else:
-            opinions = [window.known for window in group]
-            if not all(opinions):
-                opinions = decoder.languages(encoded)
+        opinions = [window.known for window in group]
+        if not all(opinions):
+            opinions = decoder.languages(encoded)
         languages = [window.job.language_of(window, heard) for window, heard in zip(group, opinions, strict=True)]
         guesses = [
             language or max(heard, key=heard.__getitem__) for language, heard in zip(languages, opinions, strict=True)
@@ -154,11 +161,8 @@ class FasterWhisperEngine:
             decoder.decode(encoded, guesses, [window.region.duration for window in group]),
             strict=True,
         ):
-            if language is None:
-                window.opinion = heard
-                answers.append([])
-                continue
-            spans = self._repair(window, decoded)
+            window.opinion = heard
+            spans = [] if language is None else self._repair(window, decoded)
             for _, part in spans:
                 part.probabilities = heard
             answers.append(spans)
@@ -203,11 +207,11 @@ class _Run:
         self.engine = engine
         self.options = options
         self.decoder = engine.decoder(options)
-        self.events: SimpleQueue[Callable[[], Iterator[Answer]] | BaseException | None] = SimpleQueue()
+        self.events: SimpleQueue[_Event] = SimpleQueue()
         self.open: set[UtteranceJob] = set()
         self.closed = False
 
-    def results(self, batch: Iterable[Utterance]) -> Iterator[tuple[Utterance, Transcript | Failure]]:
+    def results(self, batch: Iterable[Utterance]) -> Iterator[_Result]:
         context = copy_context()  # a line that the caller's iterable logs names the caller's run
         feeder = threading.Thread(target=context.run, args=(self._feed, batch), name="find speech", daemon=True)
         feeder.start()
@@ -218,9 +222,10 @@ class _Run:
                 fed = True
             elif isinstance(event, BaseException):
                 raise event
-            else:
-                for job, answer in event():
-                    yield job.utterance, answer
+            elif isinstance(event, _Result):
+                yield event
+            elif result := self._keep(*event):
+                yield result
         feeder.join()
 
     def close(self) -> None:
@@ -236,13 +241,12 @@ class _Run:
                 if self.closed:
                     return
                 self._begin(utterance)
+            self.events.put(None)
         except BaseException as error:
             self.events.put(error)
-        else:
-            self.events.put(None)
 
     def _begin(self, utterance: Utterance) -> None:
-        job = UtteranceJob(utterance, self.decoder, self._receive)
+        job = UtteranceJob(utterance, self.decoder, self.events.put)
         try:
             most = most_speech(self.options, policy.SPEECH_SECONDS)
             job.speech = speech_regions(utterance.waveform, max_speech=most)
@@ -251,10 +255,10 @@ class _Run:
             if len(windows) > 1 and self.options.language == "auto" and not self.decoder.fixed_language:
                 self._vote(job, windows)
         except Exception as error:
-            self._fail(job, error)
+            self.events.put(_Result(utterance, to_failure(error, utterance)))
             return
         if not windows:
-            self._finish(job, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH]))
+            self.events.put(_Result(utterance, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH])))
         elif not self.closed:
             self.open.add(job)
             self.engine.pool.add(windows, most_waiting=self.engine.most_waiting)
@@ -276,40 +280,22 @@ class _Run:
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    def _receive(self, window: Window, answer: list[RegionResult] | BaseException) -> None:
-        """Called by workers; what follows is done in the caller's thread."""
-        self.events.put(lambda: self._keep(window, answer))
-
-    def _keep(self, window: Window, answer: list[RegionResult] | BaseException) -> Iterator[Answer]:
-        """Take a window's answer; yield the utterance's transcript with its last one."""
+    def _keep(self, window: Window, said: list[RegionResult] | BaseException) -> _Result | None:
+        """Take a window's answer. Returns the utterance's result once it is complete or failed."""
         job = window.job
         if job not in self.open:  # another window of it failed
-            return
-        if isinstance(answer, BaseException):
-            if not isinstance(answer, Exception):
-                raise answer
+            return None
+        if isinstance(said, BaseException):
+            if not isinstance(said, Exception):
+                raise said
             self.open.discard(job)
-            yield job, to_failure(answer, job.utterance)
-            return
-        if resumed := job.keep(window, answer):
+            return _Result(job.utterance, to_failure(said, job.utterance))
+        if resumed := job.keep(window, said):
             self.engine.pool.add(resumed)
-        if job.open == 0:
-            self.open.discard(job)
-            yield job, job.transcript()
-
-    def _fail(self, job: UtteranceJob, error: Exception) -> None:
-        try:
-            self._finish(job, to_failure(error, job.utterance))
-        except StenopoolError as fault:
-            self.events.put(fault)
-
-    def _finish(self, job: UtteranceJob, answer: Transcript | Failure) -> None:
-        def answer_job() -> Iterator[Answer]:
-            self.open.discard(job)
-            yield job, answer
-
-        self.open.add(job)
-        self.events.put(answer_job)
+        if job.open:
+            return None
+        self.open.discard(job)
+        return _Result(job.utterance, job.transcript())
 
 
 def _unsound(decoded: WindowResult, duration: float) -> bool:

@@ -1,33 +1,48 @@
-"""What the engines share that take one utterance at a time."""
+"""Base of the engines that take one utterance at a time."""
 
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from threading import Lock
+from typing import Any, ClassVar
 
+from stenopool import models
 from stenopool.errors import Failure
+from stenopool.models import FoundModel
 from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
+from stenopool.speech.audio.vad import Region, speech_regions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import choose_placement
+from stenopool.speech.engines.assembly import build_transcript
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.faults import to_failure
-from stenopool.speech.transcript import Transcript
+from stenopool.speech.engines.policy import LONGEST_WINDOW, most_speech
+from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript
 
 
-class SerialEngine:
-    """Base of engines whose library keeps state while it transcribes. They say what `load` and `_transcribe` do."""
+class SerialEngine(ABC):
+    """An engine whose library keeps state while it transcribes; see `stenopool.speech.engines.base.Engine`."""
 
     concurrent = False
+    engine: ClassVar[EngineName]
+    package: ClassVar[str]
+    kind: ClassVar[models.Kind]
 
-    def __init__(self, model: str, execution: MachineOptions, *, engine: EngineName, package: str) -> None:
+    def __init__(self, model: str, execution: MachineOptions) -> None:
         self.model = model
         self.execution = execution
-        self.version = version(package)
-        self.device, self.compute_type = choose_placement(execution, engine=engine)
+        self.version = version(self.package)
+        self.device, self.compute_type = choose_placement(execution, engine=self.engine)
         self.model_digest: str | None = None
         self._lock = Lock()
+        self._loaded: Any = None
 
     def load(self) -> None:
-        raise NotImplementedError
+        """As `Engine.load`."""
+        if self._loaded is None:
+            found = models.find(self.model, self.kind)
+            self._loaded = self._load(found)
+            self.model_digest = found.digest
 
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions
@@ -44,4 +59,25 @@ class SerialEngine:
             yield utterance, result
 
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
-        raise NotImplementedError
+        speech = speech_regions(waveform, max_speech=min(most_speech(options, LONGEST_WINDOW), 29.0))
+        if not speech:
+            return Transcript(duration=waveform.duration, flags=[NO_SPEECH])
+        segments, (language, probability) = self._recognize(waveform, speech, options)
+        return build_transcript(
+            segments,
+            speech,
+            options,
+            language=language,
+            language_probability=probability,
+            duration=waveform.duration,
+        )
+
+    @abstractmethod
+    def _load(self, found: FoundModel) -> Any:
+        """The library's model, kept as ``_loaded``."""
+
+    @abstractmethod
+    def _recognize(
+        self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
+    ) -> tuple[list[Segment], tuple[str, float]]:
+        """Segments of the recording; its language and that language's probability."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.audio.waveform import Samples
@@ -36,7 +36,9 @@ class Window:
 
     @property
     def known(self) -> dict[str, float]:
-        """Probabilities of languages, as far as nothing has to be asked for them; else empty."""
+        """Probabilities of languages that are known without asking the model; else empty."""
+        if fixed := self.job.decoder.fixed_language:
+            return {fixed: 1.0}
         if self.opinion or not self.job.language or self.job.windows == 1:
             return self.opinion or {}
         language, probability = self.job.language
@@ -46,13 +48,20 @@ class Window:
         return self.job.utterance.waveform.read(self.region.start, self.region.end)
 
 
+class WindowAnswer(NamedTuple):
+    """What a window says in its parts, nothing if it is unsure of its language; or why it could not be decoded."""
+
+    window: Window
+    said: list[RegionResult] | BaseException
+
+
 @dataclass(eq=False)
 class UtteranceJob:
     """One utterance. Workers ask `language_of` and hand in answers; all else happens in the thread that asked."""
 
     utterance: Utterance
     decoder: Decoder
-    on_answer: Callable[[Window, list[RegionResult] | BaseException], None]
+    on_answer: Callable[["WindowAnswer"], None]
     speech: list[Region] = field(default_factory=list)
     language: tuple[str, float] | None = None
     windows: int = 0

@@ -8,28 +8,27 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from stenopool import models
-from stenopool.options import MachineOptions, TranscriptionOptions
-from stenopool.speech.audio.vad import Region, chunks, speech_regions
+from stenopool.models import FoundModel
+from stenopool.options import TranscriptionOptions
+from stenopool.speech.audio.vad import Region, chunks
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import torch_device
 from stenopool.speech.engines import policy
-from stenopool.speech.engines.assembly import build_transcript, shift
+from stenopool.speech.engines.assembly import shift
+from stenopool.speech.engines.decoding import to_words
 from stenopool.speech.engines.policy import LONGEST_WINDOW, Probabilities, spread, vote
 from stenopool.speech.engines.serial import SerialEngine
-from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript, Word
+from stenopool.speech.transcript import Segment
 
 
 class WhisperEngine(SerialEngine):
-    """Engine ``whisper``; see `stenopool.speech.engines.base.Engine`."""
+    """Engine ``whisper``; see `Engine`."""
 
-    def __init__(self, model: str, execution: MachineOptions) -> None:
-        super().__init__(model, execution, engine="whisper", package="openai-whisper")
-        self._whisper: Any = None
+    engine = "whisper"
+    package = "openai-whisper"
+    kind = "openai"
 
-    def load(self) -> None:
-        if self._whisper is not None:
-            return
+    def _load(self, found: FoundModel) -> Any:
         import torch
         import whisper
 
@@ -37,55 +36,45 @@ class WhisperEngine(SerialEngine):
             self.device, self.compute_type = "cpu", "float32"
         if self.execution.threads:
             torch.set_num_threads(self.execution.threads)
-        found = models.find(self.model, "openai")
-        self.model_digest = found.digest
-        self._whisper = whisper.load_model(str(found.path), device=self.device)
+        model = whisper.load_model(str(found.path), device=self.device)
         # whisper sets the heads that time words by the model's name only, and it was given a path.
         if heads := whisper._ALIGNMENT_HEADS.get(Path(self.model).name.removesuffix(".pt")):
-            self._whisper.set_alignment_heads(heads)
+            model.set_alignment_heads(heads)
+        return model
 
-    def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
-        most = policy.most_speech(options, LONGEST_WINDOW)
-        speech = speech_regions(waveform, max_speech=min(most, 29.0))
-        cut = chunks(speech, most)
-        if not cut:
-            return Transcript(duration=waveform.duration, flags=[NO_SPEECH])
-        languages, language, probability = self._languages(waveform, cut, options)
+    def _recognize(
+        self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
+    ) -> tuple[list[Segment], tuple[str, float]]:
+        cut = chunks(speech, policy.most_speech(options, LONGEST_WINDOW))
+        languages, of_all = self._languages(waveform, cut, options)
         segments = [
             segment
             for chunk, spoken in zip(cut, languages, strict=True)
             for segment in self._segments(waveform, chunk, spoken, options)
         ]
-        return build_transcript(
-            segments,
-            speech,
-            options,
-            language=language,
-            language_probability=probability,
-            duration=waveform.duration,
-        )
+        return segments, of_all
 
     # -- language -------------------------------------------------------------------------------------------------
 
     def _languages(
         self, waveform: Waveform, cut: Sequence[Region], options: TranscriptionOptions
-    ) -> tuple[list[str], str, float]:
+    ) -> tuple[list[str], tuple[str, float]]:
         """The language of each chunk, and that of the recording with its probability."""
-        if fixed := policy.fixed_language(options, multilingual=self._whisper.is_multilingual):
-            return [fixed] * len(cut), fixed, 1.0
+        if fixed := policy.fixed_language(options, multilingual=self._loaded.is_multilingual):
+            return [fixed] * len(cut), (fixed, 1.0)
         asked = cut if options.language == "per-segment" else spread(list(cut), policy.VOTERS)
         opinions = [(self._detect(waveform, chunk), chunk.duration) for chunk in asked]
-        language, probability = vote(opinions, options.languages)
+        of_all = vote(opinions, options.languages)
         if options.language == "auto":
-            return [language] * len(cut), language, probability
-        return [self._spoken_in(i, cut, opinions, options) for i in range(len(cut))], language, probability
+            return [of_all[0]] * len(cut), of_all
+        return [self._spoken_in(i, cut, opinions, options) for i in range(len(cut))], of_all
 
     def _detect(self, waveform: Waveform, chunk: Region) -> Probabilities:
         import whisper
 
         samples = whisper.pad_or_trim(waveform.read(chunk.start, chunk.end))
-        features = whisper.log_mel_spectrogram(samples, self._whisper.dims.n_mels).to(self._whisper.device)
-        probabilities: Probabilities = self._whisper.detect_language(features)[1]
+        features = whisper.log_mel_spectrogram(samples, self._loaded.dims.n_mels).to(self._loaded.device)
+        probabilities: Probabilities = self._loaded.detect_language(features)[1]
         return probabilities
 
     @staticmethod
@@ -108,7 +97,7 @@ class WhisperEngine(SerialEngine):
         import torch
 
         torch.manual_seed(0)  # higher temperatures sample; the same recording is to give the same text
-        result = self._whisper.transcribe(
+        result = self._loaded.transcribe(
             waveform.read(chunk.start, chunk.end),
             language=language,
             task=options.task,
@@ -129,15 +118,6 @@ class WhisperEngine(SerialEngine):
 def _segment(found: dict[str, Any], chunk: Region, language: str) -> Segment:
     """Ours from openai-whisper's; times that run into the padding of its window end with the chunk."""
     length = chunk.duration
-    words = [
-        Word(
-            word=word["word"],
-            start=min(float(word["start"]), length),
-            end=min(float(word["end"]), length),
-            probability=float(word["probability"]),
-        )
-        for word in found.get("words", [])
-    ]
     return Segment(
         start=chunk.start + min(float(found["start"]), length),
         end=chunk.start + min(float(found["end"]), length),
@@ -147,5 +127,5 @@ def _segment(found: dict[str, Any], chunk: Region, language: str) -> Segment:
         no_speech_prob=found["no_speech_prob"],
         compression_ratio=found["compression_ratio"],
         temperature=found["temperature"],
-        words=[shift(word, chunk.start) for word in words],
+        words=[shift(word, chunk.start) for word in to_words(found.get("words", []), length)],
     )

@@ -7,56 +7,48 @@ here; `stenopool.speech.engines.alignment` refines them with WhisperX's alignmen
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from io import StringIO
 from typing import Any
 
-from stenopool import models
-from stenopool.options import MachineOptions, TranscriptionOptions
-from stenopool.speech.audio.vad import Region, chunks, speech_regions
+from stenopool.models import FoundModel
+from stenopool.options import TranscriptionOptions
+from stenopool.speech.audio.vad import Region, chunks
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.engines.assembly import build_segments, build_transcript, shift
-from stenopool.speech.engines.decoding import Decoder, WindowResult, compression_ratio
+from stenopool.speech.engines.assembly import build_segments, shift
+from stenopool.speech.engines.decoding import Decoder, WindowResult
 from stenopool.speech.engines.policy import BLOCK_SECONDS, LONGEST_WINDOW, VOTERS, hotwords, spread, vote
 from stenopool.speech.engines.serial import SerialEngine
-from stenopool.speech.engines.whisperx_import import quiet
-from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript
+from stenopool.speech.engines.whisperx_import import silence_whisperx
+from stenopool.speech.transcript import Segment
 
 
 class WhisperXEngine(SerialEngine):
     """Engine ``whisperx``; see `Engine`. One utterance at a time: its pipeline keeps state."""
 
-    def __init__(self, model: str, execution: MachineOptions) -> None:
-        super().__init__(model, execution, engine="whisperx", package="whisperx")
-        self._pipeline: Any = None
+    engine = "whisperx"
+    package = "whisperx"
+    kind = "ctranslate2"
 
-    def load(self) -> None:
-        if self._pipeline is not None:
-            return
-        found = models.find(self.model, "ctranslate2")
-        self.model_digest = found.digest
-        quiet()
+    def _load(self, found: FoundModel) -> Any:
+        silence_whisperx()
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")  # of torchcodec, which nothing here decodes with
             from whisperx.asr import load_model
 
-            from stenopool.speech.engines.whisperx_model import RememberingModel
-
             threads = self.execution.threads or os.cpu_count() or 1
-            whisper = RememberingModel(
-                str(found.path), device=self.device, compute_type=self.compute_type, cpu_threads=threads
+            return load_model(
+                str(found.path), self.device, compute_type=self.compute_type, vad_method="pyannote", threads=threads
             )
-            self._pipeline = load_model(str(found.path), self.device, model=whisper, vad_method="pyannote")
 
-    def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
-        speech = speech_regions(waveform)
-        if not speech:
-            return Transcript(duration=waveform.duration, flags=[NO_SPEECH])
-        decoder = Decoder(self._pipeline.model, options)
+    def _recognize(
+        self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
+    ) -> tuple[list[Segment], tuple[str, float]]:
+        decoder = Decoder(self._loaded.model, options)
         language, probability = self._language(waveform, speech, decoder)
-        self._pipeline.options = replace(
-            self._pipeline.options,
+        self._loaded.options = replace(
+            self._loaded.options,
             beam_size=options.beam_size,
             initial_prompt=options.prompt,
             hotwords=hotwords(options),
@@ -66,14 +58,7 @@ class WhisperXEngine(SerialEngine):
             for block in chunks(speech, BLOCK_SECONDS)
             for segment in self._segments(waveform, block, language, decoder)
         ]
-        return build_transcript(
-            segments,
-            speech,
-            options,
-            language=language,
-            language_probability=probability,
-            duration=waveform.duration,
-        )
+        return segments, (language, probability)
 
     def _language(self, waveform: Waveform, speech: Sequence[Region], decoder: Decoder) -> tuple[str, float]:
         """The language fixed in the options, or the vote of several windows: WhisperX hears only the first."""
@@ -87,11 +72,10 @@ class WhisperXEngine(SerialEngine):
 
     def _segments(self, waveform: Waveform, block: Region, language: str, decoder: Decoder) -> Iterator[Segment]:
         """Segments of one block of the recording, in the recording's time."""
-        whisper = self._pipeline.model
-        samples = waveform.read(block.start, block.end)
-        with whisper.remembering() as encoded, redirect_stdout(StringIO()):  # it prints when it finds no speech
-            windows = self._pipeline.transcribe(
-                samples,
+        # WhisperX prints when it finds no speech.
+        with _remember_encoded(self._loaded.model) as encoded, redirect_stdout(StringIO()):
+            windows = self._loaded.transcribe(
+                waveform.read(block.start, block.end),
                 batch_size=self.execution.batch_size or (8 if self.device == "cpu" else 16),
                 language=language,
                 task=decoder.options.task,
@@ -117,15 +101,30 @@ class WhisperXEngine(SerialEngine):
                 )
 
 
+@contextmanager
+def _remember_encoded(whisper: Any) -> Iterator[list[Any]]:
+    """Within, every encoder output of the model is added to the list, so words are timed without encoding again."""
+    memory: list[Any] = []
+    encode = whisper.encode
+
+    def encode_and_remember(features: Any) -> Any:
+        memory.append(encode(features))
+        return memory[-1]
+
+    whisper.encode = encode_and_remember
+    try:
+        yield memory
+    finally:
+        del whisper.encode  # the method of its class serves again
+
+
 def _to_result(window: dict[str, Any], language: str, tokenizer: Any) -> WindowResult:
     """WhisperX gives no tokens; those of its text serve to time the words."""
     text = window["text"]
     return WindowResult(
         language=language,
-        probabilities={},
         text=text,
         tokens=tokenizer.encode(text),
         avg_logprob=float(window["avg_logprob"]),
         no_speech_prob=0.0,
-        compression_ratio=compression_ratio(text.strip()),
     )

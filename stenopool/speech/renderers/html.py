@@ -15,9 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from stenopool.speech.clock_text import format_clock
-from stenopool.speech.renderers.facts import doubt
 from stenopool.speech.renderers.style import RenderStyle
-from stenopool.speech.renderers.view import view
+from stenopool.speech.renderers.view import doubt, view
 from stenopool.speech.transcript import Transcript
 
 HERE = Path(__file__).parent
@@ -31,14 +30,9 @@ def render(transcript: Transcript, style: RenderStyle) -> str:
     shown = view(transcript)
     script, css = _asset("reader.js") + "read(document);\n", _asset("transcript.css")
     return _template().render(
+        vars(shown),
         title=style.title or shown.title,
         audio=style.audio,
-        facts=shown.facts,
-        duration=shown.duration,
-        lanes=shown.lanes,
-        colours=shown.colours,
-        paragraphs=shown.paragraphs,
-        language=shown.language,
         script=Markup(script),  # noqa: S704  (our own file)
         css=Markup(css),  # noqa: S704
         script_digest=_digest(script),

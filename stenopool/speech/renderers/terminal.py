@@ -5,8 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stenopool.speech.clock_text import format_clock
-from stenopool.speech.renderers.facts import doubt, facts, title
-from stenopool.speech.renderers.paragraphs import Paragraph, paragraphs
+from stenopool.speech.renderers.view import Paragraph, doubt, facts, paragraphs, title
 from stenopool.speech.renderers.words import join
 from stenopool.speech.transcript import Transcript
 

@@ -1,17 +1,39 @@
-"""A transcript as pages show it: facts, who speaks when, and paragraphs whose words have times."""
+"""A transcript as people read it, on the page and in the terminal: facts, who speaks when, and paragraphs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from posixpath import basename
 
-from stenopool.speech.renderers.facts import facts, title
-from stenopool.speech.renderers.paragraphs import Paragraph, paragraphs
-from stenopool.speech.renderers.words import clean
-from stenopool.speech.transcript import Transcript
+from stenopool.languages import LANGUAGES
+from stenopool.speech.clock_text import format_clock
+from stenopool.speech.renderers.words import Stretch, clean, stretches
+from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment, Transcript
 
 COLOURS = 7  # c0 to c6 in transcript.css, then again from c0: names tell speakers apart, too
 GREY = 7  # who speaks is not known
+PAUSE = 3.0  # seconds of silence that begin a new paragraph
+LONG = 600  # characters after which the next segment begins a new paragraph: about 40 seconds of speech
+_DOUBTS = {
+    HALLUCINATION_SUSPECTED: "may be made up: check the recording",
+    LOW_CONFIDENCE: "low confidence",
+}
 
 Lane = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Stretches of one speaker that follow each other."""
+
+    stretches: Sequence[Stretch]
+
+    @property
+    def speaker(self) -> str | None:
+        return self.stretches[0].speaker
+
+    @property
+    def start(self) -> float:
+        return self.stretches[0].start
 
 
 @dataclass(frozen=True)
@@ -53,3 +75,57 @@ def _lanes(transcript: Transcript, body: Sequence[Paragraph]) -> dict[str | None
     for turn in transcript.turns:
         lanes.setdefault(clean(turn.speaker) or None, []).append((turn.start, max(turn.start, turn.end)))
     return lanes
+
+
+def title(transcript: Transcript) -> str:
+    """The recording's own name."""
+    return (clean(basename(transcript.source.key)) if transcript.source else "") or "Transcript"
+
+
+def facts(transcript: Transcript) -> list[tuple[str, str]]:
+    """Duration, language, and how the transcript was made, as (name, value); only what is known."""
+    provenance = transcript.provenance
+    found = [("Duration", format_clock(transcript.duration)), ("Language", _languages(transcript))]
+    if provenance:
+        made = provenance.created_at
+        found += [
+            ("Model", f"{provenance.model} · {provenance.engine}"),
+            ("Speakers by", provenance.diarizer or ""),
+            ("Made", f"{made.day} {made:%B %Y, %H:%M %Z}"),
+        ]
+    found.append(("Note", ", ".join(flag.replace("_", " ") for flag in transcript.flags)))
+    return [(name, clean(value)) for name, value in found if clean(value)]
+
+
+def doubt(segment: Segment) -> str | None:
+    """What a reader should know of a flagged segment, in words."""
+    return clean("; ".join(_DOUBTS.get(flag, flag.replace("_", " ")) for flag in segment.flags)) or None
+
+
+def _languages(transcript: Transcript) -> str:
+    codes = dict.fromkeys([transcript.language, *(segment.language for segment in transcript.segments)])
+    names = [LANGUAGES.get(code, code).title() for code in codes if code]
+    if len(names) == 1 and transcript.language_probability is not None:
+        return f"{names[0]} ({transcript.language_probability:.0%})"
+    return ", ".join(names)
+
+
+def paragraphs(transcript: Transcript) -> Iterator[Paragraph]:
+    """The transcript in paragraphs: a new one at each speaker change, long pause, or when one has grown long."""
+    gathered: list[Stretch] = []
+    for stretch in stretches(transcript):
+        if gathered and not _continues(gathered, stretch):
+            yield Paragraph(gathered)
+            gathered = []
+        gathered.append(stretch)
+    if gathered:
+        yield Paragraph(gathered)
+
+
+def _continues(gathered: Sequence[Stretch], stretch: Stretch) -> bool:
+    last = gathered[-1]
+    return (
+        (last.speaker, last.segment.channel) == (stretch.speaker, stretch.segment.channel)
+        and stretch.start - last.end <= PAUSE
+        and sum(len(token.text) for earlier in gathered for token in earlier.tokens) < LONG
+    )

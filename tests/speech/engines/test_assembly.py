@@ -12,12 +12,10 @@ WINDOW = Region(100.0, 110.0)
 def _decoded(words: list[Word], text: str = "") -> WindowResult:
     return WindowResult(
         language="en",
-        probabilities={},
         text=text or "".join(word.word for word in words),
         tokens=[],
         avg_logprob=-0.2,
         no_speech_prob=0.1,
-        compression_ratio=1.0,
     )
 
 

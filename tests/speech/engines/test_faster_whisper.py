@@ -48,7 +48,7 @@ class SmallDevice:
 
 
 def _said(text: str, words: list[Word]) -> WindowResult:
-    return WindowResult("en", {}, text, [1, 2, 3], -0.1, 0.0, 1.0, words=words)
+    return WindowResult("en", text, [1, 2, 3], -0.1, 0.0, words=words)
 
 
 def _windows(folder: Path, room: int) -> tuple[FasterWhisperEngine, list[Window], list[Any]]:
@@ -58,7 +58,7 @@ def _windows(folder: Path, room: int) -> tuple[FasterWhisperEngine, list[Window]
     job = UtteranceJob(
         Utterance("a", Waveform(flac)),
         SmallDevice(room),  # type: ignore[arg-type]
-        lambda window, answer: answers.append((window, answer)),
+        answers.append,
     )
     job.speech = [Region(float(n), n + 1.0) for n in range(0, 40, 5)]
     engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
