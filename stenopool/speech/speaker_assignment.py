@@ -93,9 +93,9 @@ def _overlaps_in_any_order(
     spans: Sequence[TimeSpan | None], turns: Sequence[SpeakerTurn]
 ) -> list[SecondsBySpeaker | None]:
     """`overlaps` for spans in any order, None for those without times."""
-    order = sorted((index for index, span in enumerate(spans) if span), key=lambda index: spans[index] or (0.0, 0.0))
+    order = sorted((span, index) for index, span in enumerate(spans) if span)
     results: list[SecondsBySpeaker | None] = [None] * len(spans)
-    for index, heard in zip(order, overlaps([s for i in order if (s := spans[i])], turns), strict=True):
+    for (_, index), heard in zip(order, overlaps([span for span, _ in order], turns), strict=True):
         results[index] = heard
     return results
 

@@ -1,6 +1,6 @@
-"""Any audio to raw 16 kHz 16-bit samples, by the ffmpeg program.
+"""Decode any audio to raw 16 kHz 16-bit samples with the ffmpeg program.
 
-The program and not PyAV: it continues after damaged parts, where PyAV ends without an error.
+Not with PyAV, which stops at damaged parts without an error; the program continues after them.
 """
 
 import signal
@@ -18,22 +18,21 @@ from stenopool.speech.transcript import DECODE_ERRORS, TRUNCATED
 
 MAX_SPLIT = 8  # what a FLAC file holds
 _SAMPLE_BYTES = 2
-_ALWAYS_SECONDS = 3600  # that much harms nobody, however little it was made of
-_LEAST_RATE, _MOST_RATE = 2_000, 6_144_000  # the lowest that speech can be made out at; the highest of DSD
-_CUT = ("partial file", "ended prematurely")  # what demuxers say of a file that is shorter than its index
+_ALWAYS_SECONDS = 3600  # allowed however small the file is
+_LEAST_RATE, _MOST_RATE = 2_000, 6_144_000  # the lowest for intelligible speech; the highest of DSD
+_CUT = ("partial file", "ended prematurely")  # demuxers' messages on a file shorter than its index
 _NO_MEMORY = ("Cannot allocate memory", "pthread_create() failed")
 _SILENCE = bytes(1024 * 1024)
 
-# The file's own clock is kept: gaps in it (lost packets, a muted caller) become silence, so that times stay those
-# of a player. Where it runs backwards (joined files) the audio is appended; aresample alone would drop it.
-# ld(0) is where the last frame ended.
+# Keep the file's own clock: gaps (lost packets, a muted caller) become silence, so that times match a player's. Where
+# the clock runs backwards (joined files), append the audio; aresample alone would drop it. ld(0): the last end.
 _CLOCK = "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+S);ld(1)'"
 _RESAMPLE = f"aresample={SAMPLE_RATE}:async=1"
 
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """What the spool holds: interleaved 16 kHz signed 16-bit little-endian samples."""
+    """The spool's contents: interleaved 16 kHz signed 16-bit little-endian samples."""
 
     channels: int
     frames: int
@@ -48,10 +47,10 @@ class DecodedAudio:
 def decode(
     source: Path, found: Probe, spool: IO[bytes], *, channels: Literal["mix", "split"], max_duration: float
 ) -> DecodedAudio:
-    """Decode the audio stream that ``found`` names into ``spool``, starting with silence where it starts late.
+    """Decode the audio stream of ``found`` into ``spool``, after silence for the time by which it starts late.
 
-    ``mix`` leaves one or two channels as they are (two have to be compared before they may be mixed) and lets ffmpeg
-    mix more down to one; ``split`` leaves up to 8.
+    ``mix`` keeps one or two channels (two are compared before they are mixed) and lets ffmpeg mix more down to one;
+    ``split`` keeps up to 8.
 
     Raises `RecordingError`: TOO_MANY_CHANNELS, SAMPLE_RATE_UNUSABLE, TOO_LONG (also where the headers lie),
     EXPANDS_TOO_MUCH, DECODE_TIMEOUT, DECODE_MEMORY, UNSUPPORTED_CODEC, INPUT_CORRUPT when nothing can be decoded.
@@ -83,7 +82,7 @@ def decode(
             report = ffmpeg.run(
                 file,
                 _arguments(found, keep),
-                # By what has been decoded, for headers may promise anything.
+                # In proportion to what has been decoded: headers may promise anything.
                 seconds=lambda: bounds.decode_timeout + spool.tell() / second / 10,
                 most_seconds=bounds.decode_timeout + max_duration / 10,
                 memory=bounds.decode_memory,
@@ -100,8 +99,8 @@ def decode(
 
 
 def _raise_for(report: ffmpeg.Report, found: Probe, *, empty: bool) -> None:
-    """Raise the error of a run that decoded nothing, or that had no memory; damaged parts alone are none."""
-    if report.code == -signal.SIGKILL:  # not by us: by the kernel, or by another guard of memory
+    """Raise an error if the run decoded nothing or lacked memory. Damaged parts alone are not an error."""
+    if report.code == -signal.SIGKILL:  # by the kernel or another memory guard, not by Stenopool
         raise OutOfMemory("The decoder was killed.", remedy="Give the machine more memory.")
     short_of_memory = any(words in report.messages for words in _NO_MEMORY)
     if short_of_memory and (report.code or empty):
@@ -115,7 +114,7 @@ def _raise_for(report: ffmpeg.Report, found: Probe, *, empty: bool) -> None:
 
 
 def _check(found: Probe, max_channels: int) -> None:
-    """Refuse what no recorder writes: its headers lie, or would have buffers made that no recording needs."""
+    """Refuse headers that no recorder writes: they are wrong, or would make ffmpeg allocate huge buffers."""
     if found.channels > max_channels:
         message = f"It has {found.channels} channels; {max_channels} are allowed."
         remedy = "Mix them down, or raise STENOPOOL_AUDIO__MAX_CHANNELS."
@@ -133,12 +132,12 @@ def _arguments(found: Probe, keep: int) -> list[str]:
 
 
 def _mapping(found: Probe, keep: int) -> str:
-    """The filter that brings the file's channels to ``keep``."""
+    """The filter that maps the file's channels to ``keep``."""
     if keep == found.channels:
-        # Pinned by index: a decoder that comes to another count midway must not change the spool's shape.
+        # By index: a decoder that changes its channel count midway must not change the spool's shape.
         return f"pan={keep}c|" + "|".join(f"c{n}=c{n}" for n in range(keep))
     if found.layout and found.channels <= MAX_SPLIT:
-        return "aformat=channel_layouts=mono"  # by speaker position: the centre counts, the subwoofer does not
+        return "aformat=channel_layouts=mono"  # by speaker position: includes the centre, not the subwoofer
     return "pan=1c|c0=" + "+".join(f"{1 / found.channels:.6f}*c{n}" for n in range(found.channels))
 
 

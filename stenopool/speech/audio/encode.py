@@ -1,4 +1,4 @@
-"""Audio for the transcript's page: small enough to lie beside it, and played by every browser."""
+"""Audio for the transcript's page: small, and playable in every browser."""
 
 import errno
 from pathlib import Path
@@ -15,14 +15,14 @@ _BLOCK_SECONDS = 10
 def player_audio(flac: Path, out: Path) -> None:
     """Write prepared audio as mono WebM/Opus at 24 kbit/s (11 MB an hour); its times are those of the transcript.
 
-    In this process: the FLAC is ours, a start of the ffmpeg program costs as much as encoding ten seconds, and LAME
-    takes three times as long. Raises `TransientError` (SCRATCH_FULL); whatever it raises, ``out`` is gone then.
+    Not with the ffmpeg program: the FLAC is trusted, and starting ffmpeg costs as much as encoding ten seconds. LAME
+    takes three times as long. Raises `TransientError` (SCRATCH_FULL); on any error ``out`` is deleted.
     """
     import av
 
     try:
         with soundfile.SoundFile(flac) as file, av.open(str(out), "w", format="webm") as container:
-            # Of what libopus offers for speech at this rate, this takes 0.6 of the time that `voip` does.
+            # 0.6 of the time of `voip`.
             options = {"application": "audio", "compression_level": "0", "frame_duration": "60"}
             stream = container.add_stream("libopus", rate=file.samplerate, layout="mono", options=options)
             stream.bit_rate = _BITS

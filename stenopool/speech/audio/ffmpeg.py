@@ -1,4 +1,4 @@
-"""The ffmpeg program (it comes inside imageio-ffmpeg), run so that it can be bounded and killed."""
+"""Run the ffmpeg program (bundled with imageio-ffmpeg) within limits."""
 
 import contextlib
 import math
@@ -16,15 +16,15 @@ import imageio_ffmpeg
 from stenopool.speech.audio import sandbox
 
 INPUT = ("-fd", "0", "-i", "fd:")
-"""The file that `run` is given, as ffmpeg takes it: open already, so that no name of it is ever read as something."""
+"""The source of `run` as ffmpeg's input: an open file, so that its name is never interpreted."""
 
 OPEN_FILES = 64
 _MESSAGES_KEPT = 64 * 1024
 _READ = 1024 * 1024
-_SIGNALLED = 255  # how ffmpeg ends when a signal asks it to; only SIGXCPU does
-# The limits stand before its first instruction: set from here they would come too late for a child that is quick. No
-# core, no files, open files, KiB of memory, CPU seconds until SIGXCPU and until SIGKILL.
-_SHELL = "limits of ffmpeg"  # what the shell's own complaints begin with
+_SIGNALLED = 255  # ffmpeg's exit code after a signal; only SIGXCPU is sent
+# Set by a shell, so that the limits hold from ffmpeg's first instruction: no core, no files, open files, KiB of memory,
+# CPU seconds until SIGXCPU and until SIGKILL.
+_SHELL = "limits of ffmpeg"  # the prefix of the shell's own errors
 _LIMITED = """
 ulimit -c 0 && ulimit -f 0 && ulimit -n "$1" && ulimit -v "$2" && ulimit -S -t "$3" && ulimit -H -t "$4" || exit 1
 shift 4
@@ -34,7 +34,7 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Report:
-    """How a run ended: exit code and the messages, each line with its level in brackets."""
+    """Exit code and messages, each line with its level in brackets."""
 
     code: int
     messages: str
@@ -51,10 +51,10 @@ def run(
 ) -> Report:
     """Run ffmpeg on ``source`` (`INPUT` among the arguments) and hand each piece of its standard output to ``take``.
 
-    ``seconds()`` is the time it may have used by now; it is asked again as output arrives, and is never more than
-    ``most_seconds``, which bounds its CPU seconds too, should nobody be left to ask. ``memory`` is in bytes; it writes
-    no file. Whatever ends the run, ffmpeg and its children are gone afterwards. Raises `TimeoutError`,
-    `PermissionError` where the limits cannot be set, and what ``take`` raises.
+    ``seconds()`` is the time limit, asked again as output arrives; it never exceeds ``most_seconds``, which also limits
+    CPU time should this process die. ``memory`` is in bytes. ffmpeg writes no file, and it and its children have ended
+    when this returns or raises. Raises `TimeoutError`, `PermissionError` if the limits cannot be set, and what ``take``
+    raises.
     """
     messages = bytearray()
     started = time.monotonic()
@@ -75,11 +75,11 @@ def run(
                     selector.unregister(key.fileobj)
                 elif key.fileobj is process.stdout or len(messages) < _MESSAGES_KEPT:
                     key.data(piece)
-        try:  # both pipes are closed: it is about to end
+        try:  # both pipes are closed, so it is about to end
             process.wait(max(1.0, started + seconds() - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
-    if messages.startswith(_SHELL.encode()):  # this machine's fault, and none of the recording's
+    if messages.startswith(_SHELL.encode()):  # this machine's fault, not the recording's
         raise PermissionError(messages.decode(errors="replace"))
     if process.returncode in (-signal.SIGXCPU, _SIGNALLED):
         raise TimeoutError
@@ -96,7 +96,7 @@ def _running(source: BinaryIO, arguments: Sequence[str], limits: Sequence[int]) 
         try:
             yield process
         finally:
-            # Before it is waited for: until then its id, and so the group's, belongs to nobody else.
+            # Before waiting for it: until then no other process can have its group's id.
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)

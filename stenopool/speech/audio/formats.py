@@ -1,7 +1,7 @@
-"""What is read, and how far: the same for the prober and for the decoder, so that both see the same streams."""
+"""Which containers are read, and how far: the same for prober and decoder, so that both see the same streams."""
 
-# Containers that hold audio and are known by their content. Playlists, concat scripts, subtitles and pictures are
-# left out, for they can name other files; so are headerless formats, for any bytes at all pass as those.
+# Containers of audio that are recognized by their content. Not playlists, concat scripts, subtitles and pictures, which
+# can refer to other files; nor headerless formats, which any bytes pass for.
 DEMUXERS = (
     "aac,aax,ac3,ac4,adx,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,gxf,iff,ircam,"
     "lc3,loas,matroska,webm,mlp,mov,mp4,m4a,3gp,3g2,mj2,mmf,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nsv,nut,ogg,oma,"
@@ -11,7 +11,7 @@ DEMUXERS = (
 MAX_STREAMS = 128  # a broadcast multiplex has some dozens; headers of a few bytes can claim thousands
 
 INPUT_OPTIONS = {
-    # One open file, which the reader is handed: whatever else a file names, there is no way to open it.
+    # The reader gets one open file and cannot open any other that the file refers to.
     "protocol_whitelist": "fd",
     "format_whitelist": DEMUXERS,
     "max_streams": str(MAX_STREAMS),

@@ -10,21 +10,17 @@ import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import soundfile
-from numpy.typing import NDArray
 
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.decode import decode
-from stenopool.speech.audio.downmix import candidates, choose
 from stenopool.speech.audio.levels import measure
-from stenopool.speech.audio.normalize import gain_db, normalize_signal
 from stenopool.speech.audio.prepared import Prepared
-from stenopool.speech.audio.probe import Probe, probe
-from stenopool.speech.audio.segments import AudioSegment, samples, segments
+from stenopool.speech.audio.probe import probe
+from stenopool.speech.audio.signals import candidates, choose, gain_db, join_samples, normalize_signal, segments
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import AudioInfo
 
@@ -53,32 +49,21 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
             ErrorCode.TOO_LONG, f"It lasts {promised:,.0f} s; {execution.max_duration:,.0f} s are allowed."
         )
     with _all_or_nothing(flac), tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)) as spool:
-        return _prepare(source, found, spool, flac, options, execution)
+        decoded = decode(source, found, spool, channels=options.channels, max_duration=execution.max_duration)
+        signals = candidates(decoded.channels, options.channels)
 
+        # First pass: measure every signal that may be kept.
+        levels = measure(join_samples(signals(segment)) for segment in segments(spool, decoded.channels))
+        kept, flags = choose(levels, decoded.channels, options.channels) if levels else (range(decoded.channels), [])
+        gain = gain_db([levels[n] for n in kept]) if levels else 0.0
 
-def _prepare(
-    source: Path,
-    found: Probe,
-    spool: IO[bytes],
-    flac: Path,
-    options: TranscriptionOptions,
-    execution: ExecutionOptions,
-) -> Prepared:
-    decoded = decode(source, found, spool, channels=options.channels, max_duration=execution.max_duration)
-    signals = candidates(decoded.channels, options.channels)
-
-    # First pass: measure every signal that may be kept.
-    levels = measure(_side_by_side(signals(segment)) for segment in segments(spool, decoded.channels))
-    kept, flags = choose(levels, decoded.channels, options.channels) if levels else (range(decoded.channels), [])
-    gain = gain_db([levels[n] for n in kept]) if levels else 0.0
-
-    # Second pass: write those that are.
-    with soundfile.SoundFile(flac, "w", SAMPLE_RATE, len(kept), "PCM_16", format="FLAC") as file:
-        for segment in segments(spool, decoded.channels):
-            pieces = signals(segment)
-            file.write(_side_by_side([normalize_signal(pieces[n], levels[n].offset, gain) for n in kept]))
-        if decoded.frames < _LEAST_FRAMES:
-            file.write(np.zeros((_LEAST_FRAMES - decoded.frames, len(kept)), np.int16))
+        # Second pass: write those that are.
+        with soundfile.SoundFile(flac, "w", SAMPLE_RATE, len(kept), "PCM_16", format="FLAC") as file:
+            for segment in segments(spool, decoded.channels):
+                pieces = signals(segment)
+                file.write(join_samples([normalize_signal(pieces[n], levels[n].offset, gain) for n in kept]))
+            if decoded.frames < _LEAST_FRAMES:
+                file.write(np.zeros((_LEAST_FRAMES - decoded.frames, len(kept)), np.int16))
 
     audio = AudioInfo(
         duration=decoded.duration,
@@ -90,10 +75,6 @@ def _prepare(
         gain_db=round(gain, 2) + 0.0,  # no -0.0
     )
     return Prepared(audio=audio, channels=len(kept), flags=decoded.flags + flags)
-
-
-def _side_by_side(signals: list[AudioSegment]) -> NDArray[np.int16]:
-    return np.concatenate([samples(signal) for signal in signals], axis=1)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""What a file says about its audio, read by a child process that may crash or hang without harm.
+"""Read a file's audio headers in a child process, which may crash or hang without harm.
 
-One child serves many files: starting Python for each would cost more than reading the headers of a short recording.
+One child serves many files: starting Python for each would cost more than reading a short recording's headers.
 """
 
 import atexit
@@ -24,7 +24,7 @@ from stenopool.speech.audio.formats import INPUT_OPTIONS
 
 
 class Probe(BaseModel):
-    """A container's headers, as far as they concern its audio."""
+    """What a container's headers say about its audio."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,15 +32,15 @@ class Probe(BaseModel):
     """The container under libav's name, e.g. ``wav`` or ``mov,mp4,m4a,3gp,3g2,mj2``."""
     codec: str
     stream: int
-    """Which of the audio streams a player plays: the default one, else the first. Counted among audio streams."""
+    """Index, among the audio streams, of the one that a player plays: the default one, else the first."""
     sample_rate: int
     channels: int
     layout: str | None
-    """Speaker positions, e.g. ``5.1``; None where the file does not tell them."""
+    """Speaker positions, e.g. ``5.1``; None if unknown."""
     start: float
-    """Seconds by which the audio starts later than the file."""
+    """Seconds from the start of the file to the start of its audio."""
     duration: float | None
-    """Seconds of audio that the headers promise. None where they do not say, or only guess from a bit rate."""
+    """Seconds of audio according to the headers. None if unknown, or only estimated from a bit rate."""
 
 
 def probe(path: Path) -> Probe:
@@ -69,11 +69,11 @@ def probe(path: Path) -> Probe:
 
 
 class _DiedError(Exception):
-    """The child ended instead of answering."""
+    """The child ended without an answer."""
 
 
 class _Prober:
-    """The long-lived child and the only hand that writes to it. Safe to use from several threads."""
+    """The long-lived child. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -81,7 +81,7 @@ class _Prober:
         self._child: subprocess.Popen[bytes] | None = None
 
     def ask(self, path: Path, seconds: float) -> dict[str, Any]:
-        """The child's answer. A child that dies gets a successor once: an earlier file may have harmed it."""
+        """The child's answer. Starts a second child if the first dies: an earlier file may have corrupted it."""
         question = json.dumps({"path": str(path.absolute()), "seconds": seconds}).encode() + b"\n"
         with self._lock:
             try:
@@ -90,7 +90,7 @@ class _Prober:
                 return self._exchange(question, seconds)
 
     def close(self) -> None:
-        """End the child, if there is one. Nothing happens in a forked process: the child is its parent's."""
+        """End the child, if any; in a forked process do nothing, for the child is its parent's."""
         if os.getpid() != self._process:
             return
         with self._lock:
@@ -104,7 +104,7 @@ class _Prober:
             child.stdin.flush()
             answer: dict[str, Any] = json.loads(self._line(child, seconds))
         except BaseException as error:
-            self._kill()  # also after an interrupt: its answer would be taken for the next question's
+            self._kill()  # also on an interrupt: its answer would be taken for the next question's
             if isinstance(error, (BrokenPipeError, ValueError)):
                 raise _DiedError from error
             raise
@@ -127,14 +127,14 @@ class _Prober:
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:
-        # By path and with -P: nothing of ours is imported, and the modules beside it shadow no others. Ctrl-C does not
-        # reach it: it ends when its stdin closes.
+        # By path and with -P: it imports nothing of Stenopool, and the modules beside it shadow no others. Ctrl-C does
+        # not reach it; it ends when its stdin closes.
         return sandbox.start(
             [sys.executable, "-P", str(Path(__file__).with_name("prober.py")), json.dumps(INPUT_OPTIONS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            bufsize=0,  # or closing the pipe of a dead child would try to write what it never read
+            bufsize=0,  # else closing a dead child's pipe would try to write what it never read
         )
 
     def _kill(self) -> None:
@@ -147,7 +147,7 @@ class _Prober:
 
 @cache
 def _prober(_process: int) -> _Prober:
-    """The one of this process: in a forked one the child is the parent's, and so may be the lock."""
+    """This process's prober: a forked process must not use its parent's child, nor a lock that may be held."""
     prober = _Prober()
     atexit.register(prober.close)
     return prober

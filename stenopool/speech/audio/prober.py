@@ -1,8 +1,8 @@
-"""The child that reads headers with PyAV: one question a line on stdin, one JSON answer a line on stdout.
+"""The child that reads headers with PyAV: a question per line on stdin, a JSON answer per line on stdout.
 
-A program, not a module: `probe` starts it by its path, with libav's options as JSON, and kills it when it
-hangs. libav has crashed and hung on hostile files before; here it takes nothing with it. It
-imports nothing of ours, so it starts in 0.15 s.
+A program, not a module: `probe` starts it by its path, with libav's options as JSON, and kills it if it hangs. libav
+has crashed and hung on hostile files; here that harms no other process. Without imports from Stenopool it starts in
+0.15 s.
 """
 
 import json
@@ -20,20 +20,20 @@ from av.stream import Disposition
 OPTIONS: dict[str, str] = {}  # libav's, from the command line
 MEMORY = 2 * 1024**3
 OPEN_FILES = 64
-# What pipes leave in a WAV header for "length not known": 0xFFFFFFFF (FFmpeg), 0x7FFFF... (SoX), 0.
+# Sizes of "unknown length" in the WAV header of a pipe: 0xFFFFFFFF (FFmpeg), 0x7FFFF... (SoX), 0.
 WAV_UNKNOWN = 0x7FFF_0000
-# What libav says of a QuickTime track whose samples lie in another file.
+# libav's message on a QuickTime track whose samples are in another file.
 EXTERNAL = "external track"
-# How files begin that name others: M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX, and what DASH, SMIL and IMF hold.
+# Beginnings of files that refer to others: M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX; marks of DASH, SMIL and IMF.
 LISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0\r\n", b"v=0\n", b"[reference]", b"<asx")
 MARKS = (b"<mpd", b"<smil", b"<assetmap", b"<compositionplaylist", b"<playlist")
 
 
 def answer(path: str) -> dict[str, Any]:
-    """What `stenopool.speech.audio.probe.Probe` holds, or ``error`` (a code) and ``message``."""
+    """The fields of `stenopool.speech.audio.probe.Probe`, or ``error`` (a code) and ``message``."""
     with av.logging.Capture(local=True) as logs:
         try:
-            # Opened here: libav has the one protocol that takes an open file, and so opens nothing by a name.
+            # Opened here: libav may only use an open file, so it opens nothing by name.
             file = os.open(path, os.O_RDONLY)
         except OSError as error:
             return {"error": "INPUT_CORRUPT", "message": f"It cannot be read: {error.strerror}."}
@@ -51,7 +51,7 @@ def answer(path: str) -> dict[str, Any]:
 
 
 def refusal(error: Exception, path: str, messages: list[str]) -> dict[str, Any]:
-    """Why the file could not be opened: damaged, where a demuxer knew it and then complained; else not audio."""
+    """Why the file could not be opened: damaged if a demuxer recognized it, else not audio."""
     if any("max_streams" in text for text in messages):
         return {"error": "TOO_MANY_STREAMS", "message": f"It has more than {OPTIONS['max_streams']} streams."}
     if isinstance(error, MemoryError):
@@ -66,7 +66,7 @@ def refusal(error: Exception, path: str, messages: list[str]) -> dict[str, Any]:
 
 
 def describe(container: Any, path: str, estimated: bool) -> dict[str, Any]:
-    """The audio stream that a player would play, and what the container says about it."""
+    """Describe the audio stream that a player would play."""
     streams = container.streams.audio
     if not streams:
         return {"error": "NO_AUDIO_STREAM", "message": f"It holds {kinds(container)}."}
@@ -82,7 +82,7 @@ def describe(container: Any, path: str, estimated: bool) -> dict[str, Any]:
         "stream": streams.index(stream),
         "sample_rate": stream.sample_rate,
         "channels": stream.channels or 1,
-        # libav calls a layout that the file does not tell "3 channels"
+        # libav calls an unknown layout "3 channels"
         "layout": None if stream.layout.name.endswith(" channels") else stream.layout.name,
         "start": max(0.0, late),
         "duration": read_duration(container, stream, path, late, estimated),
@@ -90,10 +90,10 @@ def describe(container: Any, path: str, estimated: bool) -> dict[str, Any]:
 
 
 def read_duration(container: Any, stream: Any, path: str, late: float, estimated: bool) -> float | None:
-    """Seconds of audio that the headers promise, None where they do not say."""
-    if container.format.name == "wav":  # libav believes the file's size more than the header
+    """Seconds of audio according to the headers, None if unknown."""
+    if container.format.name == "wav":  # libav trusts the file's size more than the header
         return wav_seconds(path)
-    if estimated:  # from the bit rate: wrong by any factor on variable rates
+    if estimated:  # from the bit rate: far off for variable rates
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
@@ -103,17 +103,17 @@ def read_duration(container: Any, stream: Any, path: str, late: float, estimated
             return max(0.0, int(hours) * 3600 + int(minutes) * 60 + float(seconds) - late)
         except ValueError:
             return None
-    # The container lasts as long as its longest stream, which need not be this one.
+    # The container's duration is that of its longest stream, which may be another.
     alone = len(container.streams) == 1
     return container.duration / av.time_base if container.duration and alone else None
 
 
 def wav_seconds(path: str) -> float | None:
-    """Length by the sizes that stand in a WAV header."""
+    """Length according to the sizes in a WAV header."""
     rate = 0
     with Path(path).open("rb") as file:
         if file.read(12)[:4] != b"RIFF":
-            return None  # RF64 and its kin keep sizes elsewhere
+            return None  # RF64 and similar formats keep sizes elsewhere
         while len(head := file.read(8)) == 8:
             name, size = struct.unpack("<4sI", head)
             if name == b"data":
@@ -126,7 +126,7 @@ def wav_seconds(path: str) -> float | None:
 
 
 def kinds(container: Any) -> str:
-    """The kinds of streams there are, for a message."""
+    """The kinds of streams in the container, for a message."""
     return " and ".join(sorted({f"{stream.type} only" for stream in container.streams})) or "no streams"
 
 
@@ -140,7 +140,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         question = json.loads(line)
-        # CPU seconds count over the life of a process: each question moves the limit on.
+        # CPU time counts over the life of a process: raise the limit with each question.
         usage = resource.getrusage(resource.RUSAGE_SELF)
         cpu = int(usage.ru_utime + usage.ru_stime + question["seconds"]) + 2
         resource.setrlimit(resource.RLIMIT_CPU, (cpu, resource.RLIM_INFINITY))

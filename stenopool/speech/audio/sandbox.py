@@ -1,8 +1,8 @@
-"""Where the readers of strangers' files are started: children that have no network, whatever a file talks them into.
+"""Start the programs that read untrusted files, without network access.
 
-One thread starts them all. A seccomp filter holds that thread, and with it every child and grandchild, to no sockets;
-the rest of the process keeps its own. That needs no rights and, unlike a wrapper program or a network namespace, costs
-no time per child. It is the second wall: the first is that libav may use the one protocol "fd", an open file.
+One thread starts them all. A seccomp filter on that thread, which its children inherit, refuses sockets. It needs no
+privileges and, unlike a wrapper program or a network namespace, costs no time per child. This is the second line of
+defence: the first is that libav may only use the protocol "fd", an open file.
 """
 
 import ctypes
@@ -24,10 +24,10 @@ logger = get_logger()
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF: ld word, jeq, jge, ret (linux/bpf_common.h)
 _ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EACCES  # linux/seccomp.h
-_NUMBER, _ARCHITECTURE = 0, 4  # where they stand in struct seccomp_data
+_NUMBER, _ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
 _X32 = 0x4000_0000  # x86-64's second table of system calls starts here
-# Kernel's name of the machine (linux/audit.h), and its numbers of: socket, socketpair, ptrace, process_vm_writev,
-# io_uring_setup (which opens sockets too), pidfd_getfd (which takes them from others).
+# The machine's constant (linux/audit.h) and its numbers of: socket, socketpair, ptrace, process_vm_writev,
+# io_uring_setup (opens sockets too), pidfd_getfd (takes them from other processes).
 _MACHINES = {
     "x86_64": (0xC000_003E, (41, 53, 101, 311, 425, 438)),
     "aarch64": (0xC000_00B7, (198, 199, 117, 271, 425, 438)),
@@ -35,7 +35,7 @@ _MACHINES = {
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """`subprocess.Popen`, in a session of its own (a group, to be killed as one) and without sockets."""
+    """`subprocess.Popen` without sockets, in its own session, so that it can be killed with its children."""
 
     def child() -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, start_new_session=True, **options)
@@ -44,12 +44,12 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
 
 
 def is_confined() -> bool:
-    """Whether the kernel keeps sockets from what is started here."""
+    """Whether the kernel refuses sockets to the programs started here."""
     return _starter(os.getpid()).submit(lambda: "Seccomp:\t2" in Path("/proc/thread-self/status").read_text()).result()
 
 
 def _confine() -> None:
-    """Hold this thread, and what it starts, to no sockets. Where the kernel cannot, libav's own list stands alone."""
+    """Refuse sockets to this thread and its children. Without kernel support, only libav's whitelist protects."""
     if platform.machine() not in _MACHINES:
         logger.warning("Decoders run without a seccomp filter: none is known for %s.", platform.machine())
         return
@@ -63,7 +63,7 @@ def _confine() -> None:
 
 
 def _program(machine: int, refused: Sequence[int]) -> bytes:
-    """The filter: calls of another machine or table, and those of ``refused``, fail with EACCES."""
+    """The filter: system calls in ``refused``, or of another machine or table, fail with EACCES."""
     lines: list[tuple[int, int | None, int | None, int]] = [  # code, jump if true, if false (None: refuse), value
         (_LOAD, 0, 0, _ARCHITECTURE),
         (_EQUAL, 0, None, machine),

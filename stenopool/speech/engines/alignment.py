@@ -1,5 +1,7 @@
 """Words timed by forced alignment with wav2vec2: whisperX's (Bain et al. 2023, https://arxiv.org/abs/2303.00747)."""
 
+import logging
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from types import SimpleNamespace
@@ -9,7 +11,6 @@ from stenopool import models
 from stenopool.errors import ModelMissing
 from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
-from stenopool.speech.engines.whisperx_import import silence_whisperx
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
 
 # Attention times are a little narrow; alignment needs all of the words within the stretch it is given.
@@ -49,6 +50,18 @@ def _model(language: str, device: str) -> tuple[Any, Any] | None:
     alignment.nltk_load = lambda _: SimpleNamespace(span_tokenize=lambda text: [(0, len(text))])
     model, metadata = alignment.load_align_model(language, device, model_name=str(found.path), model_cache_only=True)
     return model.eval(), metadata
+
+
+def silence_whisperx() -> None:
+    """Keep WhisperX's log off standard output and its dependencies from sending telemetry. Call before its import."""
+    # WhisperX adds a handler on stdout unless its logger has a handler.
+    logger = logging.getLogger("whisperx")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    logger.setLevel(logging.ERROR)
+    # It would advise, at every load, to rewrite a file in the whisperx package.
+    logging.getLogger("lightning.pytorch.utilities.migration.utils").setLevel(logging.WARNING)
+    os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
 
 
 def _align_segment(segment: Segment, waveform: Waveform, language: str, device: str) -> Segment:

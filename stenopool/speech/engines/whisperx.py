@@ -16,11 +16,11 @@ from stenopool.models import FoundModel
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.engines.alignment import silence_whisperx
 from stenopool.speech.engines.assembly import build_segments, shift
 from stenopool.speech.engines.decoding import Decoder, WindowResult
 from stenopool.speech.engines.policy import BLOCK_SECONDS, LONGEST_WINDOW, VOTERS, hotwords, spread, vote
 from stenopool.speech.engines.serial import SerialEngine
-from stenopool.speech.engines.whisperx_import import silence_whisperx
 from stenopool.speech.transcript import Segment
 
 

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stenopool.speech.audio.downmix import candidates, choose
 from stenopool.speech.audio.levels import FULL_SCALE, measure
-from stenopool.speech.audio.normalize import MAX_GAIN_DB, gain_db, normalize_signal
-from stenopool.speech.audio.segments import samples, segments
+from stenopool.speech.audio.signals import MAX_GAIN_DB, candidates, choose, gain_db, normalize_signal, samples, segments
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import OPPOSITE_PHASE
 from tests.speech.audio.media import channels, prepare, rms_db
