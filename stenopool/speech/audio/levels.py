@@ -1,4 +1,4 @@
-"""First pass over decoded audio: how loud each signal is, and where its middle lies."""
+"""First pass over decoded audio: the level and the DC offset of each signal."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,32 +9,32 @@ from numpy.typing import NDArray
 
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 
-WINDOW = SAMPLE_RATE // 10  # samples; blocks to be measured hold whole windows, the last one excepted
+WINDOW = SAMPLE_RATE // 10  # samples; every block but the last has whole windows
 FULL_SCALE = 32768.0
-# ITU-R BS.1770's gates: silence does not count, nor what is far below the rest. The first is lower than there (-70),
-# for whole corpora (FLEURS) were recorded at -66 dB.
+# The gates of ITU-R BS.1770: silence does not count, nor what is far below the rest. The first is lower than the
+# standard's -70, for whole corpora (FLEURS) are at -66 dB.
 _ABSOLUTE_GATE = 10 ** (-80 / 10)
 _RELATIVE_GATE = 10 ** (-10 / 10)
 
 
 @dataclass(frozen=True)
 class Level:
-    """One signal measured. Powers are mean squares, 1 at full scale, with the offset taken out."""
+    """The level of one signal. Powers are mean squares without the offset, 1 at full scale."""
 
     offset: float
     """Mean of all samples, in 16-bit steps (DC)."""
     peak: float
     """Farthest sample from the offset, in 16-bit steps."""
     power: float
-    """Mean power of the whole."""
+    """Mean power."""
     active: float
-    """Mean power of the parts that are not silence; 0 if there are none."""
+    """Mean power without silence; 0 if there is nothing else."""
     swing: float
-    """Decibels between its quiet and its loud parts, silence left out: over 8 for speech, 0 to 2 for hum and noise."""
+    """Decibels between quiet and loud parts, without silence: over 8 for speech, 0 to 2 for hum and noise."""
 
 
 def measure(blocks: Iterable[NDArray[Any]]) -> list[Level]:
-    """Measure signals side by side: blocks of shape (frames, signals), one `Level` for each signal.
+    """The level of each signal, from blocks of shape (frames, signals).
 
     Memory: 16 bytes per signal and 0.1 s, plus one block.
     """

@@ -1,8 +1,8 @@
-"""A recording made ready for the engines: 16 kHz FLAC at a level where speech is expected.
+"""Prepare a recording for the engines: 16 kHz FLAC at a normal level.
 
     probe ─► decode to a spool ─► measure ─► choose channels, normalize ─► FLAC
 
-Everything that can be wrong with an input is found here, before a GPU is asked for.
+Faults of an input are found here, before a GPU is used.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ from stenopool.speech.audio.signals import candidates, choose, gain_db, join_sam
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import AudioInfo
 
-# libsndfile writes a FLAC file of no samples as no bytes and then cannot read it; this much silence stands for none.
+# libsndfile writes a FLAC file without samples as no bytes and cannot read it; this much silence stands for none.
 _LEAST_FRAMES = SAMPLE_RATE // 100
-# Spools of up to a minute never become a file. Making one and removing it costs more than decoding a few seconds: ext4
-# looks past every file removed in the last half minute whenever one is made.
+# Up to a minute stays in memory: creating and removing a file costs more than decoding a few seconds, since ext4 skips
+# every inode freed in the last half minute.
 _IN_MEMORY = 2 * 1024 * 1024
 
 
 def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execution: ExecutionOptions) -> Prepared:
     """Write ``flac``: the audio of ``source`` as a player would play it, 16 kHz, 16 bit, one channel or all.
 
-    Times in it are times in the source. A recording of no samples is fine: ``audio.duration`` is 0 and the file
-    holds 10 ms of silence. An unnamed spool takes 32 kB a second and channel meanwhile, next to ``flac`` if it is long.
+    Its times are those of the source. For a recording without samples ``audio.duration`` is 0 and the file has 10 ms of
+    silence. A temporary spool takes 32 kB per second and channel, next to ``flac`` if it is long.
 
-    Raises `RecordingError` (see `probe` and `decode`; TOO_LARGE, TOO_LONG) and `TransientError` (SCRATCH_FULL). Then
-    no file is left behind.
+    Raises `RecordingError` (see `probe` and `decode`; TOO_LARGE, TOO_LONG) and `TransientError` (SCRATCH_FULL); then
+    ``flac`` is deleted.
     """
     size = source.stat().st_size
     if size > execution.max_bytes:
@@ -79,12 +79,12 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
 
 @contextlib.contextmanager
 def _all_or_nothing(flac: Path) -> Iterator[None]:
-    """Leave no half-written file, and call a full disk by its name."""
+    """On an error, delete the file; raise SCRATCH_FULL if the disk is full."""
     try:
         yield
     except BaseException as error:
         flac.unlink(missing_ok=True)
-        # With arguments that never change, only the disk can keep libsndfile from writing; it does not say so.
+        # libsndfile does not name the cause, but with constant arguments only the disk can fail.
         full = isinstance(error, soundfile.LibsndfileError) or getattr(error, "errno", None) == errno.ENOSPC
         if full:
             raise TransientError(ErrorCode.SCRATCH_FULL, f"No space left in {flac.parent}.") from error

@@ -1,4 +1,4 @@
-"""What `prepare_audio` says about the FLAC file that it wrote."""
+"""The result of `prepare_audio`."""
 
 from pydantic import BaseModel
 
@@ -6,10 +6,10 @@ from stenopool.speech.transcript import AudioInfo
 
 
 class Prepared(BaseModel):
-    """What became of one recording's audio."""
+    """A recording's audio and the FLAC file made of it."""
 
     audio: AudioInfo
     channels: int
-    """Channels of the FLAC file: 1, or with split as many as the recording has."""
+    """Channels of the FLAC file: 1, or all with ``split``."""
     flags: list[str]
     """For the transcript: truncated, decode_errors, opposite_phase."""

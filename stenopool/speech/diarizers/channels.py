@@ -1,7 +1,6 @@
-"""Diarizer ``channels``: a call recorded one party per channel. The channel is the speaker; speech says when.
+"""Diarizer ``channels``: a call recorded with one party per channel, so the channel is the speaker.
 
-In this mode the words of a channel belong to its speaker from the start; turns are made for the timeline and the RTTM
-file.
+Words get their speaker from their channel; the turns are for the timeline and the RTTM file.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from stenopool.speech.devices import translate_faults
 from stenopool.speech.split_channels import channel_name
 from stenopool.speech.transcript import SpeakerTurn
 
-# A pause as long as this ends a turn. Speech is cut closer than for an engine, which needs room around the words.
+# The pause that ends a turn, and the padding: less than for an engine, which needs room around the words.
 _PAUSE, _PAD = 0.5, 0.1
 
 
@@ -29,7 +28,7 @@ class ChannelsDiarizer:
         """Nothing to load."""
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """When each channel speaks, under that channel's name. Raises `RecordingError` DIARIZER_FAILED."""
+        """The turns of each channel, under its name. Raises `RecordingError` DIARIZER_FAILED."""
         with translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED):
             turns = [
                 SpeakerTurn(

