@@ -1,4 +1,4 @@
-"""Where a model runs, in which number format, and what its exceptions mean: the recording's fault, or the device's."""
+"""A model's device and number format, and whether its exceptions are the device's fault or the recording's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from stenopool.options import EngineName, MachineOptions
 def require_device(execution: MachineOptions) -> bool:
     """Whether models run on CUDA here. Raises `SetupError` DEVICE_UNAVAILABLE if it was requested and cannot be used.
 
-    CTranslate2, always installed, is asked in place of torch, which takes seconds to import.
+    Asks CTranslate2, which is always installed; torch takes seconds to import.
     """
     import ctranslate2
 
@@ -41,10 +41,9 @@ def _use_cuda(execution: MachineOptions, usable: bool, why_not: str) -> bool:
 
 
 def choose_placement(execution: MachineOptions, *, engine: EngineName = "faster-whisper") -> tuple[str, str]:
-    """Device (cpu or cuda) and compute type for an engine: as requested, or the best that this machine has.
+    """Device (cpu or cuda) and compute type for an engine: as requested, or the best on this machine.
 
-    Raises `SetupError` DEVICE_UNAVAILABLE as `require_device` does, OPTIONS_INVALID for a compute type that the
-    engine does not have on this device.
+    Raises `SetupError` DEVICE_UNAVAILABLE, or OPTIONS_INVALID if the engine lacks the compute type on this device.
     """
     import ctranslate2
 

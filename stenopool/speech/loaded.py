@@ -1,4 +1,4 @@
-"""The models of this process: one engine and one diarizer, loaded once and kept."""
+"""The models of this process: one engine and one diarizer, kept after loading."""
 
 import threading
 from functools import cache
@@ -10,14 +10,11 @@ from stenopool.speech.engines.base import Engine
 
 
 class LoadedModels:
-    """Loading costs more than most recordings, so models are kept until others are asked for.
-
-    Methods may be called from several threads.
-    """
+    """Models are kept until others are needed: loading takes longer than most recordings. Thread-safe."""
 
     def __init__(self) -> None:
         self.exclusive = threading.Lock()
-        """Held by whoever computes with a model that takes one caller at a time, as whisperX's pipeline does."""
+        """Hold this to use a model that allows one caller at a time, as WhisperX's pipeline does."""
         self._engine: tuple[tuple[EngineName, str, MachineOptions], Engine] | None = None
         self._diarizer: tuple[tuple[DiarizerName, MachineOptions], Diarizer] | None = None
         self._engine_lock, self._diarizer_lock = threading.Lock(), threading.Lock()
@@ -43,11 +40,11 @@ class LoadedModels:
 
 @cache
 def loaded_models() -> LoadedModels:
-    """This process's."""
+    """The models of this process."""
     return LoadedModels()
 
 
 def check_models(options: TranscriptionOptions, execution: MachineOptions) -> None:
-    """Check extras, weights, tokens and device before any audio is touched. Raises `SetupError`."""
+    """Check extras, weights, tokens and device before audio is read. Raises `SetupError`."""
     engines.check(options, execution)
     diarizers.check(options, execution)

@@ -1,4 +1,4 @@
-"""Who said which word: turns laid over words in one sweep, and segments cut where the speaker changes."""
+"""Assign speakers to words from turns, and cut segments where the speaker changes."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -6,11 +6,11 @@ from itertools import pairwise
 from stenopool.speech.punctuation import ends_sentence
 from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 
-# A word this far from any turn, in seconds, is nobody's. Turns and words come from different models, which differ by
-# a few tenths about where speech begins.
+# A word farther than this from any turn, in seconds, has no speaker. Turns and words come from different models, which
+# differ by a few tenths of a second on where speech begins.
 NEAREST = 0.5
-# A run of so few words inside one sentence is given to the speaker around it, unless the turns are this sure: the
-# share of the words' time in which their speaker, and not that other one, was heard.
+# A run of this few words inside a sentence gets the speaker around it, unless the turns are this sure: the share of the
+# words' time in which their speaker, and not that other one, was heard.
 FEW_WORDS = 2
 SURE = 0.8
 
@@ -18,9 +18,9 @@ SURE = 0.8
 def assign(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
     """The transcript with speakers on words and segments, segments cut where the speaker changes, ``turns`` kept.
 
-    A word gets the speaker heard longest during it; in no turn, the nearest turn's within `NEAREST` seconds, else none.
-    A word without times goes with the word before it (the first: after it). Words keep their order and none is lost.
-    ``speakers`` lists those of the turns in order of speech. The given transcript is not changed.
+    A word gets the speaker heard longest during it, else that of the nearest turn within `NEAREST` seconds, else none.
+    A word without times gets the speaker of the word before it (the first: after it). Words keep their order and none
+    is lost. ``speakers`` lists the speakers of the turns in order of speech. The given transcript is not changed.
     """
     ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
     spans = [span for segment in transcript.segments for span in _spans(segment)]
@@ -46,7 +46,7 @@ SecondsBySpeaker = dict[str, float]
 
 
 def _spans(segment: Segment) -> list[TimeSpan | None]:
-    """When each word was said (None: not known); if that is known of no word, when the segment was."""
+    """The span of each word (None: unknown); if none is known, that of the segment."""
     spans = [
         (word.start, max(word.start, word.end)) if word.start is not None and word.end is not None else None
         for word in segment.words
@@ -55,15 +55,15 @@ def _spans(segment: Segment) -> list[TimeSpan | None]:
 
 
 def overlaps(spans: Sequence[TimeSpan], turns: Sequence[SpeakerTurn]) -> list[SecondsBySpeaker]:
-    """For each span the seconds that each speaker was heard in it; where nobody was, the nearest turn's speaker with 0.
+    """For each span the seconds that each speaker is heard in it; if nobody is, the nearest turn's speaker with 0.
 
-    Both sorted by start. Turns may overlap one another, and so may spans. One sweep: O(spans + turns + overlaps).
-    Speakers stand in order of their turns, so that a tie goes to the earlier turn.
+    Both are sorted by start and may overlap. One sweep: O(spans + turns + overlaps). Speakers are in order of their
+    turns, so that a tie goes to the earlier turn.
     """
     results: list[SecondsBySpeaker] = []
     active: list[SpeakerTurn] = []
     following = 0
-    last: SpeakerTurn | None = None  # of the turns that are over, the one that ended last
+    last: SpeakerTurn | None = None  # of the finished turns, the one that ended last
     for start, end in spans:
         while following < len(turns) and turns[following].start < end:
             active.append(turns[following])
@@ -105,7 +105,7 @@ def _loudest(heard: SecondsBySpeaker | None) -> str | None:
 
 
 def _smooth(words: Sequence[Word], heard: Sequence[SecondsBySpeaker | None]) -> list[str | None]:
-    """A speaker for each word: the loudest, else the neighbour's; short doubtful runs in a sentence realigned."""
+    """A speaker for each word: the one heard longest, else the neighbour's; short doubtful runs are corrected."""
     speakers = [_loudest(each) for each in heard]
     neighbour = next((speaker for speaker, each in zip(speakers, heard, strict=True) if each is not None), None)
     for index, each in enumerate(heard):
@@ -126,7 +126,7 @@ def _smooth(words: Sequence[Word], heard: Sequence[SecondsBySpeaker | None]) -> 
 
 
 def _certainty(heard: Sequence[SecondsBySpeaker | None], mine: str | None, other: str | None) -> float:
-    """The share of what was heard of two speakers during some words that was the first one's; 0 if neither was."""
+    """The first speaker's share of the time that two speakers were heard during some words; 0 if neither was."""
     ours = sum(each.get(mine, 0.0) for each in heard if each and mine)
     theirs = sum(each.get(other, 0.0) for each in heard if each and other)
     return ours / (ours + theirs) if ours else 0.0
@@ -145,7 +145,7 @@ def _runs(speakers: Sequence[str | None]) -> Iterator[tuple[int, int]]:
 
 
 def _cut(segment: Segment, speakers: Sequence[str | None]) -> list[Segment]:
-    """The segment, in as many pieces as it has runs of one speaker. A whole one keeps its text and times."""
+    """Cut a segment into runs of one speaker. A single run keeps the segment's text and times."""
     words = [
         word.model_copy(update={"speaker": speaker}) for word, speaker in zip(segment.words, speakers, strict=True)
     ]

@@ -11,8 +11,8 @@ from stenopool.speech.transcript import NO_SPEECH, Channel, Segment, Transcript
 def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_speakers: bool) -> Transcript:
     """One transcript of all channels, segments by start time, each with its channel.
 
-    With ``as_speakers`` a channel's name is the speaker of its segments and words. The language is the one that most
-    seconds are spoken in.
+    With ``as_speakers`` a channel's name is the speaker of its segments and words. The language is the one spoken
+    longest.
     """
     segments = [
         _of_channel(segment, index, names[index] if as_speakers else None)

@@ -1,7 +1,7 @@
-"""The transcript: the typed result of the whole way, a superset of openai-whisper's and whisperX's JSON.
+"""The transcript: the pipeline's typed result, a superset of openai-whisper's and WhisperX's JSON.
 
-Times are float seconds from the start of the file, written with 3 decimals. The model refuses nothing a speech
-engine may honestly say: words may lack times (digits), speakers may be unknown.
+Times are float seconds from the start of the file, with 3 decimals. Words may lack times (digits), and speakers may be
+unknown.
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_fiel
 
 SCHEMA_VERSION = "1.0"
 
-# NaN has no place in JSON or in a subtitle: an engine that knows no time gives None.
+# NaN is valid neither in JSON nor in subtitles: an unknown time is None.
 Seconds = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]
 Measure = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 4))]
 Probability = Measure
@@ -21,14 +21,14 @@ HALLUCINATION_SUSPECTED = "hallucination_suspected"
 LOW_CONFIDENCE = "low_confidence"
 # Flags of a transcript
 TRUNCATED = "truncated"  # less was decoded than the container promises
-NO_SPEECH = "no_speech"  # nothing to transcribe: a success with an empty text
+NO_SPEECH = "no_speech"  # not an error: the text is empty
 OPPOSITE_PHASE = "opposite_phase"  # a mix would have cancelled; one channel was taken instead
-ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment asked, no model for the language: attention times
-DECODE_ERRORS = "decode_errors"  # damaged parts were passed over
+ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment was requested, but has no model for the language
+DECODE_ERRORS = "decode_errors"  # damaged parts were skipped
 
 
 class _Published(BaseModel):
-    """What we write always has every key, so the published schema requires them all."""
+    """Written files have every key, so the published schema requires them all."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 

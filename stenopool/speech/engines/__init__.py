@@ -13,7 +13,7 @@ __all__ = ["check", "create"]
 
 
 class _Adapter(NamedTuple):
-    """Where an engine's adapter is, the package it stands on, the extra that brings it, and the weights it reads."""
+    """An engine's module and class, the package it needs, its extra, and its kind of weights."""
 
     module: str
     name: str
@@ -41,9 +41,9 @@ def create(options: TranscriptionOptions, execution: MachineOptions) -> Engine:
 
 
 def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
-    """Find out, before any audio is touched and without loading a model, whether the options can be honoured here.
+    """Check, before audio is read and without loading a model, whether this machine can honour the options.
 
-    Weights that are not on this machine are fetched. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,
+    Downloads missing weights. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,
     OPTIONS_INVALID, MODEL_MISSING, MODEL_GATED or MODEL_CORRUPT.
     """
     adapter = _ADAPTERS[options.engine]
@@ -53,6 +53,6 @@ def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
     if options.word_timestamps == "alignment":
         extras.require("word_timestamps=alignment", "whisperx", extra="whisperx")
         language = "en" if options.model.endswith(".en") else options.language
-        # A language found out later may have no model: then attention times stand, and the transcript says so.
+        # A language that is detected later may have no model: then words keep attention times, and a flag says so.
         if language not in ("auto", "per-segment"):
             models.find(language, "wav2vec2")

@@ -1,4 +1,4 @@
-"""Words timed by forced alignment with wav2vec2: whisperX's (Bain et al. 2023, https://arxiv.org/abs/2303.00747)."""
+"""Time words with WhisperX's forced alignment by wav2vec2 (Bain et al. 2023, https://arxiv.org/abs/2303.00747)."""
 
 import logging
 import os
@@ -13,16 +13,16 @@ from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
 
-# Attention times are a little narrow; alignment needs all of the words within the stretch it is given.
+# Attention times are a little narrow; alignment needs all of the words within its audio.
 _MARGIN_SECONDS = 0.2
 
 
 def align(transcript: Transcript, waveform: Waveform, language: str | None, device: str) -> Transcript:
     """The transcript with its words timed by alignment instead of attention.
 
-    A segment is aligned in its own language, else in ``language``. Where there is no model for it, or the segment
-    cannot be aligned, its words keep their times; the flag ALIGNMENT_UNAVAILABLE says that a model was missing.
-    Words that cannot be placed have no times. Raises `SetupError` MODEL_CORRUPT or MODEL_GATED.
+    A segment is aligned in its own language, else in ``language``. Without a model for it, or if alignment fails, its
+    words keep their times; the flag ALIGNMENT_UNAVAILABLE marks a missing model. Words that cannot be
+    placed have no times. Raises `SetupError` MODEL_CORRUPT or MODEL_GATED.
     """
     spoken = [segment.language or language for segment in transcript.segments]
     missing = any(code is None or _model(code, device) is None for code in spoken)
@@ -38,7 +38,7 @@ def align(transcript: Transcript, waveform: Waveform, language: str | None, devi
 
 @lru_cache(maxsize=4)
 def _model(language: str, device: str) -> tuple[Any, Any] | None:
-    """Model and whisperX's metadata for a language, or None if there is no model to be had."""
+    """Model and WhisperX's metadata for a language, or None if there is no model."""
     try:
         found = models.find(language, "wav2vec2")
     except ModelMissing:

@@ -1,4 +1,4 @@
-"""From what was decoded to a transcript: sentences, flags, numbers. The same for every engine."""
+"""Build a transcript from decoded windows: sentences, flags, numbers. The same for every engine."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,7 +14,7 @@ LONG_SECONDS = 12.0
 
 
 def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
-    """Segments of one decoded window: a sentence each where words have times, else the window as it is."""
+    """Segments of one decoded window: a sentence each if words have times, else the whole window."""
     if not decoded.text.strip():
         return
     whole = Segment(

@@ -1,4 +1,4 @@
-"""The engine protocol: what a speech engine is asked, and what it answers."""
+"""The engine protocol."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from stenopool.speech.transcript import Transcript
 
 @dataclass(frozen=True)
 class Utterance:
-    """What an engine is given: one channel of one recording, 16 kHz mono, and a name to answer by."""
+    """One channel of one recording, 16 kHz mono, with an id for messages."""
 
     id: str
     waveform: Waveform
 
 
 class Engine(Protocol):
-    """A speech engine, loaded once per process, asked with batches.
+    """A speech engine, loaded once per process, called with batches.
 
-    An engine is built with (model, execution) and is cheap until `load`. It honours every option that
-    `TranscriptionOptions` lets through for it. Silence gives an empty transcript, not an error.
+    It is built with (model, execution), cheap until `load`, and honours every option that `TranscriptionOptions`
+    allows for it. Silence gives an empty transcript, not an error.
     """
 
     version: str
@@ -38,10 +38,10 @@ class Engine(Protocol):
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
-        """Yield each utterance once, with its result, as soon as it is ready and in any order.
+        """Yield each utterance once, with its result, as soon as it is ready, in any order.
 
-        Utterances are taken as they come, in whatever thread; what the iterable raises is raised here.
-        The transcript has text, language, language_probability, duration, segments (with words if asked) and
-        flags. A fault of one utterance is a `Failure`; `TransientError` is raised for faults of the device.
+        The batch may be iterated in another thread; its errors are raised here. The transcript has text, language,
+        language_probability, duration, segments (with words if requested) and flags. A fault of one utterance is a
+        `Failure`; `TransientError` is raised for faults of the device.
         """
         ...

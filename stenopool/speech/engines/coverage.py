@@ -1,4 +1,4 @@
-"""Speech that a window's words pass over: Whisper sometimes stops at a pause and says nothing of what follows."""
+"""Speech without words: Whisper sometimes stops at a pause and omits the rest of the window."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,7 @@ from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines.decoding import WindowResult
 
 _MOST_MISSING = 2.5  # seconds of speech without a word near it
-_NEAR = 0.8  # word times by attention are that inexact
+_NEAR = 0.8  # the error of word times by attention
 _SHORTEST_CUT = 1.0
 
 
@@ -33,12 +33,12 @@ def missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> 
 
 
 def is_missing_speech(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> bool:
-    """Whether so much speech went unsaid that the window should be decoded again in parts."""
+    """Whether so much speech is missing that the window should be decoded again in parts."""
     return sum(gap.duration for gap in missing(window, decoded, speech)) > _MOST_MISSING
 
 
 def cut_at_missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> list[Region]:
-    """The window in two, cut at the pause beside the longest stretch that was passed over; whole if there is none."""
+    """The window cut in two at the pause nearest to the longest missing stretch; whole if there is no pause."""
     longest = max(missing(window, decoded, speech), key=lambda gap: gap.duration)
     pauses = [(left.end + right.start) / 2 for left, right in pairwise(speech)]
     usable = [p for p in pauses if window.start + _SHORTEST_CUT <= p <= window.end - _SHORTEST_CUT]

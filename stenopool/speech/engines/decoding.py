@@ -1,4 +1,4 @@
-"""One group of windows through CTranslate2's Whisper: encode once, then language, text and word times from it."""
+"""Decode windows with CTranslate2's Whisper: encode once, then detect the language, decode text and time words."""
 
 import zlib
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ MAX_TOKENS = 448
 
 @dataclass
 class WindowResult:
-    """What one window said. Times are seconds from the window's start."""
+    """The text of one window. Times are seconds from its start."""
 
     language: str
     text: str
@@ -52,12 +52,12 @@ class Decoder:
         self.options = options
         self.multilingual: bool = whisper.model.is_multilingual
         self.on_cpu: bool = whisper.model.device == "cpu"
-        # One tokenizer per language and decoder; building it costs milliseconds, a batch may ask thousands of times.
+        # Building a tokenizer costs milliseconds, and a batch may need it thousands of times.
         self.tokenizer = lru_cache(maxsize=None)(self._tokenizer)
 
     @property
     def fixed_language(self) -> str | None:
-        """The language of everything, where nothing has to be detected."""
+        """The language, if it need not be detected."""
         return policy.fixed_language(self.options, multilingual=self.multilingual)
 
     def _tokenizer(self, language: str) -> Any:
@@ -69,8 +69,8 @@ class Decoder:
         """Encoder output of windows zero-padded to ``frame`` seconds; shape (n, frames / 2, width)."""
         features = [self._features(window, frame) for window in windows]
         if self.on_cpu and len(features) > 1:
-            # One by one: attention over several windows at once no longer fits into a core's cache (18 s: 1.3 times
-            # the time, measured in benchmarks/sweep.py).
+            # One by one: attention over several windows does not fit into a core's cache (18 s: 1.3 times the time,
+            # measured with benchmarks/sweep.py).
             return stack_outputs([self._encode(one) for one in features])
         return self._encode(np.concatenate(features))
 
@@ -86,7 +86,7 @@ class Decoder:
         return self.whisper.model.encode(StorageView.from_array(np.ascontiguousarray(features)), to_cpu=False)
 
     def languages(self, encoded: Any) -> list[dict[str, float]]:
-        """Probabilities of languages for each window, from the encoder output at hand."""
+        """Probabilities of languages for each window."""
         if not self.multilingual:
             return [{"en": 1.0}] * encoded.shape[0]
         return [
@@ -113,7 +113,7 @@ class Decoder:
         return decoded
 
     def decode_carefully(self, window: Samples, language: str) -> WindowResult:
-        """One window in its full 30 seconds, with rising temperatures until the text looks sound."""
+        """Decode one window in the full 30 seconds, with rising temperatures until the text looks sound."""
         tokenizer = self.tokenizer(language)
         encoded = self.encode([window], LONGEST_WINDOW)
         result, _, temperature, _ = self.whisper.generate_with_fallback(
@@ -176,9 +176,8 @@ class Decoder:
         """Give each result its words, timed by cross-attention (dynamic time warping, as openai-whisper does)."""
         groups: dict[tuple[str, int], list[int]] = {}
         for i, result in enumerate(decoded):
-            # `align` takes one start sequence, which names the language, for its whole batch. And it pads all rows to
-            # the longest, which changes a row's probabilities a little; and a text that goes round in circles has
-            # hundreds of tokens, and took 90 MB of memory a row.
+            # `align` takes one start sequence, and so one language, per batch. It pads all rows to the longest, which
+            # changes probabilities a little; and a looping text has hundreds of tokens, at 90 MB of memory per row.
             groups.setdefault((result.language, len(result.tokens)), []).append(i)
         for rows in groups.values():
             part = encoded if len(groups) == 1 else _rows(encoded, rows)
@@ -220,13 +219,13 @@ def stack_outputs(encoded: Sequence[Any]) -> Any:
 def _rows(encoded: Any, rows: Sequence[int]) -> Any:
     from ctranslate2 import Device, StorageView
 
-    # StorageView cannot be indexed: take the rows on the CPU; `align` moves them to the model's device itself.
+    # StorageView cannot be indexed: take the rows on the CPU; `align` moves them to the model's device.
     whole = np.asarray(encoded.to_device(Device.cpu))
     return StorageView.from_array(np.ascontiguousarray(whole[list(rows)]))
 
 
 def _shorten_long_words(words: list[dict[str, Any]]) -> None:
-    """Take pauses off the words beside sentence marks and off the first word (openai-whisper's heuristic)."""
+    """Cut pauses from words beside sentence marks and from the first word (openai-whisper's heuristic)."""
     lengths = sorted(word["end"] - word["start"] for word in words if word["end"] > word["start"])
     if not lengths:
         return

@@ -1,8 +1,8 @@
 """The default engine: CTranslate2's Whisper, decoding windows of many recordings together. No torch.
 
-How a batch goes: speech is found in one utterance after the other, as they come, and cut into windows. Workers decode
-windows of whatever utterances are there, in frames as short as their speech allows, and an utterance is answered when
-its last window is. A window whose text looks unsound is decoded again in the full 30 seconds with rising temperatures.
+One thread finds speech in the utterances as they arrive and cuts it into windows. Workers decode windows of any
+utterances together, in frames as short as their speech allows. An utterance is complete with its last window. A window
+whose text looks unsound is decoded again in the full 30 seconds, with rising temperatures.
 """
 
 import os
@@ -31,7 +31,7 @@ from stenopool.speech.engines.suspicion import IMPROBABLE, REPETITIVE
 from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, WindowAnswer
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
-# Windows that may wait, as groups per worker: enough that groups are full, so few that memory does not grow.
+# Groups of windows that may wait per worker: enough to fill groups, few enough to bound memory.
 _GROUPS_WAITING = 12
 
 
@@ -62,11 +62,11 @@ class FasterWhisperEngine:
         self.model_digest: str | None = None
         self._whisper: Any = None
         cores = execution.threads or os.cpu_count() or 1
-        # On a CPU, several workers of few threads beat one of many: a beam's matrices are small. On a GPU, one decodes
-        # while the others make features.
+        # On a CPU, several workers with few threads beat one with many: a beam's matrices are small. On a GPU, one
+        # decodes while the others compute features.
         self._workers = 3 if self.device == "cuda" else max(1, min(cores, 8))
         self._threads = max(1, cores // self._workers)
-        self.decoder = lru_cache(maxsize=4)(self._decoder)
+        self.decoder = lru_cache(maxsize=4)(lambda options: Decoder(self._whisper, options))
 
     def load(self) -> None:
         if self._whisper is not None:
@@ -74,8 +74,8 @@ class FasterWhisperEngine:
         from faster_whisper import WhisperModel
         from threadpoolctl import threadpool_limits
 
-        # Each of our workers makes features by itself; NumPy's own threads, which wait by spinning, took an eighth of
-        # the throughput of two cores.
+        # Each worker computes features alone; NumPy's own threads, which busy-wait, cost an eighth of the throughput of
+        # two cores.
         threadpool_limits(1, user_api="blas")
         found = models.find(self.model, "ctranslate2")
         self.model_digest = found.digest
@@ -89,7 +89,7 @@ class FasterWhisperEngine:
 
     @cached_property
     def pool(self) -> WindowPool[Window]:
-        """Its workers, and the windows that wait for them."""
+        """The workers, and the windows that wait for them."""
         return WindowPool(self._workers, self.most_windows, self._decode, evenly=self.device == "cpu")
 
     def transcribe(
@@ -103,7 +103,7 @@ class FasterWhisperEngine:
             run.close()
 
     def most_windows(self, kind: tuple[object, float]) -> int:
-        """Windows of a kind decoded at once by one worker: on a GPU as many as fit, on a CPU more gain nothing."""
+        """Maximum number of windows per group: as many as fit on a GPU; on a CPU more than 4 gain nothing."""
         if self.device == "cpu":
             return self.execution.batch_size or 4
         frame = kind[1]
@@ -111,16 +111,13 @@ class FasterWhisperEngine:
 
     @property
     def most_waiting(self) -> int:
-        """Windows that may wait for a worker before no more speech is looked for."""
+        """Windows that may wait for a worker before the search for speech pauses."""
         return self._workers * _GROUPS_WAITING * self.most_windows((None, 15.0))
-
-    def _decoder(self, options: TranscriptionOptions) -> Decoder:
-        return Decoder(self._whisper, options)
 
     # -- decoding, by the pool's workers ----------------------------------------------------------------------------
 
     def _decode(self, group: Sequence[Window]) -> None:
-        """Decode a group and hand each window's answer to its job; a fault is handed to all of them."""
+        """Decode a group and give each window's answer, or the error of all, to its job."""
         try:
             answers = self._decode_or_halve(group)
         except BaseException as error:
@@ -143,7 +140,7 @@ class FasterWhisperEngine:
             return self._decode_or_halve(group[:half]) + self._decode_or_halve(group[half:])
 
     def _decode_at_once(self, group: Sequence[Window]) -> list[list[RegionResult]]:
-        """What each window of a group says; nothing for one that is unsure of its language."""
+        """What each window says; nothing if it is unsure of its language."""
         decoder: Decoder = group[0].job.decoder
         encoded = self._encode(decoder, group)
         opinions = [window.known for window in group]
@@ -181,7 +178,7 @@ class FasterWhisperEngine:
         return parts[0] if len(parts) == 1 else stack_outputs(parts)
 
     def _repair(self, window: Window, decoded: WindowResult) -> list[RegionResult]:
-        """The window's answer, or a better one where speech was passed over or the text looks unsound."""
+        """The window's answer, or a better one if speech is missing from it or the text looks unsound."""
         speech = [r for r in window.job.speech if r.start < window.region.end and r.end > window.region.start]
         if is_missing_speech(window.region, decoded, speech):
             halves = cut_at_missing(window.region, decoded, speech)
@@ -201,7 +198,7 @@ class FasterWhisperEngine:
 
 
 class _Run:
-    """One call of `transcribe`: a thread that looks for speech, and the answers of the pool's workers."""
+    """One call of `transcribe`: the thread that finds speech, and the answers of the pool's workers."""
 
     def __init__(self, engine: FasterWhisperEngine, options: TranscriptionOptions) -> None:
         self.engine = engine
@@ -212,7 +209,7 @@ class _Run:
         self.closed = False
 
     def results(self, batch: Iterable[Utterance]) -> Iterator[_Result]:
-        context = copy_context()  # a line that the caller's iterable logs names the caller's run
+        context = copy_context()  # so that log lines of the caller's iterable name the caller's run
         feeder = threading.Thread(target=context.run, args=(self._feed, batch), name="find speech", daemon=True)
         feeder.start()
         fed = False
@@ -229,7 +226,7 @@ class _Run:
         feeder.join()
 
     def close(self) -> None:
-        """The caller wants no more: waiting windows are dropped, and those on the device are finished."""
+        """Drop the windows that wait; those on the device are finished."""
         self.closed = True
         self.engine.pool.drop(lambda window: window.job in self.open)
 
@@ -264,7 +261,7 @@ class _Run:
             self.engine.pool.add(windows, most_waiting=self.engine.most_waiting)
 
     def _vote(self, job: UtteranceJob, windows: Sequence[Window]) -> None:
-        """Decide the language of an utterance of several windows. What was encoded for it is decoded later."""
+        """Decide the language of an utterance of several windows; they keep what was encoded for it."""
 
         def ask(window: Window) -> None:
             encoded = self.decoder.encode([window.samples()], frame_seconds(window.region))
@@ -299,7 +296,7 @@ class _Run:
 
 
 def _unsound(decoded: WindowResult, duration: float) -> bool:
-    """Whether a window deserves the slow way: repetitive, improbable, or too little or too much text for its speech."""
+    """Whether to decode again: the text is repetitive, improbable, or too short or long for its speech."""
     letters = len(decoded.text.strip())
     return (
         decoded.compression_ratio > REPETITIVE

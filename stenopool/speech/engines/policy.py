@@ -1,4 +1,4 @@
-"""Rules that the engines share: how much is decoded at once, which language it is in, and what the model is told."""
+"""Rules that the engines share: the length of windows, the language, and the prompt."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
@@ -10,34 +10,33 @@ Probabilities = Mapping[str, float]
 
 # Whisper's own window: no engine decodes more seconds at once.
 LONGEST_WINDOW = 30.0
-# The default engine's windows: most speech, and longest span. Encoding costs more than in proportion to a window's
-# length (twice as much per second in 30 s as in 16 s), and cut at the ends of sentences, short windows say no less than
-# long ones. Where people say little, as in a call's channels, what they said before matters more.
-# benchmarks/README.md has the figures.
+# The default engine's windows: maximum speech, and maximum span. Encoding costs grow faster than a window's length
+# (twice as much per second in 30 s as in 16 s), and windows cut at the ends of sentences can be short without loss.
+# Where people say little, as in a call's channels, context matters more. Figures: benchmarks/README.md.
 SPEECH_SECONDS = 13.0
 SPAN_SECONDS = 20.0
-# Speech decoded at once where each window may be in another language.
+# Maximum speech per window if each may be in another language.
 SPEECH_SECONDS_PER_SEGMENT = 10.0
-# WhisperX takes a whole recording at once; given ten minutes of it, cut at a pause, its memory is bounded.
+# WhisperX takes all of its input at once: blocks of ten minutes, cut at pauses, bound its memory.
 BLOCK_SECONDS = 600.0
 
-# Windows that are asked for the language of a recording.
+# Windows that vote on the language of a recording.
 VOTERS = 5
-# Below this a window's own opinion on its language gives way to its neighbours'.
+# Below this probability a window takes its neighbours' language.
 SURE = 0.5
 
-# Where a text looks unsound, it is decoded again with the next temperature, from this many samples.
+# A text that looks unsound is decoded again at the next temperature, from this many samples.
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 BEST_OF = 5
 
 
 def most_speech(options: TranscriptionOptions, usual: float) -> float:
-    """Seconds of speech that are decoded at once, ``usual`` where a recording has one language."""
+    """Maximum seconds of speech per window: ``usual`` if a recording has one language."""
     return SPEECH_SECONDS_PER_SEGMENT if options.language == "per-segment" else usual
 
 
 def fixed_language(options: TranscriptionOptions, *, multilingual: bool) -> str | None:
-    """The language of everything, where nothing has to be detected; ``multilingual`` is the model."""
+    """The language, if it need not be detected. ``multilingual``: whether the model is."""
     if not multilingual:
         return "en"
     return None if options.language in ("auto", "per-segment") else options.language
@@ -70,7 +69,7 @@ def weigh_neighbours(
 
 
 def spread(items: list[T], most: int) -> list[T]:
-    """At most ``most`` items, evenly spread over the list, so that a vote hears more than the beginning."""
+    """At most ``most`` items, evenly spread over the list, so that a vote covers more than the beginning."""
     if len(items) <= most:
         return items
     step = len(items) / most

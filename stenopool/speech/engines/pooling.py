@@ -1,8 +1,7 @@
-"""Windows of many recordings, decoded together in frames only as long as their speech allows.
+"""A pool of workers that decode windows of many recordings together, in frames as short as their speech allows.
 
-Workers take windows in the order in which they come, each with others of its kind beside it, so that the first
-recordings are answered first and none waits while there is work. What is decoded beside a window does not change what
-it says.
+Workers take windows in order of arrival, grouped with others of the same kind: the first recordings finish first, and
+no worker is idle while windows wait. The result of a window does not depend on its group.
 """
 
 import threading
@@ -17,8 +16,8 @@ from stenopool.speech.engines.policy import LONGEST_WINDOW
 
 # Speech needs room after it, or its last words are lost: 12.4 % WER with 1 s of tail, 8.9 % with 5 s.
 TAIL_SECONDS = 4.0
-# Frames come in these steps. What a window says depends a little on its frame, so windows share one only if it is
-# their own: the same recording says the same whatever is decoded beside it.
+# Step of the lengths of frames. A window's text depends a little on its frame, so only windows with the same frame are
+# decoded together: then the text does not depend on the group.
 FRAME_STEP = 2.0
 FRAMES_PER_SECOND = 100
 
@@ -29,7 +28,7 @@ def frame_seconds(region: Region) -> float:
 
 
 class Poolable(Protocol):
-    """What can wait in a pool. Those with equal ``kind`` may be decoded together."""
+    """Something that can wait in a pool; those of equal ``kind`` may be decoded together."""
 
     @property
     def kind(self) -> tuple[object, float]: ...
@@ -42,9 +41,9 @@ W = TypeVar("W", bound=Poolable)
 class WindowPool(Generic[W]):
     """The decoding workers of one engine and the windows that wait for them. Safe to use from several threads.
 
-    ``decode`` is called with groups of one kind, of at most ``most(kind)`` windows; it raises nothing. ``evenly``: no
-    worker takes more than its share of what waits, so that all of them end together. That pays where each has cores of
-    its own; a GPU would do two small groups one after the other.
+    ``decode`` gets groups of one kind, of at most ``most(kind)`` windows, and raises nothing. ``evenly``: no worker
+    takes more than its share of the waiting windows, so that all end together. That helps if each worker has its own
+    cores; a GPU would decode two small groups one after the other.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class WindowPool(Generic[W]):
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
     def add(self, windows: Sequence[W], *, most_waiting: int | None = None) -> None:
-        """Have windows decoded. Comes back when at most ``most_waiting`` windows wait, if that is given."""
+        """Have windows decoded. Returns once at most ``most_waiting`` windows wait, if given."""
         with self._guard:
             for window in windows:
                 self._count += 1
@@ -77,7 +76,7 @@ class WindowPool(Generic[W]):
                 self._guard.wait_for(lambda: self._waiting() <= most_waiting)
 
     def ask(self, do: Callable[[], T]) -> "Future[T]":
-        """Have something short done by a worker before any window that waits."""
+        """Have a worker do something short before the windows that wait."""
         answer: Future[T] = Future()
 
         def work() -> None:
@@ -92,7 +91,7 @@ class WindowPool(Generic[W]):
         return answer
 
     def drop(self, unwanted: Callable[[W], bool]) -> None:
-        """Take windows out again that have not been taken up yet."""
+        """Remove unwanted windows that still wait."""
         with self._guard:
             for kind, waiting in list(self._bins.items()):
                 self._bins[kind] = wanted = deque(one for one in waiting if not unwanted(one[1]))
@@ -121,7 +120,7 @@ class WindowPool(Generic[W]):
                 self._decode(group)
 
     def _take(self) -> list[W]:
-        """The window that has waited longest, and beside it others of its kind: those of later recordings fill up."""
+        """The window that has waited longest, and others of its kind, which may be of later recordings."""
         kind = min(self._bins, key=lambda kind: self._bins[kind][0][0])
         waiting = self._bins[kind]
         share = ceil(self._waiting() / self._workers) if self._evenly else len(waiting)

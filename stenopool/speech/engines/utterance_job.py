@@ -1,4 +1,4 @@
-"""One utterance on its way through the default engine: its windows, what they said, and in which language."""
+"""An utterance in the default engine: its windows, what they say, and in which language."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +23,11 @@ class Window:
     job: "UtteranceJob"
     region: Region
     language: str | None = None
-    """What its neighbours decided, where it was unsure itself."""
+    """Decided by its neighbours, if it was unsure itself."""
     encoded: Any = None
-    """What the encoder made of it, where that was wanted before it is decoded."""
+    """Encoder output, if it was needed before decoding."""
     opinion: dict[str, float] | None = None
-    """Probabilities of languages, where they were wanted before."""
+    """Probabilities of languages, if they have been detected."""
 
     @property
     def kind(self) -> tuple[object, float]:
@@ -57,7 +57,7 @@ class WindowAnswer(NamedTuple):
 
 @dataclass(eq=False)
 class UtteranceJob:
-    """One utterance. Workers ask `language_of` and hand in answers; all else happens in the thread that asked."""
+    """One utterance. Workers call `language_of` and ``on_answer``; all else happens in the caller's thread."""
 
     utterance: Utterance
     decoder: Decoder
@@ -87,7 +87,7 @@ class UtteranceJob:
         return language
 
     def keep(self, window: Window, results: Sequence[RegionResult]) -> list[Window]:
-        """Take a window's answer. Returns windows that were unsure of their language, once all others are there."""
+        """Take a window's answer. Returns the windows that were unsure of their language, once all others are done."""
         if results:
             self.results += results
             self.open -= 1
@@ -100,13 +100,13 @@ class UtteranceJob:
         return settled
 
     def _neighbours_language(self, window: Window) -> str:
-        """What the sure windows say, the nearer the louder; else the best guess of all."""
+        """The language of the sure windows, weighted by nearness; else the window's own best guess."""
         sure = [(decoded.probabilities, region.middle) for region, decoded in self.results]
         opinions = [*weigh_neighbours(window.region.middle, sure), (window.opinion or {}, 0.1)]
         return vote(opinions, self.decoder.options.languages)[0]
 
     def transcript(self) -> Transcript:
-        """The whole, when no window is open."""
+        """The transcript, once no window is open."""
         options = self.decoder.options
         results = sorted(self.results, key=lambda result: result[0].start)
         if self.decoder.fixed_language:

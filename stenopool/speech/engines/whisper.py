@@ -1,7 +1,7 @@
-"""Engine ``whisper``: openai-whisper itself, for results to compare with. Slow without a GPU.
+"""Engine ``whisper``: openai-whisper, as a reference for results. Slow without a GPU.
 
-Its own ``transcribe`` runs on chunks of speech of up to 30 seconds instead of on the whole file: silence is never
-decoded, a day-long recording needs little memory, and each chunk may have its own language.
+Its ``transcribe`` runs on chunks of speech of up to 30 seconds, not on the whole file: silence is never decoded, a
+day-long recording needs little memory, and each chunk may have its own language.
 """
 
 from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ class WhisperEngine(SerialEngine):
     def _spoken_in(
         i: int, cut: Sequence[Region], opinions: Sequence[tuple[Probabilities, float]], options: TranscriptionOptions
     ) -> str:
-        """The language of chunk ``i``: its own opinion, or if it is unsure, all opinions, the nearer the louder."""
+        """The language of chunk ``i``: its own opinion or, if it is unsure, all opinions weighted by nearness."""
         language, probability = vote([opinions[i]], options.languages)
         if probability >= policy.SURE:
             return language

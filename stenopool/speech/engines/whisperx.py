@@ -1,7 +1,7 @@
 """Engine ``whisperx``: WhisperX's voice activity detection and batched decoding, called as a library.
 
-Not its command line, which may stamp the wrong language and keeps all results in memory. Words get attention times
-here; `stenopool.speech.engines.alignment` refines them with WhisperX's alignment where it is asked for.
+Its command line may report the wrong language and keeps all results in memory. Words get attention times here;
+`stenopool.speech.engines.alignment` refines them with WhisperX's alignment if requested.
 """
 
 import os

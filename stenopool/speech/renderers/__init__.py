@@ -1,6 +1,6 @@
-"""Renderers: a transcript as json, srt, vtt, txt, tsv, rttm or html. Pure: text out, nothing read or written.
+"""Renderers: pure functions from a transcript to the text of a json, srt, vtt, txt, tsv, rttm or html file.
 
-Every renderer takes any transcript, an empty one too, and gives a valid file.
+Every renderer makes a valid file of any transcript, also of an empty one.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,7 @@
-"""Subtitle cues: what stands on the screen at one time. Shared by srt and vtt.
+"""Subtitle cues for srt and vtt: the text on the screen at one time.
 
-Cues are built from words, so a long segment becomes several cues with right times. Where to cut is a shortest path
-over all places (as TeX sets a paragraph): few cues, cut at sentences rather than clauses or pauses rather than
-anywhere, evenly filled.
+Cues are built from words, so a long segment becomes several cues with correct times. Cuts are a shortest path over all
+positions (as TeX sets a paragraph): few cues, evenly filled, cut at sentences, else at pauses or clauses.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +14,9 @@ from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import Token, stretches
 from stenopool.speech.transcript import Transcript
 
-LONG_PAUSE = 2.0  # seconds of silence over which no cue stays
+LONG_PAUSE = 2.0  # seconds of silence that end a cue
 SHORT_PAUSE = 0.4  # seconds that a listener hears as a break
-SHORTEST = 0.02  # seconds; whisper's own step. WebVTT asks for more than nothing
+SHORTEST = 0.02  # seconds; whisper's time step. WebVTT requires more than 0
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,10 @@ class Cue:
 
 
 def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None], str]) -> list[Cue]:
-    """The transcript as cues in order of time, each within the style's lines; cues of one channel never overlap.
+    """Cues in order of time, within the style's lines; cues of one channel never overlap.
 
-    ``label`` gives what is shown before a speaker's words: room is kept for it on the first line. Only a single word
-    (with the label) that is wider than a line may exceed it.
+    ``label`` is the text before a speaker's words, which takes room on the first line. Only a single word (with the
+    label) may be wider than a line.
     """
     found: dict[int | None, list[Cue]] = {}
     for stretch in stretches(transcript):
@@ -43,7 +42,7 @@ def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None
         channel = stretch.segment.channel
         for part in _at_long_pauses(stretch.tokens):
             for tokens in _cut(part, style, style.max_line_count, indent, indent, price=1):
-                # A line more costs more than any bad break: the number of lines is the least possible.
+                # Another line costs more than any bad break, so the number of lines is minimal.
                 lines = _cut(tokens, style, 1, indent, 0, price=1000)
                 cue = Cue(tokens[0].start, tokens[-1].end, stretch.speaker, channel, lines)
                 found.setdefault(channel, []).append(cue)
@@ -51,7 +50,7 @@ def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None
 
 
 def split_moments(cue: Cue, style: RenderStyle) -> Iterator[tuple[float, float, Token | None]]:
-    """Parts of a cue as (start, end, the word being spoken): one part, unless words are to be highlighted.
+    """Parts of a cue as (start, end, the spoken word): one part, unless words are highlighted.
 
     Words whose time is only estimated are not highlighted.
     """
@@ -80,7 +79,7 @@ def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
 def _cut(
     tokens: Sequence[Token], style: RenderStyle, lines: int, first_indent: int, indent: int, price: float
 ) -> list[Sequence[Token]]:
-    """Cut tokens into groups that each fit on ``lines`` lines, at the least cost. ``price``: of one group."""
+    """Cut tokens into groups that each fit on ``lines`` lines, at the lowest cost. ``price``: of a group."""
     room = lines * style.max_line_width
     cost = [0.0] + [inf] * len(tokens)
     origin = [0] * (len(tokens) + 1)
@@ -116,7 +115,7 @@ def _fitting(
 
 
 def _cost_of_cut(tokens: Sequence[Token], end: int) -> float:
-    """0 to 0.8: how much a reader is disturbed by a cut before ``tokens[end]``."""
+    """0 to 0.8: how much a cut before ``tokens[end]`` disturbs a reader."""
     text = tokens[end - 1].text
     if end == len(tokens) or ends_sentence(text):
         return 0.0

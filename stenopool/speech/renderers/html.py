@@ -1,7 +1,7 @@
-"""HTML: one self-contained page to listen, read and search. It loads nothing but the recording itself.
+"""HTML: one self-contained page to listen, read and search. It loads nothing but the recording.
 
-Everything in a transcript is untrusted text: Jinja2 escapes it, no data stands inside the script, and the page's
-Content-Security-Policy lets only the script and the style run whose digests it names.
+A transcript is untrusted text: Jinja2 escapes it, no data is in the script, and the Content-Security-Policy only allows
+the script and the style whose digests it has.
 """
 
 import base64
@@ -21,12 +21,12 @@ from stenopool.speech.transcript import Transcript
 
 HERE = Path(__file__).parent
 
-# Our own writing: nothing in an attribute's value can be a quotation mark.
+# Written by this template: an attribute's value has no quotation mark.
 _AUDIO = re.compile(r'<audio id="audio"[^>]* src="([^"]*)">')
 
 
 def render(transcript: Transcript, style: RenderStyle) -> str:
-    """The transcript as a page. ``style.audio`` is where it finds the recording; without, it asks for the file."""
+    """The transcript as a page. ``style.audio``: the recording's URL; without it the page asks for the file."""
     shown = view(transcript)
     script, css = _asset("reader.js") + "read(document);\n", _asset("transcript.css")
     return _template().render(
@@ -41,7 +41,7 @@ def render(transcript: Transcript, style: RenderStyle) -> str:
 
 
 def find_audio(page: str) -> str | None:
-    """Where a page that we rendered finds its recording, as ``style.audio`` said."""
+    """The ``style.audio`` with which a page was rendered."""
     found = _AUDIO.search(page)
     return html.unescape(found.group(1)) if found else None
 

@@ -9,9 +9,9 @@ from stenopool.speech.clock_text import format_clock
 from stenopool.speech.renderers.words import Stretch, clean, stretches
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment, Transcript
 
-COLOURS = 7  # c0 to c6 in transcript.css, then again from c0: names tell speakers apart, too
-GREY = 7  # who speaks is not known
-PAUSE = 3.0  # seconds of silence that begin a new paragraph
+COLOURS = 7  # c0 to c6 in transcript.css, repeated for more speakers: their names differ
+GREY = 7  # an unknown speaker
+PAUSE = 3.0  # seconds of silence before a new paragraph
 LONG = 600  # characters after which the next segment begins a new paragraph: about 40 seconds of speech
 _DOUBTS = {
     HALLUCINATION_SUSPECTED: "may be made up: check the recording",
@@ -38,7 +38,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class View:
-    """``lanes``: who speaks when, in seconds; None is nobody known. ``colours``: the number of each one's colour."""
+    """``lanes``: when each speaker (None: unknown) speaks, in seconds. ``colours``: the number of each one's colour."""
 
     title: str
     facts: list[tuple[str, str]]
@@ -66,7 +66,7 @@ def view(transcript: Transcript) -> View:
 
 
 def _lanes(transcript: Transcript, body: Sequence[Paragraph]) -> dict[str | None, Lane]:
-    """Who speaks when, for the timeline: from the turns, or where there are none, from the words."""
+    """Who speaks when, for the timeline: from the turns or, without any, from the words."""
     lanes: dict[str | None, Lane] = {clean(speaker) or None: [] for speaker in transcript.speakers}
     for paragraph in body:
         lane = lanes.setdefault(paragraph.speaker, [])
@@ -98,7 +98,7 @@ def facts(transcript: Transcript) -> list[tuple[str, str]]:
 
 
 def doubt(segment: Segment) -> str | None:
-    """What a reader should know of a flagged segment, in words."""
+    """A note to readers on a flagged segment."""
     return clean("; ".join(_DOUBTS.get(flag, flag.replace("_", " ")) for flag in segment.flags)) or None
 
 
@@ -111,7 +111,7 @@ def _languages(transcript: Transcript) -> str:
 
 
 def paragraphs(transcript: Transcript) -> Iterator[Paragraph]:
-    """The transcript in paragraphs: a new one at each speaker change, long pause, or when one has grown long."""
+    """The transcript in paragraphs, which end at a change of speaker, a long pause or a length."""
     gathered: list[Stretch] = []
     for stretch in stretches(transcript):
         if gathered and not _continues(gathered, stretch):

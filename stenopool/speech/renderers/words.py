@@ -1,7 +1,7 @@
-"""The words of a transcript made even: every one has clean text and a time, whatever the engine said.
+"""The words of a transcript in one form: each has clean text and a time. Used by all renderers but json.
 
-Engines differ: openai-whisper's words carry the blank before them (`" the"`), whisperX's do not; digits may have no
-times; a segment may have no words at all. All renderers but json start from here.
+Engines differ: openai-whisper's words start with a blank (`" the"`), WhisperX's do not; digits may have no times; a
+segment may have no words at all.
 """
 
 import re
@@ -18,9 +18,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Token(NamedTuple):
-    """What no line is broken within: mostly a word. ``space``: a blank stands before it.
+    """A unit without line breaks in it, mostly a word. ``space``: whether a blank is before it.
 
-    ``timed`` is false where the time is only estimated from the neighbours.
+    ``timed``: false if its time is only estimated from its neighbours.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Stretch:
-    """What one speaker says within one segment; never empty."""
+    """The words of one speaker within one segment; never empty."""
 
     segment: Segment
     tokens: Sequence[Token]
@@ -53,7 +53,7 @@ class Stretch:
 
 
 def clean(text: str) -> str:
-    """The text on one line: no control characters, no tabs, single blanks, none at the ends."""
+    """The text on one line: no control characters or tabs, single blanks, none at the ends."""
     return " ".join(_CONTROL.sub(" ", text).split())
 
 
@@ -63,7 +63,7 @@ def join(tokens: Iterable[Token]) -> str:
 
 
 def stretches(transcript: Transcript) -> Iterator[Stretch]:
-    """The transcript in order, cut where the speaker changes. Segments without text give nothing."""
+    """The transcript in order, cut where the speaker changes. Segments without text are left out."""
     before = transcript.segments[0].language if transcript.segments else None
     for segment in transcript.segments:
         language = segment.language or transcript.language
@@ -74,10 +74,9 @@ def stretches(transcript: Transcript) -> Iterator[Stretch]:
 
 
 def tokenize(segment: Segment, language: str | None, *, blank: bool) -> list[Token]:
-    """The words of a segment, or its text where it has none. Times never go backwards.
+    """The words of a segment, or its text if it has none. Times never decrease.
 
-    Words without times share what their neighbours leave between them, by length. ``blank``: one stands before the
-    first word.
+    Words without times share the gap between their neighbours, by length. ``blank``: one is before the first word.
     """
     words = [word for word in segment.words if clean(word.word)]
     texts = _word_texts(words, segment, language, blank) if words else _text_alone(segment.text, language, blank)
@@ -100,7 +99,7 @@ def tokenize(segment: Segment, language: str | None, *, blank: bool) -> list[Tok
 
 
 def _spread(tokens: Sequence[Token], start: float, end: float) -> list[Token]:
-    """The tokens one after the other from start to end, each as long as its text."""
+    """Spread the tokens from start to end, in proportion to their text."""
     rate = (end - start) / max(1, sum(len(token.text) for token in tokens))
     spread = []
     for token in tokens:
@@ -113,7 +112,7 @@ def _spread(tokens: Sequence[Token], start: float, end: float) -> list[Token]:
 def _word_texts(
     words: Sequence[Word], segment: Segment, language: str | None, blank: bool
 ) -> Iterator[list[tuple[str, bool]]]:
-    """For each word its text and whether a blank stands before it; more than one where a word holds blanks."""
+    """For each word its text and whether a blank is before it; several if the word contains blanks."""
     raw = [_CONTROL.sub(" ", word.word) for word in words]
     blanks_are_given = (
         language in NO_SPACE_LANGUAGES
@@ -128,7 +127,7 @@ def _word_texts(
 
 
 def _text_alone(text: str, language: str | None, blank: bool) -> list[list[tuple[str, bool]]]:
-    """The text cut at blanks, or between characters where the language has no blanks."""
+    """The text cut at blanks, or between characters if the language has no blanks."""
     if language not in NO_SPACE_LANGUAGES:
         return [[(part, True) for part in clean(text).split()]]
     parts = [(list(_unbreakable(part)), blank or number > 0) for number, part in enumerate(clean(text).split())]
@@ -146,7 +145,7 @@ def _unbreakable(text: str) -> Iterator[str]:
 
 
 def _belong_together(before: str, after: str) -> bool:
-    """No line breaks before marks, closing punctuation and vowels that follow, nor after what opens or leads."""
+    """No line breaks before marks, closing punctuation and following vowels, nor after opening or leading ones."""
     return (
         unicodedata.category(after) in ("Mn", "Mc", "Me", "Cf", "Lm", "Pe", "Pf", "Po")
         or unicodedata.category(before) in ("Ps", "Pi", "Cf")
