@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from stenopool.languages import LANGUAGES
 from stenopool.options import SubtitleOptions
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
 
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
@@ -31,7 +31,7 @@ def format_transcript(
     """The body of the answer: text for text, srt and vtt, else an object."""
     match format:
         case "srt" | "vtt":
-            return render(transcript, format, RenderStyle.of(subtitles))
+            return render(transcript, format, subtitles)
         case "text":
             return f"{transcript.text.strip()}\n"
         case "json":

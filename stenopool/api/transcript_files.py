@@ -9,7 +9,7 @@ from stenopool.errors import ObjectNotFound
 from stenopool.options import Format, SubtitleOptions
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.receipts import output_key
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.speech.renderers import render
 from stenopool.speech.renderers.html import find_audio
 from stenopool.speech.transcript import Transcript
 from stenopool.storage import ObjectStore
@@ -65,7 +65,7 @@ def render_file(
 ) -> str:
     """The transcript in this format. An HTML page plays the same audio as the stored page."""
     page = read_page(destination, key) if format == "html" else None
-    return render(transcript, format, RenderStyle.of(subtitles, title=key, audio=find_audio(page) if page else None))
+    return render(transcript, format, subtitles, title=key, audio=find_audio(page) if page else None)
 
 
 def read_page(destination: ObjectStore, key: str) -> str | None:

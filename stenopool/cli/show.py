@@ -10,7 +10,7 @@ from stenopool.cli.parameters import with_options
 from stenopool.options import Format, SubtitleOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import speaker_names
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.speech.renderers import render
 from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Transcript
 
@@ -32,6 +32,6 @@ def show(
     found = Transcript.model_validate_json(store.get_bytes(name))
     named = speaker_names.apply_names(found, speaker_names.read(store, "", found))
     if format:
-        print(render(named, format, RenderStyle.of(subtitles)), end="")
+        print(render(named, format, subtitles), end="")
     else:
         print_transcript(named, out)

@@ -8,8 +8,8 @@ from openai.types.audio import Transcription, TranscriptionDiarized, Transcripti
 
 from stenopool.api.ids import decode, encode
 from stenopool.api.openai import format_transcript
-from stenopool.options import TranscriptionOptions
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.options import SubtitleOptions, TranscriptionOptions
+from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
 from tests.api.conftest import Shared
 from tests.speech.renderers.samples import STYLES, conversation, transcripts
@@ -88,4 +88,4 @@ def test_a_transcript_that_is_there_comes_at_once_and_one_that_is_not_takes_too_
         for style in STYLES:
             form = {"model": "base", "response_format": "vtt", **style}
             vtt = client.post(URL, files=files, data=form, headers={"Idempotency-Key": "a"})
-            assert vtt.text == render(conversation(), "vtt", RenderStyle.model_validate(style))
+            assert vtt.text == render(conversation(), "vtt", SubtitleOptions.model_validate(style))

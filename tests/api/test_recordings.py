@@ -10,10 +10,10 @@ import pytest
 
 from stenopool.api.ids import decode, encode
 from stenopool.errors import ErrorCode, RecordingError
-from stenopool.options import FORMATS, Format, TranscriptionOptions
+from stenopool.options import FORMATS, Format, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.receipts import Receipt, work_key
-from stenopool.speech.renderers import CONTENT_TYPES, RenderStyle, render
+from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.storage.s3 import process_client
 from tests.api.conftest import Shared
 from tests.speech.renderers.samples import STYLES, conversation
@@ -247,7 +247,7 @@ def test_subtitles_come_in_the_style_that_is_requested(api: Api, format: Format)
         stored = client.get(address, params={"format": format}).text
         for style in STYLES:
             answer = client.get(address, params={"format": format, **style}).raise_for_status().text
-            assert answer == render(conversation(), format, RenderStyle.model_validate(style))
+            assert answer == render(conversation(), format, SubtitleOptions.model_validate(style))
             assert answer != stored
         assert client.get(address, params={"format": format}).text == stored
         assert client.get(address, params={"format": "txt", "max_line_width": 9}).status_code == 200

@@ -8,7 +8,7 @@ from prefect.utilities.callables import parameter_schema
 
 from stenopool.options import ExecutionOptions, SubtitleOptions
 from stenopool.orchestration import entrypoints
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
 from tests.speech.renderers.samples import STYLES, conversation
 from tests.support.command_line import Call
@@ -28,7 +28,7 @@ def test_a_transcript_is_printed_again_in_another_style(
 ) -> None:
     (tmp_path / "transcript.json").write_text(render(conversation(), "json"))
     answer = stenopool("show", tmp_path, "--format", "vtt", *_typed(style))
-    assert answer.out == render(conversation(), "vtt", RenderStyle.model_validate(style))
+    assert answer.out == render(conversation(), "vtt", SubtitleOptions.model_validate(style))
     assert answer.out != render(conversation(), "vtt")
 
 
@@ -42,7 +42,7 @@ def test_a_run_writes_its_style_and_leaves_files_that_exist(stenopool: Call, tmp
     files = destination / "jfk.flac"
     transcript = Transcript.model_validate_json((files / "transcript.json").read_text())
     written = (files / "transcript.srt").read_text()
-    assert written == render(transcript, "srt", RenderStyle.model_validate(style))
+    assert written == render(transcript, "srt", SubtitleOptions.model_validate(style))
     assert "<u>" in written
     assert stenopool("run", source, destination, *FAST).code == 0
     assert (files / "transcript.srt").read_text() == written

@@ -8,10 +8,10 @@ from rich.console import Console
 
 from stenopool.api.openai import format_transcript
 from stenopool.languages import NO_SPACE_LANGUAGES
-from stenopool.options import TranscriptionOptions
+from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines.assembly import build_transcript
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.speech.renderers import render
 from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.renderers.view import view
 from stenopool.speech.speaker_assignment import assign
@@ -64,7 +64,7 @@ class TestOneLanguage:
         assert whole in _terminal(transcript)
         assert whole in re.sub(r"<[^>]+>", "", render(transcript, "html"))
         cues = (
-            render(transcript, "vtt", RenderStyle(max_line_width=200))
+            render(transcript, "vtt", SubtitleOptions(max_line_width=200))
             + render(transcript, "srt")
             + render(transcript, "tsv")
         )

@@ -2,10 +2,11 @@
 
 import pytest
 
+from stenopool.options import SubtitleOptions
 from stenopool.speech import speaker_assignment
 from stenopool.speech.engines.assembly import split_sentences
 from stenopool.speech.punctuation import CLAUSE_END, SENTENCE_END, ends_clause, ends_sentence
-from stenopool.speech.renderers import RenderStyle, cues
+from stenopool.speech.renderers import cues
 from stenopool.speech.transcript import Segment, Transcript, Word
 
 
@@ -26,7 +27,7 @@ class TestSentenceEnd:
         words = _words(mark)
         text = "".join(word.word for word in words)
         transcript = Transcript(language="en", segments=[Segment(start=0, end=5, text=text, words=words)])
-        style = RenderStyle(max_line_width=16, max_line_count=1)
+        style = SubtitleOptions(max_line_width=16, max_line_count=1)
         shown = [
             [token.text for line in cue.lines for token in line] for cue in cues.cues(transcript, style, lambda _: "")
         ]

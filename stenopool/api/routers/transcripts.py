@@ -20,7 +20,7 @@ from stenopool.api.transcript_view import TranscriptView
 from stenopool.options import FORMATS, Format, SubtitleOptions
 from stenopool.pipeline.speaker_names import SpeakerName
 from stenopool.settings import get_settings
-from stenopool.speech.renderers import CONTENT_TYPES, EXTENSIONS
+from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
 
@@ -104,7 +104,7 @@ def get_transcript(
     """The transcript, streamed. A format that was not stored, or another style of subtitles, is rendered now."""
     chosen = query.format or _choose_format(accept)
     transcript_files.write_file(path, service.destination, key, chosen, query.subtitles)
-    name = quote(f"{key.rpartition('/')[2]}{EXTENSIONS[chosen]}")
+    name = quote(f"{key.rpartition('/')[2]}.{chosen}")
     headers = {"Content-Disposition": f"inline; filename*=UTF-8''{name}"}
     if chosen == "html":
         headers["Content-Security-Policy"] = _PAGE_POLICY

@@ -19,7 +19,7 @@ from stenopool.pipeline.stages.prepare import NORMALIZE
 from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, TRANSCRIBE
 from stenopool.runtime.progress import logger
 from stenopool.speech.audio.encode import player_audio
-from stenopool.speech.renderers import CONTENT_TYPES, RenderStyle, render
+from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.speech.speaker_assignment import assign as assign_speakers
 from stenopool.speech.split_channels import channel_name, merge_channels
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Provenance, Source, Transcript, all_flags
@@ -116,8 +116,7 @@ def _supersede(run: RunContext, job: Job) -> None:
 def _upload_formats(run: RunContext, job: Job, transcript: Transcript, formats: Sequence[Format]) -> None:
     for format in reversed(formats):
         audio = _player(run, job) if format == "html" else None
-        style = RenderStyle.of(run.execution, title=job.key, audio=audio)
-        content = render(transcript, format, style).encode()
+        content = render(transcript, format, run.execution, title=job.key, audio=audio).encode()
         run.destination.put_bytes(output_key(job.key, format), content, content_type=CONTENT_TYPES[format])
 
 

@@ -3,25 +3,11 @@
 Every renderer makes a valid file of any transcript, also of an empty one.
 """
 
-from collections.abc import Callable
-
-from stenopool.options import Format
+from stenopool.options import Format, SubtitleOptions
 from stenopool.speech.renderers import html, rttm, srt, tsv, txt, vtt
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.transcript import Transcript
 
-__all__ = ["CONTENT_TYPES", "EXTENSIONS", "RenderStyle", "render"]
-
-_RENDERERS: dict[Format, Callable[[Transcript, RenderStyle], str]] = {
-    # All keys, null where unknown, as one line. Its schema is docs/transcript.schema.json.
-    "json": lambda transcript, _: transcript.model_dump_json() + "\n",
-    "srt": srt.render,
-    "vtt": vtt.render,
-    "txt": txt.render,
-    "tsv": tsv.render,
-    "rttm": rttm.render,
-    "html": html.render,
-}
+__all__ = ["CONTENT_TYPES", "render"]
 
 CONTENT_TYPES: dict[Format, str] = {
     "json": "application/json",
@@ -33,11 +19,32 @@ CONTENT_TYPES: dict[Format, str] = {
     "html": "text/html; charset=utf-8",
 }
 
-EXTENSIONS: dict[Format, str] = {format: f".{format}" for format in _RENDERERS}
 
-_DEFAULT_STYLE = RenderStyle()
+def render(
+    transcript: Transcript,
+    format: Format,
+    style: SubtitleOptions = SubtitleOptions(),  # noqa: B008 (frozen)
+    *,
+    title: str | None = None,
+    audio: str | None = None,
+) -> str:
+    """The transcript as the text of a file; encode it as UTF-8.
 
-
-def render(transcript: Transcript, format: Format, style: RenderStyle = _DEFAULT_STYLE) -> str:
-    """The transcript as the text of a file; encode it as UTF-8."""
-    return _RENDERERS[format](transcript, style)
+    ``title``: heading of the page; by default the name of the recording. ``audio``: where the page finds the recording,
+    as a relative or absolute URL or a data: URI.
+    """
+    match format:
+        case "json":  # all keys, null if unknown, on one line; the schema is docs/transcript.schema.json
+            return transcript.model_dump_json() + "\n"
+        case "srt":
+            return srt.render(transcript, style)
+        case "vtt":
+            return vtt.render(transcript, style)
+        case "txt":
+            return txt.render(transcript)
+        case "tsv":
+            return tsv.render(transcript)
+        case "rttm":
+            return rttm.render(transcript)
+        case "html":
+            return html.render(transcript, title, audio)

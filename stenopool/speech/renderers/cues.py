@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
 
+from stenopool.options import SubtitleOptions
 from stenopool.speech.punctuation import ends_clause, ends_sentence
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import Token, stretches
 from stenopool.speech.transcript import Transcript
 
@@ -30,7 +30,7 @@ class Cue:
     lines: Sequence[Sequence[Token]]
 
 
-def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None], str]) -> list[Cue]:
+def cues(transcript: Transcript, style: SubtitleOptions, label: Callable[[str | None], str]) -> list[Cue]:
     """Cues in order of time, within the style's lines; cues of one channel never overlap.
 
     ``label`` is the text before a speaker's words, which takes room on the first line. Only a single word (with the
@@ -49,7 +49,7 @@ def cues(transcript: Transcript, style: RenderStyle, label: Callable[[str | None
     return sorted((cue for channel in found.values() for cue in _separate(channel)), key=lambda cue: cue.start)
 
 
-def split_moments(cue: Cue, style: RenderStyle) -> Iterator[tuple[float, float, Token | None]]:
+def split_moments(cue: Cue, style: SubtitleOptions) -> Iterator[tuple[float, float, Token | None]]:
     """Parts of a cue as (start, end, the spoken word): one part, unless words are highlighted.
 
     Words whose time is only estimated are not highlighted.
@@ -77,7 +77,7 @@ def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
 
 
 def _cut(
-    tokens: Sequence[Token], style: RenderStyle, lines: int, first_indent: int, indent: int, price: float
+    tokens: Sequence[Token], style: SubtitleOptions, lines: int, first_indent: int, indent: int, price: float
 ) -> list[Sequence[Token]]:
     """Cut tokens into groups that each fit on ``lines`` lines, at the lowest cost. ``price``: of a group."""
     room = lines * style.max_line_width
@@ -99,7 +99,7 @@ def _cut(
 
 
 def _fitting(
-    tokens: Sequence[Token], begin: int, style: RenderStyle, lines: int, width: int
+    tokens: Sequence[Token], begin: int, style: SubtitleOptions, lines: int, width: int
 ) -> Iterator[tuple[int, int]]:
     """How far tokens from ``begin`` fit on ``lines`` lines: (end, length) for each end, at least one."""
     line, words, length = 1, 0, 0

@@ -15,7 +15,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from stenopool.speech.clock_text import format_clock
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.view import doubt, view
 from stenopool.speech.transcript import Transcript
 
@@ -25,14 +24,14 @@ HERE = Path(__file__).parent
 _AUDIO = re.compile(r'<audio id="audio"[^>]* src="([^"]*)">')
 
 
-def render(transcript: Transcript, style: RenderStyle) -> str:
-    """The transcript as a page. ``style.audio``: the recording's URL; without it the page asks for the file."""
+def render(transcript: Transcript, heading: str | None = None, audio: str | None = None) -> str:
+    """The transcript as a page. ``audio``: the recording's URL; without it the page asks for the file."""
     shown = view(transcript)
     script, css = _asset("reader.js") + "read(document);\n", _asset("transcript.css")
     return _template().render(
         vars(shown),
-        title=style.title or shown.title,
-        audio=style.audio,
+        title=heading or shown.title,
+        audio=audio,
         script=Markup(script),  # noqa: S704  (our own file)
         css=Markup(css),  # noqa: S704
         script_digest=_digest(script),
@@ -41,7 +40,7 @@ def render(transcript: Transcript, style: RenderStyle) -> str:
 
 
 def find_audio(page: str) -> str | None:
-    """The ``style.audio`` with which a page was rendered."""
+    """The ``audio`` with which a page was rendered."""
     found = _AUDIO.search(page)
     return html.unescape(found.group(1)) if found else None
 

@@ -2,12 +2,11 @@
 
 from posixpath import splitext
 
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import clean
 from stenopool.speech.transcript import Transcript
 
 
-def render(transcript: Transcript, style: RenderStyle) -> str:  # noqa: ARG001  (one signature for all renderers)
+def render(transcript: Transcript) -> str:
     """A line per speaker turn, in order of time. The id is the recording's key without its extension."""
     name = _field(splitext(transcript.source.key)[0] if transcript.source else "recording")
     return "".join(

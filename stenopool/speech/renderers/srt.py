@@ -3,14 +3,14 @@
 import re
 from itertools import chain
 
+from stenopool.options import SubtitleOptions
 from stenopool.speech.clock_text import format_timestamp
 from stenopool.speech.renderers.cues import Cue, cues, split_moments
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import Token, join
 from stenopool.speech.transcript import Transcript
 
 
-def render(transcript: Transcript, style: RenderStyle) -> str:
+def render(transcript: Transcript, style: SubtitleOptions) -> str:
     """The transcript as SRT; empty for an empty transcript. Speakers stand before the text as whisperX writes them."""
     parts = chain.from_iterable(
         ((start, end, _text(cue, spoken)) for start, end, spoken in split_moments(cue, style))

@@ -1,13 +1,12 @@
 """Tab-separated values: openai-whisper's columns (integer milliseconds), then the speaker."""
 
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import join, stretches
 from stenopool.speech.transcript import Transcript
 
 _FORMULA = tuple("=+-@＝＋－＠")
 
 
-def render(transcript: Transcript, style: RenderStyle) -> str:  # noqa: ARG001  (one signature for all renderers)
+def render(transcript: Transcript) -> str:
     """A row per segment and speaker; the bare header for an empty transcript. Nothing is quoted, as in whisper.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.

@@ -2,12 +2,11 @@
 
 from itertools import chain, groupby
 
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import join, stretches
 from stenopool.speech.transcript import Transcript
 
 
-def render(transcript: Transcript, style: RenderStyle) -> str:  # noqa: ARG001  (one signature for all renderers)
+def render(transcript: Transcript) -> str:
     """The transcript to read: paragraphs parted by a blank line, each led by its speaker where known."""
     turns = groupby(stretches(transcript), key=lambda stretch: (stretch.speaker, stretch.segment.channel))
     return "\n".join(

@@ -38,7 +38,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class View:
-    """``lanes``: when each speaker (None: unknown) speaks, in seconds. ``colours``: the number of each one's colour."""
+    """``lanes``: when each speaker (None: unknown) speaks, in seconds. ``colours``: the number of their colour."""
 
     title: str
     facts: list[tuple[str, str]]

@@ -1,13 +1,13 @@
 """WebVTT subtitles (https://www.w3.org/TR/webvtt1/): speakers as voices, `& < >` escaped."""
 
+from stenopool.options import SubtitleOptions
 from stenopool.speech.clock_text import format_timestamp
 from stenopool.speech.renderers.cues import Cue, cues, split_moments
-from stenopool.speech.renderers.style import RenderStyle
 from stenopool.speech.renderers.words import Token, join
 from stenopool.speech.transcript import Transcript
 
 
-def render(transcript: Transcript, style: RenderStyle) -> str:
+def render(transcript: Transcript, style: SubtitleOptions) -> str:
     """The transcript as WebVTT; the bare header for an empty transcript."""
     parts = (
         f"{format_timestamp(start, '.')} --> {format_timestamp(end, '.')}\n{_text(cue, spoken)}\n\n"

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.speech.renderers import render
 from stenopool.speech.transcript import LOW_CONFIDENCE, TRUNCATED, Segment, Transcript
 from tests.speech.renderers.samples import conversation, spoken
 
@@ -24,7 +24,7 @@ def test_the_head_tells_what_and_how() -> None:
         "22 November 2026",
     ):
         assert fact in page
-    assert "<title>Monday&#39;s call</title>" in render(conversation(), "html", RenderStyle(title="Monday's call"))
+    assert "<title>Monday&#39;s call</title>" in render(conversation(), "html", title="Monday's call")
 
 
 def test_flags_are_told_in_words() -> None:
@@ -59,7 +59,7 @@ def test_a_change_of_language_is_marked_for_eyes_and_for_screen_readers() -> Non
 
 def test_the_player_plays_what_the_style_names_and_else_asks() -> None:
     player = re.compile(r"<audio [^>]*>")
-    with_audio = render(conversation(), "html", RenderStyle(audio='a"b.wav'))
+    with_audio = render(conversation(), "html", audio='a"b.wav')
     assert 'src="a&#34;b.wav"' in player.search(with_audio).group()  # type: ignore[union-attr]
     assert '<label id="choose" hidden>' in with_audio
     without = render(conversation(), "html")
@@ -86,7 +86,7 @@ def test_the_policy_names_the_script_and_style_that_are_there() -> None:
 def test_hostile_text_stays_text() -> None:
     hostile = '</script><script>alert(1)</script> " onload=x'
     transcript = Transcript(language=hostile, segments=[Segment(start=0, end=1, text=hostile, speaker=hostile)])
-    page = render(transcript, "html", RenderStyle(title=hostile))
+    page = render(transcript, "html", title=hostile)
     assert page.count("<script") == 1
     assert "alert(1)</" not in page
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stenopool.options import FORMATS
-from stenopool.speech.renderers import RenderStyle, render
+from stenopool.options import FORMATS, SubtitleOptions
+from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Segment, Transcript, Word
 from tests.speech.renderers.samples import conversation, spoken
 from tests.speech.renderers.subtitles import parse_srt, parse_vtt
@@ -14,7 +14,7 @@ def one(*segments: Segment, language: str = "en") -> Transcript:
 
 
 def shown(transcript: Transcript, **style: object) -> list[tuple[int, int, list[str]]]:
-    return [tuple(cue) for cue in parse_srt(render(transcript, "srt", RenderStyle(**style)))]  # type: ignore[misc]
+    return [tuple(cue) for cue in parse_srt(render(transcript, "srt", SubtitleOptions(**style)))]  # type: ignore[misc]
 
 
 def test_srt_word_for_word() -> None:
@@ -137,7 +137,7 @@ def test_overlapping_cues_of_one_channel_are_parted_and_of_two_are_not() -> None
 def test_the_spoken_word_is_underlined() -> None:
     words = [Word(word=" <one>", start=0, end=1), Word(word=" 2"), Word(word=" three", start=2, end=3)]
     transcript = one(Segment(start=0, end=3, text=" <one> 2 three", words=words))
-    style = RenderStyle(highlight_words=True)
+    style = SubtitleOptions(highlight_words=True)
     assert [tuple(cue) for cue in parse_srt(render(transcript, "srt", style))] == [
         (0, 1000, ["<u><one></u> 2 three"]),
         (1000, 2000, ["<one> 2 three"]),  # the figure's own time is not known
