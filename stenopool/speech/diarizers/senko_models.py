@@ -53,13 +53,13 @@ def analyze(waveform: Waveform, models: "SenkoModels", workers: int) -> LocalSpe
         views = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::hop]
         return models.analyze(views, np.clip(waveform.frames - start - hop * np.arange(windows), 0, _WINDOW))
 
-    with _single_threaded(workers) as pool:
+    with _start_threads(workers) as pool:
         parts = list(pool.map(batch, range(0, count, _BATCH)))
     return LocalSpeakers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 @contextmanager
-def _single_threaded(workers: int) -> Iterator[ThreadPoolExecutor]:
+def _start_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
     """A pool whose threads run torch on one core each.
 
     The networks are small: torch's own threads busy-wait for each other at every layer. On two cores in use by others,

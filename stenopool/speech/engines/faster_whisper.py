@@ -118,14 +118,13 @@ class FasterWhisperEngine:
 
     def _decode(self, group: Sequence[Window]) -> None:
         """Decode a group and give each window's answer, or the error of all, to its job."""
+        answers: Sequence[list[RegionResult] | BaseException]
         try:
             answers = self._decode_or_halve(group)
         except BaseException as error:
-            for window in group:
-                window.job.on_answer(WindowAnswer(window, error))
-            return
-        for window, spans in zip(group, answers, strict=True):
-            window.job.on_answer(WindowAnswer(window, spans))
+            answers = [error] * len(group)
+        for window, said in zip(group, answers, strict=True):
+            window.job.on_answer(WindowAnswer(window, said))
 
     def _decode_or_halve(self, group: Sequence[Window]) -> list[list[RegionResult]]:
         try:
@@ -166,9 +165,8 @@ class FasterWhisperEngine:
         return answers
 
     def _encode(self, decoder: Decoder, group: Sequence[Window]) -> Any:
-        missing = [window for window in group if window.encoded is None]
         frame = frame_seconds(group[0].region)
-        if len(missing) == len(group):
+        if all(window.encoded is None for window in group):
             return decoder.encode([window.samples() for window in group], frame)
         parts = [
             decoder.encode([window.samples()], frame) if window.encoded is None else window.encoded for window in group

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from math import ceil
 from typing import Generic, Protocol, TypeVar
 
@@ -105,19 +106,17 @@ class WindowPool(Generic[W]):
             self._threads.submit(self._work)
 
     def _work(self) -> None:
-        while True:
-            with self._guard:
-                if self._urgent:
-                    urgent, group = self._urgent.popleft(), None
-                elif self._bins:
-                    urgent, group = None, self._take()
-                else:
-                    self._working -= 1
-                    return
-            if urgent:
-                urgent()
-            elif group:
-                self._decode(group)
+        while do := self._next():
+            do()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._guard:
+            if self._urgent:
+                return self._urgent.popleft()
+            if self._bins:
+                return partial(self._decode, self._take())
+            self._working -= 1
+            return None
 
     def _take(self) -> list[W]:
         """The window that has waited longest, and others of its kind, which may be of later recordings."""
