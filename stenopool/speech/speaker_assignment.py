@@ -82,11 +82,12 @@ def overlaps(spans: Sequence[TimeSpan], turns: Sequence[SpeakerTurn]) -> list[Se
 
 def _find_nearest(start: float, end: float, candidates: Sequence[SpeakerTurn | None]) -> SecondsBySpeaker:
     """The speaker of the nearest candidate within `NEAREST` seconds, with 0 seconds heard; in a tie the earlier."""
-    distances = [
-        (max(turn.start - end, start - turn.end, 0.0), turn.start, turn.speaker) for turn in candidates if turn
-    ]
-    distance, _, speaker = min(distances, default=(NEAREST + 1, 0.0, ""))
-    return {speaker: 0.0} if distance <= NEAREST else {}
+
+    def rank(turn: SpeakerTurn) -> tuple[float, float, float]:
+        return max(turn.start - end, start - turn.end, 0.0), turn.start, turn.end
+
+    nearest = min(filter(None, candidates), key=rank, default=None)
+    return {nearest.speaker: 0.0} if nearest and rank(nearest)[0] <= NEAREST else {}
 
 
 def _overlaps_in_any_order(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stenopool.speech.speaker_assignment import NEAREST, assign, overlaps
@@ -182,6 +182,8 @@ def by_hand(span: tuple[float, float], turns: Sequence[SpeakerTurn]) -> str | No
 
 
 @given(st.lists(spans, max_size=20), turn_lists)
+@example([(0.5, 0.5)], [SpeakerTurn(start=0.25, end=0.5, speaker="B"), SpeakerTurn(start=0.25, end=0.75, speaker="A")])
+@example([(0.5, 0.5)], [SpeakerTurn(start=0.25, end=0.75, speaker=speaker) for speaker in "BA"])
 def test_the_sweep_equals_looking_at_every_turn(times: list[tuple[float, float]], turns: list[SpeakerTurn]) -> None:
     times.sort()
     turns.sort(key=lambda each: (each.start, each.end))

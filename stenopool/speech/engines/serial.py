@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from stenopool import models
 from stenopool.errors import Failure
 from stenopool.models import FoundModel
+from stenopool.models.kinds import ModelKind
 from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, speech_regions
 from stenopool.speech.audio.waveform import Waveform
@@ -26,7 +27,7 @@ class SerialEngine(ABC):
     concurrent = False
     engine: ClassVar[EngineName]
     package: ClassVar[str]
-    kind: ClassVar[models.Kind]
+    kind: ClassVar[ModelKind]
 
     def __init__(self, model: str, execution: MachineOptions) -> None:
         self.model = model
