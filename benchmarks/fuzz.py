@@ -397,7 +397,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
             return next(messages, {"type": "http.disconnect"})
 
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", types[len(data) % 4])]}
-        async with receive_form(Request(scope, receive), lambda _: None, 4096):
+        async with receive_form(Request(scope, receive), lambda name: (name, None), 4096):
             pass
 
     def attempt(data: bytes) -> None:

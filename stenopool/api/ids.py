@@ -26,9 +26,9 @@ def decode(id: str) -> str:
         key = base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)).decode()
         check(key)
     except (binascii.Error, ValueError, KeyUnusable):
-        raise not_found("There is no such recording.") from None
+        raise not_found("Unknown recording.") from None
     if encode(key) != id:  # one recording has one id
-        raise not_found("There is no such recording.")
+        raise not_found("Unknown recording.")
     return key
 
 

@@ -7,25 +7,16 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterTags,
-)
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 
 from stenopool.api.ids import encode
-from stenopool.api.queue_snapshot import (
-    QueueSnapshot,
-    read_parent_queues,
-    read_queue,
-    read_unfinished,
-    recording_of,
-)
+from stenopool.api.queue_snapshot import QueueSnapshot, read_parent_queues, read_queue, read_unfinished, recording_of
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.flow_runs import PAGE, UNFINISHED, in_states
+from stenopool.orchestration.flow_runs import PAGE, UNFINISHED, select_runs
 from stenopool.orchestration.names import API_TAG, RECORDING_TAG, TAG
 
 _KEYS_AT_ONCE = 50  # whose runs are asked for together: a page holds four of each
@@ -118,21 +109,14 @@ class IngestRuns:
     async def unfinished_run(self, tag: str) -> FlowRun | None:
         """The run with this tag that waits or is under way."""
         runs = await self._client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=[TAG, API_TAG, tag]),
-                state=in_states(*UNFINISHED),
-            ),
-            limit=1,
+            flow_run_filter=select_runs(*UNFINISHED, tags=[TAG, API_TAG, tag]), limit=1
         )
         return runs[0] if runs else None
 
     async def failed_recordings(self) -> list[str]:
         """Recordings (ids) that had a run of late that failed."""
         runs = await self._client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                tags=FlowRunFilterTags(all_=[TAG, API_TAG]),
-                state=in_states(StateType.FAILED, StateType.CRASHED),
-            ),
+            flow_run_filter=select_runs(StateType.FAILED, StateType.CRASHED, tags=[TAG, API_TAG]),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=PAGE,
         )

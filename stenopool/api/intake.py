@@ -1,9 +1,8 @@
-"""An upload on its way to being a recording."""
+"""Uploads received, checked and submitted."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from fastapi import Request
 from prefect.client.schemas.objects import StateType
@@ -14,14 +13,13 @@ from stenopool.api.keys import Key
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service, token_of
 from stenopool.api.states import StateName
-from stenopool.api.upload_writer import UploadWriter
-from stenopool.api.uploads import Form, receive_form
+from stenopool.api.uploads import Form, UploadWriter, receive_form
 from stenopool.errors import ErrorCode
 from stenopool.options import TranscriptionOptions
 
 
 class Accepted(BaseModel):
-    """A recording that was taken. ``sha256`` is of what arrived, for an upload."""
+    """A recording that was accepted. ``sha256``: of an upload, as it arrived."""
 
     id: str
     uri: str
@@ -30,56 +28,44 @@ class Accepted(BaseModel):
     sha256: str | None = None
 
 
-@dataclass
-class Upload:
-    """A form that was read, and the key that its file will have."""
-
-    form: Form
-    key: str
-
-
 @asynccontextmanager
 async def receive_upload(
     request: Request, service: Service, caller: Key, idempotency_key: str | None
-) -> AsyncIterator[Upload]:
+) -> AsyncIterator[Form]:
     """Read an upload. What is not accepted inside the block leaves nothing behind.
 
-    With an idempotency key that was used before, the file is read and dropped: its recording is there.
+    With an idempotency key that was used before, the file is read and dropped: its recording exists.
     """
     await service.runs.deployment_id(service.settings.deployment)  # before gigabytes are read for nothing
-    token = token_of(caller.name, idempotency_key) if idempotency_key else None
-    there = await asyncio.to_thread(_first, service, token) if token else None
-    key = ""
+    token = token_of(caller, idempotency_key)
+    first = await asyncio.to_thread(next, service.source.list(f"{token}/"), None) if token else None
 
-    def opener(filename: str) -> UploadWriter | None:
-        nonlocal key
+    def opener(filename: str) -> tuple[str, UploadWriter | None]:
         key = service.new_key(filename, token)
-        if there is None:
-            return UploadWriter(service.source, key)
-        if there != key:
+        if first is None:
+            return key, UploadWriter(service.source, key)
+        if first.key != key:
             raise Problem(
-                422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was another file's.", "Use a key per file."
+                422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for another file.", "Use a key per file."
             )
-        return None
+        return key, None
 
     async with service.room, receive_form(request, opener, service.settings.max_bytes) as form:
-        yield Upload(form, key)
+        yield form
 
 
-async def accept_upload(
-    service: Service, upload: Upload, options: TranscriptionOptions, callback: str | None
-) -> Accepted:
-    """Make an upload a recording of the source and have it transcribed; if that cannot be asked for, neither.
+async def accept_upload(service: Service, form: Form, options: TranscriptionOptions, callback: str | None) -> Accepted:
+    """Store an upload in the source and submit it; if it cannot be submitted, it is not stored.
 
-    ``callback``: the address to which an event is sent when it is over.
+    ``callback``: where to send an event when the recording is finished.
     """
-    key, file, wanted = upload.key, upload.form.file, upload.form.value("sha256")
+    key, file, wanted = form.key, form.file, form.value("sha256")
     await service.check_callback(callback)
     if file:
         if wanted and wanted.lower() != file.sha256:
-            raise Problem(422, "CHECKSUM_MISMATCH", "The file is not what its SHA-256 says.", "Send it again.")
+            raise Problem(422, "CHECKSUM_MISMATCH", "The file does not match its SHA-256.", "Send it again.")
         await file.commit()
-        upload.form.file = None
+        form.file = None
     try:
         info = await service.head(key)
         await service.add_callback(callback, key=key, work=service.fingerprint(info, options))
@@ -88,7 +74,7 @@ async def accept_upload(
         if file:
             await asyncio.to_thread(service.source.delete, key)
         raise
-    # A look at the queue for each of two hundred uploads at once would take longer than they do.
+    # Reading the queue for each of two hundred simultaneous uploads would take longer than the uploads.
     waits = run is not None and run.state_type is StateType.SCHEDULED
     return Accepted(
         id=ids.encode(key),
@@ -104,8 +90,3 @@ def check_size(service: Service, size: int) -> None:
     if size > service.settings.max_bytes:
         message = f"The file exceeds {service.settings.max_bytes:,} bytes."
         raise Problem(413, ErrorCode.TOO_LARGE, message, ErrorCode.TOO_LARGE.remedy)
-
-
-def _first(service: Service, token: str) -> str | None:
-    info = next(service.source.list(f"{token}/"), None)
-    return info.key if info else None

@@ -37,12 +37,12 @@ def format_transcript(
         case "json":
             return {"text": transcript.text.strip(), "usage": _usage(transcript)}
         case "verbose_json":
-            return _verbose(transcript, granularities)
+            return _format_verbose(transcript, granularities)
         case "diarized_json":
-            return _diarized(transcript)
+            return _format_diarized(transcript)
 
 
-def _verbose(transcript: Transcript, granularities: Collection[str]) -> dict[str, Any]:
+def _format_verbose(transcript: Transcript, granularities: Collection[str]) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "task": "transcribe",
         "language": LANGUAGES.get(transcript.language or "", transcript.language or "unknown"),
@@ -76,7 +76,7 @@ def _verbose(transcript: Transcript, granularities: Collection[str]) -> dict[str
     return shape
 
 
-def _diarized(transcript: Transcript) -> dict[str, Any]:
+def _format_diarized(transcript: Transcript) -> dict[str, Any]:
     return {
         "task": "transcribe",
         "duration": transcript.duration,

@@ -80,30 +80,30 @@ def install(app: FastAPI) -> None:
     """Every error that a route can raise becomes a problem."""
 
     @app.exception_handler(HTTPException)
-    async def _refusal(request: Request, error: HTTPException) -> JSONResponse:
+    async def _answer_problem(request: Request, error: HTTPException) -> JSONResponse:
         if not isinstance(error, Problem):
             code = HTTPStatus(error.status_code).name
             error = Problem(error.status_code, code, str(error.detail), "See /openapi.json.", dict(error.headers or {}))
         return answer(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return answer(
             request, invalid("The request is not what the schema asks for.", errors=field_errors(error.errors()))
         )
 
     @app.exception_handler(StenopoolError)
-    async def _ours(request: Request, error: StenopoolError) -> JSONResponse:
+    async def _answer_error(request: Request, error: StenopoolError) -> JSONResponse:
         return answer(request, from_error(error))
 
     @app.exception_handler(ObjectNotFound)
-    async def _not_deployed(request: Request, error: ObjectNotFound) -> JSONResponse:  # noqa: ARG001
+    async def _answer_not_deployed(request: Request, error: ObjectNotFound) -> JSONResponse:  # noqa: ARG001
         message, remedy = "The Prefect server lacks what we deploy.", "Run `stenopool deploy` for this server."
         return answer(request, Problem(503, ErrorCode.DEPLOYMENT_MISSING, message, remedy))
 
     @app.exception_handler(httpx.HTTPError)
     @app.exception_handler(PrefectHTTPStatusError)
-    async def _prefect(request: Request, error: Exception) -> JSONResponse:
+    async def _answer_unavailable(request: Request, error: Exception) -> JSONResponse:
         log.warning("The Prefect server does not answer: %s", type(error).__name__)
         problem = Problem(
             503, "PREFECT_UNAVAILABLE", "The Prefect server does not answer.", "Try again.", {"Retry-After": "5"}
@@ -111,7 +111,7 @@ def install(app: FastAPI) -> None:
         return answer(request, problem)
 
     @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (uvicorn logs it)
+    async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (uvicorn logs it)
         remedy = "This is a fault of Stenopool; report it with the time of the request."
         return answer(request, Problem(500, "INTERNAL", "Something unexpected happened.", remedy))
 

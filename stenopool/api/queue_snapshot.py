@@ -15,10 +15,6 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
     FlowFilter,
     FlowFilterName,
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterTags,
     WorkQueueFilter,
     WorkQueueFilterName,
 )
@@ -27,7 +23,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import BaseModel
 
 from stenopool.api.ids import encode
-from stenopool.orchestration.flow_runs import UNDER_WAY, UNFINISHED, in_states, read_all
+from stenopool.orchestration.flow_runs import UNDER_WAY, UNFINISHED, read_all, select_runs
 from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
 
 RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -98,14 +94,12 @@ async def read_parent_queues(client: PrefectClient) -> list[WorkQueue]:
 
 
 async def read_unfinished(client: PrefectClient, *states: StateType) -> list[FlowRun]:
-    """All runs of the parents' queues in these states that are due; schedules make runs days ahead."""
+    """All runs of the parents' queues in these states that are due."""
+    due = datetime.now(UTC) + timedelta(seconds=10)
     return await read_all(
         client,
-        flow_run_filter=FlowRunFilter(
-            tags=FlowRunFilterTags(all_=[TAG]),  # others may have queues of these names, in pools of their own
-            state=in_states(*states),
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC) + timedelta(seconds=10)),
-        ),
+        # The tag, because others may have queues with these names in their own pools.
+        flow_run_filter=select_runs(*states, tags=[TAG], due=due),
         work_queue_filter=WorkQueueFilter(name=WorkQueueFilterName(any_=list(PARENT_QUEUES))),
         sort=FlowRunSort.EXPECTED_START_TIME_ASC,
     )
@@ -190,10 +184,7 @@ async def _stages(client: PrefectClient, parents: Collection[UUID]) -> dict[str,
     for stage in ("prepare", "transcribe"):
         children = await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[stage])),
-            flow_run_filter=FlowRunFilter(
-                parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=list(parents)),
-                state=in_states(*UNFINISHED),
-            ),
+            flow_run_filter=select_runs(*UNFINISHED, parents=parents),
         )
         stages |= {str(child.parameters.get("batch", ""))[-8:]: stage for child in children}
     return stages

@@ -1,4 +1,4 @@
-"""What the API tells Prometheus of itself: requests by route, how long they take, bytes that were sent to it."""
+"""The API's metrics: requests by route, their durations, and bytes received."""
 
 import time
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, counter, gauge, histogram, up
 from stenopool.runtime.health import Health
 
-# Whatever is asked for that is no route of ours: one series, however many addresses somebody tries.
+# One series for all addresses that are not a route, however many somebody tries.
 _OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestMetrics(Collector):
-    """One API's. ``health``: what is known of its dependencies when somebody scrapes."""
+    """The metrics of one API. ``health``: its dependencies, as last checked."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -37,7 +37,7 @@ class RequestMetrics(Collector):
 
 
 class RequestMeter:
-    """Round every request, outermost: also what the guards refuse is counted."""
+    """Outermost middleware, so that refused requests are counted too."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
@@ -49,13 +49,13 @@ class RequestMeter:
             return
         metrics, start, status = self._metrics, time.monotonic(), 500
 
-        async def counted() -> Message:
+        async def receive_counting() -> Message:
             message = await receive()
             if message["type"] == "http.request":
                 metrics.upload_bytes.inc(len(message.get("body", b"")))
             return message
 
-        async def noted(message: Message) -> None:
+        async def send_noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -63,11 +63,11 @@ class RequestMeter:
 
         metrics.in_progress.inc()
         try:
-            await self._app(scope, counted, noted)
+            await self._app(scope, receive_counting, send_noting)
         finally:
             metrics.in_progress.dec()
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
-            # The router leaves its route in the scope; its template has few values, addresses have any number.
+            # The router puts its route into the scope. Templates are few, addresses are not.
             route = getattr(scope.get("route"), "path", _OTHER)
             metrics.requests.labels(method, route, str(status)).inc()
             metrics.seconds.labels(method, route).observe(time.monotonic() - start)

@@ -1,7 +1,6 @@
 """Recordings that failed, receive_upload up again with the options that they had."""
 
 import asyncio
-from collections.abc import Iterator
 from itertools import islice
 
 from stenopool.api.ids import decode
@@ -22,7 +21,8 @@ async def retry(service: Service, key: str) -> None:
 
 async def retry_failed(service: Service) -> int:
     """Take up those that are quarantined and those whose run was lost; how many (some hundred at a time)."""
-    found = await asyncio.to_thread(lambda: list(islice(_quarantined(service), _AT_ONCE)))
+    named = (name.key for name in receipts.list_receipts(service.destination) if name.status == "quarantined")
+    found = await asyncio.to_thread(lambda: list(islice(named, _AT_ONCE)))
     lost = await service.runs.last_runs(filter(None, map(_key, await service.runs.failed_recordings())))
     queue = await service.runs.queue()
     taken_up = 0
@@ -37,10 +37,6 @@ async def retry_failed(service: Service) -> int:
             continue
         taken_up += 1
     return taken_up
-
-
-def _quarantined(service: Service) -> Iterator[str]:
-    return (name.key for name in receipts.list_receipts(service.destination) if name.status == "quarantined")
 
 
 def _key(recording: str) -> str | None:

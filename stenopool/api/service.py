@@ -1,4 +1,4 @@
-"""What the routes share: the two stores, Prefect, the keys; and the few things that are done with all of them."""
+"""What the routes share: the two stores, Prefect and the keys, and what needs several of them."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ from stenopool.api.callbacks.addresses import AddressError
 from stenopool.api.callbacks.outbox import Callback, Outbox
 from stenopool.api.callbacks.sending import Sender
 from stenopool.api.ingest_runs import IngestRuns, is_over
-from stenopool.api.keys import Keys, require_file
+from stenopool.api.keys import Key, Keys, require_file
 from stenopool.api.limits import Limiter
 from stenopool.api.problems import Problem, field_errors, invalid, not_found
 from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
@@ -29,6 +29,7 @@ from stenopool.orchestration.blocks.locations import absolute_location, open_loc
 from stenopool.orchestration.names import PREFIX_TAG, RECORDING_TAG
 from stenopool.pipeline import receipts
 from stenopool.pipeline.recordings import Recording, fingerprint
+from stenopool.runtime.health import Readiness
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectInfo, ObjectStore
 
@@ -36,7 +37,7 @@ _LATEST = 2**48 - 1  # milliseconds
 
 
 class Service:
-    """One installation's API. ``keys`` is None where everybody on this machine may do all."""
+    """One installation's API. ``keys`` is None without authentication."""
 
     def __init__(
         self,
@@ -53,32 +54,39 @@ class Service:
         self.runs = runs
         self.keys = keys
         self.limiter = Limiter(settings.rate)
-        # What waits for its turn is not read, so that its time-out does not run.
+        # An upload that waits for its turn is not read, so its time-out does not run.
         self.room = asyncio.Semaphore(settings.uploads_at_once)
         self.sender = sender
         self.outbox = Outbox(destination)
+        self.readiness = Readiness(
+            {
+                "source": lambda: asyncio.to_thread(next, source.list(), None),
+                "destination": lambda: asyncio.to_thread(next, destination.list(), None),
+                "prefect": lambda: runs.check_health(settings.deployment),
+            }
+        )
 
     def new_key(self, filename: str, token: str | None = None) -> str:
-        """The key of an upload: a folder of its own, so that equal names do not meet. Checked against both stores.
+        """The key of an upload: in its own folder, so that equal names do not collide. Checked against both stores.
 
         Tokens count down with time: a listing, which is in key order, has the newest first.
         """
         token = token or f"{_LATEST - int(time.time() * 1000):012x}{secrets.token_hex(10)}"
         key = f"{token}/{filename}"
         if "/" in filename:
-            raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file's name has no folders.", "Send the name alone.")
+            raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file name cannot contain folders.", "Send the name alone.")
         self.check_key(key)
         return key
 
     def check_key(self, key: str) -> None:
-        """`RecordingError` KEY_UNUSABLE if no recording, or nothing that is written for it, can be called so."""
+        """`RecordingError` KEY_UNUSABLE if a recording, or a file that is written for it, cannot have this name."""
         ids.check(key)
         self.source.uri_of(key)
         self.destination.uri_of(receipts.receipt_key(key, "0" * 32, "quarantined"))
         self.destination.uri_of(receipts.output_key(key, "json"))
 
     def key_of(self, uri: str) -> str:
-        """The key of an address below the source; the problem 422 for any other. Nothing is asked of anybody."""
+        """The key of an address below the source; the problem 422 for any other. Makes no request."""
         key = self._below(uri)
         self.check_key(key)
         if self.source.uri_of(key) != uri:
@@ -86,10 +94,10 @@ class Service:
         return key
 
     def prefix_of(self, uri: str) -> str:
-        """The prefix of an address that ends with "/"; the problem 422 if it does not lie below the source."""
+        """The prefix of an address that ends with "/"; the problem 422 if it is not below the source."""
         prefix = self._below(uri)
         if prefix:
-            ids.check(f"{prefix}a")  # as a recording's key that begins so
+            ids.check(f"{prefix}a")  # the key of a recording with this prefix
             if f"{self.source.uri_of(prefix.rstrip('/'))}/" != uri:
                 raise _elsewhere()
         return prefix
@@ -101,19 +109,19 @@ class Service:
         return unquote(below) if self.source.uri.startswith("file:") else below
 
     async def head(self, key: str) -> ObjectInfo:
-        """What the source says of a recording; the problem 404 if it is not there."""
+        """A recording as the source lists it; the problem 404 if it does not exist."""
         try:
             return await asyncio.to_thread(self.source.head, key)
         except (ObjectNotFound, KeyUnusable):  # or a key that this kind of store cannot hold
-            raise not_found("There is no such recording.") from None
+            raise not_found("Unknown recording.") from None
 
     async def require_recordings(self, prefix: str) -> None:
-        """The problem 404 if nothing lies below the prefix."""
+        """The problem 404 if nothing is below the prefix."""
         if await asyncio.to_thread(next, self.source.list(prefix), None) is None:
-            raise not_found("There is nothing below this address.")
+            raise not_found("Nothing is below this address.")
 
     def fingerprint(self, info: ObjectInfo, options: TranscriptionOptions) -> str:
-        """The name of this item of work."""
+        """The fingerprint of transcribing this recording with these options."""
         recording = Recording(
             uri=self.source.uri_of(info.key), key=info.key, size=info.size, etag=info.etag, modified=info.modified
         )
@@ -125,9 +133,9 @@ class Service:
         return await asyncio.to_thread(lambda: list(receipts.list_receipts(self.destination, prefix=stem)))
 
     async def submit(self, info: ObjectInfo, options: TranscriptionOptions, *, again: bool = False) -> FlowRun | None:
-        """Have a recording transcribed: the run, or None if it is already, or was tried with these options.
+        """Submit a recording: returns the run, or None if these options were used for it already.
 
-        ``again``: also if it was tried and failed, or was cancelled.
+        ``again``: submit it also if it failed or was cancelled.
         """
         work = self.fingerprint(info, options)
         there = await asyncio.to_thread(receipts.find_receipts, self.destination, info.key, work)
@@ -139,10 +147,10 @@ class Service:
         return await self._start(info.key, f"api-{work}", parameters)
 
     async def _start(self, key: str, name: str, parameters: dict[str, Any]) -> FlowRun:
-        """The run of this name that is not over: the one that somebody has asked for already, or a new one.
+        """The unfinished run with this idempotency key, or a new one.
 
-        Prefect gives the same run for the same idempotency key, also when that has ended. A further one is named after
-        it, so that two people who ask at the same time start one run.
+        Prefect returns the same run for the same key, also when it has ended. The next run's key is made from that one,
+        so two simultaneous requests start one run.
         """
         tags = [f"{RECORDING_TAG}{ids.encode(key)}"]
         run = await self.runs.start(self.settings.deployment, parameters, name, tags)
@@ -154,9 +162,9 @@ class Service:
         return run
 
     async def submit_all(self, prefix: str, options: TranscriptionOptions, idempotency_key: str | None) -> FlowRun:
-        """Have everything below a prefix transcribed that has not been: one run, behind all single recordings.
+        """Submit everything below a prefix, as one run that is queued behind all single recordings.
 
-        While it waits or runs, asking for the same again gives the same run.
+        Until it has ended, the same request returns the same run.
         """
         chosen = options.model_dump(mode="json", exclude_defaults=True)
         digest = hashlib.sha256(json.dumps([prefix, chosen], sort_keys=True).encode()).hexdigest()[:32]
@@ -167,23 +175,21 @@ class Service:
         return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"{PREFIX_TAG}{digest}"])
 
     async def check_callback(self, url: str | None) -> None:
-        """The problem 422 if this address will not be called."""
+        """The problem 422 for an address that callbacks may not be sent to."""
         if url is None:
             return
         if not self.sender.can_sign:
-            raise Problem(
-                422, "CALLBACK_REFUSED", "No callbacks are sent from here.", "Set STENOPOOL_CALLBACKS__SECRETS."
-            )
+            raise Problem(422, "CALLBACK_REFUSED", "This API sends no callbacks.", "Set STENOPOOL_CALLBACKS__SECRETS.")
         try:
             await self.sender.allowed.check(url)
         except AddressError:
-            message = "The callback's address is not known, not public, or not https."
+            message = "The callback's address cannot be resolved, is not public, or is not https."
             raise Problem(
                 422, "CALLBACK_REFUSED", message, "Use another, or set STENOPOOL_CALLBACKS__ALLOW to its network."
             ) from None
 
     async def add_callback(self, url: str | None, **about: Any) -> None:
-        """Keep a callback, which is sent when its recording or run is over; see `Callback`."""
+        """Store a callback, which is sent when its recording or run has ended; see `Callback`."""
         if url is not None:
             await asyncio.to_thread(self.outbox.put, Callback(url=url, **about))
 
@@ -202,22 +208,22 @@ class Service:
         except ValidationError as error:
             raise invalid("The options cannot be honoured.", errors=field_errors(error.errors())) from None
         except TypeError:
-            raise invalid("Options are an object.") from None
+            raise invalid("Options must be an object.") from None
         if "/" in options.model or options.model.startswith((".", "~")):
-            # A folder of the workers' machines must not be named from outside.
-            raise invalid("The model is named, not given as a folder.")
+            # A request must not name a folder on the workers.
+            raise invalid("The model must be a name, not a folder.")
         return options
 
 
 def _elsewhere() -> Problem:
-    return Problem(
-        422, ErrorCode.LOCATION_INVALID, "The address does not lie below the source.", "Upload the file instead."
-    )
+    return Problem(422, ErrorCode.LOCATION_INVALID, "The address is not below the source.", "Upload the file instead.")
 
 
-def token_of(caller: str, idempotency_key: str) -> str:
-    """The folder of an upload with an Idempotency-Key: made of the caller and the key, and of nothing else."""
-    return hashlib.sha256(f"{caller}\0{idempotency_key}".encode()).hexdigest()[:32]
+def token_of(caller: Key, idempotency_key: str | None) -> str | None:
+    """The folder of an upload with an Idempotency-Key, which depends on the caller and that key only."""
+    if idempotency_key is None:
+        return None
+    return hashlib.sha256(f"{caller.name}\0{idempotency_key}".encode()).hexdigest()[:32]
 
 
 @asynccontextmanager
@@ -233,8 +239,8 @@ async def open_service(
     if f"{source.uri}/".startswith(f"{destination.uri}/") or f"{destination.uri}/".startswith(f"{source.uri}/"):
         raise SetupError(
             ErrorCode.LOCATION_INVALID,
-            "The API's source and destination lie inside each other.",
-            remedy="Give each a prefix or folder of its own: uploads must never overwrite transcripts.",
+            "The API's source and destination are inside each other.",
+            remedy="Use two separate prefixes or folders: uploads must never overwrite transcripts.",
         )
     sender = Sender(callbacks)
     keys = Keys.read(require_file(settings.keys)) if authenticated else None
@@ -243,7 +249,7 @@ async def open_service(
 
 
 def _location(settings: ApiSettings, name: str) -> str:
-    """A location as workers need it: they run in other folders."""
+    """A location in absolute form: workers run in other folders."""
     location: str | None = getattr(settings, name)
     if not location:
         raise SetupError(
@@ -255,7 +261,7 @@ def _location(settings: ApiSettings, name: str) -> str:
 
 
 async def _get_service(request: Request) -> Service:
-    """Dependency: the app's service. Async, as all dependencies are: others cost a thread each."""
+    """Dependency: the app's service. It is async because a plain function costs a thread."""
     return cast("Service", request.app.state.service)
 
 

@@ -66,7 +66,7 @@ async def read_page(
     queue, found = await service.runs.queue(), list[RecordingState]()
     looked_at, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
     while after is not None and len(found) < limit and looked_at < _LOOKED_AT:
-        infos, after = await asyncio.to_thread(_listed, service.source, after, at_once)
+        infos, after = await asyncio.to_thread(_list, service.source, after, at_once)
         looked_at += at_once
         infos = [info for info in infos if words is None or words.casefold() in display_key(info.key).casefold()]
         found += [one for one in await _states(service, queue, infos) if state in (None, one.state)]
@@ -151,7 +151,7 @@ async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | N
     return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=ErrorCode.RUN_LOST.remedy)
 
 
-def _listed(source: ObjectStore, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
+def _list(source: ObjectStore, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
     """The next objects that are recordings, and the last key looked at if there are more."""
     infos: list[ObjectInfo] = []
     reached = None

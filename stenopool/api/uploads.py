@@ -1,5 +1,7 @@
 """multipart/form-data read as it arrives: fields into memory, the file into the store."""
 
+import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,37 +13,85 @@ from starlette.requests import ClientDisconnect
 
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.sniff import HEAD, may_be_media
-from stenopool.api.upload_writer import UploadWriter
 from stenopool.errors import ErrorCode
+from stenopool.storage import ObjectStore, Writer
 
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 64
+_WRITE = 1024 * 1024  # bytes; each 64 KiB that the network delivers would be a call to a thread
 
-Opener = Callable[[str], UploadWriter | None]
+
+class UploadWriter:
+    """Writes one object and takes its SHA-256: `add` data, `flush`, then `commit`; `abort` leaves nothing behind."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        store.uri_of(key)  # refuses a name that no object can have
+        self._store = store
+        self._key = key
+        self._digest = hashlib.sha256()
+        self._buffer = bytearray()
+        self._writer: Writer | None = None
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def add(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._buffer += data
+
+    async def flush(self) -> None:
+        """Write what was added, if it is a megabyte."""
+        if len(self._buffer) >= _WRITE:
+            await asyncio.to_thread(self._write)
+
+    async def commit(self) -> None:
+        writer = await asyncio.to_thread(self._write)
+        await asyncio.to_thread(writer.commit)
+
+    async def abort(self) -> None:
+        if self._writer:
+            await asyncio.to_thread(self._writer.abort)
+
+    def _write(self) -> Writer:
+        data, self._buffer = self._buffer, bytearray()
+        self._writer = self._writer or self._store.writer(self._key)
+        self._writer.write(data)
+        return self._writer
+
+
+Opener = Callable[[str], tuple[str, UploadWriter | None]]
 
 
 @dataclass
 class Form:
-    """A form: its fields, each with all its values, and its file. ``file`` is None if there is no need to write it."""
+    """A form: its fields, each with all its values, its file, and the file's key in the store.
+
+    ``file`` is None if it does not have to be written.
+    """
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     filename: str | None = None
+    key: str = ""
     file: UploadWriter | None = None
 
     def value(self, name: str) -> str | None:
-        """A field's value; None where it is missing or empty."""
+        """A field's value; None if it is missing or empty."""
         return self.fields.get(name, [""])[-1] or None
 
 
 @asynccontextmanager
 async def receive_form(request: Request, opener: Opener, max_bytes: int) -> AsyncIterator[Form]:
-    """Read a form whose file is called ``file``. Whatever is not committed inside the block leaves nothing behind.
+    """Read a form whose file is called ``file``. A file that is not committed inside the block leaves nothing behind.
 
-    ``opener`` gives, for the file's name, where it is written to. Refuses: 400 no form, 413, 415, 422.
+    ``opener`` returns, for the file's name, its key and where it is written. Problems: 400 malformed, 413, 415, 422.
     """
-    reader = _Reader(request, opener, max_bytes)
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body is not a form.", "Send multipart/form-data.")
+    reader = _Reader(options[b"boundary"], opener, max_bytes)
     try:
-        await reader.read()
+        await reader.read(request)
         yield reader.form
     finally:
         if reader.form.file:
@@ -49,114 +99,98 @@ async def receive_form(request: Request, opener: Opener, max_bytes: int) -> Asyn
 
 
 class _Reader:
-    def __init__(self, request: Request, opener: Opener, max_bytes: int) -> None:
-        kind, options = parse_options_header(request.headers.get("content-type"))
-        if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "This is no form.", "Send multipart/form-data.")
+    """The parser's callbacks, in the order in which a part arrives."""
+
+    def __init__(self, boundary: bytes, opener: Opener, max_bytes: int) -> None:
         self.form = Form()
-        self._request = request
         self._opener = opener
         self._max_bytes = max_bytes
-        self._events: list[tuple[str, bytes]] = []
+        self._complete = False
+        self._header = self._value = self._disposition = b""
+        self._name, self._is_file = "", False
+        self._data = bytearray()  # a field's value, or the file's first bytes
+        self._size = 0
         self._parser = MultipartParser(
-            options[b"boundary"],
+            boundary,
             {
-                "on_part_begin": lambda: self._events.append(("begin", b"")),
-                "on_header_field": lambda data, start, end: self._events.append(("header", data[start:end])),
-                "on_header_value": lambda data, start, end: self._events.append(("value", data[start:end])),
-                "on_header_end": lambda: self._events.append(("header end", b"")),
-                "on_headers_finished": lambda: self._events.append(("headers", b"")),
-                "on_part_data": lambda data, start, end: self._events.append(("data", data[start:end])),
-                "on_part_end": lambda: self._events.append(("end", b"")),
-                "on_end": lambda: self._events.append(("over", b"")),
+                "on_header_field": self._add_header,
+                "on_header_value": self._add_header_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": self._begin,
+                "on_part_data": self._add_data,
+                "on_part_end": self._end,
+                "on_end": self._end_form,
             },
         )
-        self._over = False
-        self._headers: dict[bytes, bytes] = {}
-        self._header, self._value = b"", b""
-        self._name = ""
-        self._is_file = False
-        self._text = bytearray()
-        self._head = bytearray()
-        self._size = 0
 
-    async def read(self) -> None:
+    async def read(self, request: Request) -> None:
         try:
-            async for chunk in self._request.stream():
+            async for chunk in request.stream():
                 self._parser.write(chunk)
-                events, self._events = self._events, []
-                for event, data in events:
-                    await self._handle(event, data)
+                if self.form.file:
+                    await self.form.file.flush()
         except (FormParserError, UnicodeDecodeError, ClientDisconnect):
-            raise _broken() from None
-        if not self._over:
-            raise _broken()
+            self._complete = False
+        if not self._complete:
+            raise Problem(400, "BAD_REQUEST", "The form is malformed, or ends too early.", "Send it again.")
         if self.form.filename is None:
             raise invalid("The form has no file.", errors=[{"field": "file", "message": "Field required"}])
 
-    async def _handle(self, event: str, data: bytes) -> None:
-        match event:
-            case "begin":
-                self._headers, self._header, self._value = {}, b"", b""
-            case "header":
-                self._header += data
-            case "value":
-                self._value += data
-            case "header end":
-                self._headers[self._header.lower()] = self._value
-                self._header, self._value = b"", b""
-            case "headers":
-                self._begin()
-            case "data" if self._is_file:
-                await self._more(data)
-            case "data":
-                self._text += data
-                if len(self._text) > _LONGEST_FIELD:
-                    raise Problem(413, "TOO_LARGE", f"The field {self._name} is too long.", "Shorten it.")
-            case "end" if self._is_file:
-                await self._end()
-            case "end":
-                self.form.fields.setdefault(self._name, []).append(self._text.decode())
-                if sum(map(len, self.form.fields.values())) > _MOST_FIELDS:
-                    raise Problem(413, "TOO_LARGE", f"The form has more than {_MOST_FIELDS} fields.", "Send fewer.")
-            case "over":
-                self._over = True
+    def _add_header(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _add_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._header = self._value = b""
 
     def _begin(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        self._name = options.get(b"name", b"").decode()
-        self._is_file = b"filename" in options
-        self._text.clear()
+        _, options = parse_options_header(self._disposition)
+        self._disposition = b""
+        self._data.clear()
+        self._name, self._is_file = options.get(b"name", b"").decode(), b"filename" in options
         if not self._is_file:
             return
         if self._name != "file" or self.form.filename is not None:
-            raise invalid("One file is taken, in the field `file`.")
+            raise invalid("Send one file, in the field `file`.")
         self.form.filename = options[b"filename"].decode()
-        self.form.file = self._opener(self.form.filename)
+        self.form.key, self.form.file = self._opener(self.form.filename)
 
-    async def _more(self, data: bytes) -> None:
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        data = data[start:end]
+        if not self._is_file:
+            self._data += data
+            if len(self._data) > _LONGEST_FIELD:
+                raise Problem(413, "TOO_LARGE", f"The field {self._name} is too long.", "Shorten it.")
+            return
         self._size += len(data)
         if self._size > self._max_bytes:
             remedy = "Split or compress the file, or raise STENOPOOL_API__MAX_BYTES."
             raise Problem(413, "TOO_LARGE", f"The file exceeds {self._max_bytes:,} bytes.", remedy)
-        if len(self._head) < HEAD:
-            self._head += data[: HEAD - len(self._head)]
-            if len(self._head) == HEAD:
-                self._sniff()
+        if len(self._data) < HEAD:
+            self._data += data[: HEAD - len(self._data)]
+            if len(self._data) == HEAD:
+                self._check_media()
         if self.form.file:
-            await self.form.file.write(data)
+            self.form.file.add(data)
 
-    async def _end(self) -> None:
-        if not self._size:
-            raise Problem(422, "EMPTY_FILE", "The file holds no bytes.", "Send it again.")
-        if len(self._head) < HEAD:
-            self._sniff()
+    def _end(self) -> None:
+        if not self._is_file:
+            self.form.fields.setdefault(self._name, []).append(self._data.decode())
+            if sum(map(len, self.form.fields.values())) > _MOST_FIELDS:
+                raise Problem(413, "TOO_LARGE", f"The form has more than {_MOST_FIELDS} fields.", "Send fewer.")
+        elif not self._size:
+            raise Problem(422, "EMPTY_FILE", "The file is empty.", "Send it again.")
+        elif len(self._data) < HEAD:
+            self._check_media()
 
-    def _sniff(self) -> None:
-        if not may_be_media(bytes(self._head)):
+    def _end_form(self) -> None:
+        self._complete = True
+
+    def _check_media(self) -> None:
+        if not may_be_media(bytes(self._data)):
             code = ErrorCode.NOT_AUDIO
             raise Problem(415, code, "The file does not begin as audio or video does.", code.remedy)
-
-
-def _broken() -> Problem:
-    return Problem(400, "BAD_REQUEST", "The form is broken, or ends too early.", "Send it again.")

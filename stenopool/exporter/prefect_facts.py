@@ -11,8 +11,6 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterParentFlowRunId,
     FlowRunFilterTags,
     TaskRunFilter,
     TaskRunFilterState,
@@ -27,7 +25,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
 
-from stenopool.orchestration.flow_runs import UNFINISHED, in_states, read_all
+from stenopool.orchestration.flow_runs import UNFINISHED, read_all, select_runs
 from stenopool.orchestration.names import HEARTBEAT_SECONDS, QUEUES, TAG, PoolKind, pool_name
 
 RunPhase = Literal["waiting", "pending", "running"]
@@ -77,15 +75,10 @@ async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
         return None
     if run.state is None or not run.state.is_final():
         return False
-    children = await client.count_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run]),
-            # Those in the parent's own process are over with it, whatever is said of them.
-            deployment_id=FlowRunFilterDeploymentId(is_null_=False),
-            state=in_states(*UNFINISHED),
-        )
-    )
-    return children == 0
+    children = select_runs(*UNFINISHED, parents=[flow_run])
+    # Those in the parent's own process ended with it, whatever their state.
+    children.deployment_id = FlowRunFilterDeploymentId(is_null_=False)
+    return await client.count_flow_runs(flow_run_filter=children) == 0
 
 
 async def _read_queue(client: PrefectClient, facts: Facts, pool: PoolKind, queue: str) -> None:
@@ -94,17 +87,12 @@ async def _read_queue(client: PrefectClient, facts: Facts, pool: PoolKind, queue
         "work_pool_filter": WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool)])),
         "work_queue_filter": WorkQueueFilter(name=WorkQueueFilterName(any_=[queue])),
     }
-    due = FlowRunFilterExpectedStartTime(before_=now)
     for state, kind in _PHASES.items():
-        # Schedules make runs days ahead: they do not wait.
-        wanted = FlowRunFilter(state=in_states(kind), expected_start_time=due)
-        facts.depth[name, state] = await client.count_flow_runs(flow_run_filter=wanted, **here)
+        facts.depth[name, state] = await client.count_flow_runs(flow_run_filter=select_runs(kind, due=now), **here)
     facts.oldest[name] = 0.0
     if facts.depth[name, "waiting"] + facts.depth[name, "pending"]:
         first = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(
-                state=in_states(StateType.SCHEDULED, StateType.PENDING), expected_start_time=due
-            ),
+            flow_run_filter=select_runs(StateType.SCHEDULED, StateType.PENDING, due=now),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=1,
             **here,
@@ -155,8 +143,7 @@ async def _count_zombies(client: PrefectClient, facts: Facts) -> None:
 
 async def _read_running(client: PrefectClient) -> list[FlowRun]:
     pools = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool) for pool in QUEUES]))
-    running = FlowRunFilter(state=in_states(StateType.RUNNING))
-    return await read_all(client, flow_run_filter=running, work_pool_filter=pools)
+    return await read_all(client, flow_run_filter=select_runs(StateType.RUNNING), work_pool_filter=pools)
 
 
 async def _read_progress(client: PrefectClient, facts: Facts) -> None:

@@ -1,9 +1,19 @@
-"""Flow runs as a Prefect server lists them: by state, and page by page."""
+"""Flow runs as a Prefect server lists them: filtered, and page by page."""
 
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
 
 PAGE = 200  # the most that Prefect's server gives at a time
@@ -11,9 +21,20 @@ UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateTy
 UNFINISHED = (StateType.SCHEDULED, *UNDER_WAY)
 
 
-def in_states(*states: StateType) -> FlowRunFilterState:
-    """A filter for runs in one of these states."""
-    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states)))
+def select_runs(
+    *states: StateType, tags: Collection[str] = (), parents: Collection[UUID] = (), due: datetime | None = None
+) -> FlowRunFilter:
+    """A filter for runs in one of these states, with all of these tags.
+
+    ``parents``: only the runs that one of these started. ``due``: only those that were to start before this moment, for
+    schedules create runs days ahead.
+    """
+    return FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
+        tags=FlowRunFilterTags(all_=list(tags)) if tags else None,
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=list(parents)) if parents else None,
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=due) if due else None,
+    )
 
 
 async def read_all(client: PrefectClient, **filters: Any) -> list[FlowRun]:

@@ -49,9 +49,9 @@ class Allowed:
             raise AddressError
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
             raise AddressError
-        await self.resolved(parts.hostname, port or 443, encrypted=parts.scheme == "https")
+        await self.resolve(parts.hostname, port or 443, encrypted=parts.scheme == "https")
 
-    async def resolved(self, host: str, port: int, *, encrypted: bool) -> list[str]:
+    async def resolve(self, host: str, port: int, *, encrypted: bool) -> list[str]:
         """What a name resolves to; `AddressError` if it is nothing, or if any of it may not be called."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -82,7 +82,7 @@ class Connections(httpcore.AsyncNetworkBackend):
 
     async def connect_tcp(self, host: str, port: int, *arguments: Any, **more: Any) -> httpcore.AsyncNetworkStream:
         error: Exception = httpcore.ConnectError()
-        for address in await self._allowed.resolved(host, port, encrypted=self._encrypted):
+        for address in await self._allowed.resolve(host, port, encrypted=self._encrypted):
             try:
                 return await self._inner.connect_tcp(address, port, *arguments, **more)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as failed:

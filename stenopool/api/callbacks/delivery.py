@@ -90,7 +90,7 @@ class _Deliveries:
             tries = len(pending.tries) + 1
             why = str(error) or "its address may not be called"
             if tries < self._settings.tries and not getattr(error, "for_good", False):
-                await asyncio.to_thread(outbox.failed, pending, why)
+                await asyncio.to_thread(outbox.mark_failed, pending, why)
                 log.warning("Callback %s to %s: %s; it will be tried again.", callback.event, host, why)
                 return
             log.error("Callback %s to %s is given up after %s turns: %s.", callback.event, host, tries, why)

@@ -104,7 +104,7 @@ class Outbox:
         self._destination.delete(key)  # somebody was done with it since the listing
         return False
 
-    def failed(self, pending: PendingCallback, why: str) -> None:
+    def mark_failed(self, pending: PendingCallback, why: str) -> None:
         """The try that was claimed did not get there: the pause begins."""
         self._destination.put_bytes(_try(pending), why.encode())
 

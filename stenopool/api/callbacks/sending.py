@@ -72,8 +72,8 @@ class Sender:
             "Host": urlsplit(url).netloc,
             "Content-Type": "application/json",
             "User-Agent": f"Stenopool/{__version__}",
+            **self._sign(event, body),
         }
-        headers.update(self._signed(event, body))
         connections = Connections(self.allowed, encrypted=url.startswith("https:"))
         times = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
         try:
@@ -89,7 +89,7 @@ class Sender:
         if not 200 <= status < 300:
             raise DeliveryError(f"HTTP {status}", for_good=status == _GONE)
 
-    def _signed(self, event: str, body: bytes) -> dict[bytes | str, bytes | str]:
+    def _sign(self, event: str, body: bytes) -> dict[bytes | str, bytes | str]:
         """The three headers of Standard Webhooks; a signature by each secret, so that one can be changed."""
         now = datetime.now(UTC)
         signatures = " ".join(signer.sign(event, now, body.decode()) for signer in self._signers)

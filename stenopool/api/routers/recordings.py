@@ -102,18 +102,18 @@ async def send(
     the run that takes all below it, its address in Location.
     """
     if media_type(request.headers) == FORM:
-        async with receive_upload(request, service, caller, idempotency_key) as upload:
-            options = service.options(_options(upload.form))
-            accepted = await accept_upload(service, upload, options, upload.form.value("callback"))
+        async with receive_upload(request, service, caller, idempotency_key) as form:
+            options = service.options(_options(form))
+            accepted = await accept_upload(service, form, options, form.value("callback"))
     else:
         asked = await _json(request)
         if isinstance(asked, DirectUpload):
-            return _direct(service, asked, caller, idempotency_key)
+            return _presign(service, asked, caller, idempotency_key)
         if asked.uri.endswith("/"):
-            run = entry_of(await _all_below(service, asked, caller, idempotency_key))
+            run = entry_of(await _submit_all(service, asked, caller, idempotency_key))
             response.headers["Location"] = f"/v1/queue/{run.id}"
             return run
-        accepted = await _named(service, asked)
+        accepted = await _submit_one(service, asked)
     response.headers["Location"] = f"/v1/recordings/{accepted.id}"
     return accepted
 
@@ -135,24 +135,24 @@ async def _json(request: Request) -> FromSource | DirectUpload:
         raise invalid("The request is not what the schema asks for.", errors=field_errors(error.errors())) from None
 
 
-def _direct(service: Service, asked: DirectUpload, caller: Key, idempotency_key: str | None) -> PresignedUpload:
+def _presign(service: Service, asked: DirectUpload, caller: Key, idempotency_key: str | None) -> PresignedUpload:
     check_size(service, asked.size)
-    key = service.new_key(asked.filename, token_of(caller.name, idempotency_key) if idempotency_key else None)
+    key = service.new_key(asked.filename, token_of(caller, idempotency_key))
     lifetime = service.settings.link_lifetime
     url = service.source.presigned_put(key, asked.size, lifetime)
     return PresignedUpload(id=ids.encode(key), uri=service.source.uri_of(key), url=url, expires_in=lifetime)
 
 
-async def _all_below(service: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> FlowRun:
+async def _submit_all(service: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> FlowRun:
     options, prefix = service.options(asked.options), service.prefix_of(asked.uri)
     await service.require_recordings(prefix)
     await service.check_callback(asked.callback)
-    run = await service.submit_all(prefix, options, token_of(caller.name, idempotency_key) if idempotency_key else None)
+    run = await service.submit_all(prefix, options, token_of(caller, idempotency_key))
     await service.add_callback(asked.callback, run=run.id)
     return run
 
 
-async def _named(service: Service, asked: FromSource) -> Accepted:
+async def _submit_one(service: Service, asked: FromSource) -> Accepted:
     options = service.options(asked.options)
     info = await service.head(service.key_of(asked.uri))
     check_size(service, info.size)

@@ -57,23 +57,23 @@ async def transcriptions(
     prefer: Annotated[str | None, Header(description="respond-async: answer 202 at once.")] = None,
 ) -> Response:
     """Transcribe a file, and answer when that is done. The recording stays, under the id that Location names."""
-    async with receive_upload(request, service, caller, idempotency_key) as upload:
-        format, granularities, options = _asked(service, upload.form)
-        subtitles = _subtitles(upload.form)
-        accepted = await accept_upload(service, upload, options, upload.form.value("callback"))
+    async with receive_upload(request, service, caller, idempotency_key) as form:
+        format, granularities, options = _parse(service, form)
+        subtitles = _subtitles(form)
+        accepted = await accept_upload(service, form, options, form.value("callback"))
     location = {"Location": f"/v1/recordings/{accepted.id}"}
     if prefers(prefer, "respond-async"):
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(accepted.model_dump(mode="json"), 202, headers)
-    await _done(request, service, upload.key, options)
-    transcript = await asyncio.to_thread(read_named, service.destination, upload.key)
+    await _wait_until_done(request, service, form.key, options)
+    transcript = await asyncio.to_thread(read_named, service.destination, form.key)
     body = format_transcript(transcript, format, granularities, subtitles)
     if isinstance(body, str):
         return Response(body, media_type=_TEXT_TYPES[format], headers=location)
     return JSONResponse(body, headers=location)
 
 
-def _asked(service: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
+def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
     """OpenAI's fields as ours. What we cannot honour is refused, not ignored."""
     format = form.value("response_format") or "json"
     if format not in RESPONSE_FORMATS:
@@ -102,7 +102,7 @@ def _subtitles(form: Form) -> SubtitleOptions:
         raise invalid("; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()) + ".") from error
 
 
-async def _done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:
+async def _wait_until_done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:
     """Return when the transcript with these options is there; the problem that says why there will be none."""
     work = service.fingerprint(await service.head(key), options)
     deadline = time.monotonic() + service.settings.wait

@@ -6,17 +6,12 @@ from typing import Literal
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    WorkPoolFilter,
-    WorkPoolFilterName,
-)
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.flow_runs import UNFINISHED, in_states
+from stenopool.orchestration.flow_runs import UNFINISHED, select_runs
 from stenopool.orchestration.names import MARK, QUEUES, PoolKind, pool_name
 from stenopool.orchestration.workers.templates import PoolType, template
 
@@ -48,13 +43,9 @@ async def _is_unused(client: PrefectClient, pool: WorkPool) -> bool:
 
 
 async def count_unfinished(client: PrefectClient, pool: str) -> int:
-    """How many runs wait or are under way in a pool. Schedules make runs days ahead: these do not count."""
+    """How many runs are due or in progress in a pool."""
     return await client.count_flow_runs(
-        work_pool_filter=_in_pool(pool),
-        flow_run_filter=FlowRunFilter(
-            state=in_states(*UNFINISHED),
-            expected_start_time=FlowRunFilterExpectedStartTime(before_=datetime.now(UTC)),
-        ),
+        work_pool_filter=_in_pool(pool), flow_run_filter=select_runs(*UNFINISHED, due=datetime.now(UTC))
     )
 
 

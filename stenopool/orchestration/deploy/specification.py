@@ -109,28 +109,19 @@ def read(*own: Path) -> list[Deployment]:
     Raises `SetupError` OPTIONS_INVALID, naming the file and what is wrong in it.
     """
     found: dict[tuple[str, str], Deployment] = {}
-    for text, where in [(shipped.path("deployments/prefect.yaml").read_text("utf-8"), "prefect.yaml")] + [
-        (_read_text(path), str(path)) for path in own
-    ]:
-        for deployment in _parse(text, where).deployments:
+    for path in (shipped.path("deployments/prefect.yaml"), *own):
+        for deployment in _read_file(path).deployments:
             found[deployment.entrypoint, deployment.name] = deployment
     return list(found.values())
 
 
-def _read_text(path: Path) -> str:
+def _read_file(path: Path) -> Specification:
     try:
-        return path.read_text("utf-8")
+        return Specification.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise ObjectNotFound(f"{path} cannot be read: {error}.") from error
-
-
-def _parse(text: str, where: str) -> Specification:
-    try:
-        return Specification.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID, f"{where} is not YAML: {error}.", remedy="Mend the file."
-        ) from error
+        wrong = f"this is not YAML: {error}"
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise SetupError(ErrorCode.OPTIONS_INVALID, f"{where}: {wrong}.", remedy="Mend the file.") from error
+    raise SetupError(ErrorCode.OPTIONS_INVALID, f"{path}: {wrong}.", remedy="Correct the file.")

@@ -28,7 +28,7 @@ def test_one_that_may_be_under_way_is_not_due_and_one_that_failed_is_after_its_p
     (under_way,) = outbox.pending()
     assert not under_way.is_due(pause=0, turn=60)
     assert under_way.is_due(pause=60, turn=0)
-    outbox.failed(one, "HTTP 503")
+    outbox.mark_failed(one, "HTTP 503")
     (failed,) = outbox.pending()
     assert failed.is_due(pause=0, turn=60)
     assert not failed.is_due(pause=60, turn=0)
