@@ -1,1 +1,1 @@
-"""The API service: recordings in, transcripts out, the queue in between. State lives in the stores and in Prefect."""
+"""The API service: recordings, transcripts and the queue. Its state is in the stores and in Prefect."""

@@ -1,7 +1,6 @@
-"""The app: routes, errors, guards.
+"""The application: routes, errors and middleware.
 
-State lives in the object stores and in Prefect, so that any number of these may run side by side and be restarted at
-any time.
+State is in the object stores and in Prefect, so any number of processes can run side by side and restart at any time.
 """
 
 import asyncio
@@ -32,7 +31,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Python's own number, four more than processors, is for work; ours wait for stores.
+        # Python's default, four more than processors, is for computing; our threads wait for stores.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with open_service(settings, callbacks, authenticated=authenticated) as service:
             app.state.service = service
@@ -40,7 +39,7 @@ def create_app(
             yield
             deliveries.cancel()
 
-    # The usual pages at /docs load their scripts from elsewhere; the document itself is at /openapi.json.
+    # FastAPI's /docs loads scripts from elsewhere; the document is at /openapi.json.
     app = FastAPI(
         title="Stenopool",
         version=__version__,
@@ -51,7 +50,7 @@ def create_app(
     )
     metrics = RequestMetrics()
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
-    app.add_middleware(RequestMeter, metrics=metrics)  # outermost: what Guard refuses is counted too
+    app.add_middleware(RequestMeter, metrics=metrics)  # outermost, so that refusals by Guard are counted
     problems.install(app)
     for part in (recordings, transcripts, audio, queue, options, speech, about, page):
         app.include_router(part.router)

@@ -1,4 +1,4 @@
-"""Round every request: bodies that are too large or too slow are refused, and answers carry strict headers."""
+"""Middleware: refuses bodies that are too large or too slow, and adds strict headers to every answer."""
 
 import asyncio
 import contextlib
@@ -9,13 +9,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stenopool.api.headers import FORM, media_type
-from stenopool.api.problems import Problem, answer
+from stenopool.api.problems import Problem, answer, too_large
 
-SMALL = 1024 * 1024  # bytes of a body that is no upload
+SMALL = 1024 * 1024  # bytes of a body that is not an upload
 _SLOWEST = 16 * 1024  # bytes per second
 
 # Refusals that may come before the body was read to its end.
 _UNREAD = (400, 401, 403, 413, 415, 422, 429, 503)
+_CLOSE = {"Connection": "close"}  # the rest of the body would come over it
 _LINGER_BYTES, _LINGER_SECONDS = 64 * 1024 * 1024, 5.0
 
 _HEADERS = {
@@ -29,7 +30,7 @@ _HEADERS = {
 
 
 class Guard:
-    """``max_bytes``: of an upload. ``timeout``: seconds that a body may take, besides one per 16 KiB received."""
+    """``max_bytes``: of an upload. ``timeout``: seconds for receiving a body, plus one per 16 KiB received."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, timeout: float) -> None:
         self._app = app
@@ -42,7 +43,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         upload = media_type(headers) == FORM
-        # Besides the file, a form has its other fields and the lines between them.
+        # In addition to the file, a form has other fields and the lines between them.
         limit = self._max_bytes + SMALL if upload else SMALL
         body = _Body(receive, limit, self._timeout)
 
@@ -57,13 +58,13 @@ class Guard:
 
         said = headers.get("content-length", "")
         if said.isdecimal() and int(said) > limit:
-            await answer(Request(scope), too_large(limit))(scope, receive, strict)
+            await answer(Request(scope), too_large("The body", limit, _CLOSE))(scope, receive, strict)
             return
         await self._app(scope, body.receive, strict)
 
 
 class _Body:
-    """A request's body, which must not be too large nor too slow."""
+    """A request's body, which must not be too large or too slow."""
 
     def __init__(self, receive: Receive, limit: int, timeout: float) -> None:
         self._receive = receive
@@ -74,24 +75,22 @@ class _Body:
         self._over = False
 
     async def receive(self) -> Message:
-        if self._over:  # what is waited for now is that the client goes away
+        if self._over:  # now the caller waits for a disconnect
             return await self._receive()
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            # Only waiting counts, not the time that it takes us to put away what came.
+            # Only waiting counts, not the time that we take to store what arrived.
             async with asyncio.timeout(self._timeout + self._received / _SLOWEST - self._waited):
                 message = await self._next()
         except TimeoutError:
-            raise Problem(
-                408, "BODY_TOO_SLOW", "The body comes too slowly.", "Send it again.", {"Connection": "close"}
-            ) from None
-        self._waited += time.monotonic() - begun
+            raise Problem(408, "BODY_TOO_SLOW", "The body arrives too slowly.", "Send it again.", _CLOSE) from None
+        self._waited += time.monotonic() - start
         if self._received > self._limit:
-            raise too_large(self._limit)
+            raise too_large("The body", self._limit, _CLOSE)
         return message
 
     async def drain(self) -> None:
-        """Read on for a while: a client that is still sending when we close would see a broken line, not our answer."""
+        """Read on for a while: a client that still sends when we close sees a broken connection, not our answer."""
         until = self._received + _LINGER_BYTES
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):
@@ -103,14 +102,3 @@ class _Body:
         self._received += len(message.get("body", b""))
         self._over = not message.get("more_body", False)
         return message
-
-
-def too_large(limit: int) -> Problem:
-    """413. The connection is closed: the rest of the body would come over it."""
-    return Problem(
-        413,
-        "TOO_LARGE",
-        f"The body exceeds {limit:,} bytes.",
-        "Split or compress the file, or raise STENOPOOL_API__MAX_BYTES.",
-        {"Connection": "close"},
-    )

@@ -1,4 +1,4 @@
-"""Values of request headers, read as HTTP has them: names of types, units, hosts and preferences have no case."""
+"""Parses request headers. Types, units, hosts and preferences are case-insensitive in HTTP."""
 
 import re
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
-"""A recording's id: its key, encoded so that it fits one part of an address.
+"""A recording's id: its key as base64url without padding, which fits into one part of a URL.
 
-Reversible, so that no table has to remember which key an id means: base64url of the key's UTF-8 bytes, no padding. An
-id that decodes to something that is no recording's key is an unknown recording, whatever it tries to reach.
+It is reversible, so no table of ids is needed. An id that does not decode to a recording's key is an unknown recording.
 """
 
 import base64
@@ -21,7 +20,7 @@ def encode(key: str) -> str:
 
 
 def decode(id: str) -> str:
-    """The key of an id; the problem 404 for what is none."""
+    """The key of an id; the problem 404 for an invalid id."""
     try:
         key = base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)).decode()
         check(key)
@@ -33,7 +32,7 @@ def decode(id: str) -> str:
 
 
 def check(key: str) -> None:
-    """`RecordingError` KEY_UNUSABLE for a key that a listing would not take: hidden objects, our own, documents."""
+    """`RecordingError` KEY_UNUSABLE for a key that a listing skips: hidden objects, our own, documents."""
     check_key(key)
     if "\\" in key or any(ord(character) < 32 for character in key) or not _ALL.takes(key, 0.0):
         raise KeyUnusable(f"{key!r} is not the key of a recording.")

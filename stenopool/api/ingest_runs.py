@@ -1,4 +1,4 @@
-"""Prefect's side: runs of `ingest` started, looked at, cancelled."""
+"""Starts, reads and cancels runs of `ingest` on a Prefect server."""
 
 import asyncio
 import time
@@ -19,19 +19,19 @@ from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.flow_runs import PAGE, UNFINISHED, select_runs
 from stenopool.orchestration.names import API_TAG, RECORDING_TAG, TAG
 
-_KEYS_AT_ONCE = 50  # whose runs are asked for together: a page holds four of each
-_FRESH = 1.0  # seconds that the queue is remembered for: at most one look per second, however many ask
+_KEYS_AT_ONCE = 50  # in one request for runs: a page holds four of each
+_FRESH = 1.0  # seconds that the queue is remembered: it is read once per second, however many ask
 
 
 class IngestRuns:
-    """The runs that a Prefect server has. What it does not answer raises httpx's and Prefect's errors."""
+    """The runs on a Prefect server. Raises httpx's and Prefect's errors if it does not answer."""
 
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
         self._deployments: dict[str, UUID] = {}
         self._lock = asyncio.Lock()
         self._queue = QueueSnapshot()
-        self._looked = float("-inf")
+        self._read_at = float("-inf")
         self._changes = 0
 
     async def deployment_id(self, name: str) -> UUID:
@@ -61,24 +61,24 @@ class IngestRuns:
         return run
 
     def forget_queue(self) -> None:
-        """What is remembered of the queue is not true any more, nor what somebody is looking at just now."""
-        self._looked = float("-inf")
+        """Discard the remembered queue, and the one that is being read."""
+        self._read_at = float("-inf")
         self._changes += 1
 
     async def queue(self) -> QueueSnapshot:
-        """What runs and what waits, as of a second ago at most."""
-        if time.monotonic() - self._looked < _FRESH:
+        """The queue, at most a second old."""
+        if time.monotonic() - self._read_at < _FRESH:
             return self._queue
         async with self._lock:
-            if time.monotonic() - self._looked >= _FRESH:
-                begun, changes = time.monotonic(), self._changes
+            if time.monotonic() - self._read_at >= _FRESH:
+                start, changes = time.monotonic(), self._changes
                 self._queue = await read_queue(self._client)
                 if changes == self._changes:
-                    self._looked = begun
+                    self._read_at = start
             return self._queue
 
     async def run(self, id: UUID) -> FlowRun | None:
-        """A run of ours, also one that has ended; None if there is no such one."""
+        """A run that the API started, also one that has ended; None for any other."""
         try:
             run = await self._client.read_flow_run(id)
         except ObjectNotFound:
@@ -86,7 +86,7 @@ class IngestRuns:
         return run if {TAG, API_TAG} <= set(run.tags) else None
 
     async def last_runs(self, keys: Iterable[str]) -> dict[str, FlowRun]:
-        """The last run of each of these recordings that had one of its own."""
+        """The last run of each of these recordings, unless it had none of its own."""
         whole = list(keys)
         chunks = (whole[begin : begin + _KEYS_AT_ONCE] for begin in range(0, len(whole), _KEYS_AT_ONCE))
         parts = await asyncio.gather(*map(self._last, chunks))
@@ -107,14 +107,14 @@ class IngestRuns:
         return found
 
     async def unfinished_run(self, tag: str) -> FlowRun | None:
-        """The run with this tag that waits or is under way."""
+        """The unfinished run with this tag."""
         runs = await self._client.read_flow_runs(
             flow_run_filter=select_runs(*UNFINISHED, tags=[TAG, API_TAG, tag]), limit=1
         )
         return runs[0] if runs else None
 
     async def failed_recordings(self) -> list[str]:
-        """Recordings (ids) that had a run of late that failed."""
+        """The ids of recordings with a recent run that failed."""
         runs = await self._client.read_flow_runs(
             flow_run_filter=select_runs(StateType.FAILED, StateType.CRASHED, tags=[TAG, API_TAG]),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
@@ -123,12 +123,12 @@ class IngestRuns:
         return [recording for recording in dict.fromkeys(map(recording_of, runs)) if recording]
 
     async def cancel(self, run: UUID) -> None:
-        """Cancel a run. One that waits is over at once; one under way ends when its worker has seen to it."""
+        """Cancel a run. A waiting one ends at once, one in progress when its worker has stopped it."""
         await self._client.set_flow_run_state(run, Cancelling())
         self.forget_queue()
 
     async def clear(self) -> int:
-        """Cancel all that waits; how many that were. What a worker has taken goes on."""
+        """Cancel all waiting runs; returns how many. Runs in progress continue."""
         waiting = await read_unfinished(self._client, StateType.SCHEDULED)
         for run in waiting:
             await self._client.set_flow_run_state(run.id, Cancelled(message="Cleared from the queue."))
@@ -136,13 +136,13 @@ class IngestRuns:
         return len(waiting)
 
     async def pause(self, paused: bool) -> None:
-        """Let workers take no more runs of `ingest`, or let them again. What is under way goes on."""
+        """Pause or resume the queues of `ingest`. Runs in progress continue."""
         for queue in await read_parent_queues(self._client):
             await self._client.update_work_queue(queue.id, is_paused=paused)
         self.forget_queue()
 
     async def check_health(self, deployment: str) -> None:
-        """Raises if the server does not answer, or has not the deployment."""
+        """Raises if the server does not answer or lacks the deployment."""
         error = await self._client.api_healthcheck()
         if error:
             raise error
@@ -150,5 +150,5 @@ class IngestRuns:
 
 
 def is_over(run: FlowRun) -> bool:
-    """Whether a run has ended, however."""
+    """Whether a run has ended in any way."""
     return run.state is not None and run.state.is_final()

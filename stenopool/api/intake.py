@@ -10,11 +10,10 @@ from pydantic import BaseModel
 
 from stenopool.api import ids, states
 from stenopool.api.keys import Key
-from stenopool.api.problems import Problem
+from stenopool.api.problems import Problem, too_large
 from stenopool.api.service import Service, token_of
 from stenopool.api.states import StateName
 from stenopool.api.uploads import Form, UploadWriter, receive_form
-from stenopool.errors import ErrorCode
 from stenopool.options import TranscriptionOptions
 
 
@@ -88,5 +87,4 @@ async def accept_upload(service: Service, form: Form, options: TranscriptionOpti
 def check_size(service: Service, size: int) -> None:
     """The problem 413 for a file larger than the API takes."""
     if size > service.settings.max_bytes:
-        message = f"The file exceeds {service.settings.max_bytes:,} bytes."
-        raise Problem(413, ErrorCode.TOO_LARGE, message, ErrorCode.TOO_LARGE.remedy)
+        raise too_large("The file", service.settings.max_bytes)

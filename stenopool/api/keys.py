@@ -1,10 +1,10 @@
-"""Who may do what: bearer keys, kept as digests in a file.
+"""Bearer keys and their scopes, stored as digests in a file.
 
     # name        scopes             SHA-256 of the key
     front-desk    read,write         5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
 
-A key is 32 random bytes that `python -m stenopool.api.keys NAME read,write` makes: a plain digest of that
-many cannot be guessed, so none of the slow digests that passwords need is paid for on each request.
+A key from `python -m stenopool.api.keys NAME read,write` is 32 random bytes. It cannot be guessed from a plain digest,
+so no request needs the slow digests that passwords do.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 @dataclass(frozen=True)
 class Key:
-    """One key, without the key. ``write`` alone sends and never reads; ``admin`` may do all."""
+    """What is known of a key. ``write`` alone cannot read; ``admin`` includes all."""
 
     name: str
     scopes: frozenset[str]
@@ -35,7 +35,7 @@ class Key:
 
 
 NOBODY = Key("nobody", frozenset(SCOPES), "")
-"""Who everybody is with `--no-auth`."""
+"""The caller with `--no-auth`."""
 
 
 class Keys:
@@ -51,13 +51,13 @@ class Keys:
             lines = path.read_text(encoding="utf-8").splitlines()
         except OSError as error:
             raise ObjectNotFound(
-                f"The keys' file {path} cannot be read: {error.strerror}.",
-                remedy="Make it with `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
+                f"The file of keys {path} cannot be read: {error.strerror}.",
+                remedy="Create it: `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
             ) from error
         return cls(_key(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if _says_something(line))
 
     def holder(self, presented: str) -> Key | None:
-        """Whose key this is. All are compared, each in constant time: how long it takes tells nothing."""
+        """The presented key's entry. Compares with all, each in constant time, so that timing reveals nothing."""
         digest, found = digest_of(presented), None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
@@ -66,7 +66,7 @@ class Keys:
 
 
 def require_file(path: Path | None) -> Path:
-    """The keys' file as it is set; `SetupError` OPTIONS_INVALID if it is not."""
+    """The configured file; `SetupError` OPTIONS_INVALID if none is."""
     if path is None:
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
@@ -93,7 +93,7 @@ def _key(line: str, where: str) -> Key:
     parts = line.split()
     scopes = parts[1].split(",") if len(parts) == 3 else []
     if not scopes or not set(scopes) <= set(SCOPES) or len(parts[2]) != 64 or set(parts[2]) - set("0123456789abcdef"):
-        # The line is not repeated: somebody may have put the key itself there.
+        # The line is not repeated: it may contain the key itself.
         raise SetupError(
             ErrorCode.OPTIONS_INVALID,
             f"{where} is not a name, scopes ({', '.join(SCOPES)}) and a SHA-256.",
@@ -103,7 +103,7 @@ def _key(line: str, where: str) -> Key:
 
 
 def main() -> None:
-    """``python -m stenopool.api.keys NAME SCOPES``: the key goes to stderr, once; its line for the file to stdout."""
+    """``python -m stenopool.api.keys NAME SCOPES``: prints the key on stderr, its line for the file on stdout."""
     if len(sys.argv) != 3:
         sys.exit("Usage: python -m stenopool.api.keys NAME read|read,write|admin >> FILE")
     key = f"steno_{secrets.token_urlsafe(32)}"

@@ -1,4 +1,4 @@
-"""How often one caller may ask."""
+"""Rate limits."""
 
 import time
 
@@ -6,7 +6,7 @@ _MOST_CALLERS = 10_000
 
 
 class Limiter:
-    """A token bucket per caller: so many requests a second, and twice that at once."""
+    """A token bucket per caller: ``rate`` requests per second, and twice that at once."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate

@@ -1,6 +1,4 @@
-"""OpenAI's transcription shapes, made from a transcript. As of its API reference: json, text, srt, vtt, verbose_json,
-diarized_json.
-"""
+"""A transcript in the response formats of OpenAI's API reference."""
 
 from collections.abc import Collection
 from typing import Any, Literal, get_args
@@ -13,7 +11,7 @@ from stenopool.speech.transcript import Transcript
 ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
 RESPONSE_FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
 
-# OpenAI's names of models mean: the default of this installation.
+# These mean this installation's default.
 _OPENAI_MODELS = ("whisper-1", "gpt-4o-", "gpt-")
 
 
@@ -60,7 +58,7 @@ def _format_verbose(transcript: Transcript, granularities: Collection[str]) -> d
                 "text": segment.text,
                 "tokens": [],
                 "temperature": segment.temperature or 0.0,
-                # Their clients expect a number each; an engine that does not say gets the most harmless one.
+                # OpenAI's clients expect numbers; these are harmless where an engine gives none.
                 "avg_logprob": segment.avg_logprob if segment.avg_logprob is not None else 0.0,
                 "compression_ratio": segment.compression_ratio if segment.compression_ratio is not None else 1.0,
                 "no_speech_prob": segment.no_speech_prob if segment.no_speech_prob is not None else 0.0,

@@ -24,34 +24,42 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.LOCATION_INVALID: 422,
     ErrorCode.OPTIONS_INVALID: 422,
     ErrorCode.EMPTY_FILE: 422,
-    # The service's own rights and deployments: nothing that whoever asks could change.
+    # The service's own permissions and deployments, which the caller cannot change.
     ErrorCode.ACCESS_DENIED: 503,
     ErrorCode.DEPLOYMENT_MISSING: 503,
 }
 
 
 class Problem(HTTPException):
-    """A refusal: ``status``, a stable ``code``, ``detail`` (what happened) and ``remedy`` (what to do)."""
+    """A refusal: ``status``, a stable ``code``, ``detail`` (what happened) and ``remedy`` (what to do).
+
+    An `ErrorCode` brings its own remedy.
+    """
 
     def __init__(
         self, status: int, code: str, detail: str, remedy: str = "", headers: dict[str, str] | None = None, **more: Any
     ) -> None:
         super().__init__(status, detail, headers)
         self.code = code
-        self.remedy = remedy
+        self.remedy = remedy or getattr(code, "remedy", "")
         self.more = more
 
 
 def not_found(detail: str) -> Problem:
-    return Problem(404, "OBJECT_NOT_FOUND", detail, "Check the id; GET /v1/recordings lists what there is.")
+    return Problem(404, "OBJECT_NOT_FOUND", detail, "Check the id; GET /v1/recordings lists the recordings.")
 
 
 def invalid(detail: str, **more: Any) -> Problem:
-    return Problem(422, "OPTIONS_INVALID", detail, ErrorCode.OPTIONS_INVALID.remedy, **more)
+    return Problem(422, ErrorCode.OPTIONS_INVALID, detail, **more)
+
+
+def too_large(what: str, limit: int, headers: dict[str, str] | None = None) -> Problem:
+    remedy = "Split or compress the file, or raise STENOPOOL_API__MAX_BYTES."
+    return Problem(413, ErrorCode.TOO_LARGE, f"{what} exceeds {limit:,} bytes.", remedy, headers)
 
 
 def from_error(error: StenopoolError) -> Problem:
-    """One of our errors as a refusal."""
+    """One of Stenopool's errors as a refusal."""
     status = 503 if error.retryable else 422
     headers = {"Retry-After": "5"} if error.retryable else None
     return Problem(_STATUS.get(error.code, status), error.code, error.message, error.remedy, headers)
@@ -88,9 +96,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(
-            request, invalid("The request is not what the schema asks for.", errors=field_errors(error.errors()))
-        )
+        return answer(request, invalid("The request does not match the schema.", errors=field_errors(error.errors())))
 
     @app.exception_handler(StenopoolError)
     async def _answer_error(request: Request, error: StenopoolError) -> JSONResponse:
@@ -98,7 +104,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ObjectNotFound)
     async def _answer_not_deployed(request: Request, error: ObjectNotFound) -> JSONResponse:  # noqa: ARG001
-        message, remedy = "The Prefect server lacks what we deploy.", "Run `stenopool deploy` for this server."
+        message, remedy = (
+            "Stenopool's deployments were not found on the Prefect server.",
+            "Run `stenopool deploy` for this server.",
+        )
         return answer(request, Problem(503, ErrorCode.DEPLOYMENT_MISSING, message, remedy))
 
     @app.exception_handler(httpx.HTTPError)
@@ -113,7 +122,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (uvicorn logs it)
         remedy = "This is a fault of Stenopool; report it with the time of the request."
-        return answer(request, Problem(500, "INTERNAL", "Something unexpected happened.", remedy))
+        return answer(request, Problem(500, "INTERNAL", "An unexpected error occurred.", remedy))
 
 
 def field_errors(errors: Any) -> list[dict[str, str]]:

@@ -30,10 +30,10 @@ RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
 
 
 class QueueEntry(BaseModel):
-    """One run of `ingest`: of one recording (``recording`` is its id) or of all below ``prefix``.
+    """One run of `ingest`: over one recording (``recording`` is its id) or everything below ``prefix``.
 
-    ``position``: 1 is next; None once a worker has taken it. ``progress``: per cent of its recordings that are over.
-    ``age``: seconds since it was asked for.
+    ``position``: 1 is next; None once a worker has taken it. ``progress``: per cent of its recordings that have ended.
+    ``age``: seconds since it was submitted.
     """
 
     id: UUID
@@ -51,19 +51,19 @@ class QueueEntry(BaseModel):
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """What runs, then what waits, in the order in which it will run."""
+    """Runs in progress, then waiting ones in their order."""
 
     entries: list[QueueEntry] = field(default_factory=list)
     paused: bool = False
     answers: dict[object, bytes] = field(default_factory=dict)
-    """What was answered from this look already, by what was asked: hundreds of clients ask the same each second."""
+    """Answers made from this snapshot, by request: hundreds of clients send the same each second."""
 
     def run_for(self, key: str) -> QueueEntry | None:
-        """The run that is, or will be, about this recording alone."""
+        """The run over this recording alone."""
         return self._of_one.get(encode(key))
 
     def run_covering(self, key: str) -> QueueEntry | None:
-        """The first run that takes this recording among others, if it has not been done."""
+        """The first run over a prefix that includes this recording."""
         return next((entry for entry in self._of_many if key.startswith(entry.prefix or "")), None)
 
     @cached_property
@@ -80,7 +80,7 @@ class QueueSnapshot:
 
 
 async def read_queue(client: PrefectClient) -> QueueSnapshot:
-    """Ask the server for all of it."""
+    """Read the queue from the server."""
     runs, queues = await asyncio.gather(read_unfinished(client, *UNFINISHED), read_parent_queues(client))
     under_way = [run.id for run in runs if run.state_type in UNDER_WAY]
     stages, progress = await asyncio.gather(_stages(client, under_way), _progress(client, under_way))
@@ -106,9 +106,9 @@ async def read_unfinished(client: PrefectClient, *states: StateType) -> list[Flo
 
 
 def entry_of(run: FlowRun) -> QueueEntry:
-    """One run as it is, also one that has ended; where it stands in the queue is not known."""
+    """One run, also one that has ended, without its position in the queue."""
     now = datetime.now(UTC)
-    # Workers go by the time at which it is due, which is the asking's; one that was put off was asked for before that.
+    # Workers order runs by when they are due: when submitted, unless the run was postponed since.
     since = min((moment for moment in (run.created, run.expected_start_time) if moment), default=now)
     return QueueEntry(
         id=run.id,
@@ -123,12 +123,12 @@ def entry_of(run: FlowRun) -> QueueEntry:
 
 
 def recording_of(run: FlowRun) -> str | None:
-    """The id of the one recording that we started this run for."""
+    """The id of the recording that the API started this run for."""
     return next((tag.removeprefix(RECORDING_TAG) for tag in run.tags if tag.startswith(RECORDING_TAG)), None)
 
 
 def prefix_of(run: FlowRun) -> str | None:
-    """Below which this run takes all, if we started it for that."""
+    """The prefix that the API started this run for, if any."""
     prefix = (run.parameters.get("selection") or {}).get("prefix")
     return str(prefix) if prefix is not None and API_TAG in run.tags else None
 
@@ -177,7 +177,7 @@ def _key(run: FlowRun) -> str | None:
 
 
 async def _stages(client: PrefectClient, parents: Collection[UUID]) -> dict[str, str]:
-    """By the end of a parent's id, which its batch's name has too: the latest stage that runs for it."""
+    """The latest stage that runs for each parent, by the last 8 digits of its id, which end its batch's name."""
     stages: dict[str, str] = {}
     if not parents:
         return stages

@@ -1,4 +1,4 @@
-"""A recording removed with all that was made of it."""
+"""Removes a recording with everything that was made from it."""
 
 import asyncio
 
@@ -11,9 +11,9 @@ from stenopool.pipeline.speaker_names import names_key
 
 
 async def remove(service: Service, key: str) -> None:
-    """Remove the recording, its transcripts, receipts and checkpoints. Interrupted, it can be done again.
+    """Remove the recording, its transcripts, receipts and checkpoints. If interrupted, it can be repeated.
 
-    The problem 404 if it is not there, 409 while a worker is on it: that would write what was just removed.
+    The problem 404 if it does not exist, 409 while it is transcribed: the worker would write again what was removed.
     """
     info = await service.head(key)
     service.runs.forget_queue()
@@ -35,7 +35,7 @@ def _remove(service: Service, key: str, works: set[str]) -> None:
     works |= {name.fingerprint for name in map(receipts.parse_receipt_key, named) if name}
     for prefix in (f"{key}/transcript.", f"{key}/audio.", names_key(key)):
         for info in list(service.destination.list(prefix)):
-            # Below "a/" there may lie what was made of "a/b".
+            # Below "a/" there may be files made from "a/b".
             if "/" not in info.key[len(prefix) :]:
                 service.destination.delete(info.key)
     for work in works:
@@ -43,5 +43,5 @@ def _remove(service: Service, key: str, works: set[str]) -> None:
             service.destination.delete(info.key)
     for receipt in named:
         service.destination.delete(receipt)
-    # Last, because it is what the recording is found by.
+    # Last, because a repeated request looks for it.
     service.source.delete(key)

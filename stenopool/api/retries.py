@@ -1,4 +1,4 @@
-"""Recordings that failed, receive_upload up again with the options that they had."""
+"""Submits recordings that failed again, with their last options."""
 
 import asyncio
 from itertools import islice
@@ -10,22 +10,22 @@ from stenopool.api.service import Service
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline import receipts
 
-_AT_ONCE = 500  # most recordings that one request takes up again
+_AT_ONCE = 500  # recordings that one request retries at most
 
 
 async def retry(service: Service, key: str) -> None:
-    """Take up one recording again; nothing happens to one that is done, waits or runs."""
+    """Submit one recording again, unless it is done or in the queue."""
     info = await service.head(key)
     await service.submit(info, await options_of(service, key), again=True)
 
 
 async def retry_failed(service: Service) -> int:
-    """Take up those that are quarantined and those whose run was lost; how many (some hundred at a time)."""
+    """Submit quarantined recordings and those whose run was lost; returns how many (some hundred at a time)."""
     named = (name.key for name in receipts.list_receipts(service.destination) if name.status == "quarantined")
     found = await asyncio.to_thread(lambda: list(islice(named, _AT_ONCE)))
     lost = await service.runs.last_runs(filter(None, map(_key, await service.runs.failed_recordings())))
     queue = await service.runs.queue()
-    taken_up = 0
+    submitted = 0
     for key in dict.fromkeys([*found, *(key for key, run in lost.items() if entry_of(run).state == "failed")]):
         if queue.run_for(key):
             continue
@@ -35,8 +35,8 @@ async def retry_failed(service: Service) -> int:
             if problem.status_code != 404:  # removed meanwhile
                 raise
             continue
-        taken_up += 1
-    return taken_up
+        submitted += 1
+    return submitted
 
 
 def _key(recording: str) -> str | None:
@@ -47,6 +47,6 @@ def _key(recording: str) -> str | None:
 
 
 async def options_of(service: Service, key: str) -> TranscriptionOptions:
-    """What the recording's last run was asked for; the defaults where Prefect has forgotten."""
+    """The options of the recording's last run; the defaults if Prefect has none."""
     last = (await service.runs.last_runs([key])).get(key)
     return service.options(last.parameters.get("options") if last else None)

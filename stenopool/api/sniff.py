@@ -1,10 +1,9 @@
-"""What a file's first bytes say: whether it may be audio or video at all.
+"""Whether a file's first bytes can be those of audio or video.
 
-A cheap look that turns documents, pictures and archives away at the door. What passes is decoded by `prepare`, and
-that is what decides.
+A cheap check that refuses documents, pictures and archives at once. What passes is decoded by `prepare`, which decides.
 """
 
-HEAD = 512  # bytes that are looked at
+HEAD = 512  # bytes that are checked
 
 _BEGINNINGS = (
     b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b"#!AMR", b"#!SILK", b".snd", b"FLV",

@@ -1,6 +1,6 @@
-"""How things stand with a recording. Receipts say what is done, Prefect what is asked for; nothing else is kept.
+"""The state of a recording, derived from receipts (what is done) and from Prefect (what is submitted).
 
-The queue is looked at before the receipts: a run that ends in between has written its receipt by then.
+The queue is read before the receipts: a run that ends in between has written its receipt by then.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from stenopool.storage import ObjectInfo, ObjectStore
 StateName = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
 _ALL = Selection()
 _UPLOAD = re.compile(r"^[0-9a-f]{32}/")
-_CHUNK = 200  # keys that a search looks at together
-_LOOKED_AT = 1000  # keys that one request looks at, whatever it finds
+_CHUNK = 200  # keys that a search reads together
+_MOST_KEYS = 1000  # that one request reads, whatever it finds
 
 
 class RecordingState(BaseModel):
-    """One recording. ``skipped``: nothing was made of it and nobody has asked for it here (a schedule may still).
+    """One recording. ``skipped``: not transcribed and not submitted (a schedule may still submit it).
 
-    ``failure`` is given for one recording, not in lists: a list reads no receipt.
+    ``failure``: only where one recording is requested, because a list reads no receipts.
     """
 
     id: str
@@ -49,9 +49,9 @@ class RecordingState(BaseModel):
 
 
 class RecordingPage(BaseModel):
-    """Some recordings, in the order of their keys. Go on with ``next_cursor`` until it is null.
+    """Some recordings, in the order of their keys; request ``next_cursor`` until it is null.
 
-    With a state asked for, a page may hold few or none and yet not be the last.
+    A page of a search may be short or empty without being the last.
     """
 
     recordings: list[RecordingState]
@@ -61,30 +61,30 @@ class RecordingPage(BaseModel):
 async def read_page(
     service: Service, cursor: str | None, limit: int, *, state: StateName | None = None, words: str | None = None
 ) -> RecordingPage:
-    """The next recordings that are in that state and have these words in their keys, `_LOOKED_AT` keys at most."""
+    """The next recordings that are in that state and have these words in their keys, `_MOST_KEYS` keys at most."""
     after: str | None = _key_after(cursor)
     queue, found = await service.runs.queue(), list[RecordingState]()
-    looked_at, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
-    while after is not None and len(found) < limit and looked_at < _LOOKED_AT:
+    keys_read, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
+    while after is not None and len(found) < limit and keys_read < _MOST_KEYS:
         infos, after = await asyncio.to_thread(_list, service.source, after, at_once)
-        looked_at += at_once
+        keys_read += at_once
         infos = [info for info in infos if words is None or words.casefold() in display_key(info.key).casefold()]
         found += [one for one in await _states(service, queue, infos) if state in (None, one.state)]
-    if len(found) > limit:  # what was looked at beyond the page is looked at again for the next one
+    if len(found) > limit:  # the keys beyond this page are read again for the next one
         found, after = found[:limit], found[limit - 1].key
     return RecordingPage(recordings=found, next_cursor=_cursor(after))
 
 
 async def read_state(service: Service, key: str, work: str | None = None) -> RecordingState:
-    """One recording, with why it failed if it did. The problem 404 if it is not there.
+    """One recording, with its failure if it failed. The problem 404 if it does not exist.
 
-    ``work``: a fingerprint; what was made of the recording with other options does not count.
+    ``work``: a fingerprint; results of other options do not count.
     """
     queue = await service.runs.queue()
     info, found = await asyncio.gather(service.head(key), service.receipts_of(key))
     found = [name for name in found if work in (None, name.fingerprint)]
     done = work and any(name.status == "done" for name in found)
-    # This very work is done, whatever else is on its way.
+    # This work is done, even if the recording is queued with other options.
     active, last = None if done else _active(queue, key, found), None
     if not (active or found):
         last = (await service.runs.last_runs([key])).get(key)
@@ -95,7 +95,7 @@ async def read_state(service: Service, key: str, work: str | None = None) -> Rec
 
 
 def display_key(key: str) -> str:
-    """A key as people know it: an upload's without the folder that is its own."""
+    """A key as people know it: an upload's without its own folder."""
     return _UPLOAD.sub("", key)
 
 
@@ -108,7 +108,7 @@ async def _states(service: Service, queue: QueueSnapshot, infos: list[ObjectInfo
 
 
 def _active(queue: QueueSnapshot, key: str, found: list[ReceiptName]) -> QueueEntry | None:
-    """The run that a recording waits for or is in. One that takes many leaves those alone that have a receipt."""
+    """The unfinished run of a recording. A run over a prefix skips recordings that have a receipt."""
     return queue.run_for(key) or (None if found else queue.run_covering(key))
 
 
@@ -126,7 +126,7 @@ def _state(
     elif last is None or last.state is None:
         state = "skipped"
     elif not last.state.is_final():
-        state = "queued"  # started after the queue was looked at
+        state = "queued"  # started after the queue was read
     else:
         # A run that completed without a receipt left the recording for the next one.
         state = "cancelled" if last.state.is_cancelled() else "failed"
@@ -152,11 +152,11 @@ async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | N
 
 
 def _list(source: ObjectStore, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
-    """The next objects that are recordings, and the last key looked at if there are more."""
+    """The next objects that are recordings, and the last key read if there are more."""
     infos: list[ObjectInfo] = []
     reached = None
-    for looked_at, info in enumerate(source.list(start_after=after, page_size=limit + 1)):
-        if looked_at == limit:
+    for keys_read, info in enumerate(source.list(start_after=after, page_size=limit + 1)):
+        if keys_read == limit:
             return infos, reached
         reached = info.key
         if _ALL.takes(info.key, info.modified):
@@ -186,4 +186,4 @@ def _key_after(cursor: str | None) -> str:
     try:
         return base64.urlsafe_b64decode(cursor or "").decode()
     except (binascii.Error, ValueError):
-        raise invalid("This is no cursor that a page gave.") from None
+        raise invalid("Invalid cursor.") from None

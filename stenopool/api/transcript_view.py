@@ -1,4 +1,4 @@
-"""What the page shows of a finished recording: paragraphs whose words have times, and sound to listen to."""
+"""What the page shows of a finished recording: paragraphs whose words have times, and its audio."""
 
 import base64
 import re
@@ -17,12 +17,12 @@ from stenopool.speech.renderers.words import Stretch, clean
 from stenopool.storage import ObjectStore
 
 _EMBEDDED = re.compile(r"data:(audio/[\w.+-]+);base64,")
-# What lies beside a long recording's page: as it is written now, and as it was.
+# The file beside a long recording's page: as it is written now, and by earlier versions.
 _BESIDE = {"audio.webm": "audio/webm", "audio.mp3": "audio/mpeg"}
 
 
 class WordView(NamedTuple):
-    """A word: its text, whether a blank stands before it, its start and end in seconds."""
+    """A word: its text, whether a space precedes it, its start and end in seconds."""
 
     text: str
     space: bool
@@ -39,7 +39,7 @@ class StretchView(BaseModel):
 
 
 class ParagraphView(BaseModel):
-    """What one speaker says. ``speaker``: the index of their voice; None if nobody is known."""
+    """What one speaker says. ``speaker``: the index of their voice; None if unknown."""
 
     speaker: int | None
     start: float
@@ -47,9 +47,9 @@ class ParagraphView(BaseModel):
 
 
 class VoiceView(BaseModel):
-    """Someone who speaks. ``name`` is the label until they are given one; ``labels`` are all that it stands for.
+    """A speaker. ``name``: the label until they are named. ``labels``: all labels with this name.
 
-    ``colour``: 0 to 7, of the style sheet's. ``spans``: when they speak, in seconds.
+    ``colour``: 0 to 7, in the style sheet. ``spans``: when they speak, in seconds.
     """
 
     name: str | None

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from stenopool.api.problems import Problem, invalid
+from stenopool.api.problems import Problem, invalid, too_large
 from stenopool.api.sniff import HEAD, may_be_media
 from stenopool.errors import ErrorCode
 from stenopool.storage import ObjectStore, Writer
@@ -168,8 +168,7 @@ class _Reader:
             return
         self._size += len(data)
         if self._size > self._max_bytes:
-            remedy = "Split or compress the file, or raise STENOPOOL_API__MAX_BYTES."
-            raise Problem(413, "TOO_LARGE", f"The file exceeds {self._max_bytes:,} bytes.", remedy)
+            raise too_large("The file", self._max_bytes)
         if len(self._data) < HEAD:
             self._data += data[: HEAD - len(self._data)]
             if len(self._data) == HEAD:
@@ -192,5 +191,4 @@ class _Reader:
 
     def _check_media(self) -> None:
         if not may_be_media(bytes(self._data)):
-            code = ErrorCode.NOT_AUDIO
-            raise Problem(415, code, "The file does not begin as audio or video does.", code.remedy)
+            raise Problem(415, ErrorCode.NOT_AUDIO, "The file does not begin as audio or video does.")

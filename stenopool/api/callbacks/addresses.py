@@ -1,8 +1,7 @@
-"""Which addresses may be called: public ones, and those networks that the settings allow.
+"""Which addresses may be called: public ones, and networks that the settings allow.
 
-The name is resolved once, all that it resolves to is looked at, and what was looked at is what is connected to. So a
-name that means something else a moment later (DNS rebinding) reaches nothing, and neither does a redirect: none is
-followed.
+A name is resolved once, all its addresses are checked, and only those are connected to. So a name that changes a moment
+later (DNS rebinding) reaches nothing. Redirects are not followed.
 """
 
 import asyncio
@@ -21,11 +20,11 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class AddressError(Exception):
-    """This address is not called. Says nothing of what it resolves to: that would be an oracle of our network."""
+    """This address may not be called. Does not say what it resolves to: that would reveal our network."""
 
 
 class Allowed:
-    """``networks``: those that may be called though they are not public, also without TLS."""
+    """``networks``: may be called although they are not public, also without TLS."""
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks: list[Network] = [ipaddress.ip_network(one.strip(), strict=False) for one in networks]
@@ -39,7 +38,7 @@ class Allowed:
         return encrypted and ip.is_global and not special and not ip.is_multicast
 
     async def check(self, url: str) -> None:
-        """`AddressError` if no callback may go there, as things are now; looked at again when it is sent."""
+        """`AddressError` if a callback may not be sent there now; checked again when it is sent."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -52,7 +51,7 @@ class Allowed:
         await self.resolve(parts.hostname, port or 443, encrypted=parts.scheme == "https")
 
     async def resolve(self, host: str, port: int, *, encrypted: bool) -> list[str]:
-        """What a name resolves to; `AddressError` if it is nothing, or if any of it may not be called."""
+        """A name's addresses; `AddressError` if there are none, or if any of them may not be called."""
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):

@@ -24,7 +24,7 @@ _SETTLED = 60.0  # seconds after which a request without a run has been left beh
 
 
 async def deliver_callbacks(service: Service, settings: CallbackSettings) -> None:
-    """Until it is cancelled. Without a secret nothing is sent: it could not be signed."""
+    """Deliver until cancelled. Without a secret nothing is sent, because it could not be signed."""
     if not service.sender.can_sign:
         return
     deliveries = _Deliveries(service, settings)
@@ -32,7 +32,7 @@ async def deliver_callbacks(service: Service, settings: CallbackSettings) -> Non
         while True:
             try:
                 await deliveries.look(group)
-            except Exception as error:  # the store or the server is away; nothing is lost
+            except Exception as error:  # the store or the server is unavailable; nothing is lost
                 log.warning("Callbacks wait: %s", error or type(error).__name__)
             await asyncio.sleep(settings.poll)
 
@@ -46,7 +46,7 @@ class _Deliveries:
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def look(self, group: asyncio.TaskGroup) -> None:
-        """One look at all that is pending."""
+        """Start the deliveries that are due."""
         pending = await asyncio.to_thread(self._service.outbox.pending)
         self._callbacks = {each.id: self._callbacks[each.id] for each in pending if each.id in self._callbacks}
         for callback in pending:
@@ -78,7 +78,7 @@ class _Deliveries:
         except Problem as problem:
             if problem.status_code != 404:
                 raise
-            # The recording was removed: there is nothing to tell.
+            # The recording was removed: there is no event to send.
             await asyncio.to_thread(outbox.remove, pending.id)
             return
         if event is None or not await asyncio.to_thread(outbox.claim, pending):
@@ -97,19 +97,17 @@ class _Deliveries:
         await asyncio.to_thread(outbox.remove, pending.id)
 
     async def _event(self, callback: Callback) -> dict[str, Any] | None:
-        """What there is to tell; None while it is not over. The problem 404 if there never will be anything."""
+        """The event; None while its work has not ended. The problem 404 if there will never be one."""
         if callback.run:
             return await self._of_run(callback.run)
         key = callback.key or ""
-        if (await self._service.runs.queue()).run_for(
-            key
-        ):  # most of them wait: nothing is asked of the stores for these
-            return None
+        if (await self._service.runs.queue()).run_for(key):
+            return None  # as for most; this needs no request to the stores
         state = await states.read_state(self._service, key, callback.work)
         if state.state in ("queued", "running"):
             return None
         if state.state == "skipped" and (datetime.now(UTC) - callback.asked_at).total_seconds() < _SETTLED:
-            return None  # its run is about to be asked for
+            return None  # its run is about to be submitted
         kind = state.state if state.state in ("completed", "cancelled") else "failed"
         return _event_of(f"recording.{kind}", state.model_dump(mode="json", exclude={"queue"}))
 

@@ -20,9 +20,9 @@ _LONGEST_PAUSE = 6 * 3600.0
 
 
 class Callback(BaseModel):
-    """Somebody wants to know how this ends: one piece of work on a recording, or a run over a prefix.
+    """A request for an event when something has ended: a recording's work, or a run over a prefix.
 
-    ``event``: what its receiver knows it by. The address may hold a secret: it stands in no log.
+    ``event``: its id for the receiver. ``url`` may contain a secret and is never logged.
     """
 
     event: str = Field(default_factory=lambda: f"msg_{secrets.token_hex(16)}")
@@ -34,7 +34,7 @@ class Callback(BaseModel):
 
     @property
     def id(self) -> str:
-        """The same wish is one wish, however often it is sent."""
+        """Equal requests have the same id."""
         about = f"{self.url}\0{self.key}\0{self.work}\0{self.run}"
         return hashlib.sha256(about.encode()).hexdigest()[:32]
 
@@ -90,12 +90,12 @@ class Outbox:
         return list(found.values())
 
     def read(self, id: str) -> Callback | None:
-        """None if it is done with."""
+        """The stored callback; None if it was delivered or given up."""
         kept = self._destination.get_bytes(f"{CALLBACKS}{id}/request.json", None)
         return None if kept is None else Callback.model_validate_json(kept)
 
     def claim(self, pending: PendingCallback) -> bool:
-        """Whether the next try is ours, and nobody else's."""
+        """Whether the next try is this process's."""
         key = _try(pending)
         if not self._destination.put_bytes(key, b"", if_absent=True):
             return False
@@ -105,11 +105,11 @@ class Outbox:
         return False
 
     def mark_failed(self, pending: PendingCallback, why: str) -> None:
-        """The try that was claimed did not get there: the pause begins."""
+        """Record that the claimed try failed: the pause begins."""
         self._destination.put_bytes(_try(pending), why.encode())
 
     def remove(self, id: str) -> None:
-        """It is done with. The request goes first: a try that is claimed after that one is not made."""
+        """Delete a callback. Its request is deleted first: a try that is claimed later is not made."""
         self._destination.delete(f"{CALLBACKS}{id}/request.json")
         self.sweep(id)
 

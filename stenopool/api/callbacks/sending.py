@@ -1,4 +1,4 @@
-"""One event to one receiver: signed, tried again for some seconds."""
+"""Sends one event to one receiver: signed, and retried for some seconds."""
 
 import asyncio
 import base64
@@ -18,14 +18,14 @@ from stenopool.api.callbacks.addresses import Allowed, Connections
 from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.settings import CallbackSettings
 
-_TRIES = 3  # one after the other; after that it waits for its next turn, which another process may have
+_TRIES = 3  # in one turn; the next turn may be another process's
 _BETWEEN = 5.0  # seconds between two of them, at most
 _GONE = 410
 _SECRET = re.compile("whsec_[A-Za-z0-9+/]{32,}={0,2}")
 
 
 class DeliveryError(Exception):
-    """The receiver did not take it. ``for_good``: it never will."""
+    """The receiver did not accept the event. ``for_good``: it never will."""
 
     def __init__(self, why: str, *, for_good: bool = False) -> None:
         super().__init__(why)
@@ -77,7 +77,7 @@ class Sender:
         connections = Connections(self.allowed, encrypted=url.startswith("https:"))
         times = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
         try:
-            # httpcore follows no redirects and knows no proxies: what is connected to is what was looked at.
+            # httpcore follows no redirects and uses no proxies, so only checked addresses are connected to.
             async with (
                 asyncio.timeout(2 * self._timeout),
                 httpcore.AsyncConnectionPool(network_backend=connections) as pool,

@@ -1,1 +1,1 @@
-"""The page: what people use in a browser. Plain modules and a style sheet, served as they lie in `static/`."""
+"""The page that people use in a browser: plain modules and a style sheet, served from `static/`."""

@@ -1,4 +1,4 @@
-"""The page's files. They hold nothing that is anybody's, so no key is asked for; what they ask for then is."""
+"""The page's files. They contain no data, so they need no key; the requests that they send do."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# A transcript looks and is listened to here as on the page that is written with it.
+# The page shows and plays a transcript as the HTML file that is written with it does.
 _SHARED = {name: RENDERERS / name for name in ("reader.js", "transcript.css")}
 _FILES = {
     **{path.relative_to(_STATIC).as_posix(): path for path in _STATIC.rglob("*") if path.suffix in _TYPES},
@@ -31,19 +31,19 @@ _HEADERS = {
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # asked for anew each time, and answered by 304
+    "Cache-Control": "no-cache",  # requested each time, and answered by 304
 }
 
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page itself; everything else it finds by itself."""
+    """The page, which loads everything else."""
     return _file(request, "index.html")
 
 
 @router.get("/page/{name:path}")
 async def file(request: Request, name: str) -> Response:
-    """A script or style sheet of the page. Only names that are there are looked at, so none leads elsewhere."""
+    """A script or style sheet of the page. Only known names are served, so none leads elsewhere."""
     return _file(request, name)
 
 

@@ -1,4 +1,4 @@
-"""Who is asking, and what they may."""
+"""The caller and their permissions."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel
@@ -12,7 +12,7 @@ router = APIRouter(prefix="/v1/about", tags=["about"])
 
 
 class About(BaseModel):
-    """``name`` and ``scopes`` are the key's; ``with_keys`` is false where everybody on this machine may do all."""
+    """``name`` and ``scopes`` are the key's; ``with_keys`` is false without authentication."""
 
     version: str
     name: str
@@ -22,7 +22,7 @@ class About(BaseModel):
 
 @router.get("")
 async def about(service: CurrentService, caller: AnyCaller) -> About:
-    """Whose key this is, and what it may do here."""
+    """The name and the scopes of the caller's key."""
     return About(
         version=__version__,
         name=caller.name,

@@ -1,4 +1,4 @@
-"""A recording's sound, for players: any part of it."""
+"""A recording's audio, whole or in ranges, for players."""
 
 import mimetypes
 from typing import Annotated
@@ -15,20 +15,20 @@ from stenopool.storage import ObjectInfo
 
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
 
-# A browser must never take a recording for a page, whatever it is called.
+# A browser must never treat a recording as a page, whatever its name.
 _KINDS = ("audio/", "video/")
 
 
 @router.get(
     "/{id}/audio",
     response_class=Response,
-    responses={200: {"content": {"audio/*": {}, "video/*": {}}}, 206: {"description": "The part asked for."}},
+    responses={200: {"content": {"audio/*": {}, "video/*": {}}}, 206: {"description": "The requested range."}},
 )
 async def audio(
     id: str,
     service: CurrentService,
     caller: CanRead,  # noqa: ARG001
-    range: Annotated[str | None, Header(description="bytes=FIRST-LAST: one part of it.")] = None,
+    range: Annotated[str | None, Header(description="bytes=FIRST-LAST: one range.")] = None,
 ) -> Response:
     """The recording as it was sent."""
     info = await service.head(decode(id))
@@ -50,7 +50,7 @@ async def audio(
 
 
 def _part(asked: str | None, info: ObjectInfo) -> tuple[int, int] | None:
-    """The first and the last byte asked for; None for all, also for what we do not know (RFC 9110, 14.2)."""
+    """The first and the last byte requested; None for all, also if the header is unknown (RFC 9110, 14.2)."""
     written = byte_range(asked)
     if written is None:
         return None
@@ -58,6 +58,6 @@ def _part(asked: str | None, info: ObjectInfo) -> tuple[int, int] | None:
     first, last = (int(begin), int(end or info.size - 1)) if begin else (info.size - int(end), info.size - 1)
     first, last = max(0, first), min(last, info.size - 1)
     if first > last:
-        detail, remedy = "The recording has no such part.", f"It has {info.size} bytes."
+        detail, remedy = "The recording does not have this range.", f"It has {info.size} bytes."
         raise Problem(416, "RANGE_NOT_SATISFIABLE", detail, remedy, {"Content-Range": f"bytes */{info.size}"})
     return first, last

@@ -1,6 +1,5 @@
-"""What can be asked for: the schema that forms are made from."""
+"""The options of a recording: the schema that forms are built from."""
 
-from functools import cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,10 +14,10 @@ router = APIRouter(prefix="/v1/options", tags=["options"])
 
 
 class Choices(BaseModel):
-    """``options``: JSON Schema of the options of a recording. ``defaults``: where this installation has others.
+    """``options``: JSON Schema of a recording's options. ``defaults``: those that this installation changes.
 
-    ``languages``: code and English name. ``formats``: what a transcript can be had in. ``source``: what an address must
-    lie below. ``max_bytes``: largest upload.
+    ``languages``: names by code. ``formats``: of transcripts. ``source``: addresses must be below it. ``max_bytes``:
+    largest upload.
     """
 
     options: dict[str, Any]
@@ -31,9 +30,9 @@ class Choices(BaseModel):
 
 @router.get("")
 async def get_options(service: CurrentService, caller: AnyCaller) -> Choices:  # noqa: ARG001
-    """The options of a recording as JSON Schema, and what else a form for them needs to know."""
+    """The options of a recording as JSON Schema, and what else a form for them needs."""
     return Choices(
-        options=_schema(),
+        options=TranscriptionOptions.model_json_schema(),
         defaults={"model": service.settings.model},
         languages=LANGUAGES,
         formats=FORMATS,
@@ -48,10 +47,5 @@ async def check_options(
     service: CurrentService,
     caller: AnyCaller,  # noqa: ARG001
 ) -> dict[str, Any]:
-    """Whether these options can be honoured together (422 says why not): all of them, as they would be used."""
+    """Check these options (422 if they cannot be used together); returns all options as they would be used."""
     return service.options(options).model_dump(mode="json")
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    return TranscriptionOptions.model_json_schema()

@@ -1,4 +1,4 @@
-"""The queue: what waits and what runs, in order."""
+"""The queue: runs in progress, then waiting ones in their order."""
 
 from typing import Annotated
 from uuid import UUID
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
 
 class QueuePage(BaseModel):
-    """What runs, then what waits, in the order in which it will run. The counts are of all, not of this page."""
+    """Runs in progress, then waiting ones in their order. The counts are of all runs, not of this page."""
 
     paused: bool
     queued: int
@@ -26,7 +26,7 @@ class QueuePage(BaseModel):
 
 
 class Changed(BaseModel):
-    """How many runs a request concerned."""
+    """How many runs a request affected."""
 
     count: int
 
@@ -44,9 +44,9 @@ async def get_queue(
     cursor: Annotated[
         str | None, Query(pattern="^[0-9]{1,9}$", description="`next_cursor` of the page before.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Most entries of a page.")] = 200,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of entries per page.")] = 200,
 ) -> Response:
-    """Everything that waits or runs, with position, age, stage and progress."""
+    """All unfinished runs, with position, age, stage and progress."""
     queue, begin = await service.runs.queue(), int(cursor or 0)
     if (begin, limit) not in queue.answers:
         page = QueuePage(
@@ -62,46 +62,46 @@ async def get_queue(
 
 @router.get("/{id}")
 async def get_run(id: UUID, service: CurrentService, caller: CanRead) -> QueueEntry:  # noqa: ARG001
-    """One run that was asked for here: its place in the queue, or how it ended."""
+    """One run that was submitted here: its place in the queue, or how it ended."""
     for entry in (await service.runs.queue()).entries:
         if entry.id == id:
             return entry
     run = await service.runs.run(id)
     if run is None:
-        raise not_found("There is no such run.")
+        raise not_found("Unknown run.")
     return entry_of(run)
 
 
 @router.delete("")
 async def clear(service: CurrentService, caller: IsAdmin) -> Changed:  # noqa: ARG001
-    """Cancel all that waits. What runs goes on; recordings stay, and can be retried."""
+    """Cancel all waiting runs. Runs in progress continue; recordings are kept and can be retried."""
     return Changed(count=await service.runs.clear())
 
 
 @router.delete("/{id}", status_code=204)
 async def cancel(id: UUID, service: CurrentService, caller: CanWrite) -> None:  # noqa: ARG001
-    """Cancel one run, waiting or running. Its recordings stay."""
+    """Cancel one run. Its recordings are kept."""
     service.runs.forget_queue()
     if all(entry.id != id for entry in (await service.runs.queue()).entries):
-        raise not_found("There is no such run in the queue.")
+        raise not_found("The run is not in the queue.")
     await service.runs.cancel(id)
 
 
 @router.post("/retry", status_code=202)
 async def retry_all(service: CurrentService, caller: IsAdmin) -> Changed:  # noqa: ARG001
-    """Take up again all recordings that failed."""
+    """Retry all recordings that failed."""
     return Changed(count=await retry_failed(service))
 
 
 @router.post("/pause")
 async def pause(service: CurrentService, caller: IsAdmin) -> Paused:  # noqa: ARG001
-    """Let workers take nothing more. What runs goes on, what is sent waits."""
+    """Pause the queue. Runs in progress continue; new recordings wait."""
     await service.runs.pause(True)
     return Paused(paused=True)
 
 
 @router.post("/resume")
 async def resume(service: CurrentService, caller: IsAdmin) -> Paused:  # noqa: ARG001
-    """Let workers take from the queue again."""
+    """Resume the queue."""
     await service.runs.pause(False)
     return Paused(paused=False)

@@ -1,4 +1,4 @@
-"""Recordings: sent, listed, looked at, tried again, removed."""
+"""Recordings: send, list, get, retry, remove."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -22,27 +22,29 @@ from stenopool.api.uploads import Form
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=255, description="The same key again is the same recording, not another one."),
+    Header(min_length=1, max_length=255, description="Requests with the same key create one recording."),
 ]
 
 
 class FromSource(BaseModel):
-    """A recording that lies below the source already, or one that was sent to a presigned address.
+    """A recording that is already below the source, or was sent to a presigned address.
 
     An address that ends with "/" means everything below it.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    uri: Annotated[str, Field(min_length=1, max_length=4096, description="Its address below the API's source.")]
+    uri: Annotated[
+        str, Field(min_length=1, max_length=4096, description="The recording's address, below the API's source.")
+    ]
     options: dict[str, Any] = Field(default_factory=dict, description="Fields of TranscriptionOptions.")
     callback: Annotated[
-        str | None, Field(max_length=2000, description="An address that is told when it is over, once.", repr=False)
+        str | None, Field(max_length=2000, description="Where to send an event when it has ended.", repr=False)
     ] = None
 
 
 class DirectUpload(BaseModel):
-    """A recording that is going to be sent straight to the store."""
+    """A recording that will be sent directly to the store."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -66,8 +68,8 @@ _FORM = {
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "options": {"type": "string", "description": "TranscriptionOptions as JSON."},
-        "callback": {"type": "string", "description": "An address that is told when it is over, once."},
-        "sha256": {"type": "string", "description": "What the file's SHA-256 must be."},
+        "callback": {"type": "string", "description": "Where to send an event when it has ended."},
+        "sha256": {"type": "string", "description": "The file's expected SHA-256."},
     },
 }
 _BODY = {
@@ -96,10 +98,10 @@ async def send(
     caller: CanWrite,
     idempotency_key: IdempotencyKey = None,
 ) -> Accepted | PresignedUpload | QueueEntry:
-    """Send a recording, name one below the source, or ask for an address to send one to. It waits in the queue then.
+    """Send a recording, name one below the source, or request an address to send one to; it is queued.
 
-    A form or the address of one recording: the recording's id, its address in Location. An address that ends with "/":
-    the run that takes all below it, its address in Location.
+    For a form or the address of one recording, the answer is the recording. For an address that ends with "/", it is
+    the run over everything below. Location has the address of either.
     """
     if media_type(request.headers) == FORM:
         async with receive_upload(request, service, caller, idempotency_key) as form:
@@ -122,7 +124,7 @@ async def _json(request: Request) -> FromSource | DirectUpload:
     kind = media_type(request.headers)
     if kind != "application/json":
         raise Problem(
-            415, "UNSUPPORTED_MEDIA_TYPE", f"A recording is not sent as {kind or 'this'}.", "Send a form or JSON."
+            415, "UNSUPPORTED_MEDIA_TYPE", f"A recording cannot be sent as {kind or 'this'}.", "Send a form or JSON."
         )
     try:
         body = json.loads(await request.body())
@@ -132,7 +134,7 @@ async def _json(request: Request) -> FromSource | DirectUpload:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        raise invalid("The request is not what the schema asks for.", errors=field_errors(error.errors())) from None
+        raise invalid("The request does not match the schema.", errors=field_errors(error.errors())) from None
 
 
 def _presign(service: Service, asked: DirectUpload, caller: Key, idempotency_key: str | None) -> PresignedUpload:
@@ -176,32 +178,33 @@ async def list_recordings(
     caller: CanRead,  # noqa: ARG001
     state: Annotated[StateName | None, Query(description="Only those in this state.")] = None,
     q: Annotated[
-        str | None, Query(min_length=1, max_length=200, description="Only those with this in their names or folders.")
+        str | None,
+        Query(min_length=1, max_length=200, description="Only those with this text in their names or folders."),
     ] = None,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="Most recordings of a page.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=500, description="Maximum number of recordings per page.")] = 100,
 ) -> RecordingPage:
     """A page of the recordings below the source, newest upload first.
 
-    A search looks at some thousand recordings at a time: a page may hold few or none, and `next_cursor` goes on.
+    A search reads about a thousand recordings at a time, so a page may be short or empty; `next_cursor` continues.
     """
     return await states.read_page(service, cursor, limit, state=state, words=q)
 
 
 @router.get("/{id}")
 async def get_recording(id: str, service: CurrentService, caller: CanRead) -> RecordingState:  # noqa: ARG001
-    """How things stand with a recording; where it failed, why, and what to do."""
+    """A recording's state; if it failed, why, and what to do."""
     return await states.read_state(service, ids.decode(id))
 
 
 @router.post("/{id}/retry", status_code=202)
 async def retry(id: str, service: CurrentService, caller: CanWrite) -> RecordingState:  # noqa: ARG001
-    """Have a recording transcribed that failed, was cancelled or was never asked for, with the options it had."""
+    """Transcribe a recording that failed, was cancelled or was never submitted, with its last options."""
     await try_again(service, ids.decode(id))
     return await states.read_state(service, ids.decode(id))
 
 
 @router.delete("/{id}", status_code=204)
 async def delete(id: str, service: CurrentService, caller: CanWrite) -> None:  # noqa: ARG001
-    """Remove a recording with its transcripts, receipts and work files. One that is being transcribed is not (409)."""
+    """Remove a recording with its transcripts, receipts and checkpoints; 409 while it is being transcribed."""
     await removal.remove(service, ids.decode(id))

@@ -1,4 +1,4 @@
-"""OpenAI's endpoint: a file in, its transcript out, in one request."""
+"""OpenAI's endpoint: transcribe a file in one request."""
 
 import asyncio
 import time
@@ -24,19 +24,22 @@ from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"])
 
-_TICK = 1.0  # seconds between looks at a recording that is waited for
+_TICK = 1.0  # seconds between two checks of a recording
 _TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
 _FORM = {
     "type": "object",
     "required": ["file", "model"],
     "properties": {
         "file": {"type": "string", "format": "binary"},
-        "model": {"type": "string", "description": "One of ours (base, large-v3, ...), or whisper-1: the default."},
+        "model": {
+            "type": "string",
+            "description": "One of Stenopool's (base, large-v3, ...); whisper-1 means the default.",
+        },
         "language": {"type": "string"},
         "prompt": {"type": "string"},
         "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": "json"},
         "temperature": {"type": "number", "enum": [0]},
-        "callback": {"type": "string", "description": "Ours: an address that is told when it is over."},
+        "callback": {"type": "string", "description": "Not OpenAI's: where to send an event when it has ended."},
         **SubtitleOptions.model_json_schema()["properties"],
         "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
     },
@@ -56,7 +59,7 @@ async def transcriptions(
     idempotency_key: IdempotencyKey = None,
     prefer: Annotated[str | None, Header(description="respond-async: answer 202 at once.")] = None,
 ) -> Response:
-    """Transcribe a file, and answer when that is done. The recording stays, under the id that Location names."""
+    """Transcribe a file and answer when that is done. The recording is kept; its address is in Location."""
     async with receive_upload(request, service, caller, idempotency_key) as form:
         format, granularities, options = _parse(service, form)
         subtitles = _subtitles(form)
@@ -74,14 +77,14 @@ async def transcriptions(
 
 
 def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
-    """OpenAI's fields as ours. What we cannot honour is refused, not ignored."""
+    """OpenAI's fields as Stenopool's. What is not supported is refused, not ignored."""
     format = form.value("response_format") or "json"
     if format not in RESPONSE_FORMATS:
         raise invalid(f"response_format is one of {', '.join(RESPONSE_FORMATS)}.")
     if form.value("stream") == "true":
-        raise invalid("Transcripts are not sent as a stream of events.")
+        raise invalid("stream is not supported.")
     if form.value("temperature") not in (None, "0", "0.0"):
-        raise invalid("Another temperature than 0 cannot be set.")
+        raise invalid("temperature must be 0.")
     granularities = form.fields.get("timestamp_granularities[]", [])
     if set(granularities) - {"word", "segment"}:
         raise invalid("timestamp_granularities[] takes word and segment.")
@@ -103,7 +106,7 @@ def _subtitles(form: Form) -> SubtitleOptions:
 
 
 async def _wait_until_done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:
-    """Return when the transcript with these options is there; the problem that says why there will be none."""
+    """Return when the transcript with these options is done; raises the problem that prevents it."""
     work = service.fingerprint(await service.head(key), options)
     deadline = time.monotonic() + service.settings.wait
     while True:

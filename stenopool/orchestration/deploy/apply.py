@@ -1,7 +1,7 @@
-"""Brings blocks, pools, deployments and automations onto a server, as often as one likes, and says what changed.
+"""Applies blocks, pools, deployments and automations to a server, idempotently, and reports what changed.
 
-The deployments are created through Prefect's client, not by its `RunnerDeployment` or `prefect deploy`: the former sets
-no pull steps without a storage of its own, and the latter asks questions and says nothing of what changed.
+The deployments are created with Prefect's client: `RunnerDeployment` sets no pull steps without its own storage, and
+`prefect deploy` asks questions and does not report changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -42,11 +42,11 @@ async def apply(
     prune: bool = False,
     adopt: bool = False,
 ) -> list[str]:
-    """Bring all of it onto the server that PREFECT_API_URL names; returns a line per change, none if nothing changed.
+    """Apply everything to the server that PREFECT_API_URL names; returns a line per change.
 
-    ``files``: specifications of one's own. ``prune``: remove our deployments that no file names any more, and empty
-    pools of ours with the names of earlier versions. ``adopt``: take over pools and automations of our names that are
-    not ours. Raises `SetupError` before anything is changed if those must not be, or a file is wrong.
+    ``files``: your own specifications. ``prune``: delete Stenopool's deployments that no file names any more, and its
+    empty pools with names of earlier versions. ``adopt``: take over others' pools and automations with our names.
+    Raises `SetupError`, before anything is changed, for those without ``adopt`` and for an invalid file.
     """
     wanted = read(*files)
     async with get_client() as client:
@@ -65,7 +65,7 @@ async def apply(
 
 
 async def find_old_pools() -> dict[str, int]:
-    """Pools of ours with the names of earlier versions, and how many runs are in each."""
+    """Stenopool's pools with names of earlier versions, and the number of runs in each."""
     async with get_client() as client:
         return {pool: await count_unfinished(client, pool) for pool in await _find_old_pools(client)}
 
@@ -104,9 +104,9 @@ async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
 
 
 async def _move_deployments(client: PrefectClient) -> None:
-    """Deployments that no file names here, from the pools of earlier versions to the same queues of the present ones.
+    """Move deployments that no file names from the pools of earlier versions to the same queues of the current ones.
 
-    Runs that wait there stay: Prefect moves none.
+    Runs that wait there stay: Prefect does not move runs.
     """
     old = await _find_old_pools(client)
     for found in (await _deployments(client)).values():
@@ -126,7 +126,7 @@ async def _prune(client: PrefectClient, wanted: Sequence[Deployment]) -> None:
 
 
 async def _find_old_pools(client: PrefectClient) -> dict[str, PoolKind]:
-    """Pools of ours that have no prefix, by name, while a prefix is wanted."""
+    """Stenopool's pools without the configured prefix, by name."""
     found = {kind: await read_pool(client, kind) for kind in QUEUES if pool_name(kind) != kind}
     return {kind: kind for kind, pool in found.items() if pool and is_ours(pool)}
 
@@ -147,7 +147,7 @@ async def _deployments(client: PrefectClient) -> dict[str, Any]:
 
 
 async def _state(client: PrefectClient) -> dict[str, Any]:
-    """What there is of ours on the server, in plain values: compared before and after."""
+    """Everything of Stenopool's on the server, in plain values, to compare before and after."""
     state: dict[str, Any] = {}
     pools: dict[str, PoolKind] = {pool_name(kind): kind for kind in QUEUES} | await _find_old_pools(client)
     for pool, kind in pools.items():
@@ -212,6 +212,6 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
 
 
 def _from_to(old: Any, new: Any) -> str:
-    """Short values are given; of long ones, that they changed."""
+    """Short values; for long ones only that they changed."""
     text = f" {old} → {new}"
     return text if len(text) < 100 else " changed"

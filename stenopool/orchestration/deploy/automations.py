@@ -1,6 +1,6 @@
-"""What the server does by itself for our runs: those whose machine vanished are ended, people hear of failures.
+"""Automations on the server: end runs whose machine vanished, and notify people of failures.
 
-Nothing is run again blindly: one run came to three live pods that way. The schedule plans again from the receipts.
+They restart nothing: that once led to three live pods for one run. The schedule plans again from the receipts.
 """
 
 from datetime import timedelta
@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound as NotOnServer
 from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
 from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, TAG_RESOURCE, ZOMBIES
 
-# What they were called by versions whose automations matched every run on the server.
+# Their names in versions whose automations matched every run on the server.
 FORMER_NAMES = {ZOMBIES: "stenopool: runs whose machine is gone", FAILURES: "stenopool: a run failed"}
 _OVER = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Cancelling")}
 _HEARTBEAT = "prefect.flow-run.heartbeat"
@@ -23,7 +23,7 @@ _RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
 
 
 def zombies() -> AutomationCore:
-    """Ends a run that has sent no sign of life for four periods; a busy machine may miss one or two."""
+    """Ends a run that sent no heartbeat for four periods; a busy machine may miss one or two."""
     return AutomationCore(
         name=ZOMBIES,
         description=f"A run without a heartbeat is marked as crashed, so that its slot is free again. {MARK}",
@@ -47,10 +47,10 @@ def zombies() -> AutomationCore:
 
 
 def failures(block: UUID) -> AutomationCore:
-    """Notifies people, through the saved notification block with this id."""
+    """Notifies people of failed runs, through the notification block with this id."""
     return AutomationCore(
         name=FAILURES,
-        description=f"People hear of runs that failed or crashed. {MARK}",
+        description=f"People are notified of runs that failed or crashed. {MARK}",
         trigger=EventTrigger(
             expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
             match=_RUNS,
@@ -70,7 +70,7 @@ def failures(block: UUID) -> AutomationCore:
 
 
 async def check_automations(client: PrefectClient, *, adopt: bool) -> None:
-    """`SetupError` NAME_TAKEN if somebody else's automation has a name of ours, unless ``adopt`` says to take it."""
+    """`SetupError` NAME_TAKEN if another's automation has one of our names, unless ``adopt``."""
     for name in FORMER_NAMES:
         for automation in await client.read_automations_by_name(name):
             if not adopt and MARK not in automation.description:
@@ -82,10 +82,10 @@ async def check_automations(client: PrefectClient, *, adopt: bool) -> None:
 
 
 async def apply_automations(client: PrefectClient, notify: str | None) -> None:
-    """Create or correct them, by name; `check_automations` has found that they are ours.
+    """Create or update both, by name; `check_automations` has found that they are ours.
 
-    ``notify``: the block for failures, as type/name; None leaves that one as it is. Raises `SetupError` if there is no
-    such block.
+    ``notify``: the block for failures, as type/name; None changes nothing there. Raises `SetupError` for an unknown
+    block.
     """
     found = {name: await _read(client, name) for name in FORMER_NAMES}
     block = await _block_id(client, notify) if notify else None
@@ -103,7 +103,7 @@ async def apply_automations(client: PrefectClient, notify: str | None) -> None:
 
 
 async def _read(client: PrefectClient, name: str) -> list[Automation]:
-    """The automations of this name, and those that an earlier version made for the same."""
+    """The automations with this name, and those that an earlier version made for the same purpose."""
     names = (name, FORMER_NAMES[name])
     return [automation for each in names for automation in await client.read_automations_by_name(each)]
 

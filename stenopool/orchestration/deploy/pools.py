@@ -1,4 +1,4 @@
-"""The work pools with their queues. Only pools of ours are changed: others may use the same server."""
+"""The work pools and their queues. Only Stenopool's pools are changed: others may use the same server."""
 
 import json
 from datetime import UTC, datetime
@@ -20,12 +20,12 @@ _TYPES: dict[Target, PoolType] = {"local": "process", "kubernetes": "kubernetes"
 
 
 def is_ours(pool: WorkPool) -> bool:
-    """Whether `stenopool deploy` made this pool. Earlier versions left no mark, but a template that none else has."""
+    """Whether `stenopool deploy` created this pool. Earlier versions left no mark, but a unique template."""
     return MARK in (pool.description or "") or "STENOPOOL_DISPATCH__BY" in json.dumps(pool.base_job_template)
 
 
 async def read_pool(client: PrefectClient, name: str) -> WorkPool | None:
-    """A work pool; None if the server has none of this name."""
+    """The work pool with this name; None if there is none."""
     try:
         return await client.read_work_pool(name)
     except ObjectNotFound:
@@ -33,7 +33,7 @@ async def read_pool(client: PrefectClient, name: str) -> WorkPool | None:
 
 
 async def _is_unused(client: PrefectClient, pool: WorkPool) -> bool:
-    """Whether nothing was ever done with it: a worker that starts before `stenopool deploy` makes such a pool."""
+    """Whether it was never used: a worker that starts before `stenopool deploy` creates such a pool."""
     if pool.description or pool.concurrency_limit:
         return False
     here = _in_pool(pool.name)
@@ -50,10 +50,10 @@ async def count_unfinished(client: PrefectClient, pool: str) -> int:
 
 
 async def check_pools(client: PrefectClient, target: Target, *, adopt: bool) -> None:
-    """Find out, before anything is changed, whether the pools can be made what they should be.
+    """Check, before anything is changed, whether the pools can be applied.
 
-    Raises `SetupError` NAME_TAKEN for a pool that is not ours, unless it is unused or ``adopt`` says that it may become
-    ours, and OPTIONS_INVALID for one that must change its type while runs are in it: Prefect would forget them.
+    Raises `SetupError` NAME_TAKEN for another's pool, unless it is unused or ``adopt`` is set, and OPTIONS_INVALID for
+    one that must change its type while it has runs: Prefect would forget them.
     """
     for kind in QUEUES:
         pool = await read_pool(client, pool_name(kind))
@@ -80,10 +80,10 @@ def _in_pool(name: str) -> WorkPoolFilter:
 
 
 async def apply_pools(client: PrefectClient, target: Target, gpus: int | None, prepares: int | None) -> None:
-    """Make both pools what they should be; `check_pools` has found that they are ours.
+    """Create or update both pools; `check_pools` has found that they are ours.
 
-    ``gpus``: most runs on the pool gpu at a time (one without it, or what was set before). ``prepares``: most runs of
-    `prepare` at a time in each of its queues.
+    ``gpus``: maximum number of runs on the pool gpu at a time (default: as it is, 1 for a new pool). ``prepares``:
+    maximum number of runs of `prepare` at a time in each of its queues.
     """
     for kind, queues in QUEUES.items():
         await _apply_pool(client, kind, target, gpus if kind == "gpu" else None)

@@ -1,6 +1,6 @@
 """The Prefect server's profile: one set of settings for compose, Helm and `stenopool up`.
 
-The settings themselves, each with its reason, stand in `server.env` beside this file.
+The settings, each with its reason, are in `deployments/server.env`.
 """
 
 from prefect.settings import get_current_settings
@@ -10,14 +10,14 @@ from stenopool.errors import ErrorCode, SetupError
 
 ENV_FILE = shipped.path("deployments/server.env")
 
-# What differs between houses and must never stand in a file in git: passwords, and addresses that may hold some.
+# These differ between installations and must never be in git: passwords, and addresses that may contain some.
 SECRETS = (
     "PREFECT_SERVER_API_AUTH_STRING",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
     "PREFECT_REDIS_MESSAGING_URL",
     "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL",
     "PREFECT_SERVER_DOCKET_URL",
-    # A Fernet key for saved secrets. Without it, their key stands in the same database as they do.
+    # A Fernet key for saved secrets. Without it, their key is in the same database as they are.
     "PREFECT_SERVER_ENCRYPTION_KEY",
 )
 
@@ -30,14 +30,14 @@ def settings(*, redis: bool = True) -> dict[str, str]:
 
 
 def addresses(*, database: str, redis: str) -> dict[str, str]:
-    """The settings for what a server stands on: secrets, for both may hold a password.
+    """The settings for a server's database and Redis, which are secrets: both may contain a password.
 
     ``database``: ``postgresql://user:password@host/name``. ``redis``: ``redis://:password@host:6379/0``.
     """
     return {
-        # Prefect speaks to PostgreSQL through asyncpg only.
+        # Prefect supports PostgreSQL through asyncpg only.
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{database.partition('://')[2]}",
-        # Three parts of the server reach Redis, each by a setting of its own.
+        # Three parts of the server use Redis, each with its own setting.
         "PREFECT_REDIS_MESSAGING_URL": redis,
         "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": redis,
         "PREFECT_SERVER_DOCKET_URL": redis,

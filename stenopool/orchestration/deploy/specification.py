@@ -1,4 +1,4 @@
-"""What prefect.yaml says, checked: the part of Prefect's own format that is used here."""
+"""The model of prefect.yaml: the part of Prefect's format that Stenopool uses."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 
 
 class Schedule(_Strict):
-    """When a deployment runs by itself."""
+    """When a deployment is run automatically."""
 
     cron: str
     timezone: str = "UTC"
@@ -41,7 +41,7 @@ class Schedule(_Strict):
 
 
 class PoolAndQueue(_Strict):
-    """Where a deployment's runs wait. ``name`` may be written with the pools' prefix or without it."""
+    """Where a deployment's runs wait. ``name`` may have the pools' prefix."""
 
     name: PoolKind
     work_queue_name: str
@@ -54,7 +54,7 @@ class PoolAndQueue(_Strict):
 
 
 class Limit(_Strict):
-    """How many runs of one deployment at a time, and what becomes of one more: it waits, or is left out."""
+    """The maximum number of runs of a deployment at a time; a further one waits, or is cancelled."""
 
     limit: Annotated[int, Field(ge=1)]
     collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
@@ -104,9 +104,9 @@ class Specification(_Strict):
 
 
 def read(*own: Path) -> list[Deployment]:
-    """Read the deployments of prefect.yaml and of files of one's own; of the same name, the last one counts.
+    """Read the deployments of prefect.yaml and of your own files; the last one with a name counts.
 
-    Raises `SetupError` OPTIONS_INVALID, naming the file and what is wrong in it.
+    Raises `SetupError` OPTIONS_INVALID, naming the file and the mistake.
     """
     found: dict[tuple[str, str], Deployment] = {}
     for path in (shipped.path("deployments/prefect.yaml"), *own):

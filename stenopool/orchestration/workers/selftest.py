@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from stenopool.runtime import trial
 from stenopool.runtime.processes import python_command
@@ -106,43 +107,38 @@ def _gpu() -> str:
 def _small_model(folder: str, width: int = 64, mels: int = 80) -> None:
     """Write a Whisper model with one random layer on each side."""
     import numpy as np
+    from ctranslate2.specs.model_spec import visit_spec
     from ctranslate2.specs.whisper_spec import WhisperSpec
 
     random = np.random.default_rng(0)
+    tokens = ["<|startoftranscript|>", "<|notimestamps|>", "<|nospeech|>", "<|endoftext|>", "a"]
+    shapes = {  # by the end of a weight's name; all others are square
+        "conv1/weight": (width, mels, 3),
+        "conv2/weight": (width, width, 3),
+        "embeddings/weight": (len(tokens), width),
+        "projection/weight": (len(tokens), width),
+        "/self_attention/linear_0/weight": (3 * width, width),
+        "/attention/linear_1/weight": (2 * width, width),
+        "ffn/linear_0/weight": (4 * width, width),
+        "ffn/linear_1/weight": (width, 4 * width),
+        "gamma": (width,),
+        "beta": (width,),
+    }
 
     def weight(*shape: int) -> np.ndarray:
         return random.normal(0, 0.02, shape).astype(np.float32)
 
-    def linear(layer: object, outputs: int, inputs: int) -> None:
-        layer.weight, layer.bias = weight(outputs, inputs), weight(outputs)  # type: ignore[attr-defined]
+    def fill(layer: Any, name: str, value: object) -> None:
+        if value is None:
+            shape = next((shape for end, shape in shapes.items() if name.endswith(end)), (width, width))
+            setattr(layer, name.rpartition("/")[2], weight(*shape))
+            if hasattr(layer, "bias"):
+                layer.bias = weight(shape[0])
 
-    def norm(layer: object) -> None:
-        layer.gamma, layer.beta = np.ones(width, np.float32), np.zeros(width, np.float32)  # type: ignore[attr-defined]
-
-    tokens = ["<|startoftranscript|>", "<|notimestamps|>", "<|nospeech|>", "<|endoftext|>", "a"]
     spec = WhisperSpec(1, 2, 1, 2)
-    for convolution, channels in ((spec.encoder.conv1, mels), (spec.encoder.conv2, width)):
-        convolution.weight, convolution.bias = weight(width, channels, 3), weight(width)
+    visit_spec(spec, fill)
     spec.encoder.position_encodings.encodings = weight(1500, width)
     spec.decoder.position_encodings.encodings = weight(448, width)
-    spec.decoder.embeddings.weight = weight(len(tokens), width)
-    spec.decoder.projection.weight = spec.decoder.embeddings.weight
-    norm(spec.encoder.layer_norm)
-    norm(spec.decoder.layer_norm)
-    for layer in (*spec.encoder.layer, *spec.decoder.layer):
-        attentions = [layer.self_attention]
-        if hasattr(layer, "attention"):
-            attentions.append(layer.attention)
-            linear(layer.attention.linear[1], 2 * width, width)
-        linear(layer.self_attention.linear[0], 3 * width, width)
-        for attention in attentions:
-            if attention is not layer.self_attention:
-                linear(attention.linear[0], width, width)
-            linear(attention.linear[-1], width, width)
-            norm(attention.layer_norm)
-        linear(layer.ffn.linear_0, 4 * width, width)
-        linear(layer.ffn.linear_1, width, 4 * width)
-        norm(layer.ffn.layer_norm)
     spec.register_vocabulary(tokens)
     spec.validate()
     spec.save(folder)

@@ -1,4 +1,4 @@
-"""A worker of a pool in this process, which reports how it is: /metrics, /health/live, /health/ready."""
+"""A pool's worker in this process, with /metrics, /health/live and /health/ready."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ logger = get_logger()
 
 
 class WorkerStatus(Collector):
-    """What a worker reports. ``checks``: what it needs besides its own polling; each raises if it fails."""
+    """What a worker reports. ``checks``: what it needs in addition to polling; each raises if it fails."""
 
     def __init__(self, worker: "BaseWorker[Any, Any, Any]", pool: str, checks: Mapping[str, Callable[[], Any]]) -> None:
         self._worker = worker
@@ -77,7 +77,7 @@ class WorkerStatus(Collector):
 
     async def _check_polling(self) -> None:
         if not self._is_polling():
-            raise RuntimeError("it does not ask for work any more")
+            raise RuntimeError("the worker does not poll any more")
 
 
 async def run_worker(pool: str, name: str | None, address: Address) -> None:
