@@ -54,7 +54,7 @@ class Keys:
                 f"The file of keys {path} cannot be read: {error.strerror}.",
                 remedy="Create it: `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
             ) from error
-        return cls(_key(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if _says_something(line))
+        return cls(_key(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.split("#")[0].strip())
 
     def holder(self, presented: str) -> Key | None:
         """The presented key's entry. Compares with all, each in constant time, so that timing reveals nothing."""
@@ -83,10 +83,6 @@ def digest_of(key: str) -> str:
 def line(name: str, scopes: str, key: str) -> str:
     """The file's line for a key."""
     return f"{name} {scopes} {digest_of(key)}"
-
-
-def _says_something(line: str) -> bool:
-    return bool(line.strip()) and not line.lstrip().startswith("#")
 
 
 def _key(line: str, where: str) -> Key:

@@ -15,6 +15,8 @@ from stenopool.runtime.logs import get_logger
 
 log = get_logger("stenopool.api")
 
+_RETRY = {"Retry-After": "5"}
+
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.OBJECT_NOT_FOUND: 404,
     ErrorCode.SOURCE_CHANGED: 409,
@@ -58,13 +60,6 @@ def too_large(what: str, limit: int, headers: dict[str, str] | None = None) -> P
     return Problem(413, ErrorCode.TOO_LARGE, f"{what} exceeds {limit:,} bytes.", remedy, headers)
 
 
-def from_error(error: StenopoolError) -> Problem:
-    """One of Stenopool's errors as a refusal."""
-    status = 503 if error.retryable else 422
-    headers = {"Retry-After": "5"} if error.retryable else None
-    return Problem(_STATUS.get(error.code, status), error.code, error.message, error.remedy, headers)
-
-
 def answer(request: Request, problem: Problem) -> JSONResponse:
     """The document. Below /v1/audio it has OpenAI's member ``error`` too, where its clients look for the message."""
     document = {
@@ -87,42 +82,35 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
 def install(app: FastAPI) -> None:
     """Every error that a route can raise becomes a problem."""
 
-    @app.exception_handler(HTTPException)
-    async def _answer_problem(request: Request, error: HTTPException) -> JSONResponse:
-        if not isinstance(error, Problem):
-            code = HTTPStatus(error.status_code).name
-            error = Problem(error.status_code, code, str(error.detail), "See /openapi.json.", dict(error.headers or {}))
-        return answer(request, error)
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        return answer(request, _problem_of(error))
 
-    @app.exception_handler(RequestValidationError)
-    async def _answer_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, invalid("The request does not match the schema.", errors=field_errors(error.errors())))
+    errors = (HTTPException, RequestValidationError, StenopoolError, ObjectNotFound, httpx.HTTPError)
+    for kind in (*errors, PrefectHTTPStatusError, Exception):
+        app.add_exception_handler(kind, handle)
 
-    @app.exception_handler(StenopoolError)
-    async def _answer_error(request: Request, error: StenopoolError) -> JSONResponse:
-        return answer(request, from_error(error))
 
-    @app.exception_handler(ObjectNotFound)
-    async def _answer_not_deployed(request: Request, error: ObjectNotFound) -> JSONResponse:  # noqa: ARG001
-        message, remedy = (
-            "Stenopool's deployments were not found on the Prefect server.",
-            "Run `stenopool deploy` for this server.",
-        )
-        return answer(request, Problem(503, ErrorCode.DEPLOYMENT_MISSING, message, remedy))
-
-    @app.exception_handler(httpx.HTTPError)
-    @app.exception_handler(PrefectHTTPStatusError)
-    async def _answer_unavailable(request: Request, error: Exception) -> JSONResponse:
-        log.warning("The Prefect server does not answer: %s", type(error).__name__)
-        problem = Problem(
-            503, "PREFECT_UNAVAILABLE", "The Prefect server does not answer.", "Try again.", {"Retry-After": "5"}
-        )
-        return answer(request, problem)
-
-    @app.exception_handler(Exception)
-    async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001 (uvicorn logs it)
-        remedy = "This is a fault of Stenopool; report it with the time of the request."
-        return answer(request, Problem(500, "INTERNAL", "An unexpected error occurred.", remedy))
+def _problem_of(error: Exception) -> Problem:
+    match error:
+        case Problem():
+            return error
+        case HTTPException():
+            code, headers = HTTPStatus(error.status_code).name, dict(error.headers or {})
+            return Problem(error.status_code, code, str(error.detail), "See /openapi.json.", headers)
+        case RequestValidationError():
+            return invalid("The request does not match the schema.", errors=field_errors(error.errors()))
+        case StenopoolError():
+            status = _STATUS.get(error.code, 503 if error.retryable else 422)
+            return Problem(status, error.code, error.message, error.remedy, _RETRY if error.retryable else None)
+        case ObjectNotFound():
+            message = "Stenopool's deployments were not found on the Prefect server."
+            return Problem(503, ErrorCode.DEPLOYMENT_MISSING, message, "Run `stenopool deploy` for this server.")
+        case httpx.HTTPError() | PrefectHTTPStatusError():
+            log.warning("The Prefect server does not answer: %s", type(error).__name__)
+            return Problem(503, "PREFECT_UNAVAILABLE", "The Prefect server does not answer.", "Try again.", _RETRY)
+        case _:  # uvicorn logs it
+            remedy = "This is a fault of Stenopool; report it with the time of the request."
+            return Problem(500, "INTERNAL", "An unexpected error occurred.", remedy)
 
 
 def field_errors(errors: Any) -> list[dict[str, str]]:

@@ -231,11 +231,9 @@ async def open_service(
     settings: ApiSettings, callbacks: CallbackSettings, *, authenticated: bool
 ) -> AsyncIterator[Service]:
     """Open stores and keys and find Prefect. Raises `SetupError` for settings that cannot work."""
-    settings = settings.model_copy(
-        update={"source": _location(settings, "source"), "destination": _location(settings, "destination")}
-    )
-    source = await asyncio.to_thread(open_location, cast("str", settings.source))
-    destination = await asyncio.to_thread(open_location, cast("str", settings.destination))
+    locations = {name: _location(settings, name) for name in ("source", "destination")}
+    settings = settings.model_copy(update=locations)
+    source, destination = [await asyncio.to_thread(open_location, each) for each in locations.values()]
     if f"{source.uri}/".startswith(f"{destination.uri}/") or f"{destination.uri}/".startswith(f"{source.uri}/"):
         raise SetupError(
             ErrorCode.LOCATION_INVALID,

@@ -57,7 +57,7 @@ def _child(*arguments: str) -> str:
     return trial.run(python_command("stenopool.orchestration.workers.selftest", *arguments))
 
 
-def wanted(library: Path) -> dict[str, int]:
+def read_versions(library: Path) -> dict[str, int]:
     """The major versions of cuBLAS and cuDNN that a shared library opens by name: ``{"blas": 12}``.
 
     Not in its table of needed libraries, where ldd would find them: they are opened when first used.
@@ -72,7 +72,7 @@ def _libraries() -> str:
     import torch  # opens the libraries of its own wheels
 
     own = next(Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*"))
-    names = wanted(own)
+    names = read_versions(own)
     if torch.version.cuda is None:
         raise SystemExit("this torch was built without CUDA")
     cudnn = torch.backends.cudnn.version()
@@ -83,13 +83,13 @@ def _libraries() -> str:
     for library, major in names.items():
         ctypes.CDLL(f"libcu{library}.so.{major}")  # raises, and says what is missing
     for library in ("cublas", "cudnn"):
-        if len(opened := set(_opened(f"lib{library}.so"))) != 1:
+        if len(opened := set(_list_open(f"lib{library}.so"))) != 1:
             raise SystemExit(f"{len(opened)} files of {library} are open: {', '.join(sorted(opened)) or 'none'}")
     found = ", ".join(f"libcu{library}.so.{major}" for library, major in sorted(names.items()))
     return f"CTranslate2 {ctranslate2.__version__} opens {found}; torch {torch.__version__} the same, and cuDNN {cudnn}"
 
 
-def _opened(name: str) -> Iterator[str]:
+def _list_open(name: str) -> Iterator[str]:
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = line.partition("/")[2]
         if Path(path).name.startswith(name):

@@ -54,10 +54,10 @@ class TestWanted:
     def test_reads_what_a_library_opens_by_name(self, tmp_path: Path) -> None:
         library = tmp_path / "lib.so"
         library.write_bytes(b"\x7fELF\0libcudnn.so.8\0...\0libcublas.so.12\0libcuda.so.1\0")
-        assert selftest.wanted(library) == {"dnn": 8, "blas": 12}
+        assert selftest.read_versions(library) == {"dnn": 8, "blas": 12}
 
     def test_of_the_real_one(self) -> None:
         import ctranslate2
 
         (library,) = Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*")
-        assert selftest.wanted(library)["blas"] == 12
+        assert selftest.read_versions(library)["blas"] == 12
