@@ -64,6 +64,9 @@ def _require(scope: Scope) -> Callable[[Key], Awaitable[Key]]:
     return check
 
 
-CanRead = Annotated[Key, Depends(_require("read"))]
-CanWrite = Annotated[Key, Depends(_require("write"))]
-IsAdmin = Annotated[Key, Depends(_require("admin"))]
+# Dependencies of routes. FastAPI resolves those of the decorator before the parameters'.
+ANY_CALLER = Depends(_caller)
+CAN_READ = Depends(_require("read"))
+CAN_WRITE = Depends(_require("write"))
+IS_ADMIN = Depends(_require("admin"))
+CanWrite = Annotated[Key, CAN_WRITE]

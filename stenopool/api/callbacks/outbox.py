@@ -4,7 +4,6 @@ import hashlib
 import re
 import secrets
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -78,11 +77,10 @@ class Outbox:
 
     def pending(self) -> list[PendingCallback]:
         """All of them: one listing."""
-        found: defaultdict[str, PendingCallback] = defaultdict(lambda: PendingCallback(""))
+        found: dict[str, PendingCallback] = {}
         for info in self._destination.list(CALLBACKS):
             if match := _KEY.fullmatch(info.key):
-                one = found[match[1]]
-                one.id = match[1]
+                one = found.setdefault(match[1], PendingCallback(match[1]))
                 if match[2]:
                     one.tries.append(Try(info.modified, failed=info.size > 0))
                 else:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
-from stenopool.api.access import CanRead
+from stenopool.api.access import CAN_READ
 from stenopool.api.headers import byte_range
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
@@ -23,11 +23,11 @@ _KINDS = ("audio/", "video/")
     "/{id}/audio",
     response_class=Response,
     responses={200: {"content": {"audio/*": {}, "video/*": {}}}, 206: {"description": "The requested range."}},
+    dependencies=[CAN_READ],
 )
 async def audio(
     id: str,
     service: CurrentService,
-    caller: CanRead,  # noqa: ARG001
     range: Annotated[str | None, Header(description="bytes=FIRST-LAST: one range.")] = None,
 ) -> Response:
     """The recording as it was sent."""

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from stenopool.api.access import AnyCaller
+from stenopool.api.access import ANY_CALLER
 from stenopool.api.service import CurrentService
 from stenopool.languages import LANGUAGES
 from stenopool.options import FORMATS, Format, TranscriptionOptions
@@ -28,8 +28,8 @@ class Choices(BaseModel):
     max_bytes: int
 
 
-@router.get("")
-async def get_options(service: CurrentService, caller: AnyCaller) -> Choices:  # noqa: ARG001
+@router.get("", dependencies=[ANY_CALLER])
+async def get_options(service: CurrentService) -> Choices:
     """The options of a recording as JSON Schema, and what else a form for them needs."""
     return Choices(
         options=TranscriptionOptions.model_json_schema(),
@@ -41,11 +41,10 @@ async def get_options(service: CurrentService, caller: AnyCaller) -> Choices:  #
     )
 
 
-@router.post("")
+@router.post("", dependencies=[ANY_CALLER])
 async def check_options(
     options: dict[str, Any],
     service: CurrentService,
-    caller: AnyCaller,  # noqa: ARG001
 ) -> dict[str, Any]:
     """Check these options (422 if they cannot be used together); returns all options as they would be used."""
     return service.options(options).model_dump(mode="json")

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from stenopool.api.access import CanRead, CanWrite, IsAdmin
+from stenopool.api.access import CAN_READ, CAN_WRITE, IS_ADMIN
 from stenopool.api.problems import not_found
 from stenopool.api.queue_snapshot import QueueEntry, entry_of
 from stenopool.api.retries import retry_failed
@@ -37,10 +37,9 @@ class Paused(BaseModel):
     paused: bool
 
 
-@router.get("", response_model=QueuePage)
+@router.get("", response_model=QueuePage, dependencies=[CAN_READ])
 async def get_queue(
     service: CurrentService,
-    caller: CanRead,  # noqa: ARG001
     cursor: Annotated[
         str | None, Query(pattern="^[0-9]{1,9}$", description="`next_cursor` of the page before.")
     ] = None,
@@ -60,8 +59,8 @@ async def get_queue(
     return Response(queue.answers[begin, limit], media_type="application/json")
 
 
-@router.get("/{id}")
-async def get_run(id: UUID, service: CurrentService, caller: CanRead) -> QueueEntry:  # noqa: ARG001
+@router.get("/{id}", dependencies=[CAN_READ])
+async def get_run(id: UUID, service: CurrentService) -> QueueEntry:
     """One run that was submitted here: its place in the queue, or how it ended."""
     for entry in (await service.runs.queue()).entries:
         if entry.id == id:
@@ -72,14 +71,14 @@ async def get_run(id: UUID, service: CurrentService, caller: CanRead) -> QueueEn
     return entry_of(run)
 
 
-@router.delete("")
-async def clear(service: CurrentService, caller: IsAdmin) -> Changed:  # noqa: ARG001
+@router.delete("", dependencies=[IS_ADMIN])
+async def clear(service: CurrentService) -> Changed:
     """Cancel all waiting runs. Runs in progress continue; recordings are kept and can be retried."""
     return Changed(count=await service.runs.clear())
 
 
-@router.delete("/{id}", status_code=204)
-async def cancel(id: UUID, service: CurrentService, caller: CanWrite) -> None:  # noqa: ARG001
+@router.delete("/{id}", status_code=204, dependencies=[CAN_WRITE])
+async def cancel(id: UUID, service: CurrentService) -> None:
     """Cancel one run. Its recordings are kept."""
     service.runs.forget_queue()
     if all(entry.id != id for entry in (await service.runs.queue()).entries):
@@ -87,21 +86,21 @@ async def cancel(id: UUID, service: CurrentService, caller: CanWrite) -> None:  
     await service.runs.cancel(id)
 
 
-@router.post("/retry", status_code=202)
-async def retry_all(service: CurrentService, caller: IsAdmin) -> Changed:  # noqa: ARG001
+@router.post("/retry", status_code=202, dependencies=[IS_ADMIN])
+async def retry_all(service: CurrentService) -> Changed:
     """Retry all recordings that failed."""
     return Changed(count=await retry_failed(service))
 
 
-@router.post("/pause")
-async def pause(service: CurrentService, caller: IsAdmin) -> Paused:  # noqa: ARG001
+@router.post("/pause", dependencies=[IS_ADMIN])
+async def pause(service: CurrentService) -> Paused:
     """Pause the queue. Runs in progress continue; new recordings wait."""
     await service.runs.pause(True)
     return Paused(paused=True)
 
 
-@router.post("/resume")
-async def resume(service: CurrentService, caller: IsAdmin) -> Paused:  # noqa: ARG001
+@router.post("/resume", dependencies=[IS_ADMIN])
+async def resume(service: CurrentService) -> Paused:
     """Resume the queue."""
     await service.runs.pause(False)
     return Paused(paused=False)

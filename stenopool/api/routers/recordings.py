@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, removal, states
-from stenopool.api.access import CanRead, CanWrite
+from stenopool.api.access import CAN_READ, CAN_WRITE, CanWrite
 from stenopool.api.headers import FORM, media_type
 from stenopool.api.intake import Accepted, accept_upload, check_size, receive_upload
 from stenopool.api.keys import Key
@@ -172,10 +172,9 @@ def _options(form: Form) -> Any:
         raise invalid("The field options is not JSON.") from None
 
 
-@router.get("")
+@router.get("", dependencies=[CAN_READ])
 async def list_recordings(
     service: CurrentService,
-    caller: CanRead,  # noqa: ARG001
     state: Annotated[StateName | None, Query(description="Only those in this state.")] = None,
     q: Annotated[
         str | None,
@@ -191,20 +190,20 @@ async def list_recordings(
     return await states.read_page(service, cursor, limit, state=state, words=q)
 
 
-@router.get("/{id}")
-async def get_recording(id: str, service: CurrentService, caller: CanRead) -> RecordingState:  # noqa: ARG001
+@router.get("/{id}", dependencies=[CAN_READ])
+async def get_recording(id: str, service: CurrentService) -> RecordingState:
     """A recording's state; if it failed, why, and what to do."""
     return await states.read_state(service, ids.decode(id))
 
 
-@router.post("/{id}/retry", status_code=202)
-async def retry(id: str, service: CurrentService, caller: CanWrite) -> RecordingState:  # noqa: ARG001
+@router.post("/{id}/retry", status_code=202, dependencies=[CAN_WRITE])
+async def retry(id: str, service: CurrentService) -> RecordingState:
     """Transcribe a recording that failed, was cancelled or was never submitted, with its last options."""
     await try_again(service, ids.decode(id))
     return await states.read_state(service, ids.decode(id))
 
 
-@router.delete("/{id}", status_code=204)
-async def delete(id: str, service: CurrentService, caller: CanWrite) -> None:  # noqa: ARG001
+@router.delete("/{id}", status_code=204, dependencies=[CAN_WRITE])
+async def delete(id: str, service: CurrentService) -> None:
     """Remove a recording with its transcripts, receipts and checkpoints; 409 while it is being transcribed."""
     await removal.remove(service, ids.decode(id))

@@ -114,14 +114,10 @@ async def _wait_until_done(request: Request, service: Service, key: str, options
         if state.state == "completed":
             return
         if state.state not in ("queued", "running"):
-            failure = state.failure
-            raise Problem(
-                422,
-                failure.code if failure else "NOT_COMPLETED",
-                failure.message if failure else f"The recording is {state.state}.",
-                failure.remedy if failure else "Send it again.",
-                _headers(key),
-            )
+            if failure := state.failure:
+                raise Problem(422, failure.code, failure.message, failure.remedy, _headers(key))
+            message = f"The recording is {state.state}."
+            raise Problem(422, "NOT_COMPLETED", message, "Send it again.", _headers(key))
         if time.monotonic() > deadline or await request.is_disconnected():
             raise Problem(
                 504, "STILL_WORKING", "The transcript takes longer.", "GET the address in Location.", _headers(key)

@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from stenopool.api import speaker_files, transcript_files, transcript_view
-from stenopool.api.access import CanRead, CanWrite
+from stenopool.api.access import CAN_READ, CAN_WRITE
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
@@ -86,16 +86,16 @@ def _temporary_file() -> Iterator[Path]:
         yield Path(folder) / "transcript"
 
 
-# Declared after the caller in each route, so that permissions are checked first. The routes are plain functions, which
-# FastAPI runs in threads: they wait for the store.
+# The routes are plain functions, which FastAPI runs in threads: they wait for the store.
 Transcribed = Annotated[str, Depends(_require_key)]
 TemporaryFile = Annotated[Path, Depends(_temporary_file)]
 
 
-@router.get("/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}})
+@router.get(
+    "/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}}, dependencies=[CAN_READ]
+)
 def get_transcript(
     service: CurrentService,
-    caller: CanRead,  # noqa: ARG001
     key: Transcribed,
     path: TemporaryFile,
     query: Annotated[TranscriptQuery, Query()],
@@ -111,16 +111,20 @@ def get_transcript(
     return FileResponse(path, media_type=CONTENT_TYPES[chosen], headers=headers)
 
 
-@router.get("/{id}/view")
-def get_view(id: str, service: CurrentService, caller: CanRead, key: Transcribed) -> TranscriptView:  # noqa: ARG001
+@router.get("/{id}/view", dependencies=[CAN_READ])
+def get_view(id: str, service: CurrentService, key: Transcribed) -> TranscriptView:
     """The transcript in paragraphs, with speakers, colours and a time for every word: what the page shows."""
     return transcript_view.read_view(service.destination, id, key)
 
 
-@router.get("/{id}/playback", response_class=FileResponse, responses={200: {"content": {"audio/*": {}}}})
+@router.get(
+    "/{id}/playback",
+    response_class=FileResponse,
+    responses={200: {"content": {"audio/*": {}}}},
+    dependencies=[CAN_READ],
+)
 def get_playback(
     service: CurrentService,
-    caller: CanRead,  # noqa: ARG001
     key: Transcribed,
     path: TemporaryFile,
 ) -> FileResponse:
@@ -128,14 +132,14 @@ def get_playback(
     return FileResponse(path, media_type=transcript_view.write_playback(path, service.destination, key))
 
 
-@router.get("/{id}/speakers")
-def get_speakers(service: CurrentService, caller: CanRead, key: Transcribed) -> Speakers:  # noqa: ARG001
+@router.get("/{id}/speakers", dependencies=[CAN_READ])
+def get_speakers(service: CurrentService, key: Transcribed) -> Speakers:
     """The speakers that diarization found, and their names."""
     return Speakers(names=speaker_files.read_names(service.destination, key))
 
 
-@router.put("/{id}/speakers")
-def name_speakers(asked: Names, service: CurrentService, caller: CanWrite, key: Transcribed) -> Speakers:  # noqa: ARG001
+@router.put("/{id}/speakers", dependencies=[CAN_WRITE])
+def name_speakers(asked: Names, service: CurrentService, key: Transcribed) -> Speakers:
     """Name the speakers. The names are kept beside the transcript, and every format contains them from now on."""
     return Speakers(names=speaker_files.rename_speakers(service.destination, key, asked.names))
 

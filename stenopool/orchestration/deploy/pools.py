@@ -112,9 +112,6 @@ async def _apply_queue(client: PrefectClient, pool: str, name: str, priority: in
         queue = await client.read_work_queue_by_name(name, work_pool_name=pool)
     except ObjectNotFound:
         await client.create_work_queue(name, priority=priority, concurrency_limit=limit, work_pool_name=pool)
-        return
-    changes = {"priority": priority} if queue.priority != priority else {}
-    if limit is not None and queue.concurrency_limit != limit:
-        changes["concurrency_limit"] = limit
-    if changes:
-        await client.update_work_queue(queue.id, **changes)
+    else:
+        limit = queue.concurrency_limit if limit is None else limit
+        await client.update_work_queue(queue.id, priority=priority, concurrency_limit=limit)
