@@ -56,8 +56,8 @@ class Guard:
                     answered.setdefault(name, value)
             await send(message)
 
-        said = headers.get("content-length", "")
-        if said.isdecimal() and int(said) > limit:
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > limit:
             await answer(Request(scope), too_large("The body", limit, _CLOSE))(scope, receive, strict)
             return
         await self._app(scope, body.receive, strict)

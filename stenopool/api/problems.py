@@ -73,9 +73,9 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
         **problem.more,
     }
     if request.url.path.startswith("/v1/audio/"):
-        said = " ".join(filter(None, (problem.detail, problem.remedy)))
+        message = " ".join(filter(None, (problem.detail, problem.remedy)))
         kind = "invalid_request_error" if problem.status_code < 500 else "server_error"
-        document["error"] = {"message": said, "type": kind, "param": None, "code": problem.code}
+        document["error"] = {"message": message, "type": kind, "param": None, "code": problem.code}
     return JSONResponse(document, problem.status_code, problem.headers, "application/problem+json")
 
 

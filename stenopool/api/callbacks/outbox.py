@@ -99,7 +99,7 @@ class Outbox:
             return False
         if self.read(pending.id):
             return True
-        self._destination.delete(key)  # somebody was done with it since the listing
+        self._destination.delete(key)  # another process finished it since the listing
         return False
 
     def mark_failed(self, pending: PendingCallback, why: str) -> None:

@@ -24,7 +24,7 @@ from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
 
-# A transcript's page has its own script and sound inside. It runs in a sandbox: what it is made of, others said.
+# A transcript's HTML page contains its script and audio. It runs in a sandbox: its text is what others said.
 _PAGE_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "media-src data:; img-src data:; frame-ancestors 'none'"
@@ -33,7 +33,7 @@ _MEDIA_TYPES: dict[str, Format] = {
     "*/*": "json",
     "application/*": "json",
     "text/*": "txt",
-    # rttm is plain text too, and is asked for by its name
+    # rttm is plain text too, and is requested by its name
     **{CONTENT_TYPES[format].partition(";")[0]: format for format in FORMATS if format != "rttm"},
 }
 _CONTENT: dict[str, Any] = {CONTENT_TYPES[format].partition(";")[0]: {} for format in FORMATS}

@@ -76,7 +76,7 @@ class Deployment(_Strict):
     @classmethod
     def _ours(cls, value: str) -> str:
         if value not in FLOWS:
-            raise ValueError(f"{value!r} is none of {', '.join(FLOWS)}")
+            raise ValueError(f"{value!r} is not one of {', '.join(FLOWS)}")
         return value
 
     @model_validator(mode="after")

@@ -31,7 +31,7 @@ _REMEDY = {
 def run(device: str) -> bool:
     """Every check that applies, a line each on stderr; False if one failed. ``device``: cuda or cpu."""
     if device not in ("cuda", "cpu"):
-        _say("fail", "self-test", f"STENOPOOL_SELFTEST={device} is none of cuda, cpu, off")
+        _say("fail", "self-test", f"STENOPOOL_SELFTEST={device} is not one of cuda, cpu, off")
         return False
     with tempfile.TemporaryDirectory() as folder:
         checks: dict[str, Callable[[], str]] = {

@@ -20,7 +20,7 @@ PoolType = Literal["kubernetes", "process"]
 def template(pool: PoolKind, type_: PoolType) -> dict[str, Any]:
     """The base job template of a pool, as Prefect's API takes it; the caller's own copy.
 
-    Raises KeyError on a pool and FileNotFoundError on a type that there is not.
+    Raises KeyError for an unknown pool and FileNotFoundError for an unknown type.
     """
     text = shipped.path(f"workers/templates/{type_}.yaml").read_text(encoding="utf-8")
     found = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]

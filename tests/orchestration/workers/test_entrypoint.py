@@ -75,5 +75,5 @@ class TestCommand:
     def test_a_selftest_that_fails_comes_before_it(self) -> None:
         done = entry("echo", "here", STENOPOOL_SELFTEST="gpu")
         assert done.returncode == 70
-        assert "STENOPOOL_SELFTEST=gpu is none of cuda, cpu, off" in done.stderr
+        assert "STENOPOOL_SELFTEST=gpu is not one of cuda, cpu, off" in done.stderr
         assert done.stdout == ""
