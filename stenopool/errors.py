@@ -104,13 +104,10 @@ class StenopoolError(Exception):
     code: ErrorCode
 
     def __init__(self, code: ErrorCode, message: str, *, remedy: str | None = None) -> None:
-        super().__init__(code, message, remedy)
+        super().__init__(code, message)  # the arguments of a copy out of a pickle, which then gets our attributes
         self.code = code
         self.message = message
         self.remedy = remedy or code.remedy
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.code, self.message, self.remedy)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message} {self.remedy}"
@@ -123,13 +120,6 @@ class StenopoolError(Exception):
     def failure(self, stage: str | None = None) -> Failure:
         """This error as the record that a receipt keeps."""
         return Failure(code=self.code, message=self.message, remedy=self.remedy, stage=stage)
-
-
-def _rebuild(kind: type[StenopoolError], code: ErrorCode, message: str, remedy: str) -> StenopoolError:
-    """An error out of its pickle: classes differ in what their constructors take."""
-    error = kind.__new__(kind)
-    StenopoolError.__init__(error, code, message, remedy=remedy)
-    return error
 
 
 class RecordingError(StenopoolError):
@@ -149,6 +139,7 @@ class _Condition(StenopoolError):
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(self.code, message, remedy=remedy)
+        self.args = (message,)
 
 
 class KeyUnusable(_Condition, RecordingError):

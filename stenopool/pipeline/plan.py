@@ -44,7 +44,9 @@ class Plan:
         """What has to be done, in the source's order. Ends when ``selection.max_count`` are to be transcribed."""
         if self.begun >= (most := self.selection.max_count or maxsize):
             return
-        leftovers = self._list_checkpoints() if self.clears else frozenset()
+        # Fingerprints in the work area: few, those of runs that are in progress or were cut off.
+        checkpoints = self.destination.list(receipts.WORK) if self.clears else ()
+        leftovers = {info.key.removeprefix(receipts.WORK)[:32] for info in checkpoints}
         for entry in list_entries(self.source, self.destination, self.options, self.selection, self.formats):
             item = self._item(entry)
             if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
@@ -60,10 +62,6 @@ class Plan:
                 yield item
             if self.counts["new"] + self.begun == most:
                 return
-
-    def _list_checkpoints(self) -> frozenset[str]:
-        """Fingerprints in the work area: few, those of runs that are on their way or were cut off."""
-        return frozenset(info.key.removeprefix(receipts.WORK)[:32] for info in self.destination.list(receipts.WORK))
 
     def _item(self, entry: CatalogEntry) -> WorkItem | None:
         if entry.state in ("new", "render"):

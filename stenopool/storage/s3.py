@@ -48,6 +48,7 @@ from stenopool.storage.s3_listing import list_pages, read_listings_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CHUNK = 1024 * 1024
 _PART = 5 * _CHUNK  # the least that S3 takes; 10,000 of them are 50 GB
@@ -123,10 +124,7 @@ class S3Store(ObjectStore):
         failures = 0  # in a row, without a byte gained
         while True:
             begin = target.tell()
-            extra: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-            if begin:
-                extra["Range"] = f"bytes={begin}-"
-            answer = self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **extra)
+            answer = self._get(key, etag, begin, None)
             content_range = answer.get("ContentRange")
             if content_range:
                 size = int(content_range.rpartition("/")[2])
@@ -151,14 +149,15 @@ class S3Store(ObjectStore):
                 return info
 
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        with self.errors("get", key), closing(self._get(key, etag, first, last)["Body"]) as body:
+            while chunk := body.read(_CHUNK):
+                yield chunk
+
+    def _get(self, key: str, etag: str | None, first: int, last: int | None) -> "GetObjectOutputTypeDef":
         extra: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         if first or last is not None:
             extra["Range"] = f"bytes={first}-{'' if last is None else last}"
-        with self.errors("get", key):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **extra)
-            with closing(answer["Body"]) as body:
-                while chunk := body.read(_CHUNK):
-                    yield chunk
+        return self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **extra)
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         extra = {"ContentType": content_type} if content_type else {}
