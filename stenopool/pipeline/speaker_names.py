@@ -44,9 +44,7 @@ def read(destination: ObjectStore, recording_key: str, transcript: Transcript) -
     """The names given to this transcript's speakers; none if they were given to another fingerprint's."""
     try:
         kept = SpeakerNames.model_validate_json(destination.get_bytes(names_key(recording_key)))
-    except ObjectNotFound:
-        return {}
-    except ValidationError:  # somebody's file of the same name
+    except (ObjectNotFound, ValidationError):  # there is none, or somebody's file of the same name
         return {}
     return kept.names if kept.fingerprint == _fingerprint(transcript) else {}
 

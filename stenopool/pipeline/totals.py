@@ -102,8 +102,10 @@ def read_log(destination: ObjectStore, shard: Shard, flow: str) -> ShardLog | No
 
 
 def log_or_receipts(destination: ObjectStore, shard: Shard, flow: str, items: Sequence[WorkItem]) -> ShardLog:
-    """What a run of this flow over these items did; if it ended without a log, what the receipts say."""
-    return read_log(destination, shard, flow) or lost_log(destination, shard.batch, items)
+    """What a run of this flow over these items did; what receipts say, if it was killed or its machine went away."""
+    if log := read_log(destination, shard, flow):
+        return log
+    return ShardLog(outcomes=[_outcome_by_receipt(destination, shard.batch, item) for item in items])
 
 
 def read_logs(destination: ObjectStore, shard: Shard) -> list[ShardLog]:
@@ -129,11 +131,6 @@ def items_to_transcribe(shard: Shard, prepared: ShardLog) -> list[WorkItem]:
 def sum_up(destination: ObjectStore, batch: str) -> Totals:
     """What a batch without a report came to, as far as its shards were begun."""
     return Totals.total(fold(read_logs(destination, shard)) for shard in read_shards(destination, batch))
-
-
-def lost_log(destination: ObjectStore, batch: str, items: Sequence[WorkItem]) -> ShardLog:
-    """What receipts say about a run that ended without a log: it was killed, or its machine went away."""
-    return ShardLog(seconds=0.0, outcomes=[_outcome_by_receipt(destination, batch, item) for item in items])
 
 
 def _outcome_by_receipt(destination: ObjectStore, batch: str, item: WorkItem) -> Outcome:

@@ -17,7 +17,7 @@ from stenopool.pipeline.totals import (
     Totals,
     fold,
     items_to_transcribe,
-    lost_log,
+    log_or_receipts,
     read_log,
     read_logs,
     sum_up,
@@ -129,7 +129,8 @@ def test_a_run_without_a_log_did_what_receipts_of_its_batch_say(store: LocalStor
     receipt(store, "b", "another")
     receipt(store, "c", BATCH, BAD)
     one_more_format = THEIRS.model_copy(update={"formats": ("srt",)})
-    totals = fold([lost_log(store, BATCH, [OURS, THEIRS, BROKEN, LEFT, one_more_format])])
+    shard = Shard(batch=BATCH, number=0, items=(OURS, THEIRS, BROKEN, LEFT, one_more_format))
+    totals = fold([log_or_receipts(store, shard, "shard", shard.items)])
     assert totals.ends == {"done": 1, "skipped": 1, "rendered": 1, "quarantined": 1, "deferred": 1}
     assert totals.audio_seconds == 4.0
     assert [one.failure.code for one in totals.failed] == ["EMPTY_FILE", "RUN_LOST"]
