@@ -18,9 +18,9 @@ from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.decode import decode
 from stenopool.speech.audio.levels import measure
+from stenopool.speech.audio.mixing import candidates, choose, gain_db, join_samples, normalize_signal, segments
 from stenopool.speech.audio.prepared import Prepared
 from stenopool.speech.audio.probe import probe
-from stenopool.speech.audio.signals import candidates, choose, gain_db, join_samples, normalize_signal, segments
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import AudioInfo
 
