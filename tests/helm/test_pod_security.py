@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stenopool.orchestration.workers.templates import Pool
+from stenopool.orchestration.names import PoolKind
 from tests.helm.conftest import SMALLEST
 from tests.orchestration.workers.test_templates import POOLS, pod_of
 from tests.orchestration.workers.test_templates import rendered as job
@@ -33,7 +33,7 @@ def test_the_charts_pods(rendered: list[Manifest]) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_the_runs_pods(pool: Pool) -> None:
+def test_the_runs_pods(pool: PoolKind) -> None:
     assert violations(pod_of(job(pool))) == []
 
 
