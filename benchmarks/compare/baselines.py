@@ -41,9 +41,9 @@ class Setup(NamedTuple):
 
 
 def _load_whisperx(setup: Setup) -> Recognize:
-    from stenopool.speech.engines.whisperx import quiet
+    from stenopool.speech.engines.alignment import silence_whisperx
 
-    quiet()
+    silence_whisperx()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torchcodec, which nothing here decodes with
         from whisperx.asr import load_model

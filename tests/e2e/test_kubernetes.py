@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -144,8 +143,6 @@ def installation(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS)
     workdir.mkdir()
     image = Image(workdir, {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)})
     with ExitStack() as stack:
-        # Its threads outlive the workers: what they start is ended with them.
-        together = stack.enter_context(ThreadPoolExecutor())
         postgres, redis = Postgres(), Redis(folder)
         stack.callback(postgres.remove)
         postgres.start()
@@ -170,7 +167,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS)
         for worker in workers:
             installation.deploy_hold(worker.pool, worker.namespace)
             stack.callback(worker.stop)
-        list(together.map(KubernetesWorker.start, workers))
+            worker.start()
         yield installation
 
 
