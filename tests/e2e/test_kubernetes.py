@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
+from stenopool.orchestration.names import pool_name
 from stenopool.orchestration.workers.rights import WORKER_RIGHTS, find_missing_rights
 from stenopool.orchestration.workers.templates import template
 from stenopool.pipeline.receipts import list_receipts
@@ -159,8 +160,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS)
         # One worker that can watch is enough for all runs of a namespace: the blind one has another.
         sees, blind = service_account(WATCHED), service_account(UNWATCHED, without=WATCH)
         workers = [
-            KubernetesWorker(server, cluster, "cpu", WATCHED, sees),
-            KubernetesWorker(server, cluster, "gpu", WATCHED, sees),
+            KubernetesWorker(server, cluster, pool_name("cpu"), WATCHED, sees),
+            KubernetesWorker(server, cluster, pool_name("gpu"), WATCHED, sees),
             KubernetesWorker(server, cluster, "blind", UNWATCHED, blind),
         ]
         installation.deploy()
@@ -172,9 +173,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS)
 
 
 def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(installation: Installation) -> None:
-    first = installation.start("gpu")
+    first = installation.start(pool_name("gpu"))
     installation.started(first)
-    second, beside = installation.start("gpu"), installation.start("cpu")
+    second, beside = installation.start(pool_name("gpu")), installation.start(pool_name("cpu"))
     installation.started(beside)
     waiting = until(lambda: installation.pods(second) and installation.pod(second))
     assert (waiting["status"]["phase"], waiting["spec"].get("nodeName")) == ("Pending", None)
@@ -198,7 +199,7 @@ def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(installation: Installatio
 
 @pytest.mark.fault("pod evicted", "The run is scheduled again and completes.")
 def test_an_evicted_run_is_rescheduled(installation: Installation) -> None:
-    run = installation.start("cpu")
+    run = installation.start(pool_name("cpu"))
     installation.started(run)
     installation.cluster.evict(installation.pod(run))
     pods = installation.started(run, times=2)
@@ -211,7 +212,7 @@ def test_an_evicted_run_is_rescheduled(installation: Installation) -> None:
 
 @pytest.mark.fault("pod lost with its node", "The run is Crashed at once, and its work is planned again.")
 def test_a_lost_run_crashes_unless_the_worker_cannot_watch(installation: Installation) -> None:
-    seen, unseen = installation.start("cpu"), installation.start("blind")
+    seen, unseen = installation.start(pool_name("cpu")), installation.start("blind")
     for run in (unseen, seen):
         installation.started(run)
         installation.cluster.delete_by_force(installation.pod(run))
@@ -263,7 +264,7 @@ def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(installation: 
 
 
 def test_a_cancelled_run_leaves_no_pod(installation: Installation) -> None:
-    run = installation.start("cpu")
+    run = installation.start(pool_name("cpu"))
     installation.started(run)
     installation.client.set_flow_run_state(run.id, Cancelling())
     assert installation.ended(run) == "Cancelled"
