@@ -31,6 +31,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from stenopool.errors import (
     AccessDenied,
@@ -224,7 +225,7 @@ class S3Store(ObjectStore):
         except S3UploadFailedError as error:
             cause = error.__cause__ or error.__context__
             raise _translate(cause if isinstance(cause, ClientError) else error, what) from error
-        except (ClientError, BotoCoreError, ResponseParserError) as error:
+        except (ClientError, BotoCoreError, ResponseParserError, HTTPError) as error:  # botocore lets urllib3's out
             raise _translate(error, what) from error
         except FileNotFoundError:
             raise  # the local file is not there: the caller's mistake, not the storage's

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.errors import ErrorCode, SetupError, TransientError
+from stenopool.errors import ErrorCode, SetupError, StorageUnavailable, TransientError
 from stenopool.storage import open_store
 from stenopool.storage.s3 import S3Store, process_client
 from tests.support.faults import CuttingProxy
@@ -45,6 +45,21 @@ def test_a_server_that_goes_away_in_mid_download(
     assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
     assert len(proxy.cuts) == 99
     assert list(tmp_path.glob("a.wav*")) == []
+
+
+@pytest.mark.parametrize("size", [0, 300, 600, 1500, 3000])
+@pytest.mark.parametrize("request_", ["list", "read"])
+def test_an_answer_that_breaks_off_is_an_error_of_the_moment(
+    proxy: CuttingProxy, bucket: str, monkeypatch: pytest.MonkeyPatch, size: int, request_: str
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    process_client.cache_clear()
+    store = open_store(f"s3://{bucket}/p")
+    for number in range(20):
+        store.put_bytes(f"{number}.wav", CONTENT[:5000])
+    proxy.cuts = [size] * 20
+    with pytest.raises(StorageUnavailable):
+        list(store.list()) if request_ == "list" else store.get_bytes("7.wav")
 
 
 def test_content_replaced_during_a_download_is_not_mixed(

@@ -8,11 +8,13 @@ The bases are made of Debian's packages, less what debian:bookworm-slim leaves o
 that the Dockerfiles name.
 """
 
+import atexit
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -42,7 +44,9 @@ class Images:
         configuration = folder / "containers.conf"
         configuration.write_text(_CONTAINERS)
         self._environment = {**os.environ, "CONTAINERS_CONF": str(configuration), "BUILDAH_ISOLATION": "chroot"}
-        self._store = [f"--root={folder / 'storage'}", f"--runroot={folder / 'run'}", "--storage-driver=vfs"]
+        run = tempfile.mkdtemp(prefix="images-")  # podman refuses more than 50 characters
+        atexit.register(shutil.rmtree, run, ignore_errors=True)
+        self._store = [f"--root={folder / 'storage'}", f"--runroot={run}", "--storage-driver=vfs"]
 
     def buildah(self, *arguments: str) -> str:
         return self._output("buildah", *self._store, *arguments)
