@@ -8,7 +8,6 @@ The bases are made of Debian's packages, less what debian:bookworm-slim leaves o
 that the Dockerfiles name.
 """
 
-import atexit
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 from tests.support.terraform.tools import uvx
@@ -44,8 +44,8 @@ class Images:
         configuration = folder / "containers.conf"
         configuration.write_text(_CONTAINERS)
         self._environment = {**os.environ, "CONTAINERS_CONF": str(configuration), "BUILDAH_ISOLATION": "chroot"}
-        run = tempfile.mkdtemp(prefix="images-")  # podman refuses more than 50 characters
-        atexit.register(shutil.rmtree, run, ignore_errors=True)
+        # The same for each process that uses the folder; podman refuses more than 50 characters.
+        run = Path(tempfile.gettempdir(), f"images-{sha256(bytes(folder.absolute())).hexdigest()[:12]}")
         self._store = [f"--root={folder / 'storage'}", f"--runroot={run}", "--storage-driver=vfs"]
 
     def buildah(self, *arguments: str) -> str:
