@@ -65,7 +65,7 @@ def test_a_mirror_serves_another_machine_and_damage_is_found(
     assert stenopool("models", "verify", "--json").code == 1
     answer = stenopool("models", "verify")
     assert answer.code == 1
-    assert answer.out.splitlines()[-1].split()[-1] == "config.json"
+    assert "config.json" in answer.out  # beside a path that may be folded
 
 
 @pytest.mark.parametrize("command", ["path", "fetch"])

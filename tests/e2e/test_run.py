@@ -69,7 +69,7 @@ def test_sigterm_leaves_no_scratch_and_the_next_run_goes_on(stenopool: Program, 
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert "go on" in err
+    assert "continue" in err
     assert list(stenopool.scratch.iterdir()) == []
 
     report = stenopool.json("run", folder, results, *FAST)
