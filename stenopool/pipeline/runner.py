@@ -85,6 +85,8 @@ class BatchRunner:
         """After the last attempt: what is not done waits for the next run."""
         for job in self._inboxes[stage].unfinished.values():
             job.fail(error.failure(stage.name))
+            if stage.takes_failed:
+                job.end("deferred", failure=job.failure)
 
     def close(self, stage: Stage) -> bool:
         """The stage does no more, so stages that wait for nothing else end too. Whether it was the last one."""
@@ -170,11 +172,12 @@ class _Attempt:
                     return
                 if self._take_up(job):
                     self._stage.run(self._runner.context, job)
+                self._announce(job)
             except BaseException as error:
                 if not self._concerns_only(job, error):
                     self._stop(error, job)
                     return
-            self._leave(job)
+            self._pass_on(job)
 
     async def hand_over(self, inbox: _Inbox) -> None:
         """Hand the jobs to `stream`, in a queue, since engines take them in threads of their own."""
@@ -220,7 +223,7 @@ class _Attempt:
             return False
         own, later = self._stage.checkpoint, self._stage.needed_for
         if own and job.work.has(own):
-            job.reused += (own.name,)
+            job.reused = tuple(dict.fromkeys((*job.reused, own.name)))
             return False
         if later and job.work.has(later):
             return False
@@ -229,10 +232,16 @@ class _Attempt:
 
     def _leave(self, job: Job) -> None:
         """The stage is through with the job."""
-        self._record(job)
+        self._announce(job)
+        self._pass_on(job)
+
+    def _announce(self, job: Job) -> None:
         ended = job.outcome is not None and job.outcome.status != "done"
         if self._stage.event and job.failure is None and not ended:
             emit(Event(self._stage.event, job.key, job.duration))
+
+    def _pass_on(self, job: Job) -> None:
+        self._record(job)
         from_thread.run_sync(self._runner.pass_on, self._stage, job, token=self._token)
 
     def _record(self, job: Job) -> None:

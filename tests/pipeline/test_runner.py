@@ -279,3 +279,35 @@ def test_a_cancelled_run_ends_after_what_is_in_progress(run: RunContext, work: W
 
     anyio.run(cancelled)
     assert len(work.done) == 1
+
+
+def test_what_cannot_be_quarantined_is_logged_as_deferred(run: RunContext, work: Work) -> None:
+    """Else the batch would be complete without it."""
+    work.errors["first", "2.wav"] = [RecordingError(ErrorCode.INPUT_CORRUPT, "cut")]
+    work.errors["aside", "2.wav"] = [StorageUnavailable("away")] * 9
+    aside = Stage("aside", work.of("aside"), takes_failed=True)
+    _, errors = carry(run, (Stage("first", work.of("first")), aside), ITEMS, attempts=2)
+    assert not errors
+    outcomes = {outcome.key: outcome.status for outcome in run.log.outcomes}
+    assert outcomes == {"1.wav": "prepared", "2.wav": "deferred", "3.wav": "prepared", "4.wav": "prepared"}
+
+
+def test_a_checkpoint_that_cannot_be_read_for_a_moment_is_tried_again(
+    run: RunContext, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The length of a recording that was prepared before is read when the stage passes it on."""
+    area = WorkArea(run.destination, ITEMS[0].fingerprint)
+    area.save(DIARIZED, Diarized(turns=[], diarizer_version="1", seconds=0))
+    failures = [StorageUnavailable("reset"), StorageUnavailable("reset")]
+
+    def duration(_job: Job) -> float:
+        if failures:
+            raise failures.pop()
+        return 2.0
+
+    monkeypatch.setattr(Job, "duration", property(duration))
+    stage = Stage("store", lambda _run, _job: None, checkpoint=DIARIZED, event="prepared")
+    jobs, errors = carry(run, (stage, QUARANTINE), ITEMS[:1], attempts=3)
+    assert not errors
+    assert not failures
+    assert [(job.outcome.status, job.outcome.reused) for job in jobs if job.outcome] == [("prepared", ("diarize",))]

@@ -77,7 +77,7 @@ def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]
                 seconds = (time.monotonic() - started) * share
                 job.work.save(RECOGNIZED, _combine_channels(engine, answers.pop(job), seconds))
                 done(job)
-    for job in {job for job, _ in by_utterance.values()}:
+    for job in {job for job, _ in by_utterance.values() if job.sound}:
         job.fail(RecordingError(ErrorCode.ENGINE_FAILED, f"{run.options.engine} gave no answer.").failure("transcribe"))
         done(job)
 
