@@ -172,12 +172,12 @@ class _Attempt:
                     return
                 if self._take_up(job):
                     self._stage.run(self._runner.context, job)
-                self._announce(job)
+                self._leave(job)
             except BaseException as error:
-                if not self._concerns_only(job, error):
+                if self._concerns_only(job, error):
+                    self._leave(job)
+                else:
                     self._stop(error, job)
-                    return
-            self._pass_on(job)
 
     async def hand_over(self, inbox: _Inbox) -> None:
         """Hand the jobs to `stream`, in a queue, since engines take them in threads of their own."""
@@ -232,16 +232,10 @@ class _Attempt:
 
     def _leave(self, job: Job) -> None:
         """The stage is through with the job."""
-        self._announce(job)
-        self._pass_on(job)
-
-    def _announce(self, job: Job) -> None:
+        self._record(job)
         ended = job.outcome is not None and job.outcome.status != "done"
         if self._stage.event and job.failure is None and not ended:
             emit(Event(self._stage.event, job.key, job.duration))
-
-    def _pass_on(self, job: Job) -> None:
-        self._record(job)
         from_thread.run_sync(self._runner.pass_on, self._stage, job, token=self._token)
 
     def _record(self, job: Job) -> None:
