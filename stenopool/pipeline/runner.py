@@ -224,11 +224,9 @@ class _Attempt:
         own, later = self._stage.checkpoint, self._stage.needed_for
         if own and job.work.has(own):
             job.reused = tuple(dict.fromkeys((*job.reused, own.name)))
-            return False
-        if later and job.work.has(later):
-            return False
-        self._began[job] = self._log.now()
-        return True
+        elif not (later and job.work.has(later)):
+            self._began[job] = self._log.now()
+        return job in self._began
 
     def _leave(self, job: Job) -> None:
         """The stage is through with the job."""
