@@ -1,112 +1,45 @@
-"""The languages Whisper knows: code to English name (openai-whisper's table; `yue` since large-v3)."""
+"""Whisper's languages: their names, and how they are written."""
 
-LANGUAGES: dict[str, str] = {
-    "en": "english",
-    "zh": "chinese",
-    "de": "german",
-    "es": "spanish",
-    "ru": "russian",
-    "ko": "korean",
-    "fr": "french",
-    "ja": "japanese",
-    "pt": "portuguese",
-    "tr": "turkish",
-    "pl": "polish",
-    "ca": "catalan",
-    "nl": "dutch",
-    "ar": "arabic",
-    "sv": "swedish",
-    "it": "italian",
-    "id": "indonesian",
-    "hi": "hindi",
-    "fi": "finnish",
-    "vi": "vietnamese",
-    "he": "hebrew",
-    "uk": "ukrainian",
-    "el": "greek",
-    "ms": "malay",
-    "cs": "czech",
-    "ro": "romanian",
-    "da": "danish",
-    "hu": "hungarian",
-    "ta": "tamil",
-    "no": "norwegian",
-    "th": "thai",
-    "ur": "urdu",
-    "hr": "croatian",
-    "bg": "bulgarian",
-    "lt": "lithuanian",
-    "la": "latin",
-    "mi": "maori",
-    "ml": "malayalam",
-    "cy": "welsh",
-    "sk": "slovak",
-    "te": "telugu",
-    "fa": "persian",
-    "lv": "latvian",
-    "bn": "bengali",
-    "sr": "serbian",
-    "az": "azerbaijani",
-    "sl": "slovenian",
-    "kn": "kannada",
-    "et": "estonian",
-    "mk": "macedonian",
-    "br": "breton",
-    "eu": "basque",
-    "is": "icelandic",
-    "hy": "armenian",
-    "ne": "nepali",
-    "mn": "mongolian",
-    "bs": "bosnian",
-    "kk": "kazakh",
-    "sq": "albanian",
-    "sw": "swahili",
-    "gl": "galician",
-    "mr": "marathi",
-    "pa": "punjabi",
-    "si": "sinhala",
-    "km": "khmer",
-    "sn": "shona",
-    "yo": "yoruba",
-    "so": "somali",
-    "af": "afrikaans",
-    "oc": "occitan",
-    "ka": "georgian",
-    "be": "belarusian",
-    "tg": "tajik",
-    "sd": "sindhi",
-    "gu": "gujarati",
-    "am": "amharic",
-    "yi": "yiddish",
-    "lo": "lao",
-    "uz": "uzbek",
-    "fo": "faroese",
-    "ht": "haitian creole",
-    "ps": "pashto",
-    "tk": "turkmen",
-    "nn": "nynorsk",
-    "mt": "maltese",
-    "sa": "sanskrit",
-    "lb": "luxembourgish",
-    "my": "myanmar",
-    "bo": "tibetan",
-    "tl": "tagalog",
-    "mg": "malagasy",
-    "as": "assamese",
-    "tt": "tatar",
-    "haw": "hawaiian",
-    "ln": "lingala",
-    "ha": "hausa",
-    "ba": "bashkir",
-    "jw": "javanese",
-    "su": "sundanese",
-    "yue": "cantonese",
-}
+import json
+from functools import cache
+from pathlib import Path
 
 # Written without spaces between words: joining words with blanks would be wrong (openai-whisper's set).
 NO_SPACE_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+# Latin, ellipsis, Chinese and Japanese, Arabic and Urdu, Indic, Burmese, Khmer, Tibetan, Amharic, Armenian.
+SENTENCE_END = tuple(".?!…。？！؟۔।॥။។།።։")
+CLAUSE_END = tuple(",;:—–、，；：،؛၊፣")
+# Closing quotes and brackets, which may follow a mark.
+CLOSING = "\"'»”’)]」』】"
+
+# Marks that openai-whisper joins to the word after or before them.
+PREPENDED = "\"'“¿([{-"
+APPENDED = "\"'.。,，!！?？:：”)]}、"
+
+
+@cache
+def language_names() -> dict[str, str]:
+    """Each code's English name, in openai-whisper's order (`yue` since large-v3)."""
+    names: dict[str, str] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    return names
 
 
 def have_blank_between(before: str | None, after: str | None) -> bool:
     """Whether a blank stands between texts in these languages: not where both are written without."""
     return before not in NO_SPACE_LANGUAGES or after not in NO_SPACE_LANGUAGES
+
+
+def strip_closing(text: str) -> str:
+    """The text without trailing blanks, closing quotes and brackets."""
+    return text.rstrip(CLOSING + " ")
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether the text ends a sentence, also before closing quotes and brackets."""
+    return strip_closing(text).endswith(SENTENCE_END)
+
+
+def ends_clause(text: str) -> bool:
+    """Whether the text ends a clause inside a sentence, also before closing quotes and brackets."""
+    return strip_closing(text).endswith(CLAUSE_END)

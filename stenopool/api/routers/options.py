@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from stenopool.api.access import ANY_CALLER
 from stenopool.api.service import CurrentService
-from stenopool.languages import LANGUAGES
+from stenopool.languages import language_names
 from stenopool.options import FORMATS, Format, TranscriptionOptions
 
 router = APIRouter(prefix="/v1/options", tags=["options"])
@@ -34,7 +34,7 @@ async def get_options(service: CurrentService) -> Choices:
     return Choices(
         options=TranscriptionOptions.model_json_schema(),
         defaults={"model": service.settings.model},
-        languages=LANGUAGES,
+        languages=language_names(),
         formats=FORMATS,
         source=service.source.uri,
         max_bytes=service.settings.max_bytes,

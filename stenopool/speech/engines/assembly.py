@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from stenopool.languages import ends_clause, ends_sentence, strip_closing
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines.decoding import WindowResult
 from stenopool.speech.engines.suspicion import find_flags
-from stenopool.speech.punctuation import ends_clause, ends_sentence, strip_closing
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Segment, Transcript, Word
 
 PAUSE_SECONDS = 1.0

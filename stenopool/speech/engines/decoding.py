@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from stenopool.languages import APPENDED, PREPENDED, SENTENCE_END
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples
 from stenopool.speech.engines import policy
 from stenopool.speech.engines.policy import LONGEST_WINDOW, Probabilities
 from stenopool.speech.engines.pooling import FRAMES_PER_SECOND
 from stenopool.speech.engines.suspicion import IMPROBABLE, NO_SPEECH_PROBABLE, REPETITIVE
-from stenopool.speech.punctuation import APPENDED, PREPENDED, SENTENCE_END
 from stenopool.speech.transcript import Word
 
 MAX_TOKENS = 448

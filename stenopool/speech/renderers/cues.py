@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
 
+from stenopool.languages import ends_clause, ends_sentence
 from stenopool.options import SubtitleOptions
-from stenopool.speech.punctuation import ends_clause, ends_sentence
 from stenopool.speech.renderers.words import Token, stretches
 from stenopool.speech.transcript import Transcript
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from posixpath import basename
 
-from stenopool.languages import LANGUAGES
+from stenopool.languages import language_names
 from stenopool.speech.clock_text import format_clock
 from stenopool.speech.renderers.words import Stretch, clean, stretches
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment, Transcript
@@ -104,7 +104,7 @@ def doubt(segment: Segment) -> str | None:
 
 def _languages(transcript: Transcript) -> str:
     codes = dict.fromkeys([transcript.language, *(segment.language for segment in transcript.segments)])
-    names = [LANGUAGES.get(code, code).title() for code in codes if code]
+    names = [language_names().get(code, code).title() for code in codes if code]
     if len(names) == 1 and transcript.language_probability is not None:
         return f"{names[0]} ({transcript.language_probability:.0%})"
     return ", ".join(names)

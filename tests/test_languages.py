@@ -2,10 +2,10 @@
 
 import pytest
 
+from stenopool.languages import CLAUSE_END, SENTENCE_END, ends_clause, ends_sentence
 from stenopool.options import SubtitleOptions
 from stenopool.speech import speaker_assignment
 from stenopool.speech.engines.assembly import split_sentences
-from stenopool.speech.punctuation import CLAUSE_END, SENTENCE_END, ends_clause, ends_sentence
 from stenopool.speech.renderers import cues
 from stenopool.speech.transcript import Segment, Transcript, Word
 
