@@ -6,7 +6,7 @@ from stenopool.languages import CLAUSE_END, SENTENCE_END, ends_clause, ends_sent
 from stenopool.options import SubtitleOptions
 from stenopool.speech import speaker_assignment
 from stenopool.speech.engines.assembly import split_sentences
-from stenopool.speech.renderers import cues
+from stenopool.speech.renderers.subtitles import cues
 from stenopool.speech.transcript import Segment, Transcript, Word
 
 
@@ -28,9 +28,7 @@ class TestSentenceEnd:
         text = "".join(word.word for word in words)
         transcript = Transcript(language="en", segments=[Segment(start=0, end=5, text=text, words=words)])
         style = SubtitleOptions(max_line_width=16, max_line_count=1)
-        shown = [
-            [token.text for line in cue.lines for token in line] for cue in cues.cues(transcript, style, lambda _: "")
-        ]
+        shown = [[token.text for line in cue.lines for token in line] for cue in cues(transcript, style, lambda _: "")]
         assert shown == [["aaaa", f"bbbb{mark}"], ["Cccc", "dddd", "eeee"]]
 
 

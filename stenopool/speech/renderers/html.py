@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 _AUDIO = re.compile(r'<audio id="audio"[^>]* src="([^"]*)">')
 
 
-def render(transcript: Transcript, heading: str | None = None, audio: str | None = None) -> str:
+def render_html(transcript: Transcript, heading: str | None = None, audio: str | None = None) -> str:
     """The transcript as a page. ``audio``: the recording's URL; without it the page asks for the file."""
     shown = view(transcript)
     script, css = _asset("reader.js") + "read(document);\n", _asset("transcript.css")

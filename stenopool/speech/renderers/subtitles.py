@@ -1,9 +1,11 @@
-"""Subtitle cues for srt and vtt: the text on the screen at one time.
+"""SubRip and WebVTT subtitles, of cues: the text on the screen at one time.
 
 Cues are built from words, so a long segment becomes several cues with correct times. Cuts are a shortest path over all
 positions (as TeX sets a paragraph): few cues, evenly filled, cut at sentences, else at pauses or clauses.
 """
 
+import html
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,7 +13,8 @@ from math import inf
 
 from stenopool.languages import ends_clause, ends_sentence
 from stenopool.options import SubtitleOptions
-from stenopool.speech.renderers.words import Token, stretches
+from stenopool.speech.clock_text import format_timestamp
+from stenopool.speech.renderers.words import Token, join, stretches
 from stenopool.speech.transcript import Transcript
 
 LONG_PAUSE = 2.0  # seconds of silence that end a cue
@@ -28,6 +31,58 @@ class Cue:
     speaker: str | None
     channel: int | None
     lines: Sequence[Sequence[Token]]
+
+
+def render_srt(transcript: Transcript, style: SubtitleOptions) -> str:
+    """The transcript as SubRip, counted from 1; empty for an empty one. Speakers stand as whisperX writes them."""
+    parts = _parts(transcript, style, ",", _srt_label, _srt_text)
+    return "".join(f"{index}\n{part}" for index, part in enumerate(parts, start=1))
+
+
+def render_vtt(transcript: Transcript, style: SubtitleOptions) -> str:
+    """The transcript as WebVTT (https://www.w3.org/TR/webvtt1/), speakers as voices; for an empty one the header."""
+    return "WEBVTT\n\n" + "".join(_parts(transcript, style, ".", lambda _: "", _vtt_text))
+
+
+def _parts(
+    transcript: Transcript,
+    style: SubtitleOptions,
+    point: str,
+    label: Callable[[str | None], str],
+    text: Callable[[Cue, Token | None], str],
+) -> Iterator[str]:
+    """A time line and the text for each cue, or for each moment of it. ``point``: before the milliseconds."""
+    for cue in cues(transcript, style, label):
+        for start, end, spoken in split_moments(cue, style):
+            yield f"{format_timestamp(start, point)} --> {format_timestamp(end, point)}\n{text(cue, spoken)}\n\n"
+
+
+def _srt_label(speaker: str | None) -> str:
+    return f"[{speaker}]: " if speaker else ""
+
+
+def _srt_text(cue: Cue, spoken: Token | None) -> str:
+    # Readers take any line with an arrow for a time line; SRT knows no escape.
+    return re.sub("-{2,}>", "->", _srt_label(cue.speaker) + _lines(cue, spoken, str))
+
+
+def _vtt_text(cue: Cue, spoken: Token | None) -> str:
+    return (f"<v {_escape(cue.speaker)}>" if cue.speaker else "") + _lines(cue, spoken, _escape)
+
+
+def _escape(text: str) -> str:
+    """Also keeps `-->` out of cues, where it would end them."""
+    return html.escape(text, quote=False)
+
+
+def _lines(cue: Cue, spoken: Token | None, escape: Callable[[str], str]) -> str:
+    """The cue's lines, the spoken word underlined."""
+
+    def mark(token: Token) -> Token:
+        text = escape(token.text)
+        return token._replace(text=f"<u>{text}</u>" if token is spoken else text)
+
+    return "\n".join(join(map(mark, line)) for line in cue.lines)
 
 
 def cues(transcript: Transcript, style: SubtitleOptions, label: Callable[[str | None], str]) -> list[Cue]:
