@@ -75,7 +75,7 @@ class Ours:
     def __init__(self, engine: EngineName, speech: SpeechSet) -> None:
         self.name = engine
         self.speech = speech
-        self.engine = engines.create(TranscriptionOptions(engine=engine, model=MODEL), EXECUTION)
+        self.engine = engines.create(engine, MODEL, EXECUTION)
 
     def transcribe(self, items: Sequence[Item], asked: dict[str, str]) -> Answers:
         try:

@@ -104,7 +104,7 @@ def _loaded(workers: int, threads: int) -> Any:
     """The model by itself: engines that differ in nothing else share it."""
     engine = _engine(f"{workers}x{threads}", 0)
     engine.load()
-    return engine._whisper
+    return engine._loaded
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Point:
 def measure(setting: Setting, batch: Sequence[Utterance], said: dict[str, str], point: Point, warm: Utterance) -> None:
     """One round of one setting. ``warm`` is heard before the clock runs."""
     with engine_at(setting) as engine:
-        engine._whisper = _loaded(engine._workers, engine._threads)
+        engine._loaded = _loaded(engine._workers, engine._threads)
         list(engine.transcribe([warm], OPTIONS))
         begin = time.perf_counter()
         answers = list(engine.transcribe(batch, OPTIONS))

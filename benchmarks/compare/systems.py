@@ -168,7 +168,7 @@ class Engine:
     def start(self) -> None:
         from stenopool.speech import engines
 
-        self._engine = engines.create(self.options, self.job.execution)
+        self._engine = engines.create(self.options.engine, self.options.model, self.job.execution)
 
     def load(self) -> None:
         self._engine.load()

@@ -1,9 +1,9 @@
 """The models of this process: one engine and one diarizer, kept after loading."""
 
-import threading
-from functools import cache
+from functools import cache, lru_cache
+from threading import Lock
 
-from stenopool.options import DiarizerName, EngineName, MachineOptions, TranscriptionOptions
+from stenopool.options import DiarizerName, MachineOptions, TranscriptionOptions
 from stenopool.speech import diarizers, engines
 from stenopool.speech.diarizers.base import Diarizer
 from stenopool.speech.engines.base import Engine
@@ -13,29 +13,24 @@ class LoadedModels:
     """Models are kept until others are needed: loading takes longer than most recordings. Thread-safe."""
 
     def __init__(self) -> None:
-        self.exclusive = threading.Lock()
+        self.exclusive = Lock()
         """Hold this to use a model that allows one caller at a time, as WhisperX's pipeline does."""
-        self._engine: tuple[tuple[EngineName, str, MachineOptions], Engine] | None = None
-        self._diarizer: tuple[tuple[DiarizerName, MachineOptions], Diarizer] | None = None
-        self._engine_lock, self._diarizer_lock = threading.Lock(), threading.Lock()
+        self._engine_lock, self._diarizer_lock = Lock(), Lock()
+        self._engine, self._diarizer = lru_cache(1)(engines.create), lru_cache(1)(diarizers.create)
 
     def engine(self, options: TranscriptionOptions, execution: MachineOptions) -> Engine:
         """The engine that the options name, loaded. Raises as `engines.create` and `Engine.load` do."""
-        wanted = (options.engine, options.model, execution.machine)
         with self._engine_lock:
-            if self._engine is None or self._engine[0] != wanted:
-                self._engine = (wanted, engines.create(options, execution.machine))
-            self._engine[1].load()
-            return self._engine[1]
+            engine = self._engine(options.engine, options.model, execution.machine)
+            engine.load()
+            return engine
 
     def diarizer(self, name: DiarizerName, execution: MachineOptions) -> Diarizer:
         """The diarizer of this name, loaded. Raises as `diarizers.create` and `Diarizer.load` do."""
-        wanted = (name, execution.machine)
         with self._diarizer_lock:
-            if self._diarizer is None or self._diarizer[0] != wanted:
-                self._diarizer = (wanted, diarizers.create(name, execution.machine))
-            self._diarizer[1].load()
-            return self._diarizer[1]
+            diarizer = self._diarizer(name, execution.machine)
+            diarizer.load()
+            return diarizer
 
 
 @cache

@@ -16,7 +16,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech import engines
 from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.engines import suspicion
+from stenopool.speech.engines import policy
 from stenopool.speech.engines.base import Engine, Utterance
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Transcript
 from tests.support.speech import recording_path, recordings
@@ -56,7 +56,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @lru_cache(maxsize=2)
 def _engine(name: str, model: str) -> Engine:
-    engine = engines.create(TranscriptionOptions(engine=name, model=model), EXECUTION)  # type: ignore[arg-type]
+    engine = engines.create(name, model, EXECUTION)  # type: ignore[arg-type]
     engine.load()
     return engine
 
@@ -247,7 +247,7 @@ def test_suspect_segments_are_flagged_or_dropped(
     name: str, choice: str, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the rule made so strict that every text breaks it."""
-    monkeypatch.setattr(suspicion, "REPETITIVE", 0.0)
+    monkeypatch.setattr(policy, "REPETITIVE", 0.0)
     batch = [_utterance(ENGLISH[1], prepared)]
     ((_, transcript),) = _engine(name, "tiny.en").transcribe(batch, _english(name, hallucinations=choice))
     assert isinstance(transcript, Transcript)

@@ -39,9 +39,7 @@ def _transcript(language: str, *, timed: bool = True) -> Transcript:
     first, second, third = WORDS[language]
     segments = [_segment((first, second), 0, language, timed=timed), _segment((third,), 2, language, timed=timed)]
     options = TranscriptionOptions()
-    return build_transcript(
-        segments, [Region(0, 3)], options, language=language, language_probability=1.0, duration=3.0
-    )
+    return build_transcript(segments, [Region(0, 3)], options, language=(language, 1.0), duration=3.0)
 
 
 def _terminal(transcript: Transcript) -> str:

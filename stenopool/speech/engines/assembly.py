@@ -6,7 +6,7 @@ from stenopool.languages import ends_clause, ends_sentence, strip_closing
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines.decoding import WindowResult
-from stenopool.speech.engines.suspicion import find_flags
+from stenopool.speech.engines.policy import find_flags
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Segment, Transcript, Word
 
 PAUSE_SECONDS = 1.0
@@ -53,11 +53,13 @@ def build_transcript(
     speech: Sequence[Region],
     options: TranscriptionOptions,
     *,
-    language: str | None,
-    language_probability: float | None,
+    language: tuple[str, float],
     duration: float,
 ) -> Transcript:
-    """The transcript of one utterance, with suspect segments flagged or, if the options say so, dropped."""
+    """The transcript of one utterance, with suspect segments flagged or, if the options say so, dropped.
+
+    ``language``: the recording's, and its probability.
+    """
     flagged = [segment.model_copy(update={"flags": find_flags(segment, speech)}) for segment in segments]
     if options.hallucinations == "drop":
         flagged = [segment for segment in flagged if HALLUCINATION_SUSPECTED not in segment.flags]
@@ -66,8 +68,8 @@ def build_transcript(
     numbered = [segment.model_copy(update={"id": number}) for number, segment in enumerate(flagged)]
     return Transcript(
         text="".join(segment.text for segment in numbered).strip(),
-        language=language,
-        language_probability=language_probability,
+        language=language[0],
+        language_probability=language[1],
         duration=duration,
         segments=numbered,
         flags=[] if numbered else [NO_SPEECH],

@@ -1,12 +1,19 @@
-"""The engine protocol."""
+"""What every engine is, and whose fault an exception inside one is."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from importlib.metadata import version
+from typing import Any, ClassVar
 
-from stenopool.errors import Failure
-from stenopool.options import TranscriptionOptions
+from soundfile import LibsndfileError
+
+from stenopool import models
+from stenopool.errors import ErrorCode, Failure, RecordingError
+from stenopool.models.kinds import ModelKind
+from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.devices import choose_placement, translate_faults
 from stenopool.speech.transcript import Transcript
 
 
@@ -18,23 +25,39 @@ class Utterance:
     waveform: Waveform
 
 
-class Engine(Protocol):
+class Engine(ABC):
     """A speech engine, loaded once per process, called with batches.
 
-    It is built with (model, execution), cheap until `load`, and honours every option that `TranscriptionOptions`
-    allows for it. Silence gives an empty transcript, not an error.
+    It is cheap until `load`, and honours every option that `TranscriptionOptions` allows for it. Silence gives an empty
+    transcript, not an error.
     """
 
-    version: str
-    device: str
-    compute_type: str
-    concurrent: bool  # whether `transcribe` may be called again while an earlier call continues
-    model_digest: str | None  # SHA-256 of the main weights file; None before `load`
+    name: ClassVar[EngineName]
+    distribution: ClassVar[str]  # the package whose version is the engine's
+    kind: ClassVar[ModelKind]
+    concurrent: ClassVar[bool]  # whether `transcribe` may be called again while an earlier call continues
+
+    def __init__(self, model: str, execution: MachineOptions) -> None:
+        """Raises `SetupError` DEVICE_UNAVAILABLE or OPTIONS_INVALID (compute type)."""
+        self.model = model
+        self.execution = execution
+        self.version = version(self.distribution)
+        self.device, self.compute_type = choose_placement(execution, engine=self.name)
+        self.model_digest: str | None = None  # SHA-256 of the main weights file, after `load`
+        self._loaded: Any = None
 
     def load(self) -> None:
         """Load weights; idempotent. Raises `SetupError` MODEL_MISSING, EXTRA_MISSING or DEVICE_UNAVAILABLE."""
-        ...
+        if self._loaded is None:
+            found = models.find(self.model, self.kind)
+            self._loaded = self._load(found)
+            self.model_digest = found.digest
 
+    @abstractmethod
+    def _load(self, found: models.FoundModel) -> Any:
+        """The library's model, kept as ``_loaded``."""
+
+    @abstractmethod
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
@@ -44,4 +67,19 @@ class Engine(Protocol):
         language_probability, duration, segments (with words if requested) and flags. A fault of one utterance is a
         `Failure`; `TransientError` is raised for faults of the device.
         """
-        ...
+
+
+def to_failure(error: Exception, utterance: Utterance) -> Failure:
+    """The failure of one utterance.
+
+    Raises `TransientError` and `SetupError`: the device, the storage or the installation failed, so the utterance is
+    to be tried again.
+    """
+    try:
+        with translate_faults(f"Transcribing {utterance.id}", ErrorCode.ENGINE_FAILED):
+            if isinstance(error, LibsndfileError | OSError):
+                message = f"The prepared audio of {utterance.id} cannot be read: {error}."
+                raise RecordingError(ErrorCode.INPUT_CORRUPT, message) from error
+            raise error
+    except RecordingError as fault:
+        return fault.failure("transcribe")

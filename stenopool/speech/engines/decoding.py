@@ -14,7 +14,6 @@ from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples
 from stenopool.speech.engines import policy
 from stenopool.speech.engines.policy import LONGEST_WINDOW, Probabilities
 from stenopool.speech.engines.pooling import FRAMES_PER_SECOND
-from stenopool.speech.engines.suspicion import IMPROBABLE, NO_SPEECH_PROBABLE, REPETITIVE
 from stenopool.speech.transcript import Word
 
 MAX_TOKENS = 448
@@ -151,9 +150,9 @@ class Decoder:
                 "length_penalty": 1.0,
                 "repetition_penalty": 1.0,
                 "no_repeat_ngram_size": 0,
-                "log_prob_threshold": IMPROBABLE,
-                "no_speech_threshold": NO_SPEECH_PROBABLE,
-                "compression_ratio_threshold": REPETITIVE,
+                "log_prob_threshold": policy.IMPROBABLE,
+                "no_speech_threshold": policy.NO_SPEECH_PROBABLE,
+                "compression_ratio_threshold": policy.REPETITIVE,
                 "temperatures": [*policy.TEMPERATURES],
                 "suppress_blank": True,
                 "suppress_tokens": list(get_suppressed_tokens(tokenizer, [-1])),

@@ -14,21 +14,18 @@ from importlib.metadata import version
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from stenopool import models
 from stenopool.errors import Failure, OutOfMemory
+from stenopool.models import FoundModel
 from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.runtime.logs import get_logger
 from stenopool.speech.audio.vad import phrases, speech_regions
-from stenopool.speech.devices import choose_placement, is_out_of_memory
+from stenopool.speech.devices import is_out_of_memory
 from stenopool.speech.engines import policy
-from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
+from stenopool.speech.engines.base import Engine, Utterance, to_failure
 from stenopool.speech.engines.decoding import Decoder, WindowResult, stack_outputs
-from stenopool.speech.engines.faults import to_failure
-from stenopool.speech.engines.policy import LONGEST_WINDOW, VOTERS, most_speech, spread, vote
+from stenopool.speech.engines.policy import IMPROBABLE, LONGEST_WINDOW, REPETITIVE, VOTERS, most_speech, spread, vote
 from stenopool.speech.engines.pooling import TAIL_SECONDS, WindowPool, frame_seconds
-from stenopool.speech.engines.suspicion import IMPROBABLE, REPETITIVE
-from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, WindowAnswer
+from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, WindowAnswer, cut_at_missing
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
 # Groups of windows that may wait per worker: enough to fill groups, few enough to bound memory.
@@ -49,37 +46,32 @@ _Event = _Result | WindowAnswer | BaseException | None
 logger = get_logger()
 
 
-class FasterWhisperEngine:
-    """Engine ``faster-whisper``; see `stenopool.speech.engines.base.Engine`."""
+class FasterWhisperEngine(Engine):
+    """Engine ``faster-whisper``; see `Engine`."""
 
+    name = "faster-whisper"
+    distribution = "faster-whisper"
+    kind = "ctranslate2"
     concurrent = True
 
     def __init__(self, model: str, execution: MachineOptions) -> None:
-        self.model = model
-        self.execution = execution
-        self.version = f"{version('faster-whisper')}+ctranslate2-{version('ctranslate2')}"
-        self.device, self.compute_type = choose_placement(execution)
-        self.model_digest: str | None = None
-        self._whisper: Any = None
+        super().__init__(model, execution)
+        self.version += f"+ctranslate2-{version('ctranslate2')}"
         cores = execution.threads or os.cpu_count() or 1
         # On a CPU, several workers with few threads beat one with many: a beam's matrices are small. On a GPU, one
         # decodes while the others compute features.
         self._workers = 3 if self.device == "cuda" else max(1, min(cores, 8))
         self._threads = max(1, cores // self._workers)
-        self.decoder = lru_cache(maxsize=4)(lambda options: Decoder(self._whisper, options))
+        self.decoder = lru_cache(maxsize=4)(lambda options: Decoder(self._loaded, options))
 
-    def load(self) -> None:
-        if self._whisper is not None:
-            return
+    def _load(self, found: FoundModel) -> Any:
         from faster_whisper import WhisperModel
         from threadpoolctl import threadpool_limits
 
         # Each worker computes features alone; NumPy's own threads, which busy-wait, cost an eighth of the throughput of
         # two cores.
         threadpool_limits(1, user_api="blas")
-        found = models.find(self.model, "ctranslate2")
-        self.model_digest = found.digest
-        self._whisper = WhisperModel(
+        return WhisperModel(
             str(found.path),
             device=self.device,
             compute_type=self.compute_type,
@@ -178,11 +170,10 @@ class FasterWhisperEngine:
     def _repair(self, window: Window, decoded: WindowResult) -> list[RegionResult]:
         """The window's answer, or a better one if speech is missing from it or the text looks unsound."""
         speech = [r for r in window.job.speech if r.start < window.region.end and r.end > window.region.start]
-        if is_missing_speech(window.region, decoded, speech):
-            halves = cut_at_missing(window.region, decoded, speech)
-            if len(halves) > 1:
-                parts = [Window(window.job, half, decoded.language) for half in halves]
-                return [span for part in parts for span in self._repair(part, self._decode_alone(part))]
+        halves = cut_at_missing(window.region, decoded, speech)
+        if len(halves) > 1:
+            parts = [Window(window.job, half, decoded.language) for half in halves]
+            return [span for part in parts for span in self._repair(part, self._decode_alone(part))]
         if _unsound(decoded, window.region.duration):
             careful = window.job.decoder.decode_carefully(window.samples(), decoded.language)
             if not _unsound(careful, window.region.duration) or careful.avg_logprob > decoded.avg_logprob:

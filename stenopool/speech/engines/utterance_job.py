@@ -1,7 +1,8 @@
-"""An utterance in the default engine: its windows, what they say, and in which language."""
+"""An utterance in the default engine: its windows, what they say or leave out, and in which language."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from stenopool.speech.audio.vad import Region
@@ -12,6 +13,10 @@ from stenopool.speech.engines.decoding import Decoder, WindowResult
 from stenopool.speech.engines.policy import SURE, vote, weigh_neighbours
 from stenopool.speech.engines.pooling import frame_seconds
 from stenopool.speech.transcript import Transcript
+
+_MOST_MISSING = 2.5  # seconds of speech without a word near it
+_NEAR = 0.8  # the error of word times by attention
+_SHORTEST_CUT = 1.0
 
 RegionResult = tuple[Region, WindowResult]
 
@@ -107,19 +112,50 @@ class UtteranceJob:
 
     def transcript(self) -> Transcript:
         """The transcript, once no window is open."""
-        options = self.decoder.options
+        options, fixed = self.decoder.options, self.decoder.fixed_language
         results = sorted(self.results, key=lambda result: result[0].start)
-        if self.decoder.fixed_language:
-            language, probability = self.decoder.fixed_language, 1.0
-        else:
-            language, probability = self.language or vote(
-                [(decoded.probabilities, region.duration) for region, decoded in results], options.languages
-            )
+        heard = [(decoded.probabilities, region.duration) for region, decoded in results]
         return build_transcript(
             [segment for region, decoded in results for segment in build_segments(region, decoded)],
             self.speech,
             options,
-            language=language,
-            language_probability=probability,
+            language=(fixed, 1.0) if fixed else self.language or vote(heard, options.languages),
             duration=self.utterance.waveform.duration,
         )
+
+
+def cut_at_missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> list[Region]:
+    """The window cut in two at the pause nearest to the longest stretch of speech without a word.
+
+    Whisper sometimes stops at a pause and omits the rest of the window. The whole window if little is missing, or if it
+    has no pause. Regions are in seconds of the recording.
+    """
+    gaps = _missing(window, decoded, speech)
+    pauses = [(left.end + right.start) / 2 for left, right in pairwise(speech)]
+    usable = [p for p in pauses if window.start + _SHORTEST_CUT <= p <= window.end - _SHORTEST_CUT]
+    if sum(gap.duration for gap in gaps) <= _MOST_MISSING or not usable:
+        return [window]
+    longest = max(gaps, key=lambda gap: gap.duration)
+    cut = min(usable, key=lambda pause: min(abs(pause - longest.start), abs(pause - longest.end)))
+    return [Region(window.start, cut), Region(cut, window.end)]
+
+
+def _missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> list[Region]:
+    """Stretches of speech in the window that no word comes near."""
+    spoken = sorted(
+        (window.start + word.start - _NEAR, window.start + word.end + _NEAR)
+        for word in decoded.words
+        if word.start is not None and word.end is not None
+    )
+    gaps: list[Region] = []
+    for region in speech:
+        position, end = max(region.start, window.start), min(region.end, window.end)
+        for word_start, word_end in spoken:
+            if word_start >= end:
+                break
+            if word_start > position:
+                gaps.append(Region(position, word_start))
+            position = max(position, word_end)
+        if position < end:
+            gaps.append(Region(position, end))
+    return gaps

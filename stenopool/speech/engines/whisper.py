@@ -24,8 +24,8 @@ from stenopool.speech.transcript import Segment
 class WhisperEngine(SerialEngine):
     """Engine ``whisper``; see `Engine`."""
 
-    engine = "whisper"
-    package = "openai-whisper"
+    name = "whisper"
+    distribution = "openai-whisper"
     kind = "openai"
 
     def _load(self, found: FoundModel) -> Any:

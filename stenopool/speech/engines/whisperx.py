@@ -27,8 +27,8 @@ from stenopool.speech.transcript import Segment
 class WhisperXEngine(SerialEngine):
     """Engine ``whisperx``; see `Engine`. One utterance at a time: its pipeline keeps state."""
 
-    engine = "whisperx"
-    package = "whisperx"
+    name = "whisperx"
+    distribution = "whisperx"
     kind = "ctranslate2"
 
     def _load(self, found: FoundModel) -> Any:

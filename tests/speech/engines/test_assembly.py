@@ -49,9 +49,7 @@ def test_segments_are_numbered_flagged_and_dropped() -> None:
 
     def assemble(choice: str) -> tuple[str, list[int], list[list[str]]]:
         options = TranscriptionOptions(hallucinations=choice)  # type: ignore[arg-type]
-        transcript = build_transcript(
-            [sound, made_up, last], speech, options, language="en", language_probability=0.9, duration=10.0
-        )
+        transcript = build_transcript([sound, made_up, last], speech, options, language=("en", 0.9), duration=10.0)
         return transcript.text, [s.id for s in transcript.segments], [s.flags for s in transcript.segments]
 
     assert assemble("flag") == (
@@ -65,5 +63,5 @@ def test_segments_are_numbered_flagged_and_dropped() -> None:
 def test_nothing_left_is_no_speech() -> None:
     options = TranscriptionOptions(hallucinations="drop")
     made_up = Segment(start=5, end=6, text=" Thanks for watching.")
-    transcript = build_transcript([made_up], [], options, language="en", language_probability=0.9, duration=10.0)
+    transcript = build_transcript([made_up], [], options, language=("en", 0.9), duration=10.0)
     assert (transcript.text, transcript.segments, transcript.flags) == ("", [], [NO_SPEECH])

@@ -76,15 +76,19 @@ class TestEachEngine:
     def test_is_made_without_loading_it(self, engine: Any) -> None:
         if importlib.util.find_spec({"faster-whisper": "faster_whisper"}.get(engine, engine)) is None:
             pytest.skip(f"extra {engine} is not installed")
-        made = engines.create(_options(engine=engine), ExecutionOptions(device="cpu"))
+        made = engines.create(engine, "base", ExecutionOptions(device="cpu"))
         assert made.device == "cpu"
         assert made.version
 
     def test_asks_for_its_extra(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(extras, "find_spec", lambda _: None)
-        for attempt in (engines.create, engines.check):
+        execution = ExecutionOptions()
+        for attempt in (
+            lambda: engines.create(engine, "base", execution),
+            lambda: engines.check(_options(engine=engine), execution),
+        ):
             with pytest.raises(SetupError) as raised:
-                attempt(_options(engine=engine), ExecutionOptions())
+                attempt()
             assert raised.value.code is ErrorCode.EXTRA_MISSING
             assert f"engine={engine}" in raised.value.message
             if engine != "faster-whisper":
@@ -150,7 +154,7 @@ def test_checking_and_making_the_default_engine_imports_no_torch() -> None:
     code = (
         "import sys; from stenopool.speech import engines; from stenopool.options import *;"
         "engines.check(TranscriptionOptions(), ExecutionOptions());"
-        "engines.create(TranscriptionOptions(), ExecutionOptions()).load();"
+        "engines.create('faster-whisper', 'base', ExecutionOptions()).load();"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

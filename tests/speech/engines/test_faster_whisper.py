@@ -17,10 +17,9 @@ from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.coverage import cut_at_missing, is_missing_speech
 from stenopool.speech.engines.decoding import WindowResult
 from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
-from stenopool.speech.engines.utterance_job import UtteranceJob, Window
+from stenopool.speech.engines.utterance_job import UtteranceJob, Window, cut_at_missing
 from stenopool.speech.transcript import Word
 from tests.support.speech import needs_speech, recording_path, recordings
 
@@ -86,7 +85,7 @@ def test_a_window_that_does_not_fit_by_itself_is_the_devices_fault(tmp_path: Pat
 @needs_speech
 def test_a_device_that_holds_not_one_window_ends_the_call(tmp_path: Path) -> None:
     engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
-    engine._whisper = object()  # loaded, and never asked
+    engine._loaded = object()  # loaded, and never asked
     engine.decoder = lambda _: SmallDevice(0)  # type: ignore[assignment, return-value]
     with pytest.raises(OutOfMemory, match="one window"):
         list(engine.transcribe(_prepared(tmp_path, engine, 2), OPTIONS))
@@ -96,14 +95,13 @@ def test_speech_without_words_is_missed_and_cut_off_at_the_pause_before_it() -> 
     window = Region(10.0, 35.0)
     speech = [Region(10.0, 18.0), Region(20.0, 35.0)]
     heard = _said(" hello", [Word(word=" hello", start=0.0, end=7.5)])
-    assert is_missing_speech(window, heard, speech)
     assert cut_at_missing(window, heard, speech) == [Region(10.0, 19.0), Region(19.0, 35.0)]
 
 
 def test_a_pause_is_not_missing_speech() -> None:
     window = Region(0.0, 20.0)
     heard = _said(" one two", [Word(word=" one", start=0.0, end=3.0), Word(word=" two", start=16.0, end=20.0)])
-    assert not is_missing_speech(window, heard, [Region(0.0, 3.2), Region(15.8, 20.0)])
+    assert cut_at_missing(window, heard, [Region(0.0, 3.2), Region(15.8, 20.0)]) == [window]
 
 
 def test_speech_without_a_pause_cannot_be_cut() -> None:

@@ -17,8 +17,7 @@ from stenopool.errors import (
     TransientError,
 )
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.engines.base import Utterance
-from stenopool.speech.engines.faults import to_failure
+from stenopool.speech.engines.base import Utterance, to_failure
 
 UTTERANCE = Utterance("meeting.flac", Waveform(Path("meeting.flac")))
 

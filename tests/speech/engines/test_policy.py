@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.suspicion import find_flags
+from stenopool.speech.engines.policy import find_flags
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
 
 SPEECH = [Region(0.0, 10.0), Region(20.0, 30.0)]
