@@ -37,7 +37,7 @@ from benchmarks.compare.wer import wer
 from benchmarks.speech_set import SPEECH, SpeechSet
 from stenopool.errors import Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.engines import faster_whisper, policy, pooling
+from stenopool.speech.engines import faster_whisper, policy
 from stenopool.speech.engines.base import Utterance
 
 OPTIONS = TranscriptionOptions(diarization="off")
@@ -69,9 +69,9 @@ def chosen() -> dict[str, Value]:
     return {
         "speech": policy.SPEECH_SECONDS,
         "span": policy.SPAN_SECONDS,
-        "tail": pooling.TAIL_SECONDS,
-        "step": pooling.FRAME_STEP,
-        "batch": engine.most_windows((None, 30.0)),
+        "tail": policy.TAIL_SECONDS,
+        "step": policy.FRAME_STEP,
+        "batch": engine.most_windows(30.0),
         "workers": f"{engine._workers}x{engine._threads}",
     }
 
@@ -82,8 +82,8 @@ def engine_at(setting: Setting) -> Iterator[faster_whisper.FasterWhisperEngine]:
     constants: list[tuple[Any, str]] = {
         "speech": [(policy, "SPEECH_SECONDS")],
         "span": [(policy, "SPAN_SECONDS")],
-        "tail": [(pooling, "TAIL_SECONDS"), (faster_whisper, "TAIL_SECONDS")],
-        "step": [(pooling, "FRAME_STEP")],
+        "tail": [(policy, "TAIL_SECONDS")],
+        "step": [(policy, "FRAME_STEP")],
     }.get(setting.point, [])
     with ExitStack() as stack:
         for module, name in constants:

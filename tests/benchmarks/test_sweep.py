@@ -2,8 +2,8 @@
 
 from benchmarks.sweep import CHOSEN, VALUES, Setting, chosen, engine_at, settings
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines import pooling
-from stenopool.speech.engines.pooling import frame_seconds
+from stenopool.speech.engines import policy
+from stenopool.speech.engines.policy import frame_seconds
 
 _WINDOW = Region(0.0, 9.0)
 
@@ -14,9 +14,9 @@ def test_every_point_reaches_the_engine_and_is_put_back() -> None:
         assert frame_seconds(_WINDOW) == 10.0
     with engine_at(Setting("step", 7.0)):
         assert frame_seconds(_WINDOW) == 14.0
-        assert pooling.FRAME_STEP == 7.0
+        assert policy.FRAME_STEP == 7.0
     with engine_at(Setting("batch", 3)) as engine:
-        assert engine.most_windows((None, 30.0)) == 3
+        assert engine.most_windows(30.0) == 3
     for point in VALUES:
         for value in VALUES[point]:
             with engine_at(Setting(point, value)):

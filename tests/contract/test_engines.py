@@ -247,7 +247,7 @@ def test_suspect_segments_are_flagged_or_dropped(
     name: str, choice: str, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the rule made so strict that every text breaks it."""
-    monkeypatch.setattr(policy, "REPETITIVE", 0.0)
+    monkeypatch.setattr(policy, "is_loop", lambda _: True)
     batch = [_utterance(ENGLISH[1], prepared)]
     ((_, transcript),) = _engine(name, "tiny.en").transcribe(batch, _english(name, hallucinations=choice))
     assert isinstance(transcript, Transcript)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from stenopool import models
 from stenopool.errors import ModelMissing
 from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
+from stenopool.speech.engines.assembly import shift
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
 
 # Attention times are a little narrow; alignment needs all of the words within its audio.
@@ -74,20 +74,15 @@ def _align_segment(segment: Segment, waveform: Waveform, language: str, device: 
     samples = waveform.read(start, segment.end + _MARGIN_SECONDS)
     given = {"start": 0.0, "end": len(samples) / SAMPLE_RATE, "text": segment.text.strip()}
     found = align_words([given], *loaded, samples, device)["word_segments"]
-    words = _words(found, start, " " if language not in NO_SPACE_LANGUAGES else "")
+    gap = " " if language not in NO_SPACE_LANGUAGES else ""
+    words = [
+        shift(
+            Word(word=gap + each["word"], start=each.get("start"), end=each.get("end"), probability=each.get("score")),
+            start,
+        )
+        for each in found
+    ]
     times = [time for word in words for time in (word.start, word.end) if time is not None]
     if not times:
         return segment
     return segment.model_copy(update={"start": min(times), "end": max(times), "words": words})
-
-
-def _words(found: Sequence[dict[str, Any]], offset: float, gap: str) -> list[Word]:
-    return [
-        Word(
-            word=gap + word["word"],
-            start=None if "start" not in word else offset + float(word["start"]),
-            end=None if "end" not in word else offset + float(word["end"]),
-            probability=None if "score" not in word else float(word["score"]),
-        )
-        for word in found
-    ]

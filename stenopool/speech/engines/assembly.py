@@ -1,6 +1,7 @@
 """Build a transcript from decoded windows: sentences, flags, numbers. The same for every engine."""
 
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from stenopool.languages import ends_clause, ends_sentence, strip_closing
 from stenopool.options import TranscriptionOptions
@@ -78,14 +79,11 @@ def build_transcript(
 
 def split_sentences(words: Sequence[Word]) -> list[list[Word]]:
     """Cut after sentence ends, at pauses over a second, and at clauses once a segment is over 12 seconds."""
-    segments: list[list[Word]] = []
-    current: list[Word] = []
-    for i, word in enumerate(words):
-        current.append(word)
-        following = words[i + 1] if i + 1 < len(words) else None
-        if following is None or _ends_here(current, word, following):
-            segments.append(current)
-            current = []
+    segments: list[list[Word]] = [[]]
+    for word, following in zip_longest(words, words[1:]):
+        segments[-1].append(word)
+        if following and _ends_here(segments[-1], word, following):
+            segments.append([])
     return segments
 
 

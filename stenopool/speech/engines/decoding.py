@@ -12,8 +12,7 @@ from stenopool.languages import APPENDED, PREPENDED, SENTENCE_END
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples
 from stenopool.speech.engines import policy
-from stenopool.speech.engines.policy import LONGEST_WINDOW, Probabilities
-from stenopool.speech.engines.pooling import FRAMES_PER_SECOND
+from stenopool.speech.engines.policy import Probabilities
 from stenopool.speech.transcript import Word
 
 MAX_TOKENS = 448
@@ -77,7 +76,7 @@ class Decoder:
         """Mel spectrogram of one window, zero-padded to ``frame`` seconds; shape (1, mels, frames)."""
         padded = np.zeros(round(frame * SAMPLE_RATE), np.float32)
         padded[: len(window)] = window[: len(padded)]
-        return self.whisper.feature_extractor(padded)[None, :, : round(frame * FRAMES_PER_SECOND)]
+        return self.whisper.feature_extractor(padded)[None, :, : round(frame * policy.FRAMES_PER_SECOND)]
 
     def _encode(self, features: Any) -> Any:
         from ctranslate2 import StorageView
@@ -114,7 +113,7 @@ class Decoder:
     def decode_carefully(self, window: Samples, language: str) -> WindowResult:
         """Decode one window in the full 30 seconds, with rising temperatures until the text looks sound."""
         tokenizer = self.tokenizer(language)
-        encoded = self.encode([window], LONGEST_WINDOW)
+        encoded = self.encode([window], policy.LONGEST_WINDOW)
         result, _, temperature, _ = self.whisper.generate_with_fallback(
             encoded, self.prompt(tokenizer), tokenizer, self._careful_options(tokenizer)
         )
@@ -186,7 +185,7 @@ class Decoder:
         from faster_whisper.transcribe import merge_punctuations
 
         tokenizer = self.tokenizer(decoded[0].language)
-        frames = [max(2, round(duration * FRAMES_PER_SECOND)) for duration in durations]
+        frames = [max(2, round(duration * policy.FRAMES_PER_SECOND)) for duration in durations]
         found = self.whisper.find_alignment(tokenizer, [result.tokens for result in decoded], encoded, frames)
         for result, words, duration in zip(decoded, found, durations, strict=True):
             _shorten_long_words(words)

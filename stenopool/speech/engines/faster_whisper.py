@@ -12,7 +12,7 @@ from contextvars import copy_context
 from functools import cached_property, lru_cache, partial
 from importlib.metadata import version
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import Any
 
 from stenopool.errors import Failure, OutOfMemory
 from stenopool.models import FoundModel
@@ -23,25 +23,19 @@ from stenopool.speech.devices import is_out_of_memory
 from stenopool.speech.engines import policy
 from stenopool.speech.engines.base import Engine, Utterance, to_failure
 from stenopool.speech.engines.decoding import Decoder, WindowResult, stack_outputs
-from stenopool.speech.engines.policy import IMPROBABLE, LONGEST_WINDOW, REPETITIVE, VOTERS, most_speech, spread, vote
-from stenopool.speech.engines.pooling import TAIL_SECONDS, WindowPool, frame_seconds
-from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, WindowAnswer, cut_at_missing
+from stenopool.speech.engines.policy import frame_seconds, most_speech, spread, vote
+from stenopool.speech.engines.pooling import WindowPool
+from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, cut_at_missing
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
 # Groups of windows that may wait per worker: enough to fill groups, few enough to bound memory.
 _GROUPS_WAITING = 12
 
 
-class _Result(NamedTuple):
-    """What `FasterWhisperEngine.transcribe` yields."""
-
-    utterance: Utterance
-    transcript: Transcript | Failure
-
-
+_Result = tuple[Utterance, Transcript | Failure]
 # From the thread that finds speech: the result of an utterance that needs no decoding, an error that ends the run, or
-# None at the end. From the pool's workers: what a window says, or why it could not be decoded.
-_Event = _Result | WindowAnswer | BaseException | None
+# None at the end. From the pool's workers: a window with its answer.
+_Event = _Result | Window | BaseException | None
 
 logger = get_logger()
 
@@ -80,7 +74,7 @@ class FasterWhisperEngine(Engine):
         )
 
     @cached_property
-    def pool(self) -> WindowPool[Window]:
+    def pool(self) -> WindowPool:
         """The workers, and the windows that wait for them."""
         return WindowPool(self._workers, self.most_windows, self._decode, evenly=self.device == "cpu")
 
@@ -94,17 +88,16 @@ class FasterWhisperEngine(Engine):
         finally:
             run.close()
 
-    def most_windows(self, kind: tuple[object, float]) -> int:
+    def most_windows(self, frame: float) -> int:
         """Maximum number of windows per group: as many as fit on a GPU; on a CPU more than 4 gain nothing."""
         if self.device == "cpu":
             return self.execution.batch_size or 4
-        frame = kind[1]
-        return max(1, int((self.execution.batch_size or 24) * LONGEST_WINDOW // frame))
+        return max(1, int((self.execution.batch_size or 24) * policy.LONGEST_WINDOW // frame))
 
     @property
     def most_waiting(self) -> int:
         """Windows that may wait for a worker before the search for speech pauses."""
-        return self._workers * _GROUPS_WAITING * self.most_windows((None, 15.0))
+        return self._workers * _GROUPS_WAITING * self.most_windows(15.0)
 
     # -- decoding, by the pool's workers ----------------------------------------------------------------------------
 
@@ -116,7 +109,8 @@ class FasterWhisperEngine(Engine):
         except BaseException as error:
             answers = [error] * len(group)
         for window, said in zip(group, answers, strict=True):
-            window.job.on_answer(WindowAnswer(window, said))
+            window.said = said
+            window.job.on_answer(window)
 
     def _decode_or_halve(self, group: Sequence[Window]) -> list[list[RegionResult]]:
         try:
@@ -208,9 +202,9 @@ class _Run:
                 fed = True
             elif isinstance(event, BaseException):
                 raise event
-            elif isinstance(event, _Result):
+            elif isinstance(event, tuple):
                 yield event
-            elif result := self._keep(*event):
+            elif result := self._keep(event):
                 yield result
         feeder.join()
 
@@ -241,10 +235,10 @@ class _Run:
             if len(windows) > 1 and self.options.language == "auto" and not self.decoder.fixed_language:
                 self._vote(job, windows)
         except Exception as error:
-            self.events.put(_Result(utterance, to_failure(error, utterance)))
+            self.events.put((utterance, to_failure(error, utterance)))
             return
         if not windows:
-            self.events.put(_Result(utterance, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH])))
+            self.events.put((utterance, Transcript(duration=utterance.waveform.duration, flags=[NO_SPEECH])))
         elif not self.closed:
             self.open.add(job)
             self.engine.pool.add(windows, most_waiting=self.engine.most_waiting)
@@ -258,7 +252,7 @@ class _Run:
             if self.decoder.on_cpu:  # a GPU encodes whole groups at once
                 window.encoded = encoded
 
-        voters = spread(list(windows), VOTERS)
+        voters = spread(windows, policy.VOTERS)
         for asked in [self.engine.pool.ask(partial(ask, window)) for window in voters]:
             asked.result()
         opinions = [(window.opinion or {}, window.region.duration) for window in voters]
@@ -266,30 +260,30 @@ class _Run:
 
     # -- answers ----------------------------------------------------------------------------------------------------
 
-    def _keep(self, window: Window, said: list[RegionResult] | BaseException) -> _Result | None:
+    def _keep(self, window: Window) -> _Result | None:
         """Take a window's answer. Returns the utterance's result once it is complete or failed."""
-        job = window.job
+        job, said = window.job, window.said
         if job not in self.open:  # another window of it failed
             return None
         if isinstance(said, BaseException):
             if not isinstance(said, Exception):
                 raise said
             self.open.discard(job)
-            return _Result(job.utterance, to_failure(said, job.utterance))
+            return job.utterance, to_failure(said, job.utterance)
         if resumed := job.keep(window, said):
             self.engine.pool.add(resumed)
         if job.open:
             return None
         self.open.discard(job)
-        return _Result(job.utterance, job.transcript())
+        return job.utterance, job.transcript()
 
 
 def _unsound(decoded: WindowResult, duration: float) -> bool:
     """Whether to decode again: the text is repetitive, improbable, or too short or long for its speech."""
     letters = len(decoded.text.strip())
     return (
-        decoded.compression_ratio > REPETITIVE
-        or decoded.avg_logprob < IMPROBABLE
+        decoded.compression_ratio > policy.REPETITIVE
+        or decoded.avg_logprob < policy.IMPROBABLE
         or (duration > 8.0 and letters < duration)
-        or letters > 40 * (duration + TAIL_SECONDS)
+        or letters > 40 * (duration + policy.TAIL_SECONDS)
     )

@@ -10,39 +10,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from math import ceil
-from typing import Generic, Protocol, TypeVar
+from typing import Any
 
-from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.policy import LONGEST_WINDOW
-
-# Speech needs room after it, or its last words are lost: 12.4 % WER with 1 s of tail, 8.9 % with 5 s.
-TAIL_SECONDS = 4.0
-# Step of the lengths of frames. A window's text depends a little on its frame, so only windows with the same frame are
-# decoded together: then the text does not depend on the group.
-FRAME_STEP = 2.0
-FRAMES_PER_SECOND = 100
+from stenopool.speech.engines.utterance_job import Kind, Window
 
 
-def frame_seconds(region: Region) -> float:
-    """Length of the frame in which a stretch of speech is decoded: a multiple of the step, at most 30."""
-    return min(LONGEST_WINDOW, FRAME_STEP * ceil((region.duration + TAIL_SECONDS) / FRAME_STEP))
-
-
-class Poolable(Protocol):
-    """Something that can wait in a pool; those of equal ``kind`` may be decoded together."""
-
-    @property
-    def kind(self) -> tuple[object, float]: ...
-
-
-T = TypeVar("T")
-W = TypeVar("W", bound=Poolable)
-
-
-class WindowPool(Generic[W]):
+class WindowPool:
     """The decoding workers of one engine and the windows that wait for them. Safe to use from several threads.
 
-    ``decode`` gets groups of one kind, of at most ``most(kind)`` windows, and raises nothing. ``evenly``: no worker
+    ``decode`` gets groups of one kind, of at most ``most(frame)`` windows, and raises nothing. ``evenly``: no worker
     takes more than its share of the waiting windows, so that all end together. That helps if each worker has its own
     cores; a GPU would decode two small groups one after the other.
     """
@@ -50,8 +26,8 @@ class WindowPool(Generic[W]):
     def __init__(
         self,
         workers: int,
-        most: Callable[[tuple[object, float]], int],
-        decode: Callable[[Sequence[W]], None],
+        most: Callable[[float], int],
+        decode: Callable[[Sequence[Window]], None],
         *,
         evenly: bool = False,
     ) -> None:
@@ -59,14 +35,14 @@ class WindowPool(Generic[W]):
         self._most = most
         self._decode = decode
         self._evenly = evenly
-        self._bins: dict[tuple[object, float], deque[tuple[int, W]]] = {}
+        self._bins: dict[Kind, deque[tuple[int, Window]]] = {}
         self._urgent: deque[Callable[[], None]] = deque()
         self._working = 0
         self._count = 0
         self._guard = threading.Condition()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
-    def add(self, windows: Sequence[W], *, most_waiting: int | None = None) -> None:
+    def add(self, windows: Sequence[Window], *, most_waiting: int | None = None) -> None:
         """Have windows decoded. Returns once at most ``most_waiting`` windows wait, if given."""
         with self._guard:
             for window in windows:
@@ -76,9 +52,9 @@ class WindowPool(Generic[W]):
             if most_waiting is not None:
                 self._guard.wait_for(lambda: self._waiting() <= most_waiting)
 
-    def ask(self, do: Callable[[], T]) -> "Future[T]":
+    def ask(self, do: Callable[[], Any]) -> "Future[Any]":
         """Have a worker do something short before the windows that wait."""
-        answer: Future[T] = Future()
+        answer: Future[Any] = Future()
 
         def work() -> None:
             try:
@@ -91,7 +67,7 @@ class WindowPool(Generic[W]):
             self._wake(1)
         return answer
 
-    def drop(self, unwanted: Callable[[W], bool]) -> None:
+    def drop(self, unwanted: Callable[[Window], bool]) -> None:
         """Remove unwanted windows that still wait."""
         with self._guard:
             for kind, waiting in list(self._bins.items()):
@@ -118,12 +94,12 @@ class WindowPool(Generic[W]):
             self._working -= 1
             return None
 
-    def _take(self) -> list[W]:
+    def _take(self) -> list[Window]:
         """The window that has waited longest, and others of its kind, which may be of later recordings."""
         kind = min(self._bins, key=lambda kind: self._bins[kind][0][0])
         waiting = self._bins[kind]
         share = ceil(self._waiting() / self._workers) if self._evenly else len(waiting)
-        group = [waiting.popleft()[1] for _ in range(min(self._most(kind), len(waiting), share))]
+        group = [waiting.popleft()[1] for _ in range(min(self._most(kind[1]), len(waiting), share))]
         if not waiting:
             del self._bins[kind]
         self._guard.notify_all()

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.audio.waveform import Samples
+from stenopool.speech.engines import policy
 from stenopool.speech.engines.assembly import build_segments, build_transcript
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.decoding import Decoder, WindowResult
-from stenopool.speech.engines.policy import SURE, vote, weigh_neighbours
-from stenopool.speech.engines.pooling import frame_seconds
+from stenopool.speech.engines.policy import frame_seconds, vote, weigh_neighbours
 from stenopool.speech.transcript import Transcript
 
 _MOST_MISSING = 2.5  # seconds of speech without a word near it
@@ -19,6 +19,7 @@ _NEAR = 0.8  # the error of word times by attention
 _SHORTEST_CUT = 1.0
 
 RegionResult = tuple[Region, WindowResult]
+Kind = tuple[Decoder, float]  # what is decoded together has one decoder and one length of frame
 
 
 @dataclass(eq=False)
@@ -33,9 +34,11 @@ class Window:
     """Encoder output, if it was needed before decoding."""
     opinion: dict[str, float] | None = None
     """Probabilities of languages, if they have been detected."""
+    said: list[RegionResult] | BaseException = field(default_factory=list)
+    """What it says in its parts, nothing if it is unsure of its language; or why it could not be decoded."""
 
     @property
-    def kind(self) -> tuple[object, float]:
+    def kind(self) -> Kind:
         """What may be decoded together with it."""
         return self.job.decoder, frame_seconds(self.region)
 
@@ -53,20 +56,13 @@ class Window:
         return self.job.utterance.waveform.read(self.region.start, self.region.end)
 
 
-class WindowAnswer(NamedTuple):
-    """What a window says in its parts, nothing if it is unsure of its language; or why it could not be decoded."""
-
-    window: Window
-    said: list[RegionResult] | BaseException
-
-
 @dataclass(eq=False)
 class UtteranceJob:
     """One utterance. Workers call `language_of` and ``on_answer``; all else happens in the caller's thread."""
 
     utterance: Utterance
     decoder: Decoder
-    on_answer: Callable[["WindowAnswer"], None]
+    on_answer: Callable[[Window], None]
     speech: list[Region] = field(default_factory=list)
     language: tuple[str, float] | None = None
     windows: int = 0
@@ -87,7 +83,7 @@ class UtteranceJob:
         language, probability = vote([(probabilities, 1.0)], options.languages)
         if options.language == "auto":  # its only window
             self.language = language, probability
-        elif probability < SURE and self.windows > 1:
+        elif probability < policy.SURE and self.windows > 1:
             return None
         return language
 

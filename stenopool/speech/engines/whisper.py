@@ -15,9 +15,9 @@ from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import torch_device
 from stenopool.speech.engines import policy
 from stenopool.speech.engines.assembly import shift
+from stenopool.speech.engines.base import SerialEngine
 from stenopool.speech.engines.decoding import to_words
-from stenopool.speech.engines.policy import LONGEST_WINDOW, Probabilities, spread, vote
-from stenopool.speech.engines.serial import SerialEngine
+from stenopool.speech.engines.policy import Probabilities, spread, vote
 from stenopool.speech.transcript import Segment
 
 
@@ -45,7 +45,7 @@ class WhisperEngine(SerialEngine):
     def _recognize(
         self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
     ) -> tuple[list[Segment], tuple[str, float]]:
-        cut = chunks(speech, policy.most_speech(options, LONGEST_WINDOW))
+        cut = chunks(speech, policy.most_speech(options, policy.LONGEST_WINDOW))
         languages, of_all = self._languages(waveform, cut, options)
         segments = [
             segment
@@ -62,7 +62,7 @@ class WhisperEngine(SerialEngine):
         """The language of each chunk, and that of the recording with its probability."""
         if fixed := policy.fixed_language(options, multilingual=self._loaded.is_multilingual):
             return [fixed] * len(cut), (fixed, 1.0)
-        asked = cut if options.language == "per-segment" else spread(list(cut), policy.VOTERS)
+        asked = cut if options.language == "per-segment" else spread(cut, policy.VOTERS)
         opinions = [(self._detect(waveform, chunk), chunk.duration) for chunk in asked]
         of_all = vote(opinions, options.languages)
         if options.language == "auto":

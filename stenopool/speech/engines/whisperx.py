@@ -16,11 +16,12 @@ from stenopool.models import FoundModel
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.engines import policy
 from stenopool.speech.engines.alignment import silence_whisperx
 from stenopool.speech.engines.assembly import build_segments, shift
+from stenopool.speech.engines.base import SerialEngine
 from stenopool.speech.engines.decoding import Decoder, WindowResult
-from stenopool.speech.engines.policy import BLOCK_SECONDS, LONGEST_WINDOW, VOTERS, hotwords, spread, vote
-from stenopool.speech.engines.serial import SerialEngine
+from stenopool.speech.engines.policy import hotwords, spread, vote
 from stenopool.speech.transcript import Segment
 
 
@@ -55,7 +56,7 @@ class WhisperXEngine(SerialEngine):
         )
         segments = [
             segment
-            for block in chunks(speech, BLOCK_SECONDS)
+            for block in chunks(speech, policy.BLOCK_SECONDS)
             for segment in self._segments(waveform, block, language, decoder)
         ]
         return segments, (language, probability)
@@ -65,8 +66,8 @@ class WhisperXEngine(SerialEngine):
         if decoder.fixed_language:
             return decoder.fixed_language, 1.0
         opinions = []
-        for window in spread(chunks(speech, LONGEST_WINDOW), VOTERS):
-            encoded = decoder.encode([waveform.read(window.start, window.end)], LONGEST_WINDOW)
+        for window in spread(chunks(speech, policy.LONGEST_WINDOW), policy.VOTERS):
+            encoded = decoder.encode([waveform.read(window.start, window.end)], policy.LONGEST_WINDOW)
             opinions.append((decoder.languages(encoded)[0], window.duration))
         return vote(opinions, decoder.options.languages)
 
@@ -79,7 +80,7 @@ class WhisperXEngine(SerialEngine):
                 batch_size=self.execution.batch_size or (8 if self.device == "cpu" else 16),
                 language=language,
                 task=decoder.options.task,
-                chunk_size=round(LONGEST_WINDOW),
+                chunk_size=round(policy.LONGEST_WINDOW),
             )["segments"]
             tokenizer = decoder.tokenizer(language)
             decoded = [_to_result(window, language, tokenizer) for window in windows]

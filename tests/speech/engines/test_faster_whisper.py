@@ -70,16 +70,16 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_says_so(
     engine, windows, answers = _windows(tmp_path, room=2)
     with caplog.at_level(logging.WARNING):
         engine._decode(windows)
-    assert [window for window, _ in answers] == windows
-    assert all(spans[0][1].text == " yes yes yes" for _, spans in answers)
+    assert answers == windows
+    assert all(spans[0][1].text == " yes yes yes" for window in answers for spans in [window.said])
     assert "Out of memory with 8 windows at once; going on with 4." in caplog.messages
 
 
 def test_a_window_that_does_not_fit_by_itself_is_the_devices_fault(tmp_path: Path) -> None:
     engine, windows, answers = _windows(tmp_path, room=0)
     engine._decode(windows)
-    assert [window for window, _ in answers] == windows
-    assert {error.code for _, error in answers} == {ErrorCode.OUT_OF_MEMORY}
+    assert answers == windows
+    assert {window.said.code for window in answers} == {ErrorCode.OUT_OF_MEMORY}
 
 
 @needs_speech

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.pooling import FRAME_STEP, LONGEST_WINDOW, TAIL_SECONDS, WindowPool, frame_seconds
+from stenopool.speech.engines.policy import FRAME_STEP, LONGEST_WINDOW, TAIL_SECONDS, frame_seconds
+from stenopool.speech.engines.pooling import WindowPool
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def of(number: int, frame: float) -> Waiting:
 
 def test_the_oldest_goes_first_with_later_ones_of_its_kind_and_a_lone_window_is_not_kept_waiting() -> None:
     recorder = Recorder()
-    pool = WindowPool[Waiting](1, lambda _: 2, recorder)
+    pool = WindowPool(1, lambda _: 2, recorder)
     pool.add([of(0, 30.0)])
     assert recorder.began.wait(10)  # an idle worker takes what there is
     pool.add([of(1, 10.0), of(2, 20.0), of(3, 30.0), of(4, 20.0)])
@@ -57,7 +58,7 @@ def test_the_oldest_goes_first_with_later_ones_of_its_kind_and_a_lone_window_is_
 
 def test_the_last_windows_are_shared_among_the_workers() -> None:
     recorder = Recorder()
-    pool = WindowPool[Waiting](2, lambda _: 4, recorder, evenly=True)
+    pool = WindowPool(2, lambda _: 4, recorder, evenly=True)
     pool.add([of(0, 30.0)])
     assert recorder.began.wait(10)
     both = threading.Event()
@@ -82,7 +83,7 @@ def test_every_window_is_decoded_once_beside_its_own_kind_only(
 ) -> None:
     recorder = Recorder()
     recorder.go.set()
-    pool = WindowPool[Waiting](workers, lambda _: most, recorder, evenly=evenly)
+    pool = WindowPool(workers, lambda _: most, recorder, evenly=evenly)
     windows = [of(number, frame) for number, frame in enumerate(frames)]
     for window in windows:
         pool.add([window])
@@ -93,7 +94,7 @@ def test_every_window_is_decoded_once_beside_its_own_kind_only(
 
 def test_what_is_asked_goes_before_what_waits_and_its_fault_comes_back() -> None:
     recorder = Recorder()
-    pool = WindowPool[Waiting](1, lambda _: 1, recorder)
+    pool = WindowPool(1, lambda _: 1, recorder)
     pool.add([of(0, 30.0), of(1, 30.0)])
     assert recorder.began.wait(10)
     seen = pool.ask(lambda: len(recorder.groups))
@@ -106,7 +107,7 @@ def test_what_is_asked_goes_before_what_waits_and_its_fault_comes_back() -> None
 
 def test_whoever_brings_too_much_waits_until_it_is_taken_up_or_dropped() -> None:
     recorder = Recorder()
-    pool = WindowPool[Waiting](1, lambda _: 1, recorder)
+    pool = WindowPool(1, lambda _: 1, recorder)
     pool.add([of(0, 30.0)])
     assert recorder.began.wait(10)
     brought = threading.Thread(target=lambda: pool.add([of(n, 30.0) for n in range(1, 9)], most_waiting=4))
