@@ -10,7 +10,7 @@ from stenopool.options import Format, SubtitleOptions
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.receipts import output_key
 from stenopool.speech.renderers import render
-from stenopool.speech.renderers.html import find_audio
+from stenopool.speech.renderers.view import find_audio
 from stenopool.speech.transcript import Transcript
 from stenopool.storage import ObjectStore
 

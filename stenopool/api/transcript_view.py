@@ -11,8 +11,7 @@ from stenopool.api.problems import not_found
 from stenopool.api.transcript_files import read_labelled, read_page
 from stenopool.errors import ObjectNotFound
 from stenopool.pipeline import speaker_names
-from stenopool.speech.renderers.html import find_audio
-from stenopool.speech.renderers.view import Paragraph, doubt, view
+from stenopool.speech.renderers.view import Paragraph, doubt, find_audio, view
 from stenopool.speech.renderers.words import Stretch, clean
 from stenopool.storage import ObjectStore
 

@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 
 from stenopool.api.headers import is_known
 from stenopool.api.problems import Problem
-from stenopool.speech.renderers.html import HERE as RENDERERS
+from stenopool.speech.renderers.view import HERE as RENDERERS
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,8 +7,8 @@ from itertools import chain, groupby
 from posixpath import splitext
 
 from stenopool.options import Format, SubtitleOptions
-from stenopool.speech.renderers.html import render_html
 from stenopool.speech.renderers.subtitles import render_srt, render_vtt
+from stenopool.speech.renderers.view import render_html
 from stenopool.speech.renderers.words import clean, join, stretches
 from stenopool.speech.transcript import Transcript
 
