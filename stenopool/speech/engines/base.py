@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from threading import Lock
 from typing import Any, ClassVar
 
 from soundfile import LibsndfileError
@@ -90,13 +89,9 @@ def to_failure(error: Exception, utterance: Utterance) -> Failure:
 
 
 class SerialEngine(Engine):
-    """An engine that takes one utterance at a time: its library keeps state."""
+    """An engine for one caller and one utterance at a time: its library keeps state."""
 
     concurrent = False
-
-    def __init__(self, model: str, execution: MachineOptions) -> None:
-        super().__init__(model, execution)
-        self._lock = Lock()
 
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions
@@ -106,8 +101,7 @@ class SerialEngine(Engine):
         for utterance in batch:
             result: Transcript | Failure
             try:
-                with self._lock:
-                    result = self._transcribe(utterance.waveform, options)
+                result = self._transcribe(utterance.waveform, options)
             except Exception as error:
                 result = to_failure(error, utterance)
             yield utterance, result

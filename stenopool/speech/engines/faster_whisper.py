@@ -232,7 +232,7 @@ class _Run:
             job.speech = speech_regions(utterance.waveform, max_speech=most)
             windows = [Window(job, region) for region in phrases(job.speech, most, policy.SPAN_SECONDS)]
             job.windows = job.open = len(windows)
-            if len(windows) > 1 and self.options.language == "auto" and not self.decoder.fixed_language:
+            if len(windows) > 1 and self.options.language == "auto" and not job.language:
                 self._vote(job, windows)
         except Exception as error:
             self.events.put((utterance, to_failure(error, utterance)))

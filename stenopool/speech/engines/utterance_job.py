@@ -45,9 +45,7 @@ class Window:
     @property
     def known(self) -> dict[str, float]:
         """Probabilities of languages that are known without asking the model; else empty."""
-        if fixed := self.job.decoder.fixed_language:
-            return {fixed: 1.0}
-        if self.opinion or not self.job.language or self.job.windows == 1:
+        if self.opinion or not self.job.language:
             return self.opinion or {}
         language, probability = self.job.language
         return {language: probability}
@@ -71,14 +69,16 @@ class UtteranceJob:
     results: list[RegionResult] = field(default_factory=list)
     unsure: list[Window] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if fixed := self.decoder.fixed_language:
+            self.language = fixed, 1.0
+
     def language_of(self, window: Window, probabilities: dict[str, float]) -> str | None:
         """The language to decode a window in, or None where its neighbours should decide."""
-        if self.decoder.fixed_language:
-            return self.decoder.fixed_language
-        if window.language:
-            return window.language
         if self.language:
             return self.language[0]
+        if window.language:
+            return window.language
         options = self.decoder.options
         language, probability = vote([(probabilities, 1.0)], options.languages)
         if options.language == "auto":  # its only window
@@ -108,14 +108,14 @@ class UtteranceJob:
 
     def transcript(self) -> Transcript:
         """The transcript, once no window is open."""
-        options, fixed = self.decoder.options, self.decoder.fixed_language
+        options = self.decoder.options
         results = sorted(self.results, key=lambda result: result[0].start)
         heard = [(decoded.probabilities, region.duration) for region, decoded in results]
         return build_transcript(
             [segment for region, decoded in results for segment in build_segments(region, decoded)],
             self.speech,
             options,
-            language=(fixed, 1.0) if fixed else self.language or vote(heard, options.languages),
+            language=self.language or vote(heard, options.languages),
             duration=self.utterance.waveform.duration,
         )
 
