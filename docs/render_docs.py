@@ -3,6 +3,7 @@
 A test compares the pages with what this would write, so they cannot drift.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from stenopool.metrics.definitions import METRICS, Metric
 from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.settings import Settings
+from stenopool.speech.transcript import Transcript
 
 _FOLDER = Path(__file__).parent
 _NOTE = "<!-- Written by `python -m docs.render_docs`; change the code it describes instead. -->"
@@ -78,7 +80,15 @@ def render() -> dict[Path, str]:
         _FOLDER / "settings.md": _settings(),
         _FOLDER / "options.md": _options(),
         _FOLDER / "metrics.md": _metrics(),
+        _FOLDER / "transcript.schema.json": _schema(),
     }
+
+
+def _schema() -> str:
+    """The published JSON Schema of a transcript file."""
+    schema = Transcript.model_json_schema(mode="serialization")
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": schema["title"]}
+    return json.dumps(dialect | schema, indent=2) + "\n"
 
 
 def _settings() -> str:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTED = re.findall(r"`(STENOPOOL_\w+)`", (ROOT / "docs" / "settings.md").read_text())
 
 
-@pytest.mark.parametrize("page", ["settings.md", "options.md", "metrics.md"])
+@pytest.mark.parametrize("page", ["settings.md", "options.md", "metrics.md", "transcript.schema.json"])
 def test_a_reference_page_is_what_the_code_says(page: str) -> None:
     path = ROOT / "docs" / page
     assert render()[path] == path.read_text(), "run `python -m docs.render_docs`"

@@ -158,13 +158,3 @@ def all_flags(transcript: Transcript) -> tuple[str, ...]:
     """The transcript's flags and those of its segments, each once."""
     of_segments = (flag for segment in transcript.segments for flag in segment.flags)
     return tuple(dict.fromkeys([*transcript.flags, *of_segments]))
-
-
-def json_schema() -> dict[str, Any]:
-    """The published JSON Schema of a transcript file."""
-    schema = Transcript.model_json_schema(mode="serialization")
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Stenopool transcript",
-        **schema,
-    }

@@ -29,7 +29,6 @@ class Cue:
     start: float
     end: float
     speaker: str | None
-    channel: int | None
     lines: Sequence[Sequence[Token]]
 
 
@@ -94,13 +93,12 @@ def cues(transcript: Transcript, style: SubtitleOptions, label: Callable[[str | 
     found: dict[int | None, list[Cue]] = {}
     for stretch in stretches(transcript):
         indent = len(label(stretch.speaker))
-        channel = stretch.segment.channel
         for part in _at_long_pauses(stretch.tokens):
             for tokens in _cut(part, style, style.max_line_count, indent, indent, price=1):
                 # Another line costs more than any bad break, so the number of lines is minimal.
                 lines = _cut(tokens, style, 1, indent, 0, price=1000)
-                cue = Cue(tokens[0].start, tokens[-1].end, stretch.speaker, channel, lines)
-                found.setdefault(channel, []).append(cue)
+                cue = Cue(tokens[0].start, tokens[-1].end, stretch.speaker, lines)
+                found.setdefault(stretch.segment.channel, []).append(cue)
     return sorted((cue for channel in found.values() for cue in _separate(channel)), key=lambda cue: cue.start)
 
 

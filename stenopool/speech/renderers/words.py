@@ -28,7 +28,6 @@ class Token(NamedTuple):
     start: float
     end: float
     speaker: str | None
-    probability: float | None
     timed: bool
 
 
@@ -86,7 +85,7 @@ def tokenize(segment: Segment, language: str | None, *, blank: bool) -> list[Tok
     untimed: list[Token] = []
     for word, parts in zip(words or [Word(word="")], texts, strict=True):
         speaker = clean(word.speaker or segment.speaker or "") or None
-        fresh = [Token(text, space, 0.0, 0.0, speaker, word.probability, False) for text, space in parts]
+        fresh = [Token(text, space, 0.0, 0.0, speaker, False) for text, space in parts]
         if word.start is None or word.end is None:
             untimed += fresh
             continue
