@@ -52,7 +52,7 @@ class WindowPool:
             if most_waiting is not None:
                 self._guard.wait_for(lambda: self._waiting() <= most_waiting)
 
-    def ask(self, do: Callable[[], Any]) -> "Future[Any]":
+    def ask(self, do: Callable[[], Any]) -> Future[Any]:
         """Have a worker do something short before the windows that wait."""
         answer: Future[Any] = Future()
 
