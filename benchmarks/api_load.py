@@ -26,8 +26,8 @@ from benchmarks.api_service import installation
 from stenopool.api.ids import encode
 from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import Recording, fingerprint
 from stenopool.pipeline.receipts import Receipt
-from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.storage import ObjectStore
 from tests.support.api_server import secret, sound
 

@@ -43,7 +43,7 @@ class Hooks:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        from stenopool.pipeline.counts import BatchCounts
+        from stenopool.pipeline.report import BatchCounts
         from stenopool.pipeline.stages import publish
 
         with ExitStack() as stack:
@@ -57,7 +57,7 @@ class Hooks:
     @contextmanager
     def timed(self) -> Iterator[None]:
         from stenopool.orchestration import batches
-        from stenopool.pipeline.counts import BatchCounts
+        from stenopool.pipeline.report import BatchCounts
         from stenopool.pipeline.stages import publish
         from stenopool.pipeline.totals import Totals
 

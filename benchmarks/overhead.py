@@ -21,11 +21,9 @@ from rich.table import Table
 from benchmarks.speech_set import SPEECH, SpeechSet
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
-from stenopool.pipeline.context import RunContext
-from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.context import RunContext, Stage
 from stenopool.pipeline.runner import BatchRunner
-from stenopool.pipeline.shards import batches, split_into_shards
-from stenopool.pipeline.stage import Stage
+from stenopool.pipeline.shards import Plan, batches, split_into_shards
 from stenopool.pipeline.stages import SHARD_STAGES
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
@@ -47,7 +45,7 @@ async def directly(source: Path, destination: Path) -> int:
                 async with anyio.create_task_group() as group:
                     for stage in runner.stages:
                         group.start_soon(carry_stage, runner, stage)
-    return sum(outcome.status == "done" for outcome in run.log.close("gpu").outcomes)
+    return sum(outcome.status == "done" for outcome in run.log.outcomes)
 
 
 async def carry_stage(runner: BatchRunner, stage: Stage) -> None:

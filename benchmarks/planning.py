@@ -36,7 +36,7 @@ def plan() -> None:
     """Plan, in this process, and print what it took as JSON."""
     from stenopool.options import TranscriptionOptions
     from stenopool.pipeline.catalog import Selection
-    from stenopool.pipeline.plan import Plan
+    from stenopool.pipeline.shards import Plan
     from stenopool.storage import open_store
     from stenopool.storage.s3 import process_client
 

@@ -13,8 +13,8 @@ from stenopool.orchestration.blocks.profiles import apply_profile
 from stenopool.orchestration.dispatch import carry_shards, choose_dispatcher
 from stenopool.orchestration.runs import open_run
 from stenopool.pipeline.catalog import Selection
-from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.report import BatchReport
+from stenopool.pipeline.shards import Plan
 from stenopool.runtime.startup import start_process
 
 start_process()  # in a worker, this file is where the process becomes ours

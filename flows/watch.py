@@ -11,9 +11,8 @@ from prefect.deployments import arun_deployment
 
 from stenopool.errors import SetupError
 from stenopool.orchestration.blocks.locations import open_stores
-from stenopool.orchestration.sqs import Message, delete_messages, receive_messages
+from stenopool.orchestration.sqs import Message, delete_messages, keys_below, parse_notification, receive_messages
 from stenopool.pipeline.catalog import select_keys
-from stenopool.pipeline.notifications import Arrival, keys_below, parse_notification
 from stenopool.runtime.startup import start_process
 
 start_process()  # in a worker, this file is where the process becomes ours
@@ -46,7 +45,7 @@ async def watch(
     """
     log = get_run_logger()
     stores = await open_stores(source, destination)
-    read, arrived = list[Message](), list[Arrival]()
+    read, arrived = list[Message](), list[str]()
     for message in await receive_messages(queue_url):
         try:
             arrived += parse_notification(message.body)

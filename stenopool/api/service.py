@@ -28,7 +28,7 @@ from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import absolute_location, open_location
 from stenopool.orchestration.names import PREFIX_TAG, RECORDING_TAG
 from stenopool.pipeline import receipts
-from stenopool.pipeline.recordings import Recording, fingerprint
+from stenopool.pipeline.catalog import fingerprint
 from stenopool.runtime.health import Readiness
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectInfo, ObjectStore
@@ -122,10 +122,7 @@ class Service:
 
     def fingerprint(self, info: ObjectInfo, options: TranscriptionOptions) -> str:
         """The fingerprint of transcribing this recording with these options."""
-        recording = Recording(
-            uri=self.source.uri_of(info.key), key=info.key, size=info.size, etag=info.etag, modified=info.modified
-        )
-        return fingerprint(recording, options)
+        return fingerprint(info, options)
 
     async def receipts_of(self, key: str) -> list[receipts.ReceiptName]:
         """A recording's receipts by name: one listing."""

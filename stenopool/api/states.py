@@ -144,7 +144,7 @@ def _state(
 
 async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | None) -> Failure:
     for name in found:
-        receipt = await asyncio.to_thread(receipts.read_or_skip, service.destination, name)
+        receipt = await asyncio.to_thread(receipts.read, service.destination, name)
         if receipt and receipt.failure:
             return receipt.failure
     message = f"Its run ended as {last.state.name}." if last and last.state else "Its run is gone."

@@ -3,23 +3,28 @@
 import asyncio
 import gc
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import typer
 
 from stenopool.cli.console import err, print_line
 from stenopool.cli.display import show_progress, tabulate_failures, tabulate_report
-from stenopool.errors import ErrorCode
+from stenopool.errors import ErrorCode, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
-from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime import logs
 from stenopool.runtime.logs import printable
 from stenopool.runtime.progress import logger
 from stenopool.settings import get_settings
+
+# One page of a listing. A batch whose new recordings begin later than that is a long one: its start does not matter.
+_LISTED = 1000
 
 
 def ingest(
@@ -45,9 +50,7 @@ def ingest(
     embedded.begin()
     with ThreadPoolExecutor(1) as meanwhile:
         if get_settings().dispatch.by == "inline":
-            from stenopool.pipeline.preload import preload_models
-
-            meanwhile.submit(preload_models, *stores, options, execution, selection)
+            meanwhile.submit(_preload_models, list_entries(*stores, options, selection), options, execution)
         from prefect.exceptions import TerminationSignal
 
         from stenopool.orchestration.entrypoints import load
@@ -62,6 +65,22 @@ def ingest(
     except (TerminationSignal, KeyboardInterrupt) as stop:
         print_line("Stopped. What is done is kept; run the same command again to continue.", err)
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
+
+
+def _preload_models(
+    entries: Iterable[CatalogEntry], options: TranscriptionOptions, execution: ExecutionOptions
+) -> None:
+    """Load the models of this process, while Prefect starts, if the first recordings listed include a new one.
+
+    Raises nothing: an error here occurs again in the flow, which reports it.
+    """
+    from stenopool.speech.loaded import loaded_models
+
+    with suppress(StenopoolError):
+        if any(entry.state == "new" for entry in islice(entries, _LISTED)):
+            loaded_models().engine(options, execution)
+            if options.diarization != "off":
+                loaded_models().diarizer(options.diarization, execution)
 
 
 def print_reports(*reports: BatchReport, as_json: bool) -> None:

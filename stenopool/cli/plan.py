@@ -11,7 +11,7 @@ from stenopool.cli.parameters import with_options
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.catalog import Selection
-from stenopool.pipeline.plan import Plan
+from stenopool.pipeline.shards import Plan
 
 
 @with_options(options=TranscriptionOptions, selection=Selection)

@@ -10,7 +10,7 @@ from stenopool.cli.arguments import DestinationArgument, JsonFlag
 from stenopool.cli.console import print_line
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts
-from stenopool.pipeline.history import read_reports
+from stenopool.pipeline.report import read_reports
 from stenopool.runtime.logs import printable
 
 _REPORTS = 5
@@ -30,11 +30,7 @@ def status(
     quarantined: list[receipts.Receipt] = []
     for name in receipts.list_receipts(store):
         counts[name.status] += 1
-        if (
-            name.status == "quarantined"
-            and len(quarantined) < limit
-            and (receipt := receipts.read_or_skip(store, name))
-        ):
+        if name.status == "quarantined" and len(quarantined) < limit and (receipt := receipts.read(store, name)):
             quarantined.append(receipt)
     reports = list(islice(read_reports(store), _REPORTS))
     if as_json:

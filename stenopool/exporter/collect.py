@@ -17,7 +17,8 @@ from stenopool.exporter.ledger import Ledger
 from stenopool.exporter.prefect_facts import Facts
 from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, histogram_family, up
-from stenopool.pipeline.sums import Sums, split_cause
+from stenopool.pipeline.report import Sums
+from stenopool.pipeline.totals import split_cause
 from stenopool.runtime.health import Health
 from stenopool.runtime.logs import get_logger
 from stenopool.settings import get_settings

@@ -12,9 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pydantic import BaseModel, ValidationError
 
 from stenopool.errors import AccessDenied, ObjectNotFound
-from stenopool.pipeline.counts import BatchCounts
 from stenopool.pipeline.receipts import METRICS
-from stenopool.pipeline.sums import Sums
+from stenopool.pipeline.report import BatchCounts, Sums
 from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectStore
 

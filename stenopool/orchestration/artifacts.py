@@ -10,11 +10,10 @@ from prefect.client.orchestration import get_client
 
 from stenopool.orchestration.names import PROGRESS
 from stenopool.pipeline.outcomes import FailedRecording, ShardLog
-from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import output_key
 from stenopool.pipeline.report import BatchReport
-from stenopool.pipeline.shards import Shard
-from stenopool.pipeline.totals import Totals
+from stenopool.pipeline.shards import Plan, Shard
+from stenopool.pipeline.totals import Totals, fold
 from stenopool.settings import get_settings
 from stenopool.speech.clock_text import format_duration
 from stenopool.storage.base import ObjectStore
@@ -62,10 +61,11 @@ def short(location: str) -> str:
 
 async def shard_summary(flow: str, shard: Shard, log: ShardLog, destination: ObjectStore | None = None) -> None:
     """What a run over one shard came to. With ``destination``: where its transcripts are."""
+    failed = fold([log]).failed
     lines = [
         f"# {flow}: shard {shard.number} of {_cell(shard.batch)}",
-        f"{len(shard.items)} recordings, {len(log.failed)} failed.",
-        *_failures(log.failed),
+        f"{len(shard.items)} recordings, {len(failed)} failed.",
+        *_failures(failed),
         *(_transcripts(log, destination) if destination else []),
     ]
     await acreate_markdown_artifact("\n\n".join(lines), key=f"{flow}-summary")

@@ -9,11 +9,9 @@ from prefect import runtime
 
 from stenopool.orchestration.artifacts import Progress, batch_summary
 from stenopool.pipeline.context import RunContext
-from stenopool.pipeline.counts import BatchCounts
 from stenopool.pipeline.outcomes import ShardLog
-from stenopool.pipeline.plan import Plan
-from stenopool.pipeline.report import BatchReport
-from stenopool.pipeline.shards import Shard, read_shards, split_into_shards
+from stenopool.pipeline.report import BatchCounts, BatchReport
+from stenopool.pipeline.shards import Plan, Shard, read_shards, split_into_shards
 from stenopool.pipeline.totals import Totals, fold
 from stenopool.settings import get_settings
 
@@ -62,7 +60,7 @@ class Batch:
         counts, totals = self.counts, Totals.total((self.resumed, self.planned))
         report = BatchReport.of(self.run, self.plan, self.resumed, self.planned, counts.batch, counts.started_at)
         # Before the report: whoever sees that finds the counts.
-        await asyncio.to_thread(counts.with_report(totals, report).write, self.run.destination)
+        await asyncio.to_thread(counts.with_totals(totals, report).write, self.run.destination)
         await asyncio.to_thread(report.write, self.run.destination)
         await self.progress.finish(totals)
         await batch_summary(report)

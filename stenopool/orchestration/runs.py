@@ -54,7 +54,7 @@ def open_run(
         stop_at_safe_points()
         token = _scratch.set(scratch)
         try:
-            yield RunContext(source, destination, options, execution, scratch, batch, shard)
+            yield RunContext(source, destination, options, execution, scratch, batch)
         except Stopped as stopped:
             # What Prefect knows a stop by: it asks whether the run was cancelled or its machine is going away.
             raise TerminationSignal(signal.SIGTERM) from stopped
@@ -65,7 +65,7 @@ def open_run(
 
 async def end_shard(run: RunContext, shard: Shard, flow: str, machine: Machine) -> ShardLog:
     """Store the log of a run over a shard and publish its summary; returns the log."""
-    log = run.log.close(machine)
+    log = run.log.model_copy(update={"machine": machine, "seconds": run.now()})
     await asyncio.to_thread(write_log, run.destination, shard, flow, log)
     await shard_summary(flow, shard, log, None if flow == "prepare" else run.destination)
     return log

@@ -11,10 +11,9 @@ from prefect.tasks import exponential_backoff
 from prefect.utilities.annotations import quote
 
 from stenopool.errors import TransientError
-from stenopool.pipeline.context import RunContext
+from stenopool.pipeline.context import RunContext, Stage
 from stenopool.pipeline.runner import BatchRunner, Limiters
 from stenopool.pipeline.shards import WorkItem, batches
-from stenopool.pipeline.stage import Stage
 from stenopool.runtime import allocator, logs
 from stenopool.runtime.signals import Stopped
 from stenopool.settings import get_settings

@@ -5,36 +5,22 @@ listings. It does not rely on the source being sorted, though: SeaweedFS lists "
 any order. Where a key comes out of order the receipts are listed again from there, one more request.
 """
 
-import re
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator
-from fnmatch import translate
-from functools import cached_property, partial
+from fnmatch import fnmatchcase
 from math import inf
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from stenopool.errors import AccessDenied, ErrorCode, Failure, ObjectNotFound, RecordingError, SetupError
 from stenopool.options import Format, TranscriptionOptions
-from stenopool.pipeline.receipts import (
-    BATCHES,
-    CALLBACKS,
-    METRICS,
-    RECEIPTS,
-    WORK,
-    ReceiptName,
-    list_receipts,
-    output_key,
-    parse_receipt_key,
-    receipt_key,
-    receipt_stem,
-)
-from stenopool.pipeline.recordings import Recording, fingerprinter
+from stenopool.pipeline import receipts
+from stenopool.pipeline.checkpoints import STAGE_VERSIONS
 from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore
-
-EntryState = Literal["new", "done", "quarantined", "render"]
 
 # What is surely no recording. Everything else is looked at, whatever its name: recorders and messengers write names
 # without extension and wrong ones, and a recording that is passed over silently is worse than one quarantined.
@@ -49,15 +35,54 @@ IGNORED_EXTENSIONS = frozenset(
     """.split()  # noqa: SIM905 (a hundred quoted words would not be read by anybody)
 )
 
-_OURS = (BATCHES, CALLBACKS, METRICS, RECEIPTS, WORK)
+_OURS = (receipts.BATCHES, receipts.CALLBACKS, receipts.METRICS, receipts.RECEIPTS, receipts.WORK)
 _OUTPUTS = ("transcript.", "audio.", "speakers.json")
+_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 
 
-class Selection(BaseModel):
-    """Which objects of the source are transcribed."""
+class Recording(BaseModel, frozen=True):
+    """One audio or video object in the source, as a listing gives it.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    ``key`` is relative to the source; ``uri`` is the whole address. ``etag`` tells one content from another: the
+    store's own, or size and modification time for a folder.
+    """
+
+    uri: str
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+def fingerprint(recording: Recording | ObjectInfo, options: TranscriptionOptions) -> str:
+    """Digest of recording identity + options + stage versions: 32 hex digits, the name of one item of work.
+
+    Options at their default are left out, so a release that adds an option makes nothing pending again; engine,
+    model and diarization always stand in it.
+    """
+    return fingerprinter(options)(recording)
+
+
+def fingerprinter(options: TranscriptionOptions) -> Callable[[Recording | ObjectInfo], str]:
+    """`fingerprint` for many recordings: what the options add is worked out once."""
+    chosen: dict[str, Any] = options.model_dump(mode="json", exclude_defaults=True)
+    chosen |= {"engine": options.engine, "model": options.model, "diarization": options.diarization}
+    options_text, stages_text = _json(chosen), _json(STAGE_VERSIONS)
+
+    def digest(recording: Recording | ObjectInfo) -> str:
+        # JSON with its keys sorted, put together by hand: a million times over, that is most of what planning takes.
+        text = (
+            f'{{"etag":{_json(recording.etag)},"key":{_json(recording.key)},"options":{options_text},'
+            f'"size":{recording.size},"stages":{stages_text}}}'
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    return digest
+
+
+class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+    """Which objects of the source are transcribed."""
 
     prefix: str = ""
     """Only keys with this prefix; nothing else is listed."""
@@ -72,14 +97,6 @@ class Selection(BaseModel):
     only: tuple[str, ...] = ()
     """Only these keys, if the other rules allow them; nothing is listed."""
 
-    @cached_property
-    def _patterns(self) -> tuple[re.Pattern[str] | None, re.Pattern[str] | None]:
-        included, excluded = (
-            re.compile("|".join(map(translate, patterns))) if patterns else None
-            for patterns in (self.include, self.exclude)
-        )
-        return included, excluded
-
     def takes(self, key: str, modified: float) -> bool:
         """Whether an object of this key and Unix time is wanted. Objects without content are: they get reported."""
         if key.endswith("/") or key.startswith(".") or "/." in key:  # a folder's marker, something hidden
@@ -88,11 +105,10 @@ class Selection(BaseModel):
             return False
         if self.modified_since and modified < self.modified_since.timestamp():
             return False
-        included, excluded = self._patterns
-        if excluded and excluded.match(key):
+        if any(fnmatchcase(key, pattern) for pattern in self.exclude):
             return False
-        if included:
-            return included.match(key) is not None
+        if self.include:
+            return any(fnmatchcase(key, pattern) for pattern in self.include)
         _, dot, extension = key.rpartition("/")[2].rpartition(".")
         return not dot or extension.lower() not in IGNORED_EXTENSIONS
 
@@ -112,7 +128,7 @@ class CatalogEntry(NamedTuple):
 
     recording: Recording
     fingerprint: str
-    state: EntryState
+    state: Literal["new", "done", "quarantined", "render"]
     failure: Failure | None = None
     missing: tuple[Format, ...] = ()
     outlived: bool = False
@@ -137,19 +153,21 @@ def list_entries(
     Raises `SetupError` LOCATION_INVALID if both are the same folder (a file cannot also be a folder of transcripts),
     and what the stores raise.
     """
-    found: Iterator[tuple[ObjectInfo, Failure | None]]
-    receipts_of: Callable[[str], Iterator[ReceiptName]]
-    if selection.only:
-        found = (_look_up(source, key) for key in select_keys(source, destination, selection.only, selection))
-        receipts_of = partial(_receipts_of, destination)
+    found: Iterator[tuple[ObjectInfo, Failure | None, Iterator[receipts.ReceiptName]]]
+    if selection.only:  # one request for each one's receipts
+        keys = select_keys(source, destination, selection.only, selection)
+        found = (
+            (*_look_up(source, key), receipts.list_receipts(destination, prefix=receipts.receipt_stem(key)))
+            for key in keys
+        )
     else:
         listing = _listing(source, _own_prefixes(source, destination), selection.prefix)
         if source.uri == destination.uri:
             listing = _without_outputs(listing)
-        found = ((info, None) for info in listing)
-        receipts_of = _ReceiptCursor(destination).receipts_of
+        cursor = _ReceiptCursor(destination)
+        found = ((info, None, cursor.receipts_of(info.key)) for info in listing)
     digest_of = fingerprinter(options)
-    for info, unreadable in found:
+    for info, unreadable, names in found:
         if not unreadable and not selection.takes(info.key, info.modified):
             continue
         recording, unusable = _recording(source, destination, info)
@@ -157,7 +175,7 @@ def list_entries(
         if failure := unreadable or unusable:
             yield CatalogEntry(recording, digest, "quarantined", failure)
         else:
-            yield _entry(recording, digest, receipts_of(info.key), formats)
+            yield _entry(recording, digest, names, formats)
 
 
 def select_keys(
@@ -195,8 +213,8 @@ def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) 
     try:
         uri = source.uri_of(info.key)
         # The longest names that are going to be written for this recording, whatever its fingerprint.
-        destination.uri_of(receipt_key(info.key, "0" * 32, "quarantined"))
-        destination.uri_of(output_key(info.key, "json"))
+        destination.uri_of(receipts.receipt_key(info.key, "0" * 32, "quarantined"))
+        destination.uri_of(receipts.output_key(info.key, "json"))
     except RecordingError as error:
         failure = error.failure("catalog")
     recording = Recording(uri=uri, key=info.key, size=info.size, etag=info.etag, modified=info.modified)
@@ -204,9 +222,9 @@ def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) 
 
 
 def _entry(
-    recording: Recording, digest: str, receipts: Iterable[ReceiptName], formats: tuple[Format, ...]
+    recording: Recording, digest: str, names: Iterable[receipts.ReceiptName], formats: tuple[Format, ...]
 ) -> CatalogEntry:
-    listed = list(receipts)
+    listed = list(names)
     there = [name for name in listed if name.fingerprint == digest]
     done = [name for name in there if name.status == "done"]
     if done:  # and perhaps quarantined too: a rendering failed, or a run was killed right after it wrote the receipt
@@ -217,40 +235,34 @@ def _entry(
     return CatalogEntry(recording, digest, "quarantined" if there else "new", superseded=superseded)
 
 
-def _receipts_of(destination: ObjectStore, key: str) -> Iterator[ReceiptName]:
-    """The receipts of one recording: one request, for selections so small that nothing is listed."""
-    return list_receipts(destination, prefix=receipt_stem(key))
-
-
 class _ReceiptCursor:
     """A place in the receipts' listing that goes forward with the source's keys, and back only if it has to."""
 
     def __init__(self, destination: ObjectStore) -> None:
         self._destination = destination
         self._listing: Iterator[ObjectInfo] = iter(())
-        self._next: str | None = None  # a key of the listing
-        self._reached: str | None = None  # what the keys last asked for begin with
+        self._next = ""  # a key of the listing
+        self._reached = _BEYOND  # what the keys last asked for begin with
 
-    def receipts_of(self, key: str) -> Iterator[ReceiptName]:
+    def receipts_of(self, key: str) -> Iterator[receipts.ReceiptName]:
         """The receipts of one recording, of every fingerprint."""
-        stem = receipt_stem(key)
+        stem = receipts.receipt_stem(key)
         # Python compares text by code points, which is the order of its UTF-8 bytes.
-        if self._reached is None or stem < self._reached:
-            self._listing = self._destination.list(RECEIPTS, start_after=stem)
+        if stem < self._reached:
+            self._listing = self._destination.list(receipts.RECEIPTS, start_after=stem)
             self._forward()
         self._reached = stem
         # Receipts sort as their recordings do, so nothing has to be decoded to know whose is passed by.
-        while self._next is not None and self._next < stem:
+        while self._next < stem:
             self._forward()
-        while self._next is not None and self._next.startswith(stem):
-            name = parse_receipt_key(self._next, key)
-            if name:
+        while self._next.startswith(stem):
+            if name := receipts.parse_receipt_key(self._next, key):
                 yield name
             self._forward()
 
     def _forward(self) -> None:
         info = next(self._listing, None)
-        self._next = info.key if info else None
+        self._next = info.key if info else _BEYOND
 
 
 def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, ...]:

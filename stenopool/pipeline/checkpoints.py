@@ -1,12 +1,18 @@
-"""What stages leave for one another: the results that a killed run need not make again."""
+"""What stages leave for one another: in memory, and at the destination until the receipt exists, for a killed run."""
 
+import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
+from stenopool.pipeline.receipts import WORK, work_key
 from stenopool.speech.audio.prepared import Prepared
 from stenopool.speech.transcript import SpeakerTurn, Transcript
+from stenopool.storage.base import ObjectStore
+
+AUDIO = "audio.flac"
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -67,3 +73,67 @@ ASSIGNED = Checkpoint("assign", 1, Transcript)
 STAGE_VERSIONS: dict[str, int] = {
     checkpoint.name: checkpoint.version for checkpoint in (PREPARED, RECOGNIZED, ALIGNED, DIARIZED, ASSIGNED)
 }
+
+
+class WorkArea:
+    """Results of the stages for one fingerprint. Checkpoints are listed once; what this process makes stays in memory.
+
+    Methods may be called from several threads.
+    """
+
+    def __init__(self, store: ObjectStore, fingerprint: str) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+        self._listed: set[str] | None = None
+        self._kept: dict[str, object] = {}
+        self._lock = threading.Lock()
+
+    def _names(self) -> set[str]:
+        with self._lock:
+            if self._listed is None:
+                prefix = f"{WORK}{self._fingerprint}/"
+                self._listed = {info.key.removeprefix(prefix) for info in self._store.list(prefix)}
+            return self._listed
+
+    def has(self, checkpoint: Checkpoint[M]) -> bool:
+        """Whether the checkpoint is at the destination, from this run or an earlier one."""
+        return checkpoint.file_name in self._names()
+
+    def keep(self, checkpoint: Checkpoint[M], result: M) -> None:
+        """Hold a result in memory only: other runs do not see it."""
+        self._kept[checkpoint.name] = result
+
+    def save(self, checkpoint: Checkpoint[M], result: M) -> None:
+        """Store a result at the destination: whatever happens to this process, the stage is done."""
+        self.keep(checkpoint, result)
+        key = work_key(self._fingerprint, checkpoint.file_name)
+        self._store.put_bytes(key, result.model_dump_json().encode(), content_type="application/json")
+        self._names().add(checkpoint.file_name)
+
+    def load(self, checkpoint: Checkpoint[M]) -> M:
+        """A stage's result. Raises `ObjectNotFound` if it is neither in memory nor at the destination."""
+        kept = self._kept.get(checkpoint.name)
+        if isinstance(kept, checkpoint.model):
+            return kept
+        data = self._store.get_bytes(work_key(self._fingerprint, checkpoint.file_name))
+        return checkpoint.model.model_validate_json(data)
+
+    def put_audio(self, path: Path) -> None:
+        """Store the prepared audio."""
+        self._store.put_file(work_key(self._fingerprint, AUDIO), path, content_type="audio/flac")
+        self._names().add(AUDIO)
+
+    def get_audio(self, path: Path) -> None:
+        """Download the prepared audio."""
+        self._store.get_file(work_key(self._fingerprint, AUDIO), path)
+
+    def remove(self) -> None:
+        """Remove every checkpoint; audio last, so that an interrupted removal leaves nothing half-usable."""
+        for name in sorted(self._names(), key=lambda name: name == AUDIO):
+            self._store.delete(work_key(self._fingerprint, name))
+        self._listed = set()
+        self.release()
+
+    def release(self) -> None:
+        """Drop what is held in memory."""
+        self._kept.clear()

@@ -1,18 +1,23 @@
-"""What a run works with, and one work item on its way through it."""
+"""What a run works with, one work item on its way through it, and the stages on that way, declared once each."""
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stenopool.errors import Failure
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.pipeline.checkpoints import PREPARED
-from stenopool.pipeline.outcomes import Outcome, OutcomeLog, OutcomeStatus
-from stenopool.pipeline.receipts import ReceiptName, find_receipts, read_or_skip
+from stenopool.pipeline.checkpoints import AUDIO, PREPARED, Checkpoint, WorkArea
+from stenopool.pipeline.outcomes import Outcome, OutcomeStatus, ShardLog, Use
+from stenopool.pipeline.receipts import find_receipts, read
 from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.work_area import AUDIO, WorkArea
-from stenopool.runtime.progress import Event, emit, logger
+from stenopool.runtime.progress import Event, Kind, emit, logger
 from stenopool.runtime.scratch import Scratch
 from stenopool.storage.base import ObjectStore
+
+# Objects of a store that a stage reads or writes at a time: each waits for the network most of its time.
+TRANSFERS = 8
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,12 @@ class RunContext:
     scratch: Scratch
     batch: str | None = None
     """The batch that the run works for; receipts carry its name."""
-    shard: int | None = None
-    log: OutcomeLog = field(default_factory=OutcomeLog)
+    log: ShardLog = field(default_factory=ShardLog)
+    started: float = field(default_factory=time.monotonic)
+
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return round(time.monotonic() - self.started, 4)
 
 
 class Job:
@@ -96,15 +105,54 @@ class Job:
         if end is None:
             return False
         self.failure = None
-        self._end_as(end)
+        receipt = read(self._context.destination, end)
+        if receipt and receipt.batch is not None and receipt.batch == self._context.batch:
+            # What an earlier attempt at the same batch finished counts as this one's.
+            self.known_duration, self.flags, self.reused = receipt.duration, receipt.flags, ()
+            self.end(receipt.status, failure=receipt.failure)
+        else:
+            self.end("skipped")
         self.work.remove()
         logger.info("%s: finished by another run", self.key)
         return True
 
-    def _end_as(self, end: ReceiptName) -> None:
-        """What an earlier attempt at the same batch finished counts as this one's."""
-        receipt = read_or_skip(self._context.destination, end)
-        if receipt is None or receipt.batch is None or receipt.batch != self._context.batch:
-            return self.end("skipped")
-        self.known_duration, self.flags, self.reused = receipt.duration, receipt.flags, ()
-        return self.end(receipt.status, failure=receipt.failure)
+
+RunStream = Callable[[RunContext, Iterator[Job], Callable[[Job], None]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One step that every recording goes through. Tasks, metric labels and the order of work derive from it.
+
+    ``run(context, job)`` does the work on one job, in a thread. Where there is ``run_stream(context, jobs, done)``, it
+    is called instead, once per attempt: it iterates over ``jobs``, which blocks until the stages before have done the
+    next one, and calls ``done`` for each job that it has done.
+    Either may be repeated at any time. Errors: a `RecordingError` fails the job, a `TransientError` makes the task try
+    again what is not done, a `SetupError` ends the run.
+    """
+
+    name: str
+    """Name of its tasks, label of its metrics, ``stage`` in the log and in failures."""
+    run: Callable[[RunContext, Job], None] = lambda _run, _job: None
+    run_stream: RunStream | None = None
+    waits_for: "tuple[Stage, ...]" = ()
+    """A job reaches it when these have done it. Those that do not take part in a run are not waited for."""
+    concurrency: int = 1
+    """Most jobs (with ``run_stream``: batches) that a run works on at a time in this stage."""
+    checkpoint: Checkpoint[Any] | None = None
+    """Its result. Where an earlier run left it, there is nothing to do."""
+    needed_for: Checkpoint[Any] | None = None
+    """A later stage's result: where that exists, there is nothing to do either."""
+    uses: Use | None = None
+    """What its work keeps busy: the CPU, the device, or the device with loading. None: it waits for the network."""
+    stoppable: bool = True
+    """Whether it ends between jobs when the process was asked to stop."""
+    takes_failed: bool = False
+    """Whether it takes the jobs that failed, instead of those that did not."""
+    event: Kind | None = None
+    """What the progress display is told when it has done a job."""
+    applies: Callable[[TranscriptionOptions], bool] = lambda _: True
+    """Whether it takes part with these options."""
+
+    def __repr__(self) -> str:
+        return f"<stage {self.name}>"

@@ -10,13 +10,13 @@ from itertools import groupby
 
 from pydantic import BaseModel
 
-from stenopool.pipeline.history import list_reports
+from stenopool.pipeline.checkpoints import AUDIO
 from stenopool.pipeline.receipts import BATCHES, WORK
-from stenopool.pipeline.work_area import AUDIO
+from stenopool.pipeline.report import list_reports
 from stenopool.storage.base import ObjectInfo, ObjectStore
 
-_WORK_FOLDER = re.compile(rf"{re.escape(WORK)}[0-9a-f]{{32}}/(?=[^/]+$)")
-_BATCH_FOLDER = re.compile(rf"{re.escape(BATCHES)}[^/]+/")
+_WORK_FOLDER = re.compile(rf"^{re.escape(WORK)}[0-9a-f]{{32}}/(?=[^/]+$)")
+_BATCH_FOLDER = re.compile(rf"^{re.escape(BATCHES)}[^/]+/")
 
 
 class RemovedObjects(BaseModel):
@@ -68,14 +68,9 @@ def remove_leftovers(
 
 def _list_old(destination: ObjectStore, root: str, pattern: re.Pattern[str], before: float) -> Iterator[str]:
     """The folders below ``root`` that were last written to before this Unix time."""
-
-    def folder_of(info: ObjectInfo) -> str:
-        found = pattern.match(info.key)
-        return found.group() if found else ""
-
-    for folder, listed in groupby(destination.list(root), folder_of):
-        if folder and _newest(listed) < before:
-            yield folder
+    for found, listed in groupby(destination.list(root), lambda info: pattern.findall(info.key)):
+        if found and _newest(listed) < before:
+            yield from found
 
 
 def _newest(listed: Iterable[ObjectInfo]) -> float:

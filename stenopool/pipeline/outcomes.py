@@ -3,17 +3,16 @@
 Everything that is counted (shard summaries, the batch report, metrics) is folded from these logs: see `totals.py`.
 """
 
-import time
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from stenopool.errors import Failure
-from stenopool.pipeline.stage import Use
 
 OutcomeStatus = Literal["done", "rendered", "prepared", "quarantined", "deferred", "skipped"]
 Machine = Literal["cpu", "gpu"]
+Use = Literal["cpu", "device", "loading"]
 Interval = tuple[float, float]
 
 
@@ -30,10 +29,8 @@ class FailedRecording(BaseModel):
         return not self.failure.retryable
 
 
-class Outcome(BaseModel):
+class Outcome(BaseModel, frozen=True):
     """What happened to one work item in one run."""
-
-    model_config = ConfigDict(frozen=True)
 
     key: str
     fingerprint: str
@@ -48,10 +45,8 @@ class Outcome(BaseModel):
     """Checkpoints that an earlier run had left."""
 
 
-class StageAttempt(BaseModel):
+class StageAttempt(BaseModel, frozen=True):
     """One attempt at a stage for one batch of work items."""
-
-    model_config = ConfigDict(frozen=True)
 
     stage: str
     uses: Use | None = None
@@ -67,7 +62,7 @@ class StageAttempt(BaseModel):
 
 
 class ShardLog(BaseModel):
-    """Everything that one run over a shard did."""
+    """Everything that one run over a shard did. While it is in progress, stages append to both lists, from threads."""
 
     machine: Machine = "gpu"
     """Which price applies."""
@@ -75,32 +70,6 @@ class ShardLog(BaseModel):
     """Wall time of the run."""
     outcomes: list[Outcome] = []
     attempts: list[StageAttempt] = []
-
-    @property
-    def failed(self) -> list[FailedRecording]:
-        """The recordings that failed, with reasons."""
-        return [
-            FailedRecording(key=outcome.key, fingerprint=outcome.fingerprint, failure=outcome.failure)
-            for outcome in self.outcomes
-            if outcome.failure
-        ]
-
-
-class OutcomeLog:
-    """The log of a run that is in progress. Stages append to both lists from several threads."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self.outcomes: list[Outcome] = []
-        self.attempts: list[StageAttempt] = []
-
-    def now(self) -> float:
-        """Seconds since the run began."""
-        return round(time.monotonic() - self._started, 4)
-
-    def close(self, machine: Machine) -> ShardLog:
-        """The whole log."""
-        return ShardLog(machine=machine, seconds=self.now(), outcomes=self.outcomes, attempts=self.attempts)
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:

@@ -5,17 +5,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from stenopool.errors import ErrorCode, ObjectNotFound, RecordingError
 from stenopool.options import TranscriptionOptions
-from stenopool.pipeline.history import read_report, read_reports
-from stenopool.pipeline.receipts import Receipt, list_receipts, read_or_skip
-from stenopool.pipeline.recordings import Recording, fingerprint
-from stenopool.pipeline.report import BatchReport
-from stenopool.storage.base import ObjectInfo, ObjectStore
+from stenopool.pipeline.catalog import fingerprint
+from stenopool.pipeline.receipts import BATCHES, Receipt, list_receipts, read, read_model
+from stenopool.pipeline.report import BatchReport, read_reports
+from stenopool.storage.base import ObjectStore
 
 # Batches whose options are tried on receipts that do not say theirs.
 _RECENT = 20
@@ -33,7 +32,7 @@ def list_quarantined(destination: ObjectStore, codes: Collection[ErrorCode]) -> 
     """The last quarantine of each recording, if it was for one of these error codes (for any if there are none)."""
     last: dict[str, Receipt] = {}
     for name in list_receipts(destination):
-        receipt = read_or_skip(destination, name) if name.status == "quarantined" else None
+        receipt = read(destination, name) if name.status == "quarantined" else None
         if receipt and (name.key not in last or receipt.created_at > last[name.key].created_at):
             last[name.key] = receipt
     return [one for one in last.values() if not codes or (one.failure and one.failure.code in codes)]
@@ -53,13 +52,11 @@ def plan_attempts(
     their fingerprint. Returns nothing for recordings whose source nobody knows.
     """
     recent = list(islice(read_reports(destination), _RECENT))
-    batches: dict[str | None, BatchReport | None] = {report.batch: report for report in recent} | {None: None}
     open_once = cache(open_source)
+    read_report = cache(lambda batch: read_model(destination, f"{BATCHES}{batch}/report.json", BatchReport))
     groups: defaultdict[tuple[str, TranscriptionOptions], list[str]] = defaultdict(list)
     for receipt in quarantined:
-        if receipt.batch not in batches:
-            batches[receipt.batch] = read_report(destination, receipt.batch or "")
-        own = batches[receipt.batch]
+        own = read_report(receipt.batch) if receipt.batch else None
         candidates = [*([own] if own else []), *recent]
         if place := source or next((report.source for report in candidates), None):
             chosen = options or _options_of(receipt, candidates, partial(open_once, place))
@@ -70,24 +67,18 @@ def plan_attempts(
 def _options_of(
     receipt: Receipt, candidates: Iterable[BatchReport], source: Callable[[], ObjectStore]
 ) -> TranscriptionOptions:
-    if receipt.options is not None:
-        with suppress(ValidationError):  # an option that this version does not have
-            return TranscriptionOptions.model_validate(receipt.options)
-    usable = list(_usable(candidates))
-    try:
-        recording = _recording(source().head(receipt.key))
-    except (ObjectNotFound, RecordingError):  # the run will say so
-        matching: Iterable[TranscriptionOptions] = ()
-    else:
+    if told := next(_usable([receipt.options]), None):
+        return told
+    usable = list(_usable(report.options for report in candidates))
+    matching: Iterable[TranscriptionOptions] = ()
+    with suppress(ObjectNotFound, RecordingError):  # the run will say so
+        recording = source().head(receipt.key)
         matching = (options for options in usable if fingerprint(recording, options) == receipt.fingerprint)
     return next(chain(matching, usable), TranscriptionOptions())
 
 
-def _usable(reports: Iterable[BatchReport]) -> Iterator[TranscriptionOptions]:
-    for report in reports:
+def _usable(told: Iterable[dict[str, Any] | None]) -> Iterator[TranscriptionOptions]:
+    """Options that this version has: those of a release before may be others."""
+    for options in told:
         with suppress(ValidationError):
-            yield TranscriptionOptions.model_validate(report.options)
-
-
-def _recording(info: ObjectInfo) -> Recording:
-    return Recording(uri="", key=info.key, size=info.size, etag=info.etag, modified=info.modified)
+            yield TranscriptionOptions.model_validate(options)

@@ -20,13 +20,13 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from itertools import groupby, product
 from operator import itemgetter
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from stenopool import __version__
-from stenopool.errors import Failure, ObjectNotFound, ReceiptCorrupt
+from stenopool.errors import Failure, ReceiptCorrupt
 from stenopool.options import FORMATS, Format
 from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
@@ -38,6 +38,7 @@ METRICS = ".metrics/"
 CALLBACKS = ".callbacks/"
 
 ReceiptStatus = Literal["done", "quarantined"]
+M = TypeVar("M", bound=BaseModel)
 
 _ESCAPES = {code: f"%{code:02X}" for code in range(0x30)}
 _PART = 200  # bytes
@@ -48,15 +49,13 @@ _ALL = "jsvtcrh"
 _RECEIPT = re.compile(rf"\.receipts/([^!]+)!([0-9a-f]{{32}})(?:\.(quarantined|[{''.join(_LETTERS.values())}]+))?\.json")
 
 
-class Receipt(BaseModel):
+class Receipt(BaseModel, frozen=True):
     """What is kept of one item of work, written when everything else is. ``duration`` is seconds of audio.
 
     ``formats`` are those written; JSON always is. ``batch``: the batch that made it. ``flags``: the transcript's and
     those of its segments, each once. ``options``: of a quarantined recording, for `stenopool retry`; receipts of older
     versions have none, and a transcript says its own.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     key: str
     fingerprint: str
@@ -191,15 +190,9 @@ def _endings() -> frozenset[str]:
 
 
 def _merge(listed: Iterable[ObjectInfo]) -> Iterator[ReceiptName]:
-    for _, group in groupby(filter(None, (parse_receipt_key(info.key) for info in listed)), itemgetter(0, 1)):
-        of_one = list(group)
-        if len(of_one) == 1:
-            yield of_one[0]
-            continue
-        done = [name for name in of_one if name.status == "done"]
-        if done:
-            yield done[0]._replace(formats=frozenset().union(*(name.formats for name in done)))
-        yield from (name for name in of_one if name.status == "quarantined")
+    names = filter(None, (parse_receipt_key(info.key) for info in listed))
+    for said, group in groupby(names, itemgetter(0, 1, 2)):
+        yield ReceiptName(*said, frozenset().union(*(name.formats for name in group)))
 
 
 def write(destination: ObjectStore, receipt: Receipt) -> bool:
@@ -217,18 +210,19 @@ def write(destination: ObjectStore, receipt: Receipt) -> bool:
     return written
 
 
-def read(destination: ObjectStore, recording_key: str, fingerprint: str, status: ReceiptStatus = "done") -> Receipt:
-    """The receipt; of several done ones the first, with the formats and outputs of all.
+def read(destination: ObjectStore, name: ReceiptName) -> Receipt | None:
+    """A receipt that was listed; of several done ones the first, with the formats and outputs of all.
 
-    Raises `ObjectNotFound` if there is none, `ReceiptCorrupt` if it says nothing that can be read.
+    None if it is gone by now or, with a warning, if it cannot be read: one receipt must not stand between a person
+    and all the others.
     """
-    if status == "quarantined":
-        return _read(destination, receipt_key(recording_key, fingerprint, status))
-    keys = [info.key for info in _of_item(destination, recording_key, fingerprint)]
-    # The quarantine's may go away at any moment.
-    found = [_read(destination, key) for key in keys if not key.endswith(".quarantined.json")]
+    if name.status == "quarantined":
+        return _read(destination, receipt_key(name.key, name.fingerprint, name.status))
+    listed = _of_item(destination, name.key, name.fingerprint)
+    keys = [info.key for info in listed if not info.key.endswith(".quarantined.json")]
+    found = [receipt for key in keys if (receipt := _read(destination, key))]
     if not found:
-        raise ObjectNotFound(f"{recording_key} has no receipt of {fingerprint}.")
+        return None
     first = min(found, key=lambda receipt: receipt.created_at)
     formats = {format for receipt in found for format in receipt.formats}
     outputs = dict.fromkeys(output for receipt in found for output in receipt.outputs)
@@ -237,23 +231,29 @@ def read(destination: ObjectStore, recording_key: str, fingerprint: str, status:
     )
 
 
-def read_or_skip(destination: ObjectStore, name: ReceiptName) -> Receipt | None:
-    """A receipt that was listed; None if it is gone by now or, with a warning, if it cannot be read.
-
-    For reading many: one receipt must not stand between a person and all the others.
-    """
+def _read(destination: ObjectStore, key: str) -> Receipt | None:
+    data = destination.get_bytes(key, None)
     try:
-        return read(destination, name.key, name.fingerprint, name.status)
-    except ObjectNotFound:
-        return None
-    except ReceiptCorrupt as error:
-        logger.warning("%s", error)
-        return None
-
-
-def _read(destination: ObjectStore, key: str) -> Receipt:
-    try:
-        return Receipt.model_validate_json(destination.get_bytes(key))
+        return None if data is None else Receipt.model_validate_json(data)
     except ValidationError as error:
         message = f"{destination.uri_of(key)} is not a receipt: {error.error_count()} of its values are wrong."
-        raise ReceiptCorrupt(message) from error
+        logger.warning("%s", ReceiptCorrupt(message))
+        return None
+
+
+# -- other small JSON objects: one that cannot be read must not stand between a person and all the others -------------
+
+
+def read_model(store: ObjectStore, key: str, kind: type[M]) -> M | None:
+    """An object's content; None if there is no such object or, with a warning, if it cannot be read."""
+    data = store.get_bytes(key, None)
+    try:
+        return None if data is None else kind.model_validate_json(data)
+    except ValidationError as error:
+        warn_skipped(store, key, error)
+        return None
+
+
+def warn_skipped(store: ObjectStore, key: str, error: ValidationError) -> None:
+    """Log that an object is left out."""
+    logger.warning("%s is skipped: %d of its values are wrong.", store.uri_of(key), error.error_count())

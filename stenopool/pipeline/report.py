@@ -1,17 +1,25 @@
-"""What a batch came to: counts, hours, speed, failures by code."""
+"""What a batch came to: a report for people, figures for metrics; and the last reports of a destination."""
 
 from collections import Counter
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePath
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
+from stenopool.errors import StenopoolError
+from stenopool.metrics.amounts import Amounts, Histogram
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import FailedRecording
-from stenopool.pipeline.plan import Plan
-from stenopool.pipeline.receipts import BATCHES
-from stenopool.pipeline.totals import Totals
+from stenopool.pipeline.receipts import BATCHES, METRICS, read_model
+from stenopool.pipeline.shards import Plan
+from stenopool.pipeline.totals import Tally, Totals, join_cause, sum_up
+from stenopool.runtime.progress import logger
 from stenopool.storage.base import ObjectStore
+
+Status = Literal["running", "complete", "incomplete", "lost"]
+_FIRST_LOOK, _LAST_LOOK = timedelta(minutes=10), timedelta(days=6940)
 
 
 class BatchReport(BaseModel):
@@ -99,3 +107,117 @@ class BatchReport(BaseModel):
         destination.put_bytes(folder + "report.json", report, content_type="application/json")
         if self.complete:
             destination.put_bytes(folder + "_SUCCESS", b"")
+
+
+def list_reports(destination: ObjectStore) -> Iterator[str]:
+    """The keys of all batches' ``report.json``, newest batch first; batches without one are left out.
+
+    A batch's id begins with the time at which it started, so a listing can begin at any moment of the past. Each look
+    goes ten times further back than the one before, so little is listed twice, and nothing much older than needed.
+    """
+    now, look, end = datetime.now(UTC), _FIRST_LOOK, "\U0010ffff"
+    while end:
+        # Ids that are no times, of other programs, come with the last look.
+        begin = f"{BATCHES}{now - look:%Y%m%dT%H%M%SZ}" if look < _LAST_LOOK else ""
+        listed = destination.list(BATCHES, start_after=begin)
+        yield from sorted((i.key for i in listed if i.key.endswith("/report.json") and i.key <= end), reverse=True)
+        end, look = begin, look * 10
+
+
+def read_reports(destination: ObjectStore) -> Iterator[BatchReport]:
+    """The reports of all batches, newest first, one in memory. One that cannot be read is skipped with a warning."""
+    reports = (read_model(destination, key, BatchReport) for key in list_reports(destination))
+    return filter(None, reports)
+
+
+class Sums(Amounts):
+    """All that is counted. Two labels are one key, with a space between: JSON has only texts."""
+
+    recordings: Counter[str] = Field(default_factory=Counter)
+    """By status and error code."""
+    audio_seconds: dict[str, float] = Field(default_factory=dict)
+    """By engine and model."""
+    failures: Counter[str] = Field(default_factory=Counter)
+    """By stage and error code."""
+    batches: Counter[str] = Field(default_factory=Counter)
+    """Those that are over, by status."""
+    gpu_seconds: dict[str, float] = Field(default_factory=dict)
+    """Busy, load, idle."""
+    cpu_seconds: float = 0.0
+    cost: float = 0.0
+    loads: Histogram = Field(default_factory=Histogram)
+    tally: Tally = Field(default_factory=Tally)
+
+
+class BatchCounts(BaseModel):
+    """An object beside the report, for the exporter: written when the batch begins, after each shard, and at its end.
+
+    All figures are sums of what the shards' runs wrote, so they say the same however often a run was killed and
+    repeated. The object is replaced, never added to: whoever reads it twice counts nothing twice.
+
+    ``flow_run``: the id of the run of `ingest`. ``speed``: audio seconds per second, by stage and for the batch.
+    """
+
+    batch: str
+    flow_run: str
+    engine: str
+    model: str
+    started_at: datetime
+    updated_at: datetime
+    status: Status = "running"
+    sums: Sums = Sums()
+    speed: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, run: RunContext, batch: str, flow_run: str, started_at: datetime) -> "BatchCounts":
+        """A batch that has done nothing yet."""
+        # A model may be a folder of the machine; its path is nobody's business.
+        engine, model = run.options.engine, PurePath(run.options.model).name
+        return cls(
+            batch=batch,
+            flow_run=flow_run,
+            engine=engine,
+            model=model,
+            started_at=started_at,
+            updated_at=started_at,
+            # Told from the beginning: Prometheus sees no increase in what begins with its first amount.
+            sums=Sums(audio_seconds={f"{engine} {model}": 0.0}),
+        )
+
+    def with_totals(self, totals: Totals, report: BatchReport | None = None) -> Self:
+        """So far, or as the report says. What the batch leaves to the next run is counted when it is over."""
+        if report is None:
+            return self._with(totals, [one for one in totals.failed if one.quarantined], "running")
+        counts = self._with(totals, report.failed, "complete" if report.complete else "incomplete")
+        if report.audio_seconds:
+            counts.speed = {"batch": report.realtime_factor, **report.stage_speed}
+        return counts
+
+    def from_receipts(self, destination: ObjectStore) -> Self:
+        """For a batch whose run ended without a report: what its shards' results and receipts say."""
+        totals = sum_up(destination, self.batch)
+        return self._with(totals, totals.failed, "lost")
+
+    def write(self, destination: ObjectStore) -> None:
+        """Figures stop no work: if it fails, the next write says all, or the exporter finds out from the results."""
+        data = self.model_dump_json().encode()
+        try:
+            destination.put_bytes(f"{METRICS}{self.batch}.json", data, content_type="application/json")
+        except StenopoolError as error:
+            logger.warning("The figures of batch %s were not written: %s", self.batch, error.message)
+
+    def _with(self, totals: Totals, failed: list[FailedRecording], status: Status) -> Self:
+        ends = Counter(f"{'quarantined' if one.quarantined else 'deferred'} {one.failure.code}" for one in failed)
+        ends.update(done=totals.ends["done"], rendered=totals.ends["rendered"])
+        sums = Sums(
+            recordings=ends,
+            audio_seconds={f"{self.engine} {self.model}": totals.audio_seconds},
+            failures=Counter(join_cause(one.failure.stage, one.failure.code) for one in failed),
+            batches=Counter() if status == "running" else Counter({status: 1}),
+            gpu_seconds=dict(totals.device_seconds),
+            cpu_seconds=totals.machine_seconds.get("cpu", 0.0),
+            cost=totals.cost,
+            loads=totals.loads,
+            tally=totals.tally,
+        )
+        return self.model_copy(update={"sums": sums, "status": status, "updated_at": datetime.now(UTC)})

@@ -14,10 +14,9 @@ import anyio
 from anyio import CapacityLimiter, from_thread, lowlevel, to_thread
 
 from stenopool import errors
-from stenopool.pipeline.context import Job, RunContext
+from stenopool.pipeline.context import Job, RunContext, RunStream, Stage
 from stenopool.pipeline.outcomes import Interval, StageAttempt, union
 from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.stage import RunStream, Stage
 from stenopool.runtime import traces
 from stenopool.runtime.logs import log_context, printable
 from stenopool.runtime.progress import Event, emit, logger
@@ -158,7 +157,6 @@ class _Attempt:
         self.transient = list[errors.TransientError]()  # trying again may help
         self.fatal = list[BaseException]()  # the stage ends
         self._runner, self._stage, self._again = runner, stage, again
-        self._log = runner.context.log
         self._queue, self._closed = SimpleQueue[Job | None](), False
         self._token = lowlevel.current_token()
         self._began = dict[Job, float]()
@@ -225,7 +223,7 @@ class _Attempt:
         if own and job.work.has(own):
             job.reused = tuple(dict.fromkeys((*job.reused, own.name)))
         elif not (later and job.work.has(later)):
-            self._began[job] = self._log.now()
+            self._began[job] = self._runner.context.now()
         return job in self._began
 
     def _leave(self, job: Job) -> None:
@@ -238,7 +236,7 @@ class _Attempt:
 
     def _record(self, job: Job) -> None:
         if (began := self._began.pop(job, None)) is not None:
-            self._worked.append((job, (began, self._log.now())))
+            self._worked.append((job, (began, self._runner.context.now())))
 
     def _stop(self, error: BaseException, *jobs: Job) -> None:
         """These jobs are not done, for now or in this run."""

@@ -1,17 +1,22 @@
-"""Recordings grouped: shards (what one run carries) and batches in them (what one task carries)."""
+"""What a run of `ingest` has to do, grouped: shards (what one run carries) and batches in them (what one task does)."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import chain, islice
 from math import ceil
+from sys import maxsize
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from stenopool.options import Format
-from stenopool.pipeline.catalog import CatalogEntry
-from stenopool.pipeline.reading import warn_skipped
-from stenopool.pipeline.receipts import BATCHES
-from stenopool.pipeline.recordings import Recording
+from stenopool.errors import ErrorCode
+from stenopool.options import Format, TranscriptionOptions
+from stenopool.pipeline.catalog import CatalogEntry, Recording, Selection, list_entries
+from stenopool.pipeline.checkpoints import WorkArea
+from stenopool.pipeline.outcomes import FailedRecording
+from stenopool.pipeline.receipts import BATCHES, WORK, ReceiptName, read, receipt_key, warn_skipped
+from stenopool.runtime.progress import Event, emit
 from stenopool.settings import BatchSettings
 from stenopool.storage.base import ObjectStore
 
@@ -31,14 +36,12 @@ def estimate_seconds(recording: Recording) -> float:
     return recording.size / _BYTES_PER_SECOND.get(extension, _BYTES_PER_SECOND_ELSE)
 
 
-class WorkItem(BaseModel):
+class WorkItem(BaseModel, frozen=True):
     """One item of work: a recording, the fingerprint that names it, its estimated length, tries so far.
 
     ``formats``: its transcript is there, and only these are to be rendered from it; empty: all is to be done.
     ``superseded``: other fingerprints of the recording, whose receipts end when its files are overwritten.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     recording: Recording
     fingerprint: str
@@ -60,10 +63,67 @@ class WorkItem(BaseModel):
         )
 
 
-class Shard(BaseModel):
-    """The recordings that one run carries, as a manifest in the destination: a line per item."""
+@dataclass
+class Plan:
+    """Pending items as they are listed, and counts of all that was seen. Complete once `items` is used up."""
 
-    model_config = ConfigDict(frozen=True)
+    source: ObjectStore
+    destination: ObjectStore
+    options: TranscriptionOptions
+    selection: Selection
+    formats: tuple[Format, ...] = ()
+    """Formats that finished recordings must have too; what is missing is rendered from the transcript."""
+    retry: frozenset[ErrorCode] | None = None
+    """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
+    clears: bool = False
+    """Whether checkpoints and quarantine of finished recordings go: a run killed right after a receipt left them."""
+    begun: int = 0
+    """Recordings that earlier attempts at the same run took: they count towards ``selection.max_count``."""
+    counts: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    unusable: list[FailedRecording] = field(default_factory=list)
+
+    def items(self) -> Iterator[WorkItem]:
+        """What has to be done, in the source's order. Ends when ``selection.max_count`` are to be transcribed."""
+        if self.begun >= (most := self.selection.max_count or maxsize):
+            return
+        # Fingerprints in the work area: few, those of runs that are in progress or were cut off.
+        checkpoints = self.destination.list(WORK) if self.clears else ()
+        leftovers = {info.key.removeprefix(WORK)[:32] for info in checkpoints}
+        for entry in list_entries(self.source, self.destination, self.options, self.selection, self.formats):
+            item = self._item(entry)
+            if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
+                WorkArea(self.destination, entry.fingerprint).remove()
+            if entry.outlived and self.clears:
+                self.destination.delete(receipt_key(entry.recording.key, entry.fingerprint, "quarantined"))
+            state = "new" if item and not item.formats else entry.state
+            self.counts[state] += 1
+            self.seconds[state] += estimate_seconds(entry.recording)
+            if item:
+                if state == "new":
+                    emit(Event("planned", item.recording.key, item.seconds))
+                yield item
+            if self.counts["new"] + self.begun == most:
+                return
+
+    def _item(self, entry: CatalogEntry) -> WorkItem | None:
+        if entry.state in ("new", "render"):
+            return WorkItem.of(entry)
+        if entry.failure:
+            self.unusable.append(
+                FailedRecording(key=entry.recording.key, fingerprint=entry.fingerprint, failure=entry.failure)
+            )
+            emit(Event("failed", entry.recording.key, 0.0, entry.failure))
+        elif entry.state == "quarantined" and self.retry is not None:
+            name = ReceiptName(entry.recording.key, entry.fingerprint, "quarantined")
+            receipt = read(self.destination, name)
+            if receipt and not (self.retry and receipt.failure and receipt.failure.code not in self.retry):
+                return WorkItem.of(entry, attempts=receipt.attempts)
+        return None
+
+
+class Shard(BaseModel, frozen=True):
+    """The recordings that one run carries, as a manifest in the destination: a line per item."""
 
     batch: str
     number: int

@@ -6,16 +6,16 @@ The transcript's JSON stays as the work made it, so that its receipt stays true;
 names. They belong to one fingerprint: made anew with other options, SPEAKER_00 may be somebody else.
 """
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from stenopool.errors import ObjectNotFound
 from stenopool.speech.renderers.words import clean
-from stenopool.speech.transcript import Transcript
+from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 from stenopool.storage.base import ObjectStore
 
-LONGEST = 100  # characters
+P = TypeVar("P", Segment, SpeakerTurn, Word)
 
 
 def _clean_name(name: str) -> str:
@@ -25,7 +25,7 @@ def _clean_name(name: str) -> str:
     return name
 
 
-SpeakerName = Annotated[str, Field(max_length=LONGEST), AfterValidator(_clean_name)]
+SpeakerName = Annotated[str, Field(max_length=100), AfterValidator(_clean_name)]
 
 
 class SpeakerNames(BaseModel):
@@ -64,24 +64,17 @@ def apply_names(transcript: Transcript, names: dict[str, str]) -> Transcript:
     if not names:
         return transcript
 
-    def of(label: str | None) -> str | None:
-        return names.get(label, label) if label else label
+    def named(part: P) -> P:
+        return part.model_copy(update={"speaker": names.get(part.speaker or "", part.speaker)})
 
     return transcript.model_copy(
         update={
             "segments": [
-                segment.model_copy(
-                    update={
-                        "speaker": of(segment.speaker),
-                        "words": [word.model_copy(update={"speaker": of(word.speaker)}) for word in segment.words],
-                    }
-                )
+                named(segment).model_copy(update={"words": [named(word) for word in segment.words]})
                 for segment in transcript.segments
             ],
             "speakers": list(dict.fromkeys(names.get(label, label) for label in transcript.speakers)),
-            "turns": [
-                turn.model_copy(update={"speaker": names.get(turn.speaker, turn.speaker)}) for turn in transcript.turns
-            ],
+            "turns": [named(turn) for turn in transcript.turns],
         }
     )
 
@@ -89,9 +82,8 @@ def apply_names(transcript: Transcript, names: dict[str, str]) -> Transcript:
 def list_labels(transcript: Transcript) -> list[str]:
     """All labels that speakers of this transcript have, in the order in which they are listed or speak."""
     spoken = (word.speaker or segment.speaker for segment in transcript.segments for word in segment.words)
-    turns = (turn.speaker for turn in transcript.turns)
-    whole = (segment.speaker for segment in transcript.segments)
-    return list(dict.fromkeys(label for label in (*transcript.speakers, *turns, *whole, *spoken) if label))
+    parts = (part.speaker for part in (*transcript.turns, *transcript.segments))
+    return list(dict.fromkeys(label for label in (*transcript.speakers, *parts, *spoken) if label))
 
 
 def _fingerprint(transcript: Transcript) -> str:

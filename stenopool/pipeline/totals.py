@@ -1,20 +1,47 @@
 """What shards came to, folded from their logs: one function, from which every summary, report and metric is made."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from pydantic import Field
 
 from stenopool.errors import RunLost
 from stenopool.metrics.amounts import Amounts, Histogram, add_up
-from stenopool.metrics.definitions import LOAD_BUCKETS
-from stenopool.pipeline.outcomes import FailedRecording, Outcome, OutcomeStatus, ShardLog, length
-from stenopool.pipeline.reading import read_model
-from stenopool.pipeline.receipts import BATCHES, find_receipts, read_or_skip
+from stenopool.metrics.definitions import LOAD_BUCKETS, STAGE_BUCKETS
+from stenopool.pipeline.outcomes import FailedRecording, Interval, Outcome, OutcomeStatus, ShardLog, Use, length
+from stenopool.pipeline.receipts import BATCHES, find_receipts, read, read_model
 from stenopool.pipeline.shards import Shard, WorkItem, read_shards
-from stenopool.pipeline.sums import Tally
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
+
+
+def join_cause(stage: str | None, code: str) -> str:
+    """Where and why, as one text: "fetch STORAGE_UNAVAILABLE"."""
+    return f"{stage or ''} {code}"
+
+
+def split_cause(cause: str) -> tuple[str, str]:
+    """Stage and code. A stage's name may have a space, a code has none."""
+    stage, _, code = cause.rpartition(" ")
+    return stage, code
+
+
+class Tally(Amounts):
+    """What a run counts about itself while it works, by stage."""
+
+    stages: dict[str, Histogram] = Field(default_factory=dict)
+    """Seconds of each attempt."""
+    audio: dict[str, float] = Field(default_factory=dict)
+    """Seconds of audio that went through."""
+    retries: Counter[str] = Field(default_factory=Counter)
+    """Attempts after the first."""
+    errors: Counter[str] = Field(default_factory=Counter)
+    """Transient errors, by stage and code."""
+    checkpoints: Counter[str] = Field(default_factory=Counter)
+    """Recordings for which an earlier run had done the stage."""
+    flags: Counter[str] = Field(default_factory=Counter)
+    """Transcripts, by flag."""
 
 
 class Totals(Amounts):
@@ -53,36 +80,39 @@ def fold(logs: Iterable[ShardLog], *, resumed: bool = False) -> Totals:
     for log in logs:
         add_up(totals.machine_seconds, {log.machine: log.seconds})
         for outcome in log.outcomes:
-            if not (resumed and outcome.status == "deferred"):
-                _add_outcome(totals, outcome)
+            if resumed and outcome.status == "deferred":
+                continue
+            totals.ends[outcome.status] += 1
+            totals.tally.checkpoints.update(outcome.reused)
+            if outcome.failure:
+                failed = FailedRecording(key=outcome.key, fingerprint=outcome.fingerprint, failure=outcome.failure)
+                totals.failed.append(failed)
+            if outcome.status == "done":
+                totals.audio_seconds += outcome.duration or 0.0
+                totals.tally.flags.update(outcome.flags)
         _add_attempts(totals, log)
     return totals
 
 
-def _add_outcome(totals: Totals, outcome: Outcome) -> None:
-    totals.ends[outcome.status] += 1
-    totals.tally.checkpoints.update(outcome.reused)
-    if outcome.failure:
-        totals.failed.append(FailedRecording(key=outcome.key, fingerprint=outcome.fingerprint, failure=outcome.failure))
-    if outcome.status == "done":
-        totals.audio_seconds += outcome.duration or 0.0
-        totals.tally.flags.update(outcome.flags)
-
-
 def _add_attempts(totals: Totals, log: ShardLog) -> None:
+    tally = totals.tally
+    by_stage, by_use = defaultdict[str, list[Interval]](list), defaultdict[Use | None, list[Interval]](list)
     for attempt in log.attempts:
-        totals.tally.add_attempt(attempt)
+        stage = attempt.stage
+        by_stage[stage] += attempt.working
+        by_use[attempt.uses] += attempt.working
+        seconds = sum(stop - start for start, stop in attempt.working)
+        tally.stages.setdefault(stage, Histogram()).observe(seconds, STAGE_BUCKETS)
+        add_up(tally.audio, {stage: attempt.audio})
+        tally.retries[stage] += attempt.again  # also 0: Prometheus sees no increase in a counter that begins at 1
+        if attempt.error:
+            tally.errors[join_cause(stage, attempt.error)] += 1
         if attempt.uses in ("cpu", "device"):
-            add_up(totals.stage_audio, {attempt.stage: attempt.audio})
-    for stage in {attempt.stage for attempt in log.attempts}:
-        # Batches overlap: the stage's time is the union of theirs.
-        working = [interval for attempt in log.attempts if attempt.stage == stage for interval in attempt.working]
-        add_up(totals.stage_seconds, {stage: length(working)})
+            add_up(totals.stage_audio, {stage: attempt.audio})
+    # Batches overlap: a stage's time is the union of theirs.
+    add_up(totals.stage_seconds, {stage: length(working) for stage, working in by_stage.items()})
     if log.machine == "gpu" and log.seconds:
-        busy, either = (
-            length([interval for attempt in log.attempts if attempt.uses in uses for interval in attempt.working])
-            for uses in (("device",), ("device", "loading"))
-        )
+        busy, either = length(by_use["device"]), length(by_use["device"] + by_use["loading"])
         device = {"busy": busy, "load": either - busy, "idle": max(0.0, log.seconds - either)}
         add_up(totals.device_seconds, device)
         totals.loads.observe(device["load"], LOAD_BUCKETS)
@@ -134,23 +164,21 @@ def sum_up(destination: ObjectStore, batch: str) -> Totals:
 
 
 def _outcome_by_receipt(destination: ObjectStore, batch: str, item: WorkItem) -> Outcome:
-    key, fingerprint = item.recording.key, item.fingerprint
-    ends = {name.status: name for name in find_receipts(destination, key, fingerprint)}
+    told = partial(Outcome, key=item.recording.key, fingerprint=item.fingerprint)
+    ends = {name.status: name for name in find_receipts(destination, item.recording.key, item.fingerprint)}
     failure = RunLost("The run that carried it ended without a result.").failure()
     if item.formats:
-        rendered = "done" in ends and set(item.formats) <= ends["done"].formats
-        if rendered:
-            return Outcome(key=key, fingerprint=fingerprint, status="rendered")
+        if "done" in ends and set(item.formats) <= ends["done"].formats:
+            return told(status="rendered")
     elif "done" in ends:
-        receipt = read_or_skip(destination, ends["done"])
+        receipt = read(destination, ends["done"])
         if receipt is None or receipt.batch != batch:
-            return Outcome(key=key, fingerprint=fingerprint, status="skipped")
-        return Outcome(key=key, fingerprint=fingerprint, status="done", duration=receipt.duration, flags=receipt.flags)
+            return told(status="skipped")
+        return told(status="done", duration=receipt.duration, flags=receipt.flags)
     elif "quarantined" in ends and not item.attempts:
-        receipt = read_or_skip(destination, ends["quarantined"])
+        receipt = read(destination, ends["quarantined"])
         failure = (receipt and receipt.failure) or failure
-    status: OutcomeStatus = "deferred" if failure.retryable else "quarantined"
-    return Outcome(key=key, fingerprint=fingerprint, status=status, failure=failure)
+    return told(status="deferred" if failure.retryable else "quarantined", failure=failure)
 
 
 def _log_key(shard: Shard, flow: str) -> str:

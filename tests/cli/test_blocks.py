@@ -49,7 +49,9 @@ def test_a_batch_of_a_block_is_planned_run_shown_retried_and_cleaned(stenopool: 
     assert (retried.code, json.loads(retried.out)["failures_by_code"]) == (1, {"NOT_AUDIO": 1}), retried.err
     store = open_location(DESTINATION)
     [name] = list_receipts(store)
-    assert read(store, name.key, name.fingerprint, "quarantined").attempts == 2
+    receipt = read(store, name)
+    assert receipt
+    assert receipt.attempts == 2
     assert json.loads(stenopool("status", DESTINATION, "--json").out)["quarantined"] == 1
     assert stenopool("clean", DESTINATION, "--work-older-than", "1s").code == 0
 

@@ -101,7 +101,9 @@ def test_its_receipts_reports_manifests_and_metrics_are_read(
     assert (attempt.options, attempt.keys) == (OPTIONS, (BROKEN,))
 
     (done,) = (name for name in list_receipts(destination) if name.status == "done")
-    assert read(destination, done.key, done.fingerprint).formats == ("json", "txt")
+    receipt = read(destination, done)
+    assert receipt
+    assert receipt.formats == ("json", "txt")
     batches = sorted({info.key.split("/")[1] for info in destination.list(".batches/")})
     items = [item for name in batches for shard in read_shards(destination, name) for item in shard.items]
     assert {item.recording.key for item in items} == {DONE, TRANSCRIBED, PREPARED, BROKEN}

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from stenopool.errors import AccessDenied, ErrorCode, Failure, SetupError
 from stenopool.exporter.ledger import Ledger
 from stenopool.metrics.amounts import Histogram
-from stenopool.pipeline.counts import BatchCounts, Status
+from stenopool.pipeline.catalog import Recording
 from stenopool.pipeline.outcomes import Outcome, ShardLog
 from stenopool.pipeline.receipts import METRICS, Receipt, write
-from stenopool.pipeline.recordings import Recording
+from stenopool.pipeline.report import BatchCounts, Status, Sums
 from stenopool.pipeline.shards import Shard, WorkItem
-from stenopool.pipeline.sums import Sums, Tally
-from stenopool.pipeline.totals import write_log
+from stenopool.pipeline.totals import Tally, write_log
 from stenopool.storage.base import ObjectStore
 from stenopool.storage.local import LocalStore
 

@@ -10,9 +10,8 @@ import pytest
 from stenopool.errors import AccessDenied, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
-from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import list_receipts
-from stenopool.pipeline.shards import split_into_shards
+from stenopool.pipeline.shards import Plan, split_into_shards
 from stenopool.pipeline.stages import publish
 from stenopool.pipeline.totals import fold, read_log
 from stenopool.settings import get_settings

@@ -14,7 +14,7 @@ from stenopool.errors import ErrorCode, StorageUnavailable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.catalog import Selection
-from stenopool.pipeline.receipts import list_receipts
+from stenopool.pipeline.receipts import list_receipts, read
 from stenopool.pipeline.report import BatchReport
 from stenopool.settings import get_settings
 from stenopool.speech.transcript import Transcript
@@ -234,10 +234,10 @@ def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, dest
     report = ingest(source, destination, selection=selection, retry=[ErrorCode.NOT_AUDIO])
     assert (report.new, report.in_quarantine, report.deferred, report.complete) == (1, 0, 0, True)
     assert report.failures_by_code == {"NOT_AUDIO": 1, "OBJECT_NOT_FOUND": 1}
-    [receipt] = [name for name in list_receipts(open_store(str(destination))) if name.status == "quarantined"]
-    from stenopool.pipeline.receipts import read
-
-    assert read(open_store(str(destination)), receipt.key, receipt.fingerprint, "quarantined").attempts == 2
+    store = open_store(str(destination))
+    [receipt] = [read(store, name) for name in list_receipts(store) if name.status == "quarantined"]
+    assert receipt
+    assert receipt.attempts == 2
 
 
 def test_a_channel_each_becomes_a_speaker_each(tmp_path: Path, destination: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from stenopool.errors import RecordingError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import Recording, fingerprint
 from stenopool.pipeline.context import RunContext
-from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.pipeline.shards import WorkItem
 from stenopool.pipeline.stages import FETCH, NORMALIZE, QUARANTINE
 from stenopool.runtime.scratch import Scratch

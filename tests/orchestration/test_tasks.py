@@ -9,8 +9,7 @@ from prefect import flow
 
 from stenopool.errors import AccessDenied, StorageUnavailable
 from stenopool.orchestration import tasks
-from stenopool.pipeline.context import Job, RunContext
-from stenopool.pipeline.stage import Stage
+from stenopool.pipeline.context import Job, RunContext, Stage
 from stenopool.runtime import allocator
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from stenopool.errors import ErrorCode, Failure, SetupError
 from stenopool.options import FORMATS, Format, TranscriptionOptions
 from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
-from stenopool.pipeline.plan import Plan
 from stenopool.pipeline.receipts import (
     Receipt,
     list_receipts,
@@ -23,6 +22,7 @@ from stenopool.pipeline.receipts import (
     work_key,
     write,
 )
+from stenopool.pipeline.shards import Plan
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.s3 import S3Store, process_client
 from tests.support.keys import any_keys, file_keys

@@ -11,10 +11,9 @@ import pytest
 
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
-from stenopool.pipeline.checkpoints import DIARIZED, Diarized
+from stenopool.pipeline.checkpoints import AUDIO, DIARIZED, Diarized, WorkArea
 from stenopool.pipeline.housekeeping import remove_leftovers
 from stenopool.pipeline.receipts import BATCHES, WORK, Receipt, output_key, work_key
-from stenopool.pipeline.work_area import AUDIO, WorkArea
 from stenopool.storage import ObjectInfo, ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store

@@ -19,14 +19,12 @@ from stenopool.errors import (
     StorageUnavailable,
 )
 from stenopool.pipeline import receipts
-from stenopool.pipeline.checkpoints import DIARIZED, Diarized
-from stenopool.pipeline.context import Job, RunContext
+from stenopool.pipeline.checkpoints import DIARIZED, Diarized, WorkArea
+from stenopool.pipeline.context import Job, RunContext, Stage
 from stenopool.pipeline.outcomes import length
 from stenopool.pipeline.receipts import Receipt
 from stenopool.pipeline.runner import BatchRunner
-from stenopool.pipeline.stage import Stage
 from stenopool.pipeline.stages import QUARANTINE
-from stenopool.pipeline.work_area import WorkArea
 from stenopool.runtime import signals
 from stenopool.runtime.scratch import Scratch
 from tests.support.runs import carry, run_context, work_item
@@ -147,7 +145,7 @@ def test_after_a_transient_error_only_what_is_not_done_is_tried_again(
     assert not errors
     assert not [job for job in jobs if job.failure]
     assert Counter(work.done).most_common(1)[0][1] == 1, "nothing is done twice"
-    attempts = [attempt for attempt in run.log.close("gpu").attempts if attempt.stage == "first"]
+    attempts = [attempt for attempt in run.log.attempts if attempt.stage == "first"]
     assert [attempt.again for attempt in attempts] == [False, True, True]
     assert [attempt.error for attempt in attempts] == ["STORAGE_UNAVAILABLE", "STORAGE_UNAVAILABLE", None]
 
@@ -224,7 +222,7 @@ def test_nothing_is_done_for_a_checkpoint_that_exists(run: RunContext, work: Wor
     jobs, _ = carry(run, (first, second, third), ITEMS)
     for stage in ("first", "second"):
         assert work.keys(stage) == ["2.wav", "3.wav", "4.wav"]
-        (attempt,) = [one for one in run.log.close("gpu").attempts if one.stage == stage]
+        (attempt,) = [one for one in run.log.attempts if one.stage == stage]
         assert attempt.audio == 6.0, "no time and no audio is counted for it"
     assert len(work.keys("third")) == 4
     assert [job.outcome.reused for job in jobs if job.outcome] == [("diarize",), (), (), ()]
@@ -248,7 +246,7 @@ def test_no_stage_works_on_more_jobs_at_a_time_than_it_declares(run: RunContext)
 
 def test_time_is_counted_once_however_many_jobs_are_in_progress(run: RunContext, work: Work) -> None:
     carry(run, (Stage("first", work.of("first", pause=0.2), concurrency=4),), ITEMS)
-    (attempt,) = run.log.close("gpu").attempts
+    (attempt,) = run.log.attempts
     assert 0.2 <= length(list(attempt.working)) < 0.6
     assert attempt.audio == 8.0
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenopool.pipeline.recordings import Recording
+from stenopool.pipeline.catalog import Recording
 from stenopool.pipeline.shards import Shard, WorkItem, batches, estimate_seconds, read_shards, split_into_shards
 from stenopool.settings import BatchSettings
 from tests.support.keys import any_key

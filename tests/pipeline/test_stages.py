@@ -8,8 +8,10 @@ from stenopool.metrics import definitions
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.tasks import _stage_task
 from stenopool.pipeline.checkpoints import ASSIGNED, STAGE_VERSIONS
-from stenopool.pipeline.stage import Stage
-from stenopool.pipeline.stages import PREPARE_STAGES, RENDER_STAGES, SHARD_STAGES, STAGES, TRANSCRIBE_STAGES
+from stenopool.pipeline.context import Stage
+from stenopool.pipeline.stages import PREPARE_STAGES, RENDER_STAGES, SHARD_STAGES, TRANSCRIBE_STAGES
+
+STAGES = tuple(dict.fromkeys((*SHARD_STAGES, *RENDER_STAGES)))
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, Failure, RunLost
 from stenopool.options import FORMATS
-from stenopool.pipeline.outcomes import Interval, Outcome, ShardLog, StageAttempt, length, union
+from stenopool.pipeline.outcomes import Interval, Outcome, ShardLog, StageAttempt, Use, length, union
 from stenopool.pipeline.receipts import BATCHES, Receipt, write
 from stenopool.pipeline.shards import Shard
-from stenopool.pipeline.stage import Use
 from stenopool.pipeline.totals import (
     Totals,
     fold,

@@ -10,8 +10,8 @@ import pytest
 
 from stenopool.errors import ModelMissing
 from stenopool.options import TranscriptionOptions
+from stenopool.pipeline.context import TRANSFERS
 from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.stage import TRANSFERS
 from stenopool.pipeline.stages.transcribe import LOAD_MODELS
 from stenopool.runtime.scratch import Scratch
 from stenopool.speech.loaded import LoadedModels

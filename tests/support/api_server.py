@@ -20,8 +20,8 @@ from stenopool.api.ids import decode
 from stenopool.api.keys import line
 from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import Recording, fingerprint
 from stenopool.pipeline.receipts import Receipt
-from stenopool.pipeline.recordings import Recording, fingerprint
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.speech.renderers import render
 from stenopool.storage import ObjectStore, open_store

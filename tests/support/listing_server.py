@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, quote_plus, unquote, urlsplit
 
 from stenopool.options import TranscriptionOptions
+from stenopool.pipeline.catalog import fingerprinter
 from stenopool.pipeline.receipts import receipt_key
-from stenopool.pipeline.recordings import fingerprinter
 
 RECORDINGS, TRANSCRIPTS = "recordings", "transcripts"
 # What receipts' keys are made of is encoded by one replacement, all else of ASCII by a table: a page must cost less to

@@ -7,11 +7,10 @@ import anyio
 
 from stenopool.errors import TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.pipeline.context import Job, RunContext
-from stenopool.pipeline.recordings import Recording
+from stenopool.pipeline.catalog import Recording
+from stenopool.pipeline.context import Job, RunContext, Stage
 from stenopool.pipeline.runner import BatchRunner
 from stenopool.pipeline.shards import WorkItem
-from stenopool.pipeline.stage import Stage
 from stenopool.runtime.scratch import Scratch
 from stenopool.storage.local import LocalStore
 

@@ -1,6 +1,6 @@
 """The stages of the pipeline, in the order of a recording's path. What waits for what is declared with each stage."""
 
-from stenopool.pipeline.stage import Stage
+from stenopool.pipeline.context import Stage
 from stenopool.pipeline.stages.prepare import FETCH, NORMALIZE, STORE
 from stenopool.pipeline.stages.publish import ASSIGN, QUARANTINE, RECEIPT, RENDER, UPLOAD
 from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, FETCH_AUDIO, LOAD_MODELS, TRANSCRIBE
@@ -12,4 +12,3 @@ PREPARE_STAGES: tuple[Stage, ...] = (*_PREPARE, QUARANTINE)
 TRANSCRIBE_STAGES: tuple[Stage, ...] = (*_TRANSCRIBE, QUARANTINE)
 SHARD_STAGES: tuple[Stage, ...] = (*_PREPARE, *_TRANSCRIBE, QUARANTINE)
 RENDER_STAGES: tuple[Stage, ...] = (FETCH, NORMALIZE, RENDER, QUARANTINE)
-STAGES: tuple[Stage, ...] = tuple(dict.fromkeys((*SHARD_STAGES, *RENDER_STAGES)))

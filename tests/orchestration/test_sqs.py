@@ -5,14 +5,14 @@ import json
 import pytest
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.pipeline.notifications import Arrival, parse_notification
+from stenopool.orchestration.sqs import parse_notification
 
 RECORD = {
     "eventSource": "aws:s3",
     "eventName": "ObjectCreated:Put",
     "s3": {"bucket": {"name": "calls"}, "object": {"key": "2026/a+b%C3%A9%2B.wav", "size": 1}},
 }
-ARRIVAL = Arrival("calls", "2026/a bé+.wav")
+ARRIVAL = "s3://calls/2026/a bé+.wav"
 S3 = json.dumps({"Records": [RECORD]})
 SNS = json.dumps({"Type": "Notification", "TopicArn": "arn:aws:sns:eu:1:calls", "Message": S3})
 EVENTBRIDGE = json.dumps(

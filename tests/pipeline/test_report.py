@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.pipeline.history import list_reports
 from stenopool.pipeline.receipts import BATCHES
+from stenopool.pipeline.report import list_reports
 from stenopool.storage import ObjectStore, open_store
 from tests.support.memory import MemoryStore
 

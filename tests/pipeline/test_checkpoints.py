@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from stenopool.errors import ObjectNotFound
-from stenopool.pipeline.checkpoints import ASSIGNED, DIARIZED, Checkpoint, Diarized
-from stenopool.pipeline.work_area import WorkArea
+from stenopool.pipeline.checkpoints import ASSIGNED, DIARIZED, Checkpoint, Diarized, WorkArea
 from stenopool.speech.transcript import SpeakerTurn, Transcript
 from stenopool.storage.local import LocalStore
 
