@@ -17,7 +17,7 @@ from stenopool.orchestration.runs import end_shard, open_run
 from stenopool.orchestration.tasks import carry
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stages import TRANSCRIBE_STAGES
-from stenopool.pipeline.totals import items_to_transcribe, log_or_receipts
+from stenopool.pipeline.totals import read_prepared
 from stenopool.runtime.startup import start_process
 from stenopool.speech.loaded import check_models
 
@@ -41,6 +41,6 @@ async def transcribe(
     await asyncio.to_thread(check_models, options, execution)
     with open_run(*await open_stores(source, destination), options, execution, batch, shard) as run:
         work = await asyncio.to_thread(Shard.read, run.destination, batch, shard)
-        prepared = await asyncio.to_thread(log_or_receipts, run.destination, work, "prepare", work.items)
-        await carry(run, TRANSCRIBE_STAGES, items_to_transcribe(work, prepared))
+        _, ready = await asyncio.to_thread(read_prepared, run.destination, work)
+        await carry(run, TRANSCRIBE_STAGES, ready)
         await end_shard(run, work, "transcribe", machine="gpu")

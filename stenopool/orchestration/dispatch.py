@@ -22,7 +22,7 @@ from stenopool.orchestration import entrypoints
 from stenopool.orchestration.names import PARENTS
 from stenopool.pipeline.outcomes import ShardLog
 from stenopool.pipeline.shards import Shard
-from stenopool.pipeline.totals import items_to_transcribe, log_or_receipts
+from stenopool.pipeline.totals import log_or_receipts, read_prepared
 from stenopool.runtime.progress import logger
 from stenopool.runtime.signals import stop_if_asked
 from stenopool.settings import DispatchSettings, get_settings
@@ -76,8 +76,7 @@ class ByDeployment:
 
     async def carry(self, shard: Shard, destination: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
         await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **parameters)
-        prepared = await asyncio.to_thread(log_or_receipts, destination, shard, "prepare", shard.items)
-        ready = items_to_transcribe(shard, prepared)
+        prepared, ready = await asyncio.to_thread(read_prepared, destination, shard)
         if not ready:  # a bad file never wakes a GPU
             return [prepared]
         await self._run(self._settings.transcribe, batch=shard.batch, shard=shard.number, **parameters)

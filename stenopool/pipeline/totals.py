@@ -142,20 +142,16 @@ def read_logs(destination: ObjectStore, shard: Shard) -> list[ShardLog]:
     """What was done for a shard, by one run of `shard` or one each of `prepare` and `transcribe`."""
     if whole := read_log(destination, shard, "shard"):
         return [whole]
+    prepared, ready = read_prepared(destination, shard)
+    return [prepared, log_or_receipts(destination, shard, "transcribe", ready)] if ready else [prepared]
+
+
+def read_prepared(destination: ObjectStore, shard: Shard) -> tuple[ShardLog, list[WorkItem]]:
+    """What `prepare` did for a shard, and the items whose audio it has stored, with their exact length."""
     prepared = log_or_receipts(destination, shard, "prepare", shard.items)
-    if not (ready := items_to_transcribe(shard, prepared)):
-        return [prepared]
-    return [prepared, log_or_receipts(destination, shard, "transcribe", ready)]
-
-
-def items_to_transcribe(shard: Shard, prepared: ShardLog) -> list[WorkItem]:
-    """The items whose audio `prepare` has stored, with their exact length."""
     seconds = {outcome.fingerprint: outcome.duration for outcome in prepared.outcomes if outcome.status == "prepared"}
-    return [
-        item.model_copy(update={"seconds": seconds[item.fingerprint] or 0.0})
-        for item in shard.items
-        if item.fingerprint in seconds
-    ]
+    ready = [item for item in shard.items if item.fingerprint in seconds]
+    return prepared, [item.model_copy(update={"seconds": seconds[item.fingerprint] or 0.0}) for item in ready]
 
 
 def sum_up(destination: ObjectStore, batch: str) -> Totals:

@@ -15,10 +15,10 @@ from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.totals import (
     Totals,
     fold,
-    items_to_transcribe,
     log_or_receipts,
     read_log,
     read_logs,
+    read_prepared,
     sum_up,
     write_log,
 )
@@ -144,7 +144,8 @@ def test_logs_of_a_shard_are_found_however_its_work_was_split(store: LocalStore)
         machine="cpu", outcomes=[outcome("a", "prepared", duration=3.5), outcome("c", "quarantined", failure=BAD)]
     )
     write_log(store, shard, "prepare", prepared)
-    (ready,) = items_to_transcribe(shard, prepared)
+    found, (ready,) = read_prepared(store, shard)
+    assert found == prepared
     assert (ready.recording.key, ready.seconds) == ("a.wav", 3.5), "batches are made of exact lengths"
     transcribed = ShardLog(outcomes=[outcome("a", "done", duration=3.5)])
     write_log(store, shard, "transcribe", transcribed)
