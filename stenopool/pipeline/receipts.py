@@ -191,8 +191,9 @@ def _endings() -> frozenset[str]:
 
 def _merge(listed: Iterable[ObjectInfo]) -> Iterator[ReceiptName]:
     names = filter(None, (parse_receipt_key(info.key) for info in listed))
-    for said, group in groupby(names, itemgetter(0, 1, 2)):
-        yield ReceiptName(*said, frozenset().union(*(name.formats for name in group)))
+    for _, group in groupby(names, itemgetter(0, 1, 2)):
+        alike = list(group)
+        yield alike[0]._replace(formats=frozenset().union(*(name.formats for name in alike)))
 
 
 def write(destination: ObjectStore, receipt: Receipt) -> bool:

@@ -82,8 +82,9 @@ def apply_names(transcript: Transcript, names: dict[str, str]) -> Transcript:
 def list_labels(transcript: Transcript) -> list[str]:
     """All labels that speakers of this transcript have, in the order in which they are listed or speak."""
     spoken = (word.speaker or segment.speaker for segment in transcript.segments for word in segment.words)
-    parts = (part.speaker for part in (*transcript.turns, *transcript.segments))
-    return list(dict.fromkeys(label for label in (*transcript.speakers, *parts, *spoken) if label))
+    turns = (turn.speaker for turn in transcript.turns)
+    whole = (segment.speaker for segment in transcript.segments)
+    return list(dict.fromkeys(label for label in (*transcript.speakers, *turns, *whole, *spoken) if label))
 
 
 def _fingerprint(transcript: Transcript) -> str:
