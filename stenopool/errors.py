@@ -135,68 +135,51 @@ class SetupError(StenopoolError):
 
 
 class _Condition(StenopoolError):
-    """An error with one code, which the class says; ``remedy`` replaces that of the catalogue."""
+    """An error with one code, which the class names; ``remedy`` replaces that of the catalogue."""
+
+    def __init_subclass__(cls, *, code: ErrorCode) -> None:
+        cls.code = code
 
     def __init__(self, message: str, *, remedy: str | None = None) -> None:
         super().__init__(self.code, message, remedy=remedy)
         self.args = (message,)
 
 
-class KeyUnusable(_Condition, RecordingError):
+class KeyUnusable(_Condition, RecordingError, code=ErrorCode.KEY_UNUSABLE):
     """The store cannot hold an object with this key."""
 
-    code = ErrorCode.KEY_UNUSABLE
 
-
-class SourceChanged(_Condition, TransientError):
+class SourceChanged(_Condition, TransientError, code=ErrorCode.SOURCE_CHANGED):
     """The object has been replaced since it was listed."""
 
-    code = ErrorCode.SOURCE_CHANGED
 
-
-class StorageUnavailable(_Condition, TransientError):
+class StorageUnavailable(_Condition, TransientError, code=ErrorCode.STORAGE_UNAVAILABLE):
     """The store does not answer, or answers with an error of its own."""
 
-    code = ErrorCode.STORAGE_UNAVAILABLE
 
-
-class RunLost(_Condition, TransientError):
+class RunLost(_Condition, TransientError, code=ErrorCode.RUN_LOST):
     """A run ended without finishing its recordings; the next one takes them."""
 
-    code = ErrorCode.RUN_LOST
 
-
-class OutOfMemory(_Condition, TransientError):
+class OutOfMemory(_Condition, TransientError, code=ErrorCode.OUT_OF_MEMORY):
     """The machine or its GPU has no memory left."""
 
-    code = ErrorCode.OUT_OF_MEMORY
 
-
-class ObjectNotFound(_Condition, SetupError):
+class ObjectNotFound(_Condition, SetupError, code=ErrorCode.OBJECT_NOT_FOUND):
     """There is no such object, folder, bucket, block or file."""
 
-    code = ErrorCode.OBJECT_NOT_FOUND
 
-
-class AccessDenied(_Condition, SetupError):
+class AccessDenied(_Condition, SetupError, code=ErrorCode.ACCESS_DENIED):
     """The credentials are missing, wrong, or not enough."""
 
-    code = ErrorCode.ACCESS_DENIED
 
-
-class ReceiptCorrupt(_Condition, SetupError):
+class ReceiptCorrupt(_Condition, SetupError, code=ErrorCode.RECEIPT_CORRUPT):
     """A receipt says nothing that can be read."""
 
-    code = ErrorCode.RECEIPT_CORRUPT
 
-
-class ModelMissing(_Condition, SetupError):
+class ModelMissing(_Condition, SetupError, code=ErrorCode.MODEL_MISSING):
     """The weights are neither on this machine nor to be had."""
 
-    code = ErrorCode.MODEL_MISSING
 
-
-class DeviceUnavailable(_Condition, SetupError):
+class DeviceUnavailable(_Condition, SetupError, code=ErrorCode.DEVICE_UNAVAILABLE):
     """The device that was requested cannot be used."""
-
-    code = ErrorCode.DEVICE_UNAVAILABLE
