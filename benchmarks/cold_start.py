@@ -125,9 +125,9 @@ def inside(notes: Path, arguments: Sequence[str]) -> None:
     spans = Spans()
     sys.meta_path.insert(0, spans)
     spans.mark("interpreter")
-    from stenopool.cli import main, run
+    from stenopool.cli import main, transcribing
 
-    run.asyncio = SimpleNamespace(run=spans.timed(asyncio.run, "the flow"))  # Prefect calls asyncio.run, too
+    transcribing.asyncio = SimpleNamespace(run=spans.timed(asyncio.run, "the flow"))  # Prefect calls asyncio.run, too
     sys.argv = ["stenopool", *arguments]
     try:
         main()

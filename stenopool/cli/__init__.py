@@ -6,22 +6,12 @@ import typer
 
 from stenopool import __version__
 from stenopool.cli import models
-from stenopool.cli.bench import bench
-from stenopool.cli.clean import clean
-from stenopool.cli.console import err, print_line
-from stenopool.cli.demo import demo
-from stenopool.cli.deploy import deploy
+from stenopool.cli.destinations import clean, plan, show, status
+from stenopool.cli.display import err, print_line
 from stenopool.cli.doctor import doctor
-from stenopool.cli.exporter import exporter
-from stenopool.cli.plan import plan
-from stenopool.cli.retry import retry
-from stenopool.cli.run import run
-from stenopool.cli.serve import serve
-from stenopool.cli.show import show
-from stenopool.cli.status import status
-from stenopool.cli.up import up
-from stenopool.cli.worker import worker
-from stenopool.errors import StenopoolError
+from stenopool.cli.services import deploy, exporter, serve, up, worker
+from stenopool.cli.transcribing import demo, retry, run
+from stenopool.errors import ErrorCode, SetupError, StenopoolError
 from stenopool.runtime import logs, signals
 from stenopool.runtime.progress import logger
 from stenopool.runtime.startup import start_process
@@ -36,8 +26,20 @@ app = typer.Typer(
 )
 for command in (run, plan, status, retry, clean, up, serve, exporter, worker, deploy, show, demo, doctor):
     app.command()(command)
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench)
 app.add_typer(models.app, name="models")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench() -> None:
+    """Say how to compare Stenopool with whisperX and faster-whisper on this machine.
+
+    Example: stenopool bench
+    """
+    raise SetupError(
+        ErrorCode.EXTRA_MISSING,
+        "The comparison with other systems is not part of the installed package.",
+        remedy="In a checkout of the repository: uv sync --extra bench && uv run python -m benchmarks.compare FOLDER",
+    )
 
 
 def _print_version(asked: bool) -> None:

@@ -1,4 +1,7 @@
-"""What a person sees while a batch runs: bars on a terminal, a line per recording in a pipe or a CI log."""
+"""Where commands print (their answer on ``out``, all else on ``err``), and what a person sees while a batch runs.
+
+That is bars on a terminal, and a line per recording in a pipe or a CI log.
+"""
 
 import logging
 import threading
@@ -10,14 +13,21 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from stenopool.cli.console import print_line
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime import progress
 from stenopool.runtime.logs import printable, writes_json
 from stenopool.runtime.progress import Event, logger
 from stenopool.speech.clock_text import format_duration
 
+out = Console()
+err = Console(stderr=True)
+
 _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diarize", "done": "done"}
+
+
+def print_line(text: str, console: Console = out, style: str | None = None) -> None:
+    """Print a line as it is: unfolded, because a log keeps a record on one line, and without markup in other's text."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

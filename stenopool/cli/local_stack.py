@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import typer
 
-from stenopool.cli.console import err, print_line
+from stenopool.cli.display import err, print_line
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.names import QUEUES, PoolKind, pool_name
 from stenopool.runtime import signals

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stenopool import models as store
-from stenopool.cli.arguments import JsonFlag
-from stenopool.cli.console import err, out, print_line
+from stenopool.cli.display import err, out, print_line
+from stenopool.cli.parameters import JsonFlag
 from stenopool.models.kinds import ModelKind
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.runtime.logs import printable

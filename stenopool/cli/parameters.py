@@ -1,4 +1,7 @@
-"""Command-line options made from pydantic fields: one description, one spelling, for every way Stenopool is used."""
+"""What commands are given: arguments that several share, and options made from pydantic fields.
+
+An option has one description and one spelling in every way that Stenopool is used.
+"""
 
 import inspect
 from collections.abc import Callable
@@ -17,6 +20,12 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Recordings: a folder, s3://bucket/prefix or block://TYPE/NAME/prefix.")
+]
+DestinationArgument = Annotated[str, typer.Argument(metavar="DESTINATION", help="Transcripts: written like SOURCE.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one machine-readable object to stdout.")]
 
 # Headings of the options in a command's help: an option is under the first whose model has it.
 _PANELS: dict[type[BaseModel], str] = {

@@ -7,7 +7,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws import MinIOCredentials, S3Bucket
 
-from stenopool.cli.checks import examine, list_checks
+from stenopool.cli.doctor import examine, list_checks
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.receipts import list_receipts, read

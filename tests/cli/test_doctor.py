@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from stenopool.cli.checks import Check, Finding, examine, list_checks
+from stenopool.cli.doctor import Check, Finding, examine, list_checks
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.runtime import trial
 from stenopool.settings import get_settings

@@ -48,7 +48,7 @@ def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_doctor_names_what_a_worker_may_not(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    from stenopool.cli.checks import examine, list_checks
+    from stenopool.cli.doctor import examine, list_checks
     from stenopool.options import ExecutionOptions, TranscriptionOptions
 
     def finding() -> tuple[str, str]:

@@ -1,0 +1,164 @@
+"""The commands on a destination: what it lacks (``plan``) and has (``status``, ``show``), what may go (``clean``)."""
+
+import json
+from datetime import timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.filesize import decimal
+
+from stenopool.cli.display import out, print_line
+from stenopool.cli.parameters import DestinationArgument, JsonFlag, SourceArgument, with_options
+from stenopool.options import Format, SubtitleOptions, TranscriptionOptions
+from stenopool.orchestration.blocks.locations import open_location
+from stenopool.pipeline import receipts, speaker_names
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
+from stenopool.pipeline.report import read_reports
+from stenopool.pipeline.shards import Plan
+from stenopool.runtime.logs import printable
+from stenopool.speech.renderers import render
+from stenopool.speech.renderers.terminal import print_transcript
+from stenopool.speech.transcript import Transcript
+
+_SHOWN_REPORTS = 5
+_NEVER = "never"
+
+
+@with_options(options=TranscriptionOptions, selection=Selection)
+def plan(
+    source: SourceArgument,
+    destination: DestinationArgument,
+    options: TranscriptionOptions,
+    selection: Selection,
+    cost_per_hour: Annotated[
+        float | None, typer.Option(help="Your price for an hour of audio, for an estimate of the cost.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Dry run: show what would be transcribed (new, done, quarantined, hours) and change nothing.
+
+    Example: stenopool plan ./recordings ./transcripts
+    """
+    planned = Plan(open_location(source, must_exist=True), open_location(destination), options, selection)
+    for _ in planned.items():
+        pass
+    hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined")}
+    if as_json:
+        found: dict[str, Any] = {state: planned.counts[state] for state in hours}
+        found["estimated_hours"] = hours
+        found["estimated_cost"] = None if cost_per_hour is None else hours["new"] * cost_per_hour
+        print(json.dumps(found))
+        return
+    for state, length in hours.items():
+        print_line(f"{state:<12} {planned.counts[state]:>8}   about {length:.2f} hours")
+    if cost_per_hour is not None:
+        print_line(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}")
+
+
+def status(
+    destination: DestinationArgument,
+    limit: Annotated[int, typer.Option(help="Maximum number of failures to show.")] = 50,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show what a destination holds: done, quarantined and why, the last batches.
+
+    Example: stenopool status ./transcripts
+    """
+    store = open_location(destination, must_exist=True)
+    counts = {"done": 0, "quarantined": 0}
+    quarantined: list[receipts.Receipt] = []
+    for name in receipts.list_receipts(store):
+        counts[name.status] += 1
+        if name.status == "quarantined" and len(quarantined) < limit and (receipt := receipts.read(store, name)):
+            quarantined.append(receipt)
+    reports = list(islice(read_reports(store), _SHOWN_REPORTS))
+    if as_json:
+        found = {
+            **counts,
+            "failures": [receipt.model_dump(mode="json") for receipt in quarantined],
+            "batches": [report.model_dump(mode="json", exclude={"failed"}) for report in reports],
+        }
+        print(json.dumps(found))
+        return
+    print_line(f"{counts['done']} done, {counts['quarantined']} quarantined")
+    for receipt in quarantined:
+        if receipt.failure:
+            failure = receipt.failure
+            print_line(f"  {failure.code}  {printable(receipt.key)}  {failure.message} {failure.remedy}")
+    for report in reports:
+        counted = f"{report.done} done, {len(report.failed)} failed, {report.realtime_factor:.1f}×"
+        print_line(f"batch {report.batch}: {counted}")
+
+
+@with_options(subtitles=SubtitleOptions)
+def show(
+    transcript: Annotated[str, typer.Argument(help="A transcript.json, or the folder it is in, at any location.")],
+    subtitles: SubtitleOptions,
+    format: Annotated[Format | None, typer.Option(help="Print this format instead.")] = None,
+) -> None:
+    """Print a transcript, speakers in colour; or in a format, to write it again in another style.
+
+    Example: stenopool show transcripts/call.wav --format srt --max-line-width 32
+    """
+    folder, _, name = transcript.rstrip("/").rpartition("/")
+    if not name.endswith(".json"):
+        folder, name = transcript, "transcript.json"
+    store = open_location(folder or str(Path.cwd()), must_exist=True)
+    found = Transcript.model_validate_json(store.get_bytes(name))
+    named = speaker_names.apply_names(found, speaker_names.read(store, "", found))
+    if format:
+        print(render(named, format, subtitles), end="")
+    else:
+        print_transcript(named, out)
+
+
+def clean(
+    destination: DestinationArgument,
+    work_older_than: Annotated[
+        str,
+        typer.Option(
+            metavar="AGE",
+            help="Checkpoints and unfinished writes older than this: 30m, 12h, 7d. Must be longer than any run.",
+        ),
+    ] = "7d",
+    batches_older_than: Annotated[
+        str, typer.Option(metavar="AGE|never", help="Batches (manifests, reports) older than this; the last one stays.")
+    ] = _NEVER,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Remove by age what interrupted runs left behind; never receipts or transcripts.
+
+    Example: stenopool clean s3://transcripts/2026-11 --work-older-than 7d --batches-older-than 90d
+    """
+    work = _parse_age(work_older_than, "--work-older-than")
+    batches = None if batches_older_than == _NEVER else _parse_age(batches_older_than, "--batches-older-than")
+    store = open_location(destination, must_exist=True)
+    cleaned = remove_leftovers(store, work_older_than=work, batches_older_than=batches, dry_run=dry_run)
+    if as_json:
+        print(cleaned.model_dump_json())
+        return
+    verb = "would remove" if dry_run else "removed"
+    print_line(f"{verb} the checkpoints of {_describe(cleaned.work, 'recordings')}")
+    if batches is not None:
+        print_line(f"{verb} {_describe(cleaned.batches, 'batches')}")
+    if cleaned.partial is not None:
+        print_line(f"{verb} {cleaned.partial} unfinished writes")
+
+
+def _parse_age(age: str, option: str) -> float:
+    """Seconds in ``30m``, ``12h``, ``7d``: ISO 8601 without its P and T."""
+    try:
+        text = f"{'PT' if age.endswith(('s', 'm', 'h')) else 'P'}{age.upper()}"
+        return TypeAdapter(timedelta).validate_python(text).total_seconds()
+    except ValidationError:
+        message = f"{age!r} is not an age: write it like 30m, 12h or 7d."
+        raise typer.BadParameter(message, param_hint=option) from None
+
+
+def _describe(removed: RemovedObjects, what: str) -> str:
+    return f"{removed.folders} {what}: {removed.objects} objects, {decimal(removed.bytes)}"

@@ -1,0 +1,204 @@
+"""The commands that transcribe, ``run``, ``retry`` and ``demo``: each runs the flow `ingest` in this process."""
+
+import asyncio
+import gc
+import json
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from shutil import copyfile
+from typing import Annotated, Any
+
+import typer
+
+from stenopool import extras
+from stenopool.cli.display import err, out, print_line, show_progress, tabulate_failures, tabulate_report
+from stenopool.cli.parameters import DestinationArgument, JsonFlag, SourceArgument, with_options
+from stenopool.errors import ErrorCode, SetupError, StenopoolError
+from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.orchestration.blocks.locations import open_location
+from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
+from stenopool.pipeline.quarantine import list_quarantined, plan_attempts
+from stenopool.pipeline.receipts import output_key
+from stenopool.pipeline.report import BatchReport
+from stenopool.runtime import logs
+from stenopool.runtime.logs import printable
+from stenopool.runtime.progress import logger
+from stenopool.settings import get_settings
+from stenopool.speech.renderers.terminal import print_transcript
+from stenopool.speech.transcript import Transcript
+
+_DEMO_KEY = "call.wav"
+# One page of a listing. A batch whose new recordings begin later than that is a long one: its start does not matter.
+_LISTED = 1000
+
+
+@with_options(options=TranscriptionOptions, execution=ExecutionOptions, selection=Selection)
+def run(
+    source: SourceArgument,
+    destination: DestinationArgument,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    selection: Selection,
+    as_json: JsonFlag = False,
+) -> None:
+    """Transcribe every recording that has no receipt yet; run it again at any time.
+
+    Example: stenopool run s3://calls/2026-11 s3://transcripts/2026-11 --language en
+    """
+    _print_reports(_ingest(source, destination, options, execution, selection), as_json=as_json)
+
+
+@with_options(options=TranscriptionOptions, execution=ExecutionOptions)
+def retry(
+    destination: DestinationArgument,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    code: Annotated[list[ErrorCode] | None, typer.Option(help="Only recordings that failed with this code.")] = None,
+    source: Annotated[str | None, typer.Option(help="The source (default: that of the recordings' batch).")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Retry quarantined recordings, each with the options it was quarantined with unless others are given.
+
+    Example: stenopool retry ./transcripts --code DECODE_TIMEOUT
+    """
+    store = open_location(destination, must_exist=True)
+    quarantined = list_quarantined(store, code or ())
+    if not quarantined:
+        print_line("Nothing is in quarantine" + (f" for {', '.join(code)}." if code else "."), err)
+        if as_json:
+            print(json.dumps({"new": 0, "done": 0, "failed": []}))
+        return
+    chosen = None if options == TranscriptionOptions() else options
+    attempts = plan_attempts(store, quarantined, source, chosen, open_location)
+    if not attempts:
+        raise typer.BadParameter(f"{destination} has no batch yet: name the --source.")
+    reports, refused = list[BatchReport](), list[SetupError]()
+    for place, tried, keys in attempts:
+        selection = Selection(only=keys, include=("*",))
+        try:
+            reports.append(_ingest(place, destination, tried, execution, selection, retry=code or []))
+        except SetupError as error:  # a model or a source that is gone is no reason not to retry the others
+            refused.append(error)
+            print_line(f"{len(keys)} recordings are not retried. {error}", err, "red")
+    if not reports:
+        raise refused[0]
+    _print_reports(*reports, as_json=as_json)
+    if refused:
+        raise typer.Exit(1)
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's files go.")] = Path(
+        "stenopool-demo"
+    ),
+) -> None:
+    """Transcribe a telephone call of two speakers that ships with an installed package.
+
+    Example: stenopool demo ./stenopool-demo
+    """
+    recordings, transcripts = folder / "recordings", folder / "transcripts"
+    recordings.mkdir(parents=True, exist_ok=True)
+    if not (recordings / _DEMO_KEY).exists():
+        copyfile(_find_sample(), recordings / _DEMO_KEY)
+    selection = Selection(only=(_DEMO_KEY,))
+    report = _ingest(str(recordings), str(transcripts), TranscriptionOptions(), ExecutionOptions(), selection)
+    transcript = transcripts / output_key(_DEMO_KEY, "json")
+    if transcript.exists():
+        print_transcript(Transcript.model_validate_json(transcript.read_bytes()), out)
+        print_line(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.")
+        print_line("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
+    _print_reports(report, as_json=False)
+
+
+def _find_sample() -> Path:
+    """30 seconds of a call between two people: the sample that pyannote.audio carries (not imported: it is slow)."""
+    spec = find_spec("pyannote")
+    for root in spec.submodule_search_locations or () if spec else ():
+        sample = Path(root) / "audio" / "sample" / "sample.wav"
+        if sample.exists():
+            return sample
+    raise extras.missing_extra("The demo's telephone call", "pyannote-audio", "diarization")
+
+
+def _ingest(
+    source: str,
+    destination: str,
+    options: TranscriptionOptions,
+    execution: ExecutionOptions,
+    selection: Selection,
+    retry: list[ErrorCode] | None = None,
+) -> BatchReport:
+    """Run the flow and show its progress on stderr.
+
+    Raises `SetupError` for what can be found out before Prefect starts, and exits with 130 or 143 when it is stopped.
+    """
+    # Checked first: Prefect takes longer to start than everything else here.
+    from stenopool.speech.loaded import check_models
+
+    check_models(options, execution)
+    from stenopool.orchestration import embedded
+
+    embedded.set_environment()  # a block is loaded with Prefect
+    stores = open_location(source, must_exist=True), open_location(destination)
+    embedded.begin()
+    with ThreadPoolExecutor(1) as meanwhile:
+        if get_settings().dispatch.by == "inline":
+            meanwhile.submit(_preload_models, list_entries(*stores, options, selection), options, execution)
+        from prefect.exceptions import TerminationSignal
+
+        from stenopool.orchestration.entrypoints import load
+
+        flow: Callable[..., Coroutine[Any, Any, BatchReport]] = load("ingest")
+        embedded.ready()
+    try:
+        with show_progress(err, diarize=options.diarization != "off"):
+            return asyncio.run(
+                flow(source, destination, options=options, execution=execution, selection=selection, retry=retry)
+            )
+    except (TerminationSignal, KeyboardInterrupt) as stop:
+        print_line("Stopped. What is done is kept; run the same command again to continue.", err)
+        raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
+
+
+def _preload_models(
+    entries: Iterable[CatalogEntry], options: TranscriptionOptions, execution: ExecutionOptions
+) -> None:
+    """Load the models of this process, while Prefect starts, if the first recordings listed include a new one.
+
+    Raises nothing: an error here occurs again in the flow, which reports it.
+    """
+    from stenopool.speech.loaded import loaded_models
+
+    with suppress(StenopoolError):
+        if any(entry.state == "new" for entry in islice(entries, _LISTED)):
+            loaded_models().engine(options, execution)
+            if options.diarization != "off":
+                loaded_models().diarizer(options.diarization, execution)
+
+
+def _print_reports(*reports: BatchReport, as_json: bool) -> None:
+    """Print what these batches did, as one object if it is JSON; exit with 1 if recordings failed."""
+    # The interpreter would go through everything that is loaded once more before it ends: 1 s with torch.
+    gc.freeze()
+    if as_json:
+        print(reports[0].model_dump_json() if len(reports) == 1 else _merge(reports))
+    for report in () if as_json else reports:
+        if logs.writes_json():
+            logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
+            continue
+        err.print(tabulate_report(report))
+        if report.failed:
+            err.print(tabulate_failures(report))
+        print_line(f"Transcripts are in {printable(report.destination)}", err)
+    if any(report.failed for report in reports):
+        raise typer.Exit(1)
+
+
+def _merge(reports: Sequence[BatchReport]) -> str:
+    batches = [report.model_dump(mode="json") for report in reports]
+    found: dict[str, Any] = {name: sum(batch[name] for batch in batches) for name in ("new", "done")}
+    return json.dumps(found | {"failed": [one for batch in batches for one in batch["failed"]], "batches": batches})
