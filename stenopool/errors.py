@@ -6,8 +6,8 @@ Three kinds, by who has to act:
 * `TransientError`: the world failed for a moment (network, storage, memory). Tasks retry these, and only these.
 * `SetupError`: nothing can be done until somebody changes the installation or the request. The run stops.
 
-A condition that callers catch has a class of its own below these three (`ObjectNotFound`, `SourceChanged`, ...), so
-that nobody compares codes. Such a code is raised through its class and nothing else.
+A condition that callers catch, or that many places find, has a class of its own below these three (`ObjectNotFound`,
+`OptionsInvalid`, ...), so that nobody compares codes. Such a code is raised through its class and nothing else.
 """
 
 from enum import StrEnum
@@ -175,6 +175,14 @@ class AccessDenied(_Condition, SetupError, code=ErrorCode.ACCESS_DENIED):
 
 class ReceiptCorrupt(_Condition, SetupError, code=ErrorCode.RECEIPT_CORRUPT):
     """A receipt says nothing that can be read."""
+
+
+class OptionsInvalid(_Condition, SetupError, code=ErrorCode.OPTIONS_INVALID):
+    """An option, a setting or a request says something that cannot be done."""
+
+
+class LocationInvalid(_Condition, SetupError, code=ErrorCode.LOCATION_INVALID):
+    """What is given as a source, a destination or a mirror cannot be one."""
 
 
 class ModelMissing(_Condition, SetupError, code=ErrorCode.MODEL_MISSING):

@@ -9,7 +9,7 @@ from shutil import copyfile
 import soundfile
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError
+from stenopool.errors import LocationInvalid, RecordingError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.speech.audio.preparation import prepare_audio
@@ -34,17 +34,16 @@ class Item(BaseModel):
 def read_items(folder: Path) -> list[Item]:
     """The recordings of the folder's manifest; without one, what `stenopool run` would take.
 
-    Raises `SetupError` LOCATION_INVALID.
+    Raises `LocationInvalid`.
     """
     if not folder.is_dir():
-        raise SetupError(ErrorCode.LOCATION_INVALID, f"{folder} is no folder.")
+        raise LocationInvalid(f"{folder} is no folder.")
     manifest = folder / MANIFEST
     try:
         if manifest.exists():
             return TypeAdapter(list[Item]).validate_json(manifest.read_bytes())
     except ValidationError as error:
-        raise SetupError(
-            ErrorCode.LOCATION_INVALID,
+        raise LocationInvalid(
             f"{manifest} is not a list of recordings: {error.errors()[0]['msg']}.",
             remedy='Write a list of objects: {"file": ..., "kind": ..., "text": ..., "language": ...}.',
         ) from error
@@ -81,8 +80,7 @@ class Corpus:
     def _lay_out(self, kind: str, items: Sequence[Item], count: int | None) -> None:
         sound = list(self._sound(items))
         if not sound:
-            raise SetupError(
-                ErrorCode.LOCATION_INVALID,
+            raise LocationInvalid(
                 f"{self.folder} has no recording of kind {kind} that can be decoded.",
                 remedy=f"Check the folder, and --kinds against its {MANIFEST}.",
             )

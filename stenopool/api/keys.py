@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
+from stenopool.errors import ObjectNotFound, OptionsInvalid
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -46,7 +46,7 @@ class Keys:
 
     @classmethod
     def read(cls, path: Path) -> "Keys":
-        """Raises `SetupError` OBJECT_NOT_FOUND or OPTIONS_INVALID, naming the line."""
+        """Raises `ObjectNotFound` or `OptionsInvalid`, naming the line."""
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except OSError as error:
@@ -66,10 +66,9 @@ class Keys:
 
 
 def require_file(path: Path | None) -> Path:
-    """The configured file; `SetupError` OPTIONS_INVALID if none is."""
+    """The configured file; `OptionsInvalid` if none is."""
     if path is None:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             "The API has no keys.",
             remedy="Set STENOPOOL_API__KEYS (`python -m stenopool.api.keys` makes a line); on loopback, or --no-auth.",
         )
@@ -90,8 +89,7 @@ def _key(line: str, where: str) -> Key:
     scopes = parts[1].split(",") if len(parts) == 3 else []
     if not scopes or not set(scopes) <= set(SCOPES) or len(parts[2]) != 64 or set(parts[2]) - set("0123456789abcdef"):
         # The line is not repeated: it may contain the key itself.
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"{where} is not a name, scopes ({', '.join(SCOPES)}) and a SHA-256.",
             remedy="`python -m stenopool.api.keys NAME read,write` prints such a line.",
         )

@@ -23,7 +23,7 @@ from stenopool.api.ingest_runs import IngestRuns, is_over
 from stenopool.api.keys import Key, Keys, require_file
 from stenopool.api.limits import Limiter
 from stenopool.api.problems import Problem, field_errors, invalid, not_found
-from stenopool.errors import ErrorCode, KeyUnusable, ObjectNotFound, SetupError
+from stenopool.errors import ErrorCode, KeyUnusable, LocationInvalid, ObjectNotFound, OptionsInvalid
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import absolute_location, open_location
 from stenopool.orchestration.names import PREFIX_TAG, RECORDING_TAG
@@ -232,8 +232,7 @@ async def open_service(
     settings = settings.model_copy(update=locations)
     source, destination = [await asyncio.to_thread(open_location, each) for each in locations.values()]
     if f"{source.uri}/".startswith(f"{destination.uri}/") or f"{destination.uri}/".startswith(f"{source.uri}/"):
-        raise SetupError(
-            ErrorCode.LOCATION_INVALID,
+        raise LocationInvalid(
             "The API's source and destination are inside each other.",
             remedy="Use two separate prefixes or folders: uploads must never overwrite transcripts.",
         )
@@ -247,8 +246,7 @@ def _location(settings: ApiSettings, name: str) -> str:
     """A location in absolute form: workers run in other folders."""
     location: str | None = getattr(settings, name)
     if not location:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"The API does not know its {name}.",
             remedy=f"Set STENOPOOL_API__{name.upper()} to a folder, s3://bucket/prefix or a saved block.",
         )

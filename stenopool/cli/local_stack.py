@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import typer
 
 from stenopool.cli.display import err, print_line
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import OptionsInvalid
 from stenopool.orchestration.names import QUEUES, PoolKind, pool_name
 from stenopool.runtime import signals
 from stenopool.runtime.network import Address, is_loopback
@@ -123,8 +123,7 @@ def _choose_server(address: Address, *, page: bool) -> _PrefectServer:
     auth = settings.api.auth_string if settings.api.url else settings.server.api.auth_string
     password = auth.get_secret_value() if auth else None
     if settings.api.url and not _is_prefect(settings.api.url):
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"No Prefect server answers at {settings.api.url}.",
             remedy="Start it, or unset PREFECT_API_URL (also `prefect config unset PREFECT_API_URL`) to have one here.",
         )
@@ -159,10 +158,8 @@ def _make_server_environment(home: Path) -> dict[str, str]:
 
     database, redis = os.environ.get(_DATABASE, ""), os.environ.get(_REDIS)
     if database.startswith("postgres") != bool(redis):
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            "PostgreSQL and Redis go together.",
-            remedy=f"Set both {_DATABASE} and {_REDIS}, or neither.",
+        raise OptionsInvalid(
+            "PostgreSQL and Redis go together.", remedy=f"Set both {_DATABASE} and {_REDIS}, or neither."
         )
     # `prefect server start` uses prefect.db, and two servers on one SQLite file lock each other out.
     own = {_DATABASE: database or f"sqlite+aiosqlite:///{home / 'stenopool.db'}"}
@@ -205,11 +202,7 @@ def _make_worker_command(pool: PoolKind, pages: str | None, number: int) -> list
     try:
         host, port = Address.parse(pages)
     except ValueError as error:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
-            f"{error}.",
-            remedy="Write --pages like 127.0.0.1:9481.",
-        ) from error
+        raise OptionsInvalid(f"{error}.", remedy="Write --pages like 127.0.0.1:9481.") from error
     return python_command("stenopool", "worker", *options, "--host", host, "--port", str(port + number))
 
 
@@ -227,8 +220,7 @@ def _parse_pools(pools: str) -> list[PoolKind]:
     names = [pool.strip() for pool in pools.split(",")]
     kinds = [kind for name in names for kind in QUEUES if kind == name]
     if len(kinds) < len(names):
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"There is no work pool {next(name for name in names if name not in QUEUES)}.",
             remedy=f"--pools takes {', '.join(QUEUES)}, with a comma between them.",
         )
@@ -237,14 +229,12 @@ def _parse_pools(pools: str) -> list[PoolKind]:
 
 def _require_startable(url: str, address: Address, password: str | None) -> None:
     if not (is_loopback(address.host) or password):
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"On {address.host} others could reach the server, and it has no password.",
             remedy="Set PREFECT_SERVER_API_AUTH_STRING=user:password, or leave --host out.",
         )
     if _is_prefect(url):
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"A Prefect server answers at {url} already.",
             remedy=f"Set PREFECT_API_URL={url} to use it, or give another --port.",
         )
@@ -255,8 +245,7 @@ def _require_free(address: Address) -> None:
     try:
         address.listen().close()
     except OSError as error:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"Nothing can be served on {address.host}, port {address.port}: {error.strerror}.",
             remedy="Give another --port, --api-port or --host.",
         ) from error

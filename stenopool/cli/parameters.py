@@ -12,7 +12,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import OptionsInvalid
 from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 
@@ -96,7 +96,7 @@ def _option_type(annotation: Any) -> Any:
 
 
 def _build(model: type[M], typed: dict[str, Any]) -> M:
-    """The model, or `SetupError` OPTIONS_INVALID that says in one line what is wrong."""
+    """The model, or `OptionsInvalid` that says in one line what is wrong."""
     given = {name: value for name, value in typed.items() if value is not None}
     if model is not Selection:  # keys and patterns may hold commas themselves
         given = {name: _split_list(value) if isinstance(value, list) else value for name, value in given.items()}
@@ -104,7 +104,7 @@ def _build(model: type[M], typed: dict[str, Any]) -> M:
         return model(**given)
     except ValidationError as error:
         faults = "; ".join(_describe_fault(fault) for fault in error.errors())
-        raise SetupError(ErrorCode.OPTIONS_INVALID, f"{faults}.") from error
+        raise OptionsInvalid(f"{faults}.") from error
 
 
 def _describe_fault(fault: "ErrorDetails") -> str:

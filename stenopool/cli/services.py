@@ -9,7 +9,7 @@ import typer
 
 from stenopool.cli.display import err, print_line
 from stenopool.cli.local_stack import run_local_stack
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, LocationInvalid, OptionsInvalid, SetupError
 from stenopool.runtime import logs, signals
 from stenopool.runtime.network import Address, free_port, is_loopback
 from stenopool.settings import get_settings
@@ -79,8 +79,7 @@ def serve(
     from stenopool.api.service import open_service
 
     if no_auth and not is_loopback(host):
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"On {host} others could reach the API, and --no-auth would let them do everything.",
             remedy="Set STENOPOOL_API__KEYS to a file of keys, or leave --host out.",
         )
@@ -124,8 +123,7 @@ def exporter(
 
     given = destinations or [one for one in [get_settings().api.destination] if one]
     if not given:
-        raise SetupError(
-            ErrorCode.LOCATION_INVALID,
+        raise LocationInvalid(
             "No destination is named.",
             remedy="Name those to which transcripts go, e.g. stenopool exporter s3://transcripts.",
         )

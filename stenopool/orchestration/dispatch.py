@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext, TagsContext
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from stenopool.errors import AccessDenied, ErrorCode, SetupError
+from stenopool.errors import AccessDenied, ErrorCode, OptionsInvalid, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration import entrypoints
 from stenopool.orchestration.names import PARENTS
@@ -135,8 +135,7 @@ def _raise_unless_passing(error: httpx.TransportError | PrefectHTTPStatusError) 
                 remedy="Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, to what the server takes now; run it again.",
             ) from error
         if status < 500 and status not in (408, 429):
-            raise SetupError(
-                ErrorCode.OPTIONS_INVALID,
+            raise OptionsInvalid(
                 f"The Prefect server refuses a request (HTTP {status}): {error.response.text[:500]}",
                 remedy="Run `stenopool deploy` of this version for this server, and run it again.",
             ) from error

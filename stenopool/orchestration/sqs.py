@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 
 from prefect import task
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import LocationInvalid, OptionsInvalid
 from stenopool.storage.base import ObjectStore
 
 # A receive takes ten at most; a thousand keys fit a run's parameters (512 KiB) at 500 bytes each.
@@ -56,13 +56,12 @@ async def delete_messages(queue_url: str, messages: list[Message]) -> None:
 def parse_notification(message: str) -> list[str]:
     """Addresses of the objects that a message says were written; empty for tests, deletions and other events.
 
-    Raises `SetupError` OPTIONS_INVALID if it is not a bucket notification.
+    Raises `OptionsInvalid` if it is not a bucket notification.
     """
     try:
         return list(_arrivals(json.loads(message)))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"A message is not a bucket notification: {type(error).__name__}.",
             remedy="Send only the bucket's notifications to the queue.",
         ) from error
@@ -71,10 +70,10 @@ def parse_notification(message: str) -> list[str]:
 def keys_below(source: ObjectStore, arrived: Iterable[str]) -> set[str]:
     """The keys, relative to the source, of what arrived there; what arrived elsewhere is dropped.
 
-    Raises `SetupError` LOCATION_INVALID if the source is not in a bucket.
+    Raises `LocationInvalid` if the source is not in a bucket.
     """
     if not source.uri.startswith("s3://"):
-        raise SetupError(ErrorCode.LOCATION_INVALID, f"{source.uri} is not in a bucket, and sends no notifications.")
+        raise LocationInvalid(f"{source.uri} is not in a bucket, and sends no notifications.")
     root = f"{source.uri}/"
     return {uri.removeprefix(root) for uri in arrived if uri.startswith(root) and uri != root}
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from stenopool.errors import AccessDenied, ErrorCode, Failure, ObjectNotFound, RecordingError, SetupError
+from stenopool.errors import AccessDenied, Failure, LocationInvalid, ObjectNotFound, RecordingError
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.checkpoints import STAGE_VERSIONS
@@ -150,7 +150,7 @@ def list_entries(
 
     A key of ``selection.only`` that cannot be read has a failure, and the others are listed all the same.
 
-    Raises `SetupError` LOCATION_INVALID if both are the same folder (a file cannot also be a folder of transcripts),
+    Raises `LocationInvalid` if both are the same folder (a file cannot also be a folder of transcripts),
     and what the stores raise.
     """
     found: Iterator[tuple[ObjectInfo, Failure | None, Iterator[receipts.ReceiptName]]]
@@ -269,8 +269,7 @@ def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, .
     """Prefixes of the source that hold what we wrote."""
     if source.uri == destination.uri:
         if source.uri.startswith("file:"):
-            raise SetupError(
-                ErrorCode.LOCATION_INVALID,
+            raise LocationInvalid(
                 f"Source and destination are the same folder, {source.uri}.",
                 remedy="Give the transcripts a folder of their own; it may lie inside the source.",
             )

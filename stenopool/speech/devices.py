@@ -7,9 +7,9 @@ from typing import Any
 from stenopool.errors import (
     DeviceUnavailable,
     ErrorCode,
+    OptionsInvalid,
     OutOfMemory,
     RecordingError,
-    SetupError,
     StenopoolError,
     TransientError,
 )
@@ -56,8 +56,7 @@ def choose_placement(execution: MachineOptions, *, engine: EngineName = "faster-
         preferred = ("float16", "float32") if device == "cuda" else ("int8", "float32")
         return device, next(kind for kind in preferred if kind in supported)
     if execution.compute_type not in supported:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"engine={engine} cannot honour compute_type={execution.compute_type} on {device}.",
             remedy=f"Use auto or one of {', '.join(sorted(supported))}.",
         )

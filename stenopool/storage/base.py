@@ -121,7 +121,7 @@ class ObjectStore(Protocol):
     def presigned_put(self, key: str, size: int, lifetime: int) -> str:
         """An address to which ``size`` bytes may be sent with PUT for ``lifetime`` seconds.
 
-        Raises `SetupError` LOCATION_INVALID in a folder, where no server could take them.
+        Raises `LocationInvalid` in a folder, where no server could take them.
         """
         ...
 

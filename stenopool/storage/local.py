@@ -18,8 +18,8 @@ from stenopool.errors import (
     AccessDenied,
     ErrorCode,
     KeyUnusable,
+    LocationInvalid,
     ObjectNotFound,
-    SetupError,
     SourceChanged,
     StenopoolError,
     StorageUnavailable,
@@ -143,8 +143,7 @@ class LocalStore(ObjectStore):
             writer.abort()
 
     def presigned_put(self, key: str, size: int, lifetime: int) -> str:
-        raise SetupError(
-            ErrorCode.LOCATION_INVALID,
+        raise LocationInvalid(
             f"{self.uri} is a folder: it takes no direct uploads.",
             remedy="Use a source on S3, or send the file itself.",
         )

@@ -37,8 +37,8 @@ from stenopool.errors import (
     AccessDenied,
     ErrorCode,
     KeyUnusable,
+    LocationInvalid,
     ObjectNotFound,
-    SetupError,
     SourceChanged,
     StenopoolError,
     StorageUnavailable,
@@ -302,7 +302,7 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
     attempts = os.environ.get("AWS_MAX_ATTEMPTS") or "6"
     if not attempts.isdecimal() or int(attempts) < 1:
         message = f"AWS_MAX_ATTEMPTS is {attempts!r}, which is not a number of attempts."
-        raise SetupError(ErrorCode.LOCATION_INVALID, message, remedy="Set it to 1 or more, or unset it.")
+        raise LocationInvalid(message, remedy="Set it to 1 or more, or unset it.")
     try:
         config = Config(
             connect_timeout=10,
@@ -324,8 +324,7 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
     except (ProfileNotFound, PartialCredentialsError) as error:
         raise AccessDenied(f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE.") from error
     except (BotoCoreError, ValueError) as error:
-        raise SetupError(
-            ErrorCode.LOCATION_INVALID,
+        raise LocationInvalid(
             f"S3 cannot be used: {type(error).__name__}.",  # its text may hold the address, and that a password
             remedy="Check AWS_ENDPOINT_URL, AWS_RETRY_MODE and the other AWS_* variables, and ~/.aws/config.",
         ) from error
@@ -362,7 +361,7 @@ def _translate(error: Exception, what: str) -> StenopoolError:
     if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
         return AccessDenied(f"{what}: {type(error).__name__}.")
     if isinstance(error, ParamValidationError):
-        return SetupError(ErrorCode.LOCATION_INVALID, f"{what}: not an S3 address.")
+        return LocationInvalid(f"{what}: not an S3 address.")
     if not isinstance(error, ClientError):
         return StorageUnavailable(f"{what}: {type(error).__name__}.")
     code, status = _code(error), _status(error)

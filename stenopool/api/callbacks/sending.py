@@ -15,7 +15,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from stenopool import __version__
 from stenopool.api.callbacks.addresses import Allowed, Connections
-from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
+from stenopool.errors import ObjectNotFound, OptionsInvalid
 from stenopool.settings import CallbackSettings
 
 _TRIES = 3  # in one turn; the next turn may be another process's
@@ -33,7 +33,7 @@ class DeliveryError(Exception):
 
 
 class Sender:
-    """Raises `SetupError` OPTIONS_INVALID or OBJECT_NOT_FOUND for secrets that cannot be used."""
+    """Raises `OptionsInvalid` or `ObjectNotFound` for secrets that cannot be used."""
 
     def __init__(self, settings: CallbackSettings) -> None:
         self._timeout = settings.timeout
@@ -41,8 +41,7 @@ class Sender:
         try:
             self.allowed = Allowed(filter(str.strip, settings.allow.split(",")))
         except ValueError as error:
-            raise SetupError(
-                ErrorCode.OPTIONS_INVALID,
+            raise OptionsInvalid(
                 f"STENOPOOL_CALLBACKS__ALLOW: {error}.",
                 remedy="Give networks with commas between them, e.g. 10.0.0.0/8,192.0.2.7/32.",
             ) from None
@@ -112,8 +111,7 @@ def _signers(path: Path | None) -> list[Webhook]:
         signers = []
     if not signers or len(signers) != len(lines):
         # The lines are not repeated: they are secrets.
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             f"{path} does not hold a secret per line, each whsec_ and 24 bytes or more in base64.",
             remedy="`python -m stenopool.api.callbacks.sending` prints one.",
         )

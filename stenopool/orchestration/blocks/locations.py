@@ -12,7 +12,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from stenopool.errors import AccessDenied, ErrorCode, ObjectNotFound, SetupError, StorageUnavailable
+from stenopool.errors import AccessDenied, LocationInvalid, ObjectNotFound, StorageUnavailable
 from stenopool.storage import ObjectStore, open_store
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def absolute_location(location: str) -> str:
 def open_location(location: str, *, must_exist: bool = False) -> ObjectStore:
     """The store at an address. Not for a thread in which an event loop runs: see `open_stores`.
 
-    ``must_exist`` as in `open_store`. Raises `SetupError` LOCATION_INVALID, `ObjectNotFound` (also where no block has
+    ``must_exist`` as in `open_store`. Raises `LocationInvalid`, `ObjectNotFound` (also where no block has
     that name), `AccessDenied`, and `StorageUnavailable` where the Prefect server cannot be asked for a block.
     """
     if not location.startswith(_SCHEME):
@@ -44,8 +44,7 @@ def open_location(location: str, *, must_exist: bool = False) -> ObjectStore:
         folder = Path(_load(LocalFileSystem, name).basepath or "").expanduser() / below
         store = open_store(str(folder), must_exist=must_exist)
     else:
-        raise SetupError(
-            ErrorCode.LOCATION_INVALID,
+        raise LocationInvalid(
             f"{kind!r} is not a kind of block that holds recordings.",
             remedy="Use block://s3-bucket/NAME/prefix or block://local-file-system/NAME/folder.",
         )
@@ -82,8 +81,7 @@ def _load(block: "type[B]", name: str) -> B:
 
     what = f"the block {block.get_block_type_slug()}/{name}"
     if not get_current_settings().api.url:
-        raise SetupError(
-            ErrorCode.LOCATION_INVALID,
+        raise LocationInvalid(
             f"No Prefect server is configured that could hold {what}.",
             remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api, or give a folder or s3://bucket/prefix.",
         )

@@ -5,7 +5,7 @@ from typing import TypeVar
 from prefect.blocks.core import Block
 from pydantic import BaseModel, Field
 
-from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
+from stenopool.errors import ObjectNotFound, OptionsInvalid
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 
 M = TypeVar("M", bound=BaseModel)
@@ -32,7 +32,7 @@ async def apply_profile(
 ) -> tuple[TranscriptionOptions, ExecutionOptions]:
     """The saved profile's options; whatever was given besides and is not the default goes before them.
 
-    Raises `SetupError` OBJECT_NOT_FOUND for an unknown name, OPTIONS_INVALID where the two do not go together.
+    Raises `ObjectNotFound` for an unknown name, `OptionsInvalid` where the two do not go together.
     """
     if not profile:
         return options, execution
@@ -52,4 +52,4 @@ def _over(saved: M, given: M) -> M:
     try:
         return type(given).model_validate({**saved.model_dump(), **chosen})
     except ValueError as error:
-        raise SetupError(ErrorCode.OPTIONS_INVALID, f"The profile and the options given disagree: {error}") from error
+        raise OptionsInvalid(f"The profile and the options given disagree: {error}") from error

@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import ErrorCode, OptionsInvalid, SetupError
 from stenopool.orchestration.flow_runs import UNFINISHED, select_runs
 from stenopool.orchestration.names import MARK, QUEUES, PoolKind, pool_name
 from stenopool.orchestration.workers.templates import PoolType, template
@@ -52,8 +52,8 @@ async def count_unfinished(client: PrefectClient, pool: str) -> int:
 async def check_pools(client: PrefectClient, target: Target, *, adopt: bool) -> None:
     """Check, before anything is changed, whether the pools can be applied.
 
-    Raises `SetupError` NAME_TAKEN for another's pool, unless it is unused or ``adopt`` is set, and OPTIONS_INVALID for
-    one that must change its type while it has runs: Prefect would forget them.
+    Raises `SetupError` NAME_TAKEN for another's pool, unless it is unused or ``adopt`` is set, and `OptionsInvalid`
+    for one that must change its type while it has runs: Prefect would forget them.
     """
     for kind in QUEUES:
         pool = await read_pool(client, pool_name(kind))
@@ -68,8 +68,7 @@ async def check_pools(client: PrefectClient, target: Target, *, adopt: bool) -> 
                 f"`stenopool deploy --adopt` overwrites one of type {_TYPES[target]}; delete one of another type.",
             )
         if pool.type != _TYPES[target] and (unfinished := await count_unfinished(client, pool.name)):
-            raise SetupError(
-                ErrorCode.OPTIONS_INVALID,
+            raise OptionsInvalid(
                 f"The work pool {pool.name} must be recreated as {_TYPES[target]}, but {unfinished} runs are in it.",
                 remedy="Wait for their end or cancel them, then deploy again.",
             )

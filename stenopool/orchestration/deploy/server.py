@@ -6,7 +6,7 @@ The settings, each with its reason, are in `deployments/server.env`.
 from prefect.settings import get_current_settings
 
 from stenopool import shipped
-from stenopool.errors import ErrorCode, SetupError
+from stenopool.errors import OptionsInvalid
 
 ENV_FILE = shipped.path("deployments/server.env")
 
@@ -45,10 +45,9 @@ def addresses(*, database: str, redis: str) -> dict[str, str]:
 
 
 def require_server() -> None:
-    """Raise `SetupError` OPTIONS_INVALID unless PREFECT_API_URL names a server: Prefect would start one of its own."""
+    """Raise `OptionsInvalid` unless PREFECT_API_URL names a server: Prefect would start one of its own."""
     if not get_current_settings().api.url:
-        raise SetupError(
-            ErrorCode.OPTIONS_INVALID,
+        raise OptionsInvalid(
             "No Prefect server is named.",
             remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one, with workers.",
         )

@@ -9,7 +9,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stenopool import shipped
-from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
+from stenopool.errors import ObjectNotFound, OptionsInvalid
 from stenopool.orchestration.entrypoints import entrypoint
 from stenopool.orchestration.names import PoolKind, pool_kind
 
@@ -106,7 +106,7 @@ class Specification(_Strict):
 def read(*own: Path) -> list[Deployment]:
     """Read the deployments of prefect.yaml and of your own files; the last one with a name counts.
 
-    Raises `SetupError` OPTIONS_INVALID, naming the file and the mistake.
+    Raises `OptionsInvalid`, naming the file and the mistake.
     """
     found: dict[tuple[str, str], Deployment] = {}
     for path in (shipped.path("deployments/prefect.yaml"), *own):
@@ -124,4 +124,4 @@ def _read_file(path: Path) -> Specification:
         wrong = f"this is not YAML: {error}"
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-    raise SetupError(ErrorCode.OPTIONS_INVALID, f"{path}: {wrong}.", remedy="Correct the file.")
+    raise OptionsInvalid(f"{path}: {wrong}.", remedy="Correct the file.")
