@@ -26,6 +26,11 @@ class ErrorCode(StrEnum):
         code._value_, code.remedy = value, remedy
         return code
 
+    @property
+    def retryable(self) -> bool:
+        """Whether the same work may succeed later without anybody changing anything."""
+        return self in TRANSIENT_CODES
+
     # one recording
     EMPTY_FILE = "EMPTY_FILE", "The object holds no bytes; upload it again."
     NOT_AUDIO = "NOT_AUDIO", "The file is not audio or video that FFmpeg knows; check what wrote it, or exclude it."
@@ -92,14 +97,9 @@ class Failure(BaseModel):
     remedy: str
     stage: str | None = None
 
-    @property
-    def retryable(self) -> bool:
-        """Whether the same work may succeed later without anybody changing the recording."""
-        return self.code in TRANSIENT_CODES
-
 
 class StenopoolError(Exception):
-    """Base of Stenopool's errors: ``code``, ``message``, ``remedy``, ``retryable``."""
+    """Base of Stenopool's errors: ``code``, ``message``, ``remedy``."""
 
     code: ErrorCode
 
@@ -111,11 +111,6 @@ class StenopoolError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message} {self.remedy}"
-
-    @property
-    def retryable(self) -> bool:
-        """Whether the same work may succeed later without anybody changing anything."""
-        return self.code in TRANSIENT_CODES
 
     def failure(self, stage: str | None = None) -> Failure:
         """This error as the record that a receipt keeps."""

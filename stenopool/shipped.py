@@ -12,8 +12,3 @@ _INSTALLED = _PACKAGE / "_shipped"
 def folder() -> Path:
     """The folder that holds ``flows/``, ``workers/templates/`` and ``deployments/``."""
     return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
-
-
-def path(name: str) -> Path:
-    """A shipped file by its path in the repository, e.g. ``deployments/server.env``. It need not exist."""
-    return folder() / name

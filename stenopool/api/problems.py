@@ -100,8 +100,8 @@ def _problem_of(error: Exception) -> Problem:
         case RequestValidationError():
             return invalid("The request does not match the schema.", errors=field_errors(error.errors()))
         case StenopoolError():
-            status = _STATUS.get(error.code, 503 if error.retryable else 422)
-            return Problem(status, error.code, error.message, error.remedy, _RETRY if error.retryable else None)
+            status = _STATUS.get(error.code, 503 if error.code.retryable else 422)
+            return Problem(status, error.code, error.message, error.remedy, _RETRY if error.code.retryable else None)
         case ObjectNotFound():
             message = "Stenopool's deployments were not found on the Prefect server."
             return Problem(503, ErrorCode.DEPLOYMENT_MISSING, message, "Run `stenopool deploy` for this server.")

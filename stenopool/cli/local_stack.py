@@ -122,15 +122,26 @@ def _choose_server(address: Address, *, page: bool) -> _PrefectServer:
     settings = get_current_settings()
     auth = settings.api.auth_string if settings.api.url else settings.server.api.auth_string
     password = auth.get_secret_value() if auth else None
-    if settings.api.url and not _is_prefect(settings.api.url):
-        raise OptionsInvalid(
-            f"No Prefect server answers at {settings.api.url}.",
-            remedy="Start it, or unset PREFECT_API_URL (also `prefect config unset PREFECT_API_URL`) to have one here.",
-        )
     if settings.api.url:
+        if not _is_prefect(settings.api.url):
+            raise OptionsInvalid(
+                f"No Prefect server answers at {settings.api.url}.",
+                remedy="Start it, or unset PREFECT_API_URL (also `prefect config unset PREFECT_API_URL`) to have one "
+                "here.",
+            )
         return _PrefectServer(settings.api.url, password)
     url = f"{address.url}/api"
-    _require_startable(url, address, password)
+    if not (is_loopback(address.host) or password):
+        raise OptionsInvalid(
+            f"On {address.host} others could reach the server, and it has no password.",
+            remedy="Set PREFECT_SERVER_API_AUTH_STRING=user:password, or leave --host out.",
+        )
+    if _is_prefect(url):
+        raise OptionsInvalid(
+            f"A Prefect server answers at {url} already.",
+            remedy=f"Set PREFECT_API_URL={url} to use it, or give another --port.",
+        )
+    _require_free(address)
     environment = _make_server_environment(settings.home) | ({} if page else {"PREFECT_UI_ENABLED": "0"})
     return _PrefectServer(url, password, environment)
 
@@ -225,20 +236,6 @@ def _parse_pools(pools: str) -> list[PoolKind]:
             remedy=f"--pools takes {', '.join(QUEUES)}, with a comma between them.",
         )
     return kinds
-
-
-def _require_startable(url: str, address: Address, password: str | None) -> None:
-    if not (is_loopback(address.host) or password):
-        raise OptionsInvalid(
-            f"On {address.host} others could reach the server, and it has no password.",
-            remedy="Set PREFECT_SERVER_API_AUTH_STRING=user:password, or leave --host out.",
-        )
-    if _is_prefect(url):
-        raise OptionsInvalid(
-            f"A Prefect server answers at {url} already.",
-            remedy=f"Set PREFECT_API_URL={url} to use it, or give another --port.",
-        )
-    _require_free(address)
 
 
 def _require_free(address: Address) -> None:

@@ -28,7 +28,7 @@ log = get_logger()
 
 # Prometheus sees no increase in a series that begins at 1: what may be alarming begins at 0.
 _ENDS = [("done", ""), ("rendered", "")] + [
-    ("deferred" if code in TRANSIENT_CODES else "quarantined", code.value) for code in ErrorCode
+    ("deferred" if code.retryable else "quarantined", code.value) for code in ErrorCode
 ]
 
 

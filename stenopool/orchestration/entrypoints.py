@@ -25,7 +25,7 @@ def load(name: str) -> Flow[Any, Any]:
     """The flow of this name; one object per process."""
     # Prefect's own loader would put the current folder on sys.path, and with it whatever a user keeps there.
     module_name = f"stenopool_flow_{name}"
-    spec = importlib.util.spec_from_file_location(module_name, shipped.path(f"flows/{name}.py"))
+    spec = importlib.util.spec_from_file_location(module_name, shipped.folder() / f"flows/{name}.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"flows/{name}.py cannot be loaded.")
     module = sys.modules[module_name] = importlib.util.module_from_spec(spec)

@@ -26,7 +26,7 @@ class FailedRecording(BaseModel):
     @property
     def quarantined(self) -> bool:
         """Whether it waits until somebody retries it, instead of being retried by the next run."""
-        return not self.failure.retryable
+        return not self.failure.code.retryable
 
 
 class Outcome(BaseModel, frozen=True):

@@ -174,7 +174,7 @@ def _outcome_by_receipt(destination: ObjectStore, batch: str, item: WorkItem) ->
     elif "quarantined" in ends and not item.attempts:
         receipt = read(destination, ends["quarantined"])
         failure = (receipt and receipt.failure) or failure
-    return told(status="deferred" if failure.retryable else "quarantined", failure=failure)
+    return told(status="deferred" if failure.code.retryable else "quarantined", failure=failure)
 
 
 def _log_key(shard: Shard, flow: str) -> str:

@@ -182,7 +182,7 @@ def test_one_bad_file_does_not_stop_the_batch(name: str, prepared: Path) -> None
         failure = results[bad]
         assert isinstance(failure, Failure)
         assert failure.code is ErrorCode.INPUT_CORRUPT
-        assert not failure.retryable
+        assert not failure.code.retryable
     assert isinstance(results[good.id], Transcript)
     assert results[good.id].text == _results(_english(name), ENGLISH, prepared)[good.id].text
 

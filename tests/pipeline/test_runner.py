@@ -133,7 +133,7 @@ def test_an_error_of_one_job_leaves_the_others_alone_and_is_not_retried(
     assert failed.outcome is not None
     code = getattr(error, "code", ErrorCode.INTERNAL)
     assert (failed.failure.code, failed.failure.stage, failed.key) == (code, stage, "2.wav") if failed.failure else None
-    assert failed.outcome.status == ("deferred" if failed.failure and failed.failure.retryable else "quarantined")
+    assert failed.outcome.status == ("deferred" if failed.failure and failed.failure.code.retryable else "quarantined")
 
 
 def test_after_a_transient_error_only_what_is_not_done_is_tried_again(

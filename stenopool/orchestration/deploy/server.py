@@ -8,7 +8,7 @@ from prefect.settings import get_current_settings
 from stenopool import shipped
 from stenopool.errors import OptionsInvalid
 
-ENV_FILE = shipped.path("deployments/server.env")
+ENV_FILE = shipped.folder() / "deployments/server.env"
 
 # These differ between installations and must never be in git: passwords, and addresses that may contain some.
 SECRETS = (

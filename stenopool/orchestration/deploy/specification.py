@@ -109,7 +109,7 @@ def read(*own: Path) -> list[Deployment]:
     Raises `OptionsInvalid`, naming the file and the mistake.
     """
     found: dict[tuple[str, str], Deployment] = {}
-    for path in (shipped.path("deployments/prefect.yaml"), *own):
+    for path in (shipped.folder() / "deployments/prefect.yaml", *own):
         for deployment in _read_file(path).deployments:
             found[deployment.entrypoint, deployment.name] = deployment
     return list(found.values())

@@ -22,7 +22,7 @@ def template(pool: PoolKind, type_: PoolType) -> dict[str, Any]:
 
     Raises KeyError for an unknown pool and FileNotFoundError for an unknown type.
     """
-    text = shipped.path(f"workers/templates/{type_}.yaml").read_text(encoding="utf-8")
+    text = (shipped.folder() / f"workers/templates/{type_}.yaml").read_text(encoding="utf-8")
     found = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]
     # Aliases are one object in several places; through JSON each place gets its own.
     return cast("dict[str, Any]", json.loads(json.dumps(found)))

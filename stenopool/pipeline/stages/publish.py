@@ -73,7 +73,7 @@ def quarantine(run: RunContext, job: Job) -> None:
     """Quarantine a failed job with a receipt, or leave it to the next run if that may succeed."""
     if job.failure is None:
         return
-    if job.failure.retryable:
+    if job.failure.code.retryable:
         job.end("deferred", failure=job.failure)
     elif not job.skip_if_finished():  # else another run managed what this one could not
         refused = Receipt(

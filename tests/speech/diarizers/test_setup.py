@@ -124,4 +124,4 @@ def test_the_devices_faults_are_worth_another_try(error: Exception, code: ErrorC
     with pytest.raises(TransientError) as caught, translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED):
         raise error
     assert caught.value.code is code
-    assert caught.value.retryable
+    assert caught.value.code.retryable

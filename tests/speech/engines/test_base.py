@@ -73,4 +73,4 @@ def test_the_devices_faults_are_raised_for_a_retry(error: Exception, code: Error
     with pytest.raises(TransientError) as raised:
         to_failure(error, UTTERANCE)
     assert raised.value.code is code
-    assert raised.value.retryable
+    assert raised.value.code.retryable
