@@ -18,7 +18,6 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import typer
-from packaging.requirements import Requirement
 from rich.text import Text
 
 from stenopool import __version__, models
@@ -174,6 +173,7 @@ def _check_extras() -> str:
 
 def _list_unmet(extra: str = "") -> list[str]:
     """What is wrong with the packages of the base installation, or of an extra: missing ones and wrong versions."""
+    from packaging.requirements import Requirement
 
     def is_for(requirement: Requirement, extra: str) -> bool:
         return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
