@@ -11,7 +11,7 @@ from rich.text import Text
 from stenopool import models as store
 from stenopool.cli.display import err, out, print_line
 from stenopool.cli.parameters import JsonFlag
-from stenopool.models.kinds import ModelKind
+from stenopool.models.sources import ModelKind
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.runtime.logs import printable
 

@@ -13,14 +13,11 @@ No source but the hub asks the network, and that one not with ``HF_HUB_OFFLINE=1
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 from stenopool.errors import ModelMissing
 from stenopool.models import cache, convert, hub
-from stenopool.models.folders import FolderSource
-from stenopool.models.kinds import KINDS, ModelKind
 from stenopool.models.mirrors import MirrorSource, write_mirror
-from stenopool.models.wheels import WheelSource
+from stenopool.models.sources import KINDS, FolderSource, KnownModel, ModelKind, ModelSource, WheelSource
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
 
@@ -36,37 +33,6 @@ class FoundModel:
     path: Path
     digest: str
     origin: str
-
-
-class KnownModel(NamedTuple):
-    """A model that a source can give. ``at_hand``: without asking the network."""
-
-    name: str
-    kind: ModelKind
-    origin: str
-    at_hand: bool
-
-
-class VerifiedModel(NamedTuple):
-    """What `verify` found: ``damaged`` names the files whose content is not what was fetched."""
-
-    path: Path
-    files: int
-    damaged: list[str]
-
-
-class ModelSource(Protocol):
-    """One place that weights come from."""
-
-    origin: str
-
-    def known(self) -> Iterable[tuple[str, ModelKind, bool]]:
-        """Names and kinds that this source can give, and whether without the network."""
-        ...
-
-    def get(self, name: str, kind: ModelKind) -> Path | None:
-        """The model's folder or file on this machine; None where this source does not have it."""
-        ...
 
 
 def _sources() -> list[ModelSource]:
@@ -114,15 +80,15 @@ def list_models() -> list[KnownModel]:
     """Every model that a source knows by name, the source that `find` would take it from first."""
     listed: dict[tuple[str, ModelKind], KnownModel] = {}
     for source in _sources():
-        for name, kind, at_hand in source.known():
-            listed.setdefault((name, kind), KnownModel(name, kind, source.origin, at_hand))
+        for model in source.known():
+            listed.setdefault((model.name, model.kind), model)
     return sorted(listed.values(), key=lambda model: (KINDS.index(model.kind), not model.at_hand, model.name))
 
 
 def has_speech_weights() -> bool:
     """Whether a Whisper model is on this machine or may be fetched from the hub. Nothing is fetched to find out."""
     return not hub.is_offline() or any(
-        at_hand and kind in ("ctranslate2", "openai") for source in _sources() for _, kind, at_hand in source.known()
+        model.at_hand and model.kind in ("ctranslate2", "openai") for source in _sources() for model in source.known()
     )
 
 
@@ -139,6 +105,6 @@ def mirror(models: Iterable[tuple[str, ModelKind]], destination: ObjectStore) ->
     return write_mirror(copied, destination)
 
 
-def verify() -> list[VerifiedModel]:
+def verify() -> list[cache.VerifiedModel]:
     """Read every model in the caches (ours and the hub's) again and compare it with its checksums."""
-    return [VerifiedModel(*result) for result in (*cache.verify(), *hub.verify())]
+    return [*cache.verify(), *hub.verify()]

@@ -7,10 +7,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from stenopool.settings import get_settings
 
 _SUMS = "sha256.json"
+
+
+class VerifiedModel(NamedTuple):
+    """A model that was read again: ``damaged`` names the files whose content is not what was fetched."""
+
+    path: Path
+    files: int
+    damaged: list[str]
 
 
 def root() -> Path:
@@ -80,12 +89,12 @@ def digest(path: Path) -> str:
     return value
 
 
-def verify() -> Iterator[tuple[Path, int, list[str]]]:
-    """For each folder of the cache: its path, how many files it has, and those whose checksum is wrong."""
+def verify() -> Iterator[VerifiedModel]:
+    """Compare every folder of the cache with its checksums."""
     for record in sorted(root().rglob(_SUMS)):
         sums: dict[str, str] = json.loads(record.read_text())
         folder = record.parent
         damaged = [
             name for name, sum_ in sums.items() if not (folder / name).is_file() or sha256(folder / name) != sum_
         ]
-        yield folder, len(sums), damaged
+        yield VerifiedModel(folder, len(sums), damaged)

@@ -20,29 +20,32 @@ _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
 _HEAD_SIZE = 64  # the same in every Whisper model
 _AUDIO_CONTEXT, _TEXT_CONTEXT = 1500, 448
 
-# openai-whisper's module: CTranslate2's layer
-_STEMS = {
-    "encoder.conv1": "encoder/conv1",
-    "encoder.conv2": "encoder/conv2",
-    "encoder.ln_post": "encoder/layer_norm",
-    "decoder.ln": "decoder/layer_norm",
-}
-_BLOCK = {
-    "attn.out": "self_attention/linear_1",
-    "attn_ln": "self_attention/layer_norm",
-    "mlp.0": "ffn/linear_0",
-    "mlp.2": "ffn/linear_1",
-    "mlp_ln": "ffn/layer_norm",
-}
-_CROSS = {
-    "cross_attn.query": "attention/linear_0",
-    "cross_attn.out": "attention/linear_2",
-    "cross_attn_ln": "attention/layer_norm",
-}
-_TABLES = {
+# openai-whisper's tensors: CTranslate2's.
+_TENSORS = {
     "encoder.positional_embedding": "encoder/position_encodings/encodings",
+    "encoder.conv1.weight": "encoder/conv1/weight",
+    "encoder.conv1.bias": "encoder/conv1/bias",
+    "encoder.conv2.weight": "encoder/conv2/weight",
+    "encoder.conv2.bias": "encoder/conv2/bias",
+    "encoder.ln_post.weight": "encoder/layer_norm/gamma",
+    "encoder.ln_post.bias": "encoder/layer_norm/beta",
     "decoder.positional_embedding": "decoder/position_encodings/encodings",
     "decoder.token_embedding.weight": "decoder/embeddings/weight",
+    "decoder.ln.weight": "decoder/layer_norm/gamma",
+    "decoder.ln.bias": "decoder/layer_norm/beta",
+}
+# In each block: CTranslate2's layer, and the modules that it is in openai-whisper, or the several that it joins.
+_MODULES = {
+    "self_attention/linear_0": ("attn.query", "attn.key", "attn.value"),
+    "self_attention/linear_1": ("attn.out",),
+    "self_attention/layer_norm": ("attn_ln",),
+    "attention/linear_0": ("cross_attn.query",),
+    "attention/linear_1": ("cross_attn.key", "cross_attn.value"),
+    "attention/linear_2": ("cross_attn.out",),
+    "attention/layer_norm": ("cross_attn_ln",),
+    "ffn/linear_0": ("mlp.0",),
+    "ffn/linear_1": ("mlp.2",),
+    "ffn/layer_norm": ("mlp_ln",),
 }
 
 
@@ -75,18 +78,18 @@ def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
             f"{weights} is quantized, which openai-whisper cannot run.",
             remedy="Use engine faster-whisper or whisperx with it, or give a float16 model.",
         )
-    state = {name: given[source] for name, source in _TABLES.items()}
-    for name, source in _STEMS.items():
-        _take(state, given, name, source)
-    layers = {side: _layers(given, side) for side in ("encoder", "decoder")}
-    for side, count in layers.items():
-        for index in range(count):
-            block, layer = f"{side}.blocks.{index}.", f"{side}/layer_{index}/"
-            for name, source in (_BLOCK | (_CROSS if side == "decoder" else {})).items():
-                _take(state, given, block + name, layer + source)
-            _split(state, given, block + "attn.", ("query", "key", "value"), layer + "self_attention/linear_0")
-            if side == "decoder":
-                _split(state, given, block + "cross_attn.", ("key", "value"), layer + "attention/linear_1")
+    state = {name: given[source] for name, source in _TENSORS.items()}
+    layers = {"encoder": 0, "decoder": 0}
+    for name, array in given.items():
+        if found := re.fullmatch(r"(encoder|decoder)/layer_(\d+)/(.+)/(weight|bias|gamma|beta)", name):
+            side, index, layer, quantity = found.groups()
+            quantity = {"gamma": "weight", "beta": "bias"}.get(quantity, quantity)
+            layers[side] = max(layers[side], int(index) + 1)
+            modules = _MODULES[layer]
+            for module, part in zip(modules, np.split(array, len(modules)), strict=True):
+                # CTranslate2 stores zeros as the key's bias, which Whisper does not have.
+                if not (module.endswith(".key") and quantity == "bias"):
+                    state[f"{side}.blocks.{index}.{module}.{quantity}"] = part
     width, mels, _ = given["encoder/conv1/weight"].shape
     dims = {
         "n_mels": mels,
@@ -101,26 +104,6 @@ def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
         "n_text_layer": layers["decoder"],
     }
     return dims, state
-
-
-def _take(state: dict[str, NDArray[Any]], given: dict[str, NDArray[Any]], name: str, source: str) -> None:
-    """One layer: CTranslate2 calls a norm's weight and bias gamma and beta."""
-    weight, bias = ("gamma", "beta") if source.endswith("norm") else ("weight", "bias")
-    state[f"{name}.weight"], state[f"{name}.bias"] = given[f"{source}/{weight}"], given[f"{source}/{bias}"]
-
-
-def _split(
-    state: dict[str, NDArray[Any]], given: dict[str, NDArray[Any]], prefix: str, parts: tuple[str, ...], source: str
-) -> None:
-    """CTranslate2 fuses projections into one matrix, with zeros as the key's bias, which Whisper does not have."""
-    for quantity in ("weight", "bias"):
-        for part, array in zip(parts, np.split(given[f"{source}/{quantity}"], len(parts)), strict=True):
-            if (part, quantity) != ("key", "bias"):
-                state[f"{prefix}{part}.{quantity}"] = array
-
-
-def _layers(given: dict[str, NDArray[Any]], side: str) -> int:
-    return 1 + max(int(found[1]) for name in given if (found := re.match(rf"{side}/layer_(\d+)/", name)))
 
 
 def _read(weights: Path) -> dict[str, NDArray[Any]]:

@@ -3,18 +3,21 @@
 What is in a cache already is used without asking the network at all.
 """
 
+import functools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
-from stenopool.models.kinds import ModelKind, is_complete
-from stenopool.models.known_models import OPENAI, OPENAI_ADDRESS, WAV2VEC2
+from stenopool.models.sources import KnownModel, ModelKind, is_complete
 
+OPENAI_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models"
 _TIMEOUT = 5.0  # seconds to an answer: a blocked network is to be said at once, not after minutes
 _FILES: dict[ModelKind, list[str]] = {
     "ctranslate2": ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
@@ -24,48 +27,50 @@ _FILES: dict[ModelKind, list[str]] = {
 }
 
 
+@functools.cache
+def published() -> dict[Any, dict[str, str]]:
+    """``published.toml``: for the kinds openai and wav2vec2 the names of models, and where each is published."""
+    return tomllib.loads(Path(__file__).with_name("published.toml").read_text())
+
+
 class HubSource:
     """Hugging Face for ctranslate2, wav2vec2 and pyannote; OpenAI's own addresses for openai."""
 
     origin = "hub"
 
-    def known(self) -> Iterator[tuple[str, ModelKind, bool]]:
+    def known(self) -> Iterator[KnownModel]:
         from faster_whisper.utils import available_models
 
-        for name in available_models():
-            yield name, "ctranslate2", self._find_local(name, "ctranslate2") is not None
-        for name in OPENAI:
-            yield name, "openai", _find_openai(name) is not None
-        for language in WAV2VEC2:
-            yield language, "wav2vec2", self._find_local(language, "wav2vec2") is not None
+        names: dict[ModelKind, Iterable[str]] = {"ctranslate2": available_models(), **published()}
+        for kind, each in names.items():
+            for name in each:
+                yield KnownModel(name, kind, self.origin, _find_local(name, kind) is not None)
 
     def get(self, name: str, kind: ModelKind) -> Path | None:
-        if local := self._find_local(name, kind):
+        if local := _find_local(name, kind):
             return local
         if kind == "openai":
             return _download_openai(name)
         repository = _find_repository(name, kind)
         return _download(name, kind, repository) if repository else None
 
-    @staticmethod
-    def _find_local(name: str, kind: ModelKind) -> Path | None:
-        if kind == "openai":
-            return _find_openai(name)
-        repository = _find_repository(name, kind)
-        return _find_snapshot(repository, kind) if repository else None
+
+def _find_local(name: str, kind: ModelKind) -> Path | None:
+    if kind == "openai":
+        return _find_openai(name)
+    repository = _find_repository(name, kind)
+    return _find_snapshot(repository, kind) if repository else None
 
 
 def _find_repository(name: str, kind: ModelKind) -> str | None:
     """The repository on Hugging Face; a name of the form owner/name is one."""
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return name
-    if kind == "wav2vec2":
-        return WAV2VEC2.get(name)
     if kind == "ctranslate2":
         from faster_whisper.utils import _MODELS  # the names that faster-whisper knows
 
         return dict(_MODELS).get(name)
-    return None
+    return published().get(kind, {}).get(name)
 
 
 def _find_snapshot(repository: str, kind: ModelKind) -> Path | None:
@@ -118,9 +123,9 @@ def _missing(name: str, kind: ModelKind, page: str, why: str) -> SetupError:
 
 def _find_openai(name: str) -> Path | None:
     """A checkpoint that we downloaded, or openai-whisper itself, if it is the one in the table."""
-    if name not in OPENAI:
+    if name not in published()["openai"]:
         return None
-    digest, file = OPENAI[name]
+    digest, _, file = published()["openai"][name].partition("/")
     theirs = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "whisper" / file
     if theirs.is_file() and cache.digest(theirs) == digest:
         return theirs
@@ -137,9 +142,9 @@ def _download_openai(name: str) -> Path | None:
 
     Not by ``whisper._download``: it has no time-out and leaves half a file where the whole one belongs.
     """
-    if name not in OPENAI:
+    if name not in published()["openai"]:
         return None
-    digest, file = OPENAI[name]
+    digest, _, file = published()["openai"][name].partition("/")
     address = f"{OPENAI_ADDRESS}/{digest}/{file}"
     if is_offline():
         raise _missing(name, "openai", address, "HF_HUB_OFFLINE is set")
@@ -155,12 +160,12 @@ def _download_openai(name: str) -> Path | None:
     return target
 
 
-def verify() -> Iterator[tuple[Path, int, list[str]]]:
-    """For each model in Hugging Face's cache: large files lie there under the name of their SHA-256."""
+def verify() -> Iterator[cache.VerifiedModel]:
+    """Check each model in Hugging Face's cache: large files lie there under the name of their SHA-256."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for snapshot in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*")):
         named = [file for file in cache.files_of(snapshot) if re.fullmatch("[0-9a-f]{64}", file.resolve().name)]
         damaged = [str(file.relative_to(snapshot)) for file in named if cache.sha256(file) != file.resolve().name]
         if named:
-            yield snapshot, len(named), damaged
+            yield cache.VerifiedModel(snapshot, len(named), damaged)

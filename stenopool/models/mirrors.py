@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
-from stenopool.models.kinds import ModelKind
+from stenopool.models.sources import KnownModel, ModelKind
 from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
 
@@ -46,10 +46,10 @@ class MirrorSource:
             )
         return found
 
-    def known(self) -> Iterator[tuple[str, ModelKind, bool]]:
+    def known(self) -> Iterator[KnownModel]:
         for entry in self._manifest.models:
             kind, _, name = entry.partition("/")
-            yield name, kind, True  # type: ignore[misc]  # entries of other kinds do no harm in a list
+            yield KnownModel(name, kind, self.origin, True)  # type: ignore[arg-type]  # another kind does no harm in a list
 
     def get(self, name: str, kind: ModelKind) -> Path | None:
         entry = f"{kind}/{name}"

@@ -10,9 +10,8 @@ import pytest
 
 from stenopool import models
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.models import cache, convert, known_models
-from stenopool.models.folders import FolderSource
-from stenopool.models.kinds import ModelKind
+from stenopool.models import cache, convert, hub
+from stenopool.models.sources import FolderSource, ModelKind
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
 
@@ -300,7 +299,7 @@ def test_a_checkpoint_that_openai_whisper_downloaded_is_used_if_it_is_the_one(
     theirs.write_bytes(b"half a download")
     with pytest.raises(SetupError):
         models.find("small", "openai")
-    monkeypatch.setitem(known_models.OPENAI, "small", (cache.sha256(theirs), "small.pt"))
+    monkeypatch.setitem(hub.published()["openai"], "small", f"{cache.sha256(theirs)}/small.pt")
     assert models.find("small", "openai").path == theirs
 
 
@@ -327,15 +326,12 @@ def test_list_says_what_is_at_hand() -> None:
 def test_our_tables_are_the_libraries() -> None:
     """Names are kept here so that no torch is imported for a look-up; they are to follow the libraries'."""
     whisper = pytest.importorskip("whisper", reason="extra whisper is not installed")
-    assert {
-        name: f"{known_models.OPENAI_ADDRESS}/{digest}/{file}" for name, (digest, file) in known_models.OPENAI.items()
-    } == whisper._MODELS
+    names = hub.published()
+    assert {name: f"{hub.OPENAI_ADDRESS}/{place}" for name, place in names["openai"].items()} == whisper._MODELS
     alignment = pytest.importorskip("whisperx.alignment", reason="extra whisperx is not installed")
-    bundles = alignment.DEFAULT_ALIGN_MODELS_TORCH
-    assert {code: known_models.WAV2VEC2[code] for code in known_models.WAV2VEC2.keys() - bundles.keys()} == (
-        alignment.DEFAULT_ALIGN_MODELS_HF
-    )
-    assert bundles.keys() <= known_models.WAV2VEC2.keys()
+    bundles, ours = alignment.DEFAULT_ALIGN_MODELS_TORCH, names["wav2vec2"]
+    assert {code: ours[code] for code in ours.keys() - bundles.keys()} == alignment.DEFAULT_ALIGN_MODELS_HF
+    assert bundles.keys() <= ours.keys()
 
 
 def test_looking_up_a_model_imports_no_torch(tmp_path: Path) -> None:

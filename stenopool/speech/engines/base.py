@@ -10,7 +10,7 @@ from soundfile import LibsndfileError
 
 from stenopool import models
 from stenopool.errors import ErrorCode, Failure, RecordingError
-from stenopool.models.kinds import ModelKind
+from stenopool.models.sources import ModelKind
 from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, speech_regions
 from stenopool.speech.audio.waveform import Waveform
