@@ -8,8 +8,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel
 
 from stenopool.pipeline.receipts import WORK, work_key
-from stenopool.speech.audio.prepared import Prepared
-from stenopool.speech.transcript import SpeakerTurn, Transcript
+from stenopool.speech.transcript import Prepared, SpeakerTurn, Transcript
 from stenopool.storage.base import ObjectStore
 
 AUDIO = "audio.flac"

@@ -108,6 +108,16 @@ class AudioInfo(_Published):
     gain_db: float = 0.0
 
 
+class Prepared(BaseModel):
+    """A recording's audio and the FLAC file made of it."""
+
+    audio: AudioInfo
+    channels: int
+    """Channels of the FLAC file: 1, or all with ``split``."""
+    flags: list[str]
+    """For the transcript: truncated, decode_errors, opposite_phase."""
+
+
 class Provenance(_Published):
     """How the transcript was made: enough to make it again."""
 

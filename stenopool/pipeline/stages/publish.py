@@ -17,7 +17,7 @@ from stenopool.pipeline.receipts import Receipt, output_key
 from stenopool.pipeline.stages.prepare import NORMALIZE
 from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, TRANSCRIBE
 from stenopool.runtime.progress import logger
-from stenopool.speech.audio.encode import player_audio
+from stenopool.speech.audio.preparation import player_audio
 from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.speech.speaker_assignment import assign as assign_speakers
 from stenopool.speech.split_channels import channel_name, merge_channels

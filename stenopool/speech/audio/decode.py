@@ -11,8 +11,7 @@ from typing import IO, Literal
 from stenopool.errors import ErrorCode, OutOfMemory, RecordingError
 from stenopool.settings import get_settings
 from stenopool.speech.audio import ffmpeg
-from stenopool.speech.audio.formats import INPUT_OPTIONS
-from stenopool.speech.audio.probe import Probe
+from stenopool.speech.audio.probe import INPUT_OPTIONS, Probe
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import DECODE_ERRORS, TRUNCATED
 
@@ -37,11 +36,6 @@ class DecodedAudio:
     channels: int
     frames: int
     flags: list[str]
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds."""
-        return self.frames / SAMPLE_RATE
 
 
 def decode(

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.speech.audio.preparation import Prepared, prepare_audio
+from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.transcript import Prepared
 
 
 def make(out: Path, *arguments: str | Path) -> Path:

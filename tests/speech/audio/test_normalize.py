@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from stenopool.speech.audio.levels import FULL_SCALE, measure
-from stenopool.speech.audio.mixing import MAX_GAIN_DB, candidates, choose, gain_db, normalize_signal, samples, segments
+from stenopool.speech.audio.mixing import (
+    FULL_SCALE,
+    MAX_GAIN_DB,
+    candidates,
+    choose,
+    gain_db,
+    measure,
+    normalize_signal,
+    samples,
+    segments,
+)
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import OPPOSITE_PHASE
 from tests.speech.audio.media import channels, prepare, rms_db

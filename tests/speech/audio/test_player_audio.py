@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stenopool.errors import ErrorCode, StenopoolError
-from stenopool.speech.audio.encode import player_audio
+from stenopool.speech.audio.preparation import player_audio
 from stenopool.speech.audio.probe import probe
 from tests.speech.audio.media import prepare, tone
 
