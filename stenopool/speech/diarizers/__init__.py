@@ -1,28 +1,19 @@
 """Diarizers: who speaks when. One file each, behind the protocol in `stenopool.speech.diarizers.base`."""
 
 from importlib import import_module
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from stenopool import extras
 from stenopool.options import DiarizerName, MachineOptions, TranscriptionOptions
 from stenopool.speech.diarizers.base import Diarizer
 
-__all__ = ["check", "create"]
-
-
-class _Adapter(NamedTuple):
-    """A diarizer's class, and the packages of the extra ``diarization`` that it needs."""
-
-    name: str
-    packages: tuple[str, ...] = ()
-
-
-_ADAPTERS: dict[DiarizerName, _Adapter] = {
+# A diarizer's class, and the packages of the extra `diarization` that it needs.
+_ADAPTERS: dict[DiarizerName, tuple[str, tuple[str, ...]]] = {
     # The last three come with pyannote.audio, also in the extra: senko's wheel requires them with CUDA only.
-    "senko": _Adapter("SenkoDiarizer", ("senko", "torch", "scipy", "torchaudio", "asteroid_filterbanks", "einops")),
+    "senko": ("SenkoDiarizer", ("senko", "torch", "scipy", "torchaudio", "asteroid_filterbanks", "einops")),
     # `pyannote` is a namespace that pyannote.metrics shares; torchcodec comes with pyannote.audio only.
-    "pyannote": _Adapter("PyannoteDiarizer", ("torch", "torchaudio", "pyannote", "torchcodec")),
-    "channels": _Adapter("ChannelsDiarizer"),
+    "pyannote": ("PyannoteDiarizer", ("torch", "torchaudio", "pyannote", "torchcodec")),
+    "channels": ("ChannelsDiarizer", ()),
 }
 
 
@@ -30,7 +21,7 @@ def create(name: DiarizerName, execution: MachineOptions) -> Diarizer:
     """The diarizer of this name, not loaded yet. Raises `SetupError` EXTRA_MISSING; `ValueError` for ``off``."""
     if name not in _ADAPTERS:
         raise ValueError(f"diarization={name} has no diarizer")
-    return cast(Diarizer, getattr(_module(name), _ADAPTERS[name].name)(execution))
+    return cast(Diarizer, getattr(_module(name), _ADAPTERS[name][0])(execution))
 
 
 def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
@@ -45,6 +36,6 @@ def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
 
 def _module(name: DiarizerName) -> Any:
     """The adapter's module. Raises `SetupError` EXTRA_MISSING."""
-    packages = _ADAPTERS[name].packages
+    _, packages = _ADAPTERS[name]
     extras.require(f"diarization={name}", *packages, extra="diarization", alternative="use --diarization off")
     return import_module(f"stenopool.speech.diarizers.{name}")

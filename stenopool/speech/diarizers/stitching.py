@@ -1,7 +1,6 @@
 """Turn the speakers of overlapping windows into turns over the whole recording."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +10,6 @@ from stenopool.speech.transcript import SpeakerTurn
 NOBODY = -1
 # Frames ranked at a time: ranks take 16 bytes per frame and speaker, gigabytes for a day with many speakers.
 _BLOCK = 65_536
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Frames of a segmentation model over a recording: frame i is centred at ``offset + i * step`` seconds."""
-
-    step: float
-    offset: float
 
 
 def stitch(
@@ -54,28 +45,30 @@ def stitch(
     return active[:length]
 
 
-def turns(active: NDArray[np.bool_], grid: Grid, pause: float, flicker: float = 0.0) -> list[tuple[float, float, int]]:
-    """Stretches (start, end, speaker) of ``active`` (frames, speakers), in seconds.
+def turns(
+    active: NDArray[np.bool_], step: float, offset: float, pause: float, flicker: float = 0.0
+) -> list[tuple[float, float, int]]:
+    """Stretches (start, end, speaker) of ``active`` (frames, speakers); frame i is centred at ``offset + i * step``.
 
-    A pause of up to ``pause`` seconds does not end a turn if nobody else speaks in it. Before that, stretches of less
-    than ``flicker`` seconds are dropped, unless a speaker has no others.
+    In seconds. A pause of up to ``pause`` does not end a turn if nobody else speaks in it. Before that, stretches of
+    less than ``flicker`` are dropped, unless a speaker has no others.
     """
-    stretches = [_drop_flicker(_stretches(column), flicker / grid.step) for column in active.T]
+    stretches = [_drop_flicker(_stretches(column), flicker / step) for column in active.T]
     anybody = np.zeros(len(active) + 1, np.intp)  # how many frames before this one have a speaker
     for first, last in (stretch for each in stretches for stretch in each):
         anybody[first + 1 : last + 1] = 1
     anybody = np.cumsum(anybody)
-    edge = grid.offset - grid.step / 2
+    edge = offset - step / 2
     found: list[tuple[float, float, int]] = []
     for speaker, each in enumerate(stretches):
         joined: list[list[int]] = []
         for first, last in each:
             silent = bool(joined) and anybody[first] == anybody[joined[-1][1]]
-            if silent and (first - joined[-1][1]) * grid.step <= pause:
+            if silent and (first - joined[-1][1]) * step <= pause:
                 joined[-1][1] = last
             else:
                 joined.append([first, last])
-        found += [(edge + first * grid.step, edge + last * grid.step, speaker) for first, last in joined]
+        found += [(edge + first * step, edge + last * step, speaker) for first, last in joined]
     return found
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stenopool.speech.diarizers.stitching import NOBODY, Grid, stitch, turns
+from stenopool.speech.diarizers.stitching import NOBODY, stitch, turns
 
-GRID = Grid(step=0.1, offset=0.05)
+GRID = (0.1, 0.05)  # seconds between frames, and to the centre of the first
 
 
 def window(*speakers: str) -> np.ndarray:
@@ -52,35 +52,35 @@ def test_nobody_is_left_out_and_the_end_is_cut() -> None:
 
 
 def test_times_are_the_edges_of_frames() -> None:
-    found = turns(window("..xxx....."), GRID, pause=0.0)
+    found = turns(window("..xxx....."), *GRID, pause=0.0)
     assert found == [(pytest.approx(0.2), pytest.approx(0.5), 0)]
 
 
 def test_a_short_pause_does_not_end_a_turn_unless_somebody_else_speaks() -> None:
-    alone = turns(window("xx..xx....xx"), GRID, pause=0.2)
+    alone = turns(window("xx..xx....xx"), *GRID, pause=0.2)
     assert [(round(a, 1), round(b, 1)) for a, b, _ in alone] == [(0.0, 0.6), (1.0, 1.2)]
-    taken = turns(window("xx..xx", "..x..."), GRID, pause=0.2)
+    taken = turns(window("xx..xx", "..x..."), *GRID, pause=0.2)
     assert [(round(a, 1), round(b, 1), who) for a, b, who in taken] == [(0.0, 0.2, 0), (0.4, 0.6, 0), (0.2, 0.3, 1)]
 
 
 def test_somebody_who_only_talks_along_does_not_end_a_turn() -> None:
-    found = turns(window("xx..xx", "xx...."), GRID, pause=0.2)
+    found = turns(window("xx..xx", "xx...."), *GRID, pause=0.2)
     assert [(round(a, 1), round(b, 1), who) for a, b, who in found] == [(0.0, 0.6, 0), (0.0, 0.2, 1)]
 
 
 def test_a_flicker_is_no_turn_unless_it_is_all_that_somebody_said() -> None:
     active = window("xxx.xxx", "...x...", "x......")
-    found = turns(active, GRID, pause=0.2, flicker=0.2)
+    found = turns(active, *GRID, pause=0.2, flicker=0.2)
     assert [(round(a, 1), round(b, 1), who) for a, b, who in found] == [
         (0.0, 0.3, 0),
         (0.4, 0.7, 0),
         (0.3, 0.4, 1),
         (0.0, 0.1, 2),
     ]
-    found = turns(window("xxx.xxx...", "...x...xxx"), GRID, pause=0.2, flicker=0.2)
+    found = turns(window("xxx.xxx...", "...x...xxx"), *GRID, pause=0.2, flicker=0.2)
     assert [(round(a, 1), round(b, 1), who) for a, b, who in found] == [(0.0, 0.7, 0), (0.7, 1.0, 1)]
 
 
 def test_nobody_speaks() -> None:
-    assert turns(np.zeros((10, 0), bool), GRID, pause=1.0) == []
-    assert turns(np.zeros((10, 2), bool), GRID, pause=1.0) == []
+    assert turns(np.zeros((10, 0), bool), *GRID, pause=1.0) == []
+    assert turns(np.zeros((10, 2), bool), *GRID, pause=1.0) == []
