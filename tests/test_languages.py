@@ -4,7 +4,7 @@ import pytest
 
 from stenopool.languages import CLAUSE_END, SENTENCE_END, ends_clause, ends_sentence
 from stenopool.options import SubtitleOptions
-from stenopool.speech import speaker_assignment
+from stenopool.speech import speakers
 from stenopool.speech.engines.assembly import split_sentences
 from stenopool.speech.renderers.subtitles import cues
 from stenopool.speech.transcript import Segment, Transcript, Word
@@ -21,7 +21,7 @@ class TestSentenceEnd:
         assert [len(part) for part in split_sentences(_words(mark))] == [2, 3]
 
     def test_speakers_are_smoothed_within_it(self, mark: str) -> None:
-        assert list(speaker_assignment._sentences(_words(mark))) == [(0, 2), (2, 5)]
+        assert list(speakers._sentences(_words(mark))) == [(0, 2), (2, 5)]
 
     def test_subtitles_break_after_it(self, mark: str) -> None:
         words = _words(mark)

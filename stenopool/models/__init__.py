@@ -88,7 +88,7 @@ def list_models() -> list[KnownModel]:
 def has_speech_weights() -> bool:
     """Whether a Whisper model is on this machine or may be fetched from the hub. Nothing is fetched to find out."""
     return not hub.is_offline() or any(
-        model.at_hand and model.kind in ("ctranslate2", "openai") for source in _sources() for model in source.known()
+        model.at_hand and model.kind in ("ctranslate2", "openai") for model in list_models()
     )
 
 

@@ -14,8 +14,7 @@ from stenopool.speech.engines.assembly import build_transcript
 from stenopool.speech.renderers import render
 from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.renderers.view import view
-from stenopool.speech.speaker_assignment import assign
-from stenopool.speech.split_channels import merge_channels
+from stenopool.speech.speakers import assign_speakers, merge_channels
 from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 
 WORDS = {
@@ -78,7 +77,7 @@ class TestOneLanguage:
 
     def test_speakers(self, language: str, timed: bool) -> None:
         turns = [SpeakerTurn(start=n, end=n + 1, speaker=f"SPEAKER_{n:02d}") for n in range(3)]
-        assigned = assign(_transcript(language, timed=timed), turns)
+        assigned = assign_speakers(_transcript(language, timed=timed), turns)
         assert "".join(segment.text for segment in assigned.segments) == "".join(WORDS[language])
 
     def test_channels(self, language: str, timed: bool) -> None:

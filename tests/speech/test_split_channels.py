@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenopool.speech.split_channels import merge_channels
+from stenopool.speech.speakers import merge_channels
 from stenopool.speech.transcript import DECODE_ERRORS, NO_SPEECH, Segment, Transcript, Word
 
 

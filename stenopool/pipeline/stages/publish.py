@@ -19,8 +19,7 @@ from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, TRANSCRIBE
 from stenopool.runtime.progress import logger
 from stenopool.speech.audio.preparation import player_audio
 from stenopool.speech.renderers import CONTENT_TYPES, render
-from stenopool.speech.speaker_assignment import assign as assign_speakers
-from stenopool.speech.split_channels import channel_name, merge_channels
+from stenopool.speech.speakers import assign_speakers, channel_name, merge_channels
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Provenance, Source, Transcript, all_flags
 
 # Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.

@@ -5,7 +5,7 @@ Done with pydub on parts of a spool, in two passes.
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
@@ -26,8 +26,6 @@ FULL_SCALE = 32768.0
 # standard's -70, for whole corpora (FLEURS) are at -66 dB.
 _ABSOLUTE_GATE = 10 ** (-80 / 10)
 _RELATIVE_GATE = 10 ** (-10 / 10)
-
-Signals = Callable[[AudioSegment], list[AudioSegment]]
 
 # Mixing loses nothing of equal channels and 3 dB of different ones: more than 6 dB means that they cancel.
 _CANCELS = 10 ** (-6 / 10)
@@ -59,27 +57,21 @@ def join_samples(signals: Sequence[AudioSegment]) -> NDArray[np.int16]:
     return np.concatenate([samples(signal) for signal in signals], axis=1)
 
 
-def candidates(channels: int, mode: Literal["mix", "split"]) -> Signals:
+def candidates(segment: AudioSegment, mode: Literal["mix", "split"]) -> list[AudioSegment]:
     """Every signal that may be chosen: each channel and, for a stereo mix, the mix as the third."""
-    if channels == 2 and mode == "mix":
-        return lambda segment: [*segment.split_to_mono(), segment.set_channels(1)]
-    return AudioSegment.split_to_mono if channels > 1 else lambda segment: [segment]
+    mix = [segment.set_channels(1)] if segment.channels == 2 and mode == "mix" else []
+    return [*segment.split_to_mono(), *mix]
 
 
 @dataclass(frozen=True)
 class Level:
     """The level of one signal. Powers are mean squares without the offset, 1 at full scale."""
 
-    offset: float
-    """Mean of all samples, in 16-bit steps (DC)."""
-    peak: float
-    """Farthest sample from the offset, in 16-bit steps."""
-    power: float
-    """Mean power."""
-    active: float
-    """Mean power without silence; 0 if there is nothing else."""
-    swing: float
-    """Decibels between quiet and loud parts, without silence: over 8 for speech, 0 to 2 for hum and noise."""
+    offset: float  # mean of all samples, in 16-bit steps (DC)
+    peak: float  # farthest sample from the offset, in 16-bit steps
+    power: float  # mean power
+    active: float  # mean power without silence; 0 if there is nothing else
+    swing: float  # decibels between quiet and loud parts, without silence: over 8 for speech, 0 to 2 for hum and noise
 
 
 def measure(blocks: Iterable[NDArray[Any]]) -> list[Level]:

@@ -53,17 +53,18 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
         tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)) as spool,
     ):
         decoded = decode(source, found, spool, channels=options.channels, max_duration=execution.max_duration)
-        signals = candidates(decoded.channels, options.channels)
 
         # First pass: measure every signal that may be kept.
-        levels = measure(join_samples(signals(segment)) for segment in segments(spool, decoded.channels))
+        levels = measure(
+            join_samples(candidates(segment, options.channels)) for segment in segments(spool, decoded.channels)
+        )
         kept, flags = choose(levels, decoded.channels, options.channels) if levels else (range(decoded.channels), [])
         gain = gain_db([levels[n] for n in kept]) if levels else 0.0
 
         # Second pass: write those that are.
         with soundfile.SoundFile(flac, "w", SAMPLE_RATE, len(kept), "PCM_16", format="FLAC") as file:
             for segment in segments(spool, decoded.channels):
-                pieces = signals(segment)
+                pieces = candidates(segment, options.channels)
                 file.write(join_samples([normalize_signal(pieces[n], levels[n].offset, gain) for n in kept]))
             if decoded.frames < _LEAST_FRAMES:
                 file.write(np.zeros((_LEAST_FRAMES - decoded.frames, len(kept)), np.int16))

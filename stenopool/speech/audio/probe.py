@@ -3,7 +3,6 @@
 One child serves many files: starting Python for each would cost more than reading a short recording's headers.
 """
 
-import atexit
 import json
 import os
 import selectors
@@ -45,19 +44,14 @@ class Probe(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    container: str
-    """The container under libav's name, e.g. ``wav`` or ``mov,mp4,m4a,3gp,3g2,mj2``."""
+    container: str  # under libav's name, e.g. wav or mov,mp4,m4a,3gp,3g2,mj2
     codec: str
-    stream: int
-    """Index, among the audio streams, of the one that a player plays: the default one, else the first."""
+    stream: int  # index, among the audio streams, of the one that a player plays: the default one, else the first
     sample_rate: int
     channels: int
-    layout: str | None
-    """Speaker positions, e.g. ``5.1``; None if unknown."""
-    start: float
-    """Seconds from the start of the file to the start of its audio."""
-    duration: float | None
-    """Seconds of audio according to the headers. None if unknown, or only estimated from a bit rate."""
+    layout: str | None  # speaker positions, e.g. 5.1; None if unknown
+    start: float  # seconds from the start of the file to the start of its audio
+    duration: float | None  # seconds according to the headers; None if unknown, or only estimated from a bit rate
 
 
 def probe(path: Path) -> Probe:
@@ -93,7 +87,6 @@ class _Prober:
     """The long-lived child. Safe to use from several threads."""
 
     def __init__(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -105,13 +98,6 @@ class _Prober:
                 return self._exchange(question, seconds)
             except _DiedError:
                 return self._exchange(question, seconds)
-
-    def close(self) -> None:
-        """End the child, if any; in a forked process do nothing, for the child is its parent's."""
-        if os.getpid() != self._process:
-            return
-        with self._lock:
-            self._kill()
 
     def _exchange(self, question: bytes, seconds: float) -> dict[str, Any]:
         child = self._child = self._child or self._start()
@@ -165,6 +151,4 @@ class _Prober:
 @cache
 def _prober(_process: int) -> _Prober:
     """This process's prober: a forked process must not use its parent's child, nor a lock that may be held."""
-    prober = _Prober()
-    atexit.register(prober.close)
-    return prober
+    return _Prober()

@@ -19,7 +19,7 @@ from av.stream import Disposition
 
 OPTIONS: dict[str, str] = {}  # libav's, from the command line
 MEMORY = 2 * 1024**3
-OPEN_FILES = 64
+LIMITS = {resource.RLIMIT_AS: MEMORY, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_FSIZE: 0, resource.RLIMIT_CORE: 0}
 # Sizes of "unknown length" in the WAV header of a pipe: 0xFFFFFFFF (FFmpeg), 0x7FFFF... (SoX), 0.
 WAV_UNKNOWN = 0x7FFF_0000
 # libav's message on a QuickTime track whose samples are in another file.
@@ -69,7 +69,8 @@ def describe(container: Any, path: str, estimated: bool) -> dict[str, Any]:
     """Describe the audio stream that a player would play."""
     streams = container.streams.audio
     if not streams:
-        return {"error": "NO_AUDIO_STREAM", "message": f"It holds {kinds(container)}."}
+        kinds = sorted({f"{stream.type} only" for stream in container.streams})
+        return {"error": "NO_AUDIO_STREAM", "message": f"It holds {' and '.join(kinds) or 'no streams'}."}
     usable = [stream for stream in streams if stream.codec_context is not None]
     if not usable:
         return {"error": "UNSUPPORTED_CODEC", "message": "Its audio is in a codec that FFmpeg cannot decode."}
@@ -125,19 +126,12 @@ def wav_seconds(path: str) -> float | None:
     return None
 
 
-def kinds(container: Any) -> str:
-    """The kinds of streams in the container, for a message."""
-    return " and ".join(sorted({f"{stream.type} only" for stream in container.streams})) or "no streams"
-
-
 def main() -> None:
     """Answer until stdin closes."""
     OPTIONS.update(json.loads(sys.argv[1]))
     av.logging.set_level(av.logging.WARNING)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, most in LIMITS.items():
+        resource.setrlimit(limit, (most, most))
     for line in sys.stdin:
         question = json.loads(line)
         # CPU time counts over the life of a process: raise the limit with each question.

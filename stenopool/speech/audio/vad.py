@@ -39,7 +39,6 @@ _CUT, _PAUSE = 10.0, 0.3
 def speech_regions(
     waveform: Waveform,
     *,
-    threshold: float = 0.5,
     min_silence: float = 0.16,
     max_speech: float = 29.0,
     pad: float = 0.4,
@@ -51,7 +50,7 @@ def speech_regions(
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     options = VadOptions(
-        threshold=threshold,
+        threshold=0.5,
         min_speech_duration_ms=0,
         max_speech_duration_s=max_speech,
         min_silence_duration_ms=round(min_silence * 1000),
@@ -60,20 +59,13 @@ def speech_regions(
     regions: list[Region] = []
     start = 0.0
     while start < waveform.duration:
-        samples = waveform.read(start, start + _BLOCK_SECONDS)
-        last_block = start + _BLOCK_SECONDS >= waveform.duration
+        end = start + _BLOCK_SECONDS
         found = [
             Region(start + stamp["start"] / SAMPLE_RATE, start + stamp["end"] / SAMPLE_RATE)
-            for stamp in get_speech_timestamps(samples, options)
+            for stamp in get_speech_timestamps(waveform.read(start, end), options)
         ]
-        if last_block:
-            regions += found
-            break
         # Speech may continue after the block: the next one starts at the last region, unless it is the only one.
-        if len(found) > 1:
-            start = found.pop().start
-        else:
-            start += _BLOCK_SECONDS
+        start = found.pop().start if end < waveform.duration and len(found) > 1 else end
         regions += found
     return _pad(_drop_blips(regions), pad, waveform.duration)
 

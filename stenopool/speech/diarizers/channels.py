@@ -11,7 +11,7 @@ from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import speech_regions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import translate_faults
-from stenopool.speech.split_channels import channel_name
+from stenopool.speech.speakers import channel_name
 from stenopool.speech.transcript import SpeakerTurn
 
 # The pause that ends a turn, and the padding: less than for an engine, which needs room around the words.

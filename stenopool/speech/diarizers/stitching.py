@@ -53,7 +53,7 @@ def turns(
     In seconds. A pause of up to ``pause`` does not end a turn if nobody else speaks in it. Before that, stretches of
     less than ``flicker`` are dropped, unless a speaker has no others.
     """
-    stretches = [_drop_flicker(_stretches(column), flicker / step) for column in active.T]
+    stretches = [_find_stretches(column, flicker / step) for column in active.T]
     anybody = np.zeros(len(active) + 1, np.intp)  # how many frames before this one have a speaker
     for first, last in (stretch for each in stretches for stretch in each):
         anybody[first + 1 : last + 1] = 1
@@ -72,14 +72,11 @@ def turns(
     return found
 
 
-def _stretches(column: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last (exclusive) frame of each run of true frames."""
+def _find_stretches(column: NDArray[np.bool_], flicker: float) -> list[tuple[int, int]]:
+    """First and last (exclusive) frame of each run of true frames that is no flicker; of all if there is no other."""
     edges = np.flatnonzero(np.diff(column.astype(np.int8), prepend=0, append=0))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
-def _drop_flicker(stretches: list[tuple[int, int]], frames: float) -> list[tuple[int, int]]:
-    return [(first, last) for first, last in stretches if last - first >= frames] or stretches
+    runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    return [(first, last) for first, last in runs if last - first >= flicker] or runs
 
 
 def order_turns(turns: Iterable[tuple[float, float, object]]) -> list[SpeakerTurn]:

@@ -45,18 +45,21 @@ def signals(draw: st.DrawFn) -> Signal:
 def process(signal: Signal, mode: str, seconds: float) -> tuple[Signal, float, list[str]]:
     """Both passes as `prepare_audio` makes them, in slices of this length."""
     count = signal.shape[1]
-    wanted = candidates(count, mode)
     with tempfile.TemporaryFile() as spool:
         spool.write(signal.tobytes())
 
         def blocks() -> list[list[Signal]]:
-            return [[samples(each) for each in wanted(segment)] for segment in segments(spool, count, seconds)]
+            return [
+                [samples(each) for each in candidates(segment, mode)] for segment in segments(spool, count, seconds)
+            ]
 
         levels = measure(np.concatenate(block, axis=1) for block in blocks())
         kept, flags = choose(levels, count, mode)
         gain = gain_db([levels[n] for n in kept])
         out = [
-            np.concatenate([samples(normalize_signal(wanted(piece)[n], levels[n].offset, gain)) for n in kept], axis=1)
+            np.concatenate(
+                [samples(normalize_signal(candidates(piece, mode)[n], levels[n].offset, gain)) for n in kept], axis=1
+            )
             for piece in segments(spool, count, seconds)
         ]
     return np.concatenate(out), gain, flags

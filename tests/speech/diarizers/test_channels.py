@@ -8,7 +8,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.diarizers import create
-from stenopool.speech.split_channels import channel_name
+from stenopool.speech.speakers import channel_name
 from tests.support.speech import recording_path
 
 # When each channel's speaker talks, from the reference of the recording.

@@ -1,10 +1,14 @@
-"""Assign speakers to words from turns, and cut segments where the speaker changes."""
+"""Whose words they are: by the turns of a diarizer, or by the channel where each party has one.
 
+Segments are cut where the speaker changes; channels are transcribed separately and merged in order of time.
+"""
+
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from stenopool.languages import ends_sentence
-from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
+from stenopool.languages import ends_sentence, have_blank_between
+from stenopool.speech.transcript import NO_SPEECH, Channel, Segment, SpeakerTurn, Transcript, Word
 
 # A word farther than this from any turn, in seconds, has no speaker. Turns and words come from different models, which
 # differ by a few tenths of a second on where speech begins.
@@ -15,7 +19,7 @@ FEW_WORDS = 2
 SURE = 0.8
 
 
-def assign(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
+def assign_speakers(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
     """The transcript with speakers on words and segments, segments cut where the speaker changes, ``turns`` kept.
 
     A word gets the speaker heard longest during it, else that of the nearest turn within `NEAREST` seconds, else none.
@@ -24,7 +28,7 @@ def assign(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
     """
     ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
     spans = [span for segment in transcript.segments for span in _spans(segment)]
-    sweep = iter(_overlaps_in_any_order(spans, ordered))
+    sweep = iter(overlaps(spans, ordered))
     segments: list[Segment] = []
     for segment in transcript.segments:
         heard = [next(sweep) for _ in _spans(segment)]
@@ -54,17 +58,17 @@ def _spans(segment: Segment) -> list[TimeSpan | None]:
     return spans if any(spans) else [(segment.start, segment.end)] * max(1, len(spans))
 
 
-def overlaps(spans: Sequence[TimeSpan], turns: Sequence[SpeakerTurn]) -> list[SecondsBySpeaker]:
+def overlaps(spans: Sequence[TimeSpan | None], turns: Sequence[SpeakerTurn]) -> list[SecondsBySpeaker | None]:
     """For each span the seconds that each speaker is heard in it; if nobody is, the nearest turn's speaker with 0.
 
-    Both are sorted by start and may overlap. One sweep: O(spans + turns + overlaps). Speakers are in order of their
-    turns, so that a tie goes to the earlier turn.
+    None for a span that is None. Turns are sorted by start; they and the spans may overlap. One sweep: O(spans + turns
+    + overlaps) after sorting the spans. Speakers are in order of their turns, so that a tie goes to the earlier turn.
     """
-    results: list[SecondsBySpeaker] = []
+    results: list[SecondsBySpeaker | None] = [None] * len(spans)
     active: list[SpeakerTurn] = []
     following = 0
     last: SpeakerTurn | None = None  # of the finished turns, the one that ended last
-    for start, end in spans:
+    for (start, end), index in sorted((span, index) for index, span in enumerate(spans) if span):
         while following < len(turns) and turns[following].start < end:
             active.append(turns[following])
             following += 1
@@ -76,7 +80,8 @@ def overlaps(spans: Sequence[TimeSpan], turns: Sequence[SpeakerTurn]) -> list[Se
             shared = min(end, turn.end) - max(start, turn.start)
             if shared > 0:
                 heard[turn.speaker] = heard.get(turn.speaker, 0.0) + shared
-        results.append(heard or _find_nearest(start, end, [last, *active, *turns[following : following + 1]]))
+        nearest = [last, *active, *turns[following : following + 1]]
+        results[index] = heard or _find_nearest(start, end, nearest)
     return results
 
 
@@ -88,17 +93,6 @@ def _find_nearest(start: float, end: float, candidates: Sequence[SpeakerTurn | N
 
     nearest = min(filter(None, candidates), key=rank, default=None)
     return {nearest.speaker: 0.0} if nearest and rank(nearest)[0] <= NEAREST else {}
-
-
-def _overlaps_in_any_order(
-    spans: Sequence[TimeSpan | None], turns: Sequence[SpeakerTurn]
-) -> list[SecondsBySpeaker | None]:
-    """`overlaps` for spans in any order, None for those without times."""
-    order = sorted((span, index) for index, span in enumerate(spans) if span)
-    results: list[SecondsBySpeaker | None] = [None] * len(spans)
-    for (_, index), heard in zip(order, overlaps([span for span, _ in order], turns), strict=True):
-        results[index] = heard
-    return results
 
 
 def _loudest(heard: SecondsBySpeaker | None) -> str | None:
@@ -171,3 +165,54 @@ def _cut(segment: Segment, speakers: Sequence[str | None]) -> list[Segment]:
         }
         pieces.append(segment.model_copy(update=update))
     return pieces
+
+
+def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_speakers: bool) -> Transcript:
+    """One transcript of all channels, segments by start time, each with its channel.
+
+    With ``as_speakers`` a channel's name is the speaker of its segments and words. The language is the one spoken
+    longest.
+    """
+    segments = [
+        _of_channel(segment, index, names[index] if as_speakers else None)
+        for index, transcript in enumerate(channels)
+        for segment in transcript.segments
+    ]
+    segments.sort(key=lambda segment: (segment.start, segment.channel or 0))
+    seconds: defaultdict[str | None, float] = defaultdict(float)
+    for transcript in channels:
+        seconds[transcript.language] += sum(segment.end - segment.start for segment in transcript.segments)
+    language = max(seconds, key=lambda code: seconds[code]) if seconds else None
+    flags = dict.fromkeys(flag for transcript in channels for flag in transcript.flags if flag != NO_SPEECH)
+    spoken = {segment.channel for segment in segments}
+    return Transcript(
+        text=_join([(s.text.strip(), s.language or channels[s.channel or 0].language) for s in segments]),
+        language=language,
+        language_probability=max(
+            (t.language_probability or 0.0 for t in channels if t.language == language), default=None
+        ),
+        duration=max((transcript.duration for transcript in channels), default=0.0),
+        segments=[segment.model_copy(update={"id": number}) for number, segment in enumerate(segments)],
+        speakers=[names[index] for index in range(len(channels)) if index in spoken] if as_speakers else [],
+        channels=[
+            Channel(index=n, name=names[n], language=t.language, language_probability=t.language_probability)
+            for n, t in enumerate(channels)
+        ],
+        flags=[*flags] if segments else [*flags, NO_SPEECH],
+    )
+
+
+def _join(texts: Sequence[tuple[str, str | None]]) -> str:
+    """(text, language) pairs as one text."""
+    pairs = pairwise([("", None), *texts])
+    return "".join(" " * have_blank_between(before, language) + text for (_, before), (text, language) in pairs).strip()
+
+
+def channel_name(channel: int, names: Sequence[str] = ()) -> str:
+    """The name of a channel, counted from 0: the one given, else ``CHANNEL_0``, ``CHANNEL_1``, ..."""
+    return names[channel] if channel < len(names) else f"CHANNEL_{channel}"
+
+
+def _of_channel(segment: Segment, index: int, speaker: str | None) -> Segment:
+    words = [word.model_copy(update={"speaker": speaker}) for word in segment.words]
+    return segment.model_copy(update={"channel": index, "speaker": speaker, "words": words})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stenopool.speech.speaker_assignment import NEAREST, assign, overlaps
+from stenopool.speech.speakers import NEAREST, assign_speakers, overlaps
 from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 
 
@@ -38,7 +38,7 @@ def of_words(result: Transcript) -> list[str | None]:
 
 
 def test_a_segment_is_cut_where_the_speaker_changes() -> None:
-    result = assign(transcript(said("How are you? I am fine.")), [turn(0, 3, "A"), turn(3, 6, "B")])
+    result = assign_speakers(transcript(said("How are you? I am fine.")), [turn(0, 3, "A"), turn(3, 6, "B")])
     assert lines(result) == [("A", "How are you?"), ("B", "I am fine.")]
     assert [(s.id, s.start, s.end) for s in result.segments] == [(0, 0.0, 3.0), (1, 3.0, 6.0)]
     assert result.speakers == ["A", "B"]
@@ -47,7 +47,7 @@ def test_a_segment_is_cut_where_the_speaker_changes() -> None:
 
 def test_a_whole_segment_keeps_what_it_had() -> None:
     segment = said("One two.").model_copy(update={"text": " One  two.", "language": "en", "flags": ["low_confidence"]})
-    (result,) = assign(transcript(segment), [turn(0, 2, "A")]).segments
+    (result,) = assign_speakers(transcript(segment), [turn(0, 2, "A")]).segments
     assert (result.text, result.start, result.end, result.language) == (" One  two.", 0.0, 2.0, "en")
     assert result.flags == ["low_confidence"]
 
@@ -55,24 +55,24 @@ def test_a_whole_segment_keeps_what_it_had() -> None:
 def test_the_given_transcript_is_not_changed() -> None:
     given_transcript = transcript(said("How are you? I am fine."))
     before = given_transcript.model_dump_json()
-    assign(given_transcript, [turn(0, 3, "A"), turn(3, 6, "B")])
+    assign_speakers(given_transcript, [turn(0, 3, "A"), turn(3, 6, "B")])
     assert given_transcript.model_dump_json() == before
 
 
 def test_the_speaker_heard_longest_wins_and_the_earlier_turn_a_tie() -> None:
-    assert of_words(assign(transcript(said("so")), [turn(0, 0.4, "A"), turn(0.4, 1, "B")])) == ["B"]
-    assert of_words(assign(transcript(said("so")), [turn(0.5, 1, "B"), turn(0, 0.5, "A")])) == ["A"]
+    assert of_words(assign_speakers(transcript(said("so")), [turn(0, 0.4, "A"), turn(0.4, 1, "B")])) == ["B"]
+    assert of_words(assign_speakers(transcript(said("so")), [turn(0.5, 1, "B"), turn(0, 0.5, "A")])) == ["A"]
     # Two short turns of one person outweigh a longer one of another.
     shared = [turn(0, 0.3, "A"), turn(0.3, 0.7, "B"), turn(0.7, 1, "A")]
-    assert of_words(assign(transcript(said("so")), shared)) == ["A"]
+    assert of_words(assign_speakers(transcript(said("so")), shared)) == ["A"]
 
 
 def test_a_word_in_no_turn_goes_to_the_nearest_within_bounds() -> None:
     near = [turn(2, 3, "A"), turn(1 + NEAREST + 0.01, 1.9, "B")]
-    assert of_words(assign(transcript(said("so")), near)) == [None]
-    assert of_words(assign(transcript(said("so")), [turn(1 + NEAREST - 0.01, 2, "A")])) == ["A"]
+    assert of_words(assign_speakers(transcript(said("so")), near)) == [None]
+    assert of_words(assign_speakers(transcript(said("so")), [turn(1 + NEAREST - 0.01, 2, "A")])) == ["A"]
     # The turn that ended last is the nearest before, though another started later.
-    assert of_words(assign(transcript(said("so", start=5)), [turn(0, 4.9, "A"), turn(1, 2, "B")])) == ["A"]
+    assert of_words(assign_speakers(transcript(said("so", start=5)), [turn(0, 4.9, "A"), turn(1, 2, "B")])) == ["A"]
 
 
 def test_words_without_times_go_with_their_neighbours() -> None:
@@ -83,14 +83,14 @@ def test_words_without_times_go_with_their_neighbours() -> None:
         Word(word=" 30", start=3.0),
     ]
     segment = Segment(start=0, end=4, text=" 20 percent. Yes 30", words=words)
-    result = assign(transcript(segment), [turn(0, 1, "A"), turn(1, 3, "B")])
+    result = assign_speakers(transcript(segment), [turn(0, 1, "A"), turn(1, 3, "B")])
     assert lines(result) == [("A", "20 percent."), ("B", "Yes 30")]
     assert [(s.start, s.end) for s in result.segments] == [(0.0, 1.0), (1.0, 4.0)]
 
 
 def test_a_segment_in_which_no_word_has_times_goes_by_its_own() -> None:
     segment = Segment(start=2, end=4, text=" 20 30", words=[Word(word=" 20"), Word(word=" 30")])
-    assert lines(assign(transcript(segment), [turn(0, 2, "A"), turn(2, 4, "B")])) == [("B", "20 30")]
+    assert lines(assign_speakers(transcript(segment), [turn(0, 2, "A"), turn(2, 4, "B")])) == [("B", "20 30")]
 
 
 def test_segments_without_words_go_by_overlap() -> None:
@@ -99,25 +99,27 @@ def test_segments_without_words_go_by_overlap() -> None:
         Segment(start=4, end=5, text=" Hi."),
         Segment(start=9, end=10, text=""),
     ]
-    result = assign(transcript(*segments), [turn(0, 3, "A"), turn(3, 5, "B")])
+    result = assign_speakers(transcript(*segments), [turn(0, 3, "A"), turn(3, 5, "B")])
     assert [segment.speaker for segment in result.segments] == ["A", "B", None]
 
 
 def test_a_doubtful_word_inside_a_sentence_stays_with_the_sentence() -> None:
     turns = [turn(0, 2.4, "A"), turn(2.4, 3.1, "B"), turn(2.9, 6, "A")]
-    assert lines(assign(transcript(said("this is what we all think.")), turns)) == [("A", "this is what we all think.")]
+    assert lines(assign_speakers(transcript(said("this is what we all think.")), turns)) == [
+        ("A", "this is what we all think.")
+    ]
 
 
 def test_a_doubtful_word_at_the_edge_of_a_sentence_stays_with_the_sentence() -> None:
     # The turn of B begins before A's last word is over.
     turns = [turn(0, 3.4, "A"), turn(3.4, 8, "B")]
-    result = assign(transcript(said("we all agree then. No we do not.")), turns)
+    result = assign_speakers(transcript(said("we all agree then. No we do not.")), turns)
     assert lines(result) == [("A", "we all agree then."), ("B", "No we do not.")]
 
 
 def test_a_word_that_somebody_else_surely_said_is_theirs() -> None:
     turns = [turn(0, 2, "A"), turn(2, 3, "B"), turn(3, 6, "A")]
-    assert lines(assign(transcript(said("this is what we all think.")), turns)) == [
+    assert lines(assign_speakers(transcript(said("this is what we all think.")), turns)) == [
         ("A", "this is"),
         ("B", "what"),
         ("A", "we all think."),
@@ -126,18 +128,18 @@ def test_a_word_that_somebody_else_surely_said_is_theirs() -> None:
 
 def test_a_short_answer_is_not_swallowed() -> None:
     turns = [turn(0, 3.3, "A"), turn(3.3, 3.9, "B"), turn(3.9, 8, "A")]
-    result = assign(transcript(said("Is it so? Yes. Then let us go.")), turns)
+    result = assign_speakers(transcript(said("Is it so? Yes. Then let us go.")), turns)
     assert lines(result) == [("A", "Is it so?"), ("B", "Yes."), ("A", "Then let us go.")]
 
 
 def test_no_turns_no_speakers() -> None:
-    result = assign(transcript(said("Anybody there?")), [])
+    result = assign_speakers(transcript(said("Anybody there?")), [])
     assert lines(result) == [(None, "Anybody there?")]
     assert result.speakers == []
 
 
 def test_an_empty_transcript_keeps_its_turns() -> None:
-    result = assign(Transcript(flags=["no_speech"]), [turn(0, 1, "A")])
+    result = assign_speakers(Transcript(flags=["no_speech"]), [turn(0, 1, "A")])
     assert (result.segments, result.speakers, result.flags) == ([], ["A"], ["no_speech"])
 
 
@@ -203,7 +205,7 @@ def _distance(span: tuple[float, float], who: str, turns: Sequence[SpeakerTurn])
 
 @given(segment_lists, turn_lists)
 def test_no_word_is_lost_changed_or_reordered(segments: list[Segment], turns: list[SpeakerTurn]) -> None:
-    result = assign(transcript(*segments), turns)
+    result = assign_speakers(transcript(*segments), turns)
     before = [word for segment in segments for word in segment.words]
     assert [word.model_copy(update={"speaker": None}) for word in result.word_segments] == before
     assert "".join(segment.text for segment in result.segments) == "".join(segment.text for segment in segments)
@@ -213,7 +215,7 @@ def test_no_word_is_lost_changed_or_reordered(segments: list[Segment], turns: li
 def test_every_segment_has_one_speaker_and_follows_the_one_before(
     segments: list[Segment], turns: list[SpeakerTurn]
 ) -> None:
-    result = assign(transcript(*segments), turns)
+    result = assign_speakers(transcript(*segments), turns)
     assert [segment.id for segment in result.segments] == list(range(len(result.segments)))
     for segment in result.segments:
         assert {word.speaker for word in segment.words} <= {segment.speaker}
@@ -224,7 +226,7 @@ def test_every_segment_has_one_speaker_and_follows_the_one_before(
 
 @given(segment_lists, turn_lists)
 def test_nobody_is_named_who_has_no_turn(segments: list[Segment], turns: list[SpeakerTurn]) -> None:
-    result = assign(transcript(*segments), turns)
+    result = assign_speakers(transcript(*segments), turns)
     assert set(of_words(result)) <= {each.speaker for each in turns} | {None}
 
 
@@ -236,6 +238,6 @@ def test_an_hour_of_words_takes_no_time() -> None:
         Segment(start=i / 5, end=i / 5 + 4, text=" w" * 20, words=words[i : i + 20]) for i in range(0, 20_000, 20)
     ]
     turns = [turn(i * 0.8, i * 0.8 + 0.8, "AB"[i % 2]) for i in range(5_000)]
-    result = assign(transcript(*segments), turns)
+    result = assign_speakers(transcript(*segments), turns)
     assert of_words(result)[:8] == ["A"] * 4 + ["B"] * 4
     assert len(result.word_segments) == 20_000
