@@ -17,8 +17,7 @@ from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
-_HEAD_SIZE = 64  # the same in every Whisper model
-_AUDIO_CONTEXT, _TEXT_CONTEXT = 1500, 448
+_HEAD_SIZE = 64  # the same in every Whisper model, as are 1,500 frames of audio and 448 tokens of text
 
 # openai-whisper's tensors: CTranslate2's.
 _TENSORS = {
@@ -93,12 +92,12 @@ def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
     width, mels, _ = given["encoder/conv1/weight"].shape
     dims = {
         "n_mels": mels,
-        "n_audio_ctx": _AUDIO_CONTEXT,
+        "n_audio_ctx": 1500,
         "n_audio_state": width,
         "n_audio_head": width // _HEAD_SIZE,
         "n_audio_layer": layers["encoder"],
         "n_vocab": given["decoder/embeddings/weight"].shape[0],
-        "n_text_ctx": _TEXT_CONTEXT,
+        "n_text_ctx": 448,
         "n_text_state": width,
         "n_text_head": width // _HEAD_SIZE,
         "n_text_layer": layers["decoder"],

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -29,8 +29,10 @@ _FILES: dict[ModelKind, list[str]] = {
 
 @functools.cache
 def published() -> dict[Any, dict[str, str]]:
-    """``published.toml``: for the kinds openai and wav2vec2 the names of models, and where each is published."""
-    return tomllib.loads(Path(__file__).with_name("published.toml").read_text())
+    """Where public models are, by kind and name: faster-whisper's own table, and ``published.toml``."""
+    from faster_whisper.utils import _MODELS
+
+    return {"ctranslate2": _MODELS, **tomllib.loads(Path(__file__).with_name("published.toml").read_text())}
 
 
 class HubSource:
@@ -39,11 +41,8 @@ class HubSource:
     origin = "hub"
 
     def known(self) -> Iterator[KnownModel]:
-        from faster_whisper.utils import available_models
-
-        names: dict[ModelKind, Iterable[str]] = {"ctranslate2": available_models(), **published()}
-        for kind, each in names.items():
-            for name in each:
+        for kind, names in published().items():
+            for name in names:
                 yield KnownModel(name, kind, self.origin, _find_local(name, kind) is not None)
 
     def get(self, name: str, kind: ModelKind) -> Path | None:
@@ -64,13 +63,7 @@ def _find_local(name: str, kind: ModelKind) -> Path | None:
 
 def _find_repository(name: str, kind: ModelKind) -> str | None:
     """The repository on Hugging Face; a name of the form owner/name is one."""
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        return name
-    if kind == "ctranslate2":
-        from faster_whisper.utils import _MODELS  # the names that faster-whisper knows
-
-        return dict(_MODELS).get(name)
-    return published().get(kind, {}).get(name)
+    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else published().get(kind, {}).get(name)
 
 
 def _find_snapshot(repository: str, kind: ModelKind) -> Path | None:

@@ -37,14 +37,13 @@ class MirrorSource:
 
     @cached_property
     def _manifest(self) -> Manifest:
-        found = _read(self._store)
-        if found is None:
-            uri = self._store.uri
-            raise ModelMissing(
-                f"There is no mirror of models at {uri}.",
-                remedy=f"Write one with `stenopool models mirror base {uri}`, or unset STENOPOOL_MODELS__MIRROR.",
-            )
-        return found
+        if found := _read(self._store):
+            return found
+        uri = self._store.uri
+        raise ModelMissing(
+            f"There is no mirror of models at {uri}.",
+            remedy=f"Write one with `stenopool models mirror base {uri}`, or unset STENOPOOL_MODELS__MIRROR.",
+        )
 
     def known(self) -> Iterator[KnownModel]:
         for entry in self._manifest.models:

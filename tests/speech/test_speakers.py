@@ -187,7 +187,6 @@ def by_hand(span: tuple[float, float], turns: Sequence[SpeakerTurn]) -> str | No
 @example([(0.5, 0.5)], [SpeakerTurn(start=0.25, end=0.5, speaker="B"), SpeakerTurn(start=0.25, end=0.75, speaker="A")])
 @example([(0.5, 0.5)], [SpeakerTurn(start=0.25, end=0.75, speaker=speaker) for speaker in "BA"])
 def test_the_sweep_equals_looking_at_every_turn(times: list[tuple[float, float]], turns: list[SpeakerTurn]) -> None:
-    times.sort()
     turns.sort(key=lambda each: (each.start, each.end))
     swept = [max(heard, key=lambda who: heard[who]) if heard else None for heard in overlaps(times, turns)]
     for found, span in zip(swept, times, strict=True):

@@ -47,14 +47,9 @@ def segments(spool: IO[bytes], channels: int, seconds: float = SLICE_SECONDS) ->
         yield AudioSegment(data=data[:whole], sample_width=2, frame_rate=SAMPLE_RATE, channels=channels)
 
 
-def samples(segment: AudioSegment) -> NDArray[np.int16]:
-    """The samples of a segment: int16, shape (frames, channels)."""
-    return np.frombuffer(segment.raw_data, np.int16).reshape(-1, segment.channels)
-
-
 def join_samples(signals: Sequence[AudioSegment]) -> NDArray[np.int16]:
     """The samples of mono signals side by side: int16, shape (frames, signals)."""
-    return np.concatenate([samples(signal) for signal in signals], axis=1)
+    return np.stack([np.frombuffer(signal.raw_data, np.int16) for signal in signals], axis=1)
 
 
 def candidates(segment: AudioSegment, mode: Literal["mix", "split"]) -> list[AudioSegment]:
@@ -146,11 +141,7 @@ def normalize_signal(signal: AudioSegment, offset: float, gain: float) -> AudioS
     """Part of a mono signal without the recording's offset (in 16-bit steps), and with the gain (dB)."""
     # The step that shrinks the signal goes first: pydub's offset overflows at full scale.
     if gain < 0:
-        return _remove_offset(signal.apply_gain(gain), offset * 10 ** (gain / 20))
-    signal = _remove_offset(signal, offset)
+        signal, offset, gain = signal.apply_gain(gain), offset * 10 ** (gain / 20), 0.0
+    if round(offset):  # pydub measures the offset itself, part by part, if given 0
+        signal = signal.remove_dc_offset(offset=round(offset) / FULL_SCALE)
     return signal.apply_gain(gain) if gain else signal
-
-
-def _remove_offset(signal: AudioSegment, offset: float) -> AudioSegment:
-    # pydub measures the offset itself, part by part, if given 0.
-    return signal.remove_dc_offset(offset=round(offset) / FULL_SCALE) if round(offset) else signal

