@@ -74,23 +74,21 @@ def measure(blocks: Iterable[NDArray[Any]]) -> list[Level]:
 
     Memory: 16 bytes per signal and 0.1 s, plus one block.
     """
-    sums, squares, counts = [], [], []
-    lowest = highest = None
+    sums, squares, counts, lows, highs = [], [], [], [], []
     for block in blocks:
         starts = np.arange(0, len(block), WINDOW)
         exact = block.astype(np.float64)
         sums.append(np.add.reduceat(exact, starts))
         squares.append(np.add.reduceat(exact**2, starts))
         counts.append(np.diff(starts, append=len(block)))
-        low, high = block.min(axis=0), block.max(axis=0)
-        lowest = low if lowest is None else np.minimum(lowest, low)
-        highest = high if highest is None else np.maximum(highest, high)
-    if lowest is None or highest is None:
+        lows.append(block.min(axis=0))
+        highs.append(block.max(axis=0))
+    if not sums:
         return []
     total, square, count = np.concatenate(sums), np.concatenate(squares), np.concatenate(counts)[:, None]
     offset = total.sum(axis=0) / count.sum()
     energy = np.maximum(0.0, square - 2 * offset * total + count * offset**2) / FULL_SCALE**2
-    peak = np.maximum(highest - offset, offset - lowest)
+    peak = np.maximum(np.max(highs, axis=0) - offset, offset - np.min(lows, axis=0))
     levels = []
     for n in range(len(offset)):
         windows = energy[:, n] / count[:, 0]

@@ -36,7 +36,8 @@ _MACHINES = {
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """`subprocess.Popen` without sockets, in its own session, so that it can be killed with its children."""
-    return _starter(os.getpid()).submit(subprocess.Popen, command, start_new_session=True, **options).result()
+    starter = _starter(os.getpid())
+    return starter.submit(lambda: subprocess.Popen(command, start_new_session=True, **options)).result()
 
 
 def is_confined() -> bool:
