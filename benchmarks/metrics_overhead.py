@@ -51,7 +51,7 @@ class Hooks:
             stack.enter_context(patch.object(BatchCounts, "_with", lambda counts, *_: counts))
             stack.enter_context(patch.object(publish, "all_flags", lambda _: ()))
             stack.enter_context(patch("stenopool.pipeline.runner.log_context", lambda **_: nullcontext()))
-            stack.enter_context(patch("stenopool.runtime.progress.log_context", lambda **_: nullcontext()))
+            stack.enter_context(patch("stenopool.runtime.logs.log_context", lambda **_: nullcontext()))
             yield
 
     @contextmanager

@@ -125,7 +125,7 @@ class Flow:
 
         ingest = entrypoints.load("ingest")
         from stenopool.pipeline.catalog import Selection
-        from stenopool.runtime.progress import Event, subscribe
+        from stenopool.runtime.logs import Event, subscribe
 
         destination = self.job.work / "transcripts" / f"{self.job.system}-{kind}-{time.time_ns()}"
         events: list[tuple[float, Event]] = []

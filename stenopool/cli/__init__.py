@@ -12,8 +12,8 @@ from stenopool.cli.doctor import doctor
 from stenopool.cli.services import deploy, exporter, serve, up, worker
 from stenopool.cli.transcribing import demo, retry, run
 from stenopool.errors import ErrorCode, SetupError, StenopoolError
-from stenopool.runtime import logs, signals
-from stenopool.runtime.progress import logger
+from stenopool.runtime import signals
+from stenopool.runtime.logs import logger, writes_json
 from stenopool.runtime.startup import start_process
 
 app = typer.Typer(
@@ -61,7 +61,7 @@ def main() -> None:
     try:
         app()
     except StenopoolError as error:
-        if logs.writes_json():
+        if writes_json():
             logger.error("%s", error)
         else:
             print_line(f"{error.code}: {error.message}", err, "red")

@@ -14,9 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stenopool.pipeline.report import BatchReport
-from stenopool.runtime import progress
-from stenopool.runtime.logs import printable, writes_json
-from stenopool.runtime.progress import Event, logger
+from stenopool.runtime.logs import Event, logger, printable, subscribe, writes_json
 from stenopool.speech.clock_text import format_duration
 
 out = Console()
@@ -37,7 +35,7 @@ def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
         yield
         return
     if not console.is_terminal:
-        with _show_warnings(console), progress.subscribe(lambda event: _print_event(console, event)):
+        with _show_warnings(console), subscribe(lambda event: _print_event(console, event)):
             yield
         return
     columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -60,7 +58,7 @@ def show_progress(console: Console, *, diarize: bool) -> Iterator[None]:
                 if event.failure:
                     _print_event(bars.console, event)
 
-        with progress.subscribe(listen):
+        with subscribe(listen):
             yield
 
 

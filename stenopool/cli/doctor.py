@@ -26,8 +26,8 @@ from stenopool.cli.parameters import JsonFlag, with_options
 from stenopool.errors import DeviceUnavailable, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
+from stenopool.orchestration.workers import selftest
 from stenopool.pipeline import receipts
-from stenopool.runtime import trial
 from stenopool.runtime.logs import printable
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
@@ -220,9 +220,9 @@ def _check_device(options: TranscriptionOptions, execution: ExecutionOptions) ->
 
 def _list_cards() -> str:
     """The NVIDIA cards that the driver knows."""
-    with suppress(trial.TrialFailed, FileNotFoundError):
+    with suppress(selftest.TrialFailed, FileNotFoundError):
         query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-        return "; ".join(trial.run(query).splitlines())
+        return "; ".join(selftest.run_command(query).splitlines())
     return ""
 
 
@@ -230,8 +230,8 @@ def _check_library(library: str, options: TranscriptionOptions, execution: Execu
     device, compute_type = choose_placement(execution, engine=options.engine)
     arguments = [device] if library == "torch" else [str(_find_weights(options).path), device, compute_type]
     try:
-        return trial.attempt(library, *arguments)
-    except trial.TrialFailed as failed:
+        return selftest.attempt(library, *arguments)
+    except selftest.TrialFailed as failed:
         raise _Wrong(str(failed), _CUDNN if device == "cuda" else _DAMAGED) from failed
 
 

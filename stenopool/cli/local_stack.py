@@ -21,13 +21,11 @@ from stenopool.errors import OptionsInvalid
 from stenopool.orchestration.names import QUEUES, PoolKind, pool_name
 from stenopool.runtime import signals
 from stenopool.runtime.network import Address, is_loopback
-from stenopool.runtime.processes import python_command
+from stenopool.runtime.processes import Child, Supervisor, python_command
 from stenopool.settings import get_settings
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
-
-    from stenopool.runtime.supervisor import Child, Supervisor
 
 _PATIENCE = 180.0  # a first start makes the database's tables, on two cores that others use too
 _TICK = 0.5
@@ -72,15 +70,13 @@ def run_local_stack(
     """
     from prefect.client.orchestration import SyncPrefectClient
 
-    from stenopool.runtime.supervisor import Supervisor
-
     names = _parse_pools(pools)
     workers = {pool: _make_worker_command(pool, pages, number) for number, pool in enumerate(names)}
     server = _choose_server(prefect, page=page)
     api_environment = _prepare_api(api, no_auth) if api else {}
     environment = server.make_client_environment()
     # SIGTERM and a closed terminal stop it as Ctrl-C does, and that is a good end.
-    signals.interrupt_on_stop()
+    signals.interrupt_on(*signals.STOPS)
     # A little more than flow runs give themselves.
     with suppress(KeyboardInterrupt), Supervisor(get_settings().stop.grace + 5, _say) as supervisor:
         if server.environment is not None:
@@ -217,7 +213,7 @@ def _make_worker_command(pool: PoolKind, pages: str | None, number: int) -> list
     return python_command("stenopool", "worker", *options, "--host", host, "--port", str(port + number))
 
 
-def _wait(failure: str, reached: Callable[[], bool], supervisor: "Supervisor", needed: "Child | None" = None) -> None:
+def _wait(failure: str, reached: Callable[[], bool], supervisor: Supervisor, needed: Child | None = None) -> None:
     """Until it is reached; gives up when that takes too long, or at once when a child that it needs has ended."""
     deadline = time.monotonic() + _PATIENCE
     while not reached():

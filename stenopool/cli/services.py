@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from pathlib import Path
+from signal import SIGINT
 from typing import Annotated, Literal
 
 import typer
@@ -149,7 +150,7 @@ def worker(
 
     require_server()
     # Prefect's workers end by this one only, also on SIGTERM.
-    signals.interrupt_on_sigint()
+    signals.interrupt_on(SIGINT)
     try:
         asyncio.run(run_worker(pool, name, Address(host, port)))
     except ObjectNotFound as error:

@@ -24,9 +24,7 @@ from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.quarantine import list_quarantined, plan_attempts
 from stenopool.pipeline.receipts import output_key
 from stenopool.pipeline.report import BatchReport
-from stenopool.runtime import logs
-from stenopool.runtime.logs import printable
-from stenopool.runtime.progress import logger
+from stenopool.runtime.logs import logger, printable, writes_json
 from stenopool.settings import get_settings
 from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Transcript
@@ -187,7 +185,7 @@ def _print_reports(*reports: BatchReport, as_json: bool) -> None:
     if as_json:
         print(reports[0].model_dump_json() if len(reports) == 1 else _merge(reports))
     for report in () if as_json else reports:
-        if logs.writes_json():
+        if writes_json():
             logger.info("%s: %d done, %d failed", report.destination, report.done, len(report.failed))
             continue
         err.print(tabulate_report(report))

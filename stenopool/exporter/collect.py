@@ -20,11 +20,9 @@ from stenopool.metrics.families import build_info, family, histogram_family, up
 from stenopool.pipeline.report import Sums
 from stenopool.pipeline.totals import split_cause
 from stenopool.runtime.health import Health
-from stenopool.runtime.logs import get_logger
+from stenopool.runtime.logs import logger
 from stenopool.settings import get_settings
 from stenopool.storage import ObjectStore
-
-log = get_logger()
 
 # Prometheus sees no increase in a series that begins at 1: what may be alarming begins at 0.
 _ENDS = [("done", ""), ("rendered", "")] + [
@@ -49,7 +47,7 @@ class Poll:
         except Exception as error:  # whatever it is, the next look may succeed
             self.ok = False
             self.errors += 1
-            log.warning("%s cannot be read: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
+            logger.warning("%s cannot be read: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
         else:
             self.ok, self.at = True, time.time()
         finally:
@@ -101,7 +99,7 @@ class Exporter(Collector):
         try:
             return asyncio.run_coroutine_threadsafe(question, self._loop).result(timeout=60)
         except Exception as error:  # the look at Prefect tells of it; this one is about the destination
-            log.warning("Whether %s is over is not known: %s", flow_run, type(error).__name__)
+            logger.warning("Whether %s is over is not known: %s", flow_run, type(error).__name__)
             return False
 
     def collect(self) -> Iterable[Family]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from stenopool.errors import AccessDenied, ObjectNotFound
 from stenopool.pipeline.receipts import METRICS
 from stenopool.pipeline.report import BatchCounts, Sums
-from stenopool.runtime.progress import logger
+from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectStore
 
 EARLIER = f"{METRICS}earlier.json"

@@ -17,11 +17,10 @@ from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import Machine, ShardLog
 from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.totals import write_log
-from stenopool.runtime import allocator, logs
-from stenopool.runtime.progress import logger
+from stenopool.runtime.logs import log_context, logger
 from stenopool.runtime.scratch import Scratch
 from stenopool.runtime.signals import Stopped, stop_at_safe_points
-from stenopool.runtime.startup import start_process
+from stenopool.runtime.startup import release_free_memory, start_process
 from stenopool.storage import ObjectStore
 
 _MOST_ATTEMPTS = 5
@@ -49,7 +48,7 @@ def open_run(
     logger.setLevel(logging.INFO)
     start_process()  # once more: Prefect has set up its own log meanwhile
     with ExitStack() as stack:
-        stack.enter_context(logs.log_context(run=str(runtime.flow_run.id), batch=batch, shard=shard))
+        stack.enter_context(log_context(run=str(runtime.flow_run.id), batch=batch, shard=shard))
         scratch = _scratch.get() or stack.enter_context(Scratch())
         stop_at_safe_points()
         token = _scratch.set(scratch)
@@ -60,7 +59,7 @@ def open_run(
             raise TerminationSignal(signal.SIGTERM) from stopped
         finally:
             _scratch.reset(token)
-            allocator.release_free_memory()
+            release_free_memory()
 
 
 async def end_shard(run: RunContext, shard: Shard, flow: str, machine: Machine) -> ShardLog:

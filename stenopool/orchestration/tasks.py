@@ -14,11 +14,13 @@ from stenopool.errors import TransientError
 from stenopool.pipeline.context import RunContext, Stage
 from stenopool.pipeline.runner import BatchRunner, Limiters
 from stenopool.pipeline.shards import WorkItem, batches
-from stenopool.runtime import allocator, logs
+from stenopool.runtime.logs import log_context
 from stenopool.runtime.signals import Stopped
+from stenopool.runtime.startup import release_free_memory
 from stenopool.settings import get_settings
 
 _BATCHES_IN_PROGRESS = 2
+_RELEASE_SECONDS = 30.0
 
 
 async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkItem]) -> None:
@@ -49,7 +51,7 @@ async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkIt
             await slots.acquire()
             if errors:
                 break
-            await anyio.to_thread.run_sync(allocator.release_free_memory_sometimes)
+            await anyio.to_thread.run_sync(release_free_memory, _RELEASE_SECONDS)
             runner = BatchRunner(run, stages, batch, limiters)
             for stage in runner.stages:
                 group.start_soon(carry_stage, stage, runner)
@@ -72,7 +74,7 @@ def _stage_task(stage: Stage) -> Task[..., Any]:
         cache_policy=NO_CACHE,
     )
     async def work(runner: BatchRunner, label: str) -> None:  # noqa: ARG001 (for the run's name)
-        with logs.log_context(stage=stage.name):
+        with log_context(stage=stage.name):
             await runner.attempt(stage, again=(runtime.task_run.run_count or 1) > 1)
 
     return work

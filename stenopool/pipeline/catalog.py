@@ -19,7 +19,7 @@ from stenopool.errors import AccessDenied, Failure, LocationInvalid, ObjectNotFo
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.checkpoints import STAGE_VERSIONS
-from stenopool.runtime.progress import logger
+from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore
 
 # What is surely no recording. Everything else is looked at, whatever its name: recorders and messengers write names

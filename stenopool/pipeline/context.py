@@ -12,7 +12,7 @@ from stenopool.pipeline.checkpoints import AUDIO, PREPARED, Checkpoint, WorkArea
 from stenopool.pipeline.outcomes import Outcome, OutcomeStatus, ShardLog, Use
 from stenopool.pipeline.receipts import find_receipts, read
 from stenopool.pipeline.shards import WorkItem
-from stenopool.runtime.progress import Event, Kind, emit, logger
+from stenopool.runtime.logs import Event, Kind, emit, logger
 from stenopool.runtime.scratch import Scratch
 from stenopool.storage.base import ObjectStore
 

@@ -28,7 +28,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from stenopool import __version__
 from stenopool.errors import Failure, ReceiptCorrupt
 from stenopool.options import FORMATS, Format
-from stenopool.runtime.progress import logger
+from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
 
 RECEIPTS = ".receipts/"

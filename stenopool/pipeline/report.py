@@ -15,7 +15,7 @@ from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import BATCHES, METRICS, read_model
 from stenopool.pipeline.shards import Plan
 from stenopool.pipeline.totals import Tally, Totals, join_cause, sum_up
-from stenopool.runtime.progress import logger
+from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectStore
 
 Status = Literal["running", "complete", "incomplete", "lost"]

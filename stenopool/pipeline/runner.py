@@ -18,8 +18,7 @@ from stenopool.pipeline.context import Job, RunContext, RunStream, Stage
 from stenopool.pipeline.outcomes import Interval, StageAttempt, union
 from stenopool.pipeline.shards import WorkItem
 from stenopool.runtime import traces
-from stenopool.runtime.logs import log_context, printable
-from stenopool.runtime.progress import Event, emit, logger
+from stenopool.runtime.logs import Event, emit, log_context, logger, printable
 from stenopool.runtime.signals import Stopped, stop_if_asked
 
 Limiters = dict[Stage, CapacityLimiter]

@@ -16,7 +16,7 @@ from stenopool.pipeline.catalog import CatalogEntry, Recording, Selection, list_
 from stenopool.pipeline.checkpoints import WorkArea
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import BATCHES, WORK, ReceiptName, read, receipt_key, warn_skipped
-from stenopool.runtime.progress import Event, emit
+from stenopool.runtime.logs import Event, emit
 from stenopool.settings import BatchSettings
 from stenopool.storage.base import ObjectStore
 

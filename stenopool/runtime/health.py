@@ -13,9 +13,8 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from pydantic import BaseModel
 
-from stenopool.runtime.logs import get_logger
+from stenopool.runtime.logs import logger
 
-log = get_logger()
 _PATIENCE = 5.0  # seconds for each dependency
 _FRESH = 2.0  # seconds; anybody may ask, and each check asks others
 
@@ -34,21 +33,24 @@ class Health(BaseModel):
 
 
 class Readiness:
-    """Checks dependencies, all at once, and remembers the answer for two seconds. A check raises if it fails."""
+    """Checks dependencies, all at once, and remembers the answer for two seconds. A check raises if it fails.
+
+    ``health`` is the last answer.
+    """
 
     def __init__(self, checks: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
         self._checks = checks
         self._lock = asyncio.Lock()
-        self._health = Health(status="failed")
+        self.health = Health(status="failed")
         self._looked = float("-inf")
 
     async def look(self) -> Health:
         async with self._lock:
             if time.monotonic() - self._looked >= _FRESH:
                 states = await asyncio.gather(*(_state(name, check) for name, check in self._checks.items()))
-                self._health = Health.of(dict(zip(self._checks, states, strict=True)))
+                self.health = Health.of(dict(zip(self._checks, states, strict=True)))
                 self._looked = time.monotonic()
-            return self._health
+            return self.health
 
 
 def health_router(
@@ -99,6 +101,6 @@ async def _state(name: str, check: Callable[[], Awaitable[object]]) -> State:
         async with asyncio.timeout(_PATIENCE):
             await check()
     except Exception as error:  # whatever it is, it is not ready
-        log.warning("Not ready: %s: %s", name, error or type(error).__name__)
+        logger.warning("Not ready: %s: %s", name, error or type(error).__name__)
         return "failed"
     return "ok"

@@ -1,4 +1,4 @@
-"""The log: one line per event, whatever names appear in it; as JSON where machines read it.
+"""The log: one line per event, whatever names appear in it; as JSON where machines read it. Recordings' events.
 
 STENOPOOL_LOG__FORMAT=json makes every line of this process an object with ``time``, ``level``, ``logger``,
 ``message`` and what is known of where it happened: ``run``, ``batch``, ``shard``, ``stage``, ``recording``.
@@ -7,11 +7,12 @@ STENOPOOL_LOG__FORMAT=json makes every line of this process an object with ``tim
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+from stenopool.errors import Failure
 from stenopool.settings import get_settings
 
 _context: ContextVar[dict[str, Any]] = ContextVar("context", default={})  # noqa: B039 (never changed in place)
@@ -32,26 +33,59 @@ def log_context(**fields: Any) -> Iterator[None]:
         _context.reset(token)
 
 
-class _OneLine(logging.Filter):
+def _make_lines(record: logging.LogRecord) -> bool:
     """Names of recordings and other people's messages appear in our lines: none may begin a line of its own."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = printable(record.getMessage()), None
-        vars(record).update(_context.get())
-        if record.exc_info:
-            lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
-            record.exc_text = "\n".join(f"    {printable(line)}" for line in lines)
-        return True
-
-
-_one_line = _OneLine()
+    record.msg, record.args = printable(record.getMessage()), None
+    vars(record).update(_context.get())
+    if record.exc_info:
+        lines = "".join(traceback.format_exception(*record.exc_info)).splitlines()
+        record.exc_text = "\n".join(f"    {printable(line)}" for line in lines)
+    return True
 
 
 def get_logger(name: str = "stenopool") -> logging.Logger:
     """A logger of ours; use no other."""
-    logger = logging.getLogger(name)
-    logger.addFilter(_one_line)
-    return logger
+    found = logging.getLogger(name)
+    found.addFilter(_make_lines)
+    return found
+
+
+logger = get_logger()
+
+Kind = Literal["planned", "prepared", "transcribed", "diarized", "done", "failed"]
+
+
+class Event(NamedTuple):
+    """One step of one recording. ``seconds`` is its length in audio (estimated when planned)."""
+
+    kind: Kind
+    key: str
+    seconds: float
+    failure: Failure | None = None
+
+
+_listeners: list[Callable[[Event], None]] = []
+
+
+def emit(event: Event) -> None:
+    """Deliver an event to the subscribers and write a line to the log; that of a failure is marked as ``emitted``."""
+    with log_context(recording=event.key):
+        if what := event.failure:
+            logger.warning("%s: %s (%s) %s", event.key, what.code, what.stage, what.message, extra={"emitted": True})
+        elif event.kind != "planned":
+            logger.info("%s: %s", event.key, event.kind)
+    for listener in tuple(_listeners):
+        listener(event)
+
+
+@contextmanager
+def subscribe(listener: Callable[[Event], None]) -> Iterator[None]:
+    """Call ``listener`` with every event, from whichever thread it happens in: the progress bar, a test."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
 
 
 def json_formatter() -> logging.Formatter:
@@ -86,11 +120,7 @@ def configure() -> None:
     if not logging.root.handlers:
         logging.root.addHandler(logging.StreamHandler(sys.stderr))
     formatter = json_formatter()
-    loggers = [
-        logging.root,
-        *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)),
-    ]
-    for logger in loggers:
-        for handler in logger.handlers:
+    for one in (logging.root, *logging.root.manager.loggerDict.values()):
+        for handler in one.handlers if isinstance(one, logging.Logger) else ():
             if isinstance(handler, logging.StreamHandler):
                 handler.setFormatter(formatter)

@@ -1,17 +1,33 @@
 """Child processes: they import nothing from the current folder, and end with this process.
 
-A tree of programs that one command starts, keeps running and ends in order is a `Supervisor`'s.
+A `Supervisor` keeps the programs of one command running and ends them together: in order, or after its own sudden
+death. Each carries a mark in its environment, and so does whatever it starts. Neither process groups nor parents would
+do: a Prefect worker puts every flow run into a session of its own, and a killed worker leaves its flow runs behind.
 """
 
 import ctypes
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
 
+from stenopool.runtime.signals import ignore_stops
+
+if TYPE_CHECKING:
+    import psutil  # where it is used: `stenopool --help` does without
+
+MARK = "STENOPOOL_UP"
+_LAST = "-last"
+_FLOW_RUN = "PREFECT__FLOW_RUN_ID"  # Prefect's own mark
+_LASTED = 60.0
+_LONGEST_PAUSE = 60.0
+_TIDY = 15.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _libc = ctypes.CDLL(None)
 
@@ -61,3 +77,141 @@ def end(process: "subprocess.Popen[bytes]", seconds: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+class Child:
+    """One program that is started again when it ends; if it did not last a minute, after twice the pause."""
+
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.name = name
+        self.command = command
+        self.environment = environment
+        self.pause = 0.5
+        self.due: float | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the program."""
+        self.due = None
+        self.started = time.monotonic()
+        # Not `spawn`: after a sudden death flow runs have to end before the worker that would kill them.
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            # stdout is for the command's own answer.
+            stdout=sys.stderr.fileno(),
+            # Ctrl-C on a terminal is for the command, which ends its children in the right order.
+            start_new_session=True,
+        )
+
+    def restart_if_ended(self, report: Callable[[str], object]) -> None:
+        """Start it again if it has ended and its pause is over; report it when it has just ended."""
+        now = time.monotonic()
+        if self.due is not None:
+            if now >= self.due:
+                self.start()
+        elif (code := self.process.poll()) is not None:
+            self.pause = 1.0 if now - self.started > _LASTED else min(2 * self.pause, _LONGEST_PAUSE)
+            self.due = now + self.pause
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            report(f"{self.name} {how}; starting it again in {self.pause:.0f} s.")
+
+
+class Supervisor:
+    """The programs of one command. Leaving the context ends them: flow runs first, then workers, then the server.
+
+    ``grace``: seconds that flow runs have for their checkpoints. ``report``: called with a line when a program has
+    ended. A second Ctrl-C while they are ended kills all that is left.
+    """
+
+    def __init__(self, grace: float, report: Callable[[str], object]) -> None:
+        self._grace = grace
+        self._report = report
+        self._mark = secrets.token_hex(8)
+        self._children: list[Child] = []
+
+    def __enter__(self) -> Self:
+        # Waits until its stdin closes, which it does when this process is gone, however it went.
+        self._guard = subprocess.Popen(
+            python_command(__name__, self._mark, str(self._grace)),
+            stdin=subprocess.PIPE,
+            # Whoever reads our output must not wait for this process.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            end_all(self._mark, self._grace)
+        finally:
+            self._guard.communicate()
+
+    def environment(self, environment: Mapping[str, str], *, last: bool = False) -> dict[str, str]:
+        """A child's environment: the one given and our mark. ``last``: it ends after those that need it."""
+        return {**safe_environment(environment), MARK: self._mark + (_LAST if last else "")}
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, last: bool = False) -> Child:
+        """Start a program and keep it running. ``environment``: all of it."""
+        child = Child(name, command, self.environment(environment, last=last))
+        self._children.append(child)
+        return child
+
+    def restart_ended(self) -> None:
+        """Start those again that have ended and whose pause is over. To be called again and again."""
+        for child in self._children:
+            child.restart_if_ended(self._report)
+
+
+def end_all(mark: str, grace: float) -> None:
+    """End all processes that carry the mark, in order; those that do not end are killed."""
+    try:
+        # Before their workers, which would kill them on the spot.
+        _terminate(lambda: find_flow_runs(mark), grace)
+        _terminate(lambda: {one for one, environment in find_marked(mark) if environment[MARK] == mark}, _TIDY)
+        _terminate(lambda: {one for one, _ in find_marked(mark)}, _TIDY)
+    finally:
+        for process, _ in find_marked(mark):
+            _send(process, signal.SIGKILL)
+
+
+def find_flow_runs(mark: str) -> "set[psutil.Process]":
+    """The processes of flow runs, without those that they started themselves: these are theirs to end."""
+    inside = {process.pid: process for process, environment in find_marked(mark) if _FLOW_RUN in environment}
+    return {process for process in inside.values() if process.info["ppid"] not in inside}
+
+
+def _terminate(find: "Callable[[], set[psutil.Process]]", seconds: float) -> None:
+    """SIGTERM for each, once, until none is left."""
+    asked: set[psutil.Process] = set()
+    deadline = time.monotonic() + seconds
+    while (left := find()) and time.monotonic() < deadline:
+        for process in left - asked:
+            _send(process, signal.SIGTERM)
+        asked |= left
+        time.sleep(0.1)
+
+
+def _send(process: "psutil.Process", number: signal.Signals) -> None:
+    import psutil
+
+    with suppress(psutil.Error):  # gone meanwhile
+        process.send_signal(number)
+
+
+def find_marked(mark: str) -> "Iterator[tuple[psutil.Process, dict[str, str]]]":
+    """Running processes that carry the mark, with their environments."""
+    import psutil
+
+    for process in psutil.process_iter(["environ", "ppid"]):
+        environment = process.info["environ"] or {}  # none of those that are somebody else's
+        if environment.get(MARK) in (mark, mark + _LAST):
+            yield process, environment
+
+
+if __name__ == "__main__":
+    ignore_stops()
+    sys.stdin.buffer.read()
+    end_all(sys.argv[1], float(sys.argv[2]))

@@ -5,7 +5,6 @@ also of SIGKILL and in another container, so whoever starts next knows what may 
 would be reused, and means nothing outside its container.
 """
 
-import atexit
 import os
 import re
 import shutil
@@ -15,7 +14,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from stenopool.errors import ErrorCode, TransientError
@@ -43,26 +41,27 @@ class Scratch:
 
     def __init__(self, settings: ScratchSettings | None = None) -> None:
         self.settings = settings or get_settings().scratch
-        self.path: Path
-        self._lock: BaseFileLock
-        self._owner = os.getpid()
         self._reserved: dict[str, int] = {}
         self._sizes: dict[str, int] = {}
         self._measure_after = 0.0
         self._guard = threading.Lock()
 
     def __enter__(self) -> Self:
+        from filelock import Timeout
+
         self.settings.dir.mkdir(parents=True, exist_ok=True)
         sweep(self.settings.dir)
         self._owner = os.getpid()
-        self.path, self._lock = _make_and_lock(self.settings.dir)
-        atexit.register(self.close)
-        signals.before_cut_off(self.close)
+        while True:
+            self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self.settings.dir))  # mode 0700
+            self._lock = _lock(self.path)
+            with suppress(FileNotFoundError, Timeout):  # a sweep elsewhere came between making and locking
+                self._lock.acquire()
+                break
+        signals.at_end(self.close)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -71,16 +70,14 @@ class Scratch:
             return
         shutil.rmtree(self.path, ignore_errors=True)
         self._lock.release()
-        atexit.unregister(self.close)
-        signals.forget_step(self.close)
+        signals.forget(self.close)
 
     def folder(self, name: str, *, reserve: int = 0) -> Path:
         """The sub-folder of one recording, made if need be. ``name`` is its fingerprint, never its key.
 
         ``reserve``: bytes that are going to be written there; `TransientError` SCRATCH_FULL if there is no room.
         """
-        self._check_name(name)
-        path = self.path / name
+        path = self._path(name)
         with self._guard:
             if reserve:
                 self._require(reserve, name)
@@ -90,8 +87,7 @@ class Scratch:
 
     def release(self, name: str) -> None:
         """Remove one recording's sub-folder and its reservation; no error if there is none."""
-        self._check_name(name)
-        shutil.rmtree(self.path / name, ignore_errors=True)
+        shutil.rmtree(self._path(name), ignore_errors=True)
         with self._guard:
             self._reserved.pop(name, None)
 
@@ -106,31 +102,32 @@ class Scratch:
             self._measure_after = began + (20 * took if took > _QUICK else 0.0)
         return self._sizes
 
-    def _check_name(self, name: str) -> None:
+    def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
             raise ValueError(f"a scratch folder is named by a fingerprint, not {name!r}")
+        return self.path / name
 
-    def _require(self, more: int, name: str | None = None) -> None:
-        if self._shortage(more, name):
+    def _require(self, more: int, name: str) -> None:
+        try:
+            self._check_room(more, name)
+        except TransientError:
             self._measure_after = 0.0  # what was counted may be gone by now
-            if shortage := self._shortage(more, name):
-                raise shortage
+            self._check_room(more, name)
 
-    def _shortage(self, more: int, name: str | None) -> TransientError | None:
+    def _check_room(self, more: int, name: str) -> None:
         sizes = self._measure()
         # Of a reservation only what is not written yet still needs room.
         reserved = {one: size for one, size in self._reserved.items() if one != name}
         coming = more + sum(max(0, size - sizes.get(one, 0)) for one, size in reserved.items())
         bound, free = self.settings.max_bytes, shutil.disk_usage(self.path).free
         if sum(sizes.values()) + coming > bound:
-            return TransientError(
+            raise TransientError(
                 ErrorCode.SCRATCH_FULL,
                 f"{more} bytes more would exceed the {bound} bytes that {self.settings.dir} may hold for one run.",
                 remedy="Raise STENOPOOL_SCRATCH__MAX_BYTES, or lower the number of recordings in one batch.",
             )
         if coming > free:
-            return TransientError(ErrorCode.SCRATCH_FULL, f"{self.settings.dir} has {free} bytes left of its disk.")
-        return None
+            raise TransientError(ErrorCode.SCRATCH_FULL, f"{self.settings.dir} has {free} bytes left of its disk.")
 
 
 def sweep(folder: Path) -> list[Path]:
@@ -148,17 +145,6 @@ def sweep(folder: Path) -> list[Path]:
                     shutil.rmtree(path, ignore_errors=True)
                 removed.append(path)
     return removed
-
-
-def _make_and_lock(folder: Path) -> "tuple[Path, BaseFileLock]":
-    from filelock import Timeout
-
-    while True:
-        path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=folder))  # mode 0700
-        with suppress(FileNotFoundError, Timeout):  # a sweep elsewhere came between making and locking
-            lock = _lock(path)
-            lock.acquire()
-            return path, lock
 
 
 def _lock(folder: Path) -> "BaseFileLock":

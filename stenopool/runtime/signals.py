@@ -6,6 +6,7 @@ is done. What has not ended within the grace time is cut off: its checkpoints ar
 them.
 """
 
+import atexit
 import os
 import signal
 import threading
@@ -20,9 +21,10 @@ class Stopped(Exception):
     """The process was asked to stop; what is not done waits for the next run."""
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _requested = threading.Event()
 _has_safe_points = False
-_last_steps: list[Callable[[], object]] = []
+_last_steps: set[Callable[[], object]] = set()
 
 
 def stop_if_asked() -> None:
@@ -52,33 +54,31 @@ def stop_at_safe_points() -> None:
     exit_on_sigterm()
 
 
-def before_cut_off(step: Callable[[], object]) -> None:
-    """Call this function too when the grace time is over: nothing else of the process runs any more then."""
-    _last_steps.append(step)
+def at_end(step: Callable[[], object]) -> None:
+    """Call this function as the process ends, also when the grace time is over: nothing else of it runs then."""
+    atexit.register(step)
+    _last_steps.add(step)
 
 
-def forget_step(step: Callable[[], object]) -> None:
-    """Undo `before_cut_off`; no error if it was not called."""
-    if step in _last_steps:
-        _last_steps.remove(step)
+def forget(step: Callable[[], object]) -> None:
+    """Undo `at_end`; no error if it was not called."""
+    atexit.unregister(step)
+    _last_steps.discard(step)
 
 
-def interrupt_on_stop() -> None:
-    """SIGINT, SIGTERM and a closed terminal raise `KeyboardInterrupt` from now on."""
-    # SIGINT is ignored in what a script starts with `&`, and so it would be in our children.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+def interrupt_on(*numbers: signal.Signals) -> None:
+    """These signals raise `KeyboardInterrupt` from now on.
+
+    SIGINT also where it was ignored: in what a script starts with ``&``, and so it would be in our children.
+    """
+    for number in numbers:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
             signal.signal(number, signal.default_int_handler)
 
 
-def interrupt_on_sigint() -> None:
-    """SIGINT raises `KeyboardInterrupt`, also where it was ignored: in what a script starts with ``&``."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def ignore_stops() -> None:
     """Ignore SIGINT, SIGTERM and SIGHUP."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 

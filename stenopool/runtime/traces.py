@@ -8,16 +8,13 @@ meaning. Prefect makes spans of runs and tasks with the same provider, and ties 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import Any
 
 from stenopool import __version__
-from stenopool.runtime.logs import get_logger
+from stenopool.runtime.logs import logger
 
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import SpanExporter
-
-logger = get_logger()
 _NAME = "stenopool"
 _on = False
 
@@ -35,14 +32,12 @@ def configure() -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    os.environ.setdefault("OTEL_SERVICE_NAME", _NAME)
-    if isinstance(trace.get_tracer_provider(), TracerProvider):  # somebody's own, who called us from their program
-        _on = True
-        return
-    provider = TracerProvider(resource=Resource.create({"service.version": __version__}))
-    provider.add_span_processor(BatchSpanProcessor(_make_exporter()))
-    trace.set_tracer_provider(provider)
     _on = True
+    os.environ.setdefault("OTEL_SERVICE_NAME", _NAME)
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):  # else somebody's own, whose program called us
+        provider = TracerProvider(resource=Resource.create({"service.version": __version__}))
+        provider.add_span_processor(BatchSpanProcessor(_make_exporter()))
+        trace.set_tracer_provider(provider)
 
 
 @contextmanager
@@ -64,13 +59,7 @@ def _is_wanted() -> bool:
     return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
 
 
-def _make_exporter() -> "SpanExporter":
+def _make_exporter() -> Any:
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    if protocol == "grpc":
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
-
-        return GrpcExporter()
-    # What the specification recommends as the default.
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
-
-    return HttpExporter()
+    kind = "grpc" if protocol == "grpc" else "http"  # what the specification recommends as the default
+    return import_module(f"opentelemetry.exporter.otlp.proto.{kind}.trace_exporter").OTLPSpanExporter()

@@ -1,11 +1,12 @@
 """The `ObjectStore` protocol: the few things Stenopool asks of storage, local folder or S3 alike."""
 
+import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar, overload
 
-from stenopool.errors import KeyUnusable, ObjectNotFound
+from stenopool.errors import AccessDenied, ErrorCode, KeyUnusable, ObjectNotFound, StorageUnavailable, TransientError
 
 D = TypeVar("D")
 _RAISE: Any = object()
@@ -25,15 +26,12 @@ class Writer(Protocol):
 
     def write(self, data: bytes | bytearray) -> None:
         """Go on with these bytes."""
-        ...
 
     def commit(self) -> None:
         """The object is there from now on, whole."""
-        ...
 
     def abort(self) -> None:
         """Leave nothing behind; does nothing after `commit`."""
-        ...
 
 
 class ObjectStore(Protocol):
@@ -49,7 +47,6 @@ class ObjectStore(Protocol):
 
     def uri_of(self, key: str) -> str:
         """The whole address of a key."""
-        ...
 
     def list(
         self,
@@ -68,11 +65,9 @@ class ObjectStore(Protocol):
         In UTF-8 byte order, except on S3 servers that have another one (SeaweedFS lists "a/b" before "a b", and
         ``start_after`` follows its order too): nothing may rely on order for more than speed.
         """
-        ...
 
     def head(self, key: str) -> ObjectInfo:
         """What a listing would say of this object."""
-        ...
 
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
@@ -82,9 +77,17 @@ class ObjectStore(Protocol):
             return False
         return True
 
-    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        """Download to ``path`` in bounded memory; with ``etag``, fail with SOURCE_CHANGED if it is another content."""
-        ...
+    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> int:
+        """Download to ``path`` in bounded memory, whole or not at all; returns its size. ``etag``: as in `stream`."""
+        part = path.with_name(f"{path.name}.part")
+        with os_errors(key, full=ErrorCode.SCRATCH_FULL):
+            try:
+                with part.open("wb") as file:
+                    size = sum(map(file.write, self.stream(key, etag=etag)))
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
+        return size
 
     @overload
     def get_bytes(self, key: str) -> bytes: ...
@@ -93,45 +96,35 @@ class ObjectStore(Protocol):
     def get_bytes(self, key: str, default: Any = _RAISE) -> Any:
         """A small object's content, or ``default`` if there is no such object; `ObjectNotFound` without one."""
         try:
-            return self.read(key)
+            return b"".join(self.stream(key))
         except ObjectNotFound:
             if default is _RAISE:
                 raise
             return default
 
-    def read(self, key: str) -> bytes:
-        """What a store implements of `get_bytes`."""
-        ...
-
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         """An object's bytes from ``first`` to ``last``, both included, as they come; None: to the end.
 
-        With ``etag``, fails with SOURCE_CHANGED if it is another content.
+        Fails with SOURCE_CHANGED if the content changes meanwhile, or, with ``etag``, if it is another one.
         """
-        ...
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         """Upload atomically: readers see the whole object or none."""
-        ...
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """As `put_file`, for small contents. With ``if_absent``, False if there was an object already."""
-        ...
 
     def presigned_put(self, key: str, size: int, lifetime: int) -> str:
         """An address to which ``size`` bytes may be sent with PUT for ``lifetime`` seconds.
 
         Raises `LocationInvalid` in a folder, where no server could take them.
         """
-        ...
 
     def writer(self, key: str) -> "Writer":
         """An object that is written as it comes, in bounded memory; not there before `Writer.commit`."""
-        ...
 
     def delete(self, key: str) -> None:
         """Remove an object; no error if it is not there."""
-        ...
 
     def sweep_partial(self, older_than_seconds: float) -> int:
         """Remove what killed writers left under this store and no listing shows; how many of them there were.
@@ -139,19 +132,6 @@ class ObjectStore(Protocol):
         Local: temporary files. S3: uploads in parts that were never completed, which are paid for until they are
         aborted. The age keeps writes safe that are still going on: give more than the longest one takes.
         """
-        ...
-
-
-@contextmanager
-def replace_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes the place of ``path`` if all goes well and is gone if not."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("w+b") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 LONGEST_KEY = 1024  # bytes of a whole S3 key
@@ -171,3 +151,23 @@ def check_key(key: str) -> None:
     if not key or "\0" in key or len(data) > LONGEST_KEY or "." in parts or ".." in parts:
         reason = f"of {len(data)} bytes, {LONGEST_KEY} at most" if len(data) > LONGEST_KEY else f"{key!r}"
         raise KeyUnusable(f"No object can have the key {reason}.")
+
+
+_KINDS = {
+    errno.ENOENT: ObjectNotFound,
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), AccessDenied),
+    # A file stands where the key needs a folder, or the other way round.
+    **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), KeyUnusable),
+}
+
+
+@contextmanager
+def os_errors(key: str, *, full: ErrorCode = ErrorCode.STORAGE_UNAVAILABLE) -> Iterator[None]:
+    """The operating system's errors as ours. ``full``: the code if the disk that is written to has no room."""
+    try:
+        yield
+    except OSError as error:
+        what = f"{key or 'the folder'}: {error.strerror or type(error).__name__}."
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TransientError(full, what) from error
+        raise _KINDS.get(error.errno or 0, StorageUnavailable)(what) from error

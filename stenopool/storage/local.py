@@ -10,25 +10,13 @@ import time
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
-from stenopool.errors import (
-    AccessDenied,
-    ErrorCode,
-    KeyUnusable,
-    LocationInvalid,
-    ObjectNotFound,
-    SourceChanged,
-    StenopoolError,
-    StorageUnavailable,
-    TransientError,
-)
-from stenopool.runtime.logs import get_logger
-from stenopool.storage.base import ObjectInfo, ObjectStore, check_key, replace_whole
-
-log = get_logger()
+from stenopool.errors import KeyUnusable, LocationInvalid, ObjectNotFound, SourceChanged
+from stenopool.runtime.logs import logger
+from stenopool.storage.base import ObjectInfo, ObjectStore, check_key, os_errors
 
 _TEMPORARY = ".stenopool-write-"  # how our unfinished writes are called; never listed, never a key
 _CHUNK = 1024 * 1024
@@ -69,7 +57,7 @@ class LocalStore(ObjectStore):
         if endings is None:
             yield from self._walk(path, folder + slash, start_after.encode(), beginning)
             return
-        with _errors(folder), suppress(FileNotFoundError, NotADirectoryError, ValueError):  # a NUL: no file's name
+        with os_errors(folder), suppress(FileNotFoundError, NotADirectoryError, ValueError):  # a NUL: no file's name
             os.stat(f"{path}/.")  # noqa: PTH116 (Path drops the dot, and this fails where the folder is not to be read)
             # access, because most are missing, and an exception for each would take three times as long.
             found = [end for end in endings if os.access(f"{path}/{beginning}{end}", os.F_OK)]
@@ -79,7 +67,19 @@ class LocalStore(ObjectStore):
 
     def _walk(self, folder: Path, folder_key: str, start_after: bytes, beginning: str = "") -> Iterator[ObjectInfo]:
         """One folder's entries in memory at a time, per level: those whose names start with ``beginning``."""
-        for sort_key, entry in _scan(folder, folder_key, beginning):
+        found: list[tuple[bytes, os.DirEntry[str]]] = []
+        with os_errors(folder_key), suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(beginning) or entry.name.startswith(_TEMPORARY):
+                    continue
+                try:
+                    sort_key = f"{folder_key}{entry.name}".encode()
+                except UnicodeEncodeError:
+                    logger.warning("Skipped a name that is not UTF-8: %s", ascii(entry.path))
+                    continue
+                # A folder's name ends in "/", as all keys below it go on with that.
+                found.append((sort_key + b"/" if entry.is_dir(follow_symlinks=False) else sort_key, entry))
+        for sort_key, entry in sorted(found, key=itemgetter(0)):
             if sort_key.endswith(b"/"):
                 # Every key below begins with sort_key: the whole subtree may be known to be unwanted.
                 if sort_key > start_after or start_after.startswith(sort_key):
@@ -90,12 +90,12 @@ class LocalStore(ObjectStore):
     def _describe(self, key: str, entry: os.DirEntry[str] | Path) -> ObjectInfo | None:
         """What the listing says of a file; None for what is not one, or not any more."""
         if (is_link := entry.is_symlink()) and not self._stays_inside(Path(entry)):
-            log.warning("Skipped %s: a link that leads out of the folder", os.fspath(entry))
+            logger.warning("Skipped %s: a link that leads out of the folder", os.fspath(entry))
             return None
         # Path, because DirEntry fails on links that lead round in a circle. Not files: a folder, a socket, a pipe.
         if not (Path(entry) if is_link else entry).is_file():
             return None
-        with _errors(key), suppress(FileNotFoundError):
+        with os_errors(key), suppress(FileNotFoundError):
             return _info(key, entry.stat())
         return None
 
@@ -103,28 +103,15 @@ class LocalStore(ObjectStore):
         with self._open(key) as file:
             return _info(key, os.fstat(file.fileno()))
 
-    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        with self._open(key) as source, _errors(key, full=ErrorCode.SCRATCH_FULL), replace_whole(path) as target:
-            info = _info(key, os.fstat(source.fileno()))
-            shutil.copyfileobj(source, target, _CHUNK)
-            after = _info(key, os.fstat(source.fileno()))
-            if after != info or (etag is not None and etag != info.etag):
-                raise SourceChanged(f"{key} is not the content that was listed.")
-        return info
-
-    def read(self, key: str) -> bytes:
-        with self._open(key) as file:
-            return file.read()
-
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         with self._open(key) as file:
-            if etag is not None and _info(key, os.fstat(file.fileno())).etag != etag:
-                raise SourceChanged(f"{key} is not the content that was listed.")
+            found = _require_content(key, file, etag)
             file.seek(first)
             left = sys.maxsize if last is None else last - first + 1
             while left > 0 and (chunk := file.read(min(left, _CHUNK))):
                 left -= len(chunk)
                 yield chunk
+            _require_content(key, file, found)
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         with path.open("rb") as source:
@@ -136,7 +123,7 @@ class LocalStore(ObjectStore):
     def _put(self, key: str, source: BinaryIO, *, if_absent: bool = False) -> bool:
         writer = self.writer(key)
         try:
-            with _errors(key):
+            with os_errors(key):
                 shutil.copyfileobj(source, writer, _CHUNK)
             return writer.publish(if_absent=if_absent)
         finally:
@@ -149,24 +136,22 @@ class LocalStore(ObjectStore):
         )
 
     def writer(self, key: str) -> "LocalWriter":
-        with _errors(key):
-            return LocalWriter(self, key, *self._create(self._path(key)))
+        return LocalWriter(self, key, self._path(key))
 
-    def _create(self, path: Path) -> tuple[Path, Path, BinaryIO]:
-        """``path``, and a new temporary file beside it; folders are made if need be."""
-        temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    def create(self, path: Path) -> BinaryIO:
+        """A new file to write to; folders are made if need be."""
         for _ in range(100):
             if not self._stays_inside(path.parent):
                 raise PermissionError(errno.EACCES, "a link leads out of the folder")
             try:
-                return path, temporary, temporary.open("xb")
+                return path.open("xb")
             except FileNotFoundError:  # not made yet, or a delete elsewhere pruned it just now
                 path.parent.mkdir(parents=True, exist_ok=True)
         raise OSError(errno.EBUSY, "the folder is removed again and again")
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with _errors(key), suppress(FileNotFoundError, NotADirectoryError):
+        with os_errors(key), suppress(FileNotFoundError, NotADirectoryError):
             if not self._stays_inside(path.parent):
                 return
             path.unlink()
@@ -185,7 +170,7 @@ class LocalStore(ObjectStore):
         # os.walk follows no links, so nothing outside is touched; a folder that cannot be read is passed over.
         for folder, _, files in os.walk(self._real_root):
             for path in (Path(folder, name) for name in files if name.startswith(_TEMPORARY)):
-                with _errors(path.name), suppress(FileNotFoundError):
+                with os_errors(path.name), suppress(FileNotFoundError):
                     if path.lstat().st_mtime < before:
                         path.unlink()
                         swept += 1
@@ -209,82 +194,57 @@ class LocalStore(ObjectStore):
         return any(map(os.path.islink, below[: below.index(self._real_root)]))
 
     def _stays_inside(self, path: Path) -> bool:
-        if not self._has_links(path):  # as nearly always, and told by few looks at the disk
-            return True
-        # realpath, because Path.resolve() fails on links that lead round in a circle.
-        return Path(os.path.realpath(path)).is_relative_to(self._real_root)
+        # Nearly always there are no links, which few looks at the disk tell. Path.resolve() fails on links in a circle.
+        return not self._has_links(path) or Path(os.path.realpath(path)).is_relative_to(self._real_root)
 
     @contextmanager
     def _open(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
-        with _errors(key):
-            if not self._stays_inside(path):
-                raise FileNotFoundError(errno.ENOENT, "a link that leads out of the folder")
-            if not path.is_file():
-                raise FileNotFoundError(errno.ENOENT, "no such file")
+        with os_errors(key):
+            if not (self._stays_inside(path) and path.is_file()):
+                raise ObjectNotFound(f"{key}: No such file in the folder.")
             with path.open("rb") as file:
                 yield file
 
 
-@dataclass
 class LocalWriter:
     """A temporary file beside its place, renamed in the end."""
 
-    store: LocalStore
-    key: str
-    path: Path
-    temporary: Path
-    target: BinaryIO
+    def __init__(self, store: LocalStore, key: str, path: Path) -> None:
+        self._store, self._key, self._path = store, key, path
+        self._temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        with os_errors(key):
+            self._target = store.create(self._temporary)
 
     def write(self, data: bytes | bytearray) -> None:
-        with _errors(self.key):
-            self.target.write(data)
+        with os_errors(self._key):
+            self._target.write(data)
 
     def commit(self) -> None:
         self.publish()
 
     def publish(self, *, if_absent: bool = False) -> bool:
         """As `commit`; with ``if_absent``, False if there is an object already."""
-        with _errors(self.key):
-            self.target.flush()
-            os.fsync(self.target.fileno())
-            self.target.close()
+        with os_errors(self._key):
+            self._target.flush()
+            os.fsync(self._target.fileno())
+            self._target.close()
             if not if_absent:
-                self.temporary.replace(self.path)
+                self._temporary.replace(self._path)
                 return True
             try:
                 # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
-                os.link(self.temporary, self.path)
+                os.link(self._temporary, self._path)
             except FileExistsError:
                 return False
             return True
 
     def abort(self) -> None:
         with suppress(OSError):  # a full disk refuses what is still in memory, and that is not wanted any more
-            self.target.close()
-        with _errors(self.key):
-            self.temporary.unlink(missing_ok=True)
-        self.store.prune(self.temporary)
-
-
-def _scan(folder: Path, folder_key: str, beginning: str) -> list[tuple[bytes, os.DirEntry[str]]]:
-    """Entries whose names begin so, by the bytes of their key.
-
-    A folder's name ends in "/", as all keys below it go on with that.
-    """
-    found: list[tuple[bytes, os.DirEntry[str]]] = []
-    with _errors(folder_key), suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith(beginning) or entry.name.startswith(_TEMPORARY):
-                continue
-            try:
-                sort_key = f"{folder_key}{entry.name}".encode()
-            except UnicodeEncodeError:
-                log.warning("Skipped a name that is not UTF-8: %s", ascii(entry.path))
-                continue
-            found.append((sort_key + b"/" if entry.is_dir(follow_symlinks=False) else sort_key, entry))
-    found.sort(key=lambda pair: pair[0])
-    return found
+            self._target.close()
+        with os_errors(self._key):
+            self._temporary.unlink(missing_ok=True)
+        self._store.prune(self._temporary)
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:
@@ -292,26 +252,8 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
     return ObjectInfo(key, status.st_size, etag, status.st_mtime_ns / 1e9)
 
 
-@contextmanager
-def _errors(key: str, *, full: ErrorCode = ErrorCode.STORAGE_UNAVAILABLE) -> Iterator[None]:
-    """The operating system's errors as ours. ``full``: the code if the disk that is written to has no room."""
-    try:
-        yield
-    except OSError as error:
-        raise _translate(key, error, full) from error
-
-
-def _translate(key: str, error: OSError, full: ErrorCode) -> StenopoolError:
-    what = f"{key or 'the folder'}: {error.strerror or type(error).__name__}."
-    match error.errno:
-        case errno.ENOENT:
-            return ObjectNotFound(what)
-        case errno.EACCES | errno.EPERM | errno.EROFS:
-            return AccessDenied(what)
-        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST | errno.ENAMETOOLONG | errno.ELOOP:
-            # A file stands where the key needs a folder, or the other way round.
-            return KeyUnusable(what)
-        case errno.ENOSPC | errno.EDQUOT:
-            return TransientError(full, what)
-        case _:
-            return StorageUnavailable(what)
+def _require_content(key: str, file: BinaryIO, etag: str | None) -> str:
+    found = _info(key, os.fstat(file.fileno())).etag
+    if etag not in (None, found):
+        raise SourceChanged(f"{key} is not the content that was listed.")
+    return found

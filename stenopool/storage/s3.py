@@ -4,57 +4,40 @@ boto3 reads AWS_ENDPOINT_URL(_S3), AWS_PROFILE and the other AWS_* itself; with 
 buckets by path.
 """
 
-import errno
-import io
 import os
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
-from boto3.exceptions import S3UploadFailedError
-from boto3.s3.transfer import TransferConfig
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
+from botocore import exceptions as aws
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    IncompleteReadError,
-    NoCredentialsError,
-    ParamValidationError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    ReadTimeoutError,
-    ResponseStreamingError,
-)
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
 from stenopool.errors import (
     AccessDenied,
-    ErrorCode,
     KeyUnusable,
     LocationInvalid,
     ObjectNotFound,
     SourceChanged,
     StenopoolError,
     StorageUnavailable,
-    TransientError,
 )
-from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, check_key, replace_whole
+from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, check_key
 from stenopool.storage.s3_listing import list_pages, read_listings_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef
 
 _CHUNK = 1024 * 1024
 _PART = 5 * _CHUNK  # the least that S3 takes; 10,000 of them are 50 GB
 _STREAM_ATTEMPTS = 6
-_BROKEN_STREAM = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+_BROKEN_STREAM = (aws.IncompleteReadError, aws.ReadTimeoutError, aws.ResponseStreamingError)
 _TRANSFER = TransferConfig(multipart_threshold=16 * _CHUNK, multipart_chunksize=16 * _CHUNK, max_concurrency=4)
 
 
@@ -105,65 +88,44 @@ class S3Store(ObjectStore):
     def head(self, key: str) -> ObjectInfo:
         with self.errors("head", key):
             answer = self.client.head_object(Bucket=self.bucket, Key=self._whole(key))
-            return _info(key, answer["ContentLength"], answer)
+        etag, modified = answer["ETag"].strip('"'), answer["LastModified"].timestamp()
+        return ObjectInfo(key, answer["ContentLength"], etag, modified)
 
-    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        with self.errors("get", key), replace_whole(path) as target:
-            return self._download(key, target, etag)
-
-    def read(self, key: str) -> bytes:
-        target = io.BytesIO()
-        with self.errors("get", key):
-            self._download(key, target, None)
-        return target.getvalue()
-
-    def _download(self, key: str, target: IO[bytes], etag: str | None) -> ObjectInfo:
-        """Stream into ``target``; a broken stream goes on where it broke, with the same content or SOURCE_CHANGED.
+    def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
+        """A broken stream goes on where it broke, with the same content or SOURCE_CHANGED.
 
         boto3's own download asks for the size first and cannot be told which content is meant.
         """
         failures = 0  # in a row, without a byte gained
-        while True:
-            begin = target.tell()
-            answer = self._get(key, etag, begin, None)
-            content_range = answer.get("ContentRange")
-            if content_range:
-                size = int(content_range.rpartition("/")[2])
-            else:
-                size = answer["ContentLength"]
-                target.seek(0)
-                target.truncate()
-            info = _info(key, size, answer)
-            if etag and info.etag != etag:  # some servers and proxies pay no heed to If-Match
-                raise SourceChanged(f"{key} is not the content that was listed.")
-            etag = info.etag
-            try:
-                # closing: the body's own `with` hands out urllib3's stream, and its errors are not botocore's.
-                with closing(answer["Body"]) as body:
-                    while chunk := body.read(_CHUNK):
-                        target.write(chunk)
-            except _BROKEN_STREAM:
-                failures = 0 if target.tell() > begin else failures + 1
-                if failures == _STREAM_ATTEMPTS:
-                    raise
-            if target.tell() >= size:
-                return info
-
-    def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
-        with self.errors("get", key), closing(self._get(key, etag, first, last)["Body"]) as body:
-            while chunk := body.read(_CHUNK):
-                yield chunk
-
-    def _get(self, key: str, etag: str | None, first: int, last: int | None) -> "GetObjectOutputTypeDef":
-        extra: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
-        if first or last is not None:
-            extra["Range"] = f"bytes={first}-{'' if last is None else last}"
-        return self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **extra)
+        with self.errors("get", key):
+            while True:
+                request: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+                if first or last is not None:
+                    request["Range"] = f"bytes={first}-{'' if last is None else last}"
+                answer = self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **request)
+                found = answer["ETag"].strip('"')
+                if etag not in (None, found):  # some servers and proxies pay no heed to If-Match
+                    raise SourceChanged(f"{key} is not the content that was listed.")
+                etag, begin = found, first
+                unwanted = 0 if "ContentRange" in answer else first  # others none to Range
+                try:
+                    # closing: the body's own `with` hands out urllib3's stream, and its errors are not botocore's.
+                    with closing(answer["Body"]) as body:
+                        while chunk := body.read(_CHUNK):
+                            wanted, unwanted = chunk[unwanted:], max(0, unwanted - len(chunk))
+                            first += len(wanted)
+                            yield wanted
+                    return
+                except _BROKEN_STREAM:
+                    failures = 0 if first > begin else failures + 1
+                    if failures == _STREAM_ATTEMPTS:
+                        raise
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         extra = {"ContentType": content_type} if content_type else {}
-        with self.errors("put", key):
-            self.client.upload_file(str(path), self.bucket, self._whole(key), ExtraArgs=extra, Config=_TRANSFER)
+        # Not client.upload_file, which hides the server's error in one of its own.
+        with self.errors("put", key), create_transfer_manager(self.client, _TRANSFER) as manager:
+            manager.upload(str(path), self.bucket, self._whole(key), extra).result()
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """False also if an earlier try of this call wrote the object and its answer was lost: it is there."""
@@ -173,7 +135,7 @@ class S3Store(ObjectStore):
         with self.errors("put", key):
             try:
                 self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=data, **extra)
-            except ClientError as error:
+            except aws.ClientError as error:
                 # 409: somebody else writes (or deletes) this key at this moment.
                 if if_absent and (_status(error) == 412 or (_status(error) == 409 and self.exists(key))):
                     return False
@@ -190,23 +152,22 @@ class S3Store(ObjectStore):
 
     def delete(self, key: str) -> None:
         # Google answers so where there is nothing; S3 does not mind.
-        with self.errors("delete", key), _ignore("NoSuchKey"):
+        with self.errors("delete", key), suppress(self.client.exceptions.NoSuchKey):
             self.client.delete_object(Bucket=self.bucket, Key=self._whole(key))
 
     def sweep_partial(self, older_than_seconds: float) -> int:
         before, swept = datetime.now(UTC) - timedelta(seconds=older_than_seconds), 0
         with self.errors("sweep", ""):
-            uploads = self.client.get_paginator("list_multipart_uploads")
-            for page in uploads.paginate(Bucket=self.bucket, Prefix=self.prefix):
-                for upload in page.get("Uploads", ()):
-                    if upload["Initiated"] < before:
-                        self.abort(upload["Key"], upload["UploadId"])
-                        swept += 1
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self.prefix)
+            for upload in (upload for page in pages for upload in page.get("Uploads", ())):
+                if upload["Initiated"] < before:
+                    self.abort(upload["Key"], upload["UploadId"])
+                    swept += 1
         return swept
 
     def abort(self, whole_key: str, upload: str) -> None:
         """End an upload in parts, whose parts are paid for until then; one that is gone is well."""
-        with _ignore("NoSuchUpload"):  # its writer, or another sweep, came first
+        with suppress(self.client.exceptions.NoSuchUpload):  # its writer, or another sweep, came first
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=whole_key, UploadId=upload)
 
     def _whole(self, key: str) -> str:
@@ -222,17 +183,11 @@ class S3Store(ObjectStore):
         what = f"{operation} {self.uri}/{key}"
         try:
             yield
-        except S3UploadFailedError as error:
-            cause = error.__cause__ or error.__context__
-            raise _translate(cause if isinstance(cause, ClientError) else error, what) from error
-        except (ClientError, BotoCoreError, ResponseParserError, HTTPError) as error:  # botocore lets urllib3's out
-            raise _translate(error, what) from error
         except FileNotFoundError:
             raise  # the local file is not there: the caller's mistake, not the storage's
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            code = ErrorCode.SCRATCH_FULL if full else ErrorCode.STORAGE_UNAVAILABLE
-            raise TransientError(code, f"{what}: {error.strerror or type(error).__name__}.") from error
+        except (aws.ClientError, aws.BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
+            # urllib3's, too: botocore lets them out.
+            raise _translate(error, what) from error
 
 
 class S3Writer:
@@ -243,7 +198,7 @@ class S3Writer:
         self._key = whole_key
         self._upload: str | None = None
         self._parts: list[Any] = []
-        self._buffer: Any = bytearray()  # boto3 takes one as it is; its types do not say so
+        self._buffer = bytearray()
 
     def write(self, data: bytes | bytearray) -> None:
         self._buffer += data
@@ -251,17 +206,12 @@ class S3Writer:
             self._send()
 
     def commit(self) -> None:
-        client = self._store.client
         if self._upload is None:
-            with self._store.errors("put", self._key):
-                client.put_object(Bucket=self._store.bucket, Key=self._key, Body=self._buffer)
+            self._call("put_object", Body=self._buffer)
             return
         if self._buffer:
             self._send()
-        with self._store.errors("put", self._key):
-            client.complete_multipart_upload(
-                Bucket=self._store.bucket, Key=self._key, UploadId=self._upload, MultipartUpload={"Parts": self._parts}
-            )
+        self._call("complete_multipart_upload", UploadId=self._upload, MultipartUpload={"Parts": self._parts})
         self._upload = None
 
     def abort(self) -> None:
@@ -273,14 +223,15 @@ class S3Writer:
 
     def _send(self) -> None:
         part, self._buffer = self._buffer, bytearray()
-        client, number = self._store.client, len(self._parts) + 1
-        with self._store.errors("put", self._key):
-            if self._upload is None:
-                self._upload = client.create_multipart_upload(Bucket=self._store.bucket, Key=self._key)["UploadId"]
-            answer = client.upload_part(
-                Bucket=self._store.bucket, Key=self._key, UploadId=self._upload, PartNumber=number, Body=part
-            )
+        if self._upload is None:
+            self._upload = self._call("create_multipart_upload")["UploadId"]
+        number = len(self._parts) + 1
+        answer = self._call("upload_part", UploadId=self._upload, PartNumber=number, Body=part)
         self._parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+
+    def _call(self, method: str, **request: Any) -> Any:
+        with self._store.errors("put", self._key):
+            return getattr(self._store.client, method)(Bucket=self._store.bucket, Key=self._key, **request)
 
 
 @lru_cache(maxsize=2)
@@ -297,7 +248,7 @@ def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
 def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Client":
     """A client with our time-outs and retries; ``parameters`` (endpoint_url, verify, ...) go to ``session.client``.
 
-    Raises `SetupError` when the environment or the parameters cannot be used.
+    Raises `LocationInvalid` or `AccessDenied` when the environment or the parameters cannot be used.
     """
     attempts = os.environ.get("AWS_MAX_ATTEMPTS") or "6"
     if not attempts.isdecimal() or int(attempts) < 1:
@@ -321,60 +272,43 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
         )
         own = parameters.pop("config", None)
         return (session or boto3.Session()).client("s3", config=config.merge(own) if own else config, **parameters)
-    except (ProfileNotFound, PartialCredentialsError) as error:
+    except (aws.ProfileNotFound, aws.PartialCredentialsError) as error:
         raise AccessDenied(f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE.") from error
-    except (BotoCoreError, ValueError) as error:
+    except (aws.BotoCoreError, ValueError) as error:
         raise LocationInvalid(
             f"S3 cannot be used: {type(error).__name__}.",  # its text may hold the address, and that a password
             remedy="Check AWS_ENDPOINT_URL, AWS_RETRY_MODE and the other AWS_* variables, and ~/.aws/config.",
         ) from error
 
 
-def _info(key: str, size: int, answer: Any) -> ObjectInfo:
-    return ObjectInfo(key, size, answer["ETag"].strip('"'), answer["LastModified"].timestamp())
-
-
-@contextmanager
-def _ignore(code: str) -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        if _code(error) != code:
-            raise
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", "?"))
-
-
-def _status(error: ClientError) -> int:
+def _status(error: aws.ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-# Codes whose HTTP status does not say who has to act.
-_DENIED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
-_ELSEWHERE = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
-_UNUSABLE = {"KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject"}
+# Codes whose HTTP status does not say who has to act come first.
+_BY_CODE: dict[str, Callable[[str], StenopoolError]] = {
+    **dict.fromkeys(
+        ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
+        AccessDenied,
+    ),
+    **dict.fromkeys(
+        ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"), ObjectNotFound
+    ),
+    **dict.fromkeys(("KeyTooLongError", "XMinioInvalidObjectName", "XMinioParentIsObject"), KeyUnusable),
+}
+_BY_STATUS = {401: AccessDenied, 403: AccessDenied, 404: ObjectNotFound, 412: SourceChanged}
 
 
 def _translate(error: Exception, what: str) -> StenopoolError:
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+    if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError)):
         return AccessDenied(f"{what}: {type(error).__name__}.")
-    if isinstance(error, ParamValidationError):
+    if isinstance(error, aws.ParamValidationError):
         return LocationInvalid(f"{what}: not an S3 address.")
-    if not isinstance(error, ClientError):
+    if not isinstance(error, aws.ClientError):
         return StorageUnavailable(f"{what}: {type(error).__name__}.")
-    code, status = _code(error), _status(error)
+    code, status = error.response.get("Error", {}).get("Code", "?"), _status(error)
     what = f"{what}: {code} (HTTP {status})."
-    if code in _UNUSABLE:
-        return KeyUnusable(what)
     if code == "RequestTimeTooSkewed":
         return AccessDenied(what, remedy="This machine's clock is wrong: set it, or run NTP.")
-    if status in (401, 403) or code in _DENIED:
-        return AccessDenied(what)
-    if status == 404 or code in _ELSEWHERE:
-        return ObjectNotFound(what)
-    if status == 412:
-        return SourceChanged(what)
     # 5xx, SlowDown, RequestTimeout, and whatever is unknown: never a reason to give up on a recording for good.
-    return StorageUnavailable(what)
+    return (_BY_CODE.get(code) or _BY_STATUS.get(status, StorageUnavailable))(what)

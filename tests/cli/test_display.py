@@ -12,7 +12,7 @@ from stenopool.cli.display import printable, show_progress, tabulate_failures
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.report import BatchReport
-from stenopool.runtime.progress import Event, emit, logger
+from stenopool.runtime.logs import Event, emit, logger
 
 FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.")
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\r\n\u202e.wav"

@@ -10,7 +10,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from stenopool.cli.doctor import Check, Finding, examine, list_checks
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.runtime import trial
+from stenopool.orchestration.workers import selftest
 from stenopool.settings import get_settings
 from tests.support.command_line import Answer, Call
 from tests.support.seaweedfs import SeaweedFS
@@ -118,11 +118,11 @@ def test_an_ffmpeg_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_process_that_dies_is_told_of(program: str, said: str) -> None:
-    with pytest.raises(trial.TrialFailed, match=said):
-        trial.run([sys.executable, "-c", program])
+    with pytest.raises(selftest.TrialFailed, match=said):
+        selftest.run_command([sys.executable, "-c", program])
 
 
 def test_weights_that_cannot_be_loaded_are_found_by_loading_them(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(os.urandom(100))
-    with pytest.raises(trial.TrialFailed):
-        trial.attempt("ctranslate2", str(tmp_path), "cpu", "int8")
+    with pytest.raises(selftest.TrialFailed):
+        selftest.attempt("ctranslate2", str(tmp_path), "cpu", "int8")

@@ -97,7 +97,7 @@ time.sleep(600)
 
 COMMAND = """
 import json, os, signal, sys, time
-from stenopool.runtime.supervisor import Supervisor
+from stenopool.runtime.processes import Supervisor
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 server, worker = json.loads(sys.argv[1])
 try:

@@ -12,7 +12,7 @@ import pytest
 from stenopool.pipeline import receipts
 from stenopool.pipeline.receipts import BATCHES
 from stenopool.pipeline.report import BatchReport
-from stenopool.runtime.supervisor import find_marked
+from stenopool.runtime.processes import find_marked
 from stenopool.storage import ObjectStore, open_store
 from tests.e2e.test_deployments import children, deploy, over, started_by_api, until
 from tests.support.exporter import Exporter, counted, said

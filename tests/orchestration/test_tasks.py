@@ -10,7 +10,6 @@ from prefect import flow
 from stenopool.errors import AccessDenied, StorageUnavailable
 from stenopool.orchestration import tasks
 from stenopool.pipeline.context import Job, RunContext, Stage
-from stenopool.runtime import allocator
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
 from tests.support.runs import run_context, work_item
@@ -38,7 +37,7 @@ def carry(run: RunContext, *stages: Stage) -> None:
 
 def test_free_memory_is_returned_between_batches(run: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
     released: list[str] = []
-    monkeypatch.setattr(allocator, "release_free_memory_sometimes", lambda: released.append("now"))
+    monkeypatch.setattr(tasks, "release_free_memory", lambda _: released.append("now"))
 
     def work(_run: RunContext, job: Job) -> None:
         job.known_duration = 1.0

@@ -1,5 +1,6 @@
 """What stages leave for one another, in this process and for the next."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ NAME = "0" * 32
 class _Unreadable(LocalStore):
     """What was put there is not asked for again."""
 
-    def read(self, key: str) -> bytes:
+    def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         raise AssertionError(f"{key} was read")
 
 

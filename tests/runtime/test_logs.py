@@ -1,4 +1,4 @@
-"""Logs: a line is a line, whoever's name stands in it; as JSON it says where it happened."""
+"""Logs: a line is a line, whoever's name stands in it; as JSON it says where it happened. Whoever listens hears all."""
 
 import ast
 import io
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,11 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import stenopool
-from stenopool.errors import ErrorCode, TransientError
-from stenopool.runtime.logs import get_logger, json_formatter, log_context, printable
-from stenopool.runtime.progress import Event, emit
+from stenopool.errors import ErrorCode, Failure, TransientError
+from stenopool.runtime.logs import Event, emit, get_logger, json_formatter, log_context, printable, subscribe
 
 FORGED = "a.wav\n2026-11-27 00:00:00 | INFO | stenopool - b.wav: done"
+FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.", stage="prepare")
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_json_holds_a_traceback_in_its_line(lines: Any) -> None:
 
 def test_a_logger_that_others_made_first_is_ours_all_the_same() -> None:
     script = "import logging; logging.getLogger('stenopool').addHandler(logging.StreamHandler())\n"
-    script += "from stenopool.runtime.progress import logger; logger.warning('%s', 'a\\nb')"
+    script += "from stenopool.runtime.logs import logger; logger.warning('%s', 'a\\nb')"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stderr == "a\\x0ab\n"
 
@@ -136,3 +137,31 @@ def test_a_command_told_to_speak_json_speaks_nothing_else_on_stderr(tmp_path: Pa
     (line,) = run.stderr.splitlines()
     assert json.loads(line)["level"] == "ERROR"
     assert "OBJECT_NOT_FOUND" in json.loads(line)["message"]
+
+
+def test_all_listeners_hear_events_from_any_thread() -> None:
+    first: list[Event] = []
+    second: list[Event] = []
+    events = [Event("done", f"{number}.wav", 1.0) for number in range(50)]
+    with subscribe(first.append), subscribe(second.append), ThreadPoolExecutor(4) as pool:
+        list(pool.map(emit, events))
+    assert sorted(first) == sorted(second) == sorted(events)
+
+
+def test_nobody_listens_any_more_after_an_error() -> None:
+    heard: list[Event] = []
+    with pytest.raises(KeyError), subscribe(heard.append):
+        raise KeyError
+    emit(Event("done", "a.wav", 1.0))
+    assert heard == []
+
+
+def test_the_log_has_a_line_per_step_and_warns_of_failures(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "stenopool"):
+        emit(Event("planned", "a.wav", 1.0))
+        emit(Event("prepared", "a.wav", 1.0))
+        emit(Event("failed", "b.wav", 0.0, FAILURE))
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("INFO", "a.wav: prepared"),
+        ("WARNING", "b.wav: EMPTY_FILE (prepare) No bytes."),
+    ]

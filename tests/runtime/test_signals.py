@@ -14,7 +14,7 @@ PROGRAM = """
 import atexit, sys, time
 from stenopool.runtime import signals
 atexit.register(print, "atexit", flush=True)
-signals.before_cut_off(lambda: print("last step", flush=True))
+signals.at_end(lambda: print("last step", flush=True))
 {handle}
 try:
     print("ready", flush=True)
@@ -41,12 +41,12 @@ def ended(handle: str, *numbers: signal.Signals, ticks: int = 400) -> tuple[int,
 
 
 def test_sigterm_ends_a_command_in_order() -> None:
-    assert ended("signals.exit_on_sigterm()", signal.SIGTERM) == (143, ["SystemExit", "atexit"])
+    assert ended("signals.exit_on_sigterm()", signal.SIGTERM) == (143, ["SystemExit", "last step", "atexit"])
 
 
 def test_sigterm_stops_a_run_at_its_next_safe_point() -> None:
     handle = "signals.exit_on_sigterm(); signals.stop_at_safe_points()"
-    assert ended(handle, signal.SIGTERM) == (7, ["Stopped", "atexit"])
+    assert ended(handle, signal.SIGTERM) == (7, ["Stopped", "last step", "atexit"])
 
 
 def test_a_run_without_a_safe_point_is_cut_off_when_the_grace_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,13 +57,13 @@ def test_a_run_without_a_safe_point_is_cut_off_when_the_grace_time_is_over(monke
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stops_of_a_supervisor_are_interrupts(number: signal.Signals) -> None:
-    code, words = ended("signals.interrupt_on_stop()", number)
-    assert (code, words) == (1, ["KeyboardInterrupt", "atexit"])
+    code, words = ended("signals.interrupt_on(*signals.STOPS)", number)
+    assert (code, words) == (1, ["KeyboardInterrupt", "last step", "atexit"])
 
 
 def test_what_ignores_stops_goes_on() -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    assert ended("signals.ignore_stops()", *numbers, ticks=5) == (0, ["went on", "atexit"])
+    assert ended("signals.ignore_stops()", *numbers, ticks=5) == (0, ["went on", "last step", "atexit"])
 
 
 def test_one_module_handles_signals() -> None:

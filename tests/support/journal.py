@@ -15,7 +15,7 @@ from typing import Any
 from stenopool.cli import main
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline.stages import prepare
-from stenopool.runtime.progress import subscribe
+from stenopool.runtime.logs import subscribe
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
 from stenopool.storage.s3 import S3Store

@@ -51,13 +51,9 @@ class MemoryStore(ObjectStore):
             raise ObjectNotFound(f"{key} is not there.")
         return self._info(key)
 
-    def get_file(self, key: str, path: Path, *, etag: str | None = None) -> ObjectInfo:
-        path.write_bytes(self.get_bytes(key))
-        return self._info(key)
-
-    def read(self, key: str) -> bytes:
+    def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         self.head(key)
-        return self.objects[key]
+        yield self.objects[key]
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         self.put_bytes(key, path.read_bytes())

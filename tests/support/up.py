@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from stenopool.runtime.supervisor import MARK
+from stenopool.runtime.processes import MARK
 from tests.e2e.conftest import Program
 
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from stenopool.runtime.processes import python_command
-from stenopool.runtime.supervisor import MARK, end_all
+from stenopool.runtime.processes import MARK, end_all, python_command
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import Server, without_prefect
 

@@ -2,22 +2,24 @@
 
 ``python -m stenopool.orchestration.workers.selftest [cuda|cpu]``. No weights are needed: a Whisper model of one small
 random layer is made, and goes through the same convolutions. Each part runs in a child of its own: a library that does
-not fit ends its process without a message. The GPU image runs it at each start (`entrypoint.py`).
+not fit ends its process without a message. The GPU image runs it at each start (`entrypoint.py`), and
+`stenopool doctor` tries the parts that a transcription needs.
 """
 
 import ctypes
 import mmap
 import re
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from stenopool.runtime import trial
 from stenopool.runtime.processes import python_command
 
+_TIMEOUT = 300.0  # seconds: the largest model from a cold disk
 _MAJOR = re.compile(rb"libcu(blas|dnn)\.so\.(\d+)\0")
 _REMEDY = {
     "CUDA libraries": "Build the image again from uv.lock (workers/gpu.Dockerfile), and set no other LD_LIBRARY_PATH.",
@@ -28,6 +30,10 @@ _REMEDY = {
 }
 
 
+class TrialFailed(Exception):
+    """The child did not end well; the message says how."""
+
+
 def run(device: str) -> bool:
     """Every check that applies, a line each on stderr; False if one failed. ``device``: cuda or cpu."""
     if device not in ("cuda", "cpu"):
@@ -35,10 +41,10 @@ def run(device: str) -> bool:
         return False
     with tempfile.TemporaryDirectory() as folder:
         checks: dict[str, Callable[[], str]] = {
-            "CUDA libraries": lambda: _child("libraries"),
-            "GPU": lambda: _child("gpu"),
-            "CTranslate2": lambda: _child("model", folder) or trial.attempt("ctranslate2", folder, device, "default"),
-            "torch": lambda: trial.attempt("torch", device),
+            "CUDA libraries": lambda: attempt("libraries"),
+            "GPU": lambda: attempt("gpu"),
+            "CTranslate2": lambda: attempt("model", folder) and attempt("ctranslate2", folder, device, "default"),
+            "torch": lambda: attempt("torch", device),
         }
         if device == "cpu":
             del checks["GPU"]
@@ -47,14 +53,32 @@ def run(device: str) -> bool:
         for name, check in checks.items():
             try:
                 _say("ok", name, check())
-            except trial.TrialFailed as failed:
+            except TrialFailed as failed:
                 _say("fail", name, str(failed), _REMEDY[name])
                 return False
     return True
 
 
-def _child(*arguments: str) -> str:
-    return trial.run(python_command("stenopool.orchestration.workers.selftest", *arguments))
+def attempt(*arguments: str) -> str:
+    """Run one of the programs of this module in a child, and give what it says. Raises `TrialFailed`.
+
+    ``ctranslate2 MODEL DEVICE COMPUTE_TYPE``: load weights, encode a second of silence. ``torch DEVICE``: one
+    convolution. ``libraries``, ``gpu``, ``model FOLDER``: see there.
+    """
+    return run_command(python_command("stenopool.orchestration.workers.selftest", *arguments))
+
+
+def run_command(command: Sequence[str]) -> str:
+    """A command's output; raises `TrialFailed` with its last words, or with the signal that killed it."""
+    try:
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise TrialFailed(f"It did not answer within {_TIMEOUT:g} s.") from None
+    if child.returncode:
+        words = child.stderr.strip().splitlines()[-1:] or ["without a word"]
+        ended = f"killed by signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
+        raise TrialFailed(f"The process ended ({ended}): {words[0]}")
+    return child.stdout.strip()
 
 
 def read_versions(library: Path) -> dict[str, int]:
@@ -104,7 +128,7 @@ def _gpu() -> str:
     return f"{count} usable, {', '.join(sorted(ctranslate2.get_supported_compute_types('cuda')))}"
 
 
-def _small_model(folder: str, width: int = 64, mels: int = 80) -> None:
+def _small_model(folder: str, width: int = 64, mels: int = 80) -> str:
     """Write a Whisper model with one random layer on each side."""
     import numpy as np
     from ctranslate2.specs.model_spec import visit_spec
@@ -142,6 +166,25 @@ def _small_model(folder: str, width: int = 64, mels: int = 80) -> None:
     spec.register_vocabulary(tokens)
     spec.validate()
     spec.save(folder)
+    return f"written to {folder}"
+
+
+def _ctranslate2(model: str, device: str, compute_type: str) -> str:
+    import ctranslate2
+    import numpy as np
+
+    whisper = ctranslate2.models.Whisper(model, device=device, compute_type=compute_type)
+    second = np.zeros((1, whisper.n_mels, 100), np.float32)
+    whisper.encode(ctranslate2.StorageView.from_array(second), to_cpu=True)
+    return f"{ctranslate2.__version__} encodes on {device} in {compute_type}"
+
+
+def _torch(device: str) -> str:
+    import torch
+
+    signal, kernel = torch.zeros(1, 1, 64, device=device), torch.zeros(1, 1, 3, device=device)
+    torch.nn.functional.conv1d(signal, kernel).cpu()
+    return f"{torch.__version__} computes on {device}"
 
 
 def _say(status: str, check: str, found: str, remedy: str = "") -> None:
@@ -151,13 +194,17 @@ def _say(status: str, check: str, found: str, remedy: str = "") -> None:
         print(f"{'':<21} {remedy}", file=sys.stderr, flush=True)
 
 
+_PROGRAMS: dict[str, Callable[..., str]] = {
+    "libraries": _libraries,
+    "gpu": _gpu,
+    "model": _small_model,
+    "ctranslate2": _ctranslate2,
+    "torch": _torch,
+}
+
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["libraries"]:
-            print(_libraries())
-        case ["model", folder]:
-            _small_model(folder)
-        case ["gpu"]:
-            print(_gpu())
-        case arguments:
-            sys.exit(0 if run(*arguments or ["cuda"]) else 70)
+    name, *arguments = sys.argv[1:] or ["cuda"]
+    if name in _PROGRAMS:
+        print(_PROGRAMS[name](*arguments))
+    else:
+        sys.exit(0 if run(name) else 70)

@@ -26,11 +26,9 @@ from stenopool.errors import ModelMissing
 from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, up
 from stenopool.orchestration.names import pool_kind, pool_name
-from stenopool.runtime.health import Health, Readiness, bare_app, health_router
-from stenopool.runtime.logs import get_logger, uvicorn_options
+from stenopool.runtime.health import Readiness, bare_app, health_router
+from stenopool.runtime.logs import logger, uvicorn_options
 from stenopool.runtime.network import Address
-
-logger = get_logger()
 
 
 class WorkerStatus(Collector):
@@ -40,7 +38,6 @@ class WorkerStatus(Collector):
         self._worker = worker
         self._pool = pool
         self._query_seconds = get_current_settings().worker.query_seconds
-        self._health = Health(status="ok")
         self._runs = 0
         run = worker.run
 
@@ -59,18 +56,14 @@ class WorkerStatus(Collector):
         """The application that serves it."""
         registry = CollectorRegistry()
         registry.register(self)
-        return bare_app(health_router(registry, self._look, self._is_polling))
+        return bare_app(health_router(registry, lambda _: self._readiness.look(), self._is_polling))
 
     def collect(self) -> Iterable[Family]:
         polled: datetime = self._worker._last_polled_time
         yield build_info()
-        yield up((name, state == "ok") for name, state in self._health.dependencies.items())
+        yield up((name, state == "ok") for name, state in self._readiness.health.dependencies.items())
         yield family(names.WORKER_RUNS, {self._pool: self._runs})
         yield family(names.WORKER_LAST_POLL, {self._pool: polled.timestamp()})
-
-    async def _look(self, _: object) -> Health:
-        self._health = await self._readiness.look()
-        return self._health
 
     def _is_polling(self) -> bool:
         return self._worker.is_worker_still_polling(query_interval_seconds=self._query_seconds)

@@ -21,11 +21,11 @@ def fetch(run: RunContext, job: Job) -> None:
         message = f"The file has {recording.size:,} bytes; {run.execution.max_bytes:,} are allowed."
         raise RecordingError(ErrorCode.TOO_LARGE, message)
     try:
-        got = run.source.get_file(recording.key, _source_path(run, job), etag=recording.etag)
+        size = run.source.get_file(recording.key, _source_path(run, job), etag=recording.etag)
     except ObjectNotFound as error:
         raise SourceChanged(f"{recording.key} was listed and is gone now.") from error
-    if got.size != recording.size:  # cut off on the way, and the answer's own length with it
-        message = f"{recording.key} came with {got.size:,} bytes; {recording.size:,} were listed."
+    if size != recording.size:  # cut off on the way, and the answer's own length with it
+        message = f"{recording.key} came with {size:,} bytes; {recording.size:,} were listed."
         raise TransientError(ErrorCode.SOURCE_UNAVAILABLE, message)
 
 

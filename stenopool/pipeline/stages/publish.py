@@ -16,7 +16,7 @@ from stenopool.pipeline.context import TRANSFERS, Job, RunContext, Stage
 from stenopool.pipeline.receipts import Receipt, output_key
 from stenopool.pipeline.stages.prepare import NORMALIZE
 from stenopool.pipeline.stages.transcribe import ALIGN, DIARIZE, TRANSCRIBE
-from stenopool.runtime.progress import logger
+from stenopool.runtime.logs import logger
 from stenopool.speech.audio.preparation import player_audio
 from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.speech.speakers import assign_speakers, channel_name, merge_channels

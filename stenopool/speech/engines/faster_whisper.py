@@ -17,7 +17,7 @@ from typing import Any
 from stenopool.errors import Failure, OutOfMemory
 from stenopool.models import FoundModel
 from stenopool.options import MachineOptions, TranscriptionOptions
-from stenopool.runtime.logs import get_logger
+from stenopool.runtime.logs import logger
 from stenopool.speech.audio.vad import phrases, speech_regions
 from stenopool.speech.devices import is_out_of_memory
 from stenopool.speech.engines import policy
@@ -36,8 +36,6 @@ _Result = tuple[Utterance, Transcript | Failure]
 # From the thread that finds speech: the result of an utterance that needs no decoding, an error that ends the run, or
 # None at the end. From the pool's workers: a window with its answer.
 _Event = _Result | Window | BaseException | None
-
-logger = get_logger()
 
 
 class FasterWhisperEngine(Engine):

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from stenopool.orchestration.workers import selftest
-from stenopool.runtime import trial
 
 
 def test_the_locked_libraries_fit_each_other(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,10 +28,8 @@ def test_without_torch_there_is_less_to_fit(
 
 def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    child = selftest._child
-    monkeypatch.setattr(
-        selftest, "_child", lambda *arguments: child(*arguments) if arguments == ("gpu",) else "tried above"
-    )
+    attempt = selftest.attempt
+    monkeypatch.setattr(selftest, "attempt", lambda *what: attempt(*what) if what == ("gpu",) else "tried above")
     assert not selftest.run("cuda")
     said = capsys.readouterr().err
     assert "no GPU can be used" in said
@@ -42,8 +39,10 @@ def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str], mo
 def test_a_library_that_kills_its_process_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selftest, "_child", lambda *what: "" if what[0] == "model" else "tried above")
-    monkeypatch.setattr(trial, "attempt", lambda *_: trial.run(["sh", "-c", "kill -ABRT $$"]))
+    def attempt(name: str, *_: str) -> str:
+        return selftest.run_command(["sh", "-c", "kill -ABRT $$"]) if name == "ctranslate2" else "tried above"
+
+    monkeypatch.setattr(selftest, "attempt", attempt)
     assert not selftest.run("cpu")
     said = capsys.readouterr().err
     assert "killed by signal 6" in said

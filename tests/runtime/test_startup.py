@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has 
 
 _COUNT = """
 import ctypes, threading
-from stenopool.runtime.allocator import limit_arenas
+from stenopool.runtime.startup import limit_arenas
 if {limited}: limit_arenas()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -41,7 +41,7 @@ def test_twelve_threads_share_four_arenas() -> None:
 
 _HOLD = """
 from pathlib import Path
-from stenopool.runtime.allocator import release_free_memory
+from stenopool.runtime.startup import release_free_memory
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 blocks = [bytes(60_000) for _ in range(4000)]
