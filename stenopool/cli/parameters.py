@@ -6,18 +6,16 @@ An option has one description and one spelling in every way that Stenopool is us
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 from stenopool.errors import OptionsInvalid
 from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -107,7 +105,7 @@ def _build(model: type[M], typed: dict[str, Any]) -> M:
         raise OptionsInvalid(f"{faults}.") from error
 
 
-def _describe_fault(fault: "ErrorDetails") -> str:
+def _describe_fault(fault: ErrorDetails) -> str:
     message = fault["msg"].removeprefix("Value error, ").rstrip(".")
     return f"--{str(fault['loc'][0]).replace('_', '-')}: {message}" if fault["loc"] else message
 
