@@ -13,8 +13,8 @@ from stenopool.metrics.amounts import Amounts, Histogram
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import BATCHES, METRICS, read_model
-from stenopool.pipeline.shards import Plan
-from stenopool.pipeline.totals import Tally, Totals, join_cause, sum_up
+from stenopool.pipeline.shards import Plan, read_shards
+from stenopool.pipeline.totals import Tally, Totals, fold, join_cause, read_logs
 from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectStore
 
@@ -195,7 +195,7 @@ class BatchCounts(BaseModel):
 
     def from_receipts(self, destination: ObjectStore) -> Self:
         """For a batch whose run ended without a report: what its shards' results and receipts say."""
-        totals = sum_up(destination, self.batch)
+        totals = Totals.total(fold(read_logs(destination, shard)) for shard in read_shards(destination, self.batch))
         return self._with(totals, totals.failed, "lost")
 
     def write(self, destination: ObjectStore) -> None:

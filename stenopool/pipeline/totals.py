@@ -11,7 +11,7 @@ from stenopool.metrics.amounts import Amounts, Histogram, add_up
 from stenopool.metrics.definitions import LOAD_BUCKETS, STAGE_BUCKETS
 from stenopool.pipeline.outcomes import FailedRecording, Interval, Outcome, OutcomeStatus, ShardLog, Use, length
 from stenopool.pipeline.receipts import BATCHES, find_receipts, read, read_model
-from stenopool.pipeline.shards import Shard, WorkItem, read_shards
+from stenopool.pipeline.shards import Shard, WorkItem
 from stenopool.settings import get_settings
 from stenopool.storage.base import ObjectStore
 
@@ -152,11 +152,6 @@ def read_prepared(destination: ObjectStore, shard: Shard) -> tuple[ShardLog, lis
     seconds = {outcome.fingerprint: outcome.duration for outcome in prepared.outcomes if outcome.status == "prepared"}
     ready = [item for item in shard.items if item.fingerprint in seconds]
     return prepared, [item.model_copy(update={"seconds": seconds[item.fingerprint] or 0.0}) for item in ready]
-
-
-def sum_up(destination: ObjectStore, batch: str) -> Totals:
-    """What a batch without a report came to, as far as its shards were begun."""
-    return Totals.total(fold(read_logs(destination, shard)) for shard in read_shards(destination, batch))
 
 
 def _outcome_by_receipt(destination: ObjectStore, batch: str, item: WorkItem) -> Outcome:

@@ -11,7 +11,7 @@ from stenopool.errors import ErrorCode, Failure, RunLost
 from stenopool.options import FORMATS
 from stenopool.pipeline.outcomes import Interval, Outcome, ShardLog, StageAttempt, Use, length, union
 from stenopool.pipeline.receipts import BATCHES, Receipt, write
-from stenopool.pipeline.shards import Shard
+from stenopool.pipeline.shards import Shard, read_shards
 from stenopool.pipeline.totals import (
     Totals,
     fold,
@@ -19,7 +19,6 @@ from stenopool.pipeline.totals import (
     read_log,
     read_logs,
     read_prepared,
-    sum_up,
     write_log,
 )
 from stenopool.storage.local import LocalStore
@@ -181,6 +180,6 @@ def test_a_log_or_manifest_that_cannot_be_read_hides_no_other(content: bytes, st
     ours = {"key": OURS.recording.key, "fingerprint": OURS.fingerprint, "batch": BATCH, "duration": 1.0}
     write(store, Receipt.model_validate({**ours, "status": "done"}))
     store.put_bytes(Shard(batch=BATCH, number=1, items=()).manifest, content)
-    totals = sum_up(store, BATCH)
+    totals = Totals.total(fold(read_logs(store, shard)) for shard in read_shards(store, BATCH))
     assert totals.ends == {"done": 2}
     assert totals.audio_seconds == 1.0 + 4.0  # the first from its receipt
