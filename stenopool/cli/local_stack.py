@@ -21,7 +21,7 @@ from stenopool.errors import OptionsInvalid
 from stenopool.orchestration.names import QUEUES, PoolKind, pool_name
 from stenopool.runtime import signals
 from stenopool.runtime.network import Address, is_loopback
-from stenopool.runtime.processes import Child, Supervisor, python_command
+from stenopool.runtime.processes import Supervisor, python_command
 from stenopool.settings import get_settings
 
 if TYPE_CHECKING:
@@ -213,11 +213,13 @@ def _make_worker_command(pool: PoolKind, pages: str | None, number: int) -> list
     return python_command("stenopool", "worker", *options, "--host", host, "--port", str(port + number))
 
 
-def _wait(failure: str, reached: Callable[[], bool], supervisor: Supervisor, needed: Child | None = None) -> None:
+def _wait(
+    failure: str, reached: Callable[[], bool], supervisor: Supervisor, needed: subprocess.Popen[bytes] | None = None
+) -> None:
     """Until it is reached; gives up when that takes too long, or at once when a child that it needs has ended."""
     deadline = time.monotonic() + _PATIENCE
     while not reached():
-        if time.monotonic() > deadline or (needed and needed.process.poll() is not None):
+        if time.monotonic() > deadline or (needed and needed.poll() is not None):
             _give_up(failure)
         supervisor.restart_ended()
         time.sleep(_TICK)

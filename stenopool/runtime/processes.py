@@ -79,45 +79,6 @@ def end(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         process.wait()
 
 
-class Child:
-    """One program that is started again when it ends; if it did not last a minute, after twice the pause."""
-
-    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.name = name
-        self.command = command
-        self.environment = environment
-        self.pause = 0.5
-        self.due: float | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Start the program."""
-        self.due = None
-        self.started = time.monotonic()
-        # Not `spawn`: after a sudden death flow runs have to end before the worker that would kill them.
-        self.process = subprocess.Popen(
-            self.command,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            # stdout is for the command's own answer.
-            stdout=sys.stderr.fileno(),
-            # Ctrl-C on a terminal is for the command, which ends its children in the right order.
-            start_new_session=True,
-        )
-
-    def restart_if_ended(self, report: Callable[[str], object]) -> None:
-        """Start it again if it has ended and its pause is over; report it when it has just ended."""
-        now = time.monotonic()
-        if self.due is not None:
-            if now >= self.due:
-                self.start()
-        elif (code := self.process.poll()) is not None:
-            self.pause = 1.0 if now - self.started > _LASTED else min(2 * self.pause, _LONGEST_PAUSE)
-            self.due = now + self.pause
-            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            report(f"{self.name} {how}; starting it again in {self.pause:.0f} s.")
-
-
 class Supervisor:
     """The programs of one command. Leaving the context ends them: flow runs first, then workers, then the server.
 
@@ -129,7 +90,7 @@ class Supervisor:
         self._grace = grace
         self._report = report
         self._mark = secrets.token_hex(8)
-        self._children: list[Child] = []
+        self._children: list[Iterator[subprocess.Popen[bytes]]] = []
 
     def __enter__(self) -> Self:
         # Waits until its stdin closes, which it does when this process is gone, however it went.
@@ -153,16 +114,47 @@ class Supervisor:
         """A child's environment: the one given and our mark. ``last``: it ends after those that need it."""
         return {**safe_environment(environment), MARK: self._mark + (_LAST if last else "")}
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str], *, last: bool = False) -> Child:
-        """Start a program and keep it running. ``environment``: all of it."""
-        child = Child(name, command, self.environment(environment, last=last))
+    def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, last: bool = False
+    ) -> "subprocess.Popen[bytes]":
+        """Start a program and keep it running; returns its first process. ``environment``: all of it."""
+        child = _keep_running(name, command, self.environment(environment, last=last), self._report)
         self._children.append(child)
-        return child
+        return next(child)
 
     def restart_ended(self) -> None:
         """Start those again that have ended and whose pause is over. To be called again and again."""
         for child in self._children:
-            child.restart_if_ended(self._report)
+            next(child)
+
+
+def _keep_running(
+    name: str, command: Sequence[str], environment: Mapping[str, str], report: Callable[[str], object]
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """A program's process, asked for again and again. When it has ended it is started again; if it did not last a
+    minute, after twice the pause.
+    """
+    pause = 0.5
+    while True:
+        started = time.monotonic()
+        # Not `spawn`: after a sudden death flow runs have to end before the worker that would kill them.
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            # stdout is for the command's own answer.
+            stdout=sys.stderr.fileno(),
+            # Ctrl-C on a terminal is for the command, which ends its children in the right order.
+            start_new_session=True,
+        )
+        while (code := process.poll()) is None:
+            yield process
+        ended = time.monotonic()
+        pause = 1.0 if ended - started > _LASTED else min(2 * pause, _LONGEST_PAUSE)
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        report(f"{name} {how}; starting it again in {pause:.0f} s.")
+        while time.monotonic() < ended + pause:
+            yield process
 
 
 def end_all(mark: str, grace: float) -> None:

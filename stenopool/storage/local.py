@@ -31,9 +31,8 @@ class LocalStore(ObjectStore):
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
-        self._real_root = self.root.resolve()
-        self.uri = self.address = self._real_root.as_uri()
+        self.root = root.resolve()
+        self.uri = self.address = self.root.as_uri()
 
     def uri_of(self, key: str) -> str:
         return self._path(key).as_uri()
@@ -49,7 +48,7 @@ class LocalStore(ObjectStore):
         # Only the folder that the prefix names is walked; the rest of the prefix filters its entries.
         folder, slash, beginning = prefix.rpartition("/")
         try:
-            path = self._path(folder) if slash else self._real_root
+            path = self._path(folder) if slash else self.root
         except KeyUnusable:
             return
         if self._has_links(path):  # they are not walked
@@ -161,14 +160,14 @@ class LocalStore(ObjectStore):
         """S3 has no folders, so no empty one stays behind; one that still holds something stops the way up."""
         with suppress(OSError):
             for folder in path.parents:
-                if folder == self._real_root:
+                if folder == self.root:
                     break
                 folder.rmdir()
 
     def sweep_partial(self, older_than_seconds: float) -> int:
         before, swept = time.time() - older_than_seconds, 0
         # os.walk follows no links, so nothing outside is touched; a folder that cannot be read is passed over.
-        for folder, _, files in os.walk(self._real_root):
+        for folder, _, files in os.walk(self.root):
             for path in (Path(folder, name) for name in files if name.startswith(_TEMPORARY)):
                 with os_errors(path.name), suppress(FileNotFoundError):
                     if path.lstat().st_mtime < before:
@@ -186,16 +185,16 @@ class LocalStore(ObjectStore):
             raise KeyUnusable(f"A part of the key {key!r} exceeds {_LONGEST_NAME} bytes.")
         if components[-1].startswith(_TEMPORARY):
             raise KeyUnusable(f"The key {key!r} is named like our own unfinished writes.")
-        return self._real_root.joinpath(*components)
+        return self.root.joinpath(*components)
 
     def _has_links(self, path: Path) -> bool:
         """Whether a link lies between the root and this path, or is it."""
         below = [path, *path.parents]
-        return any(map(os.path.islink, below[: below.index(self._real_root)]))
+        return any(map(os.path.islink, below[: below.index(self.root)]))
 
     def _stays_inside(self, path: Path) -> bool:
         # Nearly always there are no links, which few looks at the disk tell. Path.resolve() fails on links in a circle.
-        return not self._has_links(path) or Path(os.path.realpath(path)).is_relative_to(self._real_root)
+        return not self._has_links(path) or Path(os.path.realpath(path)).is_relative_to(self.root)
 
     @contextmanager
     def _open(self, key: str) -> Iterator[BinaryIO]:

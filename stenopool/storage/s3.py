@@ -250,10 +250,6 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
 
     Raises `LocationInvalid` or `AccessDenied` when the environment or the parameters cannot be used.
     """
-    attempts = os.environ.get("AWS_MAX_ATTEMPTS") or "6"
-    if not attempts.isdecimal() or int(attempts) < 1:
-        message = f"AWS_MAX_ATTEMPTS is {attempts!r}, which is not a number of attempts."
-        raise LocationInvalid(message, remedy="Set it to 1 or more, or unset it.")
     try:
         config = Config(
             connect_timeout=10,
@@ -262,7 +258,7 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
             max_pool_connections=32,
             retries={
                 "mode": cast("Any", os.environ.get("AWS_RETRY_MODE") or "standard"),
-                "total_max_attempts": int(attempts),
+                "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or 6),
             },
             # botocore presigns with version 2 unless a version is named; that does not sign the length of an upload.
             signature_version="s3v4",
@@ -277,7 +273,7 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
     except (aws.BotoCoreError, ValueError) as error:
         raise LocationInvalid(
             f"S3 cannot be used: {type(error).__name__}.",  # its text may hold the address, and that a password
-            remedy="Check AWS_ENDPOINT_URL, AWS_RETRY_MODE and the other AWS_* variables, and ~/.aws/config.",
+            remedy="Check AWS_ENDPOINT_URL, AWS_MAX_ATTEMPTS, AWS_RETRY_MODE and the other AWS_*, and ~/.aws/config.",
         ) from error
 
 
