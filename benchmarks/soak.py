@@ -198,7 +198,8 @@ def main() -> int:
             os.environ["PREFECT_HOME"] = str(folder / "prefect")  # its database grows with the runs, on disk
             from stenopool.orchestration import embedded
 
-            embedded.start()
+            embedded.begin()
+            embedded.ready()
             sampler = Sampler(folder / "scratch")
             sampler.start()
             bucket = server.make_bucket()

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stenopool.orchestration.blocks.registration import register
+from stenopool.orchestration.blocks.profiles import register
 
 if __name__ == "__main__":
     asyncio.run(register())

@@ -1,4 +1,4 @@
-"""Files of the root folders (flows, job templates, `prefect.yaml`) that the program reads.
+"""Files of the root folders (flows, job templates, `deployments/`) that the program reads.
 
 In a checkout they are where people edit them; a wheel carries them inside the package.
 """
@@ -12,3 +12,9 @@ _INSTALLED = _PACKAGE / "_shipped"
 def folder() -> Path:
     """The folder that holds ``flows/``, ``workers/templates/`` and ``deployments/``."""
     return _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+
+
+def read_variables(name: str) -> dict[str, str]:
+    """The environment variables that a shipped file sets, e.g. ``deployments/server.env``."""
+    lines = (folder() / name).read_text("utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))

@@ -21,7 +21,7 @@ __all__ = ["browser", "postgres", "prefect_server", "pytest_runtest_makereport",
 os.environ["STENOPOOL_RETRY__BASE_DELAY"] = "0"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-# As embedded.py says: on SQLite they make requests wait for seconds.
+# As deployments/embedded.env says: on SQLite they make requests wait for seconds.
 os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED"] = "false"
 os.environ["PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED"] = "false"
 

@@ -107,7 +107,8 @@ class Flow:
     def start(self) -> None:
         from stenopool.orchestration import embedded
 
-        embedded.start()
+        embedded.begin()
+        embedded.ready()
         from stenopool.orchestration import entrypoints
 
         entrypoints.load("ingest")

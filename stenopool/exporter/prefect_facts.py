@@ -59,7 +59,7 @@ async def read_facts(client: PrefectClient) -> Facts:
     """All of it, in about thirty small requests whatever waits. Raises httpx's and Prefect's errors."""
     facts = Facts()
     await asyncio.gather(
-        *(_read_queue(client, facts, pool, queue.name) for pool, queues in QUEUES.items() for queue in queues),
+        *(_read_queue(client, facts, pool, queue) for pool, queues in QUEUES.items() for queue in queues),
         *(_read_pool(client, facts, pool) for pool in QUEUES),
         _count_zombies(client, facts),
         _read_progress(client, facts),
@@ -113,8 +113,7 @@ async def _read_pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> Non
     for worker in workers:
         facts.workers[pool, worker.status.value.lower()] += 1
     facts.last_seen[pool] = max((one.last_heartbeat_time for one in workers if one.last_heartbeat_time), default=None)
-    ours = {queue.name for queue in QUEUES[pool]}
-    facts.paused |= {f"{pool}/{queue.name}": queue.is_paused for queue in queues if queue.name in ours}
+    facts.paused |= {f"{pool}/{queue.name}": queue.is_paused for queue in queues if queue.name in QUEUES[pool]}
 
 
 async def _count_zombies(client: PrefectClient, facts: Facts) -> None:

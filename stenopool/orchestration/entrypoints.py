@@ -1,8 +1,7 @@
 """The flows of ``flows/``, loaded by path: in this process, and by the workers that carry a deployment's runs."""
 
-import importlib.util
 import os
-import sys
+import runpy
 from functools import cache
 from typing import Any
 
@@ -12,25 +11,13 @@ from stenopool import shipped
 from stenopool.runtime.processes import safe_environment
 from stenopool.runtime.startup import start_process
 
-FLOWS = ("ingest", "prepare", "transcribe", "shard", "watch")
-
-
-def entrypoint(name: str) -> str:
-    """A flow's entrypoint as `prefect.yaml` has it, relative to the folder that `enter` goes to."""
-    return f"flows/{name}.py:{name}"
-
 
 @cache
 def load(name: str) -> Flow[Any, Any]:
     """The flow of this name; one object per process."""
     # Prefect's own loader would put the current folder on sys.path, and with it whatever a user keeps there.
-    module_name = f"stenopool_flow_{name}"
-    spec = importlib.util.spec_from_file_location(module_name, shipped.folder() / f"flows/{name}.py")
-    if spec is None or spec.loader is None:
-        raise ImportError(f"flows/{name}.py cannot be loaded.")
-    module = sys.modules[module_name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    flow: Flow[Any, Any] = getattr(module, name)
+    module = runpy.run_path(str(shipped.folder() / f"flows/{name}.py"), run_name=f"stenopool_flow_{name}")
+    flow: Flow[Any, Any] = module[name]
     return flow
 
 

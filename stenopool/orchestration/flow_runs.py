@@ -6,14 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterExpectedStartTime,
-    FlowRunFilterParentFlowRunId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-    FlowRunFilterTags,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 
 PAGE = 200  # the most that Prefect's server gives at a time
@@ -29,12 +22,13 @@ def select_runs(
     ``parents``: only the runs that one of these started. ``due``: only those that were to start before this moment, for
     schedules create runs days ahead.
     """
-    return FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
-        tags=FlowRunFilterTags(all_=list(tags)) if tags else None,
-        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=list(parents)) if parents else None,
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=due) if due else None,
-    )
+    chosen = {
+        "state": {"type": {"any_": list(states)}},
+        "tags": {"all_": list(tags)} if tags else None,
+        "parent_flow_run_id": {"any_": list(parents)} if parents else None,
+        "expected_start_time": {"before_": due} if due else None,
+    }
+    return FlowRunFilter.model_validate(chosen)
 
 
 async def read_all(client: PrefectClient, **filters: Any) -> list[FlowRun]:

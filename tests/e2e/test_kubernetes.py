@@ -22,9 +22,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling
 
+from stenopool.orchestration.deploy.pools import template
 from stenopool.orchestration.names import pool_name
 from stenopool.orchestration.workers.rights import WORKER_RIGHTS, find_missing_rights
-from stenopool.orchestration.workers.templates import template
 from stenopool.pipeline.receipts import list_receipts
 from stenopool.storage import open_store
 from tests.support.kubernetes import Cluster, Image, Node, Taint

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from stenopool import __version__
-from stenopool.orchestration.workers.templates import template
+from stenopool.orchestration.deploy.pools import template
 from stenopool.runtime.health import _PATIENCE as PATIENCE
 from stenopool.settings import Settings
 from tests.docs.test_commands import complaint

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stenopool.orchestration.workers.templates import template
+from stenopool.orchestration.deploy.pools import template
 from tests.helm.conftest import SMALLEST
 from tests.support.helm.chart import NAMESPACE, Chart, Manifest, pods
 from tests.support.helm.network import Peer, Policies

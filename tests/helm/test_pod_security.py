@@ -7,8 +7,8 @@ import yaml
 
 from stenopool.orchestration.names import PoolKind
 from tests.helm.conftest import SMALLEST
-from tests.orchestration.workers.test_templates import POOLS, pod_of
-from tests.orchestration.workers.test_templates import rendered as job
+from tests.orchestration.deploy.test_pools import POOLS, pod_of
+from tests.orchestration.deploy.test_pools import rendered as job
 from tests.support.helm.chart import VALUES, Chart, Manifest, complaints, pods
 from tests.support.helm.pod_security import violations
 

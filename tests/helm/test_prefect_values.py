@@ -139,7 +139,7 @@ def test_the_settings_of_the_house_become_a_config_map(programs: Path) -> None:
 
 
 def test_gpu_nodes_are_what_the_job_template_asks_for() -> None:
-    from stenopool.orchestration.workers.templates import template
+    from stenopool.orchestration.deploy.pools import template
 
     plugin = read("nvidia-device-plugin")
     pod = template("gpu", "kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]

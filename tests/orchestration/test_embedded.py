@@ -15,7 +15,8 @@ from tests.support.waiting import wait_until
 PROGRAM = """
 import os, sys
 from stenopool.orchestration import embedded
-embedded.start()
+embedded.begin()
+embedded.ready()
 print(os.environ["PREFECT_API_URL"], embedded._server.pid, flush=True)
 sys.stdin.read()
 """

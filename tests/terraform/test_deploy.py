@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from stenopool import __version__
+from stenopool.orchestration.deploy.pools import template
 from stenopool.orchestration.deploy.specification import Deployment, read
-from stenopool.orchestration.workers.templates import template
 from tests.support.helm.chart import VALUES, Chart, pods
 from tests.support.helm.prefect_charts import Name, unknown
 from tests.support.helm.tools import fetch

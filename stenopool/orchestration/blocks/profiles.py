@@ -27,6 +27,20 @@ class TranscriptionProfile(Block):
     )
 
 
+async def register() -> None:
+    """Register our block types and prefect-aws's; save the profile `default` unless somebody has."""
+    from prefect.filesystems import LocalFileSystem
+    from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
+
+    kinds: tuple[type[Block], ...] = (AwsCredentials, MinIOCredentials, S3Bucket, LocalFileSystem, TranscriptionProfile)
+    for kind in kinds:
+        await kind.aregister_type_and_schema()
+    try:
+        await TranscriptionProfile.aload("default")
+    except ValueError:
+        await TranscriptionProfile().asave("default")
+
+
 async def apply_profile(
     profile: str | None, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> tuple[TranscriptionOptions, ExecutionOptions]:
@@ -47,9 +61,7 @@ async def apply_profile(
 
 
 def _over(saved: M, given: M) -> M:
-    fields = type(given).model_fields
-    chosen = {name: value for name in fields if (value := getattr(given, name)) != fields[name].default}
     try:
-        return type(given).model_validate({**saved.model_dump(), **chosen})
+        return type(given).model_validate(saved.model_dump() | given.model_dump(exclude_defaults=True))
     except ValueError as error:
         raise OptionsInvalid(f"The profile and the options given disagree: {error}") from error

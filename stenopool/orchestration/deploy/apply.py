@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import ConcurrencyOptions
-from prefect.client.schemas.schedules import CronSchedule
+from prefect.schedules import Schedule
 from prefect.utilities.callables import parameter_schema
 
 from stenopool import __version__
 from stenopool.orchestration import entrypoints
-from stenopool.orchestration.blocks.registration import register
+from stenopool.orchestration.blocks.profiles import register
 from stenopool.orchestration.deploy.automations import FORMER_NAMES, apply_automations, check_automations
 from stenopool.orchestration.deploy.pools import (
     Target,
@@ -71,7 +70,7 @@ async def find_old_pools() -> dict[str, int]:
 
 
 async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
-    flow = _flow(wanted)
+    flow = entrypoints.load(wanted.flow)
     limit = wanted.concurrency_limit
     await client.create_deployment(
         flow_id=await client.create_flow_from_name(flow.name),
@@ -82,18 +81,13 @@ async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
         work_queue_name=wanted.work_pool.work_queue_name,
         job_variables=wanted.work_pool.job_variables,
         schedules=[
-            DeploymentScheduleCreate(
-                schedule=CronSchedule(cron=schedule.cron, timezone=schedule.timezone),
-                active=schedule.active,
-                slug=schedule.slug or f"{wanted.name}-{number}",
-                parameters=schedule.parameters,
+            DeploymentScheduleCreate.from_schedule(
+                Schedule(**{**schedule.model_dump(), "slug": schedule.slug or f"{wanted.name}-{number}"})
             )
             for number, schedule in enumerate(wanted.schedules)
         ],
         concurrency_limit=limit.limit if limit else None,
-        concurrency_options=ConcurrencyOptions.model_validate({"collision_strategy": limit.collision_strategy})
-        if limit
-        else None,
+        concurrency_options=ConcurrencyOptions.model_validate(limit.model_dump()) if limit else None,
         parameters=wanted.parameters,
         description=wanted.description or flow.description,
         tags=sorted({TAG, *wanted.tags}),
@@ -116,7 +110,7 @@ async def _move_deployments(client: PrefectClient) -> None:
 
 
 async def _prune(client: PrefectClient, wanted: Sequence[Deployment]) -> None:
-    names = {f"{_flow(deployment).name}/{deployment.name}" for deployment in wanted}
+    names = {f"{deployment.flow}/{deployment.name}" for deployment in wanted}
     for name, found in (await _deployments(client)).items():
         if name not in names:
             await client.delete_deployment(found.id)
@@ -131,19 +125,11 @@ async def _find_old_pools(client: PrefectClient) -> dict[str, PoolKind]:
     return {kind: kind for kind, pool in found.items() if pool and is_ours(pool)}
 
 
-def _flow(deployment: Deployment) -> Flow[Any, Any]:
-    return entrypoints.load(deployment.entrypoint.rpartition(":")[2])
-
-
 async def _deployments(client: PrefectClient) -> dict[str, Any]:
     ours = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
-    flows: dict[Any, str] = {}
-    found = {}
-    for deployment in await client.read_deployments(deployment_filter=ours):
-        if deployment.flow_id not in flows:
-            flows[deployment.flow_id] = (await client.read_flow(deployment.flow_id)).name
-        found[f"{flows[deployment.flow_id]}/{deployment.name}"] = deployment
-    return found
+    flows = {flow.id: flow.name for flow in await client.read_flows(deployment_filter=ours)}
+    found = await client.read_deployments(deployment_filter=ours)
+    return {f"{flows[deployment.flow_id]}/{deployment.name}": deployment for deployment in found}
 
 
 async def _state(client: PrefectClient) -> dict[str, Any]:
@@ -151,19 +137,16 @@ async def _state(client: PrefectClient) -> dict[str, Any]:
     state: dict[str, Any] = {}
     pools: dict[str, PoolKind] = {pool_name(kind): kind for kind in QUEUES} | await _find_old_pools(client)
     for pool, kind in pools.items():
-        there = await read_pool(client, pool)
-        if there is None:
-            continue
-        state[f"work pool {pool}"] = {
-            "type": there.type,
-            "limit": there.concurrency_limit,
-            "description": there.description,
-            "job template": there.base_job_template,
-        }
-        names = {queue.name for queue in QUEUES[kind]}
-        for queue in await client.read_work_queues(work_pool_name=pool):
-            if queue.name in names:
-                state[f"queue {pool}/{queue.name}"] = {"limit": queue.concurrency_limit, "priority": queue.priority}
+        if there := await read_pool(client, pool):
+            state[f"work pool {pool}"] = {
+                "type": there.type,
+                "limit": there.concurrency_limit,
+                "description": there.description,
+                "job template": there.base_job_template,
+            }
+            for queue in await client.read_work_queues(work_pool_name=pool):
+                if queue.name in QUEUES[kind]:
+                    state[f"queue {pool}/{queue.name}"] = {"limit": queue.concurrency_limit, "priority": queue.priority}
     for name, found in (await _deployments(client)).items():
         state[f"deployment {name}"] = _facts(found)
     for automation in await client.read_automations():
@@ -171,9 +154,8 @@ async def _state(client: PrefectClient) -> dict[str, Any]:
             state[f"automation {automation.name}"] = automation.model_dump(mode="json", exclude={"id"})
     for block_type in await client.read_block_types():
         if block_type.slug in ("transcription-profile", "s3-bucket"):
-            for document in await client.read_block_documents_by_type(block_type.slug):
-                if document.name:
-                    state[f"block {block_type.slug}/{document.name}"] = {}
+            saved = await client.read_block_documents_by_type(block_type.slug)
+            state |= {f"block {block_type.slug}/{document.name}": {} for document in saved if document.name}
             state[f"block type {block_type.slug}"] = {}
     return state
 
@@ -200,18 +182,11 @@ def _facts(deployment: Any) -> dict[str, Any]:
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
     for name in sorted(before.keys() | after.keys()):
-        if name not in before:
-            yield f"+ {name}"
-        elif name not in after:
-            yield f"- {name}"
+        old, new = before.get(name), after.get(name)
+        if old is None or new is None:
+            yield f"{'+' if old is None else '-'} {name}"
         else:
-            for field in before[name].keys() | after[name].keys():
-                old, new = before[name].get(field), after[name].get(field)
-                if old != new:
-                    yield f"~ {name}: {field}{_from_to(old, new)}"
-
-
-def _from_to(old: Any, new: Any) -> str:
-    """Short values; for long ones only that they changed."""
-    text = f" {old} → {new}"
-    return text if len(text) < 100 else " changed"
+            for field in old:
+                if old[field] != new[field]:
+                    told = f" {old[field]} → {new[field]}"
+                    yield f"~ {name}: {field}{told if len(told) < 100 else ' changed'}"

@@ -1,72 +1,19 @@
-"""Automations on the server: end runs whose machine vanished, and notify people of failures.
+"""The automations of `deployments/automations.yaml`, applied to a server. Others' are left alone."""
 
-They restart nothing: that once led to three live pods for one run. The schedule plans again from the receipts.
-"""
-
-from datetime import timedelta
 from uuid import UUID
 
+import yaml
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, SendNotification
-from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
+from prefect.events.actions import SendNotification
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound as NotOnServer
 
+from stenopool import shipped
 from stenopool.errors import ErrorCode, ObjectNotFound, SetupError
-from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, TAG_RESOURCE, ZOMBIES
+from stenopool.orchestration.names import FAILURES, MARK, ZOMBIES
 
 # Their names in versions whose automations matched every run on the server.
 FORMER_NAMES = {ZOMBIES: "stenopool: runs whose machine is gone", FAILURES: "stenopool: a run failed"}
-_OVER = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Cancelling")}
-_HEARTBEAT = "prefect.flow-run.heartbeat"
-_RUNS = {"prefect.resource.id": "prefect.flow-run.*"}
-
-
-def zombies() -> AutomationCore:
-    """Ends a run that sent no heartbeat for four periods; a busy machine may miss one or two."""
-    return AutomationCore(
-        name=ZOMBIES,
-        description=f"A run without a heartbeat is marked as crashed, so that its slot is free again. {MARK}",
-        trigger=EventTrigger(
-            after={_HEARTBEAT},
-            expect={_HEARTBEAT, *_OVER},
-            match=_RUNS,
-            match_related=TAG_RESOURCE,
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=4 * HEARTBEAT_SECONDS),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED,
-                message="No heartbeat: its machine is gone. The next ingest takes up what is not done.",
-            )
-        ],
-    )
-
-
-def failures(block: UUID) -> AutomationCore:
-    """Notifies people of failed runs, through the notification block with this id."""
-    return AutomationCore(
-        name=FAILURES,
-        description=f"People are notified of runs that failed or crashed. {MARK}",
-        trigger=EventTrigger(
-            expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed"},
-            match=_RUNS,
-            match_related=TAG_RESOURCE,
-            posture=Posture.Reactive,
-            threshold=1,
-            within=timedelta(0),
-        ),
-        actions=[
-            SendNotification(
-                block_document_id=block,
-                subject="Stenopool: {{ flow_run.name }} is {{ flow_run.state.name }}",
-                body="{{ flow_run.state.message }}\n{{ flow_run|ui_url }}",
-            )
-        ],
-    )
 
 
 async def check_automations(client: PrefectClient, *, adopt: bool) -> None:
@@ -87,12 +34,13 @@ async def apply_automations(client: PrefectClient, notify: str | None) -> None:
     ``notify``: the block for failures, as type/name; None changes nothing there. Raises `SetupError` for an unknown
     block.
     """
-    found = {name: await _read(client, name) for name in FORMER_NAMES}
+    find = client.read_automations_by_name
+    found = {name: [*await find(name), *await find(former)] for name, former in FORMER_NAMES.items()}
     block = await _block_id(client, notify) if notify else None
     if block is None and found[FAILURES] and found[FAILURES][0].name != FAILURES:  # made by an earlier version
         sends = (action for action in found[FAILURES][0].actions if isinstance(action, SendNotification))
         block = next((action.block_document_id for action in sends), None)
-    for wanted in [zombies()] + ([failures(block)] if block else []):
+    for wanted in read_automations(block):
         there = found[wanted.name]
         for extra in there[1:]:
             await client.delete_automation(extra.id)
@@ -102,10 +50,11 @@ async def apply_automations(client: PrefectClient, notify: str | None) -> None:
             await client.update_automation(there[0].id, wanted)
 
 
-async def _read(client: PrefectClient, name: str) -> list[Automation]:
-    """The automations with this name, and those that an earlier version made for the same purpose."""
-    names = (name, FORMER_NAMES[name])
-    return [automation for each in names for automation in await client.read_automations_by_name(each)]
+def read_automations(block: UUID | None) -> list[AutomationCore]:
+    """What the file asks for; without ``block``, which notifies people of failures, only the other one."""
+    text = (shipped.folder() / "deployments/automations.yaml").read_text("utf-8").replace("NOTIFICATION_BLOCK", str(block))
+    wanted = yaml.safe_load(text)["automations"]
+    return [AutomationCore.model_validate(one) for one in wanted if block or one["name"] != FAILURES]
 
 
 async def _block_id(client: PrefectClient, block: str) -> UUID:

@@ -1,22 +1,40 @@
-"""The work pools and their queues. Only Stenopool's pools are changed: others may use the same server."""
+"""The work pools, their job templates and queues. Only Stenopool's are changed: others may use the same server.
+
+    python -m stenopool.orchestration.deploy.pools gpu kubernetes > gpu.json
+
+prints a template, for `prefect work-pool create --base-job-template gpu.json`.
+"""
 
 import json
+import sys
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, cast
 
+import yaml
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import WorkPool
-from prefect.exceptions import ObjectNotFound
 
+from stenopool import __version__, shipped
 from stenopool.errors import ErrorCode, OptionsInvalid, SetupError
 from stenopool.orchestration.flow_runs import UNFINISHED, select_runs
 from stenopool.orchestration.names import MARK, QUEUES, PoolKind, pool_name
-from stenopool.orchestration.workers.templates import PoolType, template
 
+PoolType = Literal["kubernetes", "process"]
 Target = Literal["local", "kubernetes"]
 _TYPES: dict[Target, PoolType] = {"local": "process", "kubernetes": "kubernetes"}
+
+
+def template(pool: PoolKind, type_: PoolType) -> dict[str, Any]:
+    """How a worker starts a run of the pool, as Prefect's API takes it; the caller's own copy.
+
+    Raises KeyError for an unknown pool and FileNotFoundError for an unknown type.
+    """
+    text = (shipped.folder() / f"workers/templates/{type_}.yaml").read_text(encoding="utf-8")
+    found = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]
+    # Aliases are one object in several places; through JSON each place gets its own.
+    return cast("dict[str, Any]", json.loads(json.dumps(found)))
 
 
 def is_ours(pool: WorkPool) -> bool:
@@ -26,10 +44,7 @@ def is_ours(pool: WorkPool) -> bool:
 
 async def read_pool(client: PrefectClient, name: str) -> WorkPool | None:
     """The work pool with this name; None if there is none."""
-    try:
-        return await client.read_work_pool(name)
-    except ObjectNotFound:
-        return None
+    return next(iter(await client.read_work_pools(work_pool_filter=_in_pool(name))), None)
 
 
 async def _is_unused(client: PrefectClient, pool: WorkPool) -> bool:
@@ -86,9 +101,15 @@ async def apply_pools(client: PrefectClient, target: Target, gpus: int | None, p
     """
     for kind, queues in QUEUES.items():
         await _apply_pool(client, kind, target, gpus if kind == "gpu" else None)
-        for priority, queue in enumerate(queues, start=1):
-            limit = prepares if kind == "cpu" and queue.limit is None else queue.limit
-            await _apply_queue(client, pool_name(kind), queue.name, priority, limit)
+        pool = pool_name(kind)
+        there = {queue.name: queue for queue in await client.read_work_queues(work_pool_name=pool)}
+        for priority, (name, limit) in enumerate(queues.items(), start=1):
+            limit = prepares if kind == "cpu" and limit is None else limit
+            if queue := there.get(name):
+                limit = queue.concurrency_limit if limit is None else limit
+                await client.update_work_queue(queue.id, priority=priority, concurrency_limit=limit)
+            else:
+                await client.create_work_queue(name, priority=priority, concurrency_limit=limit, work_pool_name=pool)
 
 
 async def _apply_pool(client: PrefectClient, kind: PoolKind, target: Target, limit: int | None) -> None:
@@ -106,11 +127,6 @@ async def _apply_pool(client: PrefectClient, kind: PoolKind, target: Target, lim
         await client.update_work_pool(name, WorkPoolUpdate(**wanted))
 
 
-async def _apply_queue(client: PrefectClient, pool: str, name: str, priority: int, limit: int | None) -> None:
-    try:
-        queue = await client.read_work_queue_by_name(name, work_pool_name=pool)
-    except ObjectNotFound:
-        await client.create_work_queue(name, priority=priority, concurrency_limit=limit, work_pool_name=pool)
-    else:
-        limit = queue.concurrency_limit if limit is None else limit
-        await client.update_work_queue(queue.id, priority=priority, concurrency_limit=limit)
+if __name__ == "__main__":
+    _, pool, type_ = sys.argv
+    json.dump(template(cast("PoolKind", pool), cast("PoolType", type_)), sys.stdout, indent=2)

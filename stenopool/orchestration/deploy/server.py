@@ -8,15 +8,13 @@ from prefect.settings import get_current_settings
 from stenopool import shipped
 from stenopool.errors import OptionsInvalid
 
-ENV_FILE = shipped.folder() / "deployments/server.env"
-
+# Three parts of the server use Redis, each with its own setting.
+_REDIS = ("PREFECT_REDIS_MESSAGING_URL", "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL", "PREFECT_SERVER_DOCKET_URL")
 # These differ between installations and must never be in git: passwords, and addresses that may contain some.
 SECRETS = (
     "PREFECT_SERVER_API_AUTH_STRING",
     "PREFECT_SERVER_DATABASE_CONNECTION_URL",
-    "PREFECT_REDIS_MESSAGING_URL",
-    "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL",
-    "PREFECT_SERVER_DOCKET_URL",
+    *_REDIS,
     # A Fernet key for saved secrets. Without it, their key is in the same database as they are.
     "PREFECT_SERVER_ENCRYPTION_KEY",
 )
@@ -24,9 +22,8 @@ SECRETS = (
 
 def settings(*, redis: bool = True) -> dict[str, str]:
     """The settings of `server.env`, by name; without Redis, only those that do not need it."""
-    lines = (line.strip() for line in ENV_FILE.read_text(encoding="utf-8").splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
-    return {name: value for name, _, value in pairs if redis or not value.startswith("prefect_redis.")}
+    found = shipped.read_variables("deployments/server.env")
+    return {name: value for name, value in found.items() if redis or not value.startswith("prefect_redis.")}
 
 
 def addresses(*, database: str, redis: str) -> dict[str, str]:
@@ -37,10 +34,7 @@ def addresses(*, database: str, redis: str) -> dict[str, str]:
     return {
         # Prefect supports PostgreSQL through asyncpg only.
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{database.partition('://')[2]}",
-        # Three parts of the server use Redis, each with its own setting.
-        "PREFECT_REDIS_MESSAGING_URL": redis,
-        "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": redis,
-        "PREFECT_SERVER_DOCKET_URL": redis,
+        **dict.fromkeys(_REDIS, redis),
     }
 
 

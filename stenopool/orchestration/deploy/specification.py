@@ -2,18 +2,16 @@
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import available_timezones
 
 import yaml
 from prefect.client.schemas.schedules import CronSchedule
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from stenopool import shipped
 from stenopool.errors import ObjectNotFound, OptionsInvalid
-from stenopool.orchestration.entrypoints import entrypoint
 from stenopool.orchestration.names import PoolKind, pool_kind
 
-FLOWS = tuple(entrypoint(name) for name in ("ingest", "prepare", "transcribe", "watch"))
+FLOWS = tuple(f"flows/{name}.py:{name}" for name in ("ingest", "prepare", "transcribe", "watch"))
 
 # The same for all: see prefect.yaml.
 PULL_STEPS: list[dict[str, Any]] = [{"stenopool.orchestration.entrypoints.enter": {}}]
@@ -23,34 +21,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Schedule(_Strict):
+class Schedule(CronSchedule):
     """When a deployment is run automatically."""
 
-    cron: str
     timezone: str = "UTC"
     active: bool = True
     slug: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _is_a_time(self) -> "Schedule":
-        if self.timezone not in available_timezones():
-            raise ValueError(f"{self.timezone!r} is not a time zone such as UTC or Europe/Zurich")
-        CronSchedule(cron=self.cron, timezone=self.timezone)
-        return self
-
 
 class PoolAndQueue(_Strict):
     """Where a deployment's runs wait. ``name`` may have the pools' prefix."""
 
-    name: PoolKind
+    name: Annotated[PoolKind, BeforeValidator(lambda name: pool_kind(name) or name)]
     work_queue_name: str
     job_variables: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("name", mode="before")
-    @classmethod
-    def _without_prefix(cls, value: str) -> str:
-        return pool_kind(value) or value
 
 
 class Limit(_Strict):
@@ -72,6 +57,11 @@ class Deployment(_Strict):
     concurrency_limit: Limit | None = None
     tags: list[str] = Field(default_factory=list)
 
+    @property
+    def flow(self) -> str:
+        """The flow's name."""
+        return self.entrypoint.rpartition(":")[2]
+
     @field_validator("entrypoint")
     @classmethod
     def _ours(cls, value: str) -> str:
@@ -83,7 +73,7 @@ class Deployment(_Strict):
     def _schedules_know_what_to_do(self) -> "Deployment":
         for schedule in self.schedules:
             missing = {"source", "destination"} - {*self.parameters, *schedule.parameters}
-            if self.entrypoint in (FLOWS[0], FLOWS[3]) and missing:
+            if self.flow in ("ingest", "watch") and missing:
                 raise ValueError(f"deployment {self.name} is scheduled without {' and '.join(sorted(missing))}")
         return self
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -14,8 +15,8 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.deploy.apply import apply, find_old_pools
-from stenopool.orchestration.names import FAILURES, MARK, TAG_RESOURCE, ZOMBIES
-from stenopool.orchestration.workers.templates import template
+from stenopool.orchestration.deploy.pools import template
+from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, TAG, ZOMBIES
 from stenopool.settings import get_settings
 from tests.orchestration.deploy.test_specification import NIGHTLY
 
@@ -293,5 +294,7 @@ def test_automations_of_earlier_versions_become_ours_and_match_our_runs_only() -
     assert found[FAILURES].actions[0].block_document_id == block
     for automation in found.values():
         assert MARK in automation.description
-        assert automation.trigger.match_related.model_dump() == TAG_RESOURCE
+        related = automation.trigger.match_related.model_dump()
+        assert related == {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
+    assert found[ZOMBIES].trigger.within == timedelta(seconds=4 * HEARTBEAT_SECONDS)
     assert applied() == []

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -111,7 +112,9 @@ def test_a_silent_run_of_ours_ends_and_nobody_elses(
     client: SyncPrefectClient, prefect_server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 30 s is the least that Prefect takes for a heartbeat: a run that is well is silent for four of these too.
-    monkeypatch.setattr(automations, "HEARTBEAT_SECONDS", 3)
+    (ending,) = automations.read_automations(None)
+    soon = ending.trigger.model_copy(update={"within": timedelta(seconds=12)})
+    monkeypatch.setattr(automations, "read_automations", lambda _: [ending.model_copy(update={"trigger": soon})])
     apply()
     (tmp_path / "foreign.py").write_text(FLOW)
     entrypoint = f"{tmp_path / 'foreign.py'}:waits"

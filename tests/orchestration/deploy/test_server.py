@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from stenopool.orchestration.deploy.server import ENV_FILE, SECRETS, addresses, settings
+from stenopool import shipped
+from stenopool.orchestration.deploy.server import SECRETS, addresses, settings
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import without_prefect
 from tests.support.waiting import wait_until
@@ -52,7 +53,7 @@ def test_no_secret_stands_in_the_file() -> None:
 
 
 def test_every_setting_has_a_reason() -> None:
-    blocks = ENV_FILE.read_text().split("\n\n")
+    blocks = (shipped.folder() / "deployments/server.env").read_text().split("\n\n")
     assert all(block.startswith("#") for block in blocks)
 
 

@@ -13,8 +13,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
+from stenopool.orchestration.deploy.pools import PoolType, template
 from stenopool.orchestration.names import PoolKind
-from stenopool.orchestration.workers.templates import PoolType, template
 from tests.support.kubernetes import Node, Taint
 from tests.support.kubernetes.scheduler import Scheduler
 from tests.support.kubernetes.store import Store
