@@ -78,7 +78,7 @@ HEAVY = {
     "kubernetes_asyncio": (),
     "av": ("stenopool.speech.audio.prober",),
     "pydub": ("stenopool.speech.audio",),
-    "boto3": ("stenopool.storage.s3", "stenopool.orchestration.workers.buckets"),
+    "boto3": ("stenopool.storage.s3",),
     "prefect": ("stenopool.orchestration", "stenopool.api", "stenopool.exporter"),
     "fastapi": ("stenopool.api", "stenopool.exporter", "stenopool.runtime.health", _WARM_WORKER),
 }

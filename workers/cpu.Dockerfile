@@ -82,7 +82,7 @@ WORKDIR /
 USER 10001:0
 # tini: as process 1, Python would not die by a signal that it does not handle, and would leave the children of killed runs
 # as zombies. The entry point (secrets into the environment) becomes the command.
-ENTRYPOINT ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.entrypoint"]
+ENTRYPOINT ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.container", "run"]
 CMD ["stenopool", "--help"]
 # What to ask depends on what runs: the address in STENOPOOL_HEALTH.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["python", "-P", "-m", "stenopool.orchestration.workers.healthcheck"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=90s --retries=3 CMD ["python", "-P", "-m", "stenopool.orchestration.workers.container", "health"]

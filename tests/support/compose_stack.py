@@ -144,7 +144,7 @@ class Installation:
     def healthy(self, name: str) -> bool:
         service = self.services[name]
         if service["image"].startswith(OURS):
-            test = ["python", "-m", "stenopool.orchestration.workers.healthcheck"]
+            test = ["python", "-m", "stenopool.orchestration.workers.container", "health"]
         else:
             kind, *test = service["healthcheck"]["test"]
             # Compose writes a dollar twice.

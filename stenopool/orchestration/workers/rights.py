@@ -6,14 +6,10 @@ checked from outside, by a self-subject access review, which the API server answ
 
 import asyncio
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from stenopool import extras
 from stenopool.errors import AccessDenied
-
-if TYPE_CHECKING:
-    from kubernetes_asyncio.client import AuthorizationV1Api
 
 
 class Right(NamedTuple):
@@ -44,19 +40,20 @@ WORKER_RIGHTS = (
 )
 
 
-def find_missing_rights(namespace: str, rights: Sequence[Right] = WORKER_RIGHTS) -> list[Right]:
+def find_missing_rights(namespace: str) -> list[Right]:
     """Those that this process lacks in the namespace: with its service account in a pod, else with its kubeconfig.
 
     To ask for a worker, run it with the worker's service account or kubeconfig. Raises `SetupError`: EXTRA_MISSING
     without the extra kubernetes, ACCESS_DENIED where no API server answers.
     """
     extras.require("Asking a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
-    return asyncio.run(_find_missing(namespace, rights))
+    return asyncio.run(_find_missing(namespace))
 
 
-async def _find_missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
+async def _find_missing(namespace: str) -> list[Right]:
     from kubernetes_asyncio import client, config
 
+    missing = []
     try:
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
@@ -66,25 +63,20 @@ async def _find_missing(namespace: str, rights: Sequence[Right]) -> list[Right]:
             api = await config.new_client_from_config(os.environ.get("KUBECONFIG"))
         async with api:
             asking = client.AuthorizationV1Api(api)
-            return [right for right in rights if not await _is_allowed(asking, namespace, right)]
+            for right in WORKER_RIGHTS:
+                resource, _, subresource = right.resource.partition("/")
+                attributes = client.V1ResourceAttributes(
+                    namespace=namespace, verb=right.verb, group=right.group, resource=resource, subresource=subresource
+                )
+                spec = client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
+                review = client.V1SelfSubjectAccessReview(spec=spec)
+                answer = await asking.create_self_subject_access_review(review, _request_timeout=20)
+                if not answer.status.allowed:
+                    missing.append(right)
     except Exception as error:
         raise AccessDenied(
-            f"The Kubernetes API server does not say what is allowed: {type(error).__name__} {_first_line(error)}",
+            f"The Kubernetes API server does not say what is allowed: {type(error).__name__} "
+            + str(error).partition("\n")[0],
             remedy="Check KUBECONFIG and its token, or the pod's service account.",
         ) from error
-
-
-async def _is_allowed(asking: "AuthorizationV1Api", namespace: str, right: Right) -> bool:
-    from kubernetes_asyncio import client
-
-    resource, _, subresource = right.resource.partition("/")
-    attributes = client.V1ResourceAttributes(
-        namespace=namespace, verb=right.verb, group=right.group, resource=resource, subresource=subresource or None
-    )
-    review = client.V1SelfSubjectAccessReview(spec=client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes))
-    answer = await asking.create_self_subject_access_review(review, _request_timeout=20)
-    return bool(answer.status.allowed)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return missing

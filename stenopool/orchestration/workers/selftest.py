@@ -2,7 +2,7 @@
 
 ``python -m stenopool.orchestration.workers.selftest [cuda|cpu]``. No weights are needed: a Whisper model of one small
 random layer is made, and goes through the same convolutions. Each part runs in a child of its own: a library that does
-not fit ends its process without a message. The GPU image runs it at each start (`entrypoint.py`), and
+not fit ends its process without a message. The GPU image runs it at each start (`container.py`), and
 `stenopool doctor` tries the parts that a transcription needs.
 """
 
@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,7 @@ def read_versions(library: Path) -> dict[str, int]:
 def _libraries() -> str:
     """What CTranslate2 names can be opened, and is the very file that torch has opened by then."""
     import ctranslate2
+    import psutil
     import torch  # opens the libraries of its own wheels
 
     own = next(Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*"))
@@ -106,18 +107,13 @@ def _libraries() -> str:
         raise SystemExit(f"CTranslate2 opens cuBLAS {names.get('blas')}, torch is of CUDA {torch.version.cuda}")
     for library, major in names.items():
         ctypes.CDLL(f"libcu{library}.so.{major}")  # raises, and says what is missing
+    opened = {file.path for file in psutil.Process().memory_maps()}
     for library in ("cublas", "cudnn"):
-        if len(opened := set(_list_open(f"lib{library}.so"))) != 1:
-            raise SystemExit(f"{len(opened)} files of {library} are open: {', '.join(sorted(opened)) or 'none'}")
+        files = sorted(path for path in opened if Path(path).name.startswith(f"lib{library}.so"))
+        if len(files) != 1:
+            raise SystemExit(f"{len(files)} files of {library} are open: {', '.join(files) or 'none'}")
     found = ", ".join(f"libcu{library}.so.{major}" for library, major in sorted(names.items()))
     return f"CTranslate2 {ctranslate2.__version__} opens {found}; torch {torch.__version__} the same, and cuDNN {cudnn}"
-
-
-def _list_open(name: str) -> Iterator[str]:
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        path = line.partition("/")[2]
-        if Path(path).name.startswith(name):
-            yield f"/{path}"
 
 
 def _gpu() -> str:

@@ -13,9 +13,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from prefect.client.orchestration import get_client
-from prefect.plugins import load_prefect_collections
 from prefect.settings import get_current_settings
-from prefect.utilities.dispatch import lookup_type
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.base import BaseWorker
 from prometheus_client import CollectorRegistry
@@ -79,12 +77,11 @@ async def run_worker(pool: str, name: str | None, address: Address) -> None:
     ``pool``: cpu, gpu, or the whole name of a pool on the server. The worker's type is the pool's: process or
     kubernetes. Raises Prefect's `ObjectNotFound` where there is no pool of this name.
     """
-    load_prefect_collections()
     known = pool_kind(pool)
     work_pool = pool_name(known) if known == pool else pool
     async with get_client() as client:
         kind = (await client.read_work_pool(work_pool)).type
-    kind_of_worker: Any = lookup_type(BaseWorker, kind)
+    kind_of_worker: Any = BaseWorker.get_worker_class_from_type(kind)
     pool = known or pool
     worker = kind_of_worker(work_pool_name=work_pool, name=name or f"{socket.gethostname()}-{pool}")
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", logger.info)

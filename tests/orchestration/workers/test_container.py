@@ -1,0 +1,152 @@
+"""What an image brings: the command that it becomes, as processes; its HEALTHCHECK and buckets, with real servers."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from stenopool.orchestration.workers.container import check_health, make_buckets, read_secrets
+from tests.support.processes import free_port
+from tests.support.seaweedfs import SeaweedFS
+
+
+def entry(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stenopool.orchestration.workers.container", "run", *command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class TestSecrets:
+    def test_files_named_like_variables_become_variables(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY", raising=False)
+        (tmp_path / "AWS_SECRET_ACCESS_KEY").write_text("a=b c\n")
+        read_secrets(tmp_path)
+        assert os.environ.pop("AWS_SECRET_ACCESS_KEY") == "a=b c"
+
+    def test_other_files_and_folders_are_left_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = dict(os.environ)
+        (tmp_path / "api-keys").write_text("front-desk")
+        (tmp_path / "Keys").write_text("front-desk")
+        (tmp_path / "FOLDER").mkdir()
+        read_secrets(tmp_path)
+        read_secrets(tmp_path / "that there is not")
+        assert dict(os.environ) == before
+
+    def test_what_is_set_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_TOKEN", "mine")
+        (tmp_path / "HF_TOKEN").write_text("theirs")
+        read_secrets(tmp_path)
+        assert os.environ["HF_TOKEN"] == "mine"
+
+
+class TestCommand:
+    def test_its_exit_code_is_the_containers(self) -> None:
+        done = entry("sh", "-c", "echo here; exit 7")
+        assert (done.returncode, done.stdout, done.stderr) == (7, "here\n", "")
+
+    def test_signals_reach_it(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "stenopool.orchestration.workers.container",
+            "run",
+            "sh",
+            "-c",
+            "trap 'exit 9' TERM; echo up; sleep 30 & wait",
+        ]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "up\n"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 9
+
+    def test_one_that_there_is_not(self) -> None:
+        done = entry("stenopol")
+        assert done.returncode == 1
+        assert done.stderr == "stenopol cannot be started: No such file or directory.\n"
+
+    def test_none(self) -> None:
+        assert "stenopool --help" in entry().stderr
+
+    def test_a_selftest_that_fails_comes_before_it(self) -> None:
+        done = entry("echo", "here", STENOPOOL_SELFTEST="gpu")
+        assert done.returncode == 70
+        assert "STENOPOOL_SELFTEST=gpu is not one of cuda, cpu, off" in done.stderr
+        assert done.stdout == ""
+
+
+@contextmanager
+def server(status: int) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}"
+        http.shutdown()
+
+
+class TestHealth:
+    def test_that_answers(self) -> None:
+        with server(200) as url:
+            check_health(f"{url}/health/ready")
+
+    def test_that_answers_with_an_error(self) -> None:
+        with server(503) as url, pytest.raises(SystemExit, match="503"):
+            check_health(url)
+
+    def test_where_nobody_listens(self) -> None:
+        with pytest.raises(SystemExit, match="refused"):
+            check_health(f"http://127.0.0.1:{free_port()}")
+
+
+def test_nothing_to_ask_is_healthy_and_nonsense_is_not() -> None:
+    check_health("")
+    with pytest.raises(SystemExit, match="not an address"):
+        check_health("cpu")
+
+
+@pytest.fixture
+def there(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> SeaweedFS:
+    for name, value in seaweedfs.environment.items():
+        monkeypatch.setenv(name, value)
+    return seaweedfs
+
+
+def test_makes_what_is_not_there_and_keeps_what_is(there: SeaweedFS, capsys: pytest.CaptureFixture[str]) -> None:
+    old = there.make_bucket()
+    there.client().put_object(Bucket=old, Key="call.wav", Body=b"1")
+    make_buckets([f"s3://{old}", "/recordings", f"s3://{old}-new"])
+    assert capsys.readouterr().out == f"Made {old}-new.\n"
+    assert there.client().head_object(Bucket=old, Key="call.wav")["ContentLength"] == 1
+    make_buckets([f"s3://{old}-new"])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_wrong_key_is_told_at_once(there: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(SystemExit, match="403"):
+        make_buckets(["s3://recordings"])
+
+
+def test_a_store_that_does_not_come_is_given_up(there: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(SystemExit, match="AWS_ENDPOINT_URL_S3"):
+        make_buckets(["s3://recordings"], attempts=1)
