@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from uuid import UUID
 
 from prefect import runtime
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.client.orchestration import get_client
 
-from stenopool.orchestration.artifacts import Progress, batch_summary
+from stenopool.orchestration.artifacts import batch_summary, cell
+from stenopool.orchestration.names import PROGRESS
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import ShardLog
 from stenopool.pipeline.report import BatchCounts, BatchReport
@@ -22,9 +26,11 @@ class Batch:
 
     run: RunContext
     plan: Plan
+    source: str
     begun: list[Shard]
     """Shards that an earlier attempt at this run had begun."""
-    progress: Progress
+    artifact: UUID
+    """The progress bar in Prefect's page."""
     counts: BatchCounts
     resumed: Totals = field(default_factory=Totals)
     planned: Totals = field(default_factory=Totals)
@@ -36,11 +42,11 @@ class Batch:
         name = _batch_id()
         begun = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
         plan.begun = sum(len(shard.new) for shard in begun)
-        progress = await Progress.start(source, plan)
+        artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {cell(source)}")
         counts = BatchCounts.of(run, name, str(runtime.flow_run.id), started_at)
         if not begun:
             await asyncio.to_thread(counts.write, run.destination)
-        return cls(run, plan, begun, progress, counts)
+        return cls(run, plan, source, begun, artifact, counts)
 
     def plan_shards(self) -> Iterator[Shard]:
         """The shards of what is pending, as it is listed."""
@@ -50,21 +56,37 @@ class Batch:
     async def add(self, logs: list[ShardLog], *, resumed: bool = False) -> None:
         """One more shard has ended."""
         (self.resumed if resumed else self.planned).add(fold(logs, resumed=resumed))
-        await self.progress.update(self.resumed, self.planned)
+        totals = self._totals()
+        ended = _count_ended(totals)
+        expected = max(ended, self.plan.counts["new"] + _count_ended(self.resumed), 1)  # listing may still continue
+        await self._show(totals, 100.0 * ended / expected)
         if not resumed:  # until everything that was begun is summed up again, it would say less than before
-            counts = self.counts.with_totals(Totals.total((self.resumed, self.planned)))
-            await asyncio.to_thread(counts.write, self.run.destination)
+            await asyncio.to_thread(self.counts.with_totals(totals).write, self.run.destination)
 
     async def finish(self) -> BatchReport:
         """Write the counts and the report, publish the summary."""
-        counts, totals = self.counts, Totals.total((self.resumed, self.planned))
+        counts, totals = self.counts, self._totals()
         report = BatchReport.of(self.run, self.plan, self.resumed, self.planned, counts.batch, counts.started_at)
         # Before the report: whoever sees that finds the counts.
         await asyncio.to_thread(counts.with_totals(totals, report).write, self.run.destination)
         await asyncio.to_thread(report.write, self.run.destination)
-        await self.progress.finish(totals)
+        await self._show(totals, 100.0)
         await batch_summary(report)
         return report
+
+    def _totals(self) -> Totals:
+        return Totals.total((self.resumed, self.planned))
+
+    async def _show(self, totals: Totals, percent: float) -> None:
+        await aupdate_progress_artifact(self.artifact, percent)
+        place = self.source.partition("://")[2] or self.source
+        shards = f"{totals.shards} shard{'s' if totals.shards != 1 else ''}"
+        async with get_client() as client:
+            await client.update_flow_run(runtime.flow_run.id, name=f"ingest {place} → {shards}")
+
+
+def _count_ended(totals: Totals) -> int:
+    return totals.ends["done"] + totals.ends["skipped"] + len(totals.failed)
 
 
 def _batch_id() -> str:

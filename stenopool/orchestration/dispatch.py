@@ -7,7 +7,7 @@ Cancelling the parent cancels them too: Prefect's server does that for linked ru
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, TagsContext
 from prefect.deployments import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from pydantic import TypeAdapter
 
 from stenopool.errors import AccessDenied, ErrorCode, OptionsInvalid, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -30,21 +31,6 @@ from stenopool.speech.loaded import check_models
 from stenopool.storage.base import ObjectStore
 
 
-class Dispatcher(Protocol):
-    """Has shards done."""
-
-    at_once: int
-
-    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
-        """Find out before any audio is touched what is missing here for what is done here."""
-
-    async def carry(self, shard: Shard, destination: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
-        """Have a shard done whose manifest is at the destination, and return the logs of its runs, however they ended.
-
-        ``parameters``: the runs' other parameters.
-        """
-
-
 class Inline:
     """As a subflow in this process: one scratch folder, one loaded model, no worker."""
 
@@ -52,14 +38,14 @@ class Inline:
     at_once = 1
 
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
+        """Find out before any audio is touched what is missing here for what is done here."""
         await asyncio.to_thread(check_models, options, execution)
 
-    async def carry(
-        self,
-        shard: Shard,
-        destination: ObjectStore,  # noqa: ARG002
-        parameters: dict[str, Any],
-    ) -> list[ShardLog]:
+    async def carry(self, shard: Shard, _: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
+        """Have a shard done whose manifest is at the destination, and return the logs of its runs, however they ended.
+
+        ``parameters``: the runs' other parameters.
+        """
         flow: Any = entrypoints.load("shard")
         return [await flow(batch=shard.batch, shard=shard.number, **parameters)]
 
@@ -83,6 +69,8 @@ class ByDeployment:
         return [prepared, await asyncio.to_thread(log_or_receipts, destination, shard, "transcribe", ready)]
 
     async def _run(self, deployment: str, *, batch: str, shard: int, **parameters: Any) -> None:
+        # Only what was chosen: a run's page shows what matters.
+        chosen = TypeAdapter(dict[str, Any]).dump_python(parameters, mode="json", exclude_defaults=True)
         async with get_client() as client:
             child = None
             while child is None:
@@ -90,7 +78,7 @@ class ByDeployment:
                     child = await arun_deployment(
                         deployment,
                         client=client,
-                        parameters={"batch": batch, "shard": shard, **_plain(parameters)},
+                        parameters={"batch": batch, "shard": shard, **chosen},
                         idempotency_key=f"{batch}/{shard:05d}/{deployment}",  # asked for twice, it is the same run
                         work_queue_name=_queue(),
                         tags=[f"batch:{batch}", *sorted(TagsContext.get().current_tags)],
@@ -120,6 +108,9 @@ class ByDeployment:
                 _raise_unless_passing(error)
         if not child.state.is_completed():
             logger.warning("%s ended as %s: %s", child.name, child.state.name, child.state.message)
+
+
+Dispatcher = Inline | ByDeployment
 
 
 def _raise_unless_passing(error: httpx.TransportError | PrefectHTTPStatusError) -> None:
@@ -179,11 +170,3 @@ def _queue() -> str | None:
     context = FlowRunContext.get()
     parents = context.flow_run.work_queue_name if context and context.flow_run else None
     return parents.removeprefix(PARENTS) if parents and parents.startswith(PARENTS) else None
-
-
-def _plain(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Only what was chosen: a run's page shows what matters."""
-    return {
-        name: value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
-        for name, value in parameters.items()
-    }

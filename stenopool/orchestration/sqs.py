@@ -37,11 +37,10 @@ async def receive_messages(queue_url: str) -> list[Message]:
 
 @task(name="receive", persist_result=False, retries=2, retry_delay_seconds=2)
 async def _receive(queue_url: str) -> list[Message]:
-    def ask() -> list[Message]:
-        answer = _client().receive_message(QueueUrl=queue_url, MaxNumberOfMessages=_AT_ONCE, VisibilityTimeout=300)
-        return [Message(one["MessageId"], one["ReceiptHandle"], one["Body"]) for one in answer.get("Messages", [])]
-
-    return await asyncio.to_thread(ask)
+    answer = await asyncio.to_thread(
+        _client().receive_message, QueueUrl=queue_url, MaxNumberOfMessages=_AT_ONCE, VisibilityTimeout=300
+    )
+    return [Message(one["MessageId"], one["ReceiptHandle"], one["Body"]) for one in answer.get("Messages", [])]
 
 
 @task(name="delete", persist_result=False, retries=2, retry_delay_seconds=2)

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from stenopool.errors import ErrorCode, Failure
-from stenopool.orchestration.artifacts import _cell, _failures
+from stenopool.orchestration.artifacts import _failures, cell
 from stenopool.pipeline.report import FailedRecording
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Segment, Source, SpeakerTurn, Transcript, Word
@@ -120,7 +120,7 @@ def test_artifacts_are_a_table_of_text(text: str) -> None:
     """Rendered as Prefect's page renders Markdown, with tags let through: there is no tag but the table's."""
     failure = Failure(code=ErrorCode.NOT_AUDIO, message=text, remedy=text)
     failed = FailedRecording(key=text, fingerprint="0" * 32, failure=failure)
-    markdown = "\n\n".join([f"# {_cell(text)}", *_failures([failed])])
+    markdown = "\n\n".join([f"# {cell(text)}", *_failures([failed])])
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown)
     tags = set(re.findall(r"<(/?[a-z]\w*)", html.lower()))
     assert {tag.strip("/") for tag in tags} <= {"h1", "table", "thead", "tbody", "tr", "th", "td"}

@@ -52,8 +52,8 @@ async def apply_automations(client: PrefectClient, notify: str | None) -> None:
 
 def read_automations(block: UUID | None) -> list[AutomationCore]:
     """What the file asks for; without ``block``, which notifies people of failures, only the other one."""
-    text = (shipped.folder() / "deployments/automations.yaml").read_text("utf-8").replace("NOTIFICATION_BLOCK", str(block))
-    wanted = yaml.safe_load(text)["automations"]
+    text = (shipped.folder() / "deployments/automations.yaml").read_text("utf-8")
+    wanted = yaml.safe_load(text.replace("NOTIFICATION_BLOCK", str(block)))["automations"]
     return [AutomationCore.model_validate(one) for one in wanted if block or one["name"] != FAILURES]
 
 
