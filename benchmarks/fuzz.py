@@ -377,8 +377,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
     from stenopool.api import ids
     from stenopool.api.keys import Keys, digest_of
     from stenopool.api.problems import Problem
-    from stenopool.api.sniff import may_be_media
-    from stenopool.api.uploads import receive_form
+    from stenopool.api.uploads import may_be_media, receive_form
 
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells of every form that is broken
     keys = Keys([])

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from stenopool.metrics.definitions import METRICS, Metric
+from stenopool.metrics.definitions import Metric, read_metrics
 from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
 from stenopool.settings import Settings
@@ -120,7 +120,7 @@ def _metrics() -> str:
     lines = [_METRICS]
     for program in ("exporter", "api", "worker"):
         lines += [f"## {program}", "", "| metric | kind | labels | |", "| --- | --- | --- | --- |"]
-        lines += [_row(*_metric(metric)) for metric in METRICS if program in metric.programs]
+        lines += [_row(*_metric(metric)) for metric in read_metrics().values() if program in metric.programs]
         lines.append("")
     return "\n".join(lines)
 

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 
 from stenopool import __version__
 from stenopool.api import problems
-from stenopool.api.bodies import Guard
 from stenopool.api.callbacks.delivery import deliver_callbacks
+from stenopool.api.middleware import Guard, RequestMeter, RequestMetrics
 from stenopool.api.page import router as page
-from stenopool.api.request_metrics import RequestMeter, RequestMetrics
-from stenopool.api.routers import about, audio, health, options, queue, recordings, speech, transcripts
+from stenopool.api.routers import about, queue, recordings, speech, transcripts
 from stenopool.api.service import open_service
+from stenopool.runtime.health import health_router
 from stenopool.settings import ApiSettings, CallbackSettings, get_settings
 
 _THREADS = 32  # as many as the S3 client has connections
@@ -52,7 +52,7 @@ def create_app(
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
     app.add_middleware(RequestMeter, metrics=metrics)  # outermost, so that refusals by Guard are counted
     problems.install(app)
-    for part in (recordings, transcripts, audio, queue, options, speech, about, page):
+    for part in (recordings, transcripts, queue, speech, about, page):
         app.include_router(part.router)
-    app.include_router(health.create_router(metrics))
+    app.include_router(health_router(metrics.registry, metrics.look))
     return app

@@ -4,7 +4,6 @@ It is reversible, so no table of ids is needed. An id that does not decode to a 
 """
 
 import base64
-import binascii
 
 from stenopool.api.problems import not_found
 from stenopool.errors import KeyUnusable
@@ -22,13 +21,18 @@ def encode(key: str) -> str:
 def decode(id: str) -> str:
     """The key of an id; the problem 404 for an invalid id."""
     try:
-        key = base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)).decode()
+        key = text_of(id)
         check(key)
-    except (binascii.Error, ValueError, KeyUnusable):
+    except (ValueError, KeyUnusable):
         raise not_found("Unknown recording.") from None
     if encode(key) != id:  # one recording has one id
         raise not_found("Unknown recording.")
     return key
+
+
+def text_of(id: str) -> str:
+    """What was encoded; `ValueError` for anything else."""
+    return base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)).decode()
 
 
 def check(key: str) -> None:

@@ -1,26 +1,89 @@
-"""Starts, reads and cancels runs of `ingest` on a Prefect server."""
+"""Starts, reads and cancels runs of `ingest` on a Prefect server, and the queue that they wait in."""
 
 import asyncio
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import count
+from typing import Any, Literal
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFilter, WorkQueueFilter
+from prefect.client.schemas.objects import FlowRun, StateType, WorkQueue
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
+from pydantic import BaseModel
 
 from stenopool.api.ids import encode
-from stenopool.api.queue_snapshot import QueueSnapshot, read_parent_queues, read_queue, read_unfinished, recording_of
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.flow_runs import PAGE, UNFINISHED, select_runs
-from stenopool.orchestration.names import API_TAG, RECORDING_TAG, TAG
+from stenopool.orchestration.flow_runs import PAGE, UNDER_WAY, UNFINISHED, read_all, select_runs
+from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
 
 _KEYS_AT_ONCE = 50  # in one request for runs: a page holds four of each
 _FRESH = 1.0  # seconds that the queue is remembered: it is read once per second, however many ask
+
+RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
+RunStage = Literal["starting", "ingest", "prepare", "transcribe", "cancelling"]
+_ENDS: dict[StateType, RunState] = {
+    StateType.COMPLETED: "completed",
+    StateType.CANCELLED: "cancelled",
+    StateType.FAILED: "failed",
+    StateType.CRASHED: "failed",
+}
+
+
+class QueueEntry(BaseModel):
+    """One run of `ingest`: over one recording (``recording`` is its id) or everything below ``prefix``.
+
+    ``position``: 1 is next; None once a worker has taken it. ``progress``: per cent of its recordings that have ended.
+    ``age``: seconds since it was submitted.
+    """
+
+    id: UUID
+    name: str
+    recording: str | None
+    prefix: str | None = None
+    state: RunState
+    stage: RunStage | None = None
+    progress: float | None = None
+    position: int | None = None
+    queue: str | None
+    queued_at: datetime
+    age: float
+
+
+@dataclass(frozen=True)
+class QueueSnapshot:
+    """The queue at one moment: runs in progress, then waiting ones in the order in which workers take them."""
+
+    entries: list[QueueEntry] = field(default_factory=list)
+    paused: bool = False
+    answers: dict[object, bytes] = field(default_factory=dict)
+    """Answers made from this snapshot, by request: hundreds of clients send the same each second."""
+
+    def run_for(self, key: str) -> QueueEntry | None:
+        """The run over this recording alone."""
+        return self._of_one.get(encode(key))
+
+    def run_covering(self, key: str) -> QueueEntry | None:
+        """The first run over a prefix that includes this recording."""
+        return next((entry for entry in self._of_many if key.startswith(entry.prefix or "")), None)
+
+    @cached_property
+    def queued(self) -> int:
+        return sum(entry.state == "queued" for entry in self.entries)
+
+    @cached_property
+    def _of_one(self) -> dict[str, QueueEntry]:
+        return {entry.recording: entry for entry in self.entries if entry.recording}
+
+    @cached_property
+    def _of_many(self) -> list[QueueEntry]:
+        return [entry for entry in self.entries if entry.prefix is not None]
 
 
 class IngestRuns:
@@ -72,10 +135,58 @@ class IngestRuns:
         async with self._lock:
             if time.monotonic() - self._read_at >= _FRESH:
                 start, changes = time.monotonic(), self._changes
-                self._queue = await read_queue(self._client)
+                self._queue = await self._read_queue()
                 if changes == self._changes:
                     self._read_at = start
             return self._queue
+
+    async def _read_queue(self) -> QueueSnapshot:
+        runs, queues = await asyncio.gather(self._read_unfinished(*UNFINISHED), self._read_parent_queues())
+        under_way = [run.id for run in runs if run.state_type in UNDER_WAY]
+        stages, progress = await asyncio.gather(self._read_stages(under_way), self._read_progress(under_way))
+        runs.sort(key=_order)
+        entries, positions = [entry_of(run) for run in runs], count(1)
+        for run, entry in zip(runs, entries, strict=True):
+            if entry.state == "running":
+                entry.stage, entry.progress = _stage(run, stages), progress.get(run.id)
+            else:
+                entry.position = next(positions)
+        return QueueSnapshot(entries, all(queue.is_paused for queue in queues))
+
+    async def _read_parent_queues(self) -> list[WorkQueue]:
+        """The work queues that runs of `ingest` wait in."""
+        pool = pool_name("cpu")
+        return [await self._client.read_work_queue_by_name(name, work_pool_name=pool) for name in PARENT_QUEUES]
+
+    async def _read_unfinished(self, *states: StateType) -> list[FlowRun]:
+        """All runs of the parents' queues in these states that are due."""
+        due = datetime.now(UTC) + timedelta(seconds=10)
+        return await read_all(
+            self._client,
+            # The tag, because others may have queues with these names in their own pools.
+            flow_run_filter=select_runs(*states, tags=[TAG], due=due),
+            work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": list(PARENT_QUEUES)}}),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+        )
+
+    async def _read_stages(self, parents: Collection[UUID]) -> dict[str, RunStage]:
+        """The latest stage that runs for each parent, by the last 8 digits of its id, which end its batch's name."""
+        found: dict[str, RunStage] = {}
+        stages: tuple[RunStage, ...] = ("prepare", "transcribe") if parents else ()
+        for stage in stages:
+            children = await self._client.read_flow_runs(
+                flow_filter=FlowFilter.model_validate({"name": {"any_": [stage]}}),
+                flow_run_filter=select_runs(*UNFINISHED, parents=parents),
+            )
+            found |= {str(child.parameters.get("batch", ""))[-8:]: stage for child in children}
+        return found
+
+    async def _read_progress(self, runs: Collection[UUID]) -> dict[UUID, float]:
+        if not runs:
+            return {}
+        asked = {"flow_run_id": {"any_": list(runs)}, "key": {"any_": [PROGRESS]}}
+        artifacts = await self._client.read_artifacts(artifact_filter=ArtifactFilter.model_validate(asked))
+        return {one.flow_run_id: float(str(one.data or 0)) for one in artifacts if one.flow_run_id}
 
     async def run(self, id: UUID) -> FlowRun | None:
         """A run that the API started, also one that has ended; None for any other."""
@@ -95,7 +206,7 @@ class IngestRuns:
     async def _last(self, keys: Iterable[str]) -> dict[str, FlowRun]:
         of = {f"{RECORDING_TAG}{encode(key)}": key for key in keys}
         runs = await self._client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(any_=list(of))),
+            flow_run_filter=FlowRunFilter.model_validate({"tags": {"any_": list(of)}}),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=PAGE,
         )
@@ -113,14 +224,14 @@ class IngestRuns:
         )
         return runs[0] if runs else None
 
-    async def failed_recordings(self) -> list[str]:
-        """The ids of recordings with a recent run that failed."""
+    async def failed_keys(self) -> list[str]:
+        """The keys of recordings with a recent run that failed."""
         runs = await self._client.read_flow_runs(
             flow_run_filter=select_runs(StateType.FAILED, StateType.CRASHED, tags=[TAG, API_TAG]),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
             limit=PAGE,
         )
-        return [recording for recording in dict.fromkeys(map(recording_of, runs)) if recording]
+        return list(dict.fromkeys(entry.name for entry in map(entry_of, runs) if entry.recording))
 
     async def cancel(self, run: UUID) -> None:
         """Cancel a run. A waiting one ends at once, one in progress when its worker has stopped it."""
@@ -129,7 +240,7 @@ class IngestRuns:
 
     async def clear(self) -> int:
         """Cancel all waiting runs; returns how many. Runs in progress continue."""
-        waiting = await read_unfinished(self._client, StateType.SCHEDULED)
+        waiting = await self._read_unfinished(StateType.SCHEDULED)
         for run in waiting:
             await self._client.set_flow_run_state(run.id, Cancelled(message="Cleared from the queue."))
         self.forget_queue()
@@ -137,7 +248,7 @@ class IngestRuns:
 
     async def pause(self, paused: bool) -> None:
         """Pause or resume the queues of `ingest`. Runs in progress continue."""
-        for queue in await read_parent_queues(self._client):
+        for queue in await self._read_parent_queues():
             await self._client.update_work_queue(queue.id, is_paused=paused)
         self.forget_queue()
 
@@ -149,6 +260,44 @@ class IngestRuns:
         await self.deployment_id(deployment)
 
 
+def entry_of(run: FlowRun) -> QueueEntry:
+    """One run, also one that has ended, without its position in the queue."""
+    now = datetime.now(UTC)
+    # Workers order runs by when they are due: when submitted, unless the run was postponed since.
+    since = min((moment for moment in (run.created, run.expected_start_time) if moment), default=now)
+    selection: dict[str, Any] = run.parameters.get("selection") or {}
+    only, prefix = selection.get("only") or [], selection.get("prefix")
+    return QueueEntry(
+        id=run.id,
+        name=str(only[0]) if len(only) == 1 else run.name,
+        recording=next((tag.removeprefix(RECORDING_TAG) for tag in run.tags if tag.startswith(RECORDING_TAG)), None),
+        prefix=str(prefix) if prefix is not None and API_TAG in run.tags else None,
+        state=_state(run),
+        queue=run.work_queue_name,
+        queued_at=since,
+        age=round((now - since).total_seconds(), 1),
+    )
+
+
 def is_over(run: FlowRun) -> bool:
     """Whether a run has ended in any way."""
     return run.state is not None and run.state.is_final()
+
+
+def _state(run: FlowRun) -> RunState:
+    if run.state_type in _ENDS:
+        return _ENDS[run.state_type]
+    return "running" if run.state_type in UNDER_WAY else "queued"
+
+
+def _stage(run: FlowRun, stages: dict[str, RunStage]) -> RunStage:
+    if run.state_type is StateType.PENDING:
+        return "starting"
+    if run.state_type is StateType.CANCELLING:
+        return "cancelling"
+    return stages.get(str(run.id)[-8:], "ingest")
+
+
+def _order(run: FlowRun) -> tuple[Any, ...]:
+    """As workers take them. ``run`` is in one of the parents' queues."""
+    return run.state_type not in UNDER_WAY, PARENT_QUEUES.index(str(run.work_queue_name)), run.expected_start_time

@@ -1,4 +1,4 @@
-"""Bearer keys and their scopes, stored as digests in a file.
+"""Bearer keys and their scopes, stored as digests in a file, and how often each may ask.
 
     # name        scopes             SHA-256 of the key
     front-desk    read,write         5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from stenopool.errors import ObjectNotFound, OptionsInvalid
 
 Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+_MOST_CALLERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,24 @@ class Keys:
             if hmac.compare_digest(key.digest, digest):
                 found = key
         return found
+
+
+class Limiter:
+    """A token bucket per caller: ``rate`` requests per second, and twice that at once."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._most = max(1.0, 2 * rate)
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, caller: str) -> bool:
+        now = time.monotonic()
+        left, since = self._buckets.pop(caller, (self._most, now))
+        left = min(self._most, left + (now - since) * self._rate)
+        if len(self._buckets) >= _MOST_CALLERS:  # the one not seen for the longest time goes
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[caller] = (max(0.0, left - 1), now)
+        return left >= 1
 
 
 def require_file(path: Path | None) -> Path:

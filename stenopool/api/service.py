@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 from urllib.parse import unquote
 
@@ -16,12 +17,10 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 
 from stenopool.api import ids
-from stenopool.api.callbacks.addresses import AddressError
 from stenopool.api.callbacks.outbox import Callback, Outbox
-from stenopool.api.callbacks.sending import Sender
+from stenopool.api.callbacks.sending import AddressError, Sender
 from stenopool.api.ingest_runs import IngestRuns, is_over
-from stenopool.api.keys import Key, Keys, require_file
-from stenopool.api.limits import Limiter
+from stenopool.api.keys import Key, Keys, Limiter, require_file
 from stenopool.api.problems import Problem, field_errors, invalid, not_found
 from stenopool.errors import ErrorCode, KeyUnusable, LocationInvalid, ObjectNotFound, OptionsInvalid
 from stenopool.options import TranscriptionOptions
@@ -36,33 +35,27 @@ from stenopool.storage import ObjectInfo, ObjectStore
 _LATEST = 2**48 - 1  # milliseconds
 
 
+@dataclass
 class Service:
     """One installation's API. ``keys`` is None without authentication."""
 
-    def __init__(
-        self,
-        settings: ApiSettings,
-        source: ObjectStore,
-        destination: ObjectStore,
-        runs: IngestRuns,
-        keys: Keys | None,
-        sender: Sender,
-    ) -> None:
-        self.settings = settings
-        self.source = source
-        self.destination = destination
-        self.runs = runs
-        self.keys = keys
-        self.limiter = Limiter(settings.rate)
+    settings: ApiSettings
+    source: ObjectStore
+    destination: ObjectStore
+    runs: IngestRuns
+    keys: Keys | None
+    sender: Sender
+
+    def __post_init__(self) -> None:
+        self.limiter = Limiter(self.settings.rate)
         # An upload that waits for its turn is not read, so its time-out does not run.
-        self.room = asyncio.Semaphore(settings.uploads_at_once)
-        self.sender = sender
-        self.outbox = Outbox(destination)
+        self.room = asyncio.Semaphore(self.settings.uploads_at_once)
+        self.outbox = Outbox(self.destination)
         self.readiness = Readiness(
             {
-                "source": lambda: asyncio.to_thread(next, source.list(), None),
-                "destination": lambda: asyncio.to_thread(next, destination.list(), None),
-                "prefect": lambda: runs.check_health(settings.deployment),
+                "source": lambda: asyncio.to_thread(next, self.source.list(), None),
+                "destination": lambda: asyncio.to_thread(next, self.destination.list(), None),
+                "prefect": lambda: self.runs.check_health(self.settings.deployment),
             }
         )
 

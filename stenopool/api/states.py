@@ -4,8 +4,6 @@ The queue is read before the receipts: a run that ends in between has written it
 """
 
 import asyncio
-import base64
-import binascii
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -14,9 +12,9 @@ from typing import Literal
 from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel
 
-from stenopool.api.ids import encode
+from stenopool.api.ids import encode, text_of
+from stenopool.api.ingest_runs import QueueEntry, QueueSnapshot
 from stenopool.api.problems import invalid
-from stenopool.api.queue_snapshot import QueueEntry, QueueSnapshot
 from stenopool.api.service import Service
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
@@ -62,7 +60,10 @@ async def read_page(
     service: Service, cursor: str | None, limit: int, *, state: StateName | None = None, words: str | None = None
 ) -> RecordingPage:
     """The next recordings that are in that state and have these words in their keys, `_MOST_KEYS` keys at most."""
-    after: str | None = _key_after(cursor)
+    try:
+        after: str | None = text_of(cursor or "")
+    except ValueError:
+        raise invalid("Invalid cursor.") from None
     queue, found = await service.runs.queue(), list[RecordingState]()
     keys_read, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
     while after is not None and len(found) < limit and keys_read < _MOST_KEYS:
@@ -72,7 +73,7 @@ async def read_page(
         found += [one for one in await _states(service, queue, infos) if state in (None, one.state)]
     if len(found) > limit:  # the keys beyond this page are read again for the next one
         found, after = found[:limit], found[limit - 1].key
-    return RecordingPage(recordings=found, next_cursor=_cursor(after))
+    return RecordingPage(recordings=found, next_cursor=encode(after) if after else None)
 
 
 async def read_state(service: Service, key: str, work: str | None = None) -> RecordingState:
@@ -176,14 +177,3 @@ def _receipts(destination: ObjectStore, keys: list[str]) -> dict[str, list[Recei
             elif receipts.receipt_stem(name.key) > last:
                 break
     return found
-
-
-def _cursor(key: str | None) -> str | None:
-    return base64.urlsafe_b64encode(key.encode()).decode() if key else None
-
-
-def _key_after(cursor: str | None) -> str:
-    try:
-        return base64.urlsafe_b64decode(cursor or "").decode()
-    except (binascii.Error, ValueError):
-        raise invalid("Invalid cursor.") from None

@@ -12,13 +12,23 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from stenopool.api.problems import Problem, invalid, too_large
-from stenopool.api.sniff import HEAD, may_be_media
 from stenopool.errors import ErrorCode
 from stenopool.storage import ObjectStore, Writer
 
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 64
 _WRITE = 1024 * 1024  # bytes; each 64 KiB that the network delivers would be a call to a thread
+
+HEAD = 512  # bytes that are checked
+
+_BEGINNINGS = (
+    b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b"#!AMR", b"#!SILK", b".snd", b"FLV",
+    b"wvpk", b"MAC ", b"TTA1", b"DSD ", b".RMF", b"\x1aE\xdf\xa3", b"0&\xb2u", b"\x00\x00\x01\xba",
+    b"\x00\x00\x01\xb3", b"\x0bw", b"\x7f\xfe\x80\x01",
+)  # fmt: skip
+_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # MP4 and QuickTime
+_RIFF_NOT_MEDIA = (b"WEBP", b"ACON", b"PAL ")
+_FORM_MEDIA = (b"AIFF", b"AIFC", b"8SVX")
 
 
 class UploadWriter:
@@ -192,3 +202,21 @@ class _Reader:
     def _check_media(self) -> None:
         if not may_be_media(bytes(self._data)):
             raise Problem(415, ErrorCode.NOT_AUDIO, "The file does not begin as audio or video does.")
+
+
+def may_be_media(head: bytes) -> bool:
+    """Whether ``head``, a file's first bytes, can be those of audio or video.
+
+    A cheap check that refuses documents, pictures and archives at once. `prepare` decodes what passes, and decides.
+    """
+    if head[:4] == b"RIFF":
+        return head[8:12] not in _RIFF_NOT_MEDIA
+    if head[:4] == b"FORM":
+        return head[8:12] in _FORM_MEDIA
+    if head.startswith(_BEGINNINGS) or head[4:8] in _ATOMS:
+        return True
+    if any(head[at : at + 1] == head[at + step : at + step + 1] == b"G" for at, step in ((0, 188), (4, 192))):
+        return True  # MPEG transport stream, as broadcast and as on discs
+    # MPEG audio and ADTS: eleven set bits, also after the zeros that some recorders begin with.
+    frame = head.lstrip(b"\0")
+    return len(frame) > 1 and frame[0] == 0xFF and frame[1] & 0xE0 == 0xE0 and frame[1] != 0xFF and frame[1] != 0xFE

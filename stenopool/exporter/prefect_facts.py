@@ -11,18 +11,13 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterDeploymentId,
-    FlowRunFilterTags,
     TaskRunFilter,
-    TaskRunFilterState,
-    TaskRunFilterStateType,
     WorkPoolFilter,
-    WorkPoolFilterName,
     WorkQueueFilter,
-    WorkQueueFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
-from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.events.filters import EventFilter
 from prefect.exceptions import ObjectNotFound
 
 from stenopool.orchestration.flow_runs import UNFINISHED, read_all, select_runs
@@ -84,8 +79,8 @@ async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
 async def _read_queue(client: PrefectClient, facts: Facts, pool: PoolKind, queue: str) -> None:
     name, now = f"{pool}/{queue}", datetime.now(UTC)
     here: dict[str, Any] = {
-        "work_pool_filter": WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool)])),
-        "work_queue_filter": WorkQueueFilter(name=WorkQueueFilterName(any_=[queue])),
+        "work_pool_filter": _in_pools(pool),
+        "work_queue_filter": WorkQueueFilter.model_validate({"name": {"any_": [queue]}}),
     }
     for state, kind in _PHASES.items():
         facts.depth[name, state] = await client.count_flow_runs(flow_run_filter=select_runs(kind, due=now), **here)
@@ -119,19 +114,20 @@ async def _read_pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> Non
 async def _count_zombies(client: PrefectClient, facts: Facts) -> None:
     """Runs that had a heartbeat and have none any more. One without any was never asked for it."""
     now = datetime.now(UTC)
-    old_enough = [run for run in await _read_running(client) if run.start_time and now - run.start_time > _SILENT]
+    running = await read_all(
+        client, flow_run_filter=select_runs(StateType.RUNNING), work_pool_filter=_in_pools(*QUEUES)
+    )
+    old_enough = [run for run in running if run.start_time and now - run.start_time > _SILENT]
     if not old_enough:
         return
     heard: dict[str, datetime] = {}
-    names = [f"prefect.flow-run.{run.id}" for run in old_enough]
-    page = await client.read_events(
-        EventFilter(
-            event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
-            occurred=EventOccurredFilter(since=min(run.start_time for run in old_enough if run.start_time), until=now),
-            resource=EventResourceFilter(id=names, distinct=True),
-        ),
-        limit=50,
-    )
+    since = min(run.start_time for run in old_enough if run.start_time)
+    asked = {
+        "event": {"name": ["prefect.flow-run.heartbeat"]},
+        "occurred": {"since": since, "until": now},
+        "resource": {"id": [f"prefect.flow-run.{run.id}" for run in old_enough], "distinct": True},
+    }
+    page = await client.read_events(EventFilter.model_validate(asked), limit=50)
     while True:
         heard |= {event.resource.id: event.occurred for event in page.events}
         if not page.next_page:
@@ -140,15 +136,15 @@ async def _count_zombies(client: PrefectClient, facts: Facts) -> None:
     facts.zombies = sum(now - last > _SILENT for last in heard.values())
 
 
-async def _read_running(client: PrefectClient) -> list[FlowRun]:
-    pools = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool_name(pool) for pool in QUEUES]))
-    return await read_all(client, flow_run_filter=select_runs(StateType.RUNNING), work_pool_filter=pools)
-
-
 async def _read_progress(client: PrefectClient, facts: Facts) -> None:
-    done = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.COMPLETED])))
-    ours = FlowRunFilter(tags=FlowRunFilterTags(all_=[TAG]))
     last = await client.read_task_runs(
-        flow_run_filter=ours, task_run_filter=done, sort=TaskRunSort.END_TIME_DESC, limit=1
+        flow_run_filter=FlowRunFilter.model_validate({"tags": {"all_": [TAG]}}),
+        task_run_filter=TaskRunFilter.model_validate({"state": {"type": {"any_": [StateType.COMPLETED]}}}),
+        sort=TaskRunSort.END_TIME_DESC,
+        limit=1,
     )
     facts.last_progress = last[0].end_time if last else None
+
+
+def _in_pools(*pools: PoolKind) -> WorkPoolFilter:
+    return WorkPoolFilter.model_validate({"name": {"any_": [pool_name(pool) for pool in pools]}})

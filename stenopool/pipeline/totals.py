@@ -8,7 +8,7 @@ from pydantic import Field
 
 from stenopool.errors import RunLost
 from stenopool.metrics.amounts import Amounts, Histogram, add_up
-from stenopool.metrics.definitions import LOAD_BUCKETS, STAGE_BUCKETS
+from stenopool.metrics.definitions import read_metrics
 from stenopool.pipeline.outcomes import FailedRecording, Interval, Outcome, OutcomeStatus, ShardLog, Use, length
 from stenopool.pipeline.receipts import BATCHES, find_receipts, read, read_model
 from stenopool.pipeline.shards import Shard, WorkItem
@@ -95,14 +95,14 @@ def fold(logs: Iterable[ShardLog], *, resumed: bool = False) -> Totals:
 
 
 def _add_attempts(totals: Totals, log: ShardLog) -> None:
-    tally = totals.tally
+    tally, buckets = totals.tally, read_metrics()["stenopool_stage_seconds"].buckets
     by_stage, by_use = defaultdict[str, list[Interval]](list), defaultdict[Use | None, list[Interval]](list)
     for attempt in log.attempts:
         stage = attempt.stage
         by_stage[stage] += attempt.working
         by_use[attempt.uses] += attempt.working
         seconds = sum(stop - start for start, stop in attempt.working)
-        tally.stages.setdefault(stage, Histogram()).observe(seconds, STAGE_BUCKETS)
+        tally.stages.setdefault(stage, Histogram()).observe(seconds, buckets)
         add_up(tally.audio, {stage: attempt.audio})
         tally.retries[stage] += attempt.again  # also 0: Prometheus sees no increase in a counter that begins at 1
         if attempt.error:
@@ -115,7 +115,7 @@ def _add_attempts(totals: Totals, log: ShardLog) -> None:
         busy, either = length(by_use["device"]), length(by_use["device"] + by_use["loading"])
         device = {"busy": busy, "load": either - busy, "idle": max(0.0, log.seconds - either)}
         add_up(totals.device_seconds, device)
-        totals.loads.observe(device["load"], LOAD_BUCKETS)
+        totals.loads.observe(device["load"], read_metrics()["stenopool_model_load_seconds"].buckets)
 
 
 # -- where logs are stored --------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
-from stenopool.api.sniff import HEAD, may_be_media
+from stenopool.api.uploads import HEAD, may_be_media
 from tests.support.speech import SPEECH, needs_speech
 
 CONTAINERS = ["wav", "flac", "mp3", "ogg", "opus", "m4a", "mp4", "mov", "webm", "mkv", "aac", "aiff", "au", "caf",

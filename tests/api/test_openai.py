@@ -7,7 +7,7 @@ from hypothesis import given
 from openai.types.audio import Transcription, TranscriptionDiarized, TranscriptionVerbose
 
 from stenopool.api.ids import decode, encode
-from stenopool.api.openai import format_transcript
+from stenopool.api.routers.speech import format_transcript
 from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript

@@ -16,9 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stenopool.errors import StorageUnavailable
 from stenopool.exporter import prefect_facts
-from stenopool.exporter.collect import Exporter
-from stenopool.metrics.definitions import METRICS
-from stenopool.pipeline.outcomes import StageAttempt
+from stenopool.exporter.app import Exporter
+from stenopool.metrics.definitions import read_metrics
+from stenopool.pipeline.outcomes import ShardLog, StageAttempt
+from stenopool.pipeline.totals import fold
 from stenopool.storage.local import LocalStore
 from tests.exporter.test_ledger import batch
 from tests.support.processes import free_port
@@ -131,7 +132,7 @@ def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
     monkeypatch.setenv("STENOPOOL_PRICES__DAILY_BUDGET", "20")
     full = batch("20260101T000000Z-a", 3)
     attempt = StageAttempt(stage="fetch", working=((0, 0.5),), audio=9.0, again=True, error="SOURCE_UNAVAILABLE")
-    full.sums.tally.add_attempt(attempt)
+    full.sums.tally.add(fold([ShardLog(attempts=[attempt])]).tally)
     full.sums.tally.checkpoints["prepare"] = full.sums.tally.flags["no_speech"] = 1
     full.sums.failures["fetch TOO_LARGE"] = 1
     full.speed = {"batch": 20.0}
@@ -150,7 +151,7 @@ def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
     said = asyncio.run(look())
     assert lint(said) == ""
     samples = {sample.name for family in text_string_to_metric_families(said) for sample in family.samples}
-    for metric in METRICS:
+    for metric in read_metrics().values():
         if "exporter" in metric.programs:
             assert (metric.name if metric.kind != "histogram" else f"{metric.name}_bucket") in samples, metric.name
     assert values(said, "stenopool_stage_seconds_bucket")["1.0", "fetch"] == 1

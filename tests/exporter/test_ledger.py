@@ -76,8 +76,8 @@ def test_only_what_changed_is_read(store: LocalStore, monkeypatch: pytest.Monkey
     ledger = Ledger(store)
     ledger.refresh()
     read: list[str] = []
-    real = LocalStore.read
-    monkeypatch.setattr(LocalStore, "read", lambda self, key: read.append(key) or real(self, key))
+    real = LocalStore.get_bytes
+    monkeypatch.setattr(LocalStore, "get_bytes", lambda self, key: read.append(key) or real(self, key))
     ledger.refresh()
     assert read == []
     batch("20260101T000000Z-a", 2).write(store)

@@ -6,7 +6,7 @@ from functools import lru_cache
 import yaml
 
 from monitoring.render import RULES
-from stenopool.metrics.definitions import METRICS
+from stenopool.metrics.definitions import read_metrics
 from tests.support.promql import series
 
 # From the documentation of kube-state-metrics, DCGM exporter, node exporter and Prometheus.
@@ -37,7 +37,7 @@ def rules(kind: str) -> Iterator[dict[str, object]]:
 def known() -> dict[str, set[str] | None]:
     """Each series' name and the labels it can be matched by; None: any (what a recorded one keeps is not followed)."""
     ours = {}
-    for metric in METRICS:
+    for metric in read_metrics().values():
         names = [metric.name]
         if metric.kind == "histogram":
             names = [f"{metric.name}_{part}" for part in ("bucket", "sum", "count")]

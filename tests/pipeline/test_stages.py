@@ -4,7 +4,7 @@ from graphlib import TopologicalSorter
 
 import pytest
 
-from stenopool.metrics import definitions
+from stenopool.metrics.definitions import read_metrics
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.tasks import _stage_task
 from stenopool.pipeline.checkpoints import ASSIGNED, STAGE_VERSIONS
@@ -58,8 +58,9 @@ def test_options_decide_which_stages_take_part(options: dict[str, str], absent: 
 
 
 def test_metrics_name_the_checkpoints_and_the_stages_that_compute() -> None:
+    metrics = read_metrics()
     for stage in STAGES:
         if stage.checkpoint:
-            assert f"`{stage.checkpoint.name}`" in definitions.CHECKPOINT_HITS.labels["stage"]
+            assert f"`{stage.checkpoint.name}`" in metrics["stenopool_checkpoint_hits_total"].labels["stage"]
         if stage.uses in ("cpu", "device"):
-            assert f"`{stage.name}`" in definitions.REALTIME_FACTOR.labels["stage"]
+            assert f"`{stage.name}`" in metrics["stenopool_realtime_factor"].labels["stage"]

@@ -8,11 +8,10 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from stenopool.api import states
-from stenopool.api.callbacks.addresses import AddressError
 from stenopool.api.callbacks.outbox import Callback, PendingCallback
-from stenopool.api.callbacks.sending import DeliveryError
+from stenopool.api.callbacks.sending import AddressError, DeliveryError
+from stenopool.api.ingest_runs import entry_of
 from stenopool.api.problems import Problem
-from stenopool.api.queue_snapshot import entry_of
 from stenopool.api.service import Service
 from stenopool.runtime.logs import get_logger
 from stenopool.settings import CallbackSettings
@@ -52,7 +51,7 @@ class _Deliveries:
         for callback in pending:
             if callback.id in self._sending:
                 continue
-            if callback.is_due(self._settings.pause, self._service.sender.longest_turn):
+            if callback.is_due(self._settings.pause, self._service.sender.longest):
                 self._sending.add(callback.id)
                 group.create_task(self._deliver_safely(callback))
             elif not callback.asked:  # its request is gone: a process was killed while it removed the tries
@@ -93,7 +92,7 @@ class _Deliveries:
                 await asyncio.to_thread(outbox.mark_failed, pending, why)
                 log.warning("Callback %s to %s: %s; it will be tried again.", callback.event, host, why)
                 return
-            log.error("Callback %s to %s is given up after %s turns: %s.", callback.event, host, tries, why)
+            log.error("Callback %s to %s is given up after %s tries: %s.", callback.event, host, tries, why)
         await asyncio.to_thread(outbox.remove, pending.id)
 
     async def _event(self, callback: Callback) -> dict[str, Any] | None:

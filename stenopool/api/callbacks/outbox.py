@@ -53,15 +53,15 @@ class PendingCallback:
     asked: bool = False
     tries: list[Try] = field(default_factory=list)
 
-    def is_due(self, pause: float, turn: float) -> bool:
+    def is_due(self, pause: float, longest: float) -> bool:
         """``pause``: seconds after the first try; four times as many after each further one.
 
-        ``turn``: seconds after which a try of which nothing was heard has died with its process.
+        ``longest``: seconds after which a try of which nothing was heard has died with its process.
         """
         if not self.tries:
             return self.asked
         last = max(self.tries)
-        wait = min(pause * 4.0 ** (len(self.tries) - 1), _LONGEST_PAUSE) if last.failed else turn
+        wait = min(pause * 4.0 ** (len(self.tries) - 1), _LONGEST_PAUSE) if last.failed else longest
         return self.asked and time.time() >= last.at + wait
 
 

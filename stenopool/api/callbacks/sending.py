@@ -1,27 +1,110 @@
-"""Sends one event to one receiver: signed, and retried for some seconds."""
+"""Sends one event to one receiver: signed, and only to addresses that may be called.
+
+Public addresses may be called, and networks that the settings allow. A name is resolved once, all its addresses are
+checked, and only those are connected to. So a name that changes a moment later (DNS rebinding) reaches nothing.
+Redirects are not followed.
+"""
 
 import asyncio
 import base64
+import ipaddress
 import re
 import secrets
+import socket
 import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpcore
 from standardwebhooks import Webhook
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from stenopool import __version__
-from stenopool.api.callbacks.addresses import Allowed, Connections
 from stenopool.errors import ObjectNotFound, OptionsInvalid
 from stenopool.settings import CallbackSettings
 
-_TRIES = 3  # in one turn; the next turn may be another process's
-_BETWEEN = 5.0  # seconds between two of them, at most
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _GONE = 410
+_SPARE = 15.0  # seconds that the store takes to note how a try ended, and that clocks differ
 _SECRET = re.compile("whsec_[A-Za-z0-9+/]{32,}={0,2}")
+
+
+class AddressError(Exception):
+    """This address may not be called. Does not say what it resolves to: that would reveal our network."""
+
+
+class Allowed:
+    """``networks``: may be called although they are not public, also without TLS."""
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        self._networks: list[Network] = [ipaddress.ip_network(one.strip(), strict=False) for one in networks]
+
+    def takes(self, address: str, *, encrypted: bool) -> bool:
+        """Whether a resolved address may be connected to."""
+        ip = _meant(ipaddress.ip_address(address.partition("%")[0]))
+        if any(ip in network for network in self._networks if network.version == ip.version):
+            return True
+        special = ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_reserved or ip.is_unspecified
+        return encrypted and ip.is_global and not special and not ip.is_multicast
+
+    async def check(self, url: str) -> None:
+        """`AddressError` if a callback may not be sent there now; checked again when it is sent."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise AddressError from None
+        if not url.isascii() or not url.isprintable() or " " in url:
+            raise AddressError
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise AddressError
+        await self.resolve(parts.hostname, port or 443, encrypted=parts.scheme == "https")
+
+    async def resolve(self, host: str, port: int, *, encrypted: bool) -> list[str]:
+        """A name's addresses; `AddressError` if there are none, or if any of them may not be called."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise AddressError from None
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+        if not addresses or not all(self.takes(address, encrypted=encrypted) for address in addresses):
+            raise AddressError
+        return addresses
+
+
+def _meant(ip: IPAddress) -> IPAddress:
+    """The IPv4 address that an IPv6 one leads to, where it does."""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or ip
+
+
+class Connections(httpcore.AsyncNetworkBackend):
+    """httpcore's connections, to allowed addresses only."""
+
+    def __init__(self, allowed: Allowed, *, encrypted: bool) -> None:
+        self._allowed = allowed
+        self._encrypted = encrypted
+        self._inner = httpcore.AnyIOBackend()
+
+    async def connect_tcp(self, host: str, port: int, *arguments: Any, **more: Any) -> httpcore.AsyncNetworkStream:
+        error: Exception = httpcore.ConnectError()
+        for address in await self._allowed.resolve(host, port, encrypted=self._encrypted):
+            try:
+                return await self._inner.connect_tcp(address, port, *arguments, **more)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as failed:
+                error = failed
+        raise error
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
 
 
 class DeliveryError(Exception):
@@ -51,22 +134,12 @@ class Sender:
         return bool(self._signers)
 
     @property
-    def longest_turn(self) -> float:
-        """Seconds that `send` may take."""
-        return _TRIES * (2 * self._timeout + _BETWEEN)
+    def longest(self) -> float:
+        """Seconds that a try may take until it is known how it ended."""
+        return 2 * self._timeout + _SPARE
 
     async def send(self, url: str, event: str, body: bytes) -> None:
-        """POST an event. Raises `DeliveryError` after three tries, or `AddressError` for where it may not go."""
-        async for attempt in AsyncRetrying(
-            stop=stop_after_attempt(_TRIES),
-            wait=wait_exponential_jitter(initial=0.5, max=_BETWEEN),
-            retry=retry_if_exception(lambda error: isinstance(error, DeliveryError) and not error.for_good),
-            reraise=True,
-        ):
-            with attempt:
-                await self._post(url, event, body)
-
-    async def _post(self, url: str, event: str, body: bytes) -> None:
+        """POST an event. Raises `DeliveryError` if it is not accepted, or `AddressError` for where it may not go."""
         headers: dict[bytes | str, bytes | str] = {
             "Host": urlsplit(url).netloc,
             "Content-Type": "application/json",

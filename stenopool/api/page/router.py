@@ -38,16 +38,12 @@ _HEADERS = {
 @router.get("/")
 async def page(request: Request) -> Response:
     """The page, which loads everything else."""
-    return _file(request, "index.html")
+    return await file(request, "index.html")
 
 
 @router.get("/page/{name:path}")
 async def file(request: Request, name: str) -> Response:
     """A script or style sheet of the page. Only known names are served, so none leads elsewhere."""
-    return _file(request, name)
-
-
-def _file(request: Request, name: str) -> Response:
     path = _FILES.get(name)
     if path is None:
         raise Problem(404, "OBJECT_NOT_FOUND", "The page has no such file.", "Open / instead.")

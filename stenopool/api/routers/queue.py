@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from stenopool.api.access import CAN_READ, CAN_WRITE, IS_ADMIN
+from stenopool.api.ingest_runs import QueueEntry, entry_of
+from stenopool.api.lifecycle import retry_failed
 from stenopool.api.problems import not_found
-from stenopool.api.queue_snapshot import QueueEntry, entry_of
-from stenopool.api.retries import retry_failed
 from stenopool.api.service import CurrentService
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])

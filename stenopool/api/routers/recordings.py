@@ -1,25 +1,29 @@
-"""Recordings: send, list, get, retry, remove."""
+"""Recordings: send, list, get, play, retry, remove."""
 
 import json
+import mimetypes
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from stenopool.api import ids, removal, states
+from stenopool.api import ids, lifecycle, states
 from stenopool.api.access import CAN_READ, CAN_WRITE, CanWrite
-from stenopool.api.headers import FORM, media_type
-from stenopool.api.intake import Accepted, accept_upload, check_size, receive_upload
+from stenopool.api.headers import FORM, byte_range, media_type
+from stenopool.api.ingest_runs import QueueEntry, entry_of
 from stenopool.api.keys import Key
+from stenopool.api.lifecycle import Accepted, accept_upload, check_size, receive_upload
 from stenopool.api.problems import Problem, field_errors, invalid
-from stenopool.api.queue_snapshot import QueueEntry, entry_of
-from stenopool.api.retries import retry as try_again
 from stenopool.api.service import CurrentService, Service, token_of
 from stenopool.api.states import RecordingPage, RecordingState, StateName
 from stenopool.api.uploads import Form
+from stenopool.storage import ObjectInfo
 
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
+# A browser must never treat a recording as a page, whatever its name.
+_KINDS = ("audio/", "video/")
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=255, description="Requests with the same key create one recording."),
@@ -196,14 +200,58 @@ async def get_recording(id: str, service: CurrentService) -> RecordingState:
     return await states.read_state(service, ids.decode(id))
 
 
+@router.get(
+    "/{id}/audio",
+    response_class=Response,
+    responses={200: {"content": {"audio/*": {}, "video/*": {}}}, 206: {"description": "The requested range."}},
+    dependencies=[CAN_READ],
+)
+async def audio(
+    id: str,
+    service: CurrentService,
+    range: Annotated[str | None, Header(description="bytes=FIRST-LAST: one range.")] = None,
+) -> Response:
+    """The recording as it was sent."""
+    info = await service.head(ids.decode(id))
+    kind = mimetypes.guess_type(info.key)[0] or ""
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Type": kind if kind.startswith(_KINDS) else "application/octet-stream",
+        "Content-Disposition": "inline",
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+    }
+    part = _part(range, info)
+    if part is None:
+        headers["Content-Length"] = str(info.size)
+        return StreamingResponse(service.source.stream(info.key, etag=info.etag), headers=headers)
+    first, last = part
+    headers |= {"Content-Length": str(last - first + 1), "Content-Range": f"bytes {first}-{last}/{info.size}"}
+    parts = service.source.stream(info.key, first=first, last=last, etag=info.etag)
+    return StreamingResponse(parts, 206, headers)
+
+
+def _part(asked: str | None, info: ObjectInfo) -> tuple[int, int] | None:
+    """The first and the last byte requested; None for all, also if the header is unknown (RFC 9110, 14.2)."""
+    written = byte_range(asked)
+    if written is None:
+        return None
+    begin, end = written
+    first, last = (int(begin), int(end or info.size - 1)) if begin else (info.size - int(end), info.size - 1)
+    first, last = max(0, first), min(last, info.size - 1)
+    if first > last:
+        detail, remedy = "The recording does not have this range.", f"It has {info.size} bytes."
+        raise Problem(416, "RANGE_NOT_SATISFIABLE", detail, remedy, {"Content-Range": f"bytes */{info.size}"})
+    return first, last
+
+
 @router.post("/{id}/retry", status_code=202, dependencies=[CAN_WRITE])
 async def retry(id: str, service: CurrentService) -> RecordingState:
     """Transcribe a recording that failed, was cancelled or was never submitted, with its last options."""
-    await try_again(service, ids.decode(id))
+    await lifecycle.retry(service, ids.decode(id))
     return await states.read_state(service, ids.decode(id))
 
 
 @router.delete("/{id}", status_code=204, dependencies=[CAN_WRITE])
 async def delete(id: str, service: CurrentService) -> None:
     """Remove a recording with its transcripts, receipts and checkpoints; 409 while it is being transcribed."""
-    await removal.remove(service, ids.decode(id))
+    await lifecycle.remove(service, ids.decode(id))

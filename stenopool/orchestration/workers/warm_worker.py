@@ -21,7 +21,6 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from stenopool.errors import ModelMissing
-from stenopool.metrics import definitions as names
 from stenopool.metrics.families import build_info, family, up
 from stenopool.orchestration.names import pool_kind, pool_name
 from stenopool.runtime.health import Readiness, bare_app, health_router
@@ -60,8 +59,8 @@ class WorkerStatus(Collector):
         polled: datetime = self._worker._last_polled_time
         yield build_info()
         yield up((name, state == "ok") for name, state in self._readiness.health.dependencies.items())
-        yield family(names.WORKER_RUNS, {self._pool: self._runs})
-        yield family(names.WORKER_LAST_POLL, {self._pool: polled.timestamp()})
+        yield family("stenopool_worker_runs_in_progress", {self._pool: self._runs})
+        yield family("stenopool_worker_last_poll_timestamp_seconds", {self._pool: polled.timestamp()})
 
     def _is_polling(self) -> bool:
         return self._worker.is_worker_still_polling(query_interval_seconds=self._query_seconds)

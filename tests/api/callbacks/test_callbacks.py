@@ -102,15 +102,15 @@ def quarantine_own(api: Api, id: str) -> None:
 def test_one_who_does_not_take_it_is_told_again_also_after_a_restart(
     api: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
-    receiver.answers = [500, 503, 400, 502]
+    receiver.answers = [500, 503, 400]
     with serving(settings, callbacks) as first, first.client("clerk") as client:
         id = sent(client, receiver.url)
         first.finish(id)
         prefect.delete_flow_run(entry(client, id)["id"])  # Prefect may forget everything
-        wait_until(lambda: len(receiver.calls) >= 3, "three calls", seconds=20)
+        wait_until(lambda: len(receiver.calls) >= 2, "two calls", seconds=20)
     with serving(settings, callbacks) as again:
         until_nothing_is_owed(again)
-    assert len(receiver.calls) == 5
+    assert len(receiver.calls) == 4
     assert len({call.headers["webhook-id"] for call in receiver.calls}) == 1
     assert {event["type"] for event in receiver.events(SECRET)} == {"recording.completed"}
 
@@ -186,14 +186,14 @@ def test_without_a_secret_no_callback_is_taken(api: Api, receiver: Receiver) -> 
 def test_an_address_with_a_secret_stands_in_no_log(
     telling: Api, receiver: Receiver, prefect: "SyncPrefectClient", caplog: pytest.LogCaptureFixture
 ) -> None:
-    receiver.answers = [500, 500, 500]
+    receiver.answers = [500]
     with telling.client("clerk") as client, caplog.at_level("DEBUG"):
         id = sent(client, f"{receiver.url}?token=hunter2")
         telling.finish(id)
         run = entry(client, id)["id"]
         assert "hunter2" not in json.dumps(prefect.read_flow_run(run).model_dump(mode="json"))
         prefect.delete_flow_run(run)
-        receiver.wait_for(4)
+        receiver.wait_for(2)
     assert "it will be tried again" in caplog.text
     ours = [record.getMessage() for record in caplog.records if record.name.startswith(("stenopool", "api", "uvicorn"))]
     assert not [line for line in ours if "hunter2" in line]

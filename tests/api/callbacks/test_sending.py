@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from stenopool.api.callbacks.addresses import AddressError, Allowed
-from stenopool.api.callbacks.sending import DeliveryError, Sender, new_secret
+from stenopool.api.callbacks.sending import AddressError, Allowed, DeliveryError, Sender, new_secret
 from stenopool.errors import SetupError
 from stenopool.settings import CallbackSettings
 from tests.support.receiver import receiving
@@ -84,13 +83,13 @@ def test_a_name_that_turns_inside_after_the_check_reaches_nothing(
 def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
     with receiving() as receiver:
         receiver.answers = [302, 307, 308]
-        with pytest.raises(DeliveryError, match="HTTP 30"):
-            asyncio.run(_sender(tmp_path).send(receiver.url, "msg_1", b"{}"))
+        for status in list(receiver.answers):
+            with pytest.raises(DeliveryError, match=f"HTTP {status}"):
+                asyncio.run(_sender(tmp_path).send(receiver.url, "msg_1", b"{}"))
     assert {call.path for call in receiver.calls} == {"/told"}
 
 
-def test_one_who_never_answers_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stenopool.api.callbacks.sending._TRIES", 1)
+def test_one_who_never_answers_is_given_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(DeliveryError):

@@ -1,15 +1,22 @@
-"""Middleware: refuses bodies that are too large or too slow, and adds strict headers to every answer."""
+"""Middleware: refuses bodies that are too large or too slow, adds strict headers to every answer, counts requests."""
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterable
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stenopool.api.headers import FORM, media_type
 from stenopool.api.problems import Problem, answer, too_large
+from stenopool.api.service import Service
+from stenopool.metrics.families import build_info, own, up
+from stenopool.runtime.health import Health
 
 SMALL = 1024 * 1024  # bytes of a body that is not an upload
 _SLOWEST = 16 * 1024  # bytes per second
@@ -27,6 +34,10 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
+
+# One series for all addresses that are not a route, however many somebody tries.
+_OTHER = "other"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Guard:
@@ -102,3 +113,65 @@ class _Body:
         self._received += len(message.get("body", b""))
         self._over = not message.get("more_body", False)
         return message
+
+
+class RequestMetrics(Collector):
+    """The metrics of one API. ``health``: its dependencies, as last checked."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self.requests = own(Counter, "stenopool_api_requests_total", self.registry)
+        self.seconds = own(Histogram, "stenopool_api_request_seconds", self.registry)
+        self.in_progress = own(Gauge, "stenopool_api_requests_in_progress", self.registry)
+        self.upload_bytes = own(Counter, "stenopool_api_upload_bytes_total", self.registry)
+        self.health: Health | None = None
+        self.registry.register(self)
+
+    async def look(self, request: Request) -> Health:
+        """Check the dependencies, and note what was found."""
+        service: Service = request.app.state.service
+        self.health = await service.readiness.look()
+        return self.health
+
+    def collect(self) -> Iterable[Family]:
+        yield build_info()
+        if self.health:
+            yield up((name, state == "ok") for name, state in self.health.dependencies.items())
+
+
+class RequestMeter:
+    """Outermost middleware, so that refused requests are counted too."""
+
+    def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        metrics, start, status = self._metrics, time.monotonic(), 500
+
+        async def receive_counting() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                metrics.upload_bytes.inc(len(message.get("body", b"")))
+            return message
+
+        async def send_noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        metrics.in_progress.inc()
+        try:
+            await self._app(scope, receive_counting, send_noting)
+        finally:
+            metrics.in_progress.dec()
+            method = scope["method"] if scope["method"] in _METHODS else _OTHER
+            # The router puts its route into the scope. Templates are few, addresses are not.
+            route = getattr(scope.get("route"), "path", _OTHER)
+            metrics.requests.labels(method, route, str(status)).inc()
+            metrics.seconds.labels(method, route).observe(time.monotonic() - start)
