@@ -130,11 +130,10 @@ class Scratch:
             raise TransientError(ErrorCode.SCRATCH_FULL, f"{self.settings.dir} has {free} bytes left of its disk.")
 
 
-def sweep(folder: Path) -> list[Path]:
-    """Remove scratch folders whose process is dead; returns them."""
+def sweep(folder: Path) -> None:
+    """Remove scratch folders whose process is dead."""
     from filelock import Timeout
 
-    removed = []
     for path in (entry for entry in folder.iterdir() if _OURS.fullmatch(entry.name)):
         # Somebody else's, or gone meanwhile, or locked by a living process.
         with suppress(OSError, Timeout):
@@ -143,8 +142,6 @@ def sweep(folder: Path) -> list[Path]:
             if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and (path / _LOCK).exists():
                 with _lock(path):
                     shutil.rmtree(path, ignore_errors=True)
-                removed.append(path)
-    return removed
 
 
 def _lock(folder: Path) -> "BaseFileLock":

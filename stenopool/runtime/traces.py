@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
 
 from stenopool import __version__
 from stenopool.runtime.logs import logger
@@ -22,7 +21,9 @@ _on = False
 def configure() -> None:
     """Start to send spans, if the environment asks for it and the extra `traces` is installed."""
     global _on
-    if _on or not _is_wanted():
+    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if _on or not endpoint or disabled or os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
         return
     if not find_spec("opentelemetry.exporter") or not find_spec("opentelemetry.sdk"):
         logger.warning("No traces are sent: the extra is missing (uv sync --extra traces).")
@@ -34,10 +35,14 @@ def configure() -> None:
 
     _on = True
     os.environ.setdefault("OTEL_SERVICE_NAME", _NAME)
-    if not isinstance(trace.get_tracer_provider(), TracerProvider):  # else somebody's own, whose program called us
-        provider = TracerProvider(resource=Resource.create({"service.version": __version__}))
-        provider.add_span_processor(BatchSpanProcessor(_make_exporter()))
-        trace.set_tracer_provider(provider)
+    if isinstance(trace.get_tracer_provider(), TracerProvider):  # somebody's own, who called us from their program
+        return
+    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    kind = "grpc" if protocol == "grpc" else "http"  # what the specification recommends as the default
+    exporter = import_module(f"opentelemetry.exporter.otlp.proto.{kind}.trace_exporter").OTLPSpanExporter()
+    provider = TracerProvider(resource=Resource.create({"service.version": __version__}))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
 
 
 @contextmanager
@@ -51,15 +56,3 @@ def span(name: str, **attributes: str | int | float | bool) -> Iterator[None]:
     named = {f"{_NAME}.{key}": value for key, value in attributes.items()}
     with trace.get_tracer(_NAME, __version__).start_as_current_span(name, attributes=named):
         yield
-
-
-def _is_wanted() -> bool:
-    endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
-    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    return bool(endpoint) and not disabled and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
-
-
-def _make_exporter() -> Any:
-    protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    kind = "grpc" if protocol == "grpc" else "http"  # what the specification recommends as the default
-    return import_module(f"opentelemetry.exporter.otlp.proto.{kind}.trace_exporter").OTLPSpanExporter()

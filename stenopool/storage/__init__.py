@@ -20,7 +20,16 @@ def open_store(uri: str, *, must_exist: bool = False) -> ObjectStore:
     """
     scheme, separator, rest = uri.partition("://")
     if separator and scheme == "s3":
-        return _open_s3(rest, must_exist)
+        bucket, _, prefix = rest.partition("/")
+        if not _BUCKET.fullmatch(bucket):
+            raise LocationInvalid("s3:// must be followed by a bucket's name and nothing secret.")
+        # boto3 takes a third of a second to import; a run between folders does without it.
+        from stenopool.storage.s3 import S3Store
+
+        store = S3Store(bucket, prefix)
+        if must_exist:
+            next(store.list(), None)
+        return store
     if separator and scheme == "file":
         parts = urlsplit(uri, allow_fragments=False)
         if parts.netloc not in ("", "localhost") or parts.query:
@@ -43,16 +52,3 @@ def _open_folder(path: str, must_exist: bool) -> ObjectStore:
     if must_exist and not folder.exists():
         raise ObjectNotFound(f"There is no folder {folder}.")
     return LocalStore(folder)
-
-
-def _open_s3(location: str, must_exist: bool) -> ObjectStore:
-    bucket, _, prefix = location.partition("/")
-    if not _BUCKET.fullmatch(bucket):
-        raise LocationInvalid("s3:// must be followed by a bucket's name and nothing secret.")
-    # boto3 takes a third of a second to import; a run between folders does without it.
-    from stenopool.storage.s3 import S3Store
-
-    store = S3Store(bucket, prefix)
-    if must_exist:
-        next(store.list(), None)
-    return store

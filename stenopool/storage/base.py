@@ -4,7 +4,7 @@ import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, overload
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from stenopool.errors import AccessDenied, ErrorCode, KeyUnusable, ObjectNotFound, StorageUnavailable, TransientError
 
@@ -89,11 +89,7 @@ class ObjectStore(Protocol):
                 part.unlink(missing_ok=True)
         return size
 
-    @overload
-    def get_bytes(self, key: str) -> bytes: ...
-    @overload
-    def get_bytes(self, key: str, default: D) -> bytes | D: ...
-    def get_bytes(self, key: str, default: Any = _RAISE) -> Any:
+    def get_bytes(self, key: str, default: D = _RAISE) -> bytes | D:
         """A small object's content, or ``default`` if there is no such object; `ObjectNotFound` without one."""
         try:
             return b"".join(self.stream(key))

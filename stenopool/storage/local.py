@@ -228,15 +228,12 @@ class LocalWriter:
             self._target.flush()
             os.fsync(self._target.fileno())
             self._target.close()
-            if not if_absent:
-                self._temporary.replace(self._path)
+            # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
+            place = os.link if if_absent else os.replace
+            with suppress(FileExistsError):
+                place(self._temporary, self._path)
                 return True
-            try:
-                # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
-                os.link(self._temporary, self._path)
-            except FileExistsError:
-                return False
-            return True
+        return False
 
     def abort(self) -> None:
         with suppress(OSError):  # a full disk refuses what is still in memory, and that is not wanted any more
