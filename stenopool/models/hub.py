@@ -23,7 +23,6 @@ _FILES: dict[ModelKind, list[str]] = {
     "ctranslate2": ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
     # One of several copies of the weights is enough; transformers prefers safetensors and loads both safely.
     "wav2vec2": ["*.json", "*.txt", "model.safetensors", "pytorch_model.bin"],
-    "pyannote": ["*"],
 }
 
 
@@ -90,7 +89,7 @@ def _download(name: str, kind: ModelKind, repository: str) -> Path:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_FILES[kind], etag_timeout=_TIMEOUT))
+        folder = Path(snapshot_download(repository, allow_patterns=_FILES.get(kind), etag_timeout=_TIMEOUT))
     except GatedRepoError as error:
         raise SetupError(
             ErrorCode.MODEL_GATED,

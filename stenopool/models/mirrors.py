@@ -32,7 +32,6 @@ class MirrorSource:
     origin = "mirror"
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
         self._store: ObjectStore = open_store(uri)
 
     @cached_property

@@ -104,7 +104,9 @@ def _raise_for(report: ffmpeg.Report, found: Probe, *, empty: bool) -> None:
         if "no decoder found" in report.messages:
             raise RecordingError(ErrorCode.UNSUPPORTED_CODEC, f"No decoder for {found.codec}.")
         if report.code or (found.duration or 0.0) > 0.1:
-            raise RecordingError(ErrorCode.INPUT_CORRUPT, f"Nothing can be decoded: {_last(report.messages)}.")
+            *_, last = ["no audio in it", *report.messages.strip().splitlines()]
+            reason = last.rpartition("] ")[2].rstrip(".")
+            raise RecordingError(ErrorCode.INPUT_CORRUPT, f"Nothing can be decoded: {reason}.")
 
 
 def _check(found: Probe, max_channels: int) -> None:
@@ -141,8 +143,3 @@ def _flags(found: Probe, duration: float, report: ffmpeg.Report) -> list[str]:
     cut = cut or report.code != 0 or any(words in report.messages for words in _CUT)
     damaged = "[error]" in report.messages or "[fatal]" in report.messages
     return [*([TRUNCATED] if cut else []), *([DECODE_ERRORS] if damaged else [])]
-
-
-def _last(messages: str) -> str:
-    lines = messages.strip().splitlines()
-    return lines[-1].rpartition("] ")[2].rstrip(".") if lines else "no audio in it"

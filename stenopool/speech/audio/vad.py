@@ -37,11 +37,7 @@ _CUT, _PAUSE = 10.0, 0.3
 
 
 def speech_regions(
-    waveform: Waveform,
-    *,
-    min_silence: float = 0.16,
-    max_speech: float = 29.0,
-    pad: float = 0.4,
+    waveform: Waveform, *, min_silence: float = 0.16, max_speech: float = 29.0, pad: float = 0.4
 ) -> list[Region]:
     """Regions of speech in order, without overlap, of at most ``max_speech`` seconds (plus padding).
 

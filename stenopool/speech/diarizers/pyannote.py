@@ -67,11 +67,8 @@ class PyannoteDiarizer:
             )
             # Pipelines of pyannote.audio 3 return the annotation itself.
             annotation = getattr(output, "speaker_diarization", output)
-            end = waveform.duration
-            return order_turns(
-                (max(0.0, turn.start), min(end, turn.end), who)
-                for turn, _, who in annotation.itertracks(yield_label=True)
-            )
+            found = ((turn.start, turn.end, who) for turn, _, who in annotation.itertracks(yield_label=True))
+            return order_turns(found, waveform.duration)
 
 
 def check(execution: MachineOptions) -> None:

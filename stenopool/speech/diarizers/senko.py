@@ -78,9 +78,7 @@ class SenkoDiarizer:
             at_least, at_most = options.speakers or options.min_speakers or 1, options.speakers or options.max_speakers
             labels = identify(local, at_least, at_most)
             active = stitch(local.activity, labels, _HOP, length=-(-waveform.frames // _FRAME))
-            found = turns(active, _STEP, _OFFSET, _PAUSE, _FLICKER)
-            end = waveform.duration
-            return order_turns((max(0.0, a), min(b, end), who) for a, b, who in found)
+            return order_turns(turns(active, _STEP, _OFFSET, _PAUSE, _FLICKER), waveform.duration)
 
 
 def check(execution: MachineOptions) -> None:

@@ -193,14 +193,15 @@ def _find_stretches(column: NDArray[np.bool_], flicker: float) -> list[tuple[int
     return [(first, last) for first, last in runs if last - first >= flicker] or runs
 
 
-def order_turns(turns: Iterable[tuple[float, float, object]]) -> list[SpeakerTurn]:
+def order_turns(turns: Iterable[tuple[float, float, object]], duration: float) -> list[SpeakerTurn]:
     """Turns ``(start, end, speaker)`` in seconds, sorted, with speakers named SPEAKER_00, ... in order of first turn.
 
-    Turns that are empty when rounded to milliseconds are dropped.
+    They are cut to the recording's duration; turns that are then empty when rounded to milliseconds are dropped.
     """
     names: dict[object, str] = {}
     ordered: list[SpeakerTurn] = []
-    for start, end, who in sorted(turns, key=lambda turn: turn[:2]):
+    inside = ((max(0.0, start), min(end, duration), who) for start, end, who in turns)
+    for start, end, who in sorted(inside, key=lambda turn: turn[:2]):
         if round(end, 3) > round(start, 3):
             name = names.setdefault(who, f"SPEAKER_{len(names):02d}")
             ordered.append(SpeakerTurn(start=start, end=end, speaker=name))
