@@ -40,9 +40,7 @@ class RunContext:
 
 
 class Job:
-    """A work item on its way through the stages of one run. It is in the hands of one stage at a time, or of two
-    that do not touch the same fields.
-    """
+    """A work item on its way through a run's stages: held by one at a time, or by two that use different fields."""
 
     def __init__(self, context: RunContext, item: WorkItem) -> None:
         self.item = item
@@ -79,13 +77,13 @@ class Job:
         self.failure = failure
         emit(Event("failed", self.key, self.item.seconds, failure))
 
-    def end(self, status: OutcomeStatus, *, failure: Failure | None = None) -> None:
+    def end(self, status: OutcomeStatus) -> None:
         """Log how it ended, and drop what is held for it."""
         self.outcome = Outcome(
             key=self.key,
             fingerprint=self.fingerprint,
             status=status,
-            failure=failure,
+            failure=self.failure,
             duration=self.known_duration,
             flags=self.flags if status == "done" else (),
             reused=self.reused,
@@ -108,8 +106,9 @@ class Job:
         receipt = read(self._context.destination, end)
         if receipt and receipt.batch is not None and receipt.batch == self._context.batch:
             # What an earlier attempt at the same batch finished counts as this one's.
-            self.known_duration, self.flags, self.reused = receipt.duration, receipt.flags, ()
-            self.end(receipt.status, failure=receipt.failure)
+            self.failure, self.known_duration, self.flags = receipt.failure, receipt.duration, receipt.flags
+            self.reused = ()
+            self.end(receipt.status)
         else:
             self.end("skipped")
         self.work.remove()
@@ -120,7 +119,7 @@ class Job:
 RunStream = Callable[[RunContext, Iterator[Job], Callable[[Job], None]], None]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Stage:
     """One step that every recording goes through. Tasks, metric labels and the order of work derive from it.
 
@@ -153,6 +152,3 @@ class Stage:
     """What the progress display is told when it has done a job."""
     applies: Callable[[TranscriptionOptions], bool] = lambda _: True
     """Whether it takes part with these options."""
-
-    def __repr__(self) -> str:
-        return f"<stage {self.name}>"

@@ -126,7 +126,9 @@ def receipt_key(
     `RecordingError` KEY_UNUSABLE if it would exceed 1,024 bytes, or the recording's own key is none.
     """
     check_key(recording_key)
-    said = "quarantined" if status == "quarantined" else _letters(formats)
+    said = "quarantined"
+    if status == "done":
+        said = "".join(letter for format, letter in _LETTERS.items() if format in formats or format == "json")
     key = f"{receipt_stem(recording_key)}{fingerprint}{'' if said == _ALL else '.' + said}.json"
     check_key(key)
     return key
@@ -141,15 +143,10 @@ def parse_receipt_key(key: str, recording_key: str | None = None) -> ReceiptName
     if match is None:
         return None
     encoded, fingerprint, said = match.groups()
-    if recording_key is None:
-        recording_key = unquote(encoded.replace("/", ""))
+    recording_key = recording_key or unquote(encoded.replace("/", ""))
     if said == "quarantined":
         return ReceiptName(recording_key, fingerprint, "quarantined")
     return ReceiptName(recording_key, fingerprint, "done", _formats(said or _ALL))
-
-
-def _letters(formats: Collection[Format]) -> str:
-    return "".join(letter for format, letter in _LETTERS.items() if format in formats or format == "json")
 
 
 @cache

@@ -84,7 +84,7 @@ class BatchRunner:
         for job in self._inboxes[stage].unfinished.values():
             job.fail(error.failure(stage.name))
             if stage.takes_failed:
-                job.end("deferred", failure=job.failure)
+                job.end("deferred")
 
     def close(self, stage: Stage) -> bool:
         """The stage does no more, so stages that wait for nothing else end too. Whether it was the last one."""

@@ -33,7 +33,51 @@ _MADE_BY = re.compile(rb'"fingerprint":\s*"([0-9a-f]{32})"')  # in a transcript,
 
 def assign(run: RunContext, job: Job) -> None:
     """The whole transcript: channels merged, speakers assigned to words, and how it was made."""
-    job.work.keep(ASSIGNED, _transcript(run, job))
+    start = time.monotonic()
+    work, options = job.work, run.options
+    prepared, spoken = work.load(PREPARED), work.load(RECOGNIZED)
+    aligned = work.load(ALIGNED) if ALIGN.applies(options) else None
+    diarized = work.load(DIARIZED) if DIARIZE.applies(options) else None
+    channels = (aligned or spoken).channels
+    if options.channels == "split":
+        names = [channel_name(n, options.channel_names) for n in range(len(channels))]
+        transcript = merge_channels(channels, names, as_speakers=options.diarization == "channels")
+    else:
+        transcript = channels[0]
+    if diarized and options.channels == "mix":
+        transcript = assign_speakers(transcript, diarized.turns)
+    timings = {
+        "prepare": prepared.seconds,
+        "transcribe": spoken.seconds,
+        **({"align": aligned.seconds} if aligned else {}),
+        **({"diarize": diarized.seconds} if diarized else {}),
+        "assign": time.monotonic() - start,
+    }
+    recording = job.item.recording
+    whole = transcript.model_copy(
+        update={
+            "duration": prepared.prepared.audio.duration,
+            "turns": diarized.turns if diarized else [],
+            "flags": list(dict.fromkeys([*prepared.prepared.flags, *transcript.flags])),
+            "source": Source(sha256=prepared.sha256, **recording.model_dump(exclude={"modified"})),
+            "audio": prepared.prepared.audio,
+            "provenance": Provenance(
+                stenopool_version=__version__,
+                engine=options.engine,
+                model=options.model,
+                **spoken.model_dump(exclude={"channels", "seconds"}),
+                options=options.model_dump(mode="json"),
+                fingerprint=job.fingerprint,
+                stages=STAGE_VERSIONS,
+                word_timestamps=_word_timestamps(run, transcript),
+                diarizer=None if options.diarization == "off" else options.diarization,
+                diarizer_version=diarized.diarizer_version if diarized else None,
+                created_at=datetime.now(UTC),
+            ),
+            "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
+        }
+    )
+    job.work.keep(ASSIGNED, whole)
 
 
 def upload(run: RunContext, job: Job) -> None:
@@ -73,7 +117,7 @@ def quarantine(run: RunContext, job: Job) -> None:
     if job.failure is None:
         return
     if job.failure.code.retryable:
-        job.end("deferred", failure=job.failure)
+        job.end("deferred")
     elif not job.skip_if_finished():  # else another run managed what this one could not
         refused = Receipt(
             key=job.key,
@@ -86,7 +130,7 @@ def quarantine(run: RunContext, job: Job) -> None:
         )
         receipts.write(run.destination, refused)
         job.work.remove()
-        job.end("quarantined", failure=job.failure)
+        job.end("quarantined")
 
 
 # These take seconds, so they are not stopped half-way: what was transcribed is worth having.
@@ -131,53 +175,6 @@ def _write_receipt(run: RunContext, job: Job, formats: Sequence[Format]) -> bool
         flags=job.flags,
     )
     return receipts.write(run.destination, done)
-
-
-def _transcript(run: RunContext, job: Job) -> Transcript:
-    start = time.monotonic()
-    work, options = job.work, run.options
-    prepared, spoken = work.load(PREPARED), work.load(RECOGNIZED)
-    aligned = work.load(ALIGNED) if ALIGN.applies(options) else None
-    diarized = work.load(DIARIZED) if DIARIZE.applies(options) else None
-    channels = (aligned or spoken).channels
-    if options.channels == "split":
-        names = [channel_name(n, options.channel_names) for n in range(len(channels))]
-        transcript = merge_channels(channels, names, as_speakers=options.diarization == "channels")
-    else:
-        transcript = channels[0]
-    if diarized and options.channels == "mix":
-        transcript = assign_speakers(transcript, diarized.turns)
-    timings = {
-        "prepare": prepared.seconds,
-        "transcribe": spoken.seconds,
-        **({"align": aligned.seconds} if aligned else {}),
-        **({"diarize": diarized.seconds} if diarized else {}),
-        "assign": time.monotonic() - start,
-    }
-    recording = job.item.recording
-    return transcript.model_copy(
-        update={
-            "duration": prepared.prepared.audio.duration,
-            "turns": diarized.turns if diarized else [],
-            "flags": list(dict.fromkeys([*prepared.prepared.flags, *transcript.flags])),
-            "source": Source(sha256=prepared.sha256, **recording.model_dump(exclude={"modified"})),
-            "audio": prepared.prepared.audio,
-            "provenance": Provenance(
-                stenopool_version=__version__,
-                engine=options.engine,
-                model=options.model,
-                **spoken.model_dump(exclude={"channels", "seconds"}),
-                options=options.model_dump(mode="json"),
-                fingerprint=job.fingerprint,
-                stages=STAGE_VERSIONS,
-                word_timestamps=_word_timestamps(run, transcript),
-                diarizer=None if options.diarization == "off" else options.diarization,
-                diarizer_version=diarized.diarizer_version if diarized else None,
-                created_at=datetime.now(UTC),
-            ),
-            "timings": {stage: round(seconds, 3) for stage, seconds in timings.items()},
-        }
-    )
 
 
 def _word_timestamps(run: RunContext, transcript: Transcript) -> str | None:
