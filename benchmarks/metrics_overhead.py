@@ -57,9 +57,9 @@ class Hooks:
     @contextmanager
     def timed(self) -> Iterator[None]:
         from stenopool.orchestration import batches
+        from stenopool.pipeline.outcomes import Totals
         from stenopool.pipeline.report import BatchCounts
         from stenopool.pipeline.stages import publish
-        from stenopool.pipeline.totals import Totals
 
         with ExitStack() as stack:
             for owner, name in (

@@ -15,9 +15,8 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_stores
 from stenopool.orchestration.runs import end_shard, open_run
 from stenopool.orchestration.tasks import carry
-from stenopool.pipeline.shards import Shard
+from stenopool.pipeline.shards import Shard, read_prepared
 from stenopool.pipeline.stages import TRANSCRIBE_STAGES
-from stenopool.pipeline.totals import read_prepared
 from stenopool.runtime.startup import start_process
 from stenopool.speech.loaded import check_models
 

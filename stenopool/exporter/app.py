@@ -21,8 +21,8 @@ from stenopool.exporter import prefect_facts
 from stenopool.exporter.ledger import Ledger
 from stenopool.exporter.prefect_facts import Facts
 from stenopool.metrics.families import build_info, family, histogram_family, up
+from stenopool.pipeline.outcomes import split_cause
 from stenopool.pipeline.report import Sums
-from stenopool.pipeline.totals import split_cause
 from stenopool.runtime.health import Health, bare_app, health_router
 from stenopool.runtime.logs import logger
 from stenopool.settings import get_settings

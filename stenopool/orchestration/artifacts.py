@@ -4,11 +4,10 @@ from urllib.parse import quote
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from stenopool.pipeline.outcomes import FailedRecording, ShardLog
+from stenopool.pipeline.outcomes import FailedRecording, ShardLog, fold
 from stenopool.pipeline.receipts import output_key
 from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.shards import Shard
-from stenopool.pipeline.totals import fold
 from stenopool.settings import get_settings
 from stenopool.speech.clock_text import format_duration
 from stenopool.storage.base import ObjectStore

@@ -13,10 +13,9 @@ from prefect.client.orchestration import get_client
 from stenopool.orchestration.artifacts import batch_summary, cell
 from stenopool.orchestration.names import PROGRESS
 from stenopool.pipeline.context import RunContext
-from stenopool.pipeline.outcomes import ShardLog
+from stenopool.pipeline.outcomes import ShardLog, Totals, fold
 from stenopool.pipeline.report import BatchCounts, BatchReport
 from stenopool.pipeline.shards import Plan, Shard, read_shards, split_into_shards
-from stenopool.pipeline.totals import Totals, fold
 from stenopool.settings import get_settings
 
 

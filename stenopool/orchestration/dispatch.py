@@ -22,8 +22,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration import entrypoints
 from stenopool.orchestration.names import PARENTS
 from stenopool.pipeline.outcomes import ShardLog
-from stenopool.pipeline.shards import Shard
-from stenopool.pipeline.totals import log_or_receipts, read_prepared
+from stenopool.pipeline.shards import Shard, log_or_receipts, read_prepared
 from stenopool.runtime.logs import logger
 from stenopool.runtime.signals import stop_if_asked
 from stenopool.settings import DispatchSettings, get_settings

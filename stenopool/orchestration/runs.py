@@ -15,8 +15,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.artifacts import shard_summary
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import Machine, ShardLog
-from stenopool.pipeline.shards import Shard
-from stenopool.pipeline.totals import write_log
+from stenopool.pipeline.shards import Shard, write_log
 from stenopool.runtime.logs import log_context, logger
 from stenopool.runtime.scratch import Scratch
 from stenopool.runtime.signals import Stopped, stop_at_safe_points

@@ -11,10 +11,9 @@ from pydantic import BaseModel, Field
 from stenopool.errors import StenopoolError
 from stenopool.metrics.amounts import Amounts, Histogram
 from stenopool.pipeline.context import RunContext
-from stenopool.pipeline.outcomes import FailedRecording
+from stenopool.pipeline.outcomes import FailedRecording, Tally, Totals, fold, join_cause
 from stenopool.pipeline.receipts import BATCHES, METRICS, read_model
-from stenopool.pipeline.shards import Plan, read_shards
-from stenopool.pipeline.totals import Tally, Totals, fold, join_cause, read_logs
+from stenopool.pipeline.shards import Plan, read_logs, read_shards
 from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectStore
 

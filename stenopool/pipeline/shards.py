@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import chain, islice
 from math import ceil
@@ -10,12 +11,12 @@ from sys import maxsize
 
 from pydantic import BaseModel, ValidationError
 
-from stenopool.errors import ErrorCode
+from stenopool.errors import ErrorCode, RunLost
 from stenopool.options import Format, TranscriptionOptions
+from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import CatalogEntry, Recording, Selection, list_entries
 from stenopool.pipeline.checkpoints import WorkArea
-from stenopool.pipeline.outcomes import FailedRecording
-from stenopool.pipeline.receipts import BATCHES, WORK, ReceiptName, read, receipt_key, warn_skipped
+from stenopool.pipeline.outcomes import FailedRecording, Outcome, ShardLog
 from stenopool.runtime.logs import Event, emit
 from stenopool.settings import BatchSettings
 from stenopool.storage.base import ObjectStore
@@ -88,14 +89,14 @@ class Plan:
         if self.begun >= (most := self.selection.max_count or maxsize):
             return
         # Fingerprints in the work area: few, those of runs that are in progress or were cut off.
-        checkpoints = self.destination.list(WORK) if self.clears else ()
-        leftovers = {info.key.removeprefix(WORK)[:32] for info in checkpoints}
+        checkpoints = self.destination.list(receipts.WORK) if self.clears else ()
+        leftovers = {info.key.removeprefix(receipts.WORK)[:32] for info in checkpoints}
         for entry in list_entries(self.source, self.destination, self.options, self.selection, self.formats):
             item = self._item(entry)
             if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
                 WorkArea(self.destination, entry.fingerprint).remove()
             if entry.outlived and self.clears:
-                self.destination.delete(receipt_key(entry.recording.key, entry.fingerprint, "quarantined"))
+                self.destination.delete(receipts.receipt_key(entry.recording.key, entry.fingerprint, "quarantined"))
             state = "new" if item and not item.formats else entry.state
             self.counts[state] += 1
             self.seconds[state] += estimate_seconds(entry.recording)
@@ -115,8 +116,8 @@ class Plan:
             )
             emit(Event("failed", entry.recording.key, 0.0, entry.failure))
         elif entry.state == "quarantined" and self.retry is not None:
-            name = ReceiptName(entry.recording.key, entry.fingerprint, "quarantined")
-            receipt = read(self.destination, name)
+            name = receipts.ReceiptName(entry.recording.key, entry.fingerprint, "quarantined")
+            receipt = receipts.read(self.destination, name)
             if receipt and not (self.retry and receipt.failure and receipt.failure.code not in self.retry):
                 return WorkItem.of(entry, attempts=receipt.attempts)
         return None
@@ -146,7 +147,7 @@ class Shard(BaseModel, frozen=True):
     @property
     def manifest(self) -> str:
         """Key of the manifest."""
-        return f"{BATCHES}{self.batch}/shards/{self.name}.jsonl"
+        return f"{receipts.BATCHES}{self.batch}/shards/{self.name}.jsonl"
 
     def write(self, destination: ObjectStore) -> None:
         lines = "".join(item.model_dump_json() + "\n" for item in self.items)
@@ -164,14 +165,14 @@ def read_shards(destination: ObjectStore, batch: str) -> Iterator[Shard]:
 
     A manifest that cannot be read is skipped with a warning: what it named is pending still, or has its receipts.
     """
-    folder = f"{BATCHES}{batch}/shards/"
+    folder = f"{receipts.BATCHES}{batch}/shards/"
     for info in destination.list(folder):
         number, _, kind = info.key.removeprefix(folder).partition(".")
         if kind == "jsonl":
             try:
                 yield Shard.read(destination, batch, int(number))
             except ValidationError as error:
-                warn_skipped(destination, info.key, error)
+                receipts.warn_skipped(destination, info.key, error)
 
 
 def split_into_shards(
@@ -228,3 +229,61 @@ def batches(items: Sequence[WorkItem], settings: BatchSettings) -> Iterator[tupl
             seconds += item.seconds
         yield tuple(waiting[:size])
         waiting = waiting[size:]
+
+
+# -- what was done for a shard ----------------------------------------------------------------------------------------
+
+
+def write_log(destination: ObjectStore, shard: Shard, flow: str, log: ShardLog) -> None:
+    """Store what a run of this flow over the shard did."""
+    destination.put_bytes(_log_key(shard, flow), log.model_dump_json().encode(), content_type="application/json")
+
+
+def read_log(destination: ObjectStore, shard: Shard, flow: str) -> ShardLog | None:
+    """What a run of this flow over the shard did; None if it has not ended, or left nothing that can be read."""
+    return receipts.read_model(destination, _log_key(shard, flow), ShardLog)
+
+
+def log_or_receipts(destination: ObjectStore, shard: Shard, flow: str, items: Sequence[WorkItem]) -> ShardLog:
+    """What a run of this flow over these items did; what receipts say, if it was killed or its machine went away."""
+    if log := read_log(destination, shard, flow):
+        return log
+    return ShardLog(outcomes=[_outcome_by_receipt(destination, shard.batch, item) for item in items])
+
+
+def read_logs(destination: ObjectStore, shard: Shard) -> list[ShardLog]:
+    """What was done for a shard, by one run of `shard` or one each of `prepare` and `transcribe`."""
+    if whole := read_log(destination, shard, "shard"):
+        return [whole]
+    prepared, ready = read_prepared(destination, shard)
+    return [prepared, log_or_receipts(destination, shard, "transcribe", ready)] if ready else [prepared]
+
+
+def read_prepared(destination: ObjectStore, shard: Shard) -> tuple[ShardLog, list[WorkItem]]:
+    """What `prepare` did for a shard, and the items whose audio it has stored, with their exact length."""
+    prepared = log_or_receipts(destination, shard, "prepare", shard.items)
+    seconds = {outcome.fingerprint: outcome.duration for outcome in prepared.outcomes if outcome.status == "prepared"}
+    ready = [item for item in shard.items if item.fingerprint in seconds]
+    return prepared, [item.model_copy(update={"seconds": seconds[item.fingerprint] or 0.0}) for item in ready]
+
+
+def _outcome_by_receipt(destination: ObjectStore, batch: str, item: WorkItem) -> Outcome:
+    told = partial(Outcome, key=item.recording.key, fingerprint=item.fingerprint)
+    ends = {name.status: name for name in receipts.find_receipts(destination, item.recording.key, item.fingerprint)}
+    failure = RunLost("The run that carried it ended without a result.").failure()
+    if item.formats:
+        if "done" in ends and set(item.formats) <= ends["done"].formats:
+            return told(status="rendered")
+    elif "done" in ends:
+        receipt = receipts.read(destination, ends["done"])
+        if receipt is None or receipt.batch != batch:
+            return told(status="skipped")
+        return told(status="done", duration=receipt.duration, flags=receipt.flags)
+    elif "quarantined" in ends and not item.attempts:
+        receipt = receipts.read(destination, ends["quarantined"])
+        failure = (receipt and receipt.failure) or failure
+    return told(status="deferred" if failure.code.retryable else "quarantined", failure=failure)
+
+
+def _log_key(shard: Shard, flow: str) -> str:
+    return f"{receipts.BATCHES}{shard.batch}/shards/{shard.name}.{flow}.outcomes.json"

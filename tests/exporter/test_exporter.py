@@ -18,8 +18,7 @@ from stenopool.errors import StorageUnavailable
 from stenopool.exporter import prefect_facts
 from stenopool.exporter.app import Exporter
 from stenopool.metrics.definitions import read_metrics
-from stenopool.pipeline.outcomes import ShardLog, StageAttempt
-from stenopool.pipeline.totals import fold
+from stenopool.pipeline.outcomes import ShardLog, StageAttempt, fold
 from stenopool.storage.local import LocalStore
 from tests.exporter.test_ledger import batch
 from tests.support.processes import free_port

@@ -12,11 +12,10 @@ from stenopool.errors import AccessDenied, ErrorCode, Failure, SetupError
 from stenopool.exporter.ledger import Ledger
 from stenopool.metrics.amounts import Histogram
 from stenopool.pipeline.catalog import Recording
-from stenopool.pipeline.outcomes import Outcome, ShardLog
+from stenopool.pipeline.outcomes import Outcome, ShardLog, Tally
 from stenopool.pipeline.receipts import METRICS, Receipt, write
 from stenopool.pipeline.report import BatchCounts, Status, Sums
-from stenopool.pipeline.shards import Shard, WorkItem
-from stenopool.pipeline.totals import Tally, write_log
+from stenopool.pipeline.shards import Shard, WorkItem, write_log
 from stenopool.storage.base import ObjectStore
 from stenopool.storage.local import LocalStore
 

@@ -10,10 +10,10 @@ import pytest
 from stenopool.errors import AccessDenied, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.outcomes import fold
 from stenopool.pipeline.receipts import list_receipts
-from stenopool.pipeline.shards import Plan, split_into_shards
+from stenopool.pipeline.shards import Plan, read_log, split_into_shards
 from stenopool.pipeline.stages import publish
-from stenopool.pipeline.totals import fold, read_log
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
 from tests.support.speech import needs_speech, recording_path, recordings

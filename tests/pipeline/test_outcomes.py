@@ -9,18 +9,9 @@ from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, Failure, RunLost
 from stenopool.options import FORMATS
-from stenopool.pipeline.outcomes import Interval, Outcome, ShardLog, StageAttempt, Use, length, union
+from stenopool.pipeline.outcomes import Interval, Outcome, ShardLog, StageAttempt, Totals, Use, fold, length, union
 from stenopool.pipeline.receipts import BATCHES, Receipt, write
-from stenopool.pipeline.shards import Shard, read_shards
-from stenopool.pipeline.totals import (
-    Totals,
-    fold,
-    log_or_receipts,
-    read_log,
-    read_logs,
-    read_prepared,
-    write_log,
-)
+from stenopool.pipeline.shards import Shard, log_or_receipts, read_log, read_logs, read_prepared, read_shards, write_log
 from stenopool.storage.local import LocalStore
 from tests.support.runs import work_item
 
