@@ -9,7 +9,6 @@ import os
 import platform
 import re
 import shutil
-import wave
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
@@ -17,6 +16,7 @@ from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import soundfile
 import typer
 from rich.text import Text
 
@@ -248,9 +248,7 @@ def _check_scratch() -> str:
 def _check_audio() -> str:
     with Scratch() as scratch:
         path = scratch.folder("doctor") / "silence.wav"
-        with wave.open(str(path), "wb") as silence:
-            silence.setparams((1, 2, 16000, 0, "NONE", ""))
-            silence.writeframes(bytes(32000))
+        soundfile.write(path, [0.0] * 16000, 16000)
         seen = probe(path)
         with path.open("rb") as file:
             arguments = [*ffmpeg.INPUT, "-f", "null", "-"]

@@ -94,11 +94,7 @@ def run_local_stack(
             child = supervisor.start("The API", command, {**environment, **api_environment})
             _wait("The API did not answer in time", lambda: _get(f"{api.url}/health/live") != "", supervisor, child)
         client = SyncPrefectClient(server.url, auth_string=server.password)
-        _wait(
-            "The workers did not report in time",
-            lambda: all(_is_online(client, pool, since) for pool in names),
-            supervisor,
-        )
+        _wait("The workers did not report in time", lambda: _are_online(client, names, since), supervisor)
         parts = [
             *([f"API {api.url}"] if api else []),
             *([f"page {server.url.removesuffix('/api')}"] if page else []),
@@ -170,11 +166,9 @@ def _make_server_environment(home: Path) -> dict[str, str]:
         )
     # `prefect server start` uses prefect.db, and two servers on one SQLite file lock each other out.
     own = {_DATABASE: database or f"sqlite+aiosqlite:///{home / 'stenopool.db'}"}
-    return {
-        **os.environ,
-        **settings(redis=bool(redis)),
-        **(addresses(database=database, redis=redis) if redis else own),
-    }
+    if redis:
+        own = addresses(database=database, redis=redis)
+    return {**os.environ, **settings(redis=bool(redis)), **own}
 
 
 def _deploy(environment: dict[str, str]) -> None:
@@ -184,18 +178,16 @@ def _deploy(environment: dict[str, str]) -> None:
         _give_up("The deployments could not be applied")
 
 
-def _is_online(client: "SyncPrefectClient", pool: PoolKind, since: datetime) -> bool:
+def _are_online(client: "SyncPrefectClient", pools: list[PoolKind], since: datetime) -> bool:
     import httpx
     from prefect.exceptions import ObjectNotFound
 
     try:
-        workers = client.read_workers_for_work_pool(pool_name(pool))
+        workers = [worker for pool in pools for worker in client.read_workers_for_work_pool(pool_name(pool))]
     except (ObjectNotFound, httpx.HTTPError):
         return False
-    return any(
-        worker.name == _worker_name(pool) and worker.last_heartbeat_time and worker.last_heartbeat_time > since
-        for worker in workers
-    )
+    online = {worker.name for worker in workers if worker.last_heartbeat_time and worker.last_heartbeat_time > since}
+    return online >= {_worker_name(pool) for pool in pools}
 
 
 def _worker_name(pool: str) -> str:
