@@ -103,9 +103,11 @@ class _Prober:
             child.stdin.write(question)
             child.stdin.flush()
             answer: dict[str, Any] = json.loads(self._line(child, seconds))
-        except BaseException:
-            self._kill()  # also on an interrupt: its answer would be taken for the next question's
-            raise
+        except BaseException:  # also an interrupt: its answer would be taken for the next question's
+            self._child = None
+            child.kill()
+            with child:  # closes the pipes and waits
+                raise
         return answer
 
     @staticmethod
@@ -134,13 +136,6 @@ class _Prober:
             stderr=subprocess.DEVNULL,
             bufsize=0,  # else closing a dead child's pipe would try to write what it never read
         )
-
-    def _kill(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            with child:  # closes the pipes and waits
-                pass
 
 
 @cache
