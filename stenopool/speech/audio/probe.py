@@ -3,6 +3,7 @@
 One child serves many files: starting Python for each would cost more than reading a short recording's headers.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -85,6 +86,7 @@ class _Prober:
     """The long-lived child. Safe to use from several threads."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -96,6 +98,19 @@ class _Prober:
                 return self._exchange(question, seconds)
             return self._exchange(question, seconds)
 
+    def close(self) -> None:
+        """End the child, if any, and leave no zombie; in a forked process do nothing, for the child is its parent's."""
+        if os.getpid() == self._process:
+            with self._lock:
+                self._kill()
+
+    def _kill(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            with child:  # closes the pipes and waits
+                pass
+
     def _exchange(self, question: bytes, seconds: float) -> dict[str, Any]:
         child = self._child = self._child or self._start()
         assert child.stdin is not None  # noqa: S101 (for mypy)
@@ -103,11 +118,9 @@ class _Prober:
             child.stdin.write(question)
             child.stdin.flush()
             answer: dict[str, Any] = json.loads(self._line(child, seconds))
-        except BaseException:  # also an interrupt: its answer would be taken for the next question's
-            self._child = None
-            child.kill()
-            with child:  # closes the pipes and waits
-                raise
+        except BaseException:
+            self._kill()  # also on an interrupt: its answer would be taken for the next question's
+            raise
         return answer
 
     @staticmethod
@@ -141,4 +154,6 @@ class _Prober:
 @cache
 def _prober(_process: int) -> _Prober:
     """This process's prober: a forked process must not use its parent's child, nor a lock that may be held."""
-    return _Prober()
+    prober = _Prober()
+    atexit.register(prober.close)
+    return prober

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -100,9 +102,21 @@ def test_a_forked_process_starts_its_own_child(tmp_path: Path) -> None:
     if pid == 0:
         inherited = probing._prober(os.getpid())._child
         status = 0 if inherited is None and probe(path).duration == 1.0 else 1
+        probing._prober(os.getpid()).close()
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert probe(path).duration == 1.0
+
+
+def test_nothing_is_left_of_the_child_when_its_parent_ends(tmp_path: Path) -> None:
+    """Not even a zombie: in a container the first process may never wait for it."""
+    program = (
+        "import os, sys; from pathlib import Path; from stenopool.speech.audio import probe\n"
+        "probe.probe(Path(sys.argv[1])); print(probe._prober(os.getpid())._child.pid)"
+    )
+    command = [sys.executable, "-c", program, str(tone(tmp_path / "a.wav", 1))]
+    pid = int(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_default_track_is_chosen(tmp_path: Path) -> None:
