@@ -18,6 +18,7 @@ from stenopool.api.states import StateName
 from stenopool.api.uploads import Form, UploadWriter, receive_form
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import fingerprint
 from stenopool.pipeline.receipts import WORK
 from stenopool.pipeline.speaker_names import names_key
 
@@ -74,7 +75,7 @@ async def accept_upload(service: Service, form: Form, options: TranscriptionOpti
         form.file = None
     try:
         info = await service.head(key)
-        await service.add_callback(callback, key=key, work=service.fingerprint(info, options))
+        await service.add_callback(callback, key=key, work=fingerprint(info, options))
         run = await service.submit(info, options)
     except BaseException:
         if file:
@@ -145,7 +146,7 @@ async def remove(service: Service, key: str) -> None:
     if active:
         await service.runs.cancel(active.id)
     # A run that failed or was cancelled left checkpoints, and no receipt that names them.
-    works = {service.fingerprint(info, await options_of(service, key))}
+    works = {fingerprint(info, await options_of(service, key))}
     await asyncio.to_thread(_remove, service, key, works)
 
 

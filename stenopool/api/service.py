@@ -113,10 +113,6 @@ class Service:
         if await asyncio.to_thread(next, self.source.list(prefix), None) is None:
             raise not_found("Nothing is below this address.")
 
-    def fingerprint(self, info: ObjectInfo, options: TranscriptionOptions) -> str:
-        """The fingerprint of transcribing this recording with these options."""
-        return fingerprint(info, options)
-
     async def receipts_of(self, key: str) -> list[receipts.ReceiptName]:
         """A recording's receipts by name: one listing."""
         stem = receipts.receipt_stem(key)
@@ -127,7 +123,7 @@ class Service:
 
         ``again``: submit it also if it failed or was cancelled.
         """
-        work = self.fingerprint(info, options)
+        work = fingerprint(info, options)
         there = await asyncio.to_thread(receipts.find_receipts, self.destination, info.key, work)
         if any(name.status == "done" for name in there) or (there and not again):
             return None

@@ -19,6 +19,7 @@ from stenopool.api.problems import Problem, field_errors, invalid
 from stenopool.api.service import CurrentService, Service, token_of
 from stenopool.api.states import RecordingPage, RecordingState, StateName
 from stenopool.api.uploads import Form
+from stenopool.pipeline.catalog import fingerprint
 from stenopool.storage import ObjectInfo
 
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
@@ -163,7 +164,7 @@ async def _submit_one(service: Service, asked: FromSource) -> Accepted:
     info = await service.head(service.key_of(asked.uri))
     check_size(service, info.size)
     await service.check_callback(asked.callback)
-    await service.add_callback(asked.callback, key=info.key, work=service.fingerprint(info, options))
+    await service.add_callback(asked.callback, key=info.key, work=fingerprint(info, options))
     await service.submit(info, options)
     state = await states.read_state(service, info.key)
     return Accepted(id=state.id, uri=service.source.uri_of(info.key), state=state.state, size=info.size)

@@ -21,6 +21,7 @@ from stenopool.api.transcript_files import read_named
 from stenopool.api.uploads import Form
 from stenopool.languages import language_names
 from stenopool.options import SubtitleOptions, TranscriptionOptions
+from stenopool.pipeline.catalog import fingerprint
 from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.speech.transcript import Segment, Transcript
 
@@ -112,7 +113,7 @@ def _subtitles(form: Form) -> SubtitleOptions:
 
 async def _wait_until_done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:
     """Return when the transcript with these options is done; raises the problem that prevents it."""
-    work = service.fingerprint(await service.head(key), options)
+    work = fingerprint(await service.head(key), options)
     deadline = time.monotonic() + service.settings.wait
     while True:
         state = await states.read_state(service, key, work)
