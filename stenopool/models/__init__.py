@@ -87,8 +87,9 @@ def list_models() -> list[KnownModel]:
 
 def has_speech_weights() -> bool:
     """Whether a Whisper model is on this machine or may be fetched from the hub. Nothing is fetched to find out."""
+    # Source by source: what comes first is found without a look at the hub's cache for every name.
     return not hub.is_offline() or any(
-        model.at_hand and model.kind in ("ctranslate2", "openai") for model in list_models()
+        model.at_hand and model.kind in ("ctranslate2", "openai") for source in _sources() for model in source.known()
     )
 
 
