@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
+from stenopool.orchestration import embedded
 from stenopool.runtime.scratch import sweep
 from tests.support.processes import without_prefect
 from tests.support.waiting import wait_until
@@ -57,3 +59,10 @@ def test_two_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Pa
         for one in both:
             one.kill()
             one.communicate()
+
+
+def test_what_the_user_has_set_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.environ", {"PREFECT_LOGGING_LEVEL": "DEBUG"})
+    embedded.set_environment()
+    assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"
+    assert os.environ["PREFECT_SERVER_LOGGING_LEVEL"] == "CRITICAL"
