@@ -79,6 +79,24 @@ def test_content_replaced_during_a_download_is_not_mixed(
     assert len(calls) == 2
 
 
+def test_a_server_that_sends_the_whole_whatever_range_is_asked_for(
+    proxy: CuttingProxy, bucket: str, tmp_path: Path
+) -> None:
+    store = S3Store(bucket, "p")
+    store.put_bytes("a.wav", CONTENT)
+    real = store.client.get_object
+
+    def without_range(**arguments: object) -> object:
+        return real(**{name: value for name, value in arguments.items() if name != "Range"})  # type: ignore[arg-type]
+
+    store.client.get_object = without_range  # type: ignore[method-assign,assignment]
+    proxy.cuts = [1_000_000, 4_000_000]
+    store.get_file("a.wav", tmp_path / "a.wav")
+    assert proxy.cuts == []
+    assert (tmp_path / "a.wav").read_bytes() == CONTENT
+    assert b"".join(store.stream("a.wav", first=4_000_000)) == CONTENT[4_000_000:]
+
+
 def test_a_client_of_ones_own(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     process_client.cache_clear()
