@@ -208,7 +208,7 @@ def test_only_allowed_languages_are_chosen(name: str, prepared: Path) -> None:
 @pytest.mark.parametrize("hint", [{"vocabulary": ("Kowloon",)}, {"prompt": "Hongkong und Kowloon."}], ids=str)
 def test_hints_set_the_spelling(name: str, hint: dict[str, Any], prepared: Path) -> None:
     if name == "whisper" and "prompt" in hint:
-        pytest.skip("one text for openai-whisper: see tests/engines/test_whisper.py")
+        pytest.skip("one text for openai-whisper: see tests/speech/engines/test_whisper.py")
     assert "Kowloon" not in _results(_any_language(name), (GERMAN, FRENCH), prepared)[GERMAN].text
     transcript = _results(_any_language(name, language="de", **hint), (GERMAN,), prepared)[GERMAN]
     assert "Kowloon" in transcript.text
