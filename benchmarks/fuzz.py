@@ -284,7 +284,7 @@ def receipts_target(folder: Path, _: list[bytes]) -> Target:
     def attempt(data: bytes) -> None:
         store.root.joinpath(place).parent.mkdir(parents=True, exist_ok=True)
         store.root.joinpath(place).write_bytes(data)
-        receipts.read(store, "a/b.wav", "0" * 32)
+        receipts.read(store, place)
         receipts.parse_receipt_key(data[:300].decode(errors="replace"))
 
     return Target(lambda chance: _document(chance, chance.choice(documents)), attempt, 15_000, 1.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stenopool.runtime.network import free_port
 from tests.support.command_line import Call
 from tests.support.waiting import wait_until
 
@@ -50,17 +51,17 @@ class TestRefused:
         self, alone: tuple[str, str], stenopool: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv(*alone)
-        answer = stenopool("up", "--port", "20001")
+        answer = stenopool("up", "--port", free_port())
         assert answer.code == 2
         assert "go together" in answer.err
 
     def test_a_pool_that_there_is_not(self, stenopool: Call) -> None:
-        answer = stenopool("up", "--port", "20001", "--pools", "cpu,tpu")
+        answer = stenopool("up", "--port", free_port(), "--pools", "cpu,tpu")
         assert answer.code == 2
         assert "no work pool tpu" in answer.err
 
     def test_pages_without_a_port(self, stenopool: Call) -> None:
-        answer = stenopool("up", "--port", "20001", "--pages", "0.0.0.0")
+        answer = stenopool("up", "--port", free_port(), "--pages", "0.0.0.0")
         assert answer.code == 2
         assert "--pages like 127.0.0.1:9481" in answer.err
 
