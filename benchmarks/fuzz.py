@@ -280,11 +280,13 @@ def receipts_target(folder: Path, _: list[bytes]) -> Target:
     ]
     documents = [json.loads(one.model_dump_json()) for one in examples]
     place = receipt_key("a/b.wav", "0" * 32)
+    name = receipts.parse_receipt_key(place)
+    assert name is not None
 
     def attempt(data: bytes) -> None:
         store.root.joinpath(place).parent.mkdir(parents=True, exist_ok=True)
         store.root.joinpath(place).write_bytes(data)
-        receipts.read(store, place)
+        receipts.read(store, name)
         receipts.parse_receipt_key(data[:300].decode(errors="replace"))
 
     return Target(lambda chance: _document(chance, chance.choice(documents)), attempt, 15_000, 1.0)
