@@ -207,10 +207,14 @@ def _main(folder: Path, ours: str, others: str) -> None:
             time.sleep(2)
         say(state)
         print(httpx.get(f"{address}/transcript?format=txt", headers=key).text)
-        time.sleep(20)  # an interval of the exporter's and one of Prometheus'
+        # The run ends after its receipt; then the exporter looks, and Prometheus asks the exporter.
+        counted: list[dict[str, Any]] = []
+        late = time.monotonic() + 120
+        while not counted and time.monotonic() < late:
+            time.sleep(5)
+            counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total>0").json()["data"]["result"]
         for target in httpx.get(f"{_PROMETHEUS}/targets").json()["data"]["activeTargets"]:
             print(target["labels"]["job"], target["scrapeUrl"], target["health"])
-        counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total>0").json()["data"]["result"]
         print([(one["metric"], one["value"][1]) for one in counted])
         groups = httpx.get(f"{_PROMETHEUS}/rules").json()["data"]["groups"]
         print(sum(len(group["rules"]) for group in groups), "rules are loaded")
