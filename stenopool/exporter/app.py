@@ -172,7 +172,7 @@ def _counters(sums: Sums) -> Iterator[Family]:
     ends = {_split(end): count for end, count in sums.recordings.items()}
     yield family("stenopool_recordings_total", dict.fromkeys(_ENDS, 0) | ends)
     yield family("stenopool_audio_seconds_total", {_split(key): value for key, value in sums.audio_seconds.items()})
-    yield histogram_family("stenopool_stage_seconds", {(stage,): seen for stage, seen in sums.tally.stages.items()})
+    yield histogram_family("stenopool_stage_seconds", {(stage,): seen for stage, seen in tally.stages.items()})
     yield family("stenopool_stage_audio_seconds_total", tally.audio)
     yield family("stenopool_stage_failures_total", {split_cause(key): count for key, count in sums.failures.items()})
     yield family("stenopool_stage_retries_total", tally.retries)

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -78,15 +78,26 @@ class ObjectStore(Protocol):
         return True
 
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> int:
-        """Download to ``path`` in bounded memory, whole or not at all; returns its size. ``etag``: as in `stream`."""
+        """Download to ``path`` in bounded memory, whole or not at all; returns its size. ``etag``: as in `stream`.
+
+        What is wrong with ``path`` is not the object's fault: FileNotFoundError if its folder is not there,
+        `TransientError` SCRATCH_FULL if the disk is full, else `StorageUnavailable`.
+        """
         part = path.with_name(f"{path.name}.part")
-        with os_errors(key, full=ErrorCode.SCRATCH_FULL):
-            try:
-                with part.open("wb") as file:
-                    size = sum(map(file.write, self.stream(key, etag=etag)))
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        try:
+            with part.open("wb") as file:
+                size = sum(map(file.write, self.stream(key, etag=etag)))
+            part.replace(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            what = f"{key} cannot be written to {path.parent}: {error.strerror or type(error).__name__}."
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise TransientError(ErrorCode.SCRATCH_FULL, what) from error
+            raise StorageUnavailable(what) from error
+        finally:
+            with suppress(OSError):
+                part.unlink()
         return size
 
     def get_bytes(self, key: str, default: D = _RAISE) -> bytes | D:
@@ -158,12 +169,10 @@ _KINDS = {
 
 
 @contextmanager
-def os_errors(key: str, *, full: ErrorCode = ErrorCode.STORAGE_UNAVAILABLE) -> Iterator[None]:
-    """The operating system's errors as ours. ``full``: the code if the disk that is written to has no room."""
+def os_errors(key: str) -> Iterator[None]:
+    """The operating system's errors about an object as ours."""
     try:
         yield
     except OSError as error:
         what = f"{key or 'the folder'}: {error.strerror or type(error).__name__}."
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TransientError(full, what) from error
         raise _KINDS.get(error.errno or 0, StorageUnavailable)(what) from error

@@ -10,7 +10,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from stenopool.errors import ErrorCode, KeyUnusable, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.errors import (
+    ErrorCode,
+    KeyUnusable,
+    RecordingError,
+    SetupError,
+    StenopoolError,
+    StorageUnavailable,
+    TransientError,
+)
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store, process_client
@@ -190,6 +198,19 @@ def test_files_go_up_and_down(store: ObjectStore, tmp_path: Path) -> None:
     assert target.read_bytes() == source.read_bytes()
     assert size == source.stat().st_size
     assert sorted(path.name for path in tmp_path.glob("*.part")) == []
+
+
+def test_a_file_that_cannot_be_written_is_not_the_objects_fault(store: ObjectStore, tmp_path: Path) -> None:
+    store.put_bytes("one.wav", b"12345")
+    with pytest.raises(FileNotFoundError):
+        store.get_file("one.wav", tmp_path / "no folder" / "one.wav")
+    (tmp_path / "a file").write_bytes(b"")
+    with pytest.raises(StorageUnavailable):
+        store.get_file("one.wav", tmp_path / "a file" / "one.wav")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(StorageUnavailable):
+        store.get_file("one.wav", tmp_path / "folder")
+    assert not (tmp_path / "folder.part").exists()
 
 
 def test_an_empty_object_is_an_object(store: ObjectStore, tmp_path: Path) -> None:
