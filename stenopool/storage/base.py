@@ -59,8 +59,8 @@ class ObjectStore(Protocol):
         """Objects whose key starts with ``prefix``, after ``start_after``, one page in memory at a time.
 
         ``page_size``: how many the caller means to read; a server is not asked for more at a time. ``endings``: only
-        keys that are ``prefix`` and one of these. A folder then looks for these files alone, whatever lies beside
-        them; without, it reads all names of the directory that holds the prefix.
+        keys that are ``prefix`` and one of these, which have no slash. A folder then looks for these files alone,
+        whatever lies beside them; without, it reads all names of the directory that holds the prefix.
 
         In UTF-8 byte order, except on S3 servers that have another one (SeaweedFS lists "a/b" before "a b", and
         ``start_after`` follows its order too): nothing may rely on order for more than speed.

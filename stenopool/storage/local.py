@@ -5,12 +5,12 @@ import errno
 import io
 import os
 import shutil
+import stat
 import sys
 import time
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,18 +21,28 @@ from stenopool.storage.base import ObjectInfo, ObjectStore, check_key, os_errors
 _TEMPORARY = ".stenopool-write-"  # how our unfinished writes are called; never listed, never a key
 _CHUNK = 1024 * 1024
 _LONGEST_NAME = 255  # bytes of one path component, on every usual Linux file system
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)  # no file can be reached by this path
+_FOLDER = os.O_PATH | os.O_DIRECTORY
+
+
+class _LeadsOut(PermissionError):
+    """A link on the path leads out of the folder."""
 
 
 class LocalStore(ObjectStore):
     """Objects as files under one folder.
 
     Symbolic links to folders are not walked, and a link to a file counts only if the file lies under the root: a
-    folder that others write to must not be able to publish the rest of the disk.
+    folder that others write to must not be able to publish the rest of the disk. Others may exchange folders for links
+    at any moment, so nothing is checked by its path and then opened by it again: a file or folder is held by a
+    descriptor first (`O_PATH`: that opens no pipe or device), the kernel says where it lies, and all else goes by the
+    descriptor.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self.uri = self.address = self.root.as_uri()
+        self._beginning = os.path.join(self.root, "")  # noqa: PTH118 (Path drops the slash at the end)
 
     def uri_of(self, key: str) -> str:
         return self._path(key).as_uri()
@@ -51,52 +61,100 @@ class LocalStore(ObjectStore):
             path = self._path(folder) if slash else self.root
         except KeyUnusable:
             return
-        if self._has_links(path):  # they are not walked
-            return
-        if endings is None:
-            yield from self._walk(path, folder + slash, start_after.encode(), beginning)
-            return
-        with os_errors(folder), suppress(FileNotFoundError, NotADirectoryError, ValueError):  # a NUL: no file's name
-            os.stat(f"{path}/.")  # noqa: PTH116 (Path drops the dot, and this fails where the folder is not to be read)
-            # access, because most are missing, and an exception for each would take three times as long.
-            found = [end for end in endings if os.access(f"{path}/{beginning}{end}", os.F_OK)]
-            for key in sorted(prefix + end for end in found):
-                if key > start_after and (info := self._describe(key, self._path(key))):
-                    yield info
+        with self._open_folder(folder, path, searched=endings is not None) as held:
+            with os_errors(folder):
+                # A link was followed if the kernel calls it by another name: links are not walked.
+                if held is None or _real_path(held) != str(path):
+                    return
+            if endings is None:
+                yield from self._walk(held, folder + slash, start_after.encode(), beginning)
+                return
+            with os_errors(folder), suppress(ValueError):  # a NUL: no file's name
+                os.stat(".", dir_fd=held)  # fails where the folder is not to be searched
+                # access, because most are missing, and an exception for each would take three times as long.
+                names = [f"{beginning}{end}" for end in endings if "/" not in end]
+                found = [name for name in names if os.access(name, os.F_OK, dir_fd=held)]
+                for key in sorted(f"{folder}{slash}{name}" for name in found if not name.startswith(_TEMPORARY)):
+                    if key > start_after and (info := self._describe(key, held)):
+                        yield info
 
-    def _walk(self, folder: Path, folder_key: str, start_after: bytes, beginning: str = "") -> Iterator[ObjectInfo]:
+    def _walk(self, held: int, folder_key: str, start_after: bytes, beginning: str = "") -> Iterator[ObjectInfo]:
         """One folder's entries in memory at a time, per level: those whose names start with ``beginning``."""
-        found: list[tuple[bytes, os.DirEntry[str]]] = []
-        with os_errors(folder_key), suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        found: list[bytes] = []
+        with os_errors(folder_key), os.scandir(held) as entries:
             for entry in entries:
                 if not entry.name.startswith(beginning) or entry.name.startswith(_TEMPORARY):
                     continue
                 try:
                     sort_key = f"{folder_key}{entry.name}".encode()
                 except UnicodeEncodeError:
-                    logger.warning("Skipped a name that is not UTF-8: %s", ascii(entry.path))
+                    logger.warning("Skipped a name that is not UTF-8: %s", ascii(f"{folder_key}{entry.name}"))
                     continue
                 # A folder's name ends in "/", as all keys below it go on with that.
-                found.append((sort_key + b"/" if entry.is_dir(follow_symlinks=False) else sort_key, entry))
-        for sort_key, entry in sorted(found, key=itemgetter(0)):
-            if sort_key.endswith(b"/"):
+                found.append(sort_key + b"/" if entry.is_dir(follow_symlinks=False) else sort_key)
+        for sort_key in sorted(found):
+            key = sort_key.decode()
+            if key.endswith("/"):
                 # Every key below begins with sort_key: the whole subtree may be known to be unwanted.
                 if sort_key > start_after or start_after.startswith(sort_key):
-                    yield from self._walk(Path(entry), sort_key.decode(), start_after)
-            elif sort_key > start_after and (info := self._describe(sort_key.decode(), entry)):
+                    with self._open_folder(key, key.split("/")[-2], held) as inner:
+                        if inner is not None:
+                            yield from self._walk(inner, key, start_after)
+            elif sort_key > start_after and (info := self._describe(key, held)):
                 yield info
 
-    def _describe(self, key: str, entry: os.DirEntry[str] | Path) -> ObjectInfo | None:
-        """What the listing says of a file; None for what is not one, or not any more."""
-        if (is_link := entry.is_symlink()) and not self._stays_inside(Path(entry)):
-            logger.warning("Skipped %s: a link that leads out of the folder", os.fspath(entry))
-            return None
-        # Path, because DirEntry fails on links that lead round in a circle. Not files: a folder, a socket, a pipe.
-        if not (Path(entry) if is_link else entry).is_file():
-            return None
-        with os_errors(key), suppress(FileNotFoundError):
-            return _info(key, entry.stat())
-        return None
+    @contextmanager
+    def _open_folder(
+        self, key: str, path: Path | str, folder: int | None = None, *, searched: bool = False
+    ) -> Iterator[int | None]:
+        """A folder to list, or to look for names in (``searched``); None if there is none, or it is a link."""
+        held = None
+        with os_errors(key):
+            try:
+                flags = os.O_NOFOLLOW | (_FOLDER if searched else os.O_RDONLY | os.O_DIRECTORY)
+                held = os.open(path, flags, dir_fd=folder)
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+        try:
+            yield held
+        finally:
+            if held is not None:
+                os.close(held)
+
+    def _describe(self, key: str, folder: int) -> ObjectInfo | None:
+        """What the listing says of a file in a folder that is held; None for what is not one, or not any more."""
+        name = key.rpartition("/")[2]
+        with os_errors(key):
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISLNK(status.st_mode):
+                    try:
+                        with self._hold(name, folder=folder) as held:
+                            status = os.fstat(held)
+                    except PermissionError:  # `_LeadsOut`, or so far out that it cannot be followed
+                        logger.warning("Skipped %s: a link that leads out of the folder", ascii(key))
+                        return None
+            except OSError as error:
+                if error.errno in _ABSENT:
+                    return None
+                raise
+        # Not files: a folder, a socket, a pipe.
+        return _info(key, status) if stat.S_ISREG(status.st_mode) else None
+
+    @contextmanager
+    def _hold(self, path: Path | str, flags: int = os.O_PATH, *, folder: int | None = None) -> Iterator[int]:
+        """A descriptor of the file or folder that is at this path now, and lies inside the root; else `_LeadsOut`.
+
+        It can be looked at and gone on from, but not read: opening reads nothing and waits for nobody.
+        """
+        held = os.open(path, flags, dir_fd=folder)
+        try:
+            if not f"{_real_path(held)}/".startswith(self._beginning):
+                raise _LeadsOut(errno.EACCES, "a link leads out of the folder")
+            yield held
+        finally:
+            os.close(held)
 
     def head(self, key: str) -> ObjectInfo:
         with self._open(key) as file:
@@ -137,43 +195,66 @@ class LocalStore(ObjectStore):
     def writer(self, key: str) -> "LocalWriter":
         return LocalWriter(self, key, self._path(key))
 
-    def create(self, path: Path) -> BinaryIO:
-        """A new file to write to; folders are made if need be."""
+    def create(self, path: Path) -> tuple[int, BinaryIO]:
+        """A new file to write to, and a descriptor of its folder; folders are made if need be."""
         for _ in range(100):
-            if not self._stays_inside(path.parent):
-                raise PermissionError(errno.EACCES, "a link leads out of the folder")
-            try:
-                return path.open("xb")
-            except FileNotFoundError:  # not made yet, or a delete elsewhere pruned it just now
-                path.parent.mkdir(parents=True, exist_ok=True)
+            # Not made yet, or a delete elsewhere pruned it just now: once more.
+            with suppress(FileNotFoundError):
+                folder = self._make_folder(path.parent)
+                try:
+                    file = os.open(path.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+                    return folder, os.fdopen(file, "wb")
+                except BaseException:
+                    os.close(folder)
+                    raise
         raise OSError(errno.EBUSY, "the folder is removed again and again")
+
+    def _make_folder(self, path: Path) -> int:
+        """A descriptor of the folder at this path, the caller's to close; what is missing of it is made."""
+        with suppress(FileNotFoundError), self._hold(path, _FOLDER) as held:
+            return os.dup(held)
+        if path == self.root:
+            path.mkdir(parents=True, exist_ok=True)
+            return self._make_folder(path)
+        above = self._make_folder(path.parent)
+        try:
+            try:
+                os.mkdir(path.name, dir_fd=above)  # itself no link, in a folder that was found inside
+            except FileExistsError:
+                if stat.S_ISLNK(os.stat(path.name, dir_fd=above, follow_symlinks=False).st_mode):
+                    raise  # a link that leads nowhere
+            with self._hold(path.name, _FOLDER, folder=above) as held:
+                return os.dup(held)
+        finally:
+            os.close(above)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        with os_errors(key), suppress(FileNotFoundError, NotADirectoryError):
-            if not self._stays_inside(path.parent):
-                return
-            path.unlink()
+        gone = suppress(FileNotFoundError, NotADirectoryError, _LeadsOut)
+        with os_errors(key), gone, self._hold(path.parent, _FOLDER) as folder:
+            os.unlink(path.name, dir_fd=folder)
         self.prune(path)
 
     def prune(self, path: Path) -> None:
         """S3 has no folders, so no empty one stays behind; one that still holds something stops the way up."""
         with suppress(OSError):
-            for folder in path.parents:
-                if folder == self.root:
+            for empty in path.parents:
+                if empty == self.root:
                     break
-                folder.rmdir()
+                with self._hold(empty.parent, _FOLDER) as folder:
+                    os.rmdir(empty.name, dir_fd=folder)
 
     def sweep_partial(self, older_than_seconds: float) -> int:
         before, swept = time.time() - older_than_seconds, 0
-        # os.walk follows no links, so nothing outside is touched; a folder that cannot be read is passed over.
-        for folder, _, files in os.walk(self.root):
-            for path in (Path(folder, name) for name in files if name.startswith(_TEMPORARY)):
-                with os_errors(path.name), suppress(FileNotFoundError):
-                    if path.lstat().st_mtime < before:
-                        path.unlink()
-                        swept += 1
-                        self.prune(path)
+        # fwalk goes by descriptors and follows no links; a folder that cannot be read, or is not there, is passed over.
+        with suppress(OSError):
+            for path, _, files, folder in os.fwalk(self.root):
+                for name in (name for name in files if name.startswith(_TEMPORARY)):
+                    with os_errors(name), suppress(FileNotFoundError):
+                        if os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime < before:
+                            os.unlink(name, dir_fd=folder)
+                            swept += 1
+                            self.prune(Path(path, name))
         return swept
 
     def _path(self, key: str) -> Path:
@@ -187,33 +268,33 @@ class LocalStore(ObjectStore):
             raise KeyUnusable(f"The key {key!r} is named like our own unfinished writes.")
         return self.root.joinpath(*components)
 
-    def _has_links(self, path: Path) -> bool:
-        """Whether a link lies between the root and this path, or is it."""
-        below = [path, *path.parents]
-        return any(map(os.path.islink, below[: below.index(self.root)]))
-
-    def _stays_inside(self, path: Path) -> bool:
-        # Nearly always there are no links, which few looks at the disk tell. Path.resolve() fails on links in a circle.
-        return not self._has_links(path) or Path(os.path.realpath(path)).is_relative_to(self.root)
-
     @contextmanager
     def _open(self, key: str) -> Iterator[BinaryIO]:
         path = self._path(key)
         with os_errors(key):
-            if not (self._stays_inside(path) and path.is_file()):
-                raise ObjectNotFound(f"{key}: No such file in the folder.")
-            with path.open("rb") as file:
+            try:
+                with self._hold(path) as held:
+                    if not stat.S_ISREG(os.fstat(held).st_mode):
+                        raise FileNotFoundError(errno.ENOENT, "not a file")
+                    file = open(f"/proc/self/fd/{held}", "rb")  # noqa: PTH123, SIM115 (the very file that is held)
+            except OSError as error:
+                if error.errno in _ABSENT or isinstance(error, _LeadsOut):
+                    raise ObjectNotFound(f"{key}: No such file in the folder.") from error
+                raise
+            with file:
                 yield file
 
 
 class LocalWriter:
-    """A temporary file beside its place, renamed in the end."""
+    """A temporary file beside its place, renamed in the end; both by the descriptor of their folder."""
 
     def __init__(self, store: LocalStore, key: str, path: Path) -> None:
-        self._store, self._key, self._path = store, key, path
+        self._store, self._key = store, key
         self._temporary = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        self._name = path.name
         with os_errors(key):
-            self._target = store.create(self._temporary)
+            self._folder, self._target = store.create(self._temporary)
+        self._open = True
 
     def write(self, data: bytes | bytearray) -> None:
         with os_errors(self._key):
@@ -224,23 +305,44 @@ class LocalWriter:
 
     def publish(self, *, if_absent: bool = False) -> bool:
         """As `commit`; with ``if_absent``, False if there is an object already."""
+        folder = self._folder
         with os_errors(self._key):
             self._target.flush()
             os.fsync(self._target.fileno())
             self._target.close()
+            if not if_absent:
+                os.replace(self._temporary.name, self._name, src_dir_fd=folder, dst_dir_fd=folder)
+                self._close()
+                return True
             # A link, unlike a rename, fails if the name is taken: of two writers exactly one wins.
-            place = os.link if if_absent else os.replace
             with suppress(FileExistsError):
-                place(self._temporary, self._path)
+                os.link(self._temporary.name, self._name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
                 return True
         return False
 
     def abort(self) -> None:
+        if not self._open:
+            return
         with suppress(OSError):  # a full disk refuses what is still in memory, and that is not wanted any more
             self._target.close()
-        with os_errors(self._key):
-            self._temporary.unlink(missing_ok=True)
+        try:
+            with os_errors(self._key), suppress(FileNotFoundError):
+                os.unlink(self._temporary.name, dir_fd=self._folder)
+        finally:
+            self._close()
         self._store.prune(self._temporary)
+
+    def _close(self) -> None:
+        self._open = False
+        os.close(self._folder)
+
+
+def _real_path(held: int) -> str:
+    """Where the file or folder of a descriptor lies, as the kernel says it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{held}")  # noqa: PTH115 (a Path for each object that is read costs time)
+    except FileNotFoundError:
+        raise OSError(errno.ENOSYS, "folders as stores need /proc") from None
 
 
 def _info(key: str, status: os.stat_result) -> ObjectInfo:

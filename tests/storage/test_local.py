@@ -1,10 +1,16 @@
 """Folders beyond the contract: order, links, odd names, permissions, full disks, what is left behind."""
 
+import contextlib
+import ctypes
 import os
 import random
 import socket
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,7 +47,8 @@ def test_start_after_reads_only_the_folders_it_needs(tmp_path: Path, monkeypatch
         store.put_bytes(f"{number:02}/a.wav", b"")
     read: list[str] = []
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: read.append(Path(path).name) or scandir(path))
+    name_of = lambda held: Path(f"/proc/self/fd/{held}").readlink().name  # noqa: E731
+    monkeypatch.setattr(os, "scandir", lambda held: read.append(name_of(held)) or scandir(held))
     assert keys(store, start_after="27/a.wav") == ["28/a.wav", "29/a.wav"]
     assert read == [tmp_path.name, "27", "28", "29"]
     read.clear()
@@ -263,3 +270,144 @@ def test_links_are_found_by_their_endings_as_by_a_listing(tmp_path: Path, link: 
     listed = list(store.list("r/a"))
     assert list(store.list("r/a", endings=[".json"])) == listed
     assert [info.key for info in listed] == (["r/a.json"] if link == "file in" else [])
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextlib.contextmanager
+def exchanging(one: Path, other: Path) -> Iterator[None]:
+    """Meanwhile two names are exchanged again and again, each time at once: neither is ever missing."""
+    libc, over = ctypes.CDLL(None, use_errno=True), threading.Event()
+    names = os.fsencode(one), os.fsencode(other)
+
+    def exchange() -> None:
+        while not over.is_set():
+            assert libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture
+def raced(tmp_path: Path) -> tuple[LocalStore, Path]:
+    """A store with a folder ``d``, which is exchanged for a link to a folder outside; the folder outside."""
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    for folder, content in ((outside, b"secret, outside"), (root / "d", b"inside")):
+        folder.mkdir(parents=True)
+        (folder / "f").write_bytes(content)
+    (root / "link").symlink_to(outside)
+    return LocalStore(root), outside
+
+
+def repeat(work: Callable[[], object], seconds: float = 2.0) -> list[Any]:
+    """What ``work`` gave, without its refusals, as often as it can be done."""
+    found, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(StenopoolError):
+            found.append(work())
+    return found
+
+
+def test_nothing_outside_is_read_while_a_folder_is_exchanged_for_a_link(raced: tuple[LocalStore, Path]) -> None:
+    store, _ = raced
+    with exchanging(store.root / "d", store.root / "link"):
+        read = repeat(lambda: store.get_bytes("d/f"))
+        sizes = repeat(lambda: store.head("d/f").size)
+    assert set(read) == {b"inside"}, "and it is read at times"
+    assert set(sizes) == {len(b"inside")}
+
+
+def test_nothing_outside_is_read_while_a_file_is_exchanged_for_a_link(raced: tuple[LocalStore, Path]) -> None:
+    store, outside = raced
+    (store.root / "d" / "link").symlink_to(outside / "f")
+    with exchanging(store.root / "d" / "f", store.root / "d" / "link"):
+        read = repeat(lambda: store.get_bytes("d/f"))
+        listed = repeat(lambda: {info.size for info in store.list("d/")})
+    assert set(read) == {b"inside"}
+    assert set().union(*listed) == {len(b"inside")}
+
+
+@pytest.mark.parametrize("endings", [None, ["f"]], ids=["walked", "by endings"])
+@pytest.mark.parametrize("prefix", ["", "d/"])
+def test_nothing_outside_is_listed_while_a_folder_is_exchanged_for_a_link(
+    raced: tuple[LocalStore, Path], prefix: str, endings: list[str] | None
+) -> None:
+    store, _ = raced
+    with exchanging(store.root / "d", store.root / "link"):
+        listed = repeat(lambda: tuple(info.size for info in store.list(prefix, endings=endings)), 1.0)
+    assert set(listed) <= {(), (len(b"inside"),)}
+
+
+def test_nothing_outside_is_written_or_removed_while_a_folder_is_exchanged_for_a_link(
+    raced: tuple[LocalStore, Path],
+) -> None:
+    store, outside = raced
+    (outside / "empty").mkdir()
+    (outside / ".stenopool-write-theirs").touch()
+    changes = (
+        lambda: store.put_bytes("d/new", b"x"),
+        lambda: store.put_bytes("d/deep/er/new", b"x"),
+        lambda: store.put_bytes("d/once", b"x", if_absent=True),
+        lambda: store.delete("d/once"),
+        lambda: store.delete("d/f"),
+        lambda: store.delete("d/empty/none"),
+        lambda: store.sweep_partial(-60),
+    )
+    before = sorted(path.relative_to(outside) for path in outside.rglob("*"))
+    with exchanging(store.root / "d", store.root / "link"):
+        for change in changes:
+            repeat(change, 0.7)
+    assert sorted(path.relative_to(outside) for path in outside.rglob("*")) == before
+    assert (outside / "f").read_bytes() == b"secret, outside"
+
+
+def test_an_upload_that_began_in_a_folder_ends_there_though_a_link_takes_its_place(
+    raced: tuple[LocalStore, Path],
+) -> None:
+    store, outside = raced
+    for end in ("commit", "abort"):
+        writer = store.writer("d/new")
+        writer.write(b"x")
+        (store.root / "d").rename(store.root / "moved")
+        (store.root / "d").symlink_to(outside)
+        getattr(writer, end)()
+        (store.root / "d").unlink()
+        (store.root / "moved").rename(store.root / "d")
+    assert store.get_bytes("d/new") == b"x"
+    assert sorted(path.name for path in store.root.glob("d/*")) == ["f", "new"]
+    assert [path.name for path in outside.iterdir()] == ["f"]
+
+
+def test_a_pipe_holds_nobody_up(raced: tuple[LocalStore, Path]) -> None:
+    """Opening one waits for a writer, and for ever: also one that takes a file's place."""
+    store, _ = raced
+    os.mkfifo(store.root / "d" / "pipe")
+    assert code_of(store.get_bytes, "d/pipe") is ErrorCode.OBJECT_NOT_FOUND
+    with exchanging(store.root / "d" / "f", store.root / "d" / "pipe"):
+        assert set(repeat(lambda: store.get_bytes("d/f"), 1.0)) == {b"inside"}
+
+
+def test_descriptors_are_closed(raced: tuple[LocalStore, Path]) -> None:
+    store, _ = raced
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(50):
+        store.put_bytes("d/e/a", b"x")
+        store.put_bytes("d/e/a", b"x", if_absent=True)
+        store.writer("d/e/b").commit()
+        next(store.list())
+        list(store.list("d/", endings=["f"]))
+        for refused in ("link/f", "d", "no/f", "d/f/f"):
+            with contextlib.suppress(StenopoolError):
+                store.get_bytes(refused)
+        for refused in ("link/x", "d/f/f", "d/e"):
+            with contextlib.suppress(StenopoolError):
+                store.put_bytes(refused, b"x")
+        store.delete("d/e/a")
+        store.delete("d/e/b")
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
