@@ -36,7 +36,7 @@ def make(out: Path, hours: float, channels: int) -> None:
 def child(source: Path, mode: str) -> None:
     """Prepare, and print what it took."""
     from stenopool.options import ExecutionOptions, TranscriptionOptions
-    from stenopool.speech.audio import probe
+    from stenopool.speech.audio import sandbox
     from stenopool.speech.audio.preparation import prepare_audio
 
     most, done = 0, threading.Event()
@@ -54,7 +54,7 @@ def child(source: Path, mode: str) -> None:
     seconds = time.monotonic() - started
     done.set()
     watcher.join()
-    probe._prober(os.getpid()).close()  # only children that have ended are counted
+    sandbox.stop_launcher()  # only children that have ended are counted
     own, others = (
         resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )

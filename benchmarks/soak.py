@@ -49,7 +49,7 @@ class Sampler(threading.Thread):
                 {
                     "seconds": round(time.monotonic() - self._began, 1),
                     "memory": _memory(os.getpid()),
-                    "decoders": sum(_memory(pid) for pid in children if _runs(pid, "prober.py", "ffmpeg")),
+                    "decoders": sum(_memory(pid) for pid in children if _runs(pid, "speech.audio.launcher", "ffmpeg")),
                     "prefect": sum(_memory(pid) for pid in children if _runs(pid, "prefect")),
                     "files": len(list(Path("/proc/self/fd").iterdir())),
                     "threads": threading.active_count(),

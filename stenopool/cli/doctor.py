@@ -257,9 +257,10 @@ def _check_audio() -> str:
     if decoded.code:
         raise _Wrong(f"ffmpeg: {decoded.messages.strip()}", "Install imageio-ffmpeg again.")
     what = f"reads headers ({seen.codec}, {seen.duration:g} s), ffmpeg decodes"
-    if not sandbox.is_confined():
-        raise _Wrong(f"{what}, but could open sockets", "Run on a kernel with seccomp, or deny it the network.", "warn")
-    return f"{what}; neither has a network"
+    if absent := sandbox.missing():
+        remedy = "Run on Linux 5.13 or later, x86-64 or arm64, with seccomp and Landlock; see SECURITY.md."
+        raise _Wrong(f"{what}, but without {' and '.join(absent)}", remedy, "warn")
+    return f"{what}; both are confined by seccomp and Landlock"
 
 
 def _check_source(uri: str) -> str:

@@ -10,7 +10,7 @@ from typing import IO, Literal
 
 from stenopool.errors import ErrorCode, OutOfMemory, RecordingError
 from stenopool.settings import get_settings
-from stenopool.speech.audio import ffmpeg
+from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.speech.audio.probe import INPUT_OPTIONS, Probe
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import DECODE_ERRORS, TRUNCATED
@@ -106,7 +106,7 @@ def _raise_for(report: ffmpeg.Report, found: Probe, *, empty: bool) -> None:
         if report.code or (found.duration or 0.0) > 0.1:
             *_, last = ["no audio in it", *report.messages.strip().splitlines()]
             reason = last.rpartition("] ")[2].rstrip(".")
-            raise RecordingError(ErrorCode.INPUT_CORRUPT, f"Nothing can be decoded: {reason}.")
+            raise RecordingError(ErrorCode.INPUT_CORRUPT, f"Nothing can be decoded: {sandbox.printable(reason)}.")
 
 
 def _check(found: Probe, max_channels: int) -> None:

@@ -1,13 +1,13 @@
 """Run the ffmpeg program (bundled with imageio-ffmpeg) within limits."""
 
-import contextlib
 import math
 import os
+import resource
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,14 +22,6 @@ OPEN_FILES = 64
 _MESSAGES_KEPT = 64 * 1024
 _READ = 1024 * 1024
 _SIGNALLED = 255  # ffmpeg's exit code after a signal; only SIGXCPU is sent
-# Set by a shell, so that the limits hold from ffmpeg's first instruction: no core, no files, open files, KiB of memory,
-# CPU seconds until SIGXCPU and until SIGKILL.
-_SHELL = "limits of ffmpeg"  # the prefix of the shell's own errors
-_LIMITED = """
-ulimit -c 0 && ulimit -f 0 && ulimit -n "$1" && ulimit -v "$2" && ulimit -S -t "$3" && ulimit -H -t "$4" || exit 1
-shift 4
-exec "$@"
-"""
 
 
 @dataclass(frozen=True)
@@ -53,14 +45,24 @@ def run(
 
     ``seconds()`` is the time limit, asked again as output arrives; it never exceeds ``most_seconds``, which also limits
     CPU time should this process die. ``memory`` is in bytes. ffmpeg writes no file, and it and its children have ended
-    when this returns or raises. Raises `TimeoutError`, `PermissionError` if the limits cannot be set, and what ``take``
+    when this returns or raises. Raises `TimeoutError`, `OSError` if it cannot be started or limited, and what ``take``
     raises.
     """
     messages = bytearray()
     started = time.monotonic()
     seconds_of_cpu = math.ceil(most_seconds)
-    limits = (OPEN_FILES, memory // 1024, seconds_of_cpu, seconds_of_cpu + 1)
-    with _running(source, arguments, limits) as process, selectors.DefaultSelector() as selector:
+    limits = {
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_NOFILE: (OPEN_FILES, OPEN_FILES),
+        resource.RLIMIT_AS: (memory, memory),
+        resource.RLIMIT_CPU: (seconds_of_cpu, seconds_of_cpu + 1),
+    }
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+warning"]
+    running = sandbox.start(
+        [*command, *arguments], stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, limits=limits
+    )
+    with running as process, selectors.DefaultSelector() as selector:
         assert process.stdout is not None  # noqa: S101 (for mypy)
         assert process.stderr is not None  # noqa: S101 (for mypy)
         selector.register(process.stdout, selectors.EVENT_READ, take)
@@ -76,27 +78,9 @@ def run(
                 elif key.fileobj is process.stdout or len(messages) < _MESSAGES_KEPT:
                     key.data(piece)
         try:  # both pipes are closed, so it is about to end
-            process.wait(max(1.0, started + seconds() - time.monotonic()))
+            code = process.wait(max(1.0, started + seconds() - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
-    if messages.startswith(_SHELL.encode()):  # this machine's fault, not the recording's
-        raise PermissionError(messages.decode(errors="replace"))
-    if process.returncode in (-signal.SIGXCPU, _SIGNALLED):
+    if code in (-signal.SIGXCPU, _SIGNALLED):
         raise TimeoutError
-    return Report(process.returncode, messages.decode(errors="replace"))
-
-
-@contextlib.contextmanager
-def _running(source: BinaryIO, arguments: Sequence[str], limits: Sequence[int]) -> Iterator[subprocess.Popen[bytes]]:
-    limited = ["/bin/sh", "-c", _LIMITED, _SHELL, *map(str, limits)]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+warning"]
-    whole = [*limited, *command, *arguments]
-    process = sandbox.start(whole, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with process:
-        try:
-            yield process
-        finally:
-            # Before waiting for it: until then no other process can have its group's id.
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+    return Report(code, messages.decode(errors="replace"))

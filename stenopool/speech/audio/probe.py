@@ -1,22 +1,14 @@
-"""Read a file's audio headers in a child process, which may crash or hang without harm.
+"""Read a file's audio headers in a child process, which may crash, hang or be taken over without harm to others."""
 
-One child serves many files: starting Python for each would cost more than reading a short recording's headers.
-"""
-
-import atexit
-import contextlib
-import json
+import math
 import os
+import resource
 import selectors
-import subprocess
-import sys
-import threading
 import time
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, BinaryIO, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
@@ -39,21 +31,27 @@ INPUT_OPTIONS = {
     "probesize": str(32 * 1024**2),
     "analyzeduration": str(30 * 1_000_000),
 }
+_MEMORY = 2 * 1024**3
+_MOST_BYTES = 64 * 1024  # of an answer
 _DIED = (BrokenPipeError, ValueError)  # the child ended without an answer, or in the middle of one
+
+
+_Text = Annotated[str, AfterValidator(sandbox.printable)]
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Probe(BaseModel):
     """What a container's headers say about its audio."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    container: str  # under libav's name, e.g. wav or mov,mp4,m4a,3gp,3g2,mj2
-    codec: str
-    stream: int  # index, among the audio streams, of the one that a player plays: the default one, else the first
-    sample_rate: int
-    channels: int
-    layout: str | None  # speaker positions, e.g. 5.1; None if unknown
-    start: float  # seconds from the start of the file to the start of its audio
+    container: _Text  # under libav's name, e.g. wav or mov,mp4,m4a,3gp,3g2,mj2
+    codec: _Text
+    stream: _Count  # index, among the audio streams, of the one that a player plays: the default one, else the first
+    sample_rate: _Count
+    channels: Annotated[int, Field(ge=1, lt=2**31)]
+    layout: _Text | None  # speaker positions, e.g. 5.1; None if unknown
+    start: Annotated[float, Field(ge=0)]  # seconds from the start of the file to the start of its audio
     duration: float | None  # seconds according to the headers; None if unknown, or only estimated from a bit rate
 
 
@@ -68,7 +66,10 @@ def probe(path: Path) -> Probe:
         raise RecordingError(ErrorCode.EMPTY_FILE, "It is 0 bytes long.")
     seconds = get_settings().audio.probe_timeout
     try:
-        answer = _prober(os.getpid()).ask(path, seconds)
+        try:
+            answer = _ask(path, seconds)
+        except _DIED:  # perhaps it was killed from outside
+            answer = _ask(path, seconds)
     except TimeoutError as error:
         raise RecordingError(
             ErrorCode.DECODE_TIMEOUT,
@@ -77,83 +78,56 @@ def probe(path: Path) -> Probe:
         ) from error
     except _DIED as error:
         raise RecordingError(ErrorCode.INPUT_CORRUPT, "Reading its headers crashes the reader.") from error
-    if "error" in answer:
-        raise RecordingError(ErrorCode[answer["error"]], answer["message"])
-    return Probe.model_validate(answer)
+    if isinstance(answer, _Refusal):
+        raise RecordingError(ErrorCode[answer.error], answer.message)
+    return answer
 
 
-class _Prober:
-    """The long-lived child. Safe to use from several threads."""
+class _Refusal(BaseModel):
+    """Why a file is no recording, in the prober's words."""
 
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-
-    def ask(self, path: Path, seconds: float) -> dict[str, Any]:
-        """The child's answer. Starts a second child if the first dies: an earlier file may have corrupted it."""
-        question = json.dumps({"path": str(path.absolute()), "seconds": seconds}).encode() + b"\n"
-        with self._lock:
-            with contextlib.suppress(*_DIED):
-                return self._exchange(question, seconds)
-            return self._exchange(question, seconds)
-
-    def close(self) -> None:
-        """End the child, if any, and leave no zombie; in a forked process do nothing, for the child is its parent's."""
-        if os.getpid() == self._process:
-            with self._lock:
-                self._kill()
-
-    def _kill(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.kill()
-            with child:  # closes the pipes and waits
-                pass
-
-    def _exchange(self, question: bytes, seconds: float) -> dict[str, Any]:
-        child = self._child = self._child or self._start()
-        assert child.stdin is not None  # noqa: S101 (for mypy)
-        try:
-            child.stdin.write(question)
-            child.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._line(child, seconds))
-        except BaseException:
-            self._kill()  # also on an interrupt: its answer would be taken for the next question's
-            raise
-        return answer
-
-    @staticmethod
-    def _line(child: subprocess.Popen[bytes], seconds: float) -> bytes:
-        assert child.stdout is not None  # noqa: S101 (for mypy)
-        deadline, line = time.monotonic() + seconds, b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
-            while not line.endswith(b"\n"):
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    raise TimeoutError
-                piece = os.read(child.stdout.fileno(), 65536)
-                if not piece:
-                    raise BrokenPipeError
-                line += piece
-        return line
-
-    @staticmethod
-    def _start() -> subprocess.Popen[bytes]:
-        # By path and with -P: it imports nothing of Stenopool, and the modules beside it shadow no others. Ctrl-C does
-        # not reach it; it ends when its stdin closes.
-        return sandbox.start(
-            [sys.executable, "-P", str(Path(__file__).with_name("prober.py")), json.dumps(INPUT_OPTIONS)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,  # else closing a dead child's pipe would try to write what it never read
-        )
+    error: Literal[
+        "EXTERNAL_REFERENCE",
+        "INPUT_CORRUPT",
+        "NO_AUDIO_STREAM",
+        "NOT_AUDIO",
+        "TOO_MANY_STREAMS",
+        "DECODE_MEMORY",
+        "UNSUPPORTED_CODEC",
+    ]
+    message: _Text
 
 
-@cache
-def _prober(_process: int) -> _Prober:
-    """This process's prober: a forked process must not use its parent's child, nor a lock that may be held."""
-    prober = _Prober()
-    atexit.register(prober.close)
-    return prober
+# The prober may have been taken over by the file: what it says is checked, and only then believed to be about the file.
+_ANSWER: TypeAdapter[Probe | _Refusal] = TypeAdapter(Probe | _Refusal)
+
+
+def _ask(path: Path, seconds: float) -> Probe | _Refusal:
+    """A prober's answer. Raises `TimeoutError`, `BrokenPipeError`, `ValueError` for an answer that cannot be one."""
+    cpu = math.ceil(seconds) + 2
+    limits = {
+        resource.RLIMIT_AS: (_MEMORY, _MEMORY),
+        resource.RLIMIT_NOFILE: (64, 64),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_CORE: (0, 0),
+        resource.RLIMIT_CPU: (cpu, cpu + 1),
+    }
+    with path.open("rb") as file, sandbox.start_prober(INPUT_OPTIONS, stdin=file, limits=limits) as prober:
+        assert prober.stdout is not None  # noqa: S101 (for mypy)
+        return _ANSWER.validate_json(_read_line(prober.stdout, seconds))
+
+
+def _read_line(pipe: BinaryIO, seconds: float) -> bytes:
+    deadline, line = time.monotonic() + seconds, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                raise TimeoutError
+            piece = os.read(pipe.fileno(), _MOST_BYTES)
+            if not piece:
+                raise BrokenPipeError
+            line += piece
+            if len(line) > _MOST_BYTES:
+                raise ValueError("Its answer is too long.")
+    return line

@@ -1,81 +1,245 @@
-"""Start the programs that read untrusted files, without network access.
+"""Start the programs that read untrusted files: confined, with limits, and with nothing of this process.
 
-One thread starts them all. A seccomp filter on that thread, which its children inherit, refuses sockets. It needs no
-privileges and, unlike a wrapper program or a network namespace, costs no time per child. This is the second line of
-defence: the first is that libav may only use the protocol "fd", an open file.
+`launcher` starts them: a small program, one for this process, which has neither its memory nor its environment nor its
+open files. That way they can be confined after the fork (`confinement`), and no thread of this process ever is. This is
+the second line of defence: the first is that libav may only use the protocol "fd", an open file.
 """
 
-import ctypes
-import errno
+import atexit
+import contextlib
+import json
 import os
-import platform
-import struct
+import resource
+import selectors
+import signal
+import socket
 import subprocess
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+import sys
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, BinaryIO, Self
 
+import stenopool
 from stenopool.runtime.logs import logger
+from stenopool.speech.audio import confinement
 
-_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _MODE_FILTER = 22, 38, 2
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06  # BPF: ld word, jeq, jge, ret (linux/bpf_common.h)
-_ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | errno.EACCES  # linux/seccomp.h
-_NUMBER, _ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
-_X32 = 0x4000_0000  # x86-64's second table of system calls starts here
-# The machine's constant (linux/audit.h) and its numbers of: socket, socketpair, ptrace, process_vm_writev,
-# io_uring_setup (opens sockets too), pidfd_getfd (takes them from other processes).
-_MACHINES = {
-    "x86_64": (0xC000_003E, (41, 53, 101, 311, 425, 438)),
-    "aarch64": (0xC000_00B7, (198, 199, 117, 271, 425, 438)),
-}
+_MOST_BYTES = 64 * 1024
+_MOST_TEXT = 500
+_TRIES = 2  # the launcher may have been killed since the last start
+_Limits = Mapping[int, tuple[int, int]]
+_LIMIT_NAMES = {getattr(resource, name): name for name in dir(resource) if name.startswith("RLIMIT_")}
 
 
-def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """`subprocess.Popen` without sockets, in its own session, so that it can be killed with its children."""
-    starter = _starter(os.getpid())
-    return starter.submit(lambda: subprocess.Popen(command, start_new_session=True, **options)).result()
+def start(
+    command: Sequence[str],
+    *,
+    stdin: BinaryIO | int = subprocess.DEVNULL,
+    stdout: int = subprocess.DEVNULL,
+    stderr: int = subprocess.DEVNULL,
+    limits: _Limits | None = None,
+) -> "Confined":
+    """Start a program, given by its path, confined. ``limits``: soft and hard ones by `resource`'s constants.
+
+    ``stdin``, ``stdout`` and ``stderr`` are as for `subprocess.Popen`. The program gets no other open files, and of
+    the environment only PATH and LANG. Raises `OSError`, `PermissionError` if a limit cannot be set.
+    """
+    return _start({"command": list(command)}, (stdin, stdout, stderr), limits or {})
 
 
-def is_confined() -> bool:
-    """Whether the kernel refuses sockets to the programs started here."""
-    return _starter(os.getpid()).submit(lambda: "Seccomp:\t2" in Path("/proc/thread-self/status").read_text()).result()
+def start_prober(options: Mapping[str, str], *, stdin: BinaryIO, limits: _Limits) -> "Confined":
+    """Start `prober` confined, with libav's ``options``, on the open file ``stdin``. It answers on ``stdout``."""
+    streams = (stdin, subprocess.PIPE, subprocess.DEVNULL)
+    return _start({"command": None, "options": dict(options)}, streams, limits)
 
 
-def _confine() -> None:
-    """Refuse sockets to this thread and its children. Without kernel support, only libav's whitelist protects."""
-    if platform.machine() not in _MACHINES:
-        logger.warning("Decoders run without a seccomp filter: none is known for %s.", platform.machine())
-        return
-    code = _program(*_MACHINES[platform.machine()])
-    instructions = ctypes.create_string_buffer(code, len(code))
-    # struct sock_fprog: a count and a pointer
-    program = ctypes.create_string_buffer(struct.pack("HP", len(code) // 8, ctypes.addressof(instructions)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, program, 0, 0):
-        logger.warning("Decoders run without a seccomp filter: %s.", os.strerror(ctypes.get_errno()))
+def stop_launcher() -> None:
+    """End this process's launcher, if there is one, and all that it has started; the next start starts another."""
+    _launchers().drop(None)
 
 
-def _program(machine: int, refused: Sequence[int]) -> bytes:
-    """The filter: system calls in ``refused``, or of another machine or table, fail with EACCES."""
-    lines: list[tuple[int, int | None, int | None, int]] = [  # code, jump if true, if false (None: refuse), value
-        (_LOAD, 0, 0, _ARCHITECTURE),
-        (_EQUAL, 0, None, machine),
-        (_LOAD, 0, 0, _NUMBER),
-        (_AT_LEAST, None, 0, _X32),
-        *((_EQUAL, None, 0, number) for number in refused),
-        (_RETURN, 0, 0, _ALLOW),
-        (_RETURN, 0, 0, _REFUSE),
-    ]
-    last = len(lines) - 1
-    return b"".join(
-        struct.pack("HBBI", code, *(last - n - 1 if to is None else to for to in (true, false)), value)
-        for n, (code, true, false, value) in enumerate(lines)
-    )
+def missing() -> list[str]:
+    """What the kernel or the processor lacks of `confinement`'s two parts, by name."""
+    return confinement.missing()
 
 
-@cache
-def _starter(_process: int) -> ThreadPoolExecutor:
-    """The thread of this process that starts children: a forked process has none of its parent's threads."""
-    return ThreadPoolExecutor(1, thread_name_prefix="sandbox", initializer=_confine)
+def printable(text: str) -> str:
+    """Text from a decoder that may have been taken over: 500 characters at most, all printable."""
+    return "".join(character if character.isprintable() else " " for character in text[:_MOST_TEXT])
+
+
+class Confined:
+    """A confined process. Has the parts of `subprocess.Popen` that are used; leaving the context kills it."""
+
+    def __init__(self, pid: int, line: socket.socket, pipes: Sequence[BinaryIO | None]) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self.stdin, self.stdout, self.stderr = pipes
+        self._line = line  # on which the launcher reports its end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.kill()
+        self.wait()
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            if pipe is not None:
+                pipe.close()
+        self._line.close()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, negative after a signal. Raises `subprocess.TimeoutExpired`."""
+        if self.returncode is None:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._line, selectors.EVENT_READ)
+                if not selector.select(timeout):
+                    raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+            message = _receive(self._line)
+            # Without a message the launcher was killed, and all it has started with it.
+            self.returncode = int(json.loads(message)["code"]) if message else -signal.SIGKILL
+        return self.returncode
+
+    def kill(self) -> None:
+        """End it, if it runs, and all in its process group."""
+        if self.returncode is None:
+            with contextlib.suppress(OSError):
+                self._line.shutdown(socket.SHUT_WR)
+
+    def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """All that it writes until it ends. Raises `subprocess.TimeoutExpired`."""
+        outputs = {pipe: bytearray() for pipe in (self.stdout, self.stderr) if pipe is not None}
+        with selectors.DefaultSelector() as selector:
+            for pipe in outputs:
+                selector.register(pipe, selectors.EVENT_READ)
+            while selector.get_map():
+                ready = selector.select(timeout)
+                if not ready:
+                    raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
+                for key, _ in ready:
+                    piece = os.read(key.fd, _MOST_BYTES)
+                    outputs[key.fileobj].extend(piece)  # type: ignore[index]
+                    if not piece:
+                        selector.unregister(key.fileobj)
+        self.wait(timeout)
+        written = [bytes(outputs[pipe]) if pipe is not None else b"" for pipe in (self.stdout, self.stderr)]
+        return written[0], written[1]
+
+
+def _start(request: dict[str, Any], streams: Sequence[BinaryIO | int], limits: _Limits) -> Confined:
+    request["limits"] = {_LIMIT_NAMES[limit]: values for limit, values in limits.items()}
+    message = json.dumps(request).encode()
+    with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
+        theirs: list[int] = []
+        pipes: list[BinaryIO | None] = []
+        for number, stream in enumerate(streams):
+            file, pipe = _stream(number, stream, given)
+            theirs.append(file)
+            pipes.append(kept.enter_context(pipe) if pipe is not None else None)
+        line, reply = _request(message, theirs)
+        if "error" in reply:
+            line.close()
+            raise OSError(reply["error"] or 1, f"A decoder cannot be started: {reply['text']}")
+        kept.pop_all()  # now the caller's
+    return Confined(reply["pid"], line, pipes)
+
+
+def _stream(number: int, stream: BinaryIO | int, given: contextlib.ExitStack) -> tuple[int, BinaryIO | None]:
+    """The child's descriptor, and this process's end if it is a pipe."""
+    if stream == subprocess.PIPE and number == 0:
+        raise ValueError("Input is a file.")
+    if stream == subprocess.PIPE:
+        reading, writing = os.pipe()
+        given.callback(os.close, writing)
+        return writing, open(reading, "rb", buffering=0)  # noqa: PTH123 (a descriptor)
+    if stream == subprocess.DEVNULL:
+        nothing = os.open(os.devnull, os.O_WRONLY if number else os.O_RDONLY)
+        given.callback(os.close, nothing)
+        return nothing, None
+    return (stream if isinstance(stream, int) else stream.fileno()), None
+
+
+def _request(message: bytes, files: Sequence[int]) -> tuple[socket.socket, dict[str, Any]]:
+    """Send a request. Returns the line to the new process and the launcher's reply."""
+    for _ in range(_TRIES):
+        launcher = _launchers().get()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs, contextlib.suppress(OSError):
+            socket.send_fds(launcher.control, [message], [theirs.fileno(), *files])
+        if reply := _receive(ours):
+            return ours, json.loads(reply)
+        ours.close()
+        _launchers().drop(launcher)
+    raise BrokenPipeError("The launcher of decoders ends at once; see its errors above.")
+
+
+def _receive(line: socket.socket) -> bytes:
+    """The next message, none if the other end is closed."""
+    with contextlib.suppress(ConnectionError):
+        return line.recv(_MOST_BYTES)
+    return b""
+
+
+class _Launcher:
+    """A running `launcher` and the socket on which it takes requests, whole messages from any thread."""
+
+    def __init__(self) -> None:
+        confinement.hide_memory()  # where the kernel has no Landlock, decoders could read it in /proc
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # -P and the folder of this package: nothing is imported from where the service was started.
+        folders = [str(Path(stenopool.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "stenopool.speech.audio.launcher"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(folders)} | libraries,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C does not reach it
+            )
+        if missing():
+            logger.warning("Decoders run without %s, which this kernel or processor lacks.", " and ".join(missing()))
+
+    def close(self) -> None:
+        """End it and all that it has started, and leave no zombie."""
+        with contextlib.suppress(OSError):
+            self.control.shutdown(socket.SHUT_RDWR)  # a forked process may have a copy, so closing alone would not do
+        self.control.close()
+        self.process.wait()
+
+
+class _Launchers:
+    """A process's launcher, started when it is needed. A forked process starts its own."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._launcher: _Launcher | None = None
+
+    def get(self) -> _Launcher:
+        with self._lock:
+            if self._launcher is None:
+                self._launcher = _Launcher()
+                atexit.register(self.drop, None)
+            return self._launcher
+
+    def drop(self, launcher: _Launcher | None) -> None:
+        """Close this one, unless another thread has replaced it; None for whichever there is. Not its parent's."""
+        if os.getpid() != self._process:
+            return
+        with self._lock:
+            if self._launcher is not None and launcher in (None, self._launcher):
+                self._launcher.close()
+                self._launcher = None
+                atexit.unregister(self.drop)
+
+
+_by_process: dict[int, _Launchers] = {}
+
+
+def _launchers() -> _Launchers:
+    return _by_process.setdefault(os.getpid(), _Launchers())

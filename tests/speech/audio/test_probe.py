@@ -12,15 +12,9 @@ import pytest
 
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
-from stenopool.speech.audio import probe as probing
+from stenopool.speech.audio import sandbox
 from stenopool.speech.audio.probe import probe
 from tests.speech.audio.media import make, tone
-
-
-def child_pid() -> int:
-    child = probing._prober(os.getpid())._child
-    assert child is not None
-    return child.pid
 
 
 def refusal(path: Path) -> ErrorCode:
@@ -29,48 +23,114 @@ def refusal(path: Path) -> ErrorCode:
     return caught.value.code
 
 
-def test_one_child_serves_many_files(tmp_path: Path) -> None:
-    """A Python start for each file would cost more than its headers."""
+def launcher_pid() -> int:
+    return sandbox._launchers().get().process.pid
+
+
+def test_each_file_has_a_child_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that a file takes over must not answer for later files. One program starts them: Python starts slowly."""
+    pids, start = [], sandbox.start_prober
+
+    def watched(*arguments: object, **options: object) -> sandbox.Confined:
+        child = start(*arguments, **options)
+        pids.append(child.pid)
+        return child
+
+    monkeypatch.setattr(sandbox, "start_prober", watched)
     first, second = tone(tmp_path / "a.flac", 1), tone(tmp_path / "b.wav", 2, "-ac", "2")
     assert probe(first).codec == "flac"
-    pid = child_pid()
+    launcher = launcher_pid()
     found = probe(second)
     assert (found.codec, found.channels, found.sample_rate, found.duration) == ("pcm_s16le", 2, 16000, 2.0)
-    assert child_pid() == pid
+    assert len(set(pids)) == 2
+    assert launcher_pid() == launcher
 
 
-def test_child_that_died_is_replaced(tmp_path: Path) -> None:
+def test_launcher_that_died_is_replaced(tmp_path: Path) -> None:
     """Killed between two files: the next file does not notice."""
     path = tone(tmp_path / "a.flac", 1)
     probe(path)
-    os.kill(child_pid(), signal.SIGKILL)
+    os.kill(launcher_pid(), signal.SIGKILL)
     assert probe(path).duration == 1.0
 
 
-def test_child_killed_in_the_middle_of_a_file(tmp_path: Path) -> None:
-    """Killed while it reads: the file is read again by its successor."""
+def test_launcher_killed_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    """The file is read again by its successor."""
     path = tone(tmp_path / "a.flac", 1)
     probe(path)
-    pid = child_pid()
+    pid = launcher_pid()
     os.kill(pid, signal.SIGSTOP)
     killer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
     killer.start()
     started = time.monotonic()
     assert probe(path).duration == 1.0
     assert time.monotonic() - started > 0.4
-    assert child_pid() != pid
+    assert launcher_pid() != pid
+
+
+def lies(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """In place of the prober, a confined child that a file has taken over."""
+
+    def start(_options: object, **streams: object) -> sandbox.Confined:
+        return sandbox.start([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE, **streams)
+
+    monkeypatch.setattr(sandbox, "start_prober", start)
+
+
+GOOD = {"container": "wav", "codec": "x", "stream": 0, "sample_rate": 8000, "channels": 1, "layout": None, "start": 0.0}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "'x' * 10**6",
+        "'[' * 60_000",
+        "json.dumps({'error': 'RECORDING_DELETED', 'message': 'x'})",
+        "json.dumps({'error': 'NOT_AUDIO'})",
+        "json.dumps(GOOD | {'start': float('nan'), 'duration': 1.0})",
+        "json.dumps(GOOD | {'start': float('inf'), 'duration': 1.0})",
+        "json.dumps(GOOD | {'start': -1.0, 'duration': 1.0})",
+        "json.dumps(GOOD | {'channels': 10**30, 'duration': 1.0})",
+        "json.dumps(GOOD | {'channels': 0, 'duration': 1.0})",
+        "json.dumps(GOOD | {'stream': -1, 'duration': 1.0})",
+        "json.dumps(GOOD | {'codec': ['x'], 'duration': 1.0})",
+        "'null'",
+    ],
+)
+def test_an_answer_that_cannot_be_one(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gives it is taken for broken, and at 64 KiB nobody listens any more."""
+    lies(monkeypatch, f"import json\nGOOD = {GOOD!r}\nprint({answer})")
+    assert refusal(tone(tmp_path / "a.wav", 1)) == ErrorCode.INPUT_CORRUPT
+
+
+def test_what_it_says_is_short_and_printable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes into receipts and to clients."""
+    path, odd = tone(tmp_path / "a.wav", 1), "\x1b[31m\u202eA\n\x00\ufeff" + "secret " * 1000
+    lies(monkeypatch, f"import json\nprint(json.dumps({{'error': 'NOT_AUDIO', 'message': {odd!r}}}))")
+    with pytest.raises(RecordingError) as caught:
+        probe(path)
+    message = caught.value.message
+    assert len(message) == 500
+    assert message.isprintable()
+    assert "A" in message
+    lies(monkeypatch, f"import json\nprint(json.dumps({GOOD!r} | {{'codec': {odd!r}, 'duration': 1.0}}))")
+    codec = probe(path).codec
+    assert len(codec) == 500
+    assert codec.isprintable()
 
 
 def test_child_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that never ends being read costs the time-out; the next one is read."""
     path, pipe = tone(tmp_path / "a.flac", 1), tmp_path / "pipe"
     os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)
     monkeypatch.setattr(Path, "stat", lambda path: os.stat_result((0,) * 6 + (1,) + (0,) * 3))  # it claims a size
     monkeypatch.setenv("STENOPOOL_AUDIO__PROBE_TIMEOUT", "0.5")
     get_settings.cache_clear()
     started = time.monotonic()
     assert refusal(pipe) == ErrorCode.DECODE_TIMEOUT
     assert time.monotonic() - started < 5
+    os.close(writer)
     monkeypatch.setenv("STENOPOOL_AUDIO__PROBE_TIMEOUT", "30")
     get_settings.cache_clear()
     assert probe(path).duration == 1.0
@@ -94,25 +154,26 @@ def test_threads_get_their_own_answers(tmp_path: Path) -> None:
     assert answers == {1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0}
 
 
-def test_a_forked_process_starts_its_own_child(tmp_path: Path) -> None:
-    """Two processes on one pipe would read each other's answers."""
+def test_a_forked_process_starts_its_own_launcher(tmp_path: Path) -> None:
+    """Also where its parent's was in use; and its end leaves that alone."""
     path = tone(tmp_path / "a.flac", 1)
     probe(path)
+    launcher = launcher_pid()
     pid = os.fork()
     if pid == 0:
-        inherited = probing._prober(os.getpid())._child
-        status = 0 if inherited is None and probe(path).duration == 1.0 else 1
-        probing._prober(os.getpid()).close()
+        status = 0 if probe(path).duration == 1.0 and launcher_pid() != launcher else 1
+        sandbox.stop_launcher()
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert probe(path).duration == 1.0
+    assert launcher_pid() == launcher
 
 
-def test_nothing_is_left_of_the_child_when_its_parent_ends(tmp_path: Path) -> None:
+def test_nothing_is_left_of_the_launcher_when_its_parent_ends(tmp_path: Path) -> None:
     """Not even a zombie: in a container the first process may never wait for it."""
     program = (
-        "import os, sys; from pathlib import Path; from stenopool.speech.audio import probe\n"
-        "probe.probe(Path(sys.argv[1])); print(probe._prober(os.getpid())._child.pid)"
+        "import os, sys; from pathlib import Path; from stenopool.speech.audio import probe, sandbox\n"
+        "probe.probe(Path(sys.argv[1])); print(sandbox._launchers().get().process.pid)"
     )
     command = [sys.executable, "-c", program, str(tone(tmp_path / "a.wav", 1))]
     pid = int(subprocess.run(command, capture_output=True, check=True).stdout)

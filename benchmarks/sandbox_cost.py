@@ -1,0 +1,105 @@
+"""What confinement costs: reading headers and decoding, confined as in production and not at all, in turn.
+
+    uv run python -m benchmarks.sandbox_cost
+
+Not at all: libav reads the headers in this process, and ffmpeg is a plain child whose limits a shell sets. Each round
+does both on the same file, in changing order; the figure is the median of the rounds' ratios, so that a machine that
+slows down for a while slows down both. Exit code 1 if a ratio is above 1.03.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from unittest.mock import patch
+
+import imageio_ffmpeg
+
+from stenopool.speech.audio import prober, sandbox
+from stenopool.speech.audio.decode import decode
+from stenopool.speech.audio.probe import INPUT_OPTIONS, Probe, probe
+
+MOST = 1.03
+LIMITED = """
+ulimit -c 0 && ulimit -f 0 && ulimit -n 64 && ulimit -v 4194304 && ulimit -S -t 3600 && ulimit -H -t 3601 || exit 1
+exec "$@"
+"""
+
+
+def plain_probe(path: Path) -> Probe:
+    """In this process."""
+    with path.open("rb") as file, patch.object(prober, "FILE", file.fileno()):
+        return Probe.model_validate(prober.answer(INPUT_OPTIONS))
+
+
+@contextmanager
+def unconfined() -> Iterator[None]:
+    """ffmpeg as a plain child."""
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        del options["limits"]
+        return subprocess.Popen(["/bin/sh", "-c", LIMITED, "limits", *command], start_new_session=True, **options)
+
+    with patch.object(sandbox, "start", start):
+        yield
+
+
+def once(path: Path, spool: IO[bytes], *, confined: bool) -> float:
+    """Seconds for the headers and the sound of a file."""
+    spool.seek(0)
+    spool.truncate()
+    started = time.perf_counter()
+    if confined:
+        decode(path, probe(path), spool, channels="mix", max_duration=1e6)
+    else:
+        with unconfined():
+            decode(path, plain_probe(path), spool, channels="mix", max_duration=1e6)
+    return time.perf_counter() - started
+
+
+def compare(path: Path, rounds: int) -> tuple[float, float, float]:
+    """Medians: seconds unconfined, seconds confined, and the ratio of the two in a round."""
+    pairs = []
+    with tempfile.TemporaryFile() as spool:
+        for number in range(rounds + 1):
+            order = (False, True) if number % 2 else (True, False)
+            seconds = {confined: once(path, spool, confined=confined) for confined in order}
+            pairs.append((seconds[False], seconds[True]))
+    pairs = pairs[1:]  # the first starts the launcher
+    plain, confined = (statistics.median(pair[n] for pair in pairs) for n in (0, 1))
+    return plain, confined, statistics.median(pair[1] / pair[0] for pair in pairs)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    arguments = parser.parse_args()
+    print(f"missing here: {', '.join(sandbox.missing()) or 'nothing'}")
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, seconds, codec in (
+            ("10 s, FLAC", 10, []),
+            ("1 min, MP3", 60, ["-b:a", "64k"]),
+            ("10 min, AAC", 600, ["-b:a", "64k"]),
+            ("1 h, MP3", 3600, ["-b:a", "64k"]),
+        ):
+            path = Path(folder) / f"sound.{name.rpartition(' ')[2].lower().replace('aac', 'm4a')}"
+            source = f"anoisesrc=d={seconds}:r=44100:a=0.1:s=1"
+            command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-nostdin", "-f", "lavfi", "-i", source]
+            subprocess.run([*command, *codec, f"file:{path}"], check=True)
+            plain, confined, ratio = compare(
+                path, arguments.rounds if seconds < 1000 else max(3, arguments.rounds // 4)
+            )
+            print(f"{name}: {plain * 1000:.1f} ms plain, {confined * 1000:.1f} ms confined, ratio {ratio:.3f}")
+            worst = max(worst, ratio)
+    return int(worst > MOST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,12 @@
+"""Processes and what they started, as the kernel lists them."""
+
+from pathlib import Path
+
+
+def descendants(pid: int) -> list[int]:
+    """Its children, and theirs."""
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            found += [child, *descendants(child)]
+    return found
