@@ -134,7 +134,7 @@ class ApiSettings(_Section):
     destination: str | None = None
     """Where transcripts go; neither may lie inside the other. The API needs it."""
     keys: Path | None = None
-    """File with a line per key: name, scopes, digest. `python -m stenopool.api.keys NAME` makes one."""
+    """File with a line per key, read again when it changes. `python -m stenopool.api.keys NAME SCOPES` makes one."""
     deployment: str = "ingest/interactive"
     """Deployment of `ingest` that uploads become runs of."""
     bulk_deployment: str = "ingest/batch"

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from stenopool import __version__
 from stenopool.api import problems
+from stenopool.api.audit import Audit, show_audit_log
 from stenopool.api.callbacks.delivery import deliver_callbacks
 from stenopool.api.middleware import Guard, RequestMeter, RequestMetrics
 from stenopool.api.page import router as page
@@ -35,6 +36,7 @@ def create_app(
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with open_service(settings, callbacks, authenticated=authenticated) as service:
             app.state.service = service
+            show_audit_log()
             deliveries = asyncio.create_task(deliver_callbacks(service, callbacks))
             yield
             deliveries.cancel()
@@ -50,7 +52,8 @@ def create_app(
     )
     metrics = RequestMetrics()
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
-    app.add_middleware(RequestMeter, metrics=metrics)  # outermost, so that refusals by Guard are counted
+    app.add_middleware(RequestMeter, metrics=metrics)  # around Guard, so that its refusals are counted
+    app.add_middleware(Audit)
     problems.install(app)
     for part in (recordings, transcripts, queue, speech, about, page):
         app.include_router(part.router)

@@ -18,7 +18,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 from pydantic import BaseModel
 
-from stenopool.api.ids import encode
+from stenopool.api.ids import encode, text_of
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.flow_runs import PAGE, UNDER_WAY, UNFINISHED, read_all, select_runs
 from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
@@ -55,6 +55,11 @@ class QueueEntry(BaseModel):
     queued_at: datetime
     age: float
 
+    def is_below(self, prefix: str) -> bool:
+        """Whether all its recordings are below a prefix."""
+        below = self.prefix or "" if self.recording is None else text_of(self.recording)
+        return below.startswith(prefix)
+
 
 @dataclass(frozen=True)
 class QueueSnapshot:
@@ -64,6 +69,17 @@ class QueueSnapshot:
     paused: bool = False
     answers: dict[object, bytes] = field(default_factory=dict)
     """Answers made from this snapshot, by request: hundreds of clients send the same each second."""
+    _below: dict[str, "QueueSnapshot"] = field(default_factory=dict)
+
+    def below(self, prefix: str) -> "QueueSnapshot":
+        """The part of it that is below a prefix; positions stay those in the whole queue."""
+        if not prefix:
+            return self
+        if prefix not in self._below:
+            self._below[prefix] = QueueSnapshot(
+                [entry for entry in self.entries if entry.is_below(prefix)], self.paused
+            )
+        return self._below[prefix]
 
     def run_for(self, key: str) -> QueueEntry | None:
         """The run over this recording alone."""

@@ -1,7 +1,8 @@
 """Bearer keys and their scopes, stored as digests in a file, and how often each may ask.
 
-    # name        scopes             SHA-256 of the key
-    front-desk    read,write         5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+    # name      scopes             SHA-256 of the key                                                optional
+    front-desk  read,write         5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8  until=2027-01-01
+    agency      read,write,delete  6b3a55e0261b0304143f805a24924d0c1c44524821305f31d9277843b8a10f4e  prefix=agency/
 
 A key from `python -m stenopool.api.keys NAME read,write` is 32 random bytes. It cannot be guessed from a plain digest,
 so no request needs the slow digests that passwords do.
@@ -14,57 +15,96 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 
-from stenopool.errors import ObjectNotFound, OptionsInvalid
+from stenopool.errors import KeyUnusable, ObjectNotFound, OptionsInvalid, SetupError
+from stenopool.runtime.characters import find_unsafe
+from stenopool.runtime.logs import get_logger
+from stenopool.storage.base import check_key
 
-Scope = Literal["read", "write", "admin"]
+log = get_logger("stenopool.audit")
+
+Scope = Literal["read", "write", "delete", "batch", "edit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+_COLUMNS = ("prefix", "until")
 _MOST_CALLERS = 10_000
+_FRESH = 1.0  # seconds between two looks at the file
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key. ``write`` alone cannot read; ``admin`` includes all."""
+    """What is known of a key. ``write`` alone cannot read; ``admin`` includes all.
+
+    ``prefix``: only recordings with this prefix exist for it; empty: all. ``until``: when it expires.
+    """
 
     name: str
     scopes: frozenset[str]
     digest: str
+    prefix: str = ""
+    until: datetime | None = None
 
     def may(self, scope: Scope) -> bool:
         return scope in self.scopes or "admin" in self.scopes
 
+    def is_expired(self) -> bool:
+        return self.until is not None and datetime.now(UTC) >= self.until
+
 
 NOBODY = Key("nobody", frozenset(SCOPES), "")
-"""The caller with `--no-auth`."""
+"""The caller with `--no-auth`, and the service itself."""
 
 
 class Keys:
-    """The keys of one installation."""
+    """The keys of one installation. Those of a file are read again when it has changed."""
 
-    def __init__(self, keys: Iterable[Key]) -> None:
+    def __init__(self, keys: Iterable[Key], path: Path | None = None, content: bytes = b"") -> None:
         self._keys = tuple(keys)
+        self._path = path
+        self._content = content
+        self._looked_at = time.monotonic()
+        self._refused = ""  # why the file's present content is not used
 
     @classmethod
     def read(cls, path: Path) -> "Keys":
         """Raises `ObjectNotFound` or `OptionsInvalid`, naming the line."""
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise ObjectNotFound(
-                f"The file of keys {path} cannot be read: {error.strerror}.",
-                remedy="Create it: `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
-            ) from error
-        return cls(_key(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.split("#")[0].strip())
+        content = _content(path)
+        return cls(_parse(content, path), path, content)
 
     def holder(self, presented: str) -> Key | None:
-        """The presented key's entry. Compares with all, each in constant time, so that timing reveals nothing."""
+        """The presented key's entry; None if it is unknown or has expired.
+
+        Compares with all, each in constant time, so that timing reveals nothing.
+        """
+        self._follow_file()
         digest, found = digest_of(presented), None
         for key in self._keys:
             if hmac.compare_digest(key.digest, digest):
                 found = key
-        return found
+        return None if found is None or found.is_expired() else found
+
+    def _follow_file(self) -> None:
+        """Use what the file holds now. Content, not time stamps: two changes may have the same.
+
+        A file that cannot be used changes nothing.
+        """
+        if self._path is None or time.monotonic() - self._looked_at < _FRESH:
+            return
+        self._looked_at = time.monotonic()
+        try:
+            content = _content(self._path)
+            if content == self._content and not self._refused:
+                return
+            keys = tuple(_parse(content, self._path))
+        except SetupError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.error("The keys stay as they were. %s", error)
+            return
+        log.info("The keys were read again: %s.", _describe_change(self._keys, keys))
+        self._keys, self._content, self._refused = keys, content, ""
 
 
 class Limiter:
@@ -99,30 +139,110 @@ def digest_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
 
 
-def line(name: str, scopes: str, key: str) -> str:
-    """The file's line for a key."""
-    return f"{name} {scopes} {digest_of(key)}"
+def line(name: str, scopes: str, key: str, *columns: str) -> str:
+    """The file's line for a key. ``columns``: ``prefix=`` and ``until=``."""
+    return " ".join((name, scopes, digest_of(key), *columns))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ObjectNotFound(
+            f"The file of keys {path} cannot be read: {error.strerror}.",
+            remedy="Create it: `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
+        ) from error
+
+
+def _parse(content: bytes, path: Path) -> list[Key]:
+    """The keys of a file's lines. No two have the same name or digest: the audit log names one holder."""
+    try:
+        lines = content.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise OptionsInvalid(f"The file of keys {path} is not text in UTF-8.", remedy="Write it again.") from None
+    keys: list[Key] = []
+    found: dict[tuple[str, str], int] = {}
+    for number, text in enumerate(lines, 1):
+        if not text.split("#")[0].strip():
+            continue
+        key = _key(text, f"{path}:{number}")
+        for own in (("name", key.name), ("key", key.digest)):
+            first = found.setdefault(own, number)
+            if first != number:
+                raise OptionsInvalid(
+                    f"{path}:{number} has the {own[0]} of line {first}.",
+                    remedy="Give each line a name and a key of its own.",
+                )
+        keys.append(key)
+    return keys
 
 
 def _key(line: str, where: str) -> Key:
+    # What is wrong is never repeated: it may be the key itself.
     parts = line.split()
-    scopes = parts[1].split(",") if len(parts) == 3 else []
-    if not scopes or not set(scopes) <= set(SCOPES) or len(parts[2]) != 64 or set(parts[2]) - set("0123456789abcdef"):
-        # The line is not repeated: it may contain the key itself.
-        raise OptionsInvalid(
-            f"{where} is not a name, scopes ({', '.join(SCOPES)}) and a SHA-256.",
-            remedy="`python -m stenopool.api.keys NAME read,write` prints such a line.",
-        )
-    return Key(parts[0], frozenset(scopes), parts[2])
+    name, scopes, digest = [*parts, "", "", ""][:3]
+    granted, options = scopes.split(","), dict(column.partition("=")[::2] for column in parts[3:])
+    if (
+        find_unsafe(name)
+        or not set(granted) <= set(SCOPES)
+        or len(digest) != 64
+        or set(digest) - set("0123456789abcdef")
+        or set(options) - set(_COLUMNS)
+        or len(options) != len(parts[3:])
+    ):
+        raise _invalid(f"{where} is not a name, scopes ({', '.join(SCOPES)}), a SHA-256, and prefix= or until=.")
+    prefix = options.get("prefix", "")
+    if "prefix" in options and not _is_folder(prefix):
+        raise _invalid(f"{where}: prefix= is not a folder below the source, such as prefix=agency/.")
+    if prefix and "admin" in granted:
+        raise _invalid(f"{where}: the scope admin is for everything, so it takes no prefix=.")
+    try:
+        until = datetime.fromisoformat(options["until"]) if "until" in options else None
+    except ValueError:
+        raise _invalid(f"{where}: until= is not a date or a time, such as until=2027-01-01.") from None
+    if until and until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return Key(name, frozenset(granted), digest, prefix, until)
+
+
+def _is_folder(prefix: str) -> bool:
+    """Whether recordings can have the prefix: a listing skips what is hidden."""
+    try:
+        check_key(f"{prefix}a")
+    except KeyUnusable:
+        return False
+    hidden = prefix.startswith((".", "/")) or any(part in prefix for part in ("/.", "//", "\\"))
+    return prefix.endswith("/") and not hidden and find_unsafe(prefix) is None
+
+
+def _invalid(message: str) -> OptionsInvalid:
+    return OptionsInvalid(message, remedy="`python -m stenopool.api.keys NAME read,write` prints such a line.")
+
+
+def _describe_change(before: Iterable[Key], after: Iterable[Key]) -> str:
+    old, new = ({key.name: key for key in keys} for keys in (before, after))
+    changes = {
+        "added": [name for name in new if name not in old],
+        "changed": [name for name in new if name in old and new[name] != old[name]],
+        "removed": [name for name in old if name not in new],
+    }
+    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in changes.items() if names) or "no key changed"
 
 
 def main() -> None:
-    """``python -m stenopool.api.keys NAME SCOPES``: prints the key on stderr, its line for the file on stdout."""
-    if len(sys.argv) != 3:
-        sys.exit("Usage: python -m stenopool.api.keys NAME read|read,write|admin >> FILE")
+    """``python -m stenopool.api.keys NAME SCOPES [prefix=FOLDER/] [until=DATE]``.
+
+    Prints the key on stderr, its line for the file on stdout.
+    """
+    if len(sys.argv) < 3:
+        sys.exit(f"Usage: python -m stenopool.api.keys NAME {','.join(SCOPES)} [prefix=FOLDER/] [until=DATE] >> FILE")
+    name, scopes, *columns = sys.argv[1:]
     key = f"steno_{secrets.token_urlsafe(32)}"
-    text = line(sys.argv[1], sys.argv[2], key)
-    _key(text, "This")
+    text = line(name, scopes, key, *columns)
+    try:
+        _key(text, "This")
+    except OptionsInvalid as error:
+        sys.exit(str(error))
     sys.stdout.write(f"{text}\n")
     sys.stderr.write(f"The key, shown this once: {key}\n")
 

@@ -45,7 +45,8 @@ async def receive_upload(
     """
     await service.runs.deployment_id(service.settings.deployment)  # before gigabytes are read for nothing
     token = token_of(caller, idempotency_key)
-    first = await asyncio.to_thread(next, service.source.list(f"{token}/"), None) if token else None
+    folder = f"{service.caller.prefix}{token}/"
+    first = await asyncio.to_thread(next, service.source.list(folder), None) if token else None
 
     def opener(filename: str) -> tuple[str, UploadWriter | None]:
         key = service.new_key(filename, token)
@@ -121,6 +122,7 @@ async def retry_failed(service: Service) -> int:
                 raise
             continue
         submitted += 1
+    service.notes.recording = ""  # not the last of them alone
     return submitted
 
 
@@ -140,9 +142,9 @@ async def remove(service: Service, key: str) -> None:
     queue = await service.runs.queue()
     active, others = queue.run_for(key), queue.run_covering(key)
     if busy := next((entry for entry in (active, others) if entry and entry.state == "running"), None):
-        raise Problem(
-            409, "RECORDING_BUSY", "The recording is being transcribed.", f"DELETE /v1/queue/{busy.id}, then again."
-        )
+        others_run = not busy.is_below(service.caller.prefix)
+        remedy = "Try again when it is done." if others_run else f"DELETE /v1/queue/{busy.id}, then again."
+        raise Problem(409, "RECORDING_BUSY", "The recording is being transcribed.", remedy)
     if active:
         await service.runs.cancel(active.id)
     # A run that failed or was cancelled left checkpoints, and no receipt that names them.

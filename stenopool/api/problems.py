@@ -70,13 +70,16 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
         "code": problem.code,
         "remedy": problem.remedy,
         "instance": request.url.path,
+        "request_id": getattr(request.state, "request_id", None),
         **problem.more,
     }
+    request.state.code = problem.code
     if request.url.path.startswith("/v1/audio/"):
         message = " ".join(filter(None, (problem.detail, problem.remedy)))
         kind = "invalid_request_error" if problem.status_code < 500 else "server_error"
         document["error"] = {"message": message, "type": kind, "param": None, "code": problem.code}
-    return JSONResponse(document, problem.status_code, problem.headers, "application/problem+json")
+    headers = {**(problem.headers or {}), "X-Request-Id": str(document["request_id"])}
+    return JSONResponse(document, problem.status_code, headers, "application/problem+json")
 
 
 def install(app: FastAPI) -> None:
@@ -109,7 +112,7 @@ def _problem_of(error: Exception) -> Problem:
             log.warning("The Prefect server does not answer: %s", type(error).__name__)
             return Problem(503, "PREFECT_UNAVAILABLE", "The Prefect server does not answer.", "Try again.", _RETRY)
         case _:  # uvicorn logs it
-            remedy = "This is a fault of Stenopool; report it with the time of the request."
+            remedy = "This is a fault of Stenopool; report it with the request_id."
             return Problem(500, "INTERNAL", "An unexpected error occurred.", remedy)
 
 

@@ -7,20 +7,24 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 from urllib.parse import unquote
+from uuid import UUID
 
 from fastapi import Depends, Request
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
+from starlette.datastructures import State
 
 from stenopool.api import ids
+from stenopool.api.access import AnyCaller, require_scope
 from stenopool.api.callbacks.outbox import Callback, Outbox
 from stenopool.api.callbacks.sending import AddressError, Sender
-from stenopool.api.ingest_runs import IngestRuns, is_over
-from stenopool.api.keys import Key, Keys, Limiter, require_file
+from stenopool.api.ingest_runs import IngestRuns, QueueEntry, QueueSnapshot, entry_of, is_over
+from stenopool.api.keys import NOBODY, Key, Keys, Limiter, require_file
 from stenopool.api.problems import Problem, field_errors, invalid, not_found
 from stenopool.errors import ErrorCode, KeyUnusable, LocationInvalid, ObjectNotFound, OptionsInvalid
 from stenopool.options import TranscriptionOptions
@@ -28,6 +32,7 @@ from stenopool.orchestration.blocks.locations import absolute_location, open_loc
 from stenopool.orchestration.names import PREFIX_TAG, RECORDING_TAG
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import fingerprint
+from stenopool.runtime.characters import find_unsafe
 from stenopool.runtime.health import Readiness
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectInfo, ObjectStore
@@ -37,7 +42,10 @@ _LATEST = 2**48 - 1  # milliseconds
 
 @dataclass
 class Service:
-    """One installation's API. ``keys`` is None without authentication."""
+    """One installation's API, as ``caller`` may see it. ``keys`` is None without authentication.
+
+    ``notes``: the state of the caller's request; its ``recording`` appears in the audit log.
+    """
 
     settings: ApiSettings
     source: ObjectStore
@@ -45,6 +53,8 @@ class Service:
     runs: IngestRuns
     keys: Keys | None
     sender: Sender
+    caller: Key = NOBODY
+    notes: State = field(default_factory=State)
 
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.settings.rate)
@@ -59,16 +69,45 @@ class Service:
             }
         )
 
+    def seen_by(self, caller: Key, notes: State) -> "Service":
+        """This service for one request: other recordings than those below the key's prefix do not exist."""
+        seen = copy(self)
+        seen.caller, seen.notes = caller, notes
+        return seen
+
+    @property
+    def uri(self) -> str:
+        """The address that the caller's recordings are below."""
+        return self.source.uri_of(self.caller.prefix.rstrip("/")) if self.caller.prefix else self.source.uri
+
+    async def queue(self) -> QueueSnapshot:
+        """The queue, without the runs over recordings that the caller may not see."""
+        return (await self.runs.queue()).below(self.caller.prefix)
+
+    async def run(self, id: UUID) -> QueueEntry:
+        """One run that was submitted here, in the queue or ended; the problem 404 for any other."""
+        for entry in (await self.queue()).entries:
+            if entry.id == id:
+                return entry
+        run = await self.runs.run(id)
+        if run is None or not (entry := entry_of(run)).is_below(self.caller.prefix):
+            raise not_found("Unknown run.")
+        return entry
+
     def new_key(self, filename: str, token: str | None = None) -> str:
         """The key of an upload: in its own folder, so that equal names do not collide. Checked against both stores.
 
         Tokens count down with time: a listing, which is in key order, has the newest first.
         """
         token = token or f"{_LATEST - int(time.time() * 1000):012x}{secrets.token_hex(10)}"
-        key = f"{token}/{filename}"
+        key = f"{self.caller.prefix}{token}/{filename}"
         if "/" in filename:
             raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file name cannot contain folders.", "Send the name alone.")
+        if unsafe := find_unsafe(filename):
+            message = f"A file name cannot contain the invisible character U+{ord(unsafe):04X}."
+            raise Problem(422, ErrorCode.KEY_UNUSABLE, message, "Rename the file.")
         self.check_key(key)
+        self.notes.recording = key
         return key
 
     def check_key(self, key: str) -> None:
@@ -93,16 +132,23 @@ class Service:
             ids.check(f"{prefix}a")  # the key of a recording with this prefix
             if f"{self.source.uri_of(prefix.rstrip('/'))}/" != uri:
                 raise _elsewhere()
+        self.notes.recording = prefix
         return prefix
 
     def _below(self, uri: str) -> str:
         below = uri.removeprefix(f"{self.source.uri}/")
         if below == uri:
             raise _elsewhere()
-        return unquote(below) if self.source.uri.startswith("file:") else below
+        below = unquote(below) if self.source.uri.startswith("file:") else below
+        if not below.startswith(self.caller.prefix):
+            raise _elsewhere()
+        return below
 
     async def head(self, key: str) -> ObjectInfo:
-        """A recording as the source lists it; the problem 404 if it does not exist."""
+        """A recording as the source lists it; the problem 404 if it does not exist, or not for the caller."""
+        self.notes.recording = key
+        if not key.startswith(self.caller.prefix):
+            raise not_found("Unknown recording.")
         try:
             return await asyncio.to_thread(self.source.head, key)
         except (ObjectNotFound, KeyUnusable):  # or a key that this kind of store cannot hold
@@ -121,12 +167,19 @@ class Service:
     async def submit(self, info: ObjectInfo, options: TranscriptionOptions, *, again: bool = False) -> FlowRun | None:
         """Submit a recording: returns the run, or None if these options were used for it already.
 
-        ``again``: submit it also if it failed or was cancelled.
+        ``again``: submit it also if it failed or was cancelled. The problem 403 if another transcript would be
+        overwritten, and the caller's key lacks the scope ``edit``.
         """
         work = fingerprint(info, options)
-        there = await asyncio.to_thread(receipts.find_receipts, self.destination, info.key, work)
+        names = await self.receipts_of(info.key)
+        there = [name for name in names if name.fingerprint == work]
         if any(name.status == "done" for name in there) or (there and not again):
             return None
+        if not self.caller.may("edit"):
+            last = (await self.runs.last_runs([info.key])).get(info.key)
+            is_other = last and not is_over(last) and not (last.idempotency_key or "").startswith(f"api-{work}")
+            if is_other or any(name.status == "done" for name in names):
+                require_scope(self.caller, "edit")
         parameters = self._parameters(options, {"only": [info.key]})
         if again:
             parameters["retry"] = []
@@ -177,7 +230,8 @@ class Service:
     async def add_callback(self, url: str | None, **about: Any) -> None:
         """Store a callback, which is sent when its recording or run has ended; see `Callback`."""
         if url is not None:
-            await asyncio.to_thread(self.outbox.put, Callback(url=url, **about))
+            callback = Callback(url=url, brief=not self.caller.may("read"), **about)
+            await asyncio.to_thread(self.outbox.put, callback)
 
     def _parameters(self, options: TranscriptionOptions, selection: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -242,9 +296,12 @@ def _location(settings: ApiSettings, name: str) -> str:
     return absolute_location(location)
 
 
-async def _get_service(request: Request) -> Service:
-    """Dependency: the app's service. It is async because a plain function costs a thread."""
-    return cast("Service", request.app.state.service)
+async def _get_service(request: Request, caller: AnyCaller) -> Service:
+    """Dependency: the app's service for the caller, so no route has it without a key.
+
+    It is async because a plain function costs a thread.
+    """
+    return cast("Service", request.app.state.service).seen_by(caller, request.state)
 
 
 CurrentService = Annotated[Service, Depends(_get_service)]

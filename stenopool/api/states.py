@@ -7,26 +7,40 @@ import asyncio
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel
 
 from stenopool.api.ids import encode, text_of
 from stenopool.api.ingest_runs import QueueEntry, QueueSnapshot
+from stenopool.api.keys import Key
 from stenopool.api.problems import invalid
 from stenopool.api.service import Service
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import ReceiptName
+from stenopool.speech.renderers.words import clean
 from stenopool.storage import ObjectInfo, ObjectStore
 
 StateName = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
 _ALL = Selection()
-_UPLOAD = re.compile(r"^[0-9a-f]{32}/")
+_UPLOAD = re.compile(r"(^|/)[0-9a-f]{32}/")
 _CHUNK = 200  # keys that a search reads together
 _MOST_KEYS = 1000  # that one request reads, whatever it finds
+
+
+class Submitted(BaseModel):
+    """A recording or a run, as a key without the scope `read` gets to know it."""
+
+    id: str
+    state: str
+
+
+def for_caller(caller: Key, made: BaseModel) -> Any:
+    """An answer to a caller, who may submit a recording or a run without the right to read."""
+    return made if caller.may("read") else Submitted.model_validate(made.model_dump(mode="json"))
 
 
 class RecordingState(BaseModel):
@@ -67,7 +81,7 @@ async def read_page(
     queue, found = await service.runs.queue(), list[RecordingState]()
     keys_read, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
     while after is not None and len(found) < limit and keys_read < _MOST_KEYS:
-        infos, after = await asyncio.to_thread(_list, service.source, after, at_once)
+        infos, after = await asyncio.to_thread(_list, service, after, at_once)
         keys_read += at_once
         infos = [info for info in infos if words is None or words.casefold() in display_key(info.key).casefold()]
         found += [one for one in await _states(service, queue, infos) if state in (None, one.state)]
@@ -89,7 +103,7 @@ async def read_state(service: Service, key: str, work: str | None = None) -> Rec
     active, last = None if done else _active(queue, key, found), None
     if not (active or found):
         last = (await service.runs.last_runs([key])).get(key)
-    state = _state(info, found, active, last)
+    state = _state(service, info, found, active, last)
     if state.state == "failed":
         state.failure = await _failure(service, found, last)
     return state
@@ -97,7 +111,7 @@ async def read_state(service: Service, key: str, work: str | None = None) -> Rec
 
 def display_key(key: str) -> str:
     """A key as people know it: an upload's without its own folder."""
-    return _UPLOAD.sub("", key)
+    return _UPLOAD.sub(r"\1", key, count=1)
 
 
 async def _states(service: Service, queue: QueueSnapshot, infos: list[ObjectInfo]) -> list[RecordingState]:
@@ -105,7 +119,7 @@ async def _states(service: Service, queue: QueueSnapshot, infos: list[ObjectInfo
     found = await asyncio.to_thread(_receipts, service.destination, [info.key for info in infos])
     active = {info.key: _active(queue, info.key, found[info.key]) for info in infos}
     last = await service.runs.last_runs(key for key, entry in active.items() if not (entry or found[key]))
-    return [_state(info, found[info.key], active[info.key], last.get(info.key)) for info in infos]
+    return [_state(service, info, found[info.key], active[info.key], last.get(info.key)) for info in infos]
 
 
 def _active(queue: QueueSnapshot, key: str, found: list[ReceiptName]) -> QueueEntry | None:
@@ -114,7 +128,7 @@ def _active(queue: QueueSnapshot, key: str, found: list[ReceiptName]) -> QueueEn
 
 
 def _state(
-    info: ObjectInfo, found: Iterable[ReceiptName], active: QueueEntry | None, last: FlowRun | None
+    service: Service, info: ObjectInfo, found: Iterable[ReceiptName], active: QueueEntry | None, last: FlowRun | None
 ) -> RecordingState:
     done = [name for name in found if name.status == "done"]
     state: StateName
@@ -133,13 +147,13 @@ def _state(
         state = "cancelled" if last.state.is_cancelled() else "failed"
     return RecordingState(
         id=encode(info.key),
-        name=info.key.rpartition("/")[2],
+        name=clean(info.key.rpartition("/")[2]) or "?",
         key=info.key,
         size=info.size,
         modified=datetime.fromtimestamp(info.modified, UTC),
         state=state,
         formats=sorted({format for name in done for format in name.formats}) if state == "completed" else [],
-        queue=active,
+        queue=active if active and active.is_below(service.caller.prefix) else None,
     )
 
 
@@ -152,11 +166,12 @@ async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | N
     return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=ErrorCode.RUN_LOST.remedy)
 
 
-def _list(source: ObjectStore, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
+def _list(service: Service, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
     """The next objects that are recordings, and the last key read if there are more."""
     infos: list[ObjectInfo] = []
     reached = None
-    for keys_read, info in enumerate(source.list(start_after=after, page_size=limit + 1)):
+    listed = service.source.list(service.caller.prefix, start_after=after, page_size=limit + 1)
+    for keys_read, info in enumerate(listed):
         if keys_read == limit:
             return infos, reached
         reached = info.key

@@ -180,7 +180,7 @@ def read_view(destination: ObjectStore, id: str, key: str) -> TranscriptView:
     return TranscriptView(
         id=id,
         key=key,
-        title=key.rpartition("/")[2],
+        title=clean(key.rpartition("/")[2]),
         facts=shown.facts,
         duration=shown.duration,
         language=shown.language,

@@ -19,7 +19,6 @@ from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
 from stenopool.pipeline.report import read_reports
 from stenopool.pipeline.shards import Plan
-from stenopool.runtime.logs import printable
 from stenopool.speech.renderers import render
 from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Transcript
@@ -88,7 +87,7 @@ def status(
     for receipt in quarantined:
         if receipt.failure:
             failure = receipt.failure
-            print_line(f"  {failure.code}  {printable(receipt.key)}  {failure.message} {failure.remedy}")
+            print_line(f"  {failure.code}  {receipt.key}  {failure.message} {failure.remedy}")
     for report in reports:
         counted = f"{report.done} done, {len(report.failed)} failed, {report.realtime_factor:.1f}×"
         print_line(f"batch {report.batch}: {counted}")

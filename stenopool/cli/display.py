@@ -24,8 +24,8 @@ _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diari
 
 
 def print_line(text: str, console: Console = out, style: str | None = None) -> None:
-    """Print a line as it is: unfolded, because a log keeps a record on one line, and without markup in other's text."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """Print one line, unfolded: a log keeps a record on one. No markup or control characters in it take effect."""
+    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -87,15 +87,16 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if not getattr(record, "emitted", False):
-            print_line(f"{record.levelname.lower()}  {self.format(record)}", self._console, "yellow")
+            for line in f"{record.levelname.lower()}  {self.format(record)}".splitlines():
+                print_line(line, self._console, "yellow")
 
 
 def _print_event(console: Console, event: Event) -> None:
     if event.failure:
-        text = f"failed  {printable(event.key)}  {event.failure.code}: {event.failure.message}"
+        text = f"failed  {event.key}  {event.failure.code}: {event.failure.message}"
         print_line(text, console, "red")
     elif event.kind == "done":
-        print_line(f"done    {printable(event.key)}  {format_duration(event.seconds)}", console)
+        print_line(f"done    {event.key}  {format_duration(event.seconds)}", console)
 
 
 def tabulate_report(report: BatchReport) -> Table:

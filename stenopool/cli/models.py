@@ -81,7 +81,7 @@ def mirror(
     if as_json:
         print(json.dumps({"mirror": destination, "models": entries}))
     else:
-        print_line(f"{printable(destination)} holds {', '.join(map(printable, entries))}")
+        print_line(f"{destination} holds {', '.join(entries)}")
 
 
 @app.command()

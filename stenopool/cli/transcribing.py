@@ -24,7 +24,7 @@ from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
 from stenopool.pipeline.quarantine import list_quarantined, plan_attempts
 from stenopool.pipeline.receipts import output_key
 from stenopool.pipeline.report import BatchReport
-from stenopool.runtime.logs import logger, printable, writes_json
+from stenopool.runtime.logs import logger, writes_json
 from stenopool.settings import get_settings
 from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Transcript
@@ -107,7 +107,8 @@ def demo(
     transcript = transcripts / output_key(_DEMO_KEY, "json")
     if transcript.exists():
         print_transcript(Transcript.model_validate_json(transcript.read_bytes()), out)
-        print_line(f"\nOpen {transcript.with_suffix('.html').resolve()} in a browser.")
+        print_line("")
+        print_line(f"Open {transcript.with_suffix('.html').resolve()} in a browser.")
         print_line("All files: " + ", ".join(sorted(path.name for path in transcript.parent.iterdir())))
     _print_reports(report, as_json=False)
 
@@ -191,7 +192,7 @@ def _print_reports(*reports: BatchReport, as_json: bool) -> None:
         err.print(tabulate_report(report))
         if report.failed:
             err.print(tabulate_failures(report))
-        print_line(f"Transcripts are in {printable(report.destination)}", err)
+        print_line(f"Transcripts are in {report.destination}", err)
     if any(report.failed for report in reports):
         raise typer.Exit(1)
 

@@ -6,59 +6,218 @@ from typing import Any
 import httpx
 import pytest
 
-from stenopool.api.keys import Keys, digest_of
-from stenopool.errors import SetupError
+from stenopool.api.ids import decode, encode
+from stenopool.api.keys import digest_of
 from stenopool.settings import ApiSettings
 from tests.cli.conftest import stenopool
-from tests.support.api_server import Api, secret, serving, sound
+from tests.support.api_server import KEYS, Api, secret, serving, sound
 from tests.support.command_line import Call
 
 __all__ = ["stenopool"]  # a fixture
 
-ID = "YS53YXY"
-ROUTES: list[tuple[str, str, str]] = [
-    ("read", "GET", "/v1/recordings"),
-    ("read", "GET", f"/v1/recordings/{ID}"),
-    ("read", "GET", f"/v1/recordings/{ID}/transcript"),
-    ("read", "GET", f"/v1/recordings/{ID}/audio"),
-    ("read", "GET", f"/v1/recordings/{ID}/view"),
-    ("read", "GET", f"/v1/recordings/{ID}/playback"),
-    ("read", "GET", f"/v1/recordings/{ID}/speakers"),
-    ("read", "GET", "/v1/queue"),
-    ("read", "GET", "/v1/queue/00000000-0000-0000-0000-000000000000"),
-    ("write", "POST", "/v1/recordings"),
-    ("write", "POST", "/v1/audio/transcriptions"),
-    ("write", "POST", f"/v1/recordings/{ID}/retry"),
-    ("write", "PUT", f"/v1/recordings/{ID}/speakers"),
-    ("write", "DELETE", f"/v1/recordings/{ID}"),
-    ("write", "DELETE", "/v1/queue/00000000-0000-0000-0000-000000000000"),
-    ("admin", "DELETE", "/v1/queue"),
-    ("admin", "POST", "/v1/queue/retry"),
-    ("admin", "POST", "/v1/queue/pause"),
-    ("admin", "POST", "/v1/queue/resume"),
-    ("any", "GET", "/v1/options"),
-    ("any", "POST", "/v1/options"),
-    ("any", "GET", "/v1/about"),
-]
-WITHOUT = {"read": "writer", "write": "reader", "admin": "clerk"}
+UNKNOWN = {"recordings": "YS53YXY", "queue": "00000000-0000-0000-0000-000000000000"}
+# Every operation of the document, and the scopes that it needs, each of them.
+SCOPES_OF: dict[str, set[str]] = {
+    "GET /v1/recordings": {"read"},
+    "POST /v1/recordings": {"write"},
+    "GET /v1/recordings/{id}": {"read"},
+    "DELETE /v1/recordings/{id}": {"delete"},
+    "GET /v1/recordings/{id}/audio": {"read"},
+    "GET /v1/recordings/{id}/transcript": {"read"},
+    "GET /v1/recordings/{id}/view": {"read"},
+    "GET /v1/recordings/{id}/playback": {"read"},
+    "GET /v1/recordings/{id}/speakers": {"read"},
+    "PUT /v1/recordings/{id}/speakers": {"read", "edit"},
+    "POST /v1/recordings/{id}/retry": {"write"},
+    "POST /v1/audio/transcriptions": {"read", "write"},
+    "GET /v1/queue": {"read"},
+    "DELETE /v1/queue": {"admin"},
+    "GET /v1/queue/{id}": {"read"},
+    "DELETE /v1/queue/{id}": {"delete"},
+    "POST /v1/queue/retry": {"admin"},
+    "POST /v1/queue/pause": {"admin"},
+    "POST /v1/queue/resume": {"admin"},
+    "GET /v1/options": set(),
+    "POST /v1/options": set(),
+    "GET /v1/about": set(),
+}
+OPEN = {"GET /health/live", "GET /health/ready", "GET /metrics"}
+BODIES: dict[str, Any] = {"PUT": {"json": {"names": {}}}, "POST": {"json": {}}}
 
 
-def test_every_route_asks_for_a_key_and_a_scope(api: Api) -> None:
+def operations(api: Api) -> list[str]:
+    """Every operation of the document but those that need no key."""
     paths = api.client(None).get("/openapi.json").json()["paths"]
-    documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
-    assert len(documented) == len(ROUTES) + 3  # health, metrics
-    for scope, method, path in ROUTES:
-        body: dict[str, Any] = {"files": {"file": ("a.wav", sound())}} if method == "POST" else {}
+    found = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert found >= OPEN
+    return sorted(found - OPEN)
+
+
+def call(client: httpx.Client, operation: str, ids: dict[str, str] = UNKNOWN, **more: Any) -> httpx.Response:
+    """A request of an operation, about the recording or the run in ``ids``; its body is of the right kind."""
+    method, path = operation.split()
+    path = path.replace("{id}", ids[path.split("/")[2]]) if "{id}" in path else path
+    return client.request(method, path, **BODIES.get(method, {}), **more)
+
+
+def test_every_operation_asks_for_a_key(api: Api) -> None:
+    for operation in operations(api):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {secret('boss')}"}):
-            answer = httpx.request(method, api.url + path, headers=headers, **body)
-            assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHENTICATED"), path
+            with api.client(None) as client:
+                answer = call(client, operation, headers=headers)
+            assert (answer.status_code, answer.json()["code"]) == (401, "UNAUTHENTICATED"), operation
             assert answer.headers["WWW-Authenticate"] == "Bearer"
-        if scope == "any":  # any key will do
-            continue
-        with api.client(WITHOUT[scope]) as client:
-            answer = client.request(method, path, **body)
-            assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN"), path
     assert api.keys() == []
+
+
+@pytest.mark.parametrize("who", KEYS)
+def test_every_operation_asks_for_its_scopes_and_no_others(who: str, api: Api) -> None:
+    scopes = set(KEYS[who].split()[0].split(","))
+    assert set(operations(api)) == set(SCOPES_OF)
+    with api.client(who) as client:
+        for operation, needed in SCOPES_OF.items():
+            answer = call(client, operation)
+            if needed <= scopes or "admin" in scopes:
+                assert answer.status_code not in (401, 403), (operation, answer.text)
+            else:
+                assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN"), operation
+    assert api.keys() == []
+
+
+def test_runs_over_many_recordings_need_the_scope_batch(api: Api) -> None:
+    api.source.put_bytes("a/1.wav", sound())
+    everything = {"uri": f"{api.source.uri}/a/"}
+    with api.client("sender") as client:
+        answer = client.post("/v1/recordings", json=everything)
+    assert (answer.status_code, "scope batch" in answer.json()["detail"]) == (403, True)
+    with api.client("clerk") as client:
+        run = client.post("/v1/recordings", json=everything).raise_for_status().json()["id"]
+    with api.client("deleter") as client:
+        assert client.delete(f"/v1/queue/{run}").status_code == 403
+    with api.client("clerk") as client:
+        assert client.delete(f"/v1/queue/{run}").status_code == 204
+
+
+def test_a_key_that_only_writes_gets_ids_and_states(api: Api) -> None:
+    api.source.put_bytes("others.wav", sound())
+    form: dict[str, Any] = {"files": {"file": ("a.wav", sound())}}
+    with api.client("writer") as client:
+        answers = [
+            client.post("/v1/recordings", **form),
+            client.post("/v1/recordings", json={"uri": f"{api.source.uri}/others.wav"}),
+            client.post("/v1/audio/transcriptions", headers={"Prefer": "respond-async"}, **form),
+            client.post(f"/v1/recordings/{encode('others.wav')}/retry"),
+        ]
+        refused = client.post("/v1/audio/transcriptions", **form)
+    assert [set(answer.raise_for_status().json()) for answer in answers] == [{"id", "state"}] * 4
+    assert (refused.status_code, refused.json()["code"]) == (403, "FORBIDDEN")
+    assert len(api.keys()) == 3
+
+
+def test_only_keys_that_edit_transcribe_over_a_transcript(api: Api) -> None:
+    api.source.put_bytes("others.wav", sound())
+    body = {"uri": f"{api.source.uri}/others.wav"}
+    other = body | {"options": {"language": "de"}}
+    with api.client("clerk") as clerk, api.client("sender") as sender:
+        clerk.post("/v1/recordings", json=body).raise_for_status()
+        assert sender.post("/v1/recordings", json=body).status_code == 202  # the same work
+        assert sender.post("/v1/recordings", json=other).status_code == 403  # it would end after the other's
+        clerk.delete("/v1/queue/" + clerk.get("/v1/queue").json()["entries"][0]["id"]).raise_for_status()
+        api.finish(encode("others.wav"))
+        assert sender.post("/v1/recordings", json=body).json()["state"] == "completed"
+        refused = sender.post("/v1/recordings", json=other)
+        assert (refused.status_code, "scope edit" in refused.json()["detail"]) == (403, True)
+        assert clerk.get("/v1/queue").json()["entries"] == []
+        assert clerk.post("/v1/recordings", json=other).json()["state"] == "queued"
+
+
+MARK = "topsecret"
+
+
+@pytest.fixture
+def shared_by_tenants(either: Api) -> dict[str, str]:
+    """Recordings and runs of others, in the queue and ended; the ids of one recording and of one run."""
+    with either.client("boss") as boss:
+        for number in range(3):
+            either.source.put_bytes(f"{MARK}/{number}.wav", sound())
+        uri = either.source.uri_of(f"{MARK}/0.wav")
+        boss.post("/v1/recordings", json={"uri": uri}).raise_for_status()
+        run = boss.get("/v1/queue").json()["entries"][0]["id"]
+        boss.delete(f"/v1/queue/{run}").raise_for_status()
+        either.finish(encode(f"{MARK}/0.wav"))
+        waiting = boss.post("/v1/recordings", json={"uri": either.source.uri_of(f"{MARK}/1.wav")}).raise_for_status()
+        assert waiting.json()["state"] == "queued"
+        boss.post("/v1/recordings", json={"uri": f"{either.source.uri}/"}).raise_for_status()
+    return {"recordings": encode(f"{MARK}/0.wav"), "queue": run}
+
+
+def test_a_key_with_a_prefix_sees_nothing_elsewhere(either: Api, shared_by_tenants: dict[str, str]) -> None:
+    def comparable(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
+        return answer.status_code, {**answer.json(), "instance": "", "request_id": ""}
+
+    traces = [MARK, *(encode(f"{MARK}/{number}.wav") for number in range(3))]
+    with either.client("boss") as boss:
+        runs = [entry["id"] for entry in boss.get("/v1/queue").json()["entries"]]
+        before = sorted(info.key for info in [*either.source.list(), *either.destination.list()])
+    assert len(runs) == 2
+    with either.client("tenant") as client:
+        for operation in operations(either):
+            for ids in (shared_by_tenants, *({**shared_by_tenants, "queue": run} for run in runs)):
+                answer = call(client, operation, ids)
+                if "{id}" in operation:  # as if it did not exist
+                    assert comparable(answer) == comparable(call(client, operation)), operation
+                    assert answer.status_code == 404, operation
+                else:
+                    assert not [trace for trace in (*traces, *runs) if trace in answer.text], operation
+        for below in ("", f"{MARK}/", f"{MARK}/0.wav", "tenant", "tenantx/a.wav", "tenant/../x/a.wav"):
+            answer = client.post("/v1/recordings", json={"uri": f"{either.source.uri}/{below}"})
+            assert answer.status_code == 422, below
+        cursor = client.get("/v1/recordings", params={"cursor": encode("a")}).json()
+        assert cursor == {"recordings": [], "next_cursor": None}
+        queue = client.get("/v1/queue").json()
+        assert (queue["queued"], queue["running"], queue["entries"]) == (0, 0, [])
+    with either.client("boss") as boss:
+        assert [entry["id"] for entry in boss.get("/v1/queue").json()["entries"]] == runs
+    assert sorted(info.key for info in [*either.source.list(), *either.destination.list()]) == before
+
+
+def test_a_key_with_a_prefix_does_everything_below_it(either: Api, shared_by_tenants: dict[str, str]) -> None:
+    del shared_by_tenants
+    with either.client("tenant") as client:
+        headers = {"Idempotency-Key": "one"}
+        form: dict[str, Any] = {"files": {"file": ("a.wav", sound())}, "headers": headers}
+        sent = client.post("/v1/recordings", **form).raise_for_status().json()
+        assert client.post("/v1/recordings", **form).json()["id"] == sent["id"]
+        key = decode(sent["id"])
+        assert key.startswith("tenant/")
+        state = client.get(f"/v1/recordings/{sent['id']}").json()
+        assert (state["name"], state["state"]) == ("a.wav", "queued")
+        entry = state["queue"]
+        assert [one["id"] for one in client.get("/v1/queue").json()["entries"]] == [entry["id"]]
+        assert client.get(f"/v1/queue/{entry['id']}").json()["recording"] == sent["id"]
+        assert client.delete(f"/v1/queue/{entry['id']}").status_code == 204
+        assert client.get(f"/v1/queue/{entry['id']}").json()["state"] == "cancelled"
+        # A run of somebody else's over everything is going to take it, and stays theirs.
+        either.source.put_bytes("tenant/b.wav", sound())
+        other = client.get(f"/v1/recordings/{encode('tenant/b.wav')}").json()
+        assert (other["state"], other["queue"]) == ("queued", None)
+        assert {one["key"] for one in client.get("/v1/recordings").json()["recordings"]} == {key, "tenant/b.wav"}
+        assert client.get("/v1/options").json()["source"] == f"{either.source.uri}/tenant"
+        assert client.get("/v1/about").json()["prefix"] == "tenant/"
+        run = client.post("/v1/recordings", json={"uri": f"{either.source.uri}/tenant/"}).raise_for_status().json()
+        assert client.get(f"/v1/queue/{run['id']}").json()["prefix"] == "tenant/"
+        assert client.delete(f"/v1/queue/{run['id']}").status_code == 204
+        either.finish(sent["id"])
+        path = f"/v1/recordings/{sent['id']}"
+        names = client.put(f"{path}/speakers", json={"names": {"SPEAKER_00": "Ann"}}).raise_for_status()
+        assert names.json()["names"]["SPEAKER_00"] == "Ann"
+        for part in ("audio", "transcript", "view"):
+            assert client.get(f"{path}/{part}").status_code == 200
+    with either.client("boss") as boss:
+        boss.delete("/v1/queue").raise_for_status()
+    with either.client("tenant") as client:
+        assert client.delete(path).status_code == 204
+    assert key not in {info.key for info in either.source.list()}
 
 
 def test_health_needs_no_key_and_names_each_dependency(api: Api) -> None:
@@ -118,34 +277,6 @@ def test_without_keys_only_this_machine_is_served(deployed: None, settings: ApiS
         for headers in ({"Host": "rebound.example.org"}, {"Origin": "https://example.org"}, {"Origin": "null"}):
             assert client.get("/v1/queue", headers=headers).status_code == 403
         assert client.get("/v1/queue", headers={"Origin": api.url}).status_code == 200
-
-
-@pytest.mark.parametrize(
-    "line",
-    ["name read", "name read,all " + "a" * 64, "name read " + "A" * 64, "name read the-key-itself", "a b c d"],
-)
-def test_a_bad_line_of_the_keys_file_is_named_and_not_repeated(line: str, tmp_path: Any) -> None:
-    path = tmp_path / "keys"
-    path.write_text(f"# fine\n\n{line}\n")
-    with pytest.raises(SetupError, match=r"keys:3 is not a name") as error:
-        Keys.read(path)
-    assert "the-key-itself" not in str(error.value)
-
-
-def test_a_key_is_made_once_and_works(tmp_path: Any, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    from stenopool.api.keys import main
-
-    monkeypatch.setattr("sys.argv", ["stenopool.api.keys", "front-desk", "read,write"])
-    main()
-    out, err = capsys.readouterr()
-    path = tmp_path / "keys"
-    path.write_text(out)
-    key = err.split()[-1]
-    holder = Keys.read(path).holder(key)
-    assert holder
-    assert (holder.name, holder.may("write"), holder.may("admin")) == ("front-desk", True, False)
-    assert key not in out
-    assert Keys.read(path).holder(key[:-1]) is None
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ REFUSED: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("fields", REFUSED, ids=lambda fields: next(iter(fields)))
 def test_what_cannot_be_honoured_is_refused_in_their_shape_too(fields: dict[str, Any], shared: Shared) -> None:
-    with shared.api.client("writer") as client:
+    with shared.api.client("sender") as client:
         answer = client.post(URL, files={"file": ("a.wav", sound())}, data={"model": "whisper-1"} | fields)
     assert answer.status_code == 422
     assert answer.json()["error"]["message"].startswith(answer.json()["detail"])
@@ -72,7 +72,7 @@ def test_respond_async_answers_at_once(api: Api) -> None:
 
 
 def test_a_transcript_that_is_there_comes_at_once_and_one_that_is_not_takes_too_long(api: Api) -> None:
-    with api.client("writer") as client:
+    with api.client("sender") as client:
         files = {"file": ("a.wav", sound())}
         late = client.post(URL, files=files, data={"model": "base"}, headers={"Idempotency-Key": "a"})
         assert (late.status_code, late.json()["code"]) == (504, "STILL_WORKING")

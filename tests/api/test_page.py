@@ -44,9 +44,9 @@ def test_nothing_else_is_served(name: str, api: Api) -> None:
 
 
 def test_a_key_is_told_what_it_may(api: Api) -> None:
-    with api.client("clerk") as client:
+    with api.client("sender") as client:
         about = client.get("/v1/about").raise_for_status().json()
-    assert (about["name"], about["scopes"], about["with_keys"]) == ("clerk", ["read", "write"], True)
+    assert (about["name"], about["scopes"], about["with_keys"]) == ("sender", ["read", "write"], True)
     with api.client(None) as client:
         assert client.get("/v1/about").status_code == 401
 

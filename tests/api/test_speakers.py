@@ -92,10 +92,11 @@ def test_what_is_no_name_is_refused(body: object, api: Api) -> None:
         assert set(client.get(f"/v1/recordings/{id}/speakers").json()["names"].values()) == {None}
 
 
-def test_only_who_may_write_names_speakers(api: Api) -> None:
+def test_only_keys_that_edit_and_read_name_speakers(api: Api) -> None:
     id = finished(api)
-    with api.client("reader") as client:
-        assert client.put(f"/v1/recordings/{id}/speakers", json={"names": {}}).status_code == 403
+    for who in ("reader", "sender", "editor"):
+        with api.client(who) as client:
+            assert client.put(f"/v1/recordings/{id}/speakers", json={"names": {}}).status_code == 403
     with api.client("writer") as client:
         assert client.get(f"/v1/recordings/{id}/view").status_code == 403
         assert client.get(f"/v1/recordings/{id}/playback").status_code == 403

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stenopool.cli.display import printable, show_progress, tabulate_failures
+from stenopool.cli.display import print_line, printable, show_progress, tabulate_failures
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.report import BatchReport
@@ -27,6 +27,16 @@ def test_printable_text_has_nothing_that_moves_a_cursor(text: str) -> None:
 
 def test_what_was_there_can_still_be_told() -> None:
     assert printable("a\x1b[31m\nb é 日") == "a\\x1b[31m\\x0ab é 日"
+
+
+@pytest.mark.parametrize("text", [HOSTILE, *map(chr, (0x7F, 0x9B, 0x2028, 0x200F, 0x2066, 0xFEFF, 0xFFFE, 0xD800))])
+def test_a_line_that_is_printed_is_one_line_whatever_is_in_it(text: str) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, color_system=None)
+    print_line(f"a{text}[bold]b", console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue().removesuffix("\n")
+    assert shown.isprintable()
+    assert shown.endswith("[bold]b")
 
 
 def _shown(console: Console, *events: Event) -> str:

@@ -1,6 +1,8 @@
 """Whatever a key is called: what is written for it lies under the destination, is its own, and nobody else's."""
 
 import os
+import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Selection, list_entries
 from stenopool.pipeline.receipts import Receipt, output_key, receipt_key, work_key
+from stenopool.runtime.characters import find_unsafe
+from stenopool.speech.renderers.words import clean
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store
@@ -77,6 +81,35 @@ def usable(key: str) -> bool:
             raise
         return False
     return True
+
+
+BEFORE_NUMBERS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+
+
+def _is_misleading(character: str) -> bool:
+    """By Unicode's own tables: controls, format characters, surrogates, separators of lines, noncharacters."""
+    number = ord(character)
+    is_noncharacter = number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF
+    by_category = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return (by_category or is_noncharacter) and character not in "\u200c\u200d"
+
+
+def test_new_names_and_what_is_shown_have_no_misleading_character() -> None:
+    """All of Unicode. What is shown keeps the signs before Arabic and Kaithi numbers, which are visible."""
+    for number in range(sys.maxunicode + 1):
+        character = chr(number)
+        unassigned = unicodedata.category(character) == "Cn"
+        assert (find_unsafe(f"a{character}.wav") is not None) is _is_misleading(character) or unassigned, hex(number)
+        if _is_misleading(character):
+            assert find_unsafe(character) == character
+            assert clean(f"a{character}b") in ("ab", "a b") or character in BEFORE_NUMBERS, hex(number)
+        elif not unassigned and not character.isspace():
+            assert clean(f"a{character}b") == f"a{character}b", hex(number)
+
+
+@pytest.mark.parametrize("sign", [*BEFORE_NUMBERS, "\u200c", "\u200d"], ids=ascii)
+def test_what_scripts_need_stays_in_what_is_shown(sign: str) -> None:
+    assert clean(f"a{sign}1") == f"a{sign}1"
 
 
 @given(keys, keys)

@@ -27,7 +27,17 @@ from stenopool.speech.renderers import render
 from stenopool.storage import ObjectStore, open_store
 from tests.speech.renderers.samples import conversation
 
-KEYS = {"reader": "read", "writer": "write", "clerk": "read,write", "boss": "admin"}
+KEYS = {
+    "reader": "read",
+    "writer": "write",
+    "deleter": "delete",
+    "batcher": "batch",
+    "editor": "edit",
+    "sender": "read,write",
+    "clerk": "read,write,delete,batch,edit",
+    "boss": "admin",
+    "tenant": "read,write,delete,batch,edit prefix=tenant/",
+}
 
 
 class Api:
@@ -70,8 +80,14 @@ def secret(who: str) -> str:
 def keys_file(folder: Path) -> Path:
     """A file with all of KEYS."""
     path = folder / "keys"
-    path.write_text("# name scopes digest\n" + "".join(f"{line(who, may, secret(who))}\n" for who, may in KEYS.items()))
+    path.write_text("# name scopes digest\n" + "".join(f"{key_line(who, may)}\n" for who, may in KEYS.items()))
     return path
+
+
+def key_line(who: str, may: str) -> str:
+    """A test's key as its file has it; ``may``: the scopes, and the optional columns."""
+    scopes, *columns = may.split()
+    return line(who, scopes, secret(who), *columns)
 
 
 @contextmanager

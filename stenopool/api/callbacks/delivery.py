@@ -13,6 +13,7 @@ from stenopool.api.callbacks.sending import AddressError, DeliveryError
 from stenopool.api.ingest_runs import entry_of
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service
+from stenopool.api.states import RecordingState
 from stenopool.runtime.logs import get_logger
 from stenopool.settings import CallbackSettings
 
@@ -98,7 +99,7 @@ class _Deliveries:
     async def _event(self, callback: Callback) -> dict[str, Any] | None:
         """The event; None while its work has not ended. The problem 404 if there will never be one."""
         if callback.run:
-            return await self._of_run(callback.run)
+            return await self._of_run(callback.run, brief=callback.brief)
         key = callback.key or ""
         if (await self._service.runs.queue()).run_for(key):
             return None  # as for most; this needs no request to the stores
@@ -108,16 +109,17 @@ class _Deliveries:
         if state.state == "skipped" and (datetime.now(UTC) - callback.asked_at).total_seconds() < _SETTLED:
             return None  # its run is about to be submitted
         kind = state.state if state.state in ("completed", "cancelled") else "failed"
-        return _event_of(f"recording.{kind}", state.model_dump(mode="json", exclude={"queue"}))
+        facts = {"id", "state"} if callback.brief else set(RecordingState.model_fields) - {"queue"}
+        return _event_of(f"recording.{kind}", state.model_dump(mode="json", include=facts))
 
-    async def _of_run(self, id: UUID) -> dict[str, Any] | None:
+    async def _of_run(self, id: UUID, *, brief: bool) -> dict[str, Any] | None:
         run = await self._service.runs.run(id)
         if run is None:
             raise Problem(404, "OBJECT_NOT_FOUND", "The run is gone.")
         entry = entry_of(run)
         if entry.state in ("queued", "running"):
             return None
-        facts = {"id", "prefix", "state", "queued_at"}
+        facts = {"id", "state"} if brief else {"id", "prefix", "state", "queued_at"}
         return _event_of(f"batch.{entry.state}", entry.model_dump(mode="json", include=facts))
 
 

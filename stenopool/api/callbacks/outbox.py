@@ -21,7 +21,8 @@ _LONGEST_PAUSE = 6 * 3600.0
 class Callback(BaseModel):
     """A request for an event when something has ended: a recording's work, or a run over a prefix.
 
-    ``event``: its id for the receiver. ``url`` may contain a secret and is never logged.
+    ``event``: its id for the receiver. ``url`` may contain a secret and is never logged. ``brief``: its caller may not
+    read, so the event has only the id and the state.
     """
 
     event: str = Field(default_factory=lambda: f"msg_{secrets.token_hex(16)}")
@@ -29,12 +30,13 @@ class Callback(BaseModel):
     key: str | None = None
     work: str | None = None
     run: UUID | None = None
+    brief: bool = False
     asked_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def id(self) -> str:
         """Equal requests have the same id."""
-        about = f"{self.url}\0{self.key}\0{self.work}\0{self.run}"
+        about = f"{self.url}\0{self.key}\0{self.work}\0{self.run}" + "\0brief" * self.brief
         return hashlib.sha256(about.encode()).hexdigest()[:32]
 
 

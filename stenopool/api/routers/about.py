@@ -16,11 +16,15 @@ router = APIRouter(prefix="/v1")
 
 
 class About(BaseModel):
-    """``name`` and ``scopes`` are the key's; ``with_keys`` is false without authentication."""
+    """``name``, ``scopes`` and ``prefix`` are the key's; ``with_keys`` is false without authentication.
+
+    ``prefix``: recordings elsewhere do not exist for the key; empty: it has access to all.
+    """
 
     version: str
     name: str
     scopes: list[Scope]
+    prefix: str
     with_keys: bool
 
 
@@ -46,6 +50,7 @@ async def about(service: CurrentService, caller: AnyCaller) -> About:
         version=__version__,
         name=caller.name,
         scopes=[scope for scope in SCOPES if caller.may(scope)],
+        prefix=caller.prefix,
         with_keys=service.keys is not None,
     )
 
@@ -58,7 +63,7 @@ async def get_options(service: CurrentService) -> Choices:
         defaults={"model": service.settings.model},
         languages=language_names(),
         formats=FORMATS,
-        source=service.source.uri,
+        source=service.uri,
         max_bytes=service.settings.max_bytes,
     )
 

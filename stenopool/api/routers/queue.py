@@ -6,8 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from stenopool.api.access import CAN_READ, CAN_WRITE, IS_ADMIN
-from stenopool.api.ingest_runs import QueueEntry, entry_of
+from stenopool.api.access import CAN_DELETE, CAN_READ, IS_ADMIN, AnyCaller, require_scope
+from stenopool.api.ingest_runs import QueueEntry
 from stenopool.api.lifecycle import retry_failed
 from stenopool.api.problems import not_found
 from stenopool.api.service import CurrentService
@@ -46,7 +46,7 @@ async def get_queue(
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of entries per page.")] = 200,
 ) -> Response:
     """All unfinished runs, with position, age, stage and progress."""
-    queue, begin = await service.runs.queue(), int(cursor or 0)
+    queue, begin = await service.queue(), int(cursor or 0)
     if (begin, limit) not in queue.answers:
         page = QueuePage(
             paused=queue.paused,
@@ -62,13 +62,7 @@ async def get_queue(
 @router.get("/{id}", dependencies=[CAN_READ])
 async def get_run(id: UUID, service: CurrentService) -> QueueEntry:
     """One run that was submitted here: its place in the queue, or how it ended."""
-    for entry in (await service.runs.queue()).entries:
-        if entry.id == id:
-            return entry
-    run = await service.runs.run(id)
-    if run is None:
-        raise not_found("Unknown run.")
-    return entry_of(run)
+    return await service.run(id)
 
 
 @router.delete("", dependencies=[IS_ADMIN])
@@ -77,12 +71,16 @@ async def clear(service: CurrentService) -> Changed:
     return Changed(count=await service.runs.clear())
 
 
-@router.delete("/{id}", status_code=204, dependencies=[CAN_WRITE])
-async def cancel(id: UUID, service: CurrentService) -> None:
-    """Cancel one run. Its recordings are kept."""
+@router.delete("/{id}", status_code=204, dependencies=[CAN_DELETE])
+async def cancel(id: UUID, service: CurrentService, caller: AnyCaller) -> None:
+    """Cancel one run. Its recordings are kept. For a run over many recordings, the key needs the scope batch too."""
     service.runs.forget_queue()
-    if all(entry.id != id for entry in (await service.runs.queue()).entries):
+    entry = next((entry for entry in (await service.queue()).entries if entry.id == id), None)
+    if entry is None:
         raise not_found("The run is not in the queue.")
+    service.notes.recording = entry.name if entry.recording else entry.prefix or entry.name
+    if not entry.recording:
+        require_scope(caller, "batch")
     await service.runs.cancel(id)
 
 

@@ -10,14 +10,14 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, lifecycle, states
-from stenopool.api.access import CAN_READ, CAN_WRITE, CanWrite
+from stenopool.api.access import CAN_DELETE, CAN_READ, CanWrite, require_scope
 from stenopool.api.headers import FORM, byte_range, media_type
 from stenopool.api.ingest_runs import QueueEntry, entry_of
 from stenopool.api.keys import Key
 from stenopool.api.lifecycle import Accepted, accept_upload, check_size, receive_upload
 from stenopool.api.problems import Problem, field_errors, invalid
 from stenopool.api.service import CurrentService, Service, token_of
-from stenopool.api.states import RecordingPage, RecordingState, StateName
+from stenopool.api.states import RecordingPage, RecordingState, StateName, Submitted, for_caller
 from stenopool.api.uploads import Form
 from stenopool.pipeline.catalog import fingerprint
 from stenopool.storage import ObjectInfo
@@ -95,18 +95,21 @@ _BODY = {
 }
 
 
-@router.post("", status_code=202, openapi_extra=_BODY, response_model=Accepted | PresignedUpload | QueueEntry)
+@router.post(
+    "", status_code=202, openapi_extra=_BODY, response_model=Accepted | PresignedUpload | QueueEntry | Submitted
+)
 async def send(
     request: Request,
     response: Response,
     service: CurrentService,
     caller: CanWrite,
     idempotency_key: IdempotencyKey = None,
-) -> Accepted | PresignedUpload | QueueEntry:
+) -> Any:
     """Send a recording, name one below the source, or request an address to send one to; it is queued.
 
     For a form or the address of one recording, the answer is the recording. For an address that ends with "/", it is
-    the run over everything below. Location has the address of either.
+    the run over everything below, which needs the scope batch. Location has the address of either. For a key without
+    the scope read, the answer has the id and the state only.
     """
     if media_type(request.headers) == FORM:
         async with receive_upload(request, service, caller, idempotency_key) as form:
@@ -117,12 +120,13 @@ async def send(
         if isinstance(asked, DirectUpload):
             return _presign(service, asked, caller, idempotency_key)
         if asked.uri.endswith("/"):
+            require_scope(caller, "batch")
             run = entry_of(await _submit_all(service, asked, caller, idempotency_key))
             response.headers["Location"] = f"/v1/queue/{run.id}"
-            return run
+            return for_caller(caller, run)
         accepted = await _submit_one(service, asked)
     response.headers["Location"] = f"/v1/recordings/{accepted.id}"
-    return accepted
+    return for_caller(caller, accepted)
 
 
 async def _json(request: Request) -> FromSource | DirectUpload:
@@ -245,14 +249,14 @@ def _part(asked: str | None, info: ObjectInfo) -> tuple[int, int] | None:
     return first, last
 
 
-@router.post("/{id}/retry", status_code=202, dependencies=[CAN_WRITE])
-async def retry(id: str, service: CurrentService) -> RecordingState:
+@router.post("/{id}/retry", status_code=202, response_model=RecordingState | Submitted)
+async def retry(id: str, service: CurrentService, caller: CanWrite) -> Any:
     """Transcribe a recording that failed, was cancelled or was never submitted, with its last options."""
     await lifecycle.retry(service, ids.decode(id))
-    return await states.read_state(service, ids.decode(id))
+    return for_caller(caller, await states.read_state(service, ids.decode(id)))
 
 
-@router.delete("/{id}", status_code=204, dependencies=[CAN_WRITE])
+@router.delete("/{id}", status_code=204, dependencies=[CAN_DELETE])
 async def delete(id: str, service: CurrentService) -> None:
     """Remove a recording with its transcripts, receipts and checkpoints; 409 while it is being transcribed."""
     await lifecycle.remove(service, ids.decode(id))

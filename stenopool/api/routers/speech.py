@@ -10,13 +10,14 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from stenopool.api import states
-from stenopool.api.access import CanWrite
+from stenopool.api.access import CanWrite, require_scope
 from stenopool.api.headers import prefers
 from stenopool.api.ids import encode
 from stenopool.api.lifecycle import accept_upload, receive_upload
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.routers.recordings import IdempotencyKey
 from stenopool.api.service import CurrentService, Service
+from stenopool.api.states import for_caller
 from stenopool.api.transcript_files import read_named
 from stenopool.api.uploads import Form
 from stenopool.languages import language_names
@@ -66,14 +67,17 @@ async def transcriptions(
     prefer: Annotated[str | None, Header(description="respond-async: answer 202 at once.")] = None,
 ) -> Response:
     """Transcribe a file and answer when that is done. The recording is kept; its address is in Location."""
+    is_async = prefers(prefer, "respond-async")
+    if not is_async:  # the answer is a transcript
+        require_scope(caller, "read")
     async with receive_upload(request, service, caller, idempotency_key) as form:
         format, granularities, options = _parse(service, form)
         subtitles = _subtitles(form)
         accepted = await accept_upload(service, form, options, form.value("callback"))
     location = {"Location": f"/v1/recordings/{accepted.id}"}
-    if prefers(prefer, "respond-async"):
+    if is_async:
         headers = {**location, "Preference-Applied": "respond-async"}
-        return JSONResponse(accepted.model_dump(mode="json"), 202, headers)
+        return JSONResponse(for_caller(caller, accepted).model_dump(mode="json"), 202, headers)
     await _wait_until_done(request, service, form.key, options)
     transcript = await asyncio.to_thread(read_named, service.destination, form.key)
     body = format_transcript(transcript, format, granularities, subtitles)

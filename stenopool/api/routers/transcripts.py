@@ -11,7 +11,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from stenopool.api import transcript_files
-from stenopool.api.access import CAN_READ, CAN_WRITE
+from stenopool.api.access import CAN_EDIT, CAN_READ
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
@@ -21,6 +21,7 @@ from stenopool.options import FORMATS, Format, SubtitleOptions
 from stenopool.pipeline.speaker_names import SpeakerName
 from stenopool.settings import get_settings
 from stenopool.speech.renderers import CONTENT_TYPES
+from stenopool.speech.renderers.words import clean
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
 
@@ -103,7 +104,7 @@ def get_transcript(
     """The transcript, streamed. A format that was not stored, or another style of subtitles, is rendered now."""
     chosen = query.format or _choose_format(accept)
     transcript_files.write_file(path, service.destination, key, chosen, query.subtitles)
-    name = quote(f"{key.rpartition('/')[2]}.{chosen}")
+    name = quote(f"{clean(key.rpartition('/')[2])}.{chosen}")
     headers = {"Content-Disposition": f"inline; filename*=UTF-8''{name}"}
     if chosen == "html":
         headers["Content-Security-Policy"] = _PAGE_POLICY
@@ -128,7 +129,7 @@ def get_speakers(service: CurrentService, key: Transcribed) -> Speakers:
     return Speakers(names=transcript_files.read_names(service.destination, key))
 
 
-@router.put("/{id}/speakers", dependencies=[CAN_WRITE])
+@router.put("/{id}/speakers", dependencies=[CAN_EDIT, CAN_READ])
 def name_speakers(asked: Names, service: CurrentService, key: Transcribed) -> Speakers:
     """Name the speakers. The names are kept beside the transcript, and every format contains them from now on."""
     return Speakers(names=transcript_files.rename_speakers(service.destination, key, asked.names))

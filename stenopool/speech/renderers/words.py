@@ -4,7 +4,6 @@ Engines differ: openai-whisper's words start with a blank (`" the"`), WhisperX's
 segment may have no words at all.
 """
 
-import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from stenopool.languages import NO_SPACE_LANGUAGES, have_blank_between
+from stenopool.runtime.characters import CONTROLS, INVISIBLE
 from stenopool.speech.transcript import Segment, Transcript, Word
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Token(NamedTuple):
@@ -52,8 +50,12 @@ class Stretch:
 
 
 def clean(text: str) -> str:
-    """The text on one line: no control characters or tabs, single blanks, none at the ends."""
-    return " ".join(_CONTROL.sub(" ", text).split())
+    """The text on one line: single blanks, none at the ends, and no characters that control or mislead a reader."""
+    return " ".join(_visible(text).split())
+
+
+def _visible(text: str) -> str:
+    return INVISIBLE.sub("", CONTROLS.sub(" ", text))
 
 
 def join(tokens: Iterable[Token]) -> str:
@@ -112,7 +114,7 @@ def _word_texts(
     words: Sequence[Word], segment: Segment, language: str | None, blank: bool
 ) -> Iterator[list[tuple[str, bool]]]:
     """For each word its text and whether a blank is before it; several if the word contains blanks."""
-    raw = [_CONTROL.sub(" ", word.word) for word in words]
+    raw = [_visible(word.word) for word in words]
     blanks_are_given = (
         language in NO_SPACE_LANGUAGES
         or any(text[0].isspace() for text in raw)

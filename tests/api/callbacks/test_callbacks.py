@@ -84,6 +84,23 @@ def test_one_is_told_when_it_is_over_and_how_it_ended(
     until_nothing_is_owed(telling)
 
 
+def test_a_key_that_only_writes_is_told_ids_and_states(
+    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    from prefect.states import Completed
+
+    telling.source.put_bytes("others/a.wav", sound())
+    body = {"uri": f"{telling.source.uri}/others/", "callback": receiver.url}
+    with telling.client("writer") as writer, telling.client("batcher") as batcher, telling.client("clerk") as clerk:
+        id = sent(writer, receiver.url)
+        assert batcher.post("/v1/recordings", json=body).status_code == 403  # not write
+        telling.finish(id)
+        ended(prefect, entry(clerk, id)["id"], Completed())
+        receiver.wait_for(1)
+    (event,) = receiver.events(SECRET)
+    assert (event["type"], event["data"]) == ("recording.completed", {"id": id, "state": "completed"})
+
+
 def quarantine_own(api: Api, id: str) -> None:
     """Quarantine of the very work that was asked for."""
     from stenopool.errors import ErrorCode, RecordingError

@@ -93,7 +93,7 @@ function Item({ item }) {
   return html`
     <li>
       <div class="what"><span class="name">${item.state === "completed" ? html`<a href=${`#/recordings/${item.id}`}>${item.name}</a>` : item.name}</span>
-        <small>${under || bytes(item.size)}</small></div>
+        <small>${under || (item.size !== undefined && bytes(item.size))}</small></div>
       <div class="how">
         ${item.state === "sending" ? html`<progress max="1" value=${item.progress} aria-label=${`Sending ${item.name}`}></progress>`
           : item.state === "waiting" ? null
@@ -184,7 +184,7 @@ function Entry({ entry, refresh }) {
         <small>${folder && `${folder} · `}${age}</small>
       </div>
       <div class="how"><${Progress} entry=${entry}/></div>
-      <div class="do">${about.may("write") && entry.stage !== "cancelling" && html`
+      <div class="do">${about.may("delete") && (entry.recording || about.may("batch")) && entry.stage !== "cancelling" && html`
         <${Action} act=${cancel} class="icon" aria-label=${`Cancel ${name}`} title="Cancel"><${Icon} name="cross"/><//>`}</div>
     </li>`;
 }

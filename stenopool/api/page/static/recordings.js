@@ -93,7 +93,7 @@ function Search({ q, state }) {
 
 function Row({ one, refresh, drop }) {
   const { about, queue } = useContext(Session);
-  const name = nameOf(one.key), folder = folderOf(one.key), writes = about.may("write");
+  const name = nameOf(one.key), folder = folderOf(one.key), writes = about.may("write"), deletes = about.may("delete");
   useEffect(() => { if (one.state === "failed" && !one.failure) refresh(one.id); }, [one.state, one.id]);
   const cancel = async () => {
     await change("DELETE", `/v1/queue/${one.queue.id}`);
@@ -118,9 +118,9 @@ function Row({ one, refresh, drop }) {
       <div class="do">
         ${one.state === "completed" && html`<a class="button" href=${`#/recordings/${one.id}`} aria-label=${`Open ${name}`}>Open</a>`}
         ${writes && RETRIED.includes(one.state) && html`<${Retry} id=${one.id} name=${name} done=${() => refresh(one.id)}/>`}
-        ${writes && one.queue?.recording && ACTIVE.includes(one.state) && html`
+        ${deletes && one.queue?.recording && ACTIVE.includes(one.state) && html`
           <${Action} act=${cancel} class="icon" aria-label=${`Cancel ${name}`} title="Cancel"><${Icon} name="cross"/><//>`}
-        ${writes && !ACTIVE.includes(one.state) && html`<${Action} act=${remove} class="icon" aria-label=${`Delete ${name}`} title="Delete"><${Icon} name="trash"/><//>`}
+        ${deletes && !ACTIVE.includes(one.state) && html`<${Action} act=${remove} class="icon" aria-label=${`Delete ${name}`} title="Delete"><${Icon} name="trash"/><//>`}
       </div>
       ${one.failure && html`<${Failure} failure=${one.failure}/>`}
     </li>`;

@@ -80,7 +80,7 @@ function Reader({ view, setView }) {
         </div>
       </header>
       ${view.paragraphs.length ? html`
-        <${Timeline} view=${view} rename=${about.may("write") ? rename : null}/>
+        <${Timeline} view=${view} rename=${about.may("edit") ? rename : null}/>
         <${Bar} sound=${sound}/>
         <${Text} key=${version} view=${view}/>
         <p id="keys">Select a word to hear it. Keys: <kbd>←</kbd> <kbd>→</kbd> word, <kbd>Enter</kbd> play from word, <kbd>Space</kbd> play or pause, <kbd>/</kbd> search.</p>`

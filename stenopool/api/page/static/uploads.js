@@ -50,7 +50,7 @@ export const uploads = {
     const taken = await change("POST", "/v1/recordings", { uri, options });
     const item = { order: count++, name: nameOf(uri), size: taken.size, changed, options, uri };
     // An address that ends with "/" becomes one run of all below it; the queue shows that.
-    if (taken.uri) list.set([{ ...item, id: taken.id, state: taken.state }, ...list.get()]);
+    if (!uri.endsWith("/")) list.set([{ ...item, id: taken.id, state: taken.state }, ...list.get()]);
     changed();
   },
 

@@ -1,0 +1,75 @@
+"""Ids of requests, and the audit log: a line for every request that changes something, also for a refused one."""
+
+import json
+import logging
+import re
+import secrets
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stenopool.runtime.logs import get_logger, log_context
+
+log = get_logger("stenopool.audit")
+
+_HEADER = "X-Request-Id"
+_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
+
+
+class Audit:
+    """Outermost middleware. A request keeps its own ``X-Request-Id`` if that is one; the answer has it too.
+
+    What the line says comes from the request's state: its ``caller`` and whether it ``is_change`` from access.py, the
+    ``recording`` (its key, or a prefix) from service.py, the ``code`` of a refusal from problems.py.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500  # unless it is answered
+        state = scope.setdefault("state", {})
+        state["request_id"] = _request_id(Headers(scope=scope))
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)[_HEADER] = state["request_id"]
+            await send(message)
+
+        with log_context(request=state["request_id"]):
+            try:
+                await self._app(scope, receive, send_with_id)
+            finally:
+                if state.get("is_change"):
+                    _write_line(scope, status)
+
+
+def show_audit_log() -> None:
+    """Let the lines through, and show them on stderr where nobody else has set up a log."""
+    log.setLevel(logging.INFO)
+    if not log.hasHandlers():
+        logging.root.addHandler(logging.StreamHandler())
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.getlist(_HEADER)
+    return given[0] if len(given) == 1 and _ID.fullmatch(given[0]) else secrets.token_hex(16)
+
+
+def _write_line(scope: Scope, status: int) -> None:
+    state, route = scope["state"], getattr(scope.get("route"), "path", scope["path"])
+    fields = {
+        "key": state["caller"],
+        "operation": f"{scope['method']} {route}",
+        "recording": state.get("recording") or str(scope.get("path_params", {}).get("id", "")),
+        "outcome": f"{status} {state['code']}" if "code" in state else str(status),
+    }
+    with log_context(**fields):
+        # As JSON, a name cannot pass for another field.
+        parts = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
+        log.info("%s request=%s", " ".join(parts), json.dumps(state["request_id"]))

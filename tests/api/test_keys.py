@@ -1,0 +1,228 @@
+"""The file of keys: its lines, what is refused, and that a running API follows it."""
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stenopool.api.keys import Keys
+from stenopool.errors import SetupError
+from stenopool.settings import ApiSettings
+from tests.support.api_server import Api, key_line, secret, serving
+from tests.support.waiting import wait_until
+
+DIGEST = "a" * 64
+BAD_LINES = {
+    "name read": "is not a name",
+    f"name read,all {DIGEST}": "is not a name",
+    f"name  {DIGEST}": "is not a name",
+    f"name read {DIGEST.upper()}": "is not a name",
+    "name read the-key-itself": "is not a name",
+    "a b c d": "is not a name",
+    f"name read {DIGEST} the-key-itself": "is not a name",
+    f"name read {DIGEST} prefix=a/ prefix=b/": "is not a name",
+    f"na\u202eme read {DIGEST}": "is not a name",
+    **{
+        f"name read {DIGEST} prefix={prefix}": "is not a folder"
+        for prefix in (
+            "",
+            "a",
+            "/",
+            "/a/",
+            "../",
+            "a/../",
+            "a//b/",
+            ".a/",
+            "a/.b/",
+            "a\\b/",
+            "a\u202e/",
+            "x" * 1100 + "/",
+        )
+    },
+    f"name read,admin {DIGEST} prefix=a/": "takes no prefix",
+    f"name read {DIGEST} until=soon": "is not a date",
+    f"name read {DIGEST} until=": "is not a date",
+}
+
+
+def write(path: Path, *lines: str) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_a_bad_line_is_named_and_not_repeated(line: str, tmp_path: Path) -> None:
+    write(tmp_path / "keys", "# fine", "", line)
+    with pytest.raises(SetupError, match=f"keys:3.*{BAD_LINES[line]}") as error:
+        Keys.read(tmp_path / "keys")
+    assert "the-key-itself" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (key_line("anna", "read"), f"anna write {DIGEST}", "has the name of line 1"),
+        (key_line("anna", "read"), key_line("anna", "read").replace("anna", "bob", 1), "has the key of line 1"),
+    ],
+)
+def test_no_two_keys_have_one_name_and_no_two_names_one_key(first: str, second: str, said: str, tmp_path: Path) -> None:
+    write(tmp_path / "keys", first, second)
+    with pytest.raises(SetupError, match=f"keys:2 {said}"):
+        Keys.read(tmp_path / "keys")
+
+
+def test_files_of_before_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "keys", "# name scopes digest", key_line("clerk", "read,write"), key_line("boss", "admin"))
+    keys = Keys.read(tmp_path / "keys")
+    clerk, boss = keys.holder(secret("clerk")), keys.holder(secret("boss"))
+    assert clerk
+    assert boss
+    assert [scope for scope in ("read", "write", "delete", "batch", "edit", "admin") if clerk.may(scope)] == [
+        "read",
+        "write",
+    ]
+    assert (clerk.prefix, clerk.until, boss.may("delete")) == ("", None, True)
+
+
+@pytest.mark.parametrize(
+    ("until", "works"),
+    [
+        ("2020-01-01", False),
+        ("9999-01-01", True),
+        (time.strftime("%Y-%m-%d", time.gmtime()), False),  # from its first moment on
+        (time.strftime("%Y-%m-%dT23:59:59.999Z", time.gmtime()), True),
+        (time.strftime("%Y-%m-%dT00:00:00+01:00", time.gmtime()), False),
+    ],
+)
+def test_a_key_ends_when_it_expires(until: str, works: bool, tmp_path: Path) -> None:
+    write(tmp_path / "keys", key_line("anna", f"read until={until}"))
+    assert (Keys.read(tmp_path / "keys").holder(secret("anna")) is not None) is works
+
+
+def test_a_key_is_made_once_and_works(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from stenopool.api.keys import main
+
+    monkeypatch.setattr("sys.argv", ["stenopool.api.keys", "front-desk", "read,write", "prefix=desk/"])
+    main()
+    out, err = capsys.readouterr()
+    (tmp_path / "keys").write_text(out)
+    key = err.split()[-1]
+    holder = Keys.read(tmp_path / "keys").holder(key)
+    assert holder
+    assert (holder.name, holder.may("write"), holder.may("admin")) == ("front-desk", True, False)
+    assert holder.prefix == "desk/"
+    assert key not in out
+    assert Keys.read(tmp_path / "keys").holder(key[:-1]) is None
+    monkeypatch.setattr("sys.argv", ["stenopool.api.keys", "front-desk", "read,all"])
+    with pytest.raises(SystemExit, match="OPTIONS_INVALID"):
+        main()
+
+
+@pytest.fixture
+def served(deployed: None, settings: ApiSettings) -> Any:
+    with serving(settings) as api:
+        yield api
+
+
+def status(api: Api, who: str) -> int:
+    with api.client(who) as client:
+        return client.get("/v1/about").status_code
+
+
+def until_it_works(api: Api, who: str) -> None:
+    wait_until(lambda: status(api, who) == 200, f"the key of {who} works", seconds=10, every=0.2)
+
+
+def test_a_running_api_follows_the_file(served: Api, settings: ApiSettings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = settings.keys
+    assert path
+    assert (status(served, "clerk"), status(served, "new")) == (200, 401)
+    write(path, key_line("boss", "read"), key_line("new", "read"))
+    until_it_works(served, "new")
+    assert status(served, "clerk") == 401  # taken back
+    with served.client("boss") as client:
+        assert client.get("/v1/about").json()["scopes"] == ["read"]
+    assert "The keys were read again: added new; changed boss; removed" in caplog.text
+    for secret_of in ("new", "boss"):
+        assert secret(secret_of) not in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["bad line", "double name", "not text", "gone"])
+def test_a_broken_file_changes_nothing_and_is_reported_once(
+    broken: str, served: Api, settings: ApiSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, content = (
+        settings.keys,
+        {
+            "bad line": f"{key_line('new', 'read')}\nthe-key-itself\n".encode(),
+            "double name": f"{key_line('new', 'read')}\n{key_line('new', 'write')}\n".encode(),
+            "not text": b"\xff\xfe",
+        },
+    )
+    assert path
+    assert status(served, "clerk") == 200
+    if broken == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[broken])
+    wait_until(lambda: status(served, "clerk") and "stay as they were" in caplog.text, "it is reported", seconds=10)
+    for _ in range(3):
+        time.sleep(0.6)
+        assert (status(served, "clerk"), status(served, "new")) == (200, 401)
+    (report,) = [record for record in caplog.records if "stay as they were" in record.getMessage()]
+    assert report.levelname == "ERROR"
+    assert str(path) in report.getMessage()
+    assert "the-key-itself" not in caplog.text
+    write(path, key_line("new", "read"))
+    until_it_works(served, "new")
+    assert status(served, "clerk") == 401
+
+
+def test_a_change_that_leaves_size_and_times_as_they_were_is_seen(served: Api, settings: ApiSettings) -> None:
+    path = settings.keys
+    assert path
+    write(path, key_line("one", "read"))
+    until_it_works(served, "one")
+    before = path.stat()
+    write(path, key_line("two", "read"))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    until_it_works(served, "two")
+    assert status(served, "one") == 401
+
+
+def test_a_file_without_keys_takes_all_back(served: Api, settings: ApiSettings) -> None:
+    assert settings.keys
+    assert status(served, "clerk") == 200
+    write(settings.keys, "# nobody")
+    wait_until(lambda: status(served, "clerk") == 401, "the keys are taken back", seconds=10, every=0.2)
+
+
+def test_an_expired_key_is_refused_as_an_unknown_one_is(deployed: None, settings: ApiSettings) -> None:
+    assert settings.keys
+    write(settings.keys, key_line("late", "admin until=2020-01-01"))
+    with serving(settings) as api, api.client("late") as client, api.client("nobody") as unknown:
+        late, other = client.get("/v1/queue"), unknown.get("/v1/queue")
+    assert late.status_code == 401
+    assert {**late.json(), "request_id": ""} == {**other.json(), "request_id": ""}
+
+
+def test_docs_say_how_to_give_keys_of_before_the_new_scopes(tmp_path: Path) -> None:
+    """The command of the upgrade page, run on a file of every kind of line."""
+    import re
+    import subprocess
+
+    page = (Path(__file__).parents[2] / "docs/operations/upgrade.md").read_text()
+    command = re.search(r"^sed -E -i .* keys$", page, re.MULTILINE)
+    assert command
+    lines = ["# write a comment", key_line("w", "write"), key_line("rw", "read,write"), key_line("writer", "read")]
+    write(tmp_path / "keys", *lines)
+    subprocess.run(["bash", "-c", command[0]], cwd=tmp_path, check=True)
+    keys = Keys.read(tmp_path / "keys")
+    scopes = {who: sorted(key.scopes) for who in ("w", "rw", "writer") if (key := keys.holder(secret(who)))}
+    new = ["batch", "delete", "edit"]
+    assert scopes == {"w": [*new, "write"], "rw": [*new, "read", "write"], "writer": ["read"]}
+    assert (tmp_path / "keys").read_text().startswith("# write a comment\n")
