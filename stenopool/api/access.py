@@ -31,7 +31,7 @@ async def _caller(
             "Send `Authorization: Bearer KEY`.",
             {"WWW-Authenticate": "Bearer"},
         )
-    request.state.caller = key.name
+    request.state.caller = key
     return key
 
 

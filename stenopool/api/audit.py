@@ -64,7 +64,7 @@ def _request_id(headers: Headers) -> str:
 def _write_line(scope: Scope, status: int) -> None:
     state, route = scope["state"], getattr(scope.get("route"), "path", scope["path"])
     fields = {
-        "key": state["caller"],
+        "key": state["caller"].name,
         "operation": f"{scope['method']} {route}",
         "recording": state.get("recording") or str(scope.get("path_params", {}).get("id", "")),
         "outcome": f"{status} {state['code']}" if "code" in state else str(status),
