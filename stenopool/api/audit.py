@@ -30,14 +30,15 @@ class Audit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500  # unless it is answered
+        is_answered = False
         state = scope.setdefault("state", {})
         state["request_id"] = _request_id(Headers(scope=scope))
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal is_answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                is_answered = True
+                _write_line(scope, message["status"])  # before anybody knows the answer
                 MutableHeaders(scope=message)[_HEADER] = state["request_id"]
             await send(message)
 
@@ -45,8 +46,8 @@ class Audit:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
-                if state.get("is_change"):
-                    _write_line(scope, status)
+                if not is_answered:
+                    _write_line(scope, 500)
 
 
 def show_audit_log() -> None:
@@ -63,6 +64,8 @@ def _request_id(headers: Headers) -> str:
 
 def _write_line(scope: Scope, status: int) -> None:
     state, route = scope["state"], getattr(scope.get("route"), "path", scope["path"])
+    if not state.get("is_change"):
+        return
     fields = {
         "key": state["caller"].name,
         "operation": f"{scope['method']} {route}",
