@@ -162,13 +162,17 @@ class CallbackSettings(_Section):
     """File of secrets to sign callbacks; unset: no callbacks. `python -m stenopool.api.callbacks.sending` makes one."""
     allow: str = ""
     """Networks that may be called though they are private, also without TLS, e.g. 10.0.0.0/8."""
+    hosts: str = ""
+    """The only hosts that may be called, e.g. hooks.example.org,*.example.net; unset: all that are public."""
+    most: Annotated[int, Field(gt=0)] = 1000
+    """Most callbacks that one key may wait for."""
     poll: Annotated[float, Field(gt=0)] = 2.0
     """Seconds between looks at what is owed."""
     timeout: Annotated[float, Field(gt=0)] = 10.0
     """Seconds that a receiver has for its answer."""
     pause: Annotated[float, Field(gt=0)] = 5.0
     """Seconds after a try that failed; four times as many each time, 6 h at most."""
-    tries: Annotated[int, Field(gt=0, lt=100)] = 10
+    tries: Annotated[int, Field(gt=0, lt=99)] = 10
     """Tries before a callback is given up: 10 take 20 hours."""
 
 

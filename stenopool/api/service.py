@@ -5,8 +5,8 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
@@ -21,7 +21,7 @@ from starlette.datastructures import State
 
 from stenopool.api import ids
 from stenopool.api.access import AnyCaller, require_scope
-from stenopool.api.callbacks.outbox import Callback, Outbox
+from stenopool.api.callbacks.outbox import Callback, Outbox, TooManyPending
 from stenopool.api.callbacks.sending import AddressError, Sender
 from stenopool.api.ingest_runs import IngestRuns, QueueEntry, QueueSnapshot, entry_of, is_over
 from stenopool.api.keys import NOBODY, Key, Keys, Limiter, require_file
@@ -60,7 +60,7 @@ class Service:
         self.limiter = Limiter(self.settings.rate)
         # An upload that waits for its turn is not read, so its time-out does not run.
         self.room = asyncio.Semaphore(self.settings.uploads_at_once)
-        self.outbox = Outbox(self.destination)
+        self.outbox = Outbox(self.destination, self.sender.cipher, self.sender.most)
         self.readiness = Readiness(
             {
                 "source": lambda: asyncio.to_thread(next, self.source.list(), None),
@@ -214,9 +214,14 @@ class Service:
         return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"{PREFIX_TAG}{digest}"])
 
     async def check_callback(self, url: str | None) -> None:
+        """The problem 422 for an address that callbacks may not be sent to, 429 if the key waits for too many."""
+        if url is not None:
+            await self.check_address(url)
+            with refusing_too_many():
+                self.outbox.require_room(Callback(url=url, owner=self.caller.name))
+
+    async def check_address(self, url: str) -> None:
         """The problem 422 for an address that callbacks may not be sent to."""
-        if url is None:
-            return
         if not self.sender.can_sign:
             raise Problem(422, "CALLBACK_REFUSED", "This API sends no callbacks.", "Set STENOPOOL_CALLBACKS__SECRETS.")
         try:
@@ -230,8 +235,10 @@ class Service:
     async def add_callback(self, url: str | None, **about: Any) -> None:
         """Store a callback, which is sent when its recording or run has ended; see `Callback`."""
         if url is not None:
-            callback = Callback(url=url, brief=not self.caller.may("read"), **about)
-            await asyncio.to_thread(self.outbox.put, callback)
+            caller = self.caller
+            callback = Callback(url=url, brief=not caller.may("read"), owner=caller.name, **about)
+            with refusing_too_many():
+                await asyncio.to_thread(self.outbox.put, callback)
 
     def _parameters(self, options: TranscriptionOptions, selection: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -253,6 +260,16 @@ class Service:
             # A request must not name a folder on the workers.
             raise invalid("The model must be a name, not a folder.")
         return options
+
+
+@contextmanager
+def refusing_too_many() -> Iterator[None]:
+    """The problem 429 for a callback too many."""
+    try:
+        yield
+    except TooManyPending:
+        message, remedy = "This key waits for too many callbacks.", "Wait, or look at GET /v1/callbacks."
+        raise Problem(429, "CALLBACKS_PENDING", message, remedy, {"Retry-After": "60"}) from None
 
 
 def _elsewhere() -> Problem:

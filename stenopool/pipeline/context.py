@@ -48,6 +48,7 @@ class Job:
         self.fingerprint = item.fingerprint
         self.work = WorkArea(context.destination, item.fingerprint)
         self.flags: tuple[str, ...] = ()
+        self.language: str | None = None
         self.reused: tuple[str, ...] = ()
         self.failure: Failure | None = None
         self.outcome: Outcome | None = None

@@ -50,8 +50,9 @@ _RECEIPT = re.compile(rf"\.receipts/([^!]+)!([0-9a-f]{{32}})(?:\.(quarantined|[{
 
 
 class Receipt(BaseModel, frozen=True):
-    """What is kept of one item of work, written when everything else is. ``duration`` is seconds of audio.
+    """What is kept of one item of work, written when everything else is.
 
+    ``duration`` is seconds of audio; ``language`` is spoken most, and unknown in receipts of older versions.
     ``formats`` are those written; JSON always is. ``batch``: the batch that made it. ``flags``: the transcript's and
     those of its segments, each once. ``options``: of a quarantined recording, for `stenopool retry`; receipts of older
     versions have none, and a transcript says its own.
@@ -65,6 +66,7 @@ class Receipt(BaseModel, frozen=True):
     formats: tuple[Format, ...] = ()
     outputs: tuple[str, ...] = ()
     duration: float | None = None
+    language: str | None = None
     batch: str | None = None
     flags: tuple[str, ...] = ()
     options: dict[str, Any] | None = None

@@ -68,7 +68,7 @@ class Api:
         for format in FORMATS:
             content = render(conversation(), format)
             self.destination.put_bytes(receipts.output_key(key, format), content.encode())
-        done = Receipt(key=key, fingerprint=work, status="done", formats=FORMATS, duration=9.5)
+        done = Receipt(key=key, fingerprint=work, status="done", formats=FORMATS, duration=9.5, language="en")
         receipts.write(self.destination, done)
 
 

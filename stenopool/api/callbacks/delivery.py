@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from stenopool.api import states
-from stenopool.api.callbacks.outbox import Callback, PendingCallback
+from stenopool.api.callbacks.outbox import Callback, PendingCallback, Unreadable
 from stenopool.api.callbacks.sending import AddressError, DeliveryError
 from stenopool.api.ingest_runs import entry_of
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service
-from stenopool.api.states import RecordingState
+from stenopool.pipeline import receipts
 from stenopool.runtime.logs import get_logger
 from stenopool.settings import CallbackSettings
 
@@ -52,7 +52,9 @@ class _Deliveries:
         for callback in pending:
             if callback.id in self._sending:
                 continue
-            if callback.is_due(self._settings.pause, self._service.sender.longest):
+            if callback.is_old:
+                await asyncio.to_thread(self._service.outbox.remove, callback.id)
+            elif callback.is_due(self._settings.pause, self._service.sender.longest):
                 self._sending.add(callback.id)
                 group.create_task(self._deliver_safely(callback))
             elif not callback.asked:  # its request is gone: a process was killed while it removed the tries
@@ -60,41 +62,55 @@ class _Deliveries:
 
     async def _deliver_safely(self, pending: PendingCallback) -> None:
         try:
-            async with self._room:
-                await self._deliver(pending)
+            await self._deliver(pending)
         except Exception as error:
             log.warning("A callback waits: %s", error or type(error).__name__)
         finally:
             self._sending.discard(pending.id)
 
     async def _deliver(self, pending: PendingCallback) -> None:
-        outbox = self._service.outbox
-        callback = self._callbacks.get(pending.id) or await asyncio.to_thread(outbox.read, pending.id)
-        if callback is None:
-            return
-        self._callbacks[pending.id] = callback
+        outbox, sender = self._service.outbox, self._service.sender
         try:
-            event = await self._event(callback)
+            async with self._room:
+                callback = self._callbacks.get(pending.id) or await asyncio.to_thread(outbox.read, pending.id)
+                if callback is None:
+                    return
+                self._callbacks[pending.id] = callback
+                event = await self._event(callback)
+        except Unreadable:
+            if await asyncio.to_thread(outbox.claim, pending):
+                await self._fail(pending, "a callback", "it was kept under a secret that is gone, or is not ours")
+            return
         except Problem as problem:
             if problem.status_code != 404:
                 raise
             # The recording was removed: there is no event to send.
             await asyncio.to_thread(outbox.remove, pending.id)
             return
-        if event is None or not await asyncio.to_thread(outbox.claim, pending):
+        if event is None:
             return
-        host = urlsplit(callback.url).hostname
-        try:
-            await self._service.sender.send(callback.url, callback.event, json.dumps(event).encode())
-        except (AddressError, DeliveryError) as error:
-            tries = len(pending.tries) + 1
-            why = str(error) or "its address may not be called"
-            if tries < self._settings.tries and not getattr(error, "for_good", False):
-                await asyncio.to_thread(outbox.mark_failed, pending, why)
-                log.warning("Callback %s to %s: %s; it will be tried again.", callback.event, host, why)
+        # A slow host, or a key with many callbacks, takes no more than its share of the room.
+        async with sender.turn(callback.url, pending.owner), self._room:
+            if not await asyncio.to_thread(outbox.claim, pending):
                 return
-            log.error("Callback %s to %s is given up after %s tries: %s.", callback.event, host, tries, why)
-        await asyncio.to_thread(outbox.remove, pending.id)
+            try:
+                await sender.send(callback.url, callback.event, json.dumps(event).encode())
+            except (AddressError, DeliveryError) as error:
+                what = f"Callback {callback.event} to {urlsplit(callback.url).hostname}"
+                why = str(error) or "its address may not be called"
+                await self._fail(pending, what, why, for_good=getattr(error, "for_good", False))
+                return
+            await asyncio.to_thread(outbox.remove, pending.id)
+
+    async def _fail(self, pending: PendingCallback, what: str, why: str, *, for_good: bool = False) -> None:
+        """The claimed try failed: the next one comes after a pause, or there is none."""
+        tries = len(pending.tries) + 1
+        if tries < self._settings.tries and not for_good:
+            await asyncio.to_thread(self._service.outbox.mark_failed, pending, why)
+            log.warning("%s: %s; it will be tried again.", what, why)
+        else:
+            await asyncio.to_thread(self._service.outbox.give_up, pending, why)
+            log.error("%s is given up after %s tries: %s.", what, tries, why)
 
     async def _event(self, callback: Callback) -> dict[str, Any] | None:
         """The event; None while its work has not ended. The problem 404 if there will never be one."""
@@ -109,8 +125,17 @@ class _Deliveries:
         if state.state == "skipped" and (datetime.now(UTC) - callback.asked_at).total_seconds() < _SETTLED:
             return None  # its run is about to be submitted
         kind = state.state if state.state in ("completed", "cancelled") else "failed"
-        facts = {"id", "state"} if callback.brief else set(RecordingState.model_fields) - {"queue"}
-        return _event_of(f"recording.{kind}", state.model_dump(mode="json", include=facts))
+        if callback.brief:
+            return _event_of(f"recording.{kind}", state.model_dump(mode="json", include={"id", "state"}))
+        found = await self._read_duration_and_language(key, callback.work) if kind == "completed" else {}
+        return _event_of(f"recording.{kind}", state.model_dump(mode="json", exclude={"queue"}) | found)
+
+    async def _read_duration_and_language(self, key: str, work: str | None) -> dict[str, Any]:
+        for name in await self._service.receipts_of(key):
+            if name.status == "done" and work in (None, name.fingerprint):
+                receipt = await asyncio.to_thread(receipts.read, self._service.destination, name)
+                return receipt.model_dump(include={"duration", "language"}) if receipt else {}
+        return {}
 
     async def _of_run(self, id: UUID, *, brief: bool) -> dict[str, Any] | None:
         run = await self._service.runs.run(id)

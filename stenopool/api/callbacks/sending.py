@@ -2,7 +2,8 @@
 
 Public addresses may be called, and networks that the settings allow. A name is resolved once, all its addresses are
 checked, and only those are connected to. So a name that changes a moment later (DNS rebinding) reaches nothing.
-Redirects are not followed.
+Redirects are not followed. Names are looked up in threads of their own: one that nobody answers for holds up no other
+work. One host, and one key, have few requests under way at a time.
 """
 
 import asyncio
@@ -12,13 +13,21 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakValueDictionary
 
 import httpcore
+from cryptography.fernet import Fernet, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from standardwebhooks import Webhook
 
 from stenopool import __version__
@@ -29,6 +38,23 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Written down, because `ipaddress` knows what IANA knew when this Python was released. All that IANA's registries of
+# special-purpose addresses list (read in November 2026), multicast, and what clouds keep for themselves.
+_NOT_PUBLIC: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(one)
+    for one in (
+        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+        "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
+        "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32",  # Azure's host
+        # Within 2000::/3. Outside of it nothing is public: fec0::/10 (site-local), fc00::/7, 64:ff9b:1::/48, 5f00::/16.
+        "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
+    )
+)  # fmt: skip
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+_LOOK_UPS = 8  # at a time
+_PATIENCE = 3.0  # seconds for a name server
+_PER_HOST, _PER_OWNER = 2, 4  # requests under way
 _GONE = 410
 _SPARE = 15.0  # seconds that the store takes to note how a try ended, and that clocks differ
 _SECRET = re.compile("whsec_[A-Za-z0-9+/]{32,}={0,2}")
@@ -39,18 +65,23 @@ class AddressError(Exception):
 
 
 class Allowed:
-    """``networks``: may be called although they are not public, also without TLS."""
+    """``networks``: may be called although they are not public, also without TLS.
 
-    def __init__(self, networks: Iterable[str]) -> None:
+    ``hosts``: the only ones that may be called, as names or patterns such as ``*.example.org``; empty: all.
+    """
+
+    def __init__(self, networks: Iterable[str], hosts: Iterable[str] = ()) -> None:
         self._networks: list[Network] = [ipaddress.ip_network(one.strip(), strict=False) for one in networks]
+        self._hosts = [one.strip().lower() for one in hosts]
+        # Not the loop's: its threads are those of the stores.
+        self._threads = ThreadPoolExecutor(_LOOK_UPS, "names")
 
     def takes(self, address: str, *, encrypted: bool) -> bool:
         """Whether a resolved address may be connected to."""
         ip = _meant(ipaddress.ip_address(address.partition("%")[0]))
-        if any(ip in network for network in self._networks if network.version == ip.version):
+        if any(ip in network for network in self._networks):
             return True
-        special = ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_reserved or ip.is_unspecified
-        return encrypted and ip.is_global and not special and not ip.is_multicast
+        return encrypted and (ip.version == 4 or ip in _GLOBAL_UNICAST) and not any(ip in one for one in _NOT_PUBLIC)
 
     async def check(self, url: str) -> None:
         """`AddressError` if a callback may not be sent there now; checked again when it is sent."""
@@ -67,9 +98,14 @@ class Allowed:
 
     async def resolve(self, host: str, port: int, *, encrypted: bool) -> list[str]:
         """A name's addresses; `AddressError` if there are none, or if any of them may not be called."""
+        name = host.lower().rstrip(".")
+        if self._hosts and not any(fnmatchcase(name, pattern) for pattern in self._hosts):
+            raise AddressError
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+            async with asyncio.timeout(_PATIENCE):
+                found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        except (OSError, UnicodeError):  # of which TimeoutError is one
             raise AddressError from None
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         if not addresses or not all(self.takes(address, encrypted=encrypted) for address in addresses):
@@ -83,7 +119,7 @@ def _meant(ip: IPAddress) -> IPAddress:
         return ip
     if ip in _NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or ip
+    return ip.ipv4_mapped or ip
 
 
 class Connections(httpcore.AsyncNetworkBackend):
@@ -115,14 +151,33 @@ class DeliveryError(Exception):
         self.for_good = for_good
 
 
+class _Places:
+    """So many at a time for each name."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        # Gone when nobody holds a place or waits for one.
+        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def of(self, name: str) -> asyncio.Semaphore:
+        return self._places.get(name) or self._places.setdefault(name, asyncio.Semaphore(self._most))
+
+
 class Sender:
-    """Raises `OptionsInvalid` or `ObjectNotFound` for secrets that cannot be used."""
+    """``cipher``: encrypts what is kept; None without secrets, as nothing is signed or sent then.
+
+    Raises `OptionsInvalid` or `ObjectNotFound` for secrets that cannot be used.
+    """
 
     def __init__(self, settings: CallbackSettings) -> None:
+        self.most = settings.most
         self._timeout = settings.timeout
-        self._signers = _signers(settings.secrets)
+        lines = _read_secrets(settings.secrets)
+        self._signers = [Webhook(line) for line in lines]
+        self.cipher = MultiFernet([_cipher(line) for line in lines]) if lines else None
+        self._of_host, self._of_owner = _Places(_PER_HOST), _Places(_PER_OWNER)
         try:
-            self.allowed = Allowed(filter(str.strip, settings.allow.split(",")))
+            self.allowed = Allowed(_parts(settings.allow), _parts(settings.hosts))
         except ValueError as error:
             raise OptionsInvalid(
                 f"STENOPOOL_CALLBACKS__ALLOW: {error}.",
@@ -138,15 +193,24 @@ class Sender:
         """Seconds that a try may take until it is known how it ended."""
         return 2 * self._timeout + _SPARE
 
+    @asynccontextmanager
+    async def turn(self, url: str, owner: str) -> AsyncIterator[None]:
+        """Wait until neither this address's host nor this owner has too many requests under way."""
+        host = (urlsplit(url).hostname or "").rstrip(".")
+        async with self._of_owner.of(owner), self._of_host.of(host):
+            yield
+
     async def send(self, url: str, event: str, body: bytes) -> None:
         """POST an event. Raises `DeliveryError` if it is not accepted, or `AddressError` for where it may not go."""
+        parts = urlsplit(url)  # whose scheme is in lower case, and httpcore knows no other
+        url = f"{parts.scheme}:{url.partition(':')[2]}"
         headers: dict[bytes | str, bytes | str] = {
-            "Host": urlsplit(url).netloc,
+            "Host": parts.netloc,
             "Content-Type": "application/json",
             "User-Agent": f"Stenopool/{__version__}",
             **self._sign(event, body),
         }
-        connections = Connections(self.allowed, encrypted=url.startswith("https:"))
+        connections = Connections(self.allowed, encrypted=parts.scheme == "https")
         times = dict.fromkeys(("connect", "read", "write", "pool"), self._timeout)
         try:
             # httpcore follows no redirects and uses no proxies, so only checked addresses are connected to.
@@ -172,23 +236,33 @@ class Sender:
         }
 
 
-def _signers(path: Path | None) -> list[Webhook]:
+def _parts(text: str) -> list[str]:
+    return [part for part in text.split(",") if part.strip()]
+
+
+def _cipher(secret: str) -> Fernet:
+    """With a key of its own: what signs must not encrypt."""
+    key = HKDF(SHA256(), 32, salt=None, info=b"stenopool callbacks at rest").derive(secret.encode())
+    return Fernet(base64.urlsafe_b64encode(key))
+
+
+def _read_secrets(path: Path | None) -> list[str]:
     if path is None:
         return []
     try:
         lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-        signers = [Webhook(line) for line in lines if _SECRET.fullmatch(line)]
+        usable = bool(lines) and all(_SECRET.fullmatch(line) and Webhook(line) for line in lines)
     except OSError as error:
         raise ObjectNotFound(f"{path} cannot be read: {error.strerror}.") from error
     except ValueError:
-        signers = []
-    if not signers or len(signers) != len(lines):
+        usable = False
+    if not usable:
         # The lines are not repeated: they are secrets.
         raise OptionsInvalid(
             f"{path} does not hold a secret per line, each whsec_ and 24 bytes or more in base64.",
             remedy="`python -m stenopool.api.callbacks.sending` prints one.",
         )
-    return signers
+    return lines
 
 
 def new_secret() -> str:

@@ -86,7 +86,7 @@ def upload(run: RunContext, job: Job) -> None:
         return
     _supersede(run, job)
     transcript = job.work.load(ASSIGNED)
-    job.flags = all_flags(transcript)
+    job.flags, job.language = all_flags(transcript), transcript.language
     _upload_formats(run, job, transcript, run.execution.formats)
 
 
@@ -105,7 +105,7 @@ def render_missing(run: RunContext, job: Job) -> None:
     if data is None:
         raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.")
     transcript = Transcript.model_validate_json(data)
-    job.known_duration = transcript.duration
+    job.known_duration, job.language = transcript.duration, transcript.language
     names = speaker_names.read(run.destination, job.key, transcript)
     _upload_formats(run, job, speaker_names.apply_names(transcript, names), job.item.formats)
     _write_receipt(run, job, job.item.formats)
@@ -171,6 +171,7 @@ def _write_receipt(run: RunContext, job: Job, formats: Sequence[Format]) -> bool
         formats=tuple(formats),
         outputs=tuple(output_key(job.key, format) for format in formats),
         duration=job.duration,
+        language=job.language,
         batch=run.batch,
         flags=job.flags,
     )

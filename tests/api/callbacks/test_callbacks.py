@@ -10,8 +10,9 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
+from stenopool.api.callbacks.outbox import Callback
 from stenopool.api.callbacks.sending import new_secret
-from stenopool.api.ids import decode
+from stenopool.api.ids import decode, encode
 from stenopool.options import TranscriptionOptions
 from stenopool.settings import ApiSettings, CallbackSettings
 from tests.api.test_recordings import ended, entry
@@ -141,7 +142,7 @@ def test_one_who_is_gone_for_good_is_not_told_again(
         telling.finish(id)
         prefect.delete_flow_run(entry(client, id)["id"])
     receiver.wait_for(1)
-    until_nothing_is_owed(telling)
+    wait_until(lambda: any(key.endswith("/try-99") for key in pending(telling)), "it is given up")
 
 
 def test_two_replicas_tell_it_once(
@@ -230,3 +231,53 @@ def test_two_secrets_sign_so_that_one_can_be_changed(
     (call,) = receiver.calls
     for secret in (new, SECRET):
         Webhook(secret).verify(call.body, call.headers)
+
+
+def test_a_request_that_an_earlier_version_kept_in_clear_is_still_sent(telling: Api, receiver: Receiver) -> None:
+    telling.source.put_bytes("2026/a.wav", sound())
+    telling.finish(encode("2026/a.wav"))
+    callback = Callback(url=receiver.url, key="2026/a.wav")
+    old = callback.model_dump_json(exclude={"owner", "brief"}).encode()
+    telling.destination.put_bytes(f".callbacks/{callback.id}/request.json", old)
+    receiver.wait_for(1)
+    (event,) = receiver.events(SECRET)
+    assert event["data"]["id"] == encode("2026/a.wav")
+    until_nothing_is_owed(telling)
+
+
+def test_an_address_is_not_found_in_the_destination(telling: Api, receiver: Receiver) -> None:
+    receiver.answers = [500]
+    with telling.client("clerk") as client:
+        sent(client, f"{receiver.url}?token=hunter2")
+        kept = [info.key for info in telling.destination.list() if info.key.startswith(".callbacks/")]
+        assert kept
+        for info in telling.destination.list():
+            assert b"hunter2" not in telling.destination.get_bytes(info.key, b""), info.key
+
+
+def test_a_completed_recording_comes_with_its_duration_and_language(
+    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    with telling.client("clerk") as client:
+        id = sent(client, receiver.url)
+        telling.finish(id)
+        prefect.delete_flow_run(entry(client, id)["id"])
+    receiver.wait_for(1)
+    (event,) = receiver.events(SECRET)
+    assert (event["data"]["duration"], event["data"]["language"]) == (9.5, "en")
+
+
+def test_a_key_waits_for_so_many_callbacks_and_others_for_theirs(
+    api: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver
+) -> None:
+    bounded = callbacks.model_copy(update={"most": 2})
+    with serving(settings, bounded) as limited, limited.client("clerk") as client, limited.client("boss") as boss:
+        for number in range(2):
+            sent(client, f"{receiver.url}?{number}", f"{number}.wav")
+        kept = limited.keys()
+        form: dict[str, Any] = {"files": {"file": ("c.wav", sound())}, "data": {"callback": f"{receiver.url}?3"}}
+        refused = client.post("/v1/recordings", **form)
+        assert (refused.status_code, refused.json()["code"]) == (429, "CALLBACKS_PENDING")
+        assert refused.headers["Retry-After"]
+        assert limited.keys() == kept
+        assert boss.post("/v1/recordings", **form).status_code == 202

@@ -1,23 +1,35 @@
 """Where callbacks may go: nowhere inside, whatever the address looks like and whatever it turns into."""
 
 import asyncio
+import ipaddress
 import socket
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stenopool.api.callbacks import sending
 from stenopool.api.callbacks.sending import AddressError, Allowed, DeliveryError, Sender, new_secret
 from stenopool.errors import SetupError
 from stenopool.settings import CallbackSettings
 from tests.support.receiver import receiving
 
-PUBLIC = ["93.184.216.34", "8.8.8.8", "2606:2800:220:1:248:1893:25c8:1946"]
+PUBLIC = [
+    "93.184.216.34", "8.8.8.8", "192.0.1.1", "100.128.0.1", "172.32.0.1", "198.20.0.1", "223.255.255.254",
+    "2606:2800:220:1:248:1893:25c8:1946", "2001:4860:4860::8888", "2001:200::1", "3fff:1000::1", "64:ff9b::808:808",
+]  # fmt: skip
 INSIDE = [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
     "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0",
     "fc00::1", "fd00:ec2::254", "ff02::1", "2001:db8::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
     "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a9fe:a9fe::1",
+    # What Python 3.11.7 calls global, and what has no place on the internet though its IPv4 part has.
+    "fec0::1", "feff::1", "192.0.0.192", "192.0.0.8", "192.88.99.1", "168.63.129.16", "3fff::1", "3fff:fff::1",
+    "5f00::1", "64:ff9b:1::808:808", "64:ff9b::a83f:8110", "2001:0:808:808::1", "2001:20::1", "2001:1::1", "2001:2::1",
+    "2002:808:808::1", "::8.8.8.8", "::ffff:0:8.8.8.8", "::ffff:168.63.129.16", "2620:4f:8000::1", "192.175.48.1",
+    "192.31.196.1", "192.52.193.1", "100::1", "4000::1", "e000::1",
 ]  # fmt: skip
 
 
@@ -32,6 +44,13 @@ def test_public_addresses_are_called_with_tls(address: str) -> None:
 def test_addresses_inside_are_not_called_unless_allowed(address: str) -> None:
     assert not Allowed([]).takes(address, encrypted=True)
     assert not Allowed(["203.0.113.0/24"]).takes(address, encrypted=True)
+
+
+def test_what_is_public_is_not_a_question_of_pythons_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        for name in ("is_global", "is_private", "is_reserved", "is_link_local", "is_loopback", "is_multicast"):
+            monkeypatch.setattr(kind, name, property(lambda _, name=name: name == "is_global"))
+    assert not [address for address in INSIDE if Allowed([]).takes(address, encrypted=True)]
 
 
 def test_allowed_networks_are_called() -> None:
@@ -57,6 +76,91 @@ def test_an_address_that_is_not_called_is_refused(url: str) -> None:
     with pytest.raises(AddressError) as refused:
         asyncio.run(Allowed([]).check(url))
     assert str(refused.value) == ""  # what a name means in our network is nobody's business
+
+
+def test_only_the_hosts_of_the_list_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    _resolves(monkeypatch, ["93.184.216.34"])
+    allowed = Allowed([], ["hooks.example.org", " *.Example.net"])
+    for host in ("hooks.example.org", "HOOKS.example.ORG.", "a.example.net", "a.b.example.net"):
+        asyncio.run(allowed.check(f"https://{host}/x"))
+    for host in ("example.org", "hooks.example.org.evil.org", "example.net", "xexample.net", "93.184.216.34"):
+        with pytest.raises(AddressError):
+            asyncio.run(allowed.check(f"https://{host}/x"))
+        with pytest.raises(AddressError):  # when it is sent, too
+            asyncio.run(allowed.resolve(host, 443, encrypted=True))
+
+
+def test_names_that_no_server_answers_for_hold_up_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many look-ups as the loop has threads, and more; meanwhile the stores' threads are free."""
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(20))
+    monkeypatch.setattr(sending, "_PATIENCE", 0.5)
+
+    async def ask() -> tuple[float, float, list[object]]:
+        allowed, begin = Allowed([]), time.monotonic()
+        checks = [asyncio.create_task(allowed.check(f"https://{number}.example.org/")) for number in range(100)]
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(lambda: None)
+        store = time.monotonic() - begin
+        refused = await asyncio.gather(*checks, return_exceptions=True)
+        return store, time.monotonic() - begin, list(refused)
+
+    try:
+        store, all_over, refused = asyncio.run(ask())
+    finally:
+        answered.set()
+    assert {type(each) for each in refused} == {AddressError}
+    assert store < 1
+    assert all_over < 5
+
+
+def test_one_host_and_one_key_have_few_requests_under_way(tmp_path: Path) -> None:
+    async def count(places: list[tuple[str, str]]) -> int:
+        sender, inside, most = _sender(tmp_path), 0, 0
+
+        async def take(url: str, owner: str) -> None:
+            nonlocal inside, most
+            async with sender.turn(url, owner):
+                inside += 1
+                most = max(most, inside)
+                await asyncio.sleep(0.01)
+                inside -= 1
+
+        await asyncio.gather(*(take(*place) for place in places))
+        assert not sender._of_host._places  # nothing is kept of names that nobody calls
+        return most
+
+    same_host = [(f"https://{'Slow' if n % 2 else 'slow'}.example.org./{n}", f"key {n}") for n in range(10)]
+    same_key = [(f"https://{n}.example.org/", "key") for n in range(10)]
+    assert asyncio.run(count(same_host)) == 2
+    assert asyncio.run(count(same_key)) == 4
+    assert asyncio.run(count([(f"https://{n}.example.org/", f"key {n}") for n in range(10)])) == 10
+
+
+@pytest.mark.parametrize("scheme", ["http", "HTTP", "Http"])
+def test_a_scheme_in_capitals_is_the_same_scheme(scheme: str, tmp_path: Path) -> None:
+    with receiving() as receiver:
+        url = receiver.url.replace("http", scheme, 1)
+        sender = _sender(tmp_path)
+        asyncio.run(sender.allowed.check(url))
+        asyncio.run(sender.send(url, "msg_1", b"{}"))
+        assert len(receiver.calls) == 1
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_https_is_encrypted_however_it_is_written(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A public address is called with TLS only, so without it nothing would be connected to."""
+    _resolves(monkeypatch, ["93.184.216.34"])
+    sender, tried = _sender(tmp_path, allow=""), []
+
+    async def connect(_: object, host: str, *__: object, **___: object) -> None:
+        tried.append(host)
+        raise sending.httpcore.ConnectError
+
+    monkeypatch.setattr(sending.httpcore.AnyIOBackend, "connect_tcp", connect)
+    with pytest.raises(DeliveryError):
+        asyncio.run(sender.send(f"{scheme}://example.org/", "msg_1", b"{}"))
+    assert tried == ["93.184.216.34"]
 
 
 def test_a_name_with_one_address_inside_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
