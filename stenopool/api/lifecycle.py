@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import islice
 
 from fastapi import Request
@@ -16,7 +16,7 @@ from stenopool.api.problems import Problem, too_large
 from stenopool.api.service import Service, token_of
 from stenopool.api.states import StateName
 from stenopool.api.uploads import Form, UploadWriter, receive_form
-from stenopool.options import TranscriptionOptions
+from stenopool.options import STORED, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import fingerprint
 from stenopool.pipeline.receipts import WORK
@@ -102,7 +102,9 @@ def check_size(service: Service, size: int) -> None:
 async def retry(service: Service, key: str) -> None:
     """Submit one recording again, unless it is done or in the queue."""
     info = await service.head(key)
-    await service.submit(info, await options_of(service, key), again=True)
+    last = await options_of(service, key)
+    # What an earlier version stored may have no bounds.
+    await service.submit(info, service.options(last.model_dump(mode="json", exclude_unset=True)), again=True)
 
 
 async def retry_failed(service: Service) -> int:
@@ -118,7 +120,7 @@ async def retry_failed(service: Service) -> int:
         try:
             await retry(service, key)
         except Problem as problem:
-            if problem.status_code != 404:  # removed meanwhile
+            if problem.status_code not in (404, 422):  # removed meanwhile, or its options are no longer allowed
                 raise
             continue
         submitted += 1
@@ -127,9 +129,9 @@ async def retry_failed(service: Service) -> int:
 
 
 async def options_of(service: Service, key: str) -> TranscriptionOptions:
-    """The options of the recording's last run; the defaults if Prefect has none."""
+    """The options of the recording's last run, as they are stored; the defaults if Prefect has none."""
     last = (await service.runs.last_runs([key])).get(key)
-    return service.options(last.parameters.get("options") if last else None)
+    return service.options(last.parameters.get("options") if last else None, STORED)
 
 
 async def remove(service: Service, key: str) -> None:
@@ -148,7 +150,9 @@ async def remove(service: Service, key: str) -> None:
     if active:
         await service.runs.cancel(active.id)
     # A run that failed or was cancelled left checkpoints, and no receipt that names them.
-    works = {fingerprint(info, await options_of(service, key))}
+    works: set[str] = set()
+    with suppress(Problem):  # options that this version does not know
+        works.add(fingerprint(info, await options_of(service, key)))
     await asyncio.to_thread(_remove, service, key, works)
 
 

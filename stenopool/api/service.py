@@ -248,10 +248,15 @@ class Service:
             "selection": selection,
         }
 
-    def options(self, given: Any) -> TranscriptionOptions:
-        """A request's options; the problem 422, naming the fields, for those that cannot be honoured."""
+    def options(self, given: Any, context: Any = None) -> TranscriptionOptions:
+        """A request's options; the problem 422, naming the fields, for those that cannot be honoured.
+
+        ``context``: `STORED` for options of an earlier request.
+        """
         try:
-            options = TranscriptionOptions.model_validate({"model": self.settings.model, **(given or {})})
+            options = TranscriptionOptions.model_validate(
+                {"model": self.settings.model, **(given or {})}, context=context
+            )
         except ValidationError as error:
             raise invalid("The options cannot be honoured.", errors=field_errors(error.errors())) from None
         except TypeError:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from stenopool.errors import ErrorCode, ObjectNotFound, RecordingError
-from stenopool.options import TranscriptionOptions
+from stenopool.options import STORED, TranscriptionOptions
 from stenopool.pipeline.catalog import fingerprint
 from stenopool.pipeline.receipts import BATCHES, Receipt, list_receipts, read, read_model
 from stenopool.pipeline.report import BatchReport, read_reports
@@ -81,4 +81,4 @@ def _usable(told: Iterable[dict[str, Any] | None]) -> Iterator[TranscriptionOpti
     """Options that this version has: those of a release before may be others."""
     for options in told:
         with suppress(ValidationError):
-            yield TranscriptionOptions.model_validate(options)
+            yield TranscriptionOptions.model_validate(options, context=STORED)

@@ -1,5 +1,6 @@
 """Recordings: how things stand with them, page by page; their transcripts; tried again; removed."""
 
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ import pytest
 
 from stenopool.api.ids import decode, encode
 from stenopool.errors import ErrorCode, RecordingError
-from stenopool.options import FORMATS, Format, SubtitleOptions, TranscriptionOptions
+from stenopool.options import FORMATS, STORED, Format, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline import receipts
+from stenopool.pipeline.catalog import fingerprint
 from stenopool.pipeline.receipts import Receipt, work_key
 from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.storage.s3 import process_client
@@ -337,6 +339,32 @@ def test_delete_leaves_checkpoints_of_a_failed_run_behind_no_more(api: Api) -> N
         api.destination.delete(receipt.key)  # as if it had not come to that
         api.destination.put_bytes(work_key(name.fingerprint, "audio.flac"), b"audio")
         client.delete(f"/v1/recordings/{id}").raise_for_status()
+    assert list(api.destination.list()) == []
+
+
+def test_a_recording_whose_options_are_no_longer_allowed_is_not_retried_and_can_be_deleted(
+    api: Api, prefect: "SyncPrefectClient"
+) -> None:
+    from prefect.states import Crashed
+
+    old = {"vocabulary": ["x" * 200] * 600}
+    with api.client("boss") as client:
+        form = {"options": json.dumps(old)}
+        given = client.post("/v1/recordings", files={"file": ("a.wav", sound())}, data=form)
+        assert (given.status_code, "leave some out" in given.text) == (422, True)
+        ids = [sent(client, name) for name in ("old.wav", "new.wav")]
+        for id, parameters in zip(ids, ({"options": old}, {}), strict=True):
+            run = entry(client, id)["id"]
+            prefect.update_flow_run(run, parameters=prefect.read_flow_run(run).parameters | parameters)
+            ended(prefect, run, Crashed())
+        wait_for_a_fresh_look(client, ids[0])
+        refused = client.post(f"/v1/recordings/{ids[0]}/retry")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "vocabulary")
+        assert client.post("/v1/queue/retry").json() == {"count": 1}
+        key = api.source.head(decode(ids[0]))
+        work = fingerprint(key, TranscriptionOptions.model_validate(old, context=STORED))
+        api.destination.put_bytes(work_key(work, "audio.flac"), b"audio")
+        client.delete(f"/v1/recordings/{ids[0]}").raise_for_status()
     assert list(api.destination.list()) == []
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from stenopool.errors import ErrorCode, Failure
-from stenopool.options import TranscriptionOptions
+from stenopool.options import STORED, TranscriptionOptions
 from stenopool.pipeline.catalog import list_entries
 from stenopool.pipeline.quarantine import Attempt, list_quarantined, plan_attempts
 from stenopool.pipeline.receipts import BATCHES, Receipt, write
@@ -105,6 +105,13 @@ def test_options_that_this_version_does_not_have() -> None:
     house.quarantine("a.wav", TINY, options=TINY.model_dump(mode="json") | {"temperature": 1})
     report(house.destination, "20261101T000000Z-1", TINY)
     assert house.attempts() == [Attempt("memory://source", TINY, ("a.wav",))]
+
+
+def test_options_from_before_they_had_bounds() -> None:
+    house = House("a.wav")
+    long = TranscriptionOptions.model_validate({"vocabulary": ["x" * 200] * 600}, context=STORED)
+    house.quarantine("a.wav", long)
+    assert house.attempts(source="x") == [Attempt("x", long, ("a.wav",))]
 
 
 def test_without_any_batch_nobody_knows_the_source() -> None:

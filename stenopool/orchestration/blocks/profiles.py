@@ -1,14 +1,18 @@
 """Saved options: chosen by name in a form, a schedule or a request, changed in Prefect's page."""
 
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from stenopool.errors import ObjectNotFound, OptionsInvalid
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import STORED, ExecutionOptions, TranscriptionOptions
 
 M = TypeVar("M", bound=BaseModel)
+
+
+def _read_stored(options: Any) -> Any:
+    return TranscriptionOptions.model_validate(options, context=STORED)
 
 
 class TranscriptionProfile(Block):
@@ -19,7 +23,7 @@ class TranscriptionProfile(Block):
     _description = "How recordings are transcribed: engine, model, language, speakers, formats."
     _code_example = "uv run stenopool deploy --target local"
 
-    options: TranscriptionOptions = Field(
+    options: Annotated[TranscriptionOptions, BeforeValidator(_read_stored)] = Field(
         default_factory=TranscriptionOptions, description="What to transcribe how; makes the fingerprint."
     )
     execution: ExecutionOptions = Field(

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.options import ExecutionOptions, TranscriptionOptions
+from stenopool.options import STORED, ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.profiles import TranscriptionProfile, apply_profile
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -46,4 +46,18 @@ def test_an_unknown_profile_is_named() -> None:
 def test_a_profile_and_options_that_disagree_are_refused() -> None:
     with pytest.raises(SetupError) as caught:
         resolved("german", speakers=2)
+    assert caught.value.code is ErrorCode.OPTIONS_INVALID
+
+
+def test_a_profile_from_before_options_had_bounds_is_read_and_refused_by_its_field() -> None:
+    old = GERMAN.model_copy()
+    old.options = TranscriptionOptions.model_validate({"vocabulary": ["x"] * 600}, context=STORED)
+
+    async def apply() -> None:
+        await old.asave("old", overwrite=True)
+        assert len((await TranscriptionProfile.aload("old")).options.vocabulary) == 600
+        await apply_profile("old", TranscriptionOptions(), ExecutionOptions())
+
+    with pytest.raises(SetupError, match="vocabulary") as caught:
+        asyncio.run(apply())
     assert caught.value.code is ErrorCode.OPTIONS_INVALID
