@@ -14,6 +14,7 @@ from stenopool import __version__
 from stenopool.api import problems
 from stenopool.api.audit import Audit, show_audit_log
 from stenopool.api.callbacks.delivery import deliver_callbacks
+from stenopool.api.contents import ConditionalRequests
 from stenopool.api.middleware import Guard, RequestMeter, RequestMetrics
 from stenopool.api.page import router as page
 from stenopool.api.routers import about, queue, recordings, speech, transcripts
@@ -51,6 +52,7 @@ def create_app(
         redoc_url=None,
     )
     metrics = RequestMetrics()
+    app.add_middleware(ConditionalRequests)  # innermost
     app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
     app.add_middleware(RequestMeter, metrics=metrics)  # around Guard, so that its refusals are counted
     app.add_middleware(Audit)

@@ -25,6 +25,7 @@ from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECO
 
 _KEYS_AT_ONCE = 50  # in one request for runs: a page holds four of each
 _FRESH = 1.0  # seconds that the queue is remembered: it is read once per second, however many ask
+_MOST_ANSWERS = 8  # of up to a thousand entries, 400 KB
 
 RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
 RunStage = Literal["starting", "ingest", "prepare", "transcribe", "cancelling"]
@@ -80,6 +81,11 @@ class QueueSnapshot:
                 [entry for entry in self.entries if entry.is_below(prefix)], self.paused
             )
         return self._below[prefix]
+
+    def keep(self, request: object, answer: bytes) -> None:
+        """Remember an answer, the first few: clients choose the requests."""
+        if len(self.answers) < _MOST_ANSWERS:
+            self.answers[request] = answer
 
     def run_for(self, key: str) -> QueueEntry | None:
         """The run over this recording alone."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 from urllib.parse import unquote
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from fastapi import Depends, Request
 from prefect.client.orchestration import get_client
@@ -26,6 +27,7 @@ from stenopool.api.callbacks.sending import AddressError, Sender
 from stenopool.api.ingest_runs import IngestRuns, QueueEntry, QueueSnapshot, entry_of, is_over
 from stenopool.api.keys import NOBODY, Key, Keys, Limiter, require_file
 from stenopool.api.problems import Problem, field_errors, invalid, not_found
+from stenopool.api.render_cache import RenderCache
 from stenopool.errors import ErrorCode, KeyUnusable, LocationInvalid, ObjectNotFound, OptionsInvalid
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import absolute_location, open_location
@@ -61,6 +63,8 @@ class Service:
         # An upload that waits for its turn is not read, so its time-out does not run.
         self.room = asyncio.Semaphore(self.settings.uploads_at_once)
         self.outbox = Outbox(self.destination, self.sender.cipher, self.sender.most)
+        self.renders = RenderCache()
+        self._renaming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.readiness = Readiness(
             {
                 "source": lambda: asyncio.to_thread(next, self.source.list(), None),
@@ -93,6 +97,10 @@ class Service:
         if run is None or not (entry := entry_of(run)).is_below(self.caller.prefix):
             raise not_found("Unknown run.")
         return entry
+
+    def renaming(self, key: str) -> asyncio.Lock:
+        """Held while the speakers of a recording are renamed, so that of two changes one is the second."""
+        return self._renaming.setdefault(key, asyncio.Lock())
 
     def new_key(self, filename: str, token: str | None = None) -> str:
         """The key of an upload: in its own folder, so that equal names do not collide. Checked against both stores.

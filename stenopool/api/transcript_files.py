@@ -1,80 +1,51 @@
-"""Finished transcripts: in any format, as the page shows them, their audio, and the names of their speakers."""
+"""Finished transcripts: in any format, as the page shows them, their audio, and the names of their speakers.
 
+What is stored is streamed from the store. Everything else is rendered once, and kept by the entity tags of all that it
+is made from.
+"""
+
+import asyncio
 import base64
+import os
 import re
-from pathlib import Path
-from typing import NamedTuple
+import subprocess
+from contextlib import suppress
+from functools import partial
+from typing import IO, Any, NamedTuple
 
-from pydantic import BaseModel
-
-from stenopool.api import states
+from stenopool import __version__
+from stenopool.api import rendering, states
+from stenopool.api.contents import Body, Content, make_etag, require_match
+from stenopool.api.ids import encode
 from stenopool.api.problems import Problem, invalid, not_found
+from stenopool.api.render_cache import Make, Rendered, open_unlinked
+from stenopool.api.rendering import Extras, Order, Product, Speakers
 from stenopool.api.service import Service
 from stenopool.errors import ObjectNotFound
 from stenopool.options import Format, SubtitleOptions
-from stenopool.pipeline import receipts, speaker_names
+from stenopool.pipeline import speaker_names
 from stenopool.pipeline.receipts import output_key
-from stenopool.speech.renderers import CONTENT_TYPES, render
-from stenopool.speech.renderers.view import Paragraph, doubt, find_audio, view
-from stenopool.speech.renderers.words import Stretch, clean
-from stenopool.speech.transcript import Transcript
-from stenopool.storage import ObjectStore
+from stenopool.runtime.processes import python_command
+from stenopool.speech.renderers import CONTENT_TYPES
+from stenopool.speech.renderers.view import find_audio
+from stenopool.storage import ObjectInfo, ObjectStore
 
 _TRIES = 3
 _EMBEDDED = re.compile(r"data:(audio/[\w.+-]+);base64,")
 # The file beside a long recording's page: as it is written now, and by earlier versions.
 _BESIDE = {"audio.webm": "audio/webm", "audio.mp3": "audio/mpeg"}
+# Bytes of a transcript that is rendered in this process, some 15 minutes: for a hundredth of a second nobody else runs.
+_SMALL = 512 * 1024
+_LONGEST = 120.0  # seconds that rendering may take
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")  # of a renderer: no secret
 
 
-class WordView(NamedTuple):
-    """A word: its text, whether a space precedes it, its start and end in seconds."""
+class _Found(NamedTuple):
+    """What a rendered transcript is made from, as it was looked up."""
 
-    text: str
-    space: bool
-    start: float
-    end: float
-
-
-class StretchView(BaseModel):
-    """Words of one sentence. ``doubt``: why they may be wrong. ``language``: where it changes."""
-
-    doubt: str | None
-    language: str | None
-    words: list[WordView]
-
-
-class ParagraphView(BaseModel):
-    """What one speaker says. ``speaker``: the index of their voice; None if unknown."""
-
-    speaker: int | None
-    start: float
-    stretches: list[StretchView]
-
-
-class VoiceView(BaseModel):
-    """A speaker. ``name``: the label until they are named. ``labels``: all labels with this name.
-
-    ``colour``: 0 to 7, in the style sheet. ``spans``: when they speak, in seconds.
-    """
-
-    name: str | None
-    labels: list[str]
-    colour: int
-    seconds: float
-    spans: list[tuple[float, float]]
-
-
-class TranscriptView(BaseModel):
-    """A transcript to read and listen to. ``facts``: how it was made, as name and value."""
-
-    id: str
-    key: str
-    title: str
-    facts: list[tuple[str, str]]
-    duration: float
-    language: str | None
-    voices: list[VoiceView]
-    paragraphs: list[ParagraphView]
+    transcript: ObjectInfo
+    names: ObjectInfo | None
+    page: ObjectInfo | None
 
 
 async def require_transcript(service: Service, key: str) -> None:
@@ -88,146 +59,152 @@ async def require_transcript(service: Service, key: str) -> None:
         raise Problem(409, "NOT_COMPLETED", f"The recording has no transcript: it is {state.state}.", remedy)
 
 
-def write_file(
-    path: Path, destination: ObjectStore, key: str, format: Format, subtitles: SubtitleOptions | None = None
-) -> None:
-    """Write a transcript, with its speakers' names, to a local file.
+async def find_file(service: Service, key: str, format: Format, subtitles: SubtitleOptions | None = None) -> Content:
+    """A transcript with its speakers' names.
 
-    A stored file is copied. A format that was not stored, or ``subtitles`` with a style of their own, is rendered.
+    A stored file is given as it is. A format that was not stored, or ``subtitles`` with a style of their own, is
+    rendered.
     """
     styled = subtitles is not None and format in ("srt", "vtt")
-    if not styled and not destination.exists(speaker_names.names_key(key)):
-        try:
-            destination.get_file(output_key(key, format), path)
+    if not styled and await _head(service, speaker_names.names_key(key)) is None:
+        stored = await _head(service, output_key(key, format))
+        if stored:
+            return Content.of_object(service.destination, stored)
+    return await find_product(service, key, "file", format=format, subtitles=subtitles or SubtitleOptions())
+
+
+async def find_product(service: Service, key: str, product: Product, **wanted: Any) -> Content:
+    """What can be rendered from a transcript; see `Order`."""
+    order = _order(product, key, **wanted)
+    return _rendered(service, order, await _find(service, key, page=order.format == "html"))
+
+
+async def read(content: Content) -> bytes:
+    """All of it."""
+    body = await content.open()
+    return await asyncio.to_thread(lambda: b"".join(body.read(0, body.size - 1)))
+
+
+def _order(product: Product, key: str, **wanted: Any) -> Order:
+    return Order(product=product, id=encode(key), key=key, **wanted)
+
+
+async def _find(service: Service, key: str, *, page: bool = False) -> _Found:
+    transcript = await _head(service, output_key(key, "json"))
+    if transcript is None:
+        raise not_found("The transcript has been removed.")
+    names = await _head(service, speaker_names.names_key(key))
+    return _Found(transcript, names, await _head(service, output_key(key, "html")) if page else None)
+
+
+def _rendered(service: Service, order: Order, found: _Found) -> Content:
+    etag = make_etag(__version__, order.model_dump(mode="json"), *(info and info.etag for info in found))
+
+    def make(file: IO[bytes]) -> str:
+        _render(service.destination, order, found, file)
+        return ""
+
+    return _kept(service, etag, make)
+
+
+def _kept(service: Service, etag: str, make: Make) -> Content:
+    async def open() -> Body:
+        return await service.renders.get(etag, make)
+
+    return Content(etag, open)
+
+
+def _render(destination: ObjectStore, order: Order, found: _Found, file: IO[bytes]) -> None:
+    """Render to a file: a long transcript in a process of its own, which gets it as an unlinked file."""
+    extras = Extras(
+        names=_read_text(destination, found.names) if found.names else None,
+        audio=find_audio(_read_text(destination, found.page)) if found.page else None,
+    )
+    with open_unlinked() as request:
+        request.write(rendering.write_request(order, extras))
+        request.writelines(destination.stream(found.transcript.key, etag=found.transcript.etag))
+        request.seek(0)
+        if found.transcript.size <= _SMALL:
+            rendering.answer(request, file)
             return
-        except ObjectNotFound:
-            if format == "json":
-                raise
-    content = render_file(destination, key, read_named(destination, key), format, subtitles or SubtitleOptions())
-    path.write_text(content, encoding="utf-8")
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        command = python_command("stenopool.api.rendering")
+        try:
+            subprocess.run(command, stdin=request, stdout=file, env=environment, check=True, timeout=_LONGEST)
+        except subprocess.SubprocessError as error:
+            remedy, headers = "Try again; if it happens again, report it with the recording.", {"Retry-After": "5"}
+            raise Problem(503, "RENDER_FAILED", "The transcript could not be rendered.", remedy, headers) from error
 
 
-def read_named(destination: ObjectStore, key: str) -> Transcript:
-    """The transcript with the names that its speakers were given."""
-    transcript = read_labelled(destination, key)
-    return speaker_names.apply_names(transcript, speaker_names.read(destination, key, transcript))
+def _read_text(store: ObjectStore, info: ObjectInfo) -> str:
+    return b"".join(store.stream(info.key, etag=info.etag)).decode("utf-8", "replace")
 
 
-def read_labelled(destination: ObjectStore, key: str) -> Transcript:
-    """The transcript with the labels that diarization gave."""
-    return Transcript.model_validate_json(destination.get_bytes(output_key(key, "json")))
+async def _head(service: Service, key: str) -> ObjectInfo | None:
+    """The object in the destination; None if there is none."""
+    with suppress(ObjectNotFound):
+        return await asyncio.to_thread(service.destination.head, key)
+    return None
 
 
-def render_file(
-    destination: ObjectStore,
-    key: str,
-    transcript: Transcript,
-    format: Format,
-    subtitles: SubtitleOptions = SubtitleOptions(),  # noqa: B008 (frozen)
-) -> str:
-    """The transcript in this format. An HTML page plays the same audio as the stored page."""
-    page = read_page(destination, key) if format == "html" else None
-    return render(transcript, format, subtitles, title=key, audio=find_audio(page) if page else None)
+async def rename_speakers(
+    service: Service, key: str, names: dict[str, str], if_match: str | None
+) -> tuple[Speakers, str]:
+    """Give these names and no others; returns the speakers from now on, and their entity tag.
 
-
-def read_page(destination: ObjectStore, key: str) -> str | None:
-    """The HTML page that was stored with the transcript; None if there is none."""
-    page = destination.get_bytes(output_key(key, "html"), None)
-    return None if page is None else page.decode("utf-8", "replace")
-
-
-def read_names(destination: ObjectStore, key: str) -> dict[str, str | None]:
-    """Each speaker's name by label; None for a speaker without a name."""
-    transcript = read_labelled(destination, key)
-    kept = speaker_names.read(destination, key, transcript)
-    return {label: kept.get(label) for label in speaker_names.list_labels(transcript)}
-
-
-def rename_speakers(destination: ObjectStore, key: str, names: dict[str, str]) -> dict[str, str | None]:
-    """Give these names and no others. The problem 422 for labels that the transcript does not have."""
-    # A worker may write another transcript meanwhile, which ours would not match. Then read it and write again.
-    for _ in range(_TRIES):
-        before = destination.head(output_key(key, "json")).etag
-        transcript = read_labelled(destination, key)
-        known = speaker_names.list_labels(transcript)
-        if unknown := [label for label in names if label not in known]:
-            raise invalid(f"The transcript has no speaker {unknown[0]!r}.", speakers=known)
-        speaker_names.write(destination, key, transcript, names)
-        _write_files(destination, key, transcript, names)
-        if destination.head(output_key(key, "json")).etag == before:
-            return {label: names.get(label) for label in known}
+    The problem 412 if ``if_match`` does not name the tag that they have, 422 for labels that the transcript does not
+    have.
+    """
+    async with service.renaming(key):
+        require_match(if_match, (await find_product(service, key, "speakers")).etag)
+        # A worker may write another transcript meanwhile, which ours would not match. Then read it and write again.
+        for _ in range(_TRIES):
+            before = await _find(service, key)
+            content = await read(_rendered(service, _order("speakers", key), before))
+            speakers = Speakers.model_validate_json(content)
+            if unknown := [label for label in names if label not in speakers.names]:
+                raise invalid(f"The transcript has no speaker {unknown[0]!r}.", speakers=list(speakers.names))
+            await asyncio.to_thread(speaker_names.write_for, service.destination, key, speakers.fingerprint, names)
+            await _write_files(service, key)
+            after = await _find(service, key)
+            if after.transcript.etag == before.transcript.etag:
+                named = speakers.model_copy(update={"names": {label: names.get(label) for label in speakers.names}})
+                return named, _rendered(service, _order("speakers", key), after).etag
     raise Problem(409, "RECORDING_BUSY", "The recording is being transcribed again.", "Name its speakers after that.")
 
 
-def _write_files(destination: ObjectStore, key: str, transcript: Transcript, names: dict[str, str]) -> None:
+async def _write_files(service: Service, key: str) -> None:
     """All formats but JSON, which stays as the worker wrote it: everything else can be rendered from it."""
-    transcript = speaker_names.apply_names(transcript, names)
-    listed = receipts.list_receipts(destination, prefix=receipts.receipt_stem(key))
+    listed = await service.receipts_of(key)
     for format in {format for name in listed for format in name.formats} - {"json"}:
-        content = render_file(destination, key, transcript, format).encode()
-        destination.put_bytes(output_key(key, format), content, content_type=CONTENT_TYPES[format])
+        content = await read(await find_product(service, key, "file", format=format))
+        put = partial(service.destination.put_bytes, content_type=CONTENT_TYPES[format])
+        await asyncio.to_thread(put, output_key(key, format), content)
 
 
-def read_view(destination: ObjectStore, id: str, key: str) -> TranscriptView:
-    """What the page shows of a transcript."""
-    transcript = read_labelled(destination, key)
-    names = speaker_names.read(destination, key, transcript)
-    labels: dict[str | None, list[str]] = {}
-    for label in speaker_names.list_labels(transcript):
-        labels.setdefault(clean(names.get(label, label)) or None, []).append(label)
-    shown = view(speaker_names.apply_names(transcript, names))
-    numbers = {name: number for number, name in enumerate(shown.lanes)}
-    return TranscriptView(
-        id=id,
-        key=key,
-        title=clean(key.rpartition("/")[2]),
-        facts=shown.facts,
-        duration=shown.duration,
-        language=shown.language,
-        voices=[
-            VoiceView(
-                name=name,
-                labels=labels.get(name, []),
-                colour=shown.colours[name],
-                seconds=round(sum(end - start for start, end in spans), 3),
-                spans=spans,
-            )
-            for name, spans in shown.lanes.items()
-        ],
-        paragraphs=[_paragraph(paragraph, numbers) for paragraph in shown.paragraphs],
-    )
-
-
-def _paragraph(paragraph: Paragraph, numbers: dict[str | None, int]) -> ParagraphView:
-    return ParagraphView(
-        speaker=numbers.get(paragraph.speaker) if paragraph.speaker else None,
-        start=round(paragraph.start, 3),
-        stretches=[
-            StretchView(doubt=doubt(stretch.segment), language=stretch.segment.language, words=_words(stretch))
-            for stretch in paragraph.stretches
-        ],
-    )
-
-
-def _words(stretch: Stretch) -> list[WordView]:
-    return [WordView(each.text, each.space, round(each.start, 3), round(each.end, 3)) for each in stretch.tokens]
-
-
-def write_playback(path: Path, destination: ObjectStore, key: str) -> str:
-    """Write the audio that was stored with the transcript to a local file; returns its media type.
+async def find_playback(service: Service, key: str) -> tuple[str, Content]:
+    """The audio that was stored with the transcript, and its media type.
 
     Its times are the transcript's, and every browser plays it. The audio of a short recording is in the transcript's
     HTML page, that of a long one beside it. The problem 404 if there is none.
     """
-    page = read_page(destination, key)
-    plays = (find_audio(page) if page else None) or ""
-    if inside := _EMBEDDED.match(plays):
-        path.write_bytes(base64.b64decode(plays[inside.end() :]))
-        return inside.group(1)
+    page = await _head(service, output_key(key, "html"))
+    if page:
+        content = _kept(service, make_etag("playback", page.etag), partial(_extract, service.destination, page))
+        inside = await content.open()
+        if isinstance(inside, Rendered) and inside.media_type:
+            return inside.media_type, content
     for name, media_type in _BESIDE.items():
-        try:
-            destination.get_file(f"{key}/{name}", path)
-        except ObjectNotFound:
-            continue
-        return media_type
+        if beside := await _head(service, f"{key}/{name}"):
+            return media_type, Content.of_object(service.destination, beside)
     raise not_found("No audio was stored with this transcript.")
+
+
+def _extract(destination: ObjectStore, page: ObjectInfo, file: IO[bytes]) -> str:
+    """Write the audio that is in a page to a file; returns its media type, which is empty if there is none."""
+    plays = find_audio(_read_text(destination, page)) or ""
+    inside = _EMBEDDED.match(plays)
+    if inside is None:
+        return ""
+    file.write(base64.b64decode(plays[inside.end() :]))
+    return inside.group(1)

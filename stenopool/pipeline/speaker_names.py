@@ -10,7 +10,6 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from stenopool.errors import ObjectNotFound
 from stenopool.speech.renderers.words import clean
 from stenopool.speech.transcript import Segment, SpeakerTurn, Transcript, Word
 from stenopool.storage.base import ObjectStore
@@ -42,16 +41,26 @@ def names_key(recording_key: str) -> str:
 
 def read(destination: ObjectStore, recording_key: str, transcript: Transcript) -> dict[str, str]:
     """The names given to this transcript's speakers; none if they were given to another fingerprint's."""
+    return parse(destination.get_bytes(names_key(recording_key), None), transcript)
+
+
+def parse(content: bytes | str | None, transcript: Transcript) -> dict[str, str]:
+    """As `read`, of the file's content; None if there is no file."""
     try:
-        kept = SpeakerNames.model_validate_json(destination.get_bytes(names_key(recording_key)))
-    except (ObjectNotFound, ValidationError):  # there is none, or somebody's file of the same name
+        kept = SpeakerNames.model_validate_json(content or b"")
+    except ValidationError:  # there is none, or somebody's file of the same name
         return {}
-    return kept.names if kept.fingerprint == _fingerprint(transcript) else {}
+    return kept.names if kept.fingerprint == fingerprint_of(transcript) else {}
 
 
 def write(destination: ObjectStore, recording_key: str, transcript: Transcript, names: dict[str, str]) -> None:
     """Keep these names, and no others, for this transcript's speakers."""
-    kept = SpeakerNames(fingerprint=_fingerprint(transcript), names=names)
+    write_for(destination, recording_key, fingerprint_of(transcript), names)
+
+
+def write_for(destination: ObjectStore, recording_key: str, fingerprint: str, names: dict[str, str]) -> None:
+    """As `write`, for the transcript with this fingerprint."""
+    kept = SpeakerNames(fingerprint=fingerprint, names=names)
     if kept.names:
         content = kept.model_dump_json(indent=1).encode()
         destination.put_bytes(names_key(recording_key), content, content_type="application/json")
@@ -87,5 +96,6 @@ def list_labels(transcript: Transcript) -> list[str]:
     return list(dict.fromkeys(label for label in (*transcript.speakers, *turns, *whole, *spoken) if label))
 
 
-def _fingerprint(transcript: Transcript) -> str:
+def fingerprint_of(transcript: Transcript) -> str:
+    """The fingerprint that names belong to; empty for a transcript without one."""
     return transcript.provenance.fingerprint if transcript.provenance else ""

@@ -7,7 +7,8 @@ from hypothesis import given
 from openai.types.audio import Transcription, TranscriptionDiarized, TranscriptionVerbose
 
 from stenopool.api.ids import decode, encode
-from stenopool.api.routers.speech import format_transcript
+from stenopool.api.openai_formats import format_transcript
+from stenopool.api.routers.speech import pause_after
 from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
@@ -89,3 +90,13 @@ def test_a_transcript_that_is_there_comes_at_once_and_one_that_is_not_takes_too_
             form = {"model": "base", "response_format": "vtt", **style}
             vtt = client.post(URL, files=files, data=form, headers={"Idempotency-Key": "a"})
             assert vtt.text == render(conversation(), "vtt", SubtitleOptions.model_validate(style))
+
+
+def test_who_waits_long_asks_seldom() -> None:
+    waited, looks = 0.0, 0
+    while waited < 600:
+        pause = pause_after(waited)
+        assert 0.5 <= pause <= 5
+        assert pause <= 0.5 or pause <= waited / 10  # no transcript is much later for it
+        waited, looks = waited + pause, looks + 1
+    assert looks < 160

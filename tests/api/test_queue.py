@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from stenopool.api.ingest_runs import QueueSnapshot
 from stenopool.settings import ApiSettings
 from tests.api.test_recordings import entry, sent, state
 from tests.support.api_server import Api, serving
@@ -112,3 +113,14 @@ def test_one_run_is_known_by_its_id_also_when_it_is_over(api: Api, prefect: "Syn
         over = client.get(address).json()
         assert (over["state"], over["position"]) == ("cancelled", None)
         assert client.get("/v1/queue/00000000-0000-0000-0000-000000000000").status_code == 404
+
+
+def test_answers_that_are_remembered_are_few_whatever_is_asked(api: Api) -> None:
+    queue = QueueSnapshot()
+    for begin in range(1000):
+        queue.keep((begin, 1000), b"[]")
+    assert len(queue.answers) == 8
+    with api.client("reader") as client:
+        for cursor in range(20):
+            page = client.get("/v1/queue", params={"cursor": cursor, "limit": 1000 - cursor}).raise_for_status().json()
+            assert page["entries"] == []

@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from stenopool.api.routers.speech import format_transcript
+from stenopool.api.openai_formats import format_transcript
 from stenopool.languages import NO_SPACE_LANGUAGES
 from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region

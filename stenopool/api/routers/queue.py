@@ -47,7 +47,8 @@ async def get_queue(
 ) -> Response:
     """All unfinished runs, with position, age, stage and progress."""
     queue, begin = await service.queue(), int(cursor or 0)
-    if (begin, limit) not in queue.answers:
+    answer = queue.answers.get((begin, limit))
+    if answer is None:
         page = QueuePage(
             paused=queue.paused,
             queued=queue.queued,
@@ -55,8 +56,9 @@ async def get_queue(
             entries=queue.entries[begin : begin + limit],
             next_cursor=str(begin + limit) if begin + limit < len(queue.entries) else None,
         )
-        queue.answers[begin, limit] = page.model_dump_json().encode()
-    return Response(queue.answers[begin, limit], media_type="application/json")
+        answer = page.model_dump_json().encode()
+        queue.keep((begin, limit), answer)
+    return Response(answer, media_type="application/json")
 
 
 @router.get("/{id}", dependencies=[CAN_READ])

@@ -5,13 +5,13 @@ import mimetypes
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
 from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, lifecycle, states
 from stenopool.api.access import CAN_DELETE, CAN_READ, CanWrite, require_scope
-from stenopool.api.headers import FORM, byte_range, media_type
+from stenopool.api.contents import ANSWERS, ConditionalRequest, Content, respond
+from stenopool.api.headers import FORM, media_type
 from stenopool.api.ingest_runs import QueueEntry, entry_of
 from stenopool.api.keys import Key
 from stenopool.api.lifecycle import Accepted, accept_upload, check_size, receive_upload
@@ -20,7 +20,6 @@ from stenopool.api.service import CurrentService, Service, token_of
 from stenopool.api.states import RecordingPage, RecordingState, StateName, Submitted, for_caller
 from stenopool.api.uploads import Form
 from stenopool.pipeline.catalog import fingerprint
-from stenopool.storage import ObjectInfo
 
 router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
 # A browser must never treat a recording as a page, whatever its name.
@@ -208,45 +207,19 @@ async def get_recording(id: str, service: CurrentService) -> RecordingState:
 @router.get(
     "/{id}/audio",
     response_class=Response,
-    responses={200: {"content": {"audio/*": {}, "video/*": {}}}, 206: {"description": "The requested range."}},
+    responses={200: {"content": {"audio/*": {}, "video/*": {}}}, **ANSWERS},
     dependencies=[CAN_READ],
 )
-async def audio(
-    id: str,
-    service: CurrentService,
-    range: Annotated[str | None, Header(description="bytes=FIRST-LAST: one range.")] = None,
-) -> Response:
+async def audio(request: ConditionalRequest, id: str, service: CurrentService) -> Response:
     """The recording as it was sent."""
     info = await service.head(ids.decode(id))
     kind = mimetypes.guess_type(info.key)[0] or ""
     headers = {
-        "Accept-Ranges": "bytes",
         "Content-Type": kind if kind.startswith(_KINDS) else "application/octet-stream",
         "Content-Disposition": "inline",
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
-    part = _part(range, info)
-    if part is None:
-        headers["Content-Length"] = str(info.size)
-        return StreamingResponse(service.source.stream(info.key, etag=info.etag), headers=headers)
-    first, last = part
-    headers |= {"Content-Length": str(last - first + 1), "Content-Range": f"bytes {first}-{last}/{info.size}"}
-    parts = service.source.stream(info.key, first=first, last=last, etag=info.etag)
-    return StreamingResponse(parts, 206, headers)
-
-
-def _part(asked: str | None, info: ObjectInfo) -> tuple[int, int] | None:
-    """The first and the last byte requested; None for all, also if the header is unknown (RFC 9110, 14.2)."""
-    written = byte_range(asked)
-    if written is None:
-        return None
-    begin, end = written
-    first, last = (int(begin), int(end or info.size - 1)) if begin else (info.size - int(end), info.size - 1)
-    first, last = max(0, first), min(last, info.size - 1)
-    if first > last:
-        detail, remedy = "The recording does not have this range.", f"It has {info.size} bytes."
-        raise Problem(416, "RANGE_NOT_SATISFIABLE", detail, remedy, {"Content-Range": f"bytes */{info.size}"})
-    return first, last
+    return await respond(request, Content.of_object(service.source, info), headers)
 
 
 @router.post("/{id}/retry", status_code=202, response_model=RecordingState | Submitted)

@@ -2,36 +2,31 @@
 
 import asyncio
 import time
-from collections.abc import Collection
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
-from stenopool.api import states
+from stenopool.api import states, transcript_files
 from stenopool.api.access import CanWrite, require_scope
 from stenopool.api.headers import prefers
 from stenopool.api.ids import encode
 from stenopool.api.lifecycle import accept_upload, receive_upload
+from stenopool.api.openai_formats import RESPONSE_FORMATS, ResponseFormat
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.routers.recordings import IdempotencyKey
 from stenopool.api.service import CurrentService, Service
 from stenopool.api.states import for_caller
-from stenopool.api.transcript_files import read_named
 from stenopool.api.uploads import Form
-from stenopool.languages import language_names
 from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import fingerprint
-from stenopool.speech.renderers import CONTENT_TYPES, render
-from stenopool.speech.transcript import Segment, Transcript
+from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"])
 
-ResponseFormat = Literal["json", "text", "srt", "vtt", "verbose_json", "diarized_json"]
-RESPONSE_FORMATS: tuple[ResponseFormat, ...] = get_args(ResponseFormat)
 _OPENAI_MODELS = ("whisper-1", "gpt-")  # beginnings of names that mean this installation's default
-_TICK = 1.0  # seconds between two checks of a recording
+_PAUSES = (0.5, 5.0)  # the shortest and the longest between two checks of a recording, in seconds
 _TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
 _FORM = {
     "type": "object",
@@ -79,11 +74,10 @@ async def transcriptions(
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(for_caller(caller, accepted).model_dump(mode="json"), 202, headers)
     await _wait_until_done(request, service, form.key, options)
-    transcript = await asyncio.to_thread(read_named, service.destination, form.key)
-    body = format_transcript(transcript, format, granularities, subtitles)
-    if isinstance(body, str):
-        return Response(body, media_type=_TEXT_TYPES[format], headers=location)
-    return JSONResponse(body, headers=location)
+    wanted = {"format": format, "granularities": sorted(set(granularities)), "subtitles": subtitles}
+    content = await transcript_files.find_product(service, form.key, "openai", **wanted)
+    body = await transcript_files.read(content)
+    return Response(body, media_type=_TEXT_TYPES.get(format, "application/json"), headers=location)
 
 
 def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
@@ -118,7 +112,8 @@ def _subtitles(form: Form) -> SubtitleOptions:
 async def _wait_until_done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:
     """Return when the transcript with these options is done; raises the problem that prevents it."""
     work = fingerprint(await service.head(key), options)
-    deadline = time.monotonic() + service.settings.wait
+    begin = time.monotonic()
+    deadline = begin + service.settings.wait
     while True:
         state = await states.read_state(service, key, work)
         if state.state == "completed":
@@ -132,66 +127,15 @@ async def _wait_until_done(request: Request, service: Service, key: str, options
             raise Problem(
                 504, "STILL_WORKING", "The transcript takes longer.", "GET the address in Location.", _headers(key)
             )
-        await asyncio.sleep(_TICK)
+        await asyncio.sleep(min(pause_after(time.monotonic() - begin), max(0.0, deadline - time.monotonic())))
+
+
+def pause_after(waited: float) -> float:
+    """Seconds until the next check: a tenth of those waited, so a transcript is at most that much later."""
+    shortest, longest = _PAUSES
+    return min(longest, max(shortest, waited / 10))
 
 
 def _headers(key: str) -> dict[str, str]:
     # OpenAI's clients would send the file again.
     return {"Location": f"/v1/recordings/{encode(key)}", "x-should-retry": "false"}
-
-
-def format_transcript(
-    transcript: Transcript,
-    format: ResponseFormat,
-    granularities: Collection[str],
-    subtitles: SubtitleOptions = SubtitleOptions(),  # noqa: B008 (frozen)
-) -> str | dict[str, Any]:
-    """The body of the answer: text for text, srt and vtt, else an object."""
-    text = transcript.text.strip()
-    if format == "srt" or format == "vtt":
-        return render(transcript, format, subtitles)
-    if format == "text":
-        return f"{text}\n"
-    answer: dict[str, Any] = {"text": text, "usage": {"type": "duration", "seconds": transcript.duration}}
-    if format == "json":
-        return answer
-    answer |= {"task": "transcribe", "duration": transcript.duration}
-    if format == "diarized_json":
-        return answer | {"segments": [_format_diarized(segment) for segment in transcript.segments]}
-    answer["language"] = language_names().get(transcript.language or "", transcript.language or "unknown")
-    if "segment" in granularities or not granularities:
-        answer["segments"] = [_format_verbose(segment) for segment in transcript.segments]
-    if "word" in granularities:
-        answer["words"] = [
-            {"word": word.word.strip(), "start": word.start, "end": word.end}
-            for word in transcript.word_segments
-            if word.start is not None and word.end is not None
-        ]
-    return answer
-
-
-def _format_diarized(segment: Segment) -> dict[str, Any]:
-    return {
-        "type": "transcript.text.segment",
-        "id": f"seg_{segment.id}",
-        "start": segment.start,
-        "end": segment.end,
-        "text": segment.text,
-        "speaker": segment.speaker or "UNKNOWN",
-    }
-
-
-def _format_verbose(segment: Segment) -> dict[str, Any]:
-    return {
-        "id": segment.id,
-        "seek": 0,
-        "start": segment.start,
-        "end": segment.end,
-        "text": segment.text,
-        "tokens": [],
-        "temperature": segment.temperature or 0.0,
-        # OpenAI's clients expect numbers; these are harmless where an engine gives none.
-        "avg_logprob": segment.avg_logprob if segment.avg_logprob is not None else 0.0,
-        "compression_ratio": segment.compression_ratio if segment.compression_ratio is not None else 1.0,
-        "no_speech_prob": segment.no_speech_prob if segment.no_speech_prob is not None else 0.0,
-    }

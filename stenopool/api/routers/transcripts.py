@@ -1,25 +1,22 @@
 """Transcripts of finished recordings: as files, as what the page shows, and the names of their speakers."""
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Header, Query
-from fastapi.responses import FileResponse
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Depends, Header, Query, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from stenopool.api import transcript_files
 from stenopool.api.access import CAN_EDIT, CAN_READ
+from stenopool.api.contents import ANSWERS, ConditionalRequest, respond
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
 from stenopool.api.problems import Problem
+from stenopool.api.rendering import Speakers
 from stenopool.api.service import CurrentService
-from stenopool.api.transcript_files import TranscriptView
+from stenopool.api.transcript_views import TranscriptView
 from stenopool.options import FORMATS, Format, SubtitleOptions
 from stenopool.pipeline.speaker_names import SpeakerName
-from stenopool.settings import get_settings
 from stenopool.speech.renderers import CONTENT_TYPES
 from stenopool.speech.renderers.words import clean
 
@@ -37,8 +34,12 @@ _MEDIA_TYPES: dict[str, Format] = {
     # rttm is plain text too, and is requested by its name
     **{CONTENT_TYPES[format].partition(";")[0]: format for format in FORMATS if format != "rttm"},
 }
-_TEXT: dict[int | str, Any] = {200: {"content": {CONTENT_TYPES[each].partition(";")[0]: {} for each in FORMATS}}}
-_AUDIO: dict[int | str, Any] = {200: {"content": {"audio/*": {}}}}
+_TEXT: dict[int | str, Any] = {
+    200: {"content": {CONTENT_TYPES[each].partition(";")[0]: {} for each in FORMATS}},
+    **ANSWERS,
+}
+_JSON = {"Content-Type": "application/json"}
+_AUDIO: dict[int | str, Any] = {200: {"content": {"audio/*": {}}}, **ANSWERS}
 
 
 class TranscriptQuery(SubtitleOptions):
@@ -54,19 +55,13 @@ class TranscriptQuery(SubtitleOptions):
         return self if self.model_fields_set & {*SubtitleOptions.model_fields} else None
 
 
-class Speakers(BaseModel):
-    """``names``: by the label that diarization gave; null for a speaker without a name."""
-
-    names: dict[str, str | None]
-
-
 class Names(BaseModel):
     """All names from now on. Two labels with one name are one person."""
 
     model_config = ConfigDict(extra="forbid")
 
     names: Annotated[
-        dict[str, SpeakerName],
+        dict[Annotated[str, StringConstraints(max_length=1000)], SpeakerName],
         Field(
             max_length=1000, description="By label; a label left out loses its name.", examples=[{"SPEAKER_00": "Ann"}]
         ),
@@ -80,59 +75,61 @@ async def _require_key(id: str, service: CurrentService) -> str:
     return key
 
 
-def _temporary_file() -> Iterator[Path]:
-    """Dependency: where to write a file. It is deleted when the answer has been sent."""
-    scratch = get_settings().scratch.dir
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="stenopool-transcript-", dir=scratch) as folder:
-        yield Path(folder) / "transcript"
-
-
-# The routes are plain functions, which FastAPI runs in threads: they wait for the store.
 Transcribed = Annotated[str, Depends(_require_key)]
-TemporaryFile = Annotated[Path, Depends(_temporary_file)]
+IfMatch = Annotated[str | None, Header(description="The ETag of the speakers that are to be changed.")]
 
 
-@router.get("/{id}/transcript", response_class=FileResponse, responses=_TEXT, dependencies=[CAN_READ])
-def get_transcript(
+@router.get("/{id}/transcript", response_class=Response, responses=_TEXT, dependencies=[CAN_READ])
+async def get_transcript(
+    request: ConditionalRequest,
     service: CurrentService,
     key: Transcribed,
-    path: TemporaryFile,
     query: Annotated[TranscriptQuery, Query()],
     accept: Annotated[str, Header(description="The format as a media type.")] = "*/*",
-) -> FileResponse:
+) -> Response:
     """The transcript, streamed. A format that was not stored, or another style of subtitles, is rendered now."""
     chosen = query.format or _choose_format(accept)
-    transcript_files.write_file(path, service.destination, key, chosen, query.subtitles)
+    content = await transcript_files.find_file(service, key, chosen, query.subtitles)
     name = quote(f"{clean(key.rpartition('/')[2])}.{chosen}")
-    headers = {"Content-Disposition": f"inline; filename*=UTF-8''{name}"}
+    headers = {
+        "Content-Type": CONTENT_TYPES[chosen],
+        "Content-Disposition": f"inline; filename*=UTF-8''{name}",
+        "Vary": "Accept",
+    }
     if chosen == "html":
         headers["Content-Security-Policy"] = _PAGE_POLICY
-    return FileResponse(path, media_type=CONTENT_TYPES[chosen], headers=headers)
+    return await respond(request, content, headers)
 
 
-@router.get("/{id}/view", dependencies=[CAN_READ])
-def get_view(id: str, service: CurrentService, key: Transcribed) -> TranscriptView:
+@router.get("/{id}/view", response_model=TranscriptView, responses=ANSWERS, dependencies=[CAN_READ])
+async def get_view(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
     """The transcript in paragraphs, with speakers, colours and a time for every word: what the page shows."""
-    return transcript_files.read_view(service.destination, id, key)
+    return await respond(request, await transcript_files.find_product(service, key, "view"), _JSON)
 
 
-@router.get("/{id}/playback", response_class=FileResponse, responses=_AUDIO, dependencies=[CAN_READ])
-def get_playback(service: CurrentService, key: Transcribed, path: TemporaryFile) -> FileResponse:
+@router.get("/{id}/playback", response_class=Response, responses=_AUDIO, dependencies=[CAN_READ])
+async def get_playback(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
     """The audio that the transcript's times refer to; 404 if none was stored. The original file is at /audio."""
-    return FileResponse(path, media_type=transcript_files.write_playback(path, service.destination, key))
+    media_type, content = await transcript_files.find_playback(service, key)
+    return await respond(request, content, {"Content-Type": media_type})
 
 
-@router.get("/{id}/speakers", dependencies=[CAN_READ])
-def get_speakers(service: CurrentService, key: Transcribed) -> Speakers:
+@router.get("/{id}/speakers", response_model=Speakers, responses=ANSWERS, dependencies=[CAN_READ])
+async def get_speakers(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
     """The speakers that diarization found, and their names."""
-    return Speakers(names=transcript_files.read_names(service.destination, key))
+    return await respond(request, await transcript_files.find_product(service, key, "speakers"), _JSON)
 
 
-@router.put("/{id}/speakers", dependencies=[CAN_EDIT, CAN_READ])
-def name_speakers(asked: Names, service: CurrentService, key: Transcribed) -> Speakers:
-    """Name the speakers. The names are kept beside the transcript, and every format contains them from now on."""
-    return Speakers(names=transcript_files.rename_speakers(service.destination, key, asked.names))
+@router.put("/{id}/speakers", responses={412: ANSWERS[412]}, dependencies=[CAN_EDIT, CAN_READ])
+async def name_speakers(
+    asked: Names, response: Response, service: CurrentService, key: Transcribed, if_match: IfMatch = None
+) -> Speakers:
+    """Name the speakers. The names are kept beside the transcript, and every format contains them from now on.
+
+    With `If-Match`, the answer is 412 if somebody else has changed them.
+    """
+    speakers, response.headers["ETag"] = await transcript_files.rename_speakers(service, key, asked.names, if_match)
+    return speakers
 
 
 def _choose_format(accept: str) -> Format:

@@ -1,0 +1,100 @@
+"""Renders a transcript in a process of its own: ``python -m stenopool.api.rendering < order and transcript > file``.
+
+Reading and rendering twelve hours takes seconds, in which the API would answer nobody, because Python runs one thread
+at a time. This module imports neither Prefect nor the web framework, so the process starts in a quarter of a second.
+"""
+
+import json
+import os
+import sys
+from typing import IO, Any, Literal, cast
+
+from pydantic import BaseModel
+
+from stenopool.api.openai_formats import ResponseFormat, format_transcript
+from stenopool.api.transcript_views import make_view
+from stenopool.options import Format, SubtitleOptions
+from stenopool.pipeline import speaker_names
+from stenopool.speech.renderers import render
+from stenopool.speech.transcript import Transcript
+
+Product = Literal["file", "view", "speakers", "openai"]
+
+
+class Order(BaseModel, frozen=True):
+    """What to make of a transcript: a file, what the page shows, its speakers, or an answer in OpenAI's shape."""
+
+    product: Product
+    id: str
+    """The recording's id."""
+    key: str
+    """The recording's key."""
+    format: Format | ResponseFormat = "json"
+    """Of a file or of OpenAI's answer."""
+    subtitles: SubtitleOptions = SubtitleOptions()
+    """Style of srt and vtt."""
+    granularities: tuple[str, ...] = ()
+    """What OpenAI's verbose_json contains: words, segments."""
+
+
+class Extras(BaseModel, frozen=True):
+    """What lies beside the transcript."""
+
+    names: str | None = None
+    """The content of the file with its speakers' names."""
+    audio: str | None = None
+    """The sound that its page plays."""
+
+
+class Speakers(BaseModel):
+    """Who speaks in the transcript with this fingerprint.
+
+    ``names``: by the label that diarization gave; null for a speaker without a name.
+    """
+
+    names: dict[str, str | None]
+    fingerprint: str
+
+
+def produce(order: Order, extras: Extras, content: bytes) -> bytes:
+    """What is ordered, made from the transcript's JSON."""
+    transcript = Transcript.model_validate_json(content)
+    names = speaker_names.parse(extras.names, transcript)
+    if order.product == "speakers":
+        found = {label: names.get(label) for label in speaker_names.list_labels(transcript)}
+        fingerprint = speaker_names.fingerprint_of(transcript)
+        return Speakers(names=found, fingerprint=fingerprint).model_dump_json().encode()
+    if order.product == "view":
+        return make_view(order.id, order.key, transcript, names).model_dump_json().encode()
+    named = speaker_names.apply_names(transcript, names)
+    if order.product == "openai":
+        wanted = cast("ResponseFormat", order.format)
+        body: str | dict[str, Any] = format_transcript(named, wanted, order.granularities, order.subtitles)
+        return (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode()
+    return render(named, cast("Format", order.format), order.subtitles, title=order.key, audio=extras.audio).encode()
+
+
+def write_request(order: Order, extras: Extras) -> bytes:
+    """What `answer` reads before the transcript. It is not in arguments: they are for everybody to see."""
+    return f"{order.model_dump_json()}\n{extras.model_dump_json()}\n".encode()
+
+
+def answer(request: IO[bytes], target: IO[bytes]) -> None:
+    """Read an order, the extras and the transcript; write the product."""
+    order = Order.model_validate_json(request.readline())
+    extras = Extras.model_validate_json(request.readline())
+    target.write(produce(order, extras, request.read()))
+    target.flush()
+
+
+def main() -> None:
+    """The process: exits with the kind of error alone, for its text may quote what was said."""
+    os.nice(5)  # the API goes first
+    try:
+        answer(sys.stdin.buffer, sys.stdout.buffer)
+    except Exception as error:
+        sys.exit(f"A transcript could not be rendered: {type(error).__name__}.")
+
+
+if __name__ == "__main__":
+    main()
