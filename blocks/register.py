@@ -3,6 +3,8 @@
 import asyncio
 
 from stenopool.orchestration.blocks.profiles import register
+from stenopool.orchestration.deploy.server import require_server
 
 if __name__ == "__main__":
+    require_server()
     asyncio.run(register())

@@ -23,6 +23,7 @@ from stenopool.orchestration.deploy.pools import (
     Target,
     apply_pools,
     check_pools,
+    check_variables,
     count_unfinished,
     is_ours,
     read_pool,
@@ -48,6 +49,8 @@ async def apply(
     Raises `SetupError`, before anything is changed, for those without ``adopt`` and for an invalid file.
     """
     wanted = read(*files)
+    for deployment in wanted:
+        check_variables(deployment.work_pool.name, target, deployment.work_pool.job_variables)
     async with get_client() as client:
         await check_pools(client, target, adopt=adopt)
         await check_automations(client, adopt=adopt)

@@ -1,12 +1,13 @@
 """The work pools, their job templates and queues. Only Stenopool's are changed: others may use the same server.
 
-    python -m stenopool.orchestration.deploy.pools gpu kubernetes > gpu.json
+    python -P -m stenopool.orchestration.deploy.pools gpu kubernetes > gpu.json
 
 prints a template, for `prefect work-pool create --base-job-template gpu.json`.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -62,6 +63,17 @@ async def count_unfinished(client: PrefectClient, pool: str) -> int:
     return await client.count_flow_runs(
         work_pool_filter=_in_pool(pool), flow_run_filter=select_runs(*UNFINISHED, due=datetime.now(UTC))
     )
+
+
+def check_variables(kind: PoolKind, target: Target, variables: Mapping[str, Any]) -> None:
+    """Raise `OptionsInvalid` for job variables that the pool does not have, where it takes no others."""
+    schema = template(kind, _TYPES[target])["variables"]
+    unknown = variables.keys() - schema["properties"].keys()
+    if unknown and not schema.get("additionalProperties", True):
+        raise OptionsInvalid(
+            f"{pool_name(kind)} has no job variable {', '.join(sorted(unknown))}.",
+            remedy=f"Leave it out; there are {', '.join(schema['properties'])}. Give the worker environment variables.",
+        )
 
 
 async def check_pools(client: PrefectClient, target: Target, *, adopt: bool) -> None:

@@ -8,12 +8,14 @@ from unittest.mock import AsyncMock
 
 import kubernetes_validate
 import pytest
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import Flow, FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
-from stenopool.orchestration.deploy.pools import PoolType, template
+from stenopool.errors import OptionsInvalid
+from stenopool.orchestration.deploy.pools import PoolType, check_variables, template
 from stenopool.orchestration.names import PoolKind
 from tests.support.kubernetes import Node, Taint
 from tests.support.kubernetes.scheduler import Scheduler
@@ -225,10 +227,41 @@ def test_every_variable_is_told_of_and_used(pool: PoolKind, kind: PoolType) -> N
 @pytest.mark.parametrize("pool", POOLS)
 def test_process_jobs(pool: PoolKind) -> None:
     async def render() -> ProcessJobConfiguration:
-        values = {"env": {"A": "b"}}
+        values: dict[str, Any] = {"command": "touch pwned", "working_dir": "/", "stream_output": False}
         return await ProcessJobConfiguration.from_template_and_values(template(pool, "process"), values, client=NO_API)
 
     configuration = asyncio.run(render())
-    wanted = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "STENOPOOL_DISPATCH__BY": "deployment", "A": "b"}
+    wanted = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30", "STENOPOOL_DISPATCH__BY": "deployment"}
     assert wanted.items() <= dict(configuration.env).items()
-    assert (configuration.stream_output, configuration.working_dir) == (True, None)
+    assert (configuration.command, configuration.working_dir) == (None, None), "a run may not choose what is executed"
+    assert configuration.stream_output is False
+
+
+@pytest.mark.parametrize("variable", ["command", "env", "working_dir", "env.PATH"])
+def test_a_servers_process_pool_takes_no_command_or_environment(variable: str, prefect_api: None) -> None:
+    """Of nobody, whatever way a run is asked for: the server refuses it as it comes in."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    async def ask() -> None:
+        async with get_client() as client:
+            name = f"taken-{uuid.uuid4().hex[:8]}"
+            pool = WorkPoolCreate(name=name, type="process", base_job_template=template("cpu", "process"))
+            await client.create_work_pool(pool)
+            made = await client.create_deployment(
+                await client.create_flow(flow(lambda: None, name=name)), name, work_pool_name=name
+            )
+            await client.create_flow_run_from_deployment(made, job_variables={"stream_output": False})
+            with pytest.raises(PrefectHTTPStatusError, match="Additional properties are not allowed"):
+                await client.create_flow_run_from_deployment(made, job_variables={variable: "x"})
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("variable", ["command", "env", "working_dir"])
+def test_a_file_that_sets_one_is_refused_before_anything_changes(variable: str) -> None:
+    with pytest.raises(OptionsInvalid, match=f"no job variable {variable}"):
+        check_variables("cpu", "local", {variable: "x", "stream_output": True})
+    check_variables("cpu", "local", {"stream_output": True})
+    check_variables("cpu", "kubernetes", {"env": {"A": "b"}})
