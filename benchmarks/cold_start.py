@@ -143,7 +143,16 @@ def once(folder: Path, clip: Path, number: int, options: Sequence[str]) -> dict[
     source, notes = folder / "recordings", folder / f"notes-{number}.json"
     source.mkdir(exist_ok=True)
     (source / clip.name).write_bytes(clip.read_bytes())
-    command = [sys.executable, __file__, "--inside", str(notes), "run", str(source), str(folder / f"out-{number}")]
+    command = [
+        sys.executable,
+        "-P",
+        __file__,
+        "--inside",
+        str(notes),
+        "run",
+        str(source),
+        str(folder / f"out-{number}"),
+    ]
     begin, used = time.monotonic(), _children()
     with (folder / "log.txt").open("wb") as log:
         process = subprocess.run([*command, *options], stdout=log, stderr=log, check=False)

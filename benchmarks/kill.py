@@ -151,7 +151,7 @@ class Bench:
         """Run the program; kill it in the phase given, or when it has done its share of recordings."""
         journal = self.folder / f"journal-{time.monotonic_ns()}"
         journal.touch()
-        program = [sys.executable, "-m", "tests.support.journal", str(journal)]
+        program = [sys.executable, "-P", "-m", "tests.support.journal", str(journal)]
         places = [f"s3://{self.bucket}/calls", f"s3://{self.bucket}/{destination}"]
         with (self.folder / "output.txt").open("ab") as output:
             process = subprocess.Popen(

@@ -65,7 +65,7 @@ def plan() -> None:
 
 def measured(size: int) -> dict[str, Any]:
     """What planning ``size`` recordings takes."""
-    command = [sys.executable, "-m", "tests.support.listing_server", "--recordings", str(size)]
+    command = [sys.executable, "-P", "-m", "tests.support.listing_server", "--recordings", str(size)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         try:
             assert server.stdout is not None
@@ -77,7 +77,11 @@ def measured(size: int) -> dict[str, Any]:
                 "AWS_DEFAULT_REGION": "us-east-1",
             }
             child = subprocess.run(
-                [sys.executable, __file__, "--child"], env=environment, stdout=subprocess.PIPE, text=True, check=True
+                [sys.executable, "-P", __file__, "--child"],
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
             )
         finally:
             server.kill()

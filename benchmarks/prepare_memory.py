@@ -92,7 +92,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "long.opus"
         make(source, arguments.hours, arguments.channels)
-        command = [sys.executable, __file__, "--child", str(source), "--mode", arguments.mode]
+        command = [sys.executable, "-P", __file__, "--child", str(source), "--mode", arguments.mode]
         subprocess.run(command, check=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     print(f"limit {arguments.limit_mb} MB: {'kept' if peak < arguments.limit_mb else 'EXCEEDED'} ({peak} MB)")

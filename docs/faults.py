@@ -33,7 +33,7 @@ def main() -> int:
     """Run, keep, write; the exit status is pytest's."""
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results.jsonl"
-        command = [sys.executable, "-m", "pytest", "-q", "-o", "addopts=-ra", "-m", "fault", *sys.argv[1:]]
+        command = [sys.executable, "-P", "-m", "pytest", "-q", "-o", "addopts=-ra", "-m", "fault", *sys.argv[1:]]
         done = subprocess.run(command, env={**os.environ, "STENOPOOL_FAULT_RESULTS": str(results)}, check=False)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     rows = {row["test"]: row for row in (*known(), *map(json.loads, lines))}

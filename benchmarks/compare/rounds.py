@@ -114,7 +114,7 @@ class Bench:
             encoding="utf-8",
         )
         result.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "benchmarks.compare.child", str(job), str(result)]
+        command = [sys.executable, "-P", "-m", "benchmarks.compare.child", str(job), str(result)]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=_environment(work))
             watch = Watch(process)

@@ -1,7 +1,8 @@
 """Rules that hold for all our code, read from its syntax trees. Each finding is (line, rule)."""
 
 import ast
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,10 @@ def findings(source: str) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{module} runs code when it reads") for module in modules if _unsafe(module))
         elif isinstance(node, ast.Call):
             yield from ((node.lineno, text) for text in _call(node, names))
+        if isinstance(node, ast.List | ast.Tuple | ast.Call):
+            parts = node.args if isinstance(node, ast.Call) else node.elts
+            if _starts_python(parts, names):
+                yield node.lineno, "Python without -P runs what lies in the current folder (processes.python_command)"
 
 
 def _unsafe(module: str) -> bool:
@@ -85,6 +90,17 @@ def _call(node: ast.Call, names: dict[str, str]) -> Iterator[str]:
     if "result_serializer" in arguments and "pickle" in ast.unparse(arguments["result_serializer"]).lower():
         yield f"{called} keeps results as pickle"
     yield from _modes(called, node, arguments)
+
+
+def _starts_python(parts: Sequence[ast.expr], names: dict[str, str]) -> bool:
+    """Whether a command runs Python without -P as its first option. A name alone, as in ``Path(sys.executable)``, is
+    none.
+    """
+    for part, option in itertools.pairwise(parts):
+        named = isinstance(part, ast.Name | ast.Attribute) and _dotted(part, names)
+        if named == "sys.executable":
+            return not (isinstance(option, ast.Constant) and option.value == "-P")
+    return False
 
 
 def _modes(called: str, node: ast.Call, arguments: dict[str, ast.expr]) -> Iterator[str]:

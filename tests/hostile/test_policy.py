@@ -1,5 +1,7 @@
 """No code of ours runs what it reads: held for every module, and each rule shown to find a planted mistake."""
 
+import re
+
 import pytest
 
 from tests.hostile.policy import PACKAGES, ROOT, findings
@@ -26,6 +28,10 @@ MISTAKES = {
     "from pathlib import Path\nPath('/tmp/ours').mkdir()": "/tmp",
     "open('/tmp/ours', 'w')": "/tmp",
     "AutoModel.from_pretrained(name, trust_remote_code=True)": "comes with the weights",
+    "import sys\n[sys.executable, '-m', 'uvicorn']": "-P",
+    "import sys\n[sys.executable, __file__]": "-P",
+    "from sys import executable\n('nice', executable, '-c', code, *more)": "-P",
+    "import asyncio, sys\nasyncio.create_subprocess_exec(sys.executable, '-m', 'prefect')": "-P",
     "@flow(result_serializer='compressed/pickle')\ndef run(): ...": "pickle",
 }
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
@@ -53,7 +59,35 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
         "re.compile('a')",
         "import subprocess\nsubprocess.run(['ls'], shell=False)",
         "path.mkdir(mode=0o770)",
+        "import sys\n[sys.executable, '-P', '-m', 'uvicorn']",
+        "import sys\nPath(sys.executable).with_name('stenopool')",
     ],
 )
 def test_what_is_fine_is_let_pass(fine: str) -> None:
     assert list(findings(fine)) == []
+
+
+# What is started in containers and by the files that we ship, comments left out.
+SHIPPED = [
+    path
+    for folder in ("workers", "deployments", "monitoring", ".github")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in (".yaml", ".sh", ".Dockerfile")
+]
+_COMMAND = re.compile(r"\bpython[0-9.]*[\"']?[\s,]+[\"']?(?!-P\b)-")
+
+
+def test_commands_of_containers_import_nothing_of_the_current_folder() -> None:
+    assert len(SHIPPED) > 20
+    lines = [(path, line) for path in SHIPPED for line in path.read_text().splitlines() if line.strip()[:1] != "#"]
+    assert any("python, -P, -m" in line for _, line in lines)
+    assert [f"{path.relative_to(ROOT)}: {line}" for path, line in lines if _COMMAND.search(line)] == []
+    images = [path for path in SHIPPED if path.suffix == ".Dockerfile" and "ENTRYPOINT" in path.read_text()]
+    assert len(images) == 2
+    assert all("PYTHONSAFEPATH=1" in path.read_text() for path in images)
+
+
+@pytest.mark.parametrize("unsafe", ['["python", "-m", "x"]', "[python3, -c, x]", "python3.11 -m x", "/bin/python -u x"])
+def test_an_unsafe_command_is_found(unsafe: str) -> None:
+    assert _COMMAND.search(unsafe)
+    assert not _COMMAND.search(re.sub(r"-[mcu]", "-P", unsafe, count=1))
