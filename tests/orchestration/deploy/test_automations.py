@@ -1,8 +1,6 @@
 """The automations on a real server, with real runs: ours and those of somebody else who uses it too."""
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
@@ -133,5 +132,17 @@ def test_a_silent_run_of_ours_ends_and_nobody_elses(
         assert state_of(client, theirs) == "Running"
     finally:
         for process in processes:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
+        # What executes the run is in a session of its own, and outlives the command.
+        for left in running(runs):
+            left.kill()
+            left.wait()
+        assert running(runs) == []
+
+
+def running(runs: list[UUID]) -> list[psutil.Process]:
+    """The processes that execute these runs, whoever their parent is now."""
+    ids = [str(run) for run in runs]
+    found = psutil.process_iter(["environ"])
+    return [one for one in found if (one.info["environ"] or {}).get("PREFECT__FLOW_RUN_ID") in ids]
