@@ -22,6 +22,7 @@ IMAGES = Path(__file__).parent / "images"
 SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / "shared" / "speech")
 PORT = 24200
 PAGE = f"http://127.0.0.1:{PORT}"
+PASSWORD = "docs:screenshots"
 _RECORDINGS = 16
 
 
@@ -33,6 +34,7 @@ def everything(home: Path) -> Iterator[None]:
         "PREFECT_HOME": str(home),
         "STENOPOOL_BATCH__BATCH_RECORDINGS": "2",  # several tasks, so that there is something to see
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
     }
     command = [str(Path(sys.executable).with_name("stenopool")), "up", "--no-api", "--port", str(PORT)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -67,7 +69,8 @@ def main() -> None:
         source, destination = recordings(folder), folder / "transcripts"
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        client = SyncPrefectClient(f"{PAGE}/api")
+        page.add_init_script(f"localStorage.setItem('prefect-password', btoa('{PASSWORD}'))")
+        client = SyncPrefectClient(f"{PAGE}/api", auth_string=PASSWORD)
         deployment = client.read_deployment_by_name("ingest/interactive")
 
         page.goto(f"{PAGE}/deployments/deployment/{deployment.id}/run")

@@ -13,7 +13,7 @@ from typing import Any
 _INTERVAL = 0.2
 _PROC = Path("/proc")
 # Prefect's own server lives beside our flow on one machine only; on a cluster it is somewhere else.
-_NOT_COUNTED = b"prefect.server"
+_NOT_COUNTED = b"stenopool.orchestration.prefect_server"
 # The system call kcmp (linux/kcmp.h), by machine.
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
 _KCMP_VM = 1

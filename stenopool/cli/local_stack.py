@@ -18,6 +18,7 @@ import typer
 
 from stenopool.cli.display import err, print_line
 from stenopool.errors import OptionsInvalid
+from stenopool.orchestration import prefect_server
 from stenopool.orchestration.names import QUEUES, PoolKind, pool_name
 from stenopool.runtime import signals
 from stenopool.runtime.network import Address, is_loopback
@@ -33,11 +34,12 @@ _DATABASE, _REDIS = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_REDIS_MES
 
 
 class _PrefectServer(NamedTuple):
-    """The server that all use: one that answers already, or one to start with ``environment``."""
+    """The server that all use: one that answers already, or one to start with ``environment`` on ``listening``."""
 
     url: str
     password: str | None
-    environment: Mapping[str, str] | None = None
+    listening: socket.socket | None = None
+    environment: Mapping[str, str] = {}
 
     def make_client_environment(self) -> dict[str, str]:
         """For all that uses the server; what the server itself stands on is no business of a flow run's."""
@@ -64,9 +66,10 @@ def run_local_stack(
 ) -> None:
     """Start it all, say so in one line on stdout, and keep it running until Ctrl-C or SIGTERM.
 
-    With PREFECT_API_URL set, that server is used and none is started at ``prefect``. ``page``: Prefect's. ``no_auth``:
-    the API asks nobody for a key. ``deploy``: apply the deployments first. ``pages``: address of the first worker's
-    /metrics and /health, the next one has the next port. Raises `SetupError` before anything is started.
+    With PREFECT_API_URL set, that server is used and none is started at ``prefect``; port 0 is any free one. ``page``:
+    Prefect's. ``no_auth``: the API asks nobody for a key. ``deploy``: apply the deployments first. ``pages``: address
+    of the first worker's /metrics and /health, the next one has the next port. Raises `SetupError` before anything is
+    started.
     """
     from prefect.client.orchestration import SyncPrefectClient
 
@@ -79,9 +82,10 @@ def run_local_stack(
     signals.interrupt_on(*signals.STOPS)
     # A little more than flow runs give themselves.
     with suppress(KeyboardInterrupt), Supervisor(get_settings().stop.grace + 5, _say) as supervisor:
-        if server.environment is not None:
-            command = python_command("prefect", "server", "start", "--host", prefect.host, "--port", str(prefect.port))
-            child = supervisor.start("The Prefect server", command, server.environment, last=True)
+        if server.listening:
+            # Open until the end, so that nobody takes the port while the server is started again.
+            command, pass_fds = prefect_server.make_command(server.listening), [server.listening.fileno()]
+            child = supervisor.start("The Prefect server", command, server.environment, last=True, pass_fds=pass_fds)
             _wait("The Prefect server did not answer in time", lambda: _is_prefect(server.url), supervisor, child)
         if deploy:
             _deploy(supervisor.environment(environment))
@@ -122,20 +126,29 @@ def _choose_server(address: Address, *, page: bool) -> _PrefectServer:
                 "here.",
             )
         return _PrefectServer(settings.api.url, password)
-    url = f"{address.url}/api"
     if not (is_loopback(address.host) or password):
         raise OptionsInvalid(
-            f"On {address.host} others could reach the server, and it has no password.",
+            f"On {address.host} others could reach the server, and you have set no password.",
             remedy="Set PREFECT_SERVER_API_AUTH_STRING=user:password, or leave --host out.",
         )
-    if _is_prefect(url):
+    if _is_prefect(url := f"{address.url}/api"):
         raise OptionsInvalid(
             f"A Prefect server answers at {url} already.",
-            remedy=f"Set PREFECT_API_URL={url} to use it, or give another --port.",
+            remedy=f"Set PREFECT_API_URL={url} to use it, and PREFECT_API_AUTH_STRING to its password, or give another "
+            "--port.",
         )
-    _require_free(address)
     environment = _make_server_environment(settings.home) | ({} if page else {"PREFECT_UI_ENABLED": "0"})
-    return _PrefectServer(url, password, environment)
+    listening = _listen(address)
+    if not password:
+        file = prefect_server.keep_password(settings.home)
+        password = file.read_text("utf-8").strip()
+        if page:
+            # A terminal is read by a person; whatever else takes this line down is a log.
+            shown = f": {password}" if sys.stderr.isatty() else ""
+            _say(f"Prefect's page asks once for the password in {file}{shown}")
+    environment["PREFECT_SERVER_API_AUTH_STRING"] = password
+    url = address._replace(port=listening.getsockname()[1]).url
+    return _PrefectServer(f"{url}/api", password, listening, environment)
 
 
 def _prepare_api(api: Address, no_auth: bool) -> Mapping[str, str]:
@@ -145,7 +158,7 @@ def _prepare_api(api: Address, no_auth: bool) -> Mapping[str, str]:
     settings = get_settings().api
     if not no_auth:
         require_file(settings.keys)
-    _require_free(api)
+    _listen(api).close()
     own = {"SOURCE": settings.source, "DESTINATION": settings.destination}
     if not any(own.values()):
         home = Path.home() / "stenopool"
@@ -164,11 +177,20 @@ def _make_server_environment(home: Path) -> dict[str, str]:
         raise OptionsInvalid(
             "PostgreSQL and Redis go together.", remedy=f"Set both {_DATABASE} and {_REDIS}, or neither."
         )
-    # `prefect server start` uses prefect.db, and two servers on one SQLite file lock each other out.
-    own = {_DATABASE: database or f"sqlite+aiosqlite:///{home / 'stenopool.db'}"}
+    own = {_DATABASE: database or f"sqlite+aiosqlite:///{_make_database(home)}"}
     if redis:
         own = addresses(database=database, redis=redis)
     return {**os.environ, **settings(redis=bool(redis)), **own}
+
+
+def _make_database(home: Path) -> Path:
+    """The file of the server's database, for its user alone: it holds saved secrets, and what runs were given."""
+    # `prefect server start` uses prefect.db, and two servers on one SQLite file lock each other out.
+    file = home / "stenopool.db"
+    home.mkdir(parents=True, exist_ok=True)
+    file.touch(0o600)
+    file.chmod(0o600)  # earlier versions left it open; SQLite's files beside it follow it
+    return file
 
 
 def _deploy(environment: dict[str, str]) -> None:
@@ -228,9 +250,9 @@ def _parse_pools(pools: str) -> list[PoolKind]:
     return kinds
 
 
-def _require_free(address: Address) -> None:
+def _listen(address: Address) -> socket.socket:
     try:
-        address.listen().close()
+        return address.listen()
     except OSError as error:
         raise OptionsInvalid(
             f"Nothing can be served on {address.host}, port {address.port}: {error.strerror}.",

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from pathlib import Path
 from signal import SIGINT
 from typing import Annotated, Literal
@@ -12,7 +13,8 @@ from stenopool.cli.display import err, print_line
 from stenopool.cli.local_stack import run_local_stack
 from stenopool.errors import ErrorCode, LocationInvalid, OptionsInvalid, SetupError
 from stenopool.runtime import logs, signals
-from stenopool.runtime.network import Address, free_port, is_loopback
+from stenopool.runtime.network import Address, is_loopback
+from stenopool.runtime.processes import safe_environment
 from stenopool.settings import get_settings
 
 HostOption = Annotated[str, typer.Option(help="Host that /metrics and /health are served on.")]
@@ -85,8 +87,7 @@ def serve(
             remedy="Set STENOPOOL_API__KEYS to a file of keys, or leave --host out.",
         )
     if not get_current_settings().api.url:
-        server = Address("127.0.0.1", free_port())
-        run_local_stack(server, "cpu,gpu", Address(host, port), page=False, no_auth=no_auth)
+        run_local_stack(Address("127.0.0.1", 0), "cpu,gpu", Address(host, port), page=False, no_auth=no_auth)
         return
 
     async def must_open() -> None:
@@ -149,6 +150,7 @@ def worker(
     from stenopool.orchestration.workers.warm_worker import run_worker
 
     require_server()
+    os.environ.update(safe_environment())  # Prefect starts runs with `python -m`
     # Prefect's workers end by this one only, also on SIGTERM.
     signals.interrupt_on(SIGINT)
     try:

@@ -10,12 +10,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from stenopool import shipped
+from stenopool.orchestration import prefect_server
 from stenopool.runtime import processes
-from stenopool.runtime.network import free_port
+from stenopool.runtime.network import Address
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import ScratchSettings
-
-_TRIES = 3
 
 _server: "subprocess.Popen[bytes] | None" = None
 _database: Path | None = None
@@ -43,7 +42,8 @@ def begin() -> None:
         return
     if not settings.server.database.model_fields_set & {"connection_url", "driver"}:
         _make_database(settings.home)
-    _spawn()
+    password = settings.server.api.auth_string
+    _spawn((password and password.get_secret_value()) or prefect_server.make_password())
 
 
 def ready() -> None:
@@ -53,14 +53,11 @@ def ready() -> None:
     import httpx
     from prefect.settings import get_current_settings
 
-    deadline, tries = time.monotonic() + get_current_settings().server.ephemeral.startup_timeout_seconds, 1
-    with httpx.Client() as client:
+    deadline = time.monotonic() + get_current_settings().server.ephemeral.startup_timeout_seconds
+    with httpx.Client(timeout=1) as client:
         while time.monotonic() < deadline:
             if _server.poll() is not None:
-                if tries == _TRIES:
-                    raise RuntimeError(f"Prefect's server ended as it started, with exit code {_server.returncode}.")
-                tries += 1
-                _spawn()  # somebody else was faster to take the port
+                raise RuntimeError(f"Prefect's server ended as it started, with exit code {_server.returncode}.")
             with suppress(httpx.TransportError):
                 if client.get(f"{os.environ['PREFECT_API_URL']}/health").is_success:
                     _keep_empty_database()
@@ -69,20 +66,20 @@ def ready() -> None:
     raise RuntimeError("Prefect's server did not answer in time. Is the machine very busy?")
 
 
-def _spawn() -> None:
+def _spawn(password: str) -> None:
+    """Start it on any free port, and make this process and its children its clients."""
     global _server
-    import prefect
     from prefect.context import refresh_global_settings_context
 
-    port = free_port()
-    command = processes.python_command("uvicorn", "--app-dir", str(prefect.__module_path__.parent), "--factory")
-    command += ["prefect.server.api.server:create_app", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--log-level", "error", "--lifespan", "on"]
-    os.environ.pop("PREFECT_API_URL", None)
-    own = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{_database}"} if _database else {}
-    _server = processes.spawn(command, env=processes.safe_environment() | own)
+    own = {"PREFECT_SERVER_API_AUTH_STRING": password}
+    if _database:
+        own["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{_database}"
+    with Address("127.0.0.1", 0).listen() as listening:
+        command, port = prefect_server.make_command(listening), listening.getsockname()[1]
+        environment = processes.safe_environment() | own
+        _server = processes.spawn(command, env=environment, pass_fds=[listening.fileno()])
     atexit.register(processes.end, _server, 5)
-    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    os.environ |= {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_API_AUTH_STRING": password}
     refresh_global_settings_context()
 
 

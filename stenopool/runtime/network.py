@@ -1,10 +1,9 @@
 """Addresses of this machine: where something is served, and who can reach it."""
 
 import ipaddress
-import secrets
 import socket
-from contextlib import suppress
 from typing import NamedTuple, Self
+from urllib.parse import urlsplit
 
 
 class Address(NamedTuple):
@@ -41,10 +40,17 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def free_port() -> int:
-    """A free port on loopback, below those that the kernel gives to connections: it is still free when it is used."""
-    while True:
-        port = 20000 + secrets.randbelow(10000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+def names_this_machine(host: str) -> bool:
+    """Whether a request's Host header names this machine on loopback, such as ``localhost:4200`` or ``[::1]``."""
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:  # such as "["
+        return False
+
+
+def is_same_origin(origin: str, host: str) -> bool:
+    """Whether a request's Origin header is of a page of the Host that it goes to. Programs send none, which is fine."""
+    try:
+        return not origin or urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False

@@ -115,10 +115,18 @@ class Supervisor:
         return {**safe_environment(environment), MARK: self._mark + (_LAST if last else "")}
 
     def start(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], *, last: bool = False
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        last: bool = False,
+        pass_fds: Sequence[int] = (),
     ) -> "subprocess.Popen[bytes]":
-        """Start a program and keep it running; returns its first process. ``environment``: all of it."""
-        child = _keep_running(name, command, self.environment(environment, last=last), self._report)
+        """Start a program and keep it running; returns its first process. ``environment``: all of it. ``pass_fds``:
+        descriptors of this process that it is given each time.
+        """
+        child = _keep_running(name, command, self.environment(environment, last=last), pass_fds, self._report)
         self._children.append(child)
         return next(child)
 
@@ -129,7 +137,11 @@ class Supervisor:
 
 
 def _keep_running(
-    name: str, command: Sequence[str], environment: Mapping[str, str], report: Callable[[str], object]
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    pass_fds: Sequence[int],
+    report: Callable[[str], object],
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """A program's process, asked for again and again. When it has ended it is started again; if it did not last a
     minute, after twice the pause.
@@ -146,6 +158,7 @@ def _keep_running(
             stdout=sys.stderr.fileno(),
             # Ctrl-C on a terminal is for the command, which ends its children in the right order.
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         while (code := process.poll()) is None:
             yield process

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from stenopool.runtime.network import free_port
+from stenopool.runtime.network import Address
+from stenopool.runtime.processes import Supervisor
 from tests.support.command_line import Call
+from tests.support.processes import free_port, without_prefect
 from tests.support.waiting import wait_until
 
 
@@ -31,7 +33,7 @@ class TestRefused:
     def test_an_address_that_others_reach_without_a_password(self, stenopool: Call) -> None:
         answer = stenopool("up", "--host", "0.0.0.0")
         assert answer.code == 2
-        assert "no password" in answer.err
+        assert "set no password" in answer.err
         assert "PREFECT_SERVER_API_AUTH_STRING=" in answer.err
 
     def test_a_port_that_is_taken(self, stenopool: Call) -> None:
@@ -189,6 +191,49 @@ class TestPrograms:
         assert stack.command.wait(30) == 0
         assert not [pid for pid in stack.pids() if alive(pid)]
         assert stack.asked().count("flow-run") == 2
+
+
+CHOOSE = """
+from stenopool.cli.local_stack import _choose_server
+from stenopool.runtime.network import Address
+_choose_server(Address("127.0.0.1", 0), page=True)
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_password_is_shown_to_a_person_and_to_no_log(terminal: bool, tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    said = theirs if terminal else subprocess.PIPE
+    environment = without_prefect() | {"PREFECT_HOME": str(tmp_path), "DO_NOT_TRACK": "1"}
+    with os.fdopen(ours, "rb") as screen:
+        done = subprocess.run([sys.executable, "-P", "-c", CHOOSE], env=environment, stderr=said, check=True)
+        os.close(theirs)
+        said = screen.readline() if terminal else done.stderr
+    file = tmp_path / "stenopool-auth"
+    assert str(file).encode() in said
+    assert (file.read_bytes().strip() in said) is terminal
+
+
+def test_a_port_that_is_handed_on_is_never_free() -> None:
+    """Another user would take it while a server is started again, and be brought its password."""
+    serve = "import socket, sys, time; socket.socket(fileno=int(sys.argv[1])).accept()[0].send(b'here'); time.sleep(9)"
+    with Address("127.0.0.1", 0).listen() as listening, Supervisor(5, lambda _: None) as supervisor:
+        address, descriptor = Address(*listening.getsockname()), listening.fileno()
+        command = [sys.executable, "-P", "-c", serve, str(descriptor)]
+        first = supervisor.start("The server", command, os.environ, pass_fds=[descriptor])
+        first.kill()
+        first.wait()
+        with pytest.raises(OSError, match="in use"):
+            address.listen()
+        with socket.create_connection(address, timeout=0.2) as waiting:
+
+            def is_served() -> bool:
+                supervisor.restart_ended()
+                with suppress(TimeoutError):
+                    return waiting.recv(4) == b"here"
+                return False
+
+            wait_until(is_served, "the next server")
 
 
 def alive(pid: int) -> bool:

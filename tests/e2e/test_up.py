@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ ONLY_FOR_SERVERS = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql://pref
 Start = Callable[..., Up]
 
 
-FOREIGN = ("api", "flows", "workers", "prefect", "uvicorn", "stenopool", "orchestration")
+FOREIGN = ("api", "flows", "workers", "prefect", "uvicorn", "yaml", "pydantic", "typer", "stenopool", "orchestration")
 
 
 @pytest.fixture
@@ -65,12 +66,17 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
     up = start("up", "--host", host, "--port", port, "--api-port", api_port)
     assert f"page {page}, interface {url}, workers cpu, gpu" in up.line
     assert httpx.get(f"{url}/health").json() is True
+    password = kept_password(stenopool)
+    changed_nothing(url)
+    assert not [line for line in command_lines(up) if password in line]
+    assert password not in up.log.read_text(), "it is no terminal"
+    assert str(stenopool.home / ".prefect" / "stenopool-auth") in up.log.read_text()
     assert f"API {api}" in up.line
     assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"
     assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key: it serves this machine alone
     assert (stenopool.home / "stenopool" / "recordings").is_dir()
-    assert (stenopool.home / ".prefect" / "stenopool.db").exists()
-    with SyncPrefectClient(url) as client:
+    assert stat.S_IMODE((stenopool.home / ".prefect" / "stenopool.db").stat().st_mode) == 0o600
+    with SyncPrefectClient(url, auth_string=password) as client:
         assert online(client, "cpu", since=datetime.min.replace(tzinfo=UTC))
         assert online(client, "gpu", since=datetime.min.replace(tzinfo=UTC))
         names = {deployment.name for deployment in client.read_deployments()}
@@ -101,7 +107,7 @@ def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers
     since = datetime.now(UTC)
     up = start("up", "--no-api", "--pools", "cpu", environment=prefect_server.environment | ONLY_FOR_SERVERS)
     assert f"interface {prefect_server.url}, workers cpu" in up.line
-    assert up.children("server start") == []
+    assert up.children("prefect_server") == []
     with prefect_server.client() as client:
         assert online(client, "cpu", since=since)
     assert prefect_server.auth.encode() not in up.log.read_bytes()
@@ -136,6 +142,26 @@ def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) 
         address = sent.headers["Location"]
         wait_until(lambda: client.get(address).json()["state"] == "completed", "the recording", seconds=240)
         assert len(client.get(f"{address}/transcript", params={"format": "txt"}).text.split()) > 3
+
+
+def kept_password(stenopool: Program) -> str:
+    """What the person who started it reads in the file that is theirs alone."""
+    file = stenopool.home / ".prefect" / "stenopool-auth"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    return file.read_text().strip()
+
+
+def changed_nothing(url: str) -> None:
+    """Whoever has no password, another user of this machine or any web page, gets 401 or 403, whatever is asked."""
+    for sent in ({}, {"Origin": "https://evil.example"}, {"Host": "evil.example:4200"}, {"Content-Type": "text/plain"}):
+        answer = httpx.post(f"{url}/flows/", content=b'{"name": "evil"}', headers=sent)
+        assert answer.status_code == (401 if not {"Origin", "Host"} & sent.keys() else 403)
+    assert httpx.get(f"{url}/admin/settings").status_code == 401
+
+
+def command_lines(up: Up) -> list[str]:
+    """What `ps` shows of all that it started."""
+    return [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in [up.process.pid, *up.children()]]
 
 
 def has_ipv6() -> bool:

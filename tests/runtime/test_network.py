@@ -5,7 +5,8 @@ import socket
 import httpx
 import pytest
 
-from stenopool.runtime.network import Address, free_port, is_loopback
+from stenopool.runtime.network import Address, is_loopback, is_same_origin, names_this_machine
+from tests.support.processes import free_port
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,24 @@ def test_it_is_listened_to_once(host: str) -> None:
 )  # fmt: skip
 def test_who_can_reach_a_host(host: str, only_here: bool) -> None:
     assert is_loopback(host) is only_here
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("127.0.0.1:4200", True), ("[::1]:4200", True), ("localhost", True), ("LOCALHOST:80", True),
+     ("evil.example:4200", False), ("127.0.0.1.nip.io:4200", False), ("localhost.", False),
+     ("127.0.0.1@evil.example", False), ("127.1:4200", False), ("0.0.0.0:4200", False),
+     ("[", False), ("[::1", False), ("", False)],
+)  # fmt: skip
+def test_which_host_headers_name_this_machine(host: str, here: bool) -> None:
+    assert names_this_machine(host) is here
+
+
+@pytest.mark.parametrize(
+    ("origin", "own"),
+    [("", True), ("http://127.0.0.1:4200", True), ("http://127.0.0.1:4201", False), ("http://localhost:4200", False),
+     ("https://evil.example", False), ("null", False), ("http://[", False),
+     ("http://evil.example/127.0.0.1:4200", False)],
+)  # fmt: skip
+def test_which_pages_are_of_the_server_that_they_ask(origin: str, own: bool) -> None:
+    assert is_same_origin(origin, "127.0.0.1:4200") is own

@@ -1,16 +1,25 @@
 """Servers as child processes: they end with the test run, also when that is killed."""
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from stenopool.runtime.network import free_port
 from stenopool.runtime.processes import end, spawn
 
-__all__ = ["Server", "free_port", "without_prefect"]
+
+def free_port() -> int:
+    """A free port on loopback, below those that the kernel gives to connections: it is still free when it is used."""
+    while True:
+        port = 20000 + secrets.randbelow(10000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

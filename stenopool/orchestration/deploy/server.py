@@ -3,10 +3,15 @@
 The settings, each with its reason, are in `deployments/server.env`.
 """
 
+from contextlib import suppress
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import get_current_settings
 
 from stenopool import shipped
-from stenopool.errors import OptionsInvalid
+from stenopool.errors import AccessDenied, OptionsInvalid
 
 # Three parts of the server use Redis, each with its own setting.
 _REDIS = ("PREFECT_REDIS_MESSAGING_URL", "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL", "PREFECT_SERVER_DOCKET_URL")
@@ -39,9 +44,22 @@ def addresses(*, database: str, redis: str) -> dict[str, str]:
 
 
 def require_server() -> None:
-    """Raise `OptionsInvalid` unless PREFECT_API_URL names a server: Prefect would start one of its own."""
+    """Raise `OptionsInvalid` unless PREFECT_API_URL names a server: Prefect would start one of its own.
+
+    Raises `AccessDenied` where the server refuses our password.
+    """
     if not get_current_settings().api.url:
         raise OptionsInvalid(
             "No Prefect server is named.",
             remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one, with workers.",
         )
+    try:
+        with suppress(httpx.TransportError), get_client(sync_client=True) as client:
+            client.api_version()
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != 401:
+            raise
+        raise AccessDenied(
+            "The Prefect server refuses our password, or misses one.",
+            remedy="Set PREFECT_API_AUTH_STRING; for `stenopool up`, to what ~/.prefect/stenopool-auth holds.",
+        ) from error

@@ -25,9 +25,10 @@ def test_children_count() -> None:
 
 
 def test_prefects_server_does_not() -> None:
-    server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD!r}, 'prefect.server.api'])"
+    named = "'stenopool.orchestration.prefect_server'"
+    server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD!r}, {named}])"
     # In two pieces, or the parent's own command line would name the server, too.
-    assert _peak(server.replace("'prefect.server.api'", "'prefect.' + 'server.api'")) < 100 * MB
+    assert _peak(server.replace("'stenopool.", "'stenopool.' + '")) < 100 * MB
 
 
 def test_a_child_that_lives_in_its_parents_memory_does_not() -> None:
