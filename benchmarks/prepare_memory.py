@@ -54,7 +54,7 @@ def child(source: Path, mode: str) -> None:
     seconds = time.monotonic() - started
     done.set()
     watcher.join()
-    sandbox.stop_launcher()  # only children that have ended are counted
+    sandbox.stop_launchers()  # only children that have ended are counted
     own, others = (
         resource.getrusage(who).ru_maxrss // 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )

@@ -151,6 +151,7 @@ _CHECKED: dict[str, tuple[tuple[int, int | None], Sequence[_Check]]] = {
     "prlimit64": ((302, 261), [(0, _ONE_OF, [0]), (4, _ONE_OF, [0]), (5, _ONE_OF, [0])]),
 }
 # To itself only: abort() sends one.
+_ITSELF = 0x7FFF_FFFF  # in place of its process id, which is known after the fork; above all ids that Linux gives
 _SIGNALS: dict[str, tuple[int, int | None]] = {"kill": (62, 129), "tgkill": (234, 131)}
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -169,17 +170,27 @@ def confine(program: str) -> None:
 
     Does what the kernel can do; see `missing` for the rest.
     """
-    absent = missing()
+    ruleset, code = prepare(program)
     _call(_libc().prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if LANDLOCK not in absent:
-        _restrict_files([*_SYSTEM, *_STORES, sys.prefix, sys.base_prefix, *_places(program)])
-    if SECCOMP not in absent:
-        column, machine = _MACHINES[platform.machine()]
-        code = _assemble(column, machine, os.getpid())
+    if ruleset is not None:
+        _call(_libc().syscall, _LANDLOCK_RESTRICT, ruleset, 0)
+    if code is not None:
+        code = code.replace(struct.pack("I", _ITSELF), struct.pack("I", os.getpid()))
         instructions = ctypes.create_string_buffer(code, len(code))
         # struct sock_fprog: a count and a pointer
         filter_program = ctypes.create_string_buffer(struct.pack("HP", len(code) // 8, ctypes.addressof(instructions)))
         _call(_libc().prctl, _PR_SET_SECCOMP, _MODE_FILTER, filter_program, 0, 0)
+
+
+@cache
+def prepare(program: str) -> tuple[int | None, bytes | None]:
+    """What `confine` needs, made once, before the forks: Landlock's ruleset (an open file) and the filter."""
+    ruleset = code = None
+    if LANDLOCK not in missing():
+        ruleset = _open_ruleset([*_SYSTEM, *_STORES, sys.prefix, sys.base_prefix, *_places(program)])
+    if SECCOMP not in missing():
+        code = _assemble(*_MACHINES[platform.machine()], _ITSELF)
+    return ruleset, code
 
 
 @cache
@@ -217,12 +228,13 @@ def _call(function: Any, *arguments: Any) -> int:
 
 def _places(program: str) -> list[str]:
     """The program, wherever it is, and libraries that came with it."""
-    real = Path(program).resolve()
+    given, real = Path(program), Path(program).resolve()
     libraries = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path.strip("/")]
-    return [str(real), str(real.parent.parent / "lib"), *libraries]
+    prefixes = {given.parent.parent, real.parent.parent}
+    return [str(real), *(str(prefix / name) for prefix in prefixes for name in ("lib", "pyvenv.cfg")), *libraries]
 
 
-def _restrict_files(readable: Iterable[str]) -> None:
+def _open_ruleset(readable: Iterable[str]) -> int:
     """Landlock: leave these folders and files to be read and run, and nothing else; no TCP, no signals outside."""
     version = _call(_libc().syscall, _LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION)
     # struct landlock_ruleset_attr: rights on files (version 1), TCP (4), abstract sockets and signals (6)
@@ -237,8 +249,7 @@ def _restrict_files(readable: Iterable[str]) -> None:
         rights = _EXECUTE | _READ_FILE | (_READ_FOLDER if stat.S_ISDIR(os.fstat(place).st_mode) else 0)
         _call(_libc().syscall, _LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", rights, place), 0)
         os.close(place)
-    _call(_libc().syscall, _LANDLOCK_RESTRICT, ruleset, 0)
-    os.close(ruleset)
+    return ruleset
 
 
 def _assemble(column: int, machine: int, pid: int) -> bytes:

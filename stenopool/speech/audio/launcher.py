@@ -2,8 +2,8 @@
 
 `sandbox` starts it once and sends it requests with open files. It runs nothing but its own code and has neither the
 service's memory nor its environment, so a process can be forked from it cheaply, and that process can give up its
-rights (`confinement`) before it becomes ffmpeg or reads a file's headers. When the service ends, however it ends, the
-launcher and all decoders end too.
+rights (`confinement`) before it becomes ffmpeg or reads a file's headers. One is forked in advance, while the last one
+works. When the service ends, however it ends, the launcher and all decoders end too.
 """
 
 import contextlib
@@ -15,80 +15,97 @@ import selectors
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from stenopool.speech.audio import confinement
 
+PROBERS = "probers"  # the argument with which it starts `prober` instead of programs
 _MOST_BYTES, _MOST_FILES = 128 * 1024, 4
 _MOST_DESCRIPTORS = 65536
 _PR_SET_PDEATHSIG = 1
 _REPORT = 3  # the descriptor on which a new process says why it could not start
 
 
-def main() -> None:
-    """Serve the socket on descriptor 0 until its other end closes."""
-    control = socket.socket(fileno=0)
-    decoders: dict[int, socket.socket] = {}  # by process id: the line to its caller
-    wake, woken = os.pipe()
-    os.set_blocking(wake, False)
-    os.set_blocking(woken, False)
-    signal.set_wakeup_fd(woken)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ)
-        selector.register(wake, selectors.EVENT_READ)
+class _Server:
+    """Serves requests on ``control`` until its other end closes."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._lines: dict[int, socket.socket] = {}  # to the callers, by process id
+        self._spare = _fork()
+        self._selector = selectors.DefaultSelector()
+
+    def serve(self) -> None:
+        wake, woken = os.pipe()
+        os.set_blocking(wake, False)
+        os.set_blocking(woken, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(woken)
+        self._selector.register(self._control, selectors.EVENT_READ)
+        self._selector.register(wake, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select():
+            for key, _ in self._selector.select():
                 if key.fileobj == wake:
                     os.read(wake, 4096)
-                elif key.fileobj is control:
-                    message, files, _, _ = socket.recv_fds(control, _MOST_BYTES, _MOST_FILES)
+                elif key.fileobj is self._control:
+                    message, files, _, _ = socket.recv_fds(self._control, _MOST_BYTES, _MOST_FILES)
                     if not message:
                         return
-                    _serve(json.loads(message), files, decoders, selector)
+                    self._start(message, files)
                 else:  # the caller closed its line, or said that it will send nothing more
-                    selector.unregister(key.fileobj)
+                    self._selector.unregister(key.fileobj)
                     os.killpg(key.data, signal.SIGKILL)
-            _reap(decoders, selector)
+            self._reap()
 
+    def _start(self, message: bytes, files: list[int]) -> None:
+        """Start a process, and answer on the line, which is the first of ``files``."""
+        line, *standard = files
+        caller = socket.socket(fileno=line)
+        try:
+            pid, error = self._become(message, standard)
+        except Exception as failure:
+            pid, error = 0, _report(failure)
+        for file in standard:
+            os.close(file)
+        if error:
+            _send(caller, error)
+            caller.close()
+        else:
+            self._lines[pid] = caller
+            self._selector.register(caller, selectors.EVENT_READ, pid)
+            _send(caller, json.dumps({"pid": pid}).encode())
+        with contextlib.suppress(OSError):
+            confinement.prepare(_program(json.loads(message)))
+            self._spare = _fork()
 
-def _serve(
-    request: dict[str, Any],
-    files: Sequence[int],
-    decoders: dict[int, socket.socket],
-    selector: selectors.BaseSelector,
-) -> None:
-    """Start a process, and answer on the line, which is the first of ``files``."""
-    line = socket.socket(fileno=files[0])
-    try:
-        if request["command"] is None:
-            from stenopool.speech.audio import prober  # noqa: F401 (loaded once, before the forks)
-        pid, error = _start(request, files[1:])
-    except Exception as failure:
-        pid, error = 0, _report(failure)
-    for file in files[1:]:
-        os.close(file)
-    if error:
-        _send(line, error)
-        line.close()
-    else:
-        decoders[pid] = line
-        selector.register(line, selectors.EVENT_READ, pid)
-        _send(line, json.dumps({"pid": pid}).encode())
+    def _become(self, message: bytes, standard: list[int]) -> tuple[int, bytes]:
+        """The id of the process that takes the request and, if it could not start and has ended, why."""
+        pid, channel = self._spare
+        try:
+            socket.send_fds(channel, [message], standard)
+        except OSError:  # somebody killed it
+            pid, channel = _fork()
+            socket.send_fds(channel, [message], standard)
+        with channel:
+            error = channel.recv(_MOST_BYTES)  # nothing, once the program runs
+        if error:
+            os.waitpid(pid, 0)
+        return pid, error
 
-
-def _reap(decoders: dict[int, socket.socket], selector: selectors.BaseSelector) -> None:
-    """Send the exit codes of processes that have ended."""
-    while decoders:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if not pid:
-            return
-        line = decoders.pop(pid)
-        with contextlib.suppress(KeyError):  # it was killed
-            selector.unregister(line)
-        _send(line, json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
-        line.close()
+    def _reap(self) -> None:
+        """Send the exit codes of processes that have ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if line := self._lines.pop(pid, None):  # else it was the spare one
+                with contextlib.suppress(KeyError):  # it was killed
+                    self._selector.unregister(line)
+                _send(line, json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
+                line.close()
 
 
 def _report(failure: BaseException) -> bytes:
@@ -100,40 +117,41 @@ def _send(line: socket.socket, message: bytes) -> None:
         line.send(message)
 
 
-def _start(request: dict[str, Any], standard: Sequence[int]) -> tuple[int, bytes]:
-    """The new process's id and, if it could not start and has ended, why."""
-    launcher, (report, reported) = os.getpid(), os.pipe()
+def _program(request: dict[str, Any]) -> str:
+    return str(request["command"][0] if request["command"] else sys.executable)
+
+
+def _fork() -> tuple[int, socket.socket]:
+    """A process that waits for a request on the socket."""
+    launcher, (ours, theirs) = os.getpid(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
-        _become(request, standard, reported, launcher)
-    os.close(reported)
-    with open(report, "rb") as reports:  # noqa: PTH123 (a descriptor)
-        error = reports.read()  # ends when the program runs
-    if error:
-        os.waitpid(pid, 0)
-    return pid, error
+        ours.close()
+        _become(theirs, launcher)
+    theirs.close()
+    return pid, ours
 
 
-def _become(request: dict[str, Any], standard: Sequence[int], reported: int, launcher: int) -> NoReturn:
-    """Turn into the confined program. ``standard``: its input, output and errors."""
+def _become(channel: socket.socket, launcher: int) -> NoReturn:
+    """Wait for a request, and turn into the confined program."""
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != launcher:
-            os._exit(1)
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        message, standard, _, _ = socket.recv_fds(channel, _MOST_BYTES, _MOST_FILES)
+        if not message or os.getppid() != launcher:
+            os._exit(1)
+        request = json.loads(message)
         for descriptor, file in enumerate(standard):
             os.dup2(file, descriptor)
-        os.dup2(reported, _REPORT, inheritable=False)
-        reported = _REPORT
-        os.closerange(_REPORT + 1, _MOST_DESCRIPTORS)
-        command = request["command"]
         for name, values in request["limits"].items():
             resource.setrlimit(getattr(resource, name), values)
-        confinement.confine(command[0] if command else sys.executable)
-        if command:
+        confinement.confine(_program(request))
+        os.dup2(channel.fileno(), _REPORT, inheritable=False)
+        os.closerange(_REPORT + 1, _MOST_DESCRIPTORS)
+        if command := request["command"]:
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
             os.execve(command[0], command, environment)  # noqa: S606 (no shell is meant)
         os.close(_REPORT)
@@ -141,10 +159,21 @@ def _become(request: dict[str, Any], standard: Sequence[int], reported: int, lau
 
         prober.main(request["options"])
     except BaseException as failure:  # whatever it is, it must not go on as a second launcher
-        with contextlib.suppress(OSError):
-            os.write(reported, _report(failure))
+        for report in (channel.fileno(), _REPORT):
+            with contextlib.suppress(OSError):
+                os.write(report, _report(failure))
         os._exit(1)
     os._exit(0)
+
+
+def main() -> None:
+    """Serve the socket that is standard input."""
+    control = socket.socket(fileno=os.dup(0))
+    if PROBERS in sys.argv:
+        from stenopool.speech.audio import prober
+
+        prober.warm_up()
+    _Server(control).serve()
 
 
 if __name__ == "__main__":

@@ -121,3 +121,14 @@ def main(options: dict[str, str]) -> None:
     """Write the answer to standard output, as a line of JSON. ``options`` are libav's."""
     av.logging.set_level(av.logging.WARNING)
     os.write(1, json.dumps(answer(options)).encode() + b"\n")
+
+
+def warm_up() -> None:
+    """Read a short WAV made here, so that processes forked later find loaded what libav loads with its first file."""
+    header = (b"RIFF", 100, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 64)
+    file = os.memfd_create("warm-up")
+    os.write(file, struct.pack("<4sI4s4sIHHIIHH4sI", *header) + bytes(64))
+    os.lseek(file, 0, os.SEEK_SET)
+    os.dup2(file, FILE)
+    os.close(file)
+    answer({"protocol_whitelist": "fd", "max_streams": "1"})

@@ -1,12 +1,13 @@
 """Start the programs that read untrusted files: confined, with limits, and with nothing of this process.
 
-`launcher` starts them: a small program, one for this process, which has neither its memory nor its environment nor its
-open files. That way they can be confined after the fork (`confinement`), and no thread of this process ever is. This is
-the second line of defence: the first is that libav may only use the protocol "fd", an open file.
+`launcher` starts them: a small program that belongs to this process and has neither its memory nor its environment
+nor its open files. That way they can be confined after the fork (`confinement`), and no thread of this process ever is.
+This is the second line of defence: the first is that libav may only use the protocol "fd", an open file.
 """
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +25,7 @@ from typing import Any, BinaryIO, Self
 
 import stenopool
 from stenopool.runtime.logs import logger
-from stenopool.speech.audio import confinement
+from stenopool.speech.audio import confinement, launcher
 
 _MOST_BYTES = 64 * 1024
 _MOST_TEXT = 500
@@ -43,7 +45,7 @@ def start(
     """Start a program, given by its path, confined. ``limits``: soft and hard ones by `resource`'s constants.
 
     ``stdin``, ``stdout`` and ``stderr`` are as for `subprocess.Popen`. The program gets no other open files, and of
-    the environment only PATH and LANG. Raises `OSError`, `PermissionError` if a limit cannot be set.
+    the environment only PATH, LANG and LD_LIBRARY_PATH. If it cannot start, `Confined.wait` raises `OSError`.
     """
     return _start({"command": list(command)}, (stdin, stdout, stderr), limits or {})
 
@@ -54,9 +56,9 @@ def start_prober(options: Mapping[str, str], *, stdin: BinaryIO, limits: _Limits
     return _start({"command": None, "options": dict(options)}, streams, limits)
 
 
-def stop_launcher() -> None:
-    """End this process's launcher, if there is one, and all that it has started; the next start starts another."""
-    _launchers().drop(None)
+def stop_launchers() -> None:
+    """End this process's launchers, if there are any, and all that they have started; the next start starts another."""
+    _launchers().close()
 
 
 def missing() -> list[str]:
@@ -72,11 +74,18 @@ def printable(text: str) -> str:
 class Confined:
     """A confined process. Has the parts of `subprocess.Popen` that are used; leaving the context kills it."""
 
-    def __init__(self, pid: int, line: socket.socket, pipes: Sequence[BinaryIO | None]) -> None:
-        self.pid = pid
+    def __init__(self, line: socket.socket, pipes: Sequence[BinaryIO | None]) -> None:
         self.returncode: int | None = None
         self.stdin, self.stdout, self.stderr = pipes
-        self._line = line  # on which the launcher reports its end
+        self._pid: int | None = None
+        self._line = line  # on which the launcher reports its start and its end
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises `OSError` if it could not start."""
+        while self._pid is None and self.returncode is None:
+            self._take_report()
+        return self._pid or 0
 
     def __enter__(self) -> Self:
         return self
@@ -84,24 +93,37 @@ class Confined:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.kill()
-        self.wait()
-        for pipe in (self.stdin, self.stdout, self.stderr):
-            if pipe is not None:
-                pipe.close()
-        self._line.close()
+        try:
+            self.kill()
+            self.wait()
+        finally:
+            for pipe in (self.stdin, self.stdout, self.stderr):
+                if pipe is not None:
+                    pipe.close()
+            self._line.close()
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code, negative after a signal. Raises `subprocess.TimeoutExpired`."""
-        if self.returncode is None:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._line, selectors.EVENT_READ)
-                if not selector.select(timeout):
-                    raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0)
-            message = _receive(self._line)
-            # Without a message the launcher was killed, and all it has started with it.
-            self.returncode = int(json.loads(message)["code"]) if message else -signal.SIGKILL
+        """The exit code, negative after a signal.
+
+        Raises `subprocess.TimeoutExpired`; `OSError` if it could not start, `PermissionError` if a limit is the reason.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._line, selectors.EVENT_READ)
+            while self.returncode is None:
+                if not selector.select(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    raise subprocess.TimeoutExpired(f"process {self._pid}", timeout or 0)
+                self._take_report()
         return self.returncode
+
+    def _take_report(self) -> None:
+        report = json.loads(_receive(self._line) or b"{}")
+        self._pid = report.get("pid", self._pid)
+        if "error" in report:
+            self.returncode = -signal.SIGKILL
+            raise OSError(report["error"] or errno.EPERM, f"A decoder cannot be started: {report['text']}")
+        if "pid" not in report:  # without any report: the launcher was killed, and all it has started with it
+            self.returncode = int(report.get("code", -signal.SIGKILL))
 
     def kill(self) -> None:
         """End it, if it runs, and all in its process group."""
@@ -131,7 +153,6 @@ class Confined:
 
 def _start(request: dict[str, Any], streams: Sequence[BinaryIO | int], limits: _Limits) -> Confined:
     request["limits"] = {_LIMIT_NAMES[limit]: values for limit, values in limits.items()}
-    message = json.dumps(request).encode()
     with contextlib.ExitStack() as given, contextlib.ExitStack() as kept:
         theirs: list[int] = []
         pipes: list[BinaryIO | None] = []
@@ -139,12 +160,9 @@ def _start(request: dict[str, Any], streams: Sequence[BinaryIO | int], limits: _
             file, pipe = _stream(number, stream, given)
             theirs.append(file)
             pipes.append(kept.enter_context(pipe) if pipe is not None else None)
-        line, reply = _request(message, theirs)
-        if "error" in reply:
-            line.close()
-            raise OSError(reply["error"] or 1, f"A decoder cannot be started: {reply['text']}")
+        line = _request(json.dumps(request).encode(), theirs, prober=request["command"] is None)
         kept.pop_all()  # now the caller's
-    return Confined(reply["pid"], line, pipes)
+    return Confined(line, pipes)
 
 
 def _stream(number: int, stream: BinaryIO | int, given: contextlib.ExitStack) -> tuple[int, BinaryIO | None]:
@@ -162,17 +180,18 @@ def _stream(number: int, stream: BinaryIO | int, given: contextlib.ExitStack) ->
     return (stream if isinstance(stream, int) else stream.fileno()), None
 
 
-def _request(message: bytes, files: Sequence[int]) -> tuple[socket.socket, dict[str, Any]]:
-    """Send a request. Returns the line to the new process and the launcher's reply."""
+def _request(message: bytes, files: Sequence[int], *, prober: bool) -> socket.socket:
+    """Send a request. Returns the line on which the launcher reports on the process."""
     for _ in range(_TRIES):
-        launcher = _launchers().get()
+        running = _launchers().get(prober)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, contextlib.suppress(OSError):
-            socket.send_fds(launcher.control, [message], [theirs.fileno(), *files])
-        if reply := _receive(ours):
-            return ours, json.loads(reply)
-        ours.close()
-        _launchers().drop(launcher)
+        with theirs:
+            try:
+                socket.send_fds(running.control, [message], [theirs.fileno(), *files])
+                return ours
+            except OSError:  # it has ended, or another thread has found that out
+                ours.close()
+                _launchers().drop(running)
     raise BrokenPipeError("The launcher of decoders ends at once; see its errors above.")
 
 
@@ -186,7 +205,7 @@ def _receive(line: socket.socket) -> bytes:
 class _Launcher:
     """A running `launcher` and the socket on which it takes requests, whole messages from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, prober: bool) -> None:
         confinement.hide_memory()  # where the kernel has no Landlock, decoders could read it in /proc
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # -P and the folder of this package: nothing is imported from where the service was started.
@@ -194,7 +213,14 @@ class _Launcher:
         libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "stenopool.speech.audio.launcher"],
+                [
+                    sys.executable,
+                    "-P",
+                    *([] if prober else ["-S"]),
+                    "-m",
+                    launcher.__name__,
+                    *[launcher.PROBERS] * prober,
+                ],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(folders)} | libraries,
@@ -213,29 +239,38 @@ class _Launcher:
 
 
 class _Launchers:
-    """A process's launcher, started when it is needed. A forked process starts its own."""
+    """A process's launchers, started when they are needed. A forked process starts its own.
+
+    Probers have one of their own: with libav loaded, it takes longer to fork.
+    """
 
     def __init__(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._launcher: _Launcher | None = None
+        self._running: dict[bool, _Launcher] = {}  # by whether it starts probers
 
-    def get(self) -> _Launcher:
+    def get(self, prober: bool) -> _Launcher:
         with self._lock:
-            if self._launcher is None:
-                self._launcher = _Launcher()
-                atexit.register(self.drop, None)
-            return self._launcher
+            if not self._running:
+                atexit.register(self.close)
+            if prober not in self._running:
+                self._running[prober] = _Launcher(prober)
+            return self._running[prober]
 
-    def drop(self, launcher: _Launcher | None) -> None:
-        """Close this one, unless another thread has replaced it; None for whichever there is. Not its parent's."""
-        if os.getpid() != self._process:
-            return
+    def drop(self, one: _Launcher) -> None:
+        """Close this one, unless another thread has replaced it."""
         with self._lock:
-            if self._launcher is not None and launcher in (None, self._launcher):
-                self._launcher.close()
-                self._launcher = None
-                atexit.unregister(self.drop)
+            for prober, running in list(self._running.items()):
+                if running is one:
+                    del self._running[prober]
+                    running.close()
+
+    def close(self) -> None:
+        """Close all that are this process's, not its parent's."""
+        if os.getpid() == self._process:
+            for running in list(self._running.values()):
+                self.drop(running)
+            atexit.unregister(self.close)
 
 
 _by_process: dict[int, _Launchers] = {}

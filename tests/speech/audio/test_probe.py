@@ -24,7 +24,7 @@ def refusal(path: Path) -> ErrorCode:
 
 
 def launcher_pid() -> int:
-    return sandbox._launchers().get().process.pid
+    return sandbox._launchers().get(True).process.pid
 
 
 def test_each_file_has_a_child_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_a_forked_process_starts_its_own_launcher(tmp_path: Path) -> None:
     pid = os.fork()
     if pid == 0:
         status = 0 if probe(path).duration == 1.0 and launcher_pid() != launcher else 1
-        sandbox.stop_launcher()
+        sandbox.stop_launchers()
         os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert probe(path).duration == 1.0
@@ -173,7 +173,7 @@ def test_nothing_is_left_of_the_launcher_when_its_parent_ends(tmp_path: Path) ->
     """Not even a zombie: in a container the first process may never wait for it."""
     program = (
         "import os, sys; from pathlib import Path; from stenopool.speech.audio import probe, sandbox\n"
-        "probe.probe(Path(sys.argv[1])); print(sandbox._launchers().get().process.pid)"
+        "probe.probe(Path(sys.argv[1])); print(sandbox._launchers().get(True).process.pid)"
     )
     command = [sys.executable, "-c", program, str(tone(tmp_path / "a.wav", 1))]
     pid = int(subprocess.run(command, capture_output=True, check=True).stdout)
