@@ -144,11 +144,19 @@ class ApiSettings(_Section):
     max_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3
     """Largest upload, in bytes."""
     uploads_at_once: Annotated[int, Field(gt=0)] = 24
-    """Most uploads that are read at a time, 6 MiB of memory each; others wait their turn."""
+    """Most uploads that are read at a time, 6 MiB of memory each; a third of them for one key. Others wait for 10 s."""
     rate: Annotated[float, Field(gt=0)] = 500.0
     """Requests per second that one key, or one address without a key, may make."""
+    connections: Annotated[int, Field(gt=0)] = 256
+    """Most connections at a time, per process. Where more come, the one that has been idle longest is closed."""
+    header_timeout: Annotated[int, Field(gt=0)] = 15
+    """Seconds that a connection may be idle, take to send a request's headers, or not take our answer."""
     body_timeout: Annotated[float, Field(gt=0)] = 30.0
-    """Seconds that a body may take, besides a second per 16 KiB received."""
+    """Time limit for receiving a request body, in seconds, plus one second per 64 KiB received."""
+    upload_timeout: Annotated[float, Field(gt=0)] = 4 * 3600.0
+    """Time limit for receiving a request body, in seconds, however fast it arrives."""
+    forwarded_allow_ips: str | None = None
+    """Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed; unset: this machine's."""
     wait: Annotated[float, Field(gt=0)] = 600.0
     """Longest that /v1/audio/transcriptions waits for a transcript, in seconds."""
     link_lifetime: Annotated[int, Field(gt=0)] = 900

@@ -1,56 +1,38 @@
 """Authentication and authorization of requests."""
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any, cast
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from stenopool.api.guard import parse_json
 from stenopool.api.keys import NOBODY, Key, Keys, Scope
 from stenopool.api.problems import Problem
-from stenopool.runtime.network import is_loopback
 
 _bearer = HTTPBearer(auto_error=False, description="A key from `python -m stenopool.api.keys`.")
 
 
-async def _caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> Key:
-    service = request.app.state.service  # all of it; what a route gets is what this caller may see
-    key = _holder(request, service, credentials)
-    address = request.client.host if request.client else "?"
-    # Wrong keys count for their address, so that keys cannot be guessed by the thousand.
-    if not service.limiter.take(f"key {key.name}" if key else f"address {address}"):
-        raise Problem(429, "TOO_MANY_REQUESTS", "Too many requests.", "Try again in a second.", {"Retry-After": "1"})
-    if key is None:
-        raise Problem(
-            401,
-            "UNAUTHENTICATED",
-            "The key is missing, unknown or has expired.",
-            "Send `Authorization: Bearer KEY`.",
-            {"WWW-Authenticate": "Bearer"},
-        )
-    request.state.caller = key
-    return key
+class Requirement:
+    """Dependency: the caller, whose key has this scope; None: any key. `GuardedRoute` checks it before the body."""
 
+    def __init__(self, scope: Scope | None = None) -> None:
+        self._scope = scope
 
-def _holder(request: Request, service: Any, credentials: HTTPAuthorizationCredentials | None) -> Key | None:
-    keys: Keys | None = service.keys
-    if keys is not None:
-        return keys.holder(credentials.credentials) if credentials else None
-    # Without keys we serve this machine only. A page from elsewhere must not reach us through a browser.
-    host, origin = (request.headers.get(name, "").lower() for name in ("host", "origin"))
-    try:
-        is_here = is_loopback(urlsplit(f"//{host}").hostname or "") and (not origin or urlsplit(origin).netloc == host)
-    except ValueError:  # such as "[::1"
-        is_here = False
-    if not is_here:
-        raise Problem(403, "FORBIDDEN", "Without keys, only this machine has access.", "Set STENOPOOL_API__KEYS.")
-    return NOBODY
+    async def __call__(
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> Key:
+        return await self.check(request)
 
-
-AnyCaller = Annotated[Key, Depends(_caller)]
+    async def check(self, request: Request) -> Key:
+        """The problems 401, 403 and 429. All scopes but ``read`` are for changes, which are logged."""
+        key = await _identify(request)
+        if self._scope:
+            request.state.is_change = self._scope != "read" or getattr(request.state, "is_change", False)
+            require_scope(key, self._scope)
+        return key
 
 
 def require_scope(caller: Key, scope: Scope) -> None:
@@ -60,24 +42,76 @@ def require_scope(caller: Key, scope: Scope) -> None:
         raise Problem(403, "FORBIDDEN", f"This key lacks the scope {scope}.", remedy)
 
 
-def _require(scope: Scope) -> Callable[[Request, Key], Awaitable[Key]]:
-    """Dependency: the caller, whose key has this scope. All scopes but ``read`` are for changes, which are logged."""
+async def _identify(request: Request) -> Key:
+    """The caller. Counts a request once, however many requirements its route has."""
+    state = request.state
+    if hasattr(state, "caller"):
+        known: Key = state.caller
+        return known
+    service = request.app.state.service  # all of it; what a route gets is what this caller may see
+    key, keys = NOBODY, cast("Keys | None", service.keys)
+    if keys is not None:
+        credentials = await _bearer(request)
+        key = keys.holder(credentials.credentials) if credentials else None
+    address = request.client.host if request.client else "?"
+    # Wrong keys count for their address, so that keys cannot be guessed by the thousand.
+    allowance = service.limiter.take(f"key {key.name}" if key else f"address {address}")
+    state.rate = allowance.headers
+    if not allowance.allowed:
+        headers = {"Retry-After": str(allowance.wait)}
+        raise Problem(429, "TOO_MANY_REQUESTS", "Too many requests.", f"Wait {allowance.wait} s.", headers)
+    if key is None:
+        raise Problem(
+            401,
+            "UNAUTHENTICATED",
+            "The key is missing, unknown or has expired.",
+            "Send `Authorization: Bearer KEY`.",
+            {"WWW-Authenticate": "Bearer"},
+        )
+    state.caller = key
+    return key
 
-    async def check(request: Request, key: AnyCaller) -> Key:
-        request.state.is_change = scope != "read" or getattr(request.state, "is_change", False)
-        require_scope(key, scope)
-        return key
 
-    return check
+class GuardedRoute(APIRoute):
+    """A route whose requirements are checked before its body is read: FastAPI would read the body first."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        requirements = list(_requirements(self.dependant))
+
+        async def check_and_handle(request: Request) -> Response:
+            for requirement in requirements:
+                await requirement.check(request)
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return check_and_handle
+
+
+class _JsonRequest(Request):
+    """A request whose JSON is read by a strict parser."""
+
+    async def json(self) -> Any:
+        try:
+            return parse_json(await self.body())
+        except ValueError:
+            raise Problem(400, "BAD_REQUEST", "The body is not JSON.", "See /openapi.json.") from None
+
+
+def _requirements(dependant: Dependant) -> Iterator[Requirement]:
+    for each in dependant.dependencies:
+        if isinstance(each.call, Requirement):
+            yield each.call
+        yield from _requirements(each)
 
 
 # Dependencies of routes. FastAPI resolves those of the decorator before the parameters'.
-ANY_CALLER = Depends(_caller)
-CAN_READ = Depends(_require("read"))
-CAN_WRITE = Depends(_require("write"))
-CAN_DELETE = Depends(_require("delete"))
-CAN_BATCH = Depends(_require("batch"))
-CAN_EDIT = Depends(_require("edit"))
-IS_ADMIN = Depends(_require("admin"))
+ANY_CALLER = Depends(Requirement())
+CAN_READ = Depends(Requirement("read"))
+CAN_WRITE = Depends(Requirement("write"))
+CAN_DELETE = Depends(Requirement("delete"))
+CAN_BATCH = Depends(Requirement("batch"))
+CAN_EDIT = Depends(Requirement("edit"))
+IS_ADMIN = Depends(Requirement("admin"))
+AnyCaller = Annotated[Key, ANY_CALLER]
 CanWrite = Annotated[Key, CAN_WRITE]
 CanBatch = Annotated[Key, CAN_BATCH]

@@ -15,7 +15,8 @@ from stenopool.api import problems
 from stenopool.api.audit import Audit, show_audit_log
 from stenopool.api.callbacks.delivery import deliver_callbacks
 from stenopool.api.contents import ConditionalRequests
-from stenopool.api.middleware import Guard, RequestMeter, RequestMetrics
+from stenopool.api.guard import Guard
+from stenopool.api.middleware import RequestMeter, RequestMetrics
 from stenopool.api.page import router as page
 from stenopool.api.routers import about, queue, recordings, speech, transcripts
 from stenopool.api.service import open_service
@@ -50,10 +51,13 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to the Host that the client sent, without TLS
     )
     metrics = RequestMetrics()
     app.add_middleware(ConditionalRequests)  # innermost
-    app.add_middleware(Guard, max_bytes=settings.max_bytes, timeout=settings.body_timeout)
+    app.add_middleware(
+        Guard, local_only=not authenticated, timeout=settings.body_timeout, longest=settings.upload_timeout
+    )
     app.add_middleware(RequestMeter, metrics=metrics)  # around Guard, so that its refusals are counted
     app.add_middleware(Audit)
     problems.install(app)

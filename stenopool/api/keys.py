@@ -10,6 +10,7 @@ so no request needs the slow digests that passwords do.
 
 import hashlib
 import hmac
+import math
 import secrets
 import sys
 import time
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from stenopool.errors import KeyUnusable, ObjectNotFound, OptionsInvalid, SetupError
 from stenopool.runtime.characters import find_unsafe
@@ -107,22 +108,35 @@ class Keys:
         self._keys, self._content, self._refused = keys, content, ""
 
 
+class Allowance(NamedTuple):
+    """Whether a caller may ask now; if not, in how many seconds. ``headers``: the same for the answer."""
+
+    allowed: bool
+    wait: int
+    headers: dict[str, str]
+
+
 class Limiter:
     """A token bucket per caller: ``rate`` requests per second, and twice that at once."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._most = max(1.0, 2 * rate)
+        self._policy = f'"requests";q={int(self._most)};w={math.ceil(self._most / rate)}'
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, caller: str) -> bool:
+    def take(self, caller: str) -> Allowance:
+        """Take a token of the caller's. The headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
         now = time.monotonic()
         left, since = self._buckets.pop(caller, (self._most, now))
         left = min(self._most, left + (now - since) * self._rate)
         if len(self._buckets) >= _MOST_CALLERS:  # the one not seen for the longest time goes
             del self._buckets[next(iter(self._buckets))]
-        self._buckets[caller] = (max(0.0, left - 1), now)
-        return left >= 1
+        after = left - 1 if left >= 1 else left
+        self._buckets[caller] = (after, now)
+        full = math.ceil((self._most - after) / self._rate)
+        headers = {"RateLimit-Policy": self._policy, "RateLimit": f'"requests";r={int(after)};t={full}'}
+        return Allowance(left >= 1, math.ceil((1 - left) / self._rate), headers)
 
 
 def require_file(path: Path | None) -> Path:

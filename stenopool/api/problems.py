@@ -62,6 +62,7 @@ def too_large(what: str, limit: int, headers: dict[str, str] | None = None) -> P
 
 def answer(request: Request, problem: Problem) -> JSONResponse:
     """The document. Below /v1/audio it has OpenAI's member ``error`` too, where its clients look for the message."""
+    path = request.scope["path"]  # request.url would parse the header Host, which may be anything
     document = {
         "type": "about:blank",
         "title": HTTPStatus(problem.status_code).phrase,
@@ -69,12 +70,12 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
         "detail": problem.detail,
         "code": problem.code,
         "remedy": problem.remedy,
-        "instance": request.url.path,
+        "instance": path,
         "request_id": getattr(request.state, "request_id", None),
         **problem.more,
     }
     request.state.code = problem.code
-    if request.url.path.startswith("/v1/audio/"):
+    if path.startswith("/v1/audio/"):
         message = " ".join(filter(None, (problem.detail, problem.remedy)))
         kind = "invalid_request_error" if problem.status_code < 500 else "server_error"
         document["error"] = {"message": message, "type": kind, "param": None, "code": problem.code}

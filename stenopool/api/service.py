@@ -28,6 +28,7 @@ from stenopool.api.ingest_runs import IngestRuns, QueueEntry, QueueSnapshot, ent
 from stenopool.api.keys import NOBODY, Key, Keys, Limiter, require_file
 from stenopool.api.problems import Problem, field_errors, invalid, not_found
 from stenopool.api.render_cache import RenderCache
+from stenopool.api.uploads import UploadSlots
 from stenopool.errors import ErrorCode, KeyUnusable, LocationInvalid, ObjectNotFound, OptionsInvalid
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import absolute_location, open_location
@@ -60,8 +61,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.settings.rate)
-        # An upload that waits for its turn is not read, so its time-out does not run.
-        self.room = asyncio.Semaphore(self.settings.uploads_at_once)
+        self.slots = UploadSlots(self.settings.uploads_at_once)
         self.outbox = Outbox(self.destination, self.sender.cipher, self.sender.most)
         self.renders = RenderCache()
         self._renaming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

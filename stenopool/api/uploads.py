@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -20,6 +20,7 @@ _MOST_FIELDS = 64
 _WRITE = 1024 * 1024  # bytes; each 64 KiB that the network delivers would be a call to a thread
 
 HEAD = 512  # bytes that are checked
+_PATIENCE = 10.0  # seconds in line for a slot
 
 _BEGINNINGS = (
     b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b"#!AMR", b"#!SILK", b".snd", b"FLV",
@@ -29,6 +30,30 @@ _BEGINNINGS = (
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # MP4 and QuickTime
 _RIFF_NOT_MEDIA = (b"WEBP", b"ACON", b"PAL ")
 _FORM_MEDIA = (b"AIFF", b"AIFC", b"8SVX")
+
+
+class UploadSlots:
+    """``total`` uploads at a time, a third of them for one key at most: no key can stop the others' uploads."""
+
+    def __init__(self, total: int) -> None:
+        self._all = asyncio.Semaphore(total)
+        self._share = max(1, total // 3)
+        self._shares: dict[str, asyncio.Semaphore] = {}
+
+    @asynccontextmanager
+    async def take(self, caller: str) -> AsyncIterator[None]:
+        """Hold a slot. The problem 503 after ten seconds in line, in which nothing is read and no time-out runs."""
+        share = self._shares.setdefault(caller, asyncio.Semaphore(self._share))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await held.enter_async_context(share)
+                    await held.enter_async_context(self._all)
+            except TimeoutError:
+                raise Problem(
+                    503, "TOO_MANY_UPLOADS", "Too many uploads at a time.", "Try again later.", {"Retry-After": "10"}
+                ) from None
+            yield
 
 
 class UploadWriter:
@@ -99,7 +124,10 @@ async def receive_form(request: Request, opener: Opener, max_bytes: int) -> Asyn
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body is not a form.", "Send multipart/form-data.")
-    reader = _Reader(options[b"boundary"], opener, max_bytes)
+    try:
+        reader = _Reader(options[b"boundary"], opener, max_bytes)
+    except FormParserError:  # the boundary is too long
+        raise Problem(400, "BAD_REQUEST", "The boundary of the form is invalid.", "Send a shorter one.") from None
     try:
         await reader.read(request)
         yield reader.form

@@ -12,7 +12,7 @@ import typer
 from stenopool.cli.display import err, print_line
 from stenopool.cli.local_stack import run_local_stack
 from stenopool.errors import ErrorCode, LocationInvalid, OptionsInvalid, SetupError
-from stenopool.runtime import logs, signals
+from stenopool.runtime import signals
 from stenopool.runtime.network import Address, is_loopback
 from stenopool.runtime.processes import safe_environment
 from stenopool.settings import get_settings
@@ -80,6 +80,7 @@ def serve(
 
     from stenopool.api.app import create_app
     from stenopool.api.service import open_service
+    from stenopool.runtime.http_server import allow_many_files, server_options
 
     if no_auth and not is_loopback(host):
         raise OptionsInvalid(
@@ -100,7 +101,10 @@ def serve(
     # What was imported stays for good. Looking through it takes 90 ms, in which nobody is answered.
     gc.collect()
     gc.freeze()
-    uvicorn.run(app, host=host, port=port, server_header=False, **logs.uvicorn_options())
+    allow_many_files()
+    settings = get_settings().api
+    options = server_options(settings.connections, settings.header_timeout, settings.forwarded_allow_ips)
+    uvicorn.run(app, host=host, port=port, **options)
 
 
 def exporter(
@@ -122,6 +126,7 @@ def exporter(
 
     from stenopool.exporter.app import create_app
     from stenopool.orchestration.blocks.locations import absolute_location, open_location
+    from stenopool.runtime.http_server import server_options
 
     given = destinations or [one for one in [get_settings().api.destination] if one]
     if not given:
@@ -131,7 +136,7 @@ def exporter(
         )
     # Workers' folders may not be there yet; a name that is no location is found out here.
     app = create_app([open_location(absolute_location(location)) for location in given], interval)
-    uvicorn.run(app, host=host, port=port, server_header=False, log_level="warning", **logs.uvicorn_options())
+    uvicorn.run(app, host=host, port=port, log_level="warning", **server_options())
 
 
 def worker(

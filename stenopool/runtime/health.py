@@ -86,7 +86,7 @@ def health_router(
 
 def bare_app(router: APIRouter, **options: Any) -> FastAPI:
     """An application of these routes alone, without pages that describe them."""
-    app = FastAPI(openapi_url=None, **options)
+    app = FastAPI(openapi_url=None, redirect_slashes=False, **options)
     app.include_router(router)
     return app
 

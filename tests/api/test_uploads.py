@@ -3,7 +3,9 @@
 import hashlib
 import json
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,6 +15,7 @@ from stenopool.api.ids import decode, encode
 from stenopool.settings import ApiSettings
 from tests.api.conftest import Shared
 from tests.support.api_server import Api, secret, serving, sound
+from tests.support.raw_http import connect
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -148,6 +151,10 @@ REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
     "a long field": (413, {"files": {"file": ("a.wav", sound())}, "data": {"options": " " * 70_000}}),
     "no form": (415, {"content": sound(), "headers": {"Content-Type": "audio/wav"}}),
     "a form without its boundary": (415, {"content": b"", "headers": {"Content-Type": "multipart/form-data"}}),
+    "a boundary of 5000 characters": (
+        400,
+        {"content": b"", "headers": {"Content-Type": f"multipart/form-data; boundary={'x' * 5000}"}},
+    ),
     "broken JSON": (400, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
     "JSON of another shape": (422, {"json": {"url": "s3://a/b"}}),
     "a large body of JSON": (413, {"json": {"uri": "s3://" + "a" * 1_100_000}}),
@@ -191,8 +198,6 @@ def test_a_slow_body_is_given_up(deployed: None, settings: ApiSettings) -> None:
     with serving(settings.model_copy(update={"body_timeout": 0.2})) as api:
 
         def dribble() -> Iterator[bytes]:
-            import time
-
             for byte in _form(_file(b"a.wav"))["content"]:
                 yield bytes([byte])
                 time.sleep(0.02)
@@ -202,6 +207,61 @@ def test_a_slow_body_is_given_up(deployed: None, settings: ApiSettings) -> None:
             answer = client.post("/v1/recordings", content=dribble(), headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (408, "BODY_TOO_SLOW")
         assert api.keys() == []
+
+
+def test_a_steady_body_is_given_up_in_the_end(deployed: None, settings: ApiSettings) -> None:
+    with serving(settings.model_copy(update={"upload_timeout": 0.5})) as api:
+
+        def steady() -> Iterator[bytes]:
+            yield _form(_file(b"a.wav"))["content"][:-10]
+            for _ in range(100):
+                time.sleep(0.02)
+                yield bytes(50_000)
+
+        with api.client("clerk") as client:
+            answer = client.post("/v1/recordings", content=steady(), headers=_form()["headers"])
+        assert (answer.status_code, answer.json()["code"]) == (408, "BODY_TOO_SLOW")
+        assert api.keys() == []
+
+
+@contextmanager
+def _idle_uploads(api: Api, who: str, count: int) -> Iterator[None]:
+    """Uploads of which four bytes arrive."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(connect(api.url))
+            connection.sendall(
+                f"POST /v1/recordings HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret(who)}\r\n"
+                "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n--x\r".encode()
+            )
+        time.sleep(0.5)
+        yield
+
+
+def test_idle_uploads_of_one_key_do_not_stop_anothers(api: Api) -> None:
+    with _idle_uploads(api, "clerk", 30), api.client("writer") as client:
+        begin = time.monotonic()
+        answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())})
+        assert answer.status_code == 202
+        assert time.monotonic() - begin < 1
+
+
+def test_who_waits_too_long_in_line_is_told_so(
+    deployed: None, settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stenopool.api.uploads._PATIENCE", 0.3)
+    with serving(settings.model_copy(update={"uploads_at_once": 3})) as api, api.client("clerk") as client:
+        with _idle_uploads(api, "clerk", 1):
+            begin = time.monotonic()
+            answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())})
+            assert 0.3 < time.monotonic() - begin < 2
+            assert (answer.status_code, answer.json()["code"]) == (503, "TOO_MANY_UPLOADS")
+            assert answer.headers["Retry-After"] == "10"
+        # The slots of those who went away are free.
+        assert client.post("/v1/recordings", files={"file": ("a.wav", sound())}).status_code == 202
+        with _idle_uploads(api, "writer", 1), _idle_uploads(api, "boss", 1):
+            assert client.post("/v1/recordings", files={"file": ("b.wav", sound())}).status_code == 202
+        assert len(api.keys()) == 2
 
 
 def test_nothing_is_kept_when_the_run_cannot_be_asked_for(deployed: None, settings: ApiSettings) -> None:

@@ -22,6 +22,7 @@ from stenopool.options import FORMATS, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Recording, fingerprint
 from stenopool.pipeline.receipts import Receipt
+from stenopool.runtime.http_server import server_options
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.speech.renderers import render
 from stenopool.storage import ObjectStore, open_store
@@ -97,8 +98,11 @@ def serving(
     """Start it, wait until it answers, and stop it in the end."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        options = server_options(settings.connections, settings.header_timeout, settings.forwarded_allow_ips)
         config = uvicorn.Config(
-            create_app(settings, callbacks, authenticated=authenticated), log_config=None, lifespan="on"
+            create_app(settings, callbacks, authenticated=authenticated),
+            lifespan="on",
+            **(options | {"log_config": None}),
         )
         server = uvicorn.Server(config)
         # Which Prefect server is meant stands in a context variable.

@@ -6,13 +6,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from stenopool import __version__
-from stenopool.api.access import ANY_CALLER, AnyCaller
+from stenopool.api.access import ANY_CALLER, AnyCaller, GuardedRoute
 from stenopool.api.keys import SCOPES, Scope
 from stenopool.api.service import CurrentService
 from stenopool.languages import language_names
 from stenopool.options import FORMATS, Format, TranscriptionOptions
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 
 
 class About(BaseModel):

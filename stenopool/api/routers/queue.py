@@ -6,13 +6,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
-from stenopool.api.access import CAN_DELETE, CAN_READ, IS_ADMIN, AnyCaller, require_scope
+from stenopool.api.access import CAN_DELETE, CAN_READ, IS_ADMIN, AnyCaller, GuardedRoute, require_scope
 from stenopool.api.ingest_runs import QueueEntry
 from stenopool.api.lifecycle import retry_failed
 from stenopool.api.problems import not_found
 from stenopool.api.service import CurrentService
 
-router = APIRouter(prefix="/v1/queue", tags=["queue"])
+router = APIRouter(prefix="/v1/queue", tags=["queue"], route_class=GuardedRoute)
 
 
 class QueuePage(BaseModel):

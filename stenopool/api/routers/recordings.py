@@ -1,6 +1,5 @@
 """Recordings: send, list, get, play, retry, remove."""
 
-import json
 import mimetypes
 from typing import Annotated, Any, Literal
 
@@ -9,8 +8,9 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, lifecycle, states
-from stenopool.api.access import CAN_DELETE, CAN_READ, CanWrite, require_scope
+from stenopool.api.access import CAN_DELETE, CAN_READ, CanWrite, GuardedRoute, require_scope
 from stenopool.api.contents import ANSWERS, ConditionalRequest, Content, respond
+from stenopool.api.guard import parse_json
 from stenopool.api.headers import FORM, media_type
 from stenopool.api.ingest_runs import QueueEntry, entry_of
 from stenopool.api.keys import Key
@@ -21,7 +21,7 @@ from stenopool.api.states import RecordingPage, RecordingState, StateName, Submi
 from stenopool.api.uploads import Form
 from stenopool.pipeline.catalog import fingerprint
 
-router = APIRouter(prefix="/v1/recordings", tags=["recordings"])
+router = APIRouter(prefix="/v1/recordings", tags=["recordings"], route_class=GuardedRoute)
 # A browser must never treat a recording as a page, whatever its name.
 _KINDS = ("audio/", "video/")
 IdempotencyKey = Annotated[
@@ -134,10 +134,7 @@ async def _json(request: Request) -> FromSource | DirectUpload:
         raise Problem(
             415, "UNSUPPORTED_MEDIA_TYPE", f"A recording cannot be sent as {kind or 'this'}.", "Send a form or JSON."
         )
-    try:
-        body = json.loads(await request.body())
-    except ValueError:
-        raise Problem(400, "BAD_REQUEST", "The body is not JSON.", "See /openapi.json.") from None
+    body = await request.json()
     model = DirectUpload if isinstance(body, dict) and "filename" in body else FromSource
     try:
         return model.model_validate(body)
@@ -175,7 +172,7 @@ async def _submit_one(service: Service, asked: FromSource) -> Accepted:
 
 def _options(form: Form) -> Any:
     try:
-        return json.loads(form.value("options") or "{}")
+        return parse_json(form.value("options") or "{}")
     except ValueError:
         raise invalid("The field options is not JSON.") from None
 

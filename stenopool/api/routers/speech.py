@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from stenopool.api import states, transcript_files
-from stenopool.api.access import CanWrite, require_scope
+from stenopool.api.access import CanWrite, GuardedRoute, require_scope
 from stenopool.api.headers import prefers
 from stenopool.api.ids import encode
 from stenopool.api.lifecycle import accept_upload, receive_upload
@@ -23,7 +23,7 @@ from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import fingerprint
 from stenopool.speech.renderers import CONTENT_TYPES
 
-router = APIRouter(prefix="/v1/audio", tags=["openai"])
+router = APIRouter(prefix="/v1/audio", tags=["openai"], route_class=GuardedRoute)
 
 _OPENAI_MODELS = ("whisper-1", "gpt-")  # beginnings of names that mean this installation's default
 _PAUSES = (0.5, 5.0)  # the shortest and the longest between two checks of a recording, in seconds

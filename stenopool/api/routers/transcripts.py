@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from stenopool.api import transcript_files
-from stenopool.api.access import CAN_EDIT, CAN_READ
+from stenopool.api.access import CAN_EDIT, CAN_READ, GuardedRoute
 from stenopool.api.contents import ANSWERS, ConditionalRequest, respond
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
@@ -20,7 +20,7 @@ from stenopool.pipeline.speaker_names import SpeakerName
 from stenopool.speech.renderers import CONTENT_TYPES
 from stenopool.speech.renderers.words import clean
 
-router = APIRouter(prefix="/v1/recordings", tags=["transcripts"])
+router = APIRouter(prefix="/v1/recordings", tags=["transcripts"], route_class=GuardedRoute)
 
 # A transcript's HTML page contains its script and audio. It runs in a sandbox: its text is what others said.
 _PAGE_POLICY = (

@@ -24,7 +24,8 @@ from stenopool.errors import ModelMissing
 from stenopool.metrics.families import build_info, family, up
 from stenopool.orchestration.names import pool_kind, pool_name
 from stenopool.runtime.health import Readiness, bare_app, health_router
-from stenopool.runtime.logs import logger, uvicorn_options
+from stenopool.runtime.http_server import server_options
+from stenopool.runtime.logs import logger
 from stenopool.runtime.network import Address
 
 
@@ -94,7 +95,7 @@ def _serve(app: FastAPI, address: Address) -> Iterator[None]:
     """In a thread, as Prefect's own health page: a worker that blocks its loop is one that has to be reported."""
     with address.listen() as listening:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio", **uvicorn_options())
+            uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio", **server_options())
         )
         thread = threading.Thread(target=asyncio.run, args=(server.serve([listening]),), daemon=True, name="health")
         thread.start()

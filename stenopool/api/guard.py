@@ -1,0 +1,134 @@
+"""The first check of a request, by its headers alone, and the bounds within which its body is read.
+
+The checks of the key are in `access`: they too come before the body.
+"""
+
+import asyncio
+import re
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic_core import from_json
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stenopool.api.problems import Problem, answer, too_large
+from stenopool.runtime.network import is_loopback
+
+SMALL = 1024 * 1024  # bytes of a body that is not an upload
+_SLOWEST = 64 * 1024  # bytes per second
+
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+_CLOSE = {"Connection": "close"}  # the rest of the body would come over it
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
+
+
+class Guard:
+    """``local_only``: refuse other machines. ``timeout``, ``longest``: of a `Body`."""
+
+    def __init__(self, app: ASGIApp, *, local_only: bool, timeout: float, longest: float) -> None:
+        self._app = app
+        self._local_only = local_only
+        self._timeout = timeout
+        self._longest = longest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        body = state["body"] = Body(receive, headers.get("content-length", ""), self._timeout, self._longest)
+
+        async def strict(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answered = MutableHeaders(scope=message)
+                for name, value in {**_HEADERS, **state.get("rate", {})}.items():
+                    answered.setdefault(name, value)
+                if "expect" in headers and not body.begun:  # nobody knows whether the body still comes
+                    answered["Connection"] = "close"
+            await send(message)
+
+        if problem := self._refuse(headers, scope["http_version"]):
+            await answer(Request(scope), problem)(scope, receive, strict)
+        else:
+            await self._app(scope, body.receive, strict)
+
+    def _refuse(self, headers: Headers, version: str) -> Problem | None:
+        hosts = headers.getlist("host")
+        # A page from elsewhere must not reach us through a browser.
+        if self._local_only and not _is_here(*(headers.get(name, "").lower() for name in ("host", "origin"))):
+            return Problem(403, "FORBIDDEN", "Without keys, only this machine has access.", "Set STENOPOOL_API__KEYS.")
+        if (hosts or version == "1.1") and not (len(hosts) == 1 and _HOST.fullmatch(hosts[0])):
+            return Problem(400, "BAD_REQUEST", "The header Host is not a name and a port.", "Send one valid Host.")
+        return None
+
+
+class Body:
+    """A request's body, which must not be larger than ``limit``, or too slow.
+
+    ``timeout``: seconds that the client has, plus one for each 64 KiB received; ``longest``: in all.
+    """
+
+    def __init__(self, receive: Receive, declared: str, timeout: float, longest: float) -> None:
+        self.limit = SMALL
+        self.begun = False
+        self._receive = receive
+        self._declared = int(declared) if declared.isdecimal() else 0
+        self._timeout = timeout
+        self._longest = longest
+        self._received = 0
+        self._waited = 0.0
+        self._start = 0.0
+        self._over = False
+
+    async def receive(self) -> Message:
+        """The next part; the problems 408 and 413. Nothing is read of a body that is declared to be too large."""
+        if self._over:  # now the caller waits for a disconnect
+            return await self._receive()
+        now = time.monotonic()
+        if not self.begun:
+            if self._declared > self.limit:
+                raise too_large("The body", self.limit)
+            self.begun, self._start = True, now
+        # Only waiting counts for the rate, not the time that we take to store what arrived.
+        left = self._timeout + self._received / _SLOWEST - self._waited
+        try:
+            async with asyncio.timeout(min(left, self._start + self._longest - now)):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(408, "BODY_TOO_SLOW", "The body arrives too slowly.", "Send it again.", _CLOSE) from None
+        self._waited += time.monotonic() - now
+        self._received += len(message.get("body", b""))
+        self._over = not message.get("more_body", False)
+        if self._received > self.limit:
+            raise too_large("The body", self.limit)
+        return message
+
+
+def body_of(connection: HTTPConnection) -> Body:
+    """The body of a request that came through `Guard`."""
+    body: Body = connection.state.body
+    return body
+
+
+def parse_json(text: bytes | str) -> Any:
+    """A client's JSON. ValueError, too, for what we could not write again: lone surrogates, NaN, depths of hundreds."""
+    return from_json(text, allow_inf_nan=False)
+
+
+def _is_here(host: str, origin: str) -> bool:
+    """Whether the request names this machine, and comes from no page but ours."""
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "") and (not origin or urlsplit(origin).netloc == host)
+    except ValueError:  # such as "[::1"
+        return False

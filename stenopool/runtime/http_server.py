@@ -1,0 +1,174 @@
+"""uvicorn with bounds on what comes before a request is complete, for every HTTP server of ours.
+
+uvicorn bounds connections that have a request, but neither the size of headers (with its parser in C) nor the seconds
+until they are complete: half-sent requests would be kept forever.
+"""
+
+import asyncio
+import json
+import resource
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from stenopool.runtime import logs
+
+HEADER_BYTES = 32 * 1024
+_HEADERS = 100
+_PIPELINED = 8  # requests that wait for the answer of the one before
+_PIECE = 16 * 1024  # bytes that are parsed before their number is compared with the bounds
+_LINGER = 64 * 1024 * 1024  # bytes of a body that are dropped after its refusal
+_FILES = 4096
+
+_TOO_LARGE = (431, "HEADERS_TOO_LARGE", f"The headers exceed {HEADER_BYTES:,} bytes or {_HEADERS} lines.", "Send less.")
+_TOO_SLOW = (408, "HEADERS_TOO_SLOW", "The headers arrive too slowly.", "Send the request again.")
+_MALFORMED = (400, "BAD_REQUEST", "The request is not valid HTTP/1.1.", "Correct the request.")
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection whose client has ``timeout_keep_alive`` seconds for each thing that only the client can do.
+
+    These are: completing a request's headers, sending the rest of a body that was refused, taking an answer. When
+    there are too many connections, the one that has waited longest for its client makes room for the next.
+    """
+
+    _headers_due = True  # no request has begun, or its headers are incomplete
+    _received = 0  # bytes since the last request began or was answered
+    _bounds_broken = False
+    _waiting: asyncio.TimerHandle | None = None
+    _waiting_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self._stop_waiting()
+
+    def data_received(self, data: bytes) -> None:
+        for begin in range(0, len(data), _PIECE):
+            if self.transport.is_closing():
+                break
+            piece = data[begin : begin + _PIECE]
+            super().data_received(piece)
+            self._received += len(piece)
+            if self._headers_due and self._received > HEADER_BYTES:
+                self._refuse(*_TOO_LARGE)
+            elif self._is_answered() and self._received > _LINGER:
+                self.transport.abort()
+        self._watch()
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= _PIPELINED:
+            raise ValueError("too many requests at once")  # the parser makes it an error of its own
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > _HEADERS:
+            self._bounds_broken = True
+            raise ValueError("too many headers")
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._headers_due, self._received = False, 0
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._headers_due, self._received = True, 0
+
+    def on_response_complete(self) -> None:
+        self._received = 0
+        if self.cycle.response_complete:
+            self.cycle.body = bytearray()  # what nobody read
+        super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._watch()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn has logged it)
+        self._refuse(*(_TOO_LARGE if self._bounds_broken else _MALFORMED))
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _watch(self) -> None:
+        """Let the time run while only the client can go on."""
+        if not (self._is_answered() or self.flow.write_paused or self.transport.is_closing()):
+            self._stop_waiting()
+        elif self._waiting is None:
+            self._waiting_since = self.loop.time()
+            self._waiting = self.loop.call_later(self.timeout_keep_alive, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        self._waiting = None
+        if self._headers_due and self._received and self._is_answered() and not self.transport.is_closing():
+            self._refuse(*_TOO_SLOW)
+            self._watch()  # until the client has taken that
+        else:
+            self.transport.abort()
+
+    def _make_room(self) -> None:
+        others = [one for one in cast("set[BoundedProtocol]", self.connections) if one is not self and one._waiting]
+        if others:
+            longest = min(others, key=lambda one: one._waiting_since)
+            longest._stop_waiting()
+            self.connections.discard(longest)
+            longest.transport.abort()
+
+    def _refuse(self, status: int, code: str, detail: str, remedy: str) -> None:
+        """Answer for the application, which has not seen the request, and close."""
+        if not self._is_answered():
+            if self._headers_due or self.cycle.response_started:  # it would be read as the answer of another request
+                self.transport.abort()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        title = HTTPStatus(status).phrase
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+        body = json.dumps({**problem, "remedy": remedy}).encode()
+        head = (
+            f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
+            "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+def server_options(connections: int = 64, timeout: int = 15, trusted_proxies: str | None = None) -> dict[str, Any]:
+    """Options of uvicorn: our bounds, and a log like ours.
+
+    ``timeout``: seconds that a connection waits for its client. ``trusted_proxies``: whose ``X-Forwarded-*`` count.
+    """
+    return {
+        "http": BoundedProtocol,
+        "ws": "none",
+        "limit_concurrency": connections + 1,  # one more is accepted, to be answered that there are too many
+        "timeout_keep_alive": timeout,
+        "forwarded_allow_ips": trusted_proxies,
+        "server_header": False,
+        **logs.uvicorn_options(),
+    }
+
+
+def allow_many_files() -> None:
+    """Raise this process's limit of open files: connections come in bursts, before the surplus can be closed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FILES, hard) if hard >= 0 else _FILES, hard))
