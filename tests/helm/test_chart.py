@@ -268,3 +268,9 @@ def test_prometheus_finds_api_and_exporter(rendered: list[Manifest]) -> None:
         pod = pods(rendered)[name]
         assert labels.items() <= pod["metadata"]["labels"].items()
         assert port in {each["name"] for container in pod["spec"]["containers"] for each in container["ports"]}
+
+
+def test_the_ingress_publishes_what_clients_use_and_no_more(chart: Chart) -> None:
+    (ingress,) = (one for one in chart.render(VALUE_SETS["everything"]) if one["kind"] == "Ingress")
+    paths = {one["path"]: one["pathType"] for one in ingress["spec"]["rules"][0]["http"]["paths"]}
+    assert paths == {"/": "Exact", "/page": "Prefix", "/v1": "Prefix", "/openapi.json": "Exact"}
