@@ -56,6 +56,7 @@ class Guard:
                     answered.setdefault(name, value)
                 if "expect" in headers and not body.begun:  # nobody knows whether the body still comes
                     answered["Connection"] = "close"
+                body.is_answered = True
             await send(message)
 
         if problem := self._refuse(headers, scope["http_version"]):
@@ -81,7 +82,7 @@ class Body:
 
     def __init__(self, receive: Receive, declared: str, timeout: float, longest: float) -> None:
         self.limit = SMALL
-        self.begun = False
+        self.begun = self.is_answered = False
         self._receive = receive
         self._declared = int(declared) if declared.isdecimal() else 0
         self._timeout = timeout
@@ -93,7 +94,7 @@ class Body:
 
     async def receive(self) -> Message:
         """The next part; the problems 408 and 413. Nothing is read of a body that is declared to be too large."""
-        if self._over:  # now the caller waits for a disconnect
+        if self._over or self.is_answered:  # now the caller waits for a disconnect
             return await self._receive()
         now = time.monotonic()
         if not self.begun:
