@@ -28,11 +28,11 @@ def _operations(api: Api) -> Iterator[tuple[str, str]]:
                 yield method, path.replace("{id}", "YS53YXY")
 
 
-def _begin_form(api: Api, method: str, path: str, who: str | None, more: str = f"Content-Length: {FORM}") -> Answer:
+def _begin_form(api: Api, method: str, path: str, who: str | None) -> Answer:
     """Send headers and the beginning of a form, and no more."""
     key = f"Authorization: Bearer {secret(who)}\r\n" if who else ""
     head = (
-        f"{method.upper()} {path} HTTP/1.1\r\nHost: x\r\n{key}{more}\r\n"
+        f"{method.upper()} {path} HTTP/1.1\r\nHost: x\r\n{key}Content-Length: {FORM}\r\n"
         "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
     )
     begin = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + sound()
@@ -253,7 +253,7 @@ def test_json_that_is_not_utf_8_is_refused(shared: Shared, body: bytes) -> None:
 @pytest.mark.parametrize(
     "options",
     [DEEP, '{"a":' * 10_000, '{"vocabulary": ["\\ud800"]}', '{"prompt": "\\udc00"}', '{"beam_size": NaN}', "\0",
-     '{"beam_size": 1e999}', '{"language": "\\ud83d"}', "1" * 5000, '{"model": "\\u0000"}'],
+     '{"beam_size": 1e999}', '{"language": "\\ud83d"}', "1" * 5000],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/recordings", "/v1/audio/transcriptions"])
 def test_no_form_is_our_failure(shared: Shared, options: str, path: str) -> None:
@@ -305,7 +305,8 @@ def test_only_proxies_that_are_named_may_name_the_client(
 
 def test_who_asks_before_sending_is_answered_and_closed(shared: Shared) -> None:
     """``Expect: 100-continue`` and a refusal: nobody knows whether the body still comes, so the connection ends."""
-    answer = _begin_form(shared.api, "post", "/v1/recordings", None, "Content-Length: 9\r\nExpect: 100-continue")
+    head = "POST /v1/recordings HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    answer = exchange(shared.api.url, head.encode())
     assert (answer.status, answer.headers["connection"]) == (401, "close")
     with connect(shared.api.url) as connection:
         key = secret("boss")
