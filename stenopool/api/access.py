@@ -1,7 +1,7 @@
 """Authentication and authorization of requests."""
 
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -49,7 +49,8 @@ async def _identify(request: Request) -> Key:
         known: Key = state.caller
         return known
     service = request.app.state.service  # all of it; what a route gets is what this caller may see
-    key, keys = NOBODY, cast("Keys | None", service.keys)
+    keys: Keys | None = service.keys
+    key: Key | None = NOBODY
     if keys is not None:
         credentials = await _bearer(request)
         key = keys.holder(credentials.credentials) if credentials else None
