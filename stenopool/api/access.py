@@ -8,7 +8,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from stenopool.api.guard import parse_json
+from stenopool.api.guard import SMALL, Body, parse_json
+from stenopool.api.headers import FORM, media_type
 from stenopool.api.keys import NOBODY, Key, Keys, Scope
 from stenopool.api.problems import Problem
 
@@ -74,15 +75,24 @@ async def _identify(request: Request) -> Key:
 
 
 class GuardedRoute(APIRoute):
-    """A route whose requirements are checked before its body is read: FastAPI would read the body first."""
+    """A route whose requirements are checked before its body is read: FastAPI would read the body first.
+
+    A body may be as large as an upload only where the document says that the route takes a form, and in that form.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         requirements = list(_requirements(self.dependant))
+        takes_files = FORM in (self.openapi_extra or {}).get("requestBody", {}).get("content", {})
 
         async def check_and_handle(request: Request) -> Response:
             for requirement in requirements:
                 await requirement.check(request)
+            body: Body = request.state.body
+            if takes_files and media_type(request.headers) == FORM:
+                # In addition to the file, a form has other fields and the lines between them.
+                body.limit = request.app.state.service.settings.max_bytes + SMALL
+            body.check_size()
             return await handle(_JsonRequest(request.scope, request.receive))
 
         return check_and_handle

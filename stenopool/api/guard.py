@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stenopool.api.problems import Problem, answer, too_large
@@ -92,14 +92,17 @@ class Body:
         self._start = 0.0
         self._over = False
 
+    def check_size(self) -> None:
+        """The problem 413 for a body that is declared to be too large."""
+        if self._declared > self.limit:
+            raise too_large("The body", self.limit)
+
     async def receive(self) -> Message:
-        """The next part; the problems 408 and 413. Nothing is read of a body that is declared to be too large."""
+        """The next part; the problems 408 and 413."""
         if self._over or self.is_answered:  # now the caller waits for a disconnect
             return await self._receive()
         now = time.monotonic()
         if not self.begun:
-            if self._declared > self.limit:
-                raise too_large("The body", self.limit)
             self.begun, self._start = True, now
         # Only waiting counts for the rate, not the time that we take to store what arrived.
         left = self._timeout + self._received / _SLOWEST - self._waited
@@ -114,12 +117,6 @@ class Body:
         if self._received > self.limit:
             raise too_large("The body", self.limit)
         return message
-
-
-def body_of(connection: HTTPConnection) -> Body:
-    """The body of a request that came through `Guard`."""
-    body: Body = connection.state.body
-    return body
 
 
 def parse_json(text: bytes | str) -> Any:

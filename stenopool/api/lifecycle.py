@@ -10,7 +10,6 @@ from prefect.client.schemas.objects import StateType
 from pydantic import BaseModel
 
 from stenopool.api import ids, states
-from stenopool.api.guard import SMALL, body_of
 from stenopool.api.ingest_runs import entry_of
 from stenopool.api.keys import Key
 from stenopool.api.problems import Problem, too_large
@@ -59,8 +58,6 @@ async def receive_upload(
             )
         return key, None
 
-    # In addition to the file, a form has other fields and the lines between them.
-    body_of(request).limit = service.settings.max_bytes + SMALL
     async with service.slots.take(caller.name), receive_form(request, opener, service.settings.max_bytes) as form:
         yield form
 

@@ -67,14 +67,9 @@ def test_without_the_scope_no_operation_reads_a_body(shared: Shared) -> None:
 
 def test_only_uploads_may_be_large(shared: Shared) -> None:
     api, before = shared.api, _received(shared.api)
-    read_a_body = 0
     for method, path in _operations(api):
-        if (method, path) in UPLOADS or (method == "delete" and path == "/v1/queue"):
-            continue
-        answer = _begin_form(api, method, path, "boss")
-        assert answer.status < 500, path
-        read_a_body += answer.status == 413
-    assert read_a_body >= 2
+        if (method, path) not in UPLOADS:
+            assert _begin_form(api, method, path, "boss").status == 413, path
     assert _received(api) == before
 
 
