@@ -23,6 +23,10 @@ class ModelSettings(_Section):
     """Folder with one sub-folder per model; looked at first."""
     mirror: str | None = None
     """Your own mirror: a folder or s3://bucket/prefix written by `stenopool models mirror`."""
+    mirror_sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
+    """SHA-256 of the mirror's manifest, as `stenopool models mirror` prints it; unset: the manifest is not checked."""
+    pins: Path | None = None
+    """File of your own pins, written by `stenopool models pin`; unset: pins.toml in the cache."""
     cache: Path = Path.home() / ".cache" / "stenopool" / "models"
     """Where fetched, joined and converted weights are kept."""
 

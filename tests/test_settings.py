@@ -41,10 +41,14 @@ def test_every_setting_is_documented_and_described() -> None:
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_a_documented_name_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     group, setting = name.removeprefix("STENOPOOL_").lower().split("__")
-    value = {"STENOPOOL_DISPATCH__BY": "deployment", "STENOPOOL_LOG__FORMAT": "json"}.get(name, "7")
+    value = {
+        "STENOPOOL_DISPATCH__BY": "deployment",
+        "STENOPOOL_LOG__FORMAT": "json",
+        "STENOPOOL_MODELS__MIRROR_SHA256": "7" * 64,
+    }.get(name, "7")
     monkeypatch.setenv(name, value)
     get_settings.cache_clear()
-    assert str(getattr(getattr(get_settings(), group), setting)) in (value, f"{value}.0")
+    assert str(getattr(getattr(get_settings(), group), setting)) in (value, f"{value}.0", f"('{value}',)")
 
 
 @pytest.mark.parametrize(

@@ -77,11 +77,28 @@ def mirror(
 
     Example: stenopool models mirror base large-v3 s3://house/models
     """
-    entries = store.mirror([(name, kind) for name in names], open_location(destination))
+    written = store.mirror([(name, kind) for name in names], open_location(destination))
     if as_json:
-        print(json.dumps({"mirror": destination, "models": entries}))
+        print(json.dumps({"mirror": destination, "models": written.entries, "sha256": written.sha256}))
     else:
-        print_line(f"{destination} holds {', '.join(entries)}")
+        print_line(f"{destination} holds {', '.join(written.entries)}")
+        print_line(f"STENOPOOL_MODELS__MIRROR_SHA256={written.sha256}")
+
+
+@app.command()
+def pin(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
+    """Download models as the hub has them now, and accept nothing else for them from now on.
+
+    Prints the pins (a commit, and the SHA-256 of each file) and adds them to STENOPOOL_MODELS__PINS. Give that file to
+    your other machines. Many public models are pinned already.
+
+    Example: stenopool models pin de fr --kind wav2vec2
+    """
+    pinned = [store.pin_model(name, kind) for name in names]
+    if as_json:
+        print(json.dumps({"models": [{"path": str(path), "pin": written} for path, written in pinned]}))
+    else:
+        print("\n".join(written for _, written in pinned), end="")
 
 
 @app.command()

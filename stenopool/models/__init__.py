@@ -16,10 +16,14 @@ from pathlib import Path
 
 from stenopool.errors import ModelMissing
 from stenopool.models import cache, convert, hub
-from stenopool.models.mirrors import MirrorSource, write_mirror
+from stenopool.models.hub import pin_model
+from stenopool.models.mirrors import MirrorSource, WrittenMirror, write_mirror
 from stenopool.models.sources import KINDS, FolderSource, KnownModel, ModelKind, ModelSource, WheelSource
 from stenopool.settings import get_settings
+from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
+
+__all__ = ["FoundModel", "find", "has_speech_weights", "list_models", "mirror", "pin_model", "verify"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def _sources() -> list[ModelSource]:
     if settings.path:
         sources.append(FolderSource(settings.path))
     if settings.mirror:
-        sources.append(MirrorSource(settings.mirror))
+        sources.append(MirrorSource(settings.mirror, settings.mirror_sha256))
     return [*sources, WheelSource(), hub.HubSource()]
 
 
@@ -49,7 +53,8 @@ def find(name: str, kind: ModelKind) -> FoundModel:
     """Weights of this name and kind, brought to this machine if they are not here yet.
 
     A name with a slash that exists as a folder or file is taken as it is. Raises `SetupError` MODEL_MISSING where no
-    source has it (or it would have to be downloaded and cannot be), MODEL_GATED, MODEL_CORRUPT for a wrong checksum.
+    source has it (or it would have to be downloaded and cannot be, or is not pinned), MODEL_GATED, MODEL_CORRUPT for a
+    wrong checksum.
     """
     if path := _as_path(name):
         return _describe(path, kind, "path")
@@ -93,17 +98,19 @@ def has_speech_weights() -> bool:
     )
 
 
-def mirror(models: Iterable[tuple[str, ModelKind]], destination: ObjectStore) -> list[str]:
+def mirror(models: Iterable[tuple[str, ModelKind]], destination: ObjectStore) -> WrittenMirror:
     """Copy models (name, kind) to a mirror, beside those already there.
 
     A model given by its path is known there by its last part. The manifest ``models.json`` with the SHA-256 of every
-    file is written last. Returns the mirror's entries.
+    file is written last.
     """
     copied = []
     for name, kind in models:
         path = _as_path(name)
         copied.append((path.name.removesuffix(".pt") if path else name, kind, find(name, kind).path))
-    return write_mirror(copied, destination)
+    settings = get_settings().models
+    own = settings.mirror is not None and open_store(settings.mirror).uri == destination.uri
+    return write_mirror(copied, destination, settings.mirror_sha256 if own else None)
 
 
 def verify() -> list[cache.VerifiedModel]:

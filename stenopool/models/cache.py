@@ -50,7 +50,10 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a model, a folder or a single file, without our checksums and hidden files; sorted."""
+    """The files of a model, a folder or a single file, without our checksums and hidden files; sorted.
+
+    Weights that are there as safetensors are not taken as a pickle too.
+    """
     if path.is_file():
         return [path]
     return sorted(
@@ -59,6 +62,7 @@ def files_of(path: Path) -> list[Path]:
         if file.is_file()
         and file.name != _SUMS
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and not (file.name == "pytorch_model.bin" and file.with_name("model.safetensors").is_file())
     )
 
 
@@ -71,6 +75,11 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file's content, as hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def has_sha256(path: Path, expected: str) -> bool:
+    """Whether there is a file with this content; it is read."""
+    return path.is_file() and sha256(path) == expected
 
 
 def digest(path: Path) -> str:
@@ -94,7 +103,5 @@ def verify() -> Iterator[VerifiedModel]:
     for record in sorted(root().rglob(_SUMS)):
         sums: dict[str, str] = json.loads(record.read_text())
         folder = record.parent
-        damaged = [
-            name for name, sum_ in sums.items() if not (folder / name).is_file() or sha256(folder / name) != sum_
-        ]
+        damaged = [name for name, sum_ in sums.items() if not has_sha256(folder / name, sum_)]
         yield VerifiedModel(folder, len(sums), damaged)

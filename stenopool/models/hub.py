@@ -1,6 +1,7 @@
 """Weights from the public hubs, into their own caches (HF_HOME; ours for openai-whisper). Short time-outs.
 
-What is in a cache already is used without asking the network at all.
+Nothing is downloaded that is not pinned (`stenopool.models.pins`): a commit is requested, and every file compared with
+its SHA-256. What is in a cache already is used without asking the network at all, if it is what is pinned.
 """
 
 import functools
@@ -8,22 +9,27 @@ import os
 import re
 import shutil
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from stenopool.errors import ErrorCode, ModelMissing, SetupError
+from stenopool.errors import ErrorCode, ModelMissing, OptionsInvalid, SetupError
 from stenopool.models import cache
+from stenopool.models.pins import Pin, find_pin, write_pin
 from stenopool.models.sources import KnownModel, ModelKind, is_complete
+from stenopool.runtime.logs import logger
 
 OPENAI_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models"
 _TIMEOUT = 5.0  # seconds to an answer: a blocked network is to be said at once, not after minutes
 _FILES: dict[ModelKind, list[str]] = {
     "ctranslate2": ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
-    # One of several copies of the weights is enough; transformers prefers safetensors and loads both safely.
     "wav2vec2": ["*.json", "*.txt", "model.safetensors", "pytorch_model.bin"],
+    "pyannote": ["*"],
 }
+_NOT_WEIGHTS = (".*", "*/.*", "*.md", "*.gif", "*.png")
 
 
 @functools.cache
@@ -45,12 +51,19 @@ class HubSource:
                 yield KnownModel(name, kind, self.origin, _find_local(name, kind) is not None)
 
     def get(self, name: str, kind: ModelKind) -> Path | None:
-        if local := _find_local(name, kind):
-            return local
+        local = _find_local(name, kind)
         if kind == "openai":
-            return _download_openai(name)
+            return local or _download_openai(name)
         repository = _find_repository(name, kind)
-        return _download(name, kind, repository) if repository else None
+        if repository is None:
+            return None
+        if local:
+            pin = find_pin(repository)
+            differing = pin.find_differences(local) if pin else []
+            if not differing:
+                return local
+            logger.warning("%s is not what is pinned, so it is not used: %s.", local, ", ".join(differing))
+        return _download(name, kind, repository)
 
 
 def _find_local(name: str, kind: ModelKind) -> Path | None:
@@ -70,11 +83,16 @@ def _find_snapshot(repository: str, kind: ModelKind) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    try:
-        folder = Path(snapshot_download(repository, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    return folder if is_complete(folder, kind) else None
+    pin = find_pin(repository)
+    # The commit that is pinned, or the one that others took last: its weights may be the same.
+    for revision in filter(None, (pin and pin.revision, "main")):
+        try:
+            folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+        except LocalEntryNotFoundError:
+            continue
+        if is_complete(folder, kind):
+            return folder
+    return None
 
 
 def is_offline() -> bool:
@@ -82,14 +100,91 @@ def is_offline() -> bool:
 
 
 def _download(name: str, kind: ModelKind, repository: str) -> Path:
-    page = f"https://huggingface.co/{repository}"
+    """A repository's pinned files. Raises `SetupError` MODEL_MISSING, MODEL_GATED, MODEL_CORRUPT."""
+    with _asking_hub(name, kind, repository):
+        pin = find_pin(repository)
+        if pin is None:
+            raise ModelMissing(
+                f"Model {name} ({kind}) is not pinned: nothing vouches for what the hub gives for it.",
+                remedy=f"Run `stenopool models pin {name} --kind {kind}`: it downloads the model as it is now, and "
+                "holds this machine to that, and every other that gets the same file by STENOPOOL_MODELS__PINS.",
+            )
+        folder = _fetch(repository, pin.revision, pin.files)
+    if absent := [file for file in pin.files if not (folder / file).is_file()]:
+        raise _missing(name, kind, _page(repository), f"the hub did not give {', '.join(absent)}")
+    if differing := pin.find_differences(folder):
+        for file in differing:  # else they would be found here again
+            (folder / file).resolve().unlink(missing_ok=True)
+            (folder / file).unlink(missing_ok=True)
+        raise SetupError(
+            ErrorCode.MODEL_CORRUPT,
+            f"{repository} at {pin.revision} came with other content than is pinned: {', '.join(differing)}.",
+            remedy="Try again. If it stays so, somebody has changed what the hub gives: use a copy that you trust.",
+        )
+    return _require_complete(name, kind, repository, folder)
+
+
+def pin_model(name: str, kind: ModelKind) -> tuple[Path, str]:
+    """Download a model as the hub has it now and pin it: its folder, and the pin as it is written.
+
+    Raises `SetupError` MODEL_MISSING, MODEL_GATED; OPTIONS_INVALID for kind openai, whose addresses hold checksums.
+    """
+    repository = _find_repository(name, kind)
+    if kind == "openai" or repository is None:
+        raise OptionsInvalid(
+            f"{name} ({kind}) is not a model on Hugging Face.",
+            remedy="`stenopool models list` shows the names; openai's checkpoints are pinned as they are.",
+        )
+    with _asking_hub(name, kind, repository):
+        from huggingface_hub import HfApi
+
+        info = HfApi().model_info(repository, revision="main", timeout=_TIMEOUT)
+        files = _choose_files(kind, [file.rfilename for file in info.siblings or ()])
+        folder = _fetch(repository, str(info.sha), files)
+    _require_complete(name, kind, repository, folder)
+    pin = Pin(revision=str(info.sha), files={file: cache.sha256(folder / file) for file in files})
+    return folder, write_pin(repository, pin)
+
+
+def _choose_files(kind: ModelKind, files: list[str]) -> list[str]:
+    """Those that the kind's reader needs; safetensors instead of a pickle where there are some."""
+    chosen = [
+        file
+        for file in files
+        if any(fnmatchcase(file, pattern) for pattern in _FILES[kind])
+        and not any(fnmatchcase(file, pattern) for pattern in _NOT_WEIGHTS)
+        and ("/" not in file or kind == "pyannote")  # its pipelines consist of several models
+    ]
+    pickled = {"pytorch_model.bin"} if "model.safetensors" in chosen else set()
+    return [file for file in chosen if file not in pickled]
+
+
+def _fetch(repository: str, revision: str, files: Iterable[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=list(files), etag_timeout=_TIMEOUT))
+
+
+def _require_complete(name: str, kind: ModelKind, repository: str, folder: Path) -> Path:
+    if not is_complete(folder, kind):
+        raise _missing(name, kind, _page(repository), f"the repository is not a {kind} model")
+    return folder
+
+
+def _page(repository: str) -> str:
+    return f"https://huggingface.co/{repository}"
+
+
+@contextmanager
+def _asking_hub(name: str, kind: ModelKind, repository: str) -> Iterator[None]:
+    """Its errors as ours, and none of it where the network is not to be asked."""
+    page = _page(repository)
     if is_offline():
         raise _missing(name, kind, page, "HF_HUB_OFFLINE is set")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        folder = Path(snapshot_download(repository, allow_patterns=_FILES.get(kind), etag_timeout=_TIMEOUT))
+        yield
     except GatedRepoError as error:
         raise SetupError(
             ErrorCode.MODEL_GATED,
@@ -98,11 +193,10 @@ def _download(name: str, kind: ModelKind, repository: str) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise _missing(name, kind, page, "there is no such repository, or HF_TOKEN may not read it") from error
+    except RevisionNotFoundError as error:
+        raise _missing(name, kind, page, "the hub has the commit no more that is pinned") from error
     except (HfHubHTTPError, OSError) as error:
         raise _missing(name, kind, page, "the hub cannot be reached") from error
-    if not is_complete(folder, kind):
-        raise _missing(name, kind, page, f"the repository is not a {kind} model")
-    return folder
 
 
 def _missing(name: str, kind: ModelKind, page: str, why: str) -> SetupError:
@@ -153,11 +247,15 @@ def _download_openai(name: str) -> Path | None:
 
 
 def verify() -> Iterator[cache.VerifiedModel]:
-    """Check each model in Hugging Face's cache: large files lie there under the name of their SHA-256."""
+    """Check each model in Hugging Face's cache: what is pinned, and large files, whose names are their SHA-256."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for snapshot in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*")):
-        named = [file for file in cache.files_of(snapshot) if re.fullmatch("[0-9a-f]{64}", file.resolve().name)]
-        damaged = [str(file.relative_to(snapshot)) for file in named if cache.sha256(file) != file.resolve().name]
-        if named:
-            yield cache.VerifiedModel(snapshot, len(named), damaged)
+        names = {str(file.relative_to(snapshot)): file.resolve().name for file in cache.files_of(snapshot)}
+        sums = {file: name for file, name in names.items() if re.fullmatch("[0-9a-f]{64}", name)}
+        pin = find_pin(snapshot.parents[1].name.removeprefix("models--").replace("--", "/", 1))
+        if pin and pin.revision == snapshot.name:
+            sums |= pin.files
+        if sums:
+            damaged = [file for file, sum_ in sums.items() if not cache.has_sha256(snapshot / file, sum_)]
+            yield cache.VerifiedModel(snapshot, len(sums), damaged)

@@ -7,11 +7,13 @@ import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
 from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
+from stenopool.models.pins import FileSums
 from stenopool.models.sources import KnownModel, ModelKind
 from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
@@ -23,20 +25,31 @@ class Manifest(BaseModel):
     """What a mirror holds: ``<kind>/<name>`` → file → SHA-256."""
 
     schema_version: str = "1.0"
-    models: dict[str, dict[str, str]] = Field(default_factory=dict)
+    models: dict[str, FileSums] = Field(default_factory=dict)
+
+
+class WrittenMirror(NamedTuple):
+    """The entries of a mirror, and the SHA-256 of its manifest, which vouches for every file."""
+
+    entries: list[str]
+    sha256: str
 
 
 class MirrorSource:
-    """Models of a mirror, downloaded into the cache and checked. A changed manifest entry is downloaded anew."""
+    """Models of a mirror, downloaded into the cache and checked. A changed manifest entry is downloaded anew.
+
+    ``sha256``: the manifest's, where it is known. Without it, who can write there can change weights and checksums.
+    """
 
     origin = "mirror"
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, sha256: str | None = None) -> None:
         self._store: ObjectStore = open_store(uri)
+        self._sha256 = sha256
 
     @cached_property
     def _manifest(self) -> Manifest:
-        if found := _read(self._store):
+        if found := _read(self._store, self._sha256):
             return found
         uri = self._store.uri
         raise ModelMissing(
@@ -59,9 +72,6 @@ class MirrorSource:
         if not folder.is_dir():
             with cache.building(folder) as temporary:
                 for file, expected in sums.items():
-                    if Path(file).is_absolute() or ".." in Path(file).parts:
-                        message = f"The mirror's manifest names {file!r}, which is no place inside a model's folder."
-                        raise SetupError(ErrorCode.MODEL_CORRUPT, message)
                     self._download(f"{entry}/{file}", temporary / file, expected)
         return folder
 
@@ -76,9 +86,14 @@ class MirrorSource:
             )
 
 
-def write_mirror(models: list[tuple[str, ModelKind, Path]], store: ObjectStore) -> list[str]:
-    """Upload models (name, kind, folder or file) and then the manifest, keeping entries that are there already."""
-    manifest = _read(store) or Manifest()
+def write_mirror(
+    models: list[tuple[str, ModelKind, Path]], store: ObjectStore, sha256: str | None = None
+) -> WrittenMirror:
+    """Upload models (name, kind, folder or file) and then the manifest, keeping entries that are there already.
+
+    ``sha256``: what the manifest that is there must have.
+    """
+    manifest = _read(store, sha256) or Manifest()
     for name, kind, path in models:
         entry = f"{kind}/{name}"
         root = path if path.is_dir() else path.parent
@@ -86,12 +101,19 @@ def write_mirror(models: list[tuple[str, ModelKind, Path]], store: ObjectStore) 
         for file in sums:
             store.put_file(f"{entry}/{file}", root / file)
         manifest.models[entry] = sums
-    store.put_bytes(_MANIFEST, manifest.model_dump_json(indent=1).encode(), content_type="application/json")
-    return sorted(manifest.models)
+    content = manifest.model_dump_json(indent=1).encode()
+    store.put_bytes(_MANIFEST, content, content_type="application/json")
+    return WrittenMirror(sorted(manifest.models), hashlib.sha256(content).hexdigest())
 
 
-def _read(store: ObjectStore) -> Manifest | None:
+def _read(store: ObjectStore, sha256: str | None) -> Manifest | None:
     content = store.get_bytes(_MANIFEST, None)
+    if content is not None and sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        raise SetupError(
+            ErrorCode.MODEL_CORRUPT,
+            f"{store.uri_of(_MANIFEST)} is not the manifest that STENOPOOL_MODELS__MIRROR_SHA256 names.",
+            remedy="If you changed the mirror, set it to what `stenopool models mirror` printed; else somebody did.",
+        )
     try:
         return None if content is None else Manifest.model_validate_json(content)
     except ValidationError as error:

@@ -51,7 +51,9 @@ def test_a_mirror_serves_another_machine_and_damage_is_found(
     assert stenopool("models", "verify").code == 0
     mirror = tmp_path / "mirror"
     answer = stenopool("models", "mirror", "tiny.en", mirror, "--json")
-    assert json.loads(answer.out)["models"] == ["ctranslate2/tiny.en"]
+    written = json.loads(answer.out)
+    assert written["models"] == ["ctranslate2/tiny.en"]
+    assert written["sha256"] in stenopool("models", "mirror", "tiny.en", mirror).out
 
     monkeypatch.setenv("STENOPOOL_MODELS__MIRROR", str(mirror))
     get_settings.cache_clear()

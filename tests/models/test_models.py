@@ -1,5 +1,6 @@
 """The model store: every source, the order between them, checksums, and what is said where there is no network."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -183,7 +184,7 @@ class TestMirror:
 
     def test_round_trip(self, mirror: str, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         original = models.find("tiny.en", "ctranslate2")
-        assert models.mirror([("tiny.en", "ctranslate2")], open_store(mirror)) == ["ctranslate2/tiny.en"]
+        assert models.mirror([("tiny.en", "ctranslate2")], open_store(mirror)).entries == ["ctranslate2/tiny.en"]
         _configure(monkeypatch, mirror=mirror)
         found = models.find("tiny.en", "ctranslate2")
         assert (found.origin, found.digest) == ("mirror", original.digest)
@@ -206,10 +207,45 @@ class TestMirror:
         assert "model.bin" in raised.value.message
         assert not [path for path in store.rglob("*") if path.name == "model.bin"], "nothing of it is kept"
 
+    def test_a_manifest_that_was_changed_is_refused_where_its_sum_is_known(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Who can write into the mirror changes weights and checksums together."""
+        where = tmp_path / "mirror"
+        written = models.mirror([("tiny.en", "ctranslate2")], open_store(str(where)))
+        assert written.sha256 == cache.sha256(where / "models.json")
+        _configure(monkeypatch, mirror=where, mirror_sha256=written.sha256)
+        assert models.find("tiny.en", "ctranslate2").origin == "mirror"
+        weights = where / "ctranslate2" / "tiny.en" / "model.bin"
+        before = cache.sha256(weights)
+        weights.write_bytes(b"theirs")
+        manifest = (where / "models.json").read_text()
+        (where / "models.json").write_text(manifest.replace(before, cache.sha256(weights)))
+        for work in (
+            lambda: models.find("tiny.en", "ctranslate2"),
+            lambda: models.mirror([("base", "ctranslate2")], open_store(str(where))),  # it would vouch for theirs
+        ):
+            with pytest.raises(SetupError) as raised:
+                work()
+            assert raised.value.code is ErrorCode.MODEL_CORRUPT
+            assert "MIRROR_SHA256" in raised.value.message
+
+    @pytest.mark.parametrize("name", ["../../outside", "/outside"])
+    def test_a_manifest_names_no_file_outside_the_models_folder(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        (tmp_path / "mirror").mkdir()
+        sums = {"models": {"ctranslate2/base": {name: "0" * 64}}}
+        (tmp_path / "mirror" / "models.json").write_text(json.dumps(sums))
+        _configure(monkeypatch, mirror=tmp_path / "mirror")
+        with pytest.raises(SetupError) as raised:
+            models.find("base", "ctranslate2")
+        assert raised.value.code is ErrorCode.MODEL_CORRUPT
+
     def test_models_are_added_to_a_mirror(self, tmp_path: Path) -> None:
         mirror = str(tmp_path / "mirror")
         models.mirror([("tiny.en", "ctranslate2")], open_store(mirror))
-        assert models.mirror([("base", "ctranslate2")], open_store(mirror)) == [
+        assert models.mirror([("base", "ctranslate2")], open_store(mirror)).entries == [
             "ctranslate2/base",
             "ctranslate2/tiny.en",
         ]

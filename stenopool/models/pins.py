@@ -1,0 +1,96 @@
+"""Pins: a repository on the hub is held to one commit, and every file that is taken from it to its SHA-256.
+
+Ours are in ``pins.toml``; yours, written by `stenopool models pin` to ``STENOPOOL_MODELS__PINS``, win.
+"""
+
+import json
+import tomllib
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from filelock import FileLock
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from stenopool.errors import ErrorCode, SetupError
+from stenopool.models import cache
+from stenopool.settings import get_settings
+
+
+def check_file_name(name: str) -> str:
+    """Refuse, with `ValueError`, the name of a file that is no place inside a model's folder."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise ValueError(f"{name!r} is no place inside a model's folder")
+    return name
+
+
+FileSums = dict[Annotated[str, AfterValidator(check_file_name)], Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
+
+
+class Pin(BaseModel):
+    """A commit of a repository, and the SHA-256 (hex) of each file that is taken from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    files: Annotated[FileSums, Field(min_length=1)]
+
+    def find_differences(self, folder: Path) -> list[str]:
+        """The files that the folder does not have, or has with other content."""
+        return [
+            name
+            for name, expected in self.files.items()
+            if not (folder / name).is_file() or cache.digest(folder / name) != expected
+        ]
+
+
+_Pins = TypeAdapter(dict[str, Pin])
+
+
+def find_pin(repository: str) -> Pin | None:
+    """What ``owner/name`` is held to; None if it is not pinned."""
+    return _read(pins_file()).get(repository) or _read(Path(__file__).with_name("pins.toml")).get(repository)
+
+
+def pins_file() -> Path:
+    """Where your own pins are."""
+    return (get_settings().models.pins or cache.root() / "pins.toml").expanduser()
+
+
+def write_pin(repository: str, pin: Pin) -> str:
+    """Add a pin to your own, or replace it; returns it as it is written."""
+    path = pins_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f"{path.name}.lock")):
+        pins = {**_read(path), repository: pin}
+        part = path.with_name(f"{path.name}.part")
+        part.write_text("\n".join(_format(*each) for each in sorted(pins.items())), encoding="utf-8")
+        part.replace(path)
+    return _format(repository, pin)
+
+
+def _format(repository: str, pin: Pin) -> str:
+    """TOML. Its strings may be written as JSON's."""
+    table = json.dumps(repository)
+    files = "".join(f"{json.dumps(name)} = {json.dumps(sum_)}\n" for name, sum_ in sorted(pin.files.items()))
+    return f"[{table}]\nrevision = {json.dumps(pin.revision)}\n\n[{table}.files]\n{files}"
+
+
+def _read(path: Path) -> dict[str, Pin]:
+    """Raises `SetupError` MODEL_CORRUPT for what are no pins."""
+    try:
+        return _parse(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise SetupError(
+            ErrorCode.MODEL_CORRUPT,
+            f"{path} does not hold pins of models: {error}",
+            remedy="Write it again with `stenopool models pin`.",
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _parse(path: Path, changed: int) -> dict[str, Pin]:  # noqa: ARG001 (when it has changed, it is read again)
+    found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return _Pins.validate_python(found)
