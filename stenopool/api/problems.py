@@ -51,8 +51,8 @@ def not_found(detail: str) -> Problem:
     return Problem(404, "OBJECT_NOT_FOUND", detail, "Check the id; GET /v1/recordings lists the recordings.")
 
 
-def invalid(detail: str, **more: Any) -> Problem:
-    return Problem(422, ErrorCode.OPTIONS_INVALID, detail, **more)
+def invalid(detail: str, *, remedy: str = "", **more: Any) -> Problem:
+    return Problem(422, ErrorCode.OPTIONS_INVALID, detail, remedy, **more)
 
 
 def too_large(what: str, limit: int, headers: dict[str, str] | None = None) -> Problem:

@@ -22,6 +22,7 @@ from starlette.datastructures import State
 
 from stenopool.api import ids
 from stenopool.api.access import AnyCaller, require_scope
+from stenopool.api.allow_lists import AllowLists
 from stenopool.api.callbacks.outbox import Callback, Outbox, TooManyPending
 from stenopool.api.callbacks.sending import AddressError, Sender
 from stenopool.api.ingest_runs import IngestRuns, QueueEntry, QueueSnapshot, entry_of, is_over
@@ -62,6 +63,7 @@ class Service:
     def __post_init__(self) -> None:
         self.limiter = Limiter(self.settings.rate)
         self.slots = UploadSlots(self.settings.uploads_at_once)
+        self.allow_lists = AllowLists(self.settings)
         self.outbox = Outbox(self.destination, self.sender.cipher, self.sender.most)
         self.renders = RenderCache()
         self._renaming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -257,21 +259,20 @@ class Service:
         }
 
     def options(self, given: Any, context: Any = None) -> TranscriptionOptions:
-        """A request's options; the problem 422, naming the fields, for those that cannot be honoured.
+        """A request's options; the problem 422, naming fields, for those that cannot be honoured or are not allowed.
 
-        ``context``: `STORED` for options of an earlier request.
+        ``context``: `STORED` for options of an earlier request, which may be allowed no more.
         """
         try:
             options = TranscriptionOptions.model_validate(
-                {"model": self.settings.model, **(given or {})}, context=context
+                {**self.allow_lists.defaults, **(given or {})}, context=context
             )
         except ValidationError as error:
             raise invalid("The options cannot be honoured.", errors=field_errors(error.errors())) from None
         except TypeError:
             raise invalid("Options must be an object.") from None
-        if "/" in options.model or options.model.startswith((".", "~")):
-            # A request must not name a folder on the workers.
-            raise invalid("The model must be a name, not a folder.")
+        if context is None:
+            self.allow_lists.check(options)
         return options
 
 

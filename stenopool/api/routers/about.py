@@ -31,12 +31,14 @@ class About(BaseModel):
 class Choices(BaseModel):
     """``options``: JSON Schema of a recording's options. ``defaults``: those that this installation changes.
 
+    ``allowed``: values that requests may give here, for options of which not all may be; the schema has them too.
     ``languages``: names by code. ``formats``: of transcripts. ``source``: addresses must be below it. ``max_bytes``:
     largest upload.
     """
 
     options: dict[str, Any]
     defaults: dict[str, Any]
+    allowed: dict[str, list[str]]
     languages: dict[str, str]
     formats: tuple[Format, ...]
     source: str
@@ -58,9 +60,13 @@ async def about(service: CurrentService, caller: AnyCaller) -> About:
 @router.get("/options", tags=["options"], dependencies=[ANY_CALLER])
 async def get_options(service: CurrentService) -> Choices:
     """The options of a recording as JSON Schema, and what else a form for them needs."""
+    schema = TranscriptionOptions.model_json_schema()
+    for name, values in service.allow_lists.allowed.items():
+        schema["properties"][name]["enum"] = values
     return Choices(
-        options=TranscriptionOptions.model_json_schema(),
-        defaults={"model": service.settings.model},
+        options=schema,
+        defaults=service.allow_lists.defaults,
+        allowed=service.allow_lists.allowed,
         languages=language_names(),
         formats=FORMATS,
         source=service.uri,

@@ -83,7 +83,7 @@ function Field({ name, field, usual, value, set }) {
   const kind = kindOf(field);
   const input = {
     choice: () => html`<select ...${shared} value=${value ?? usual} onChange=${(event) => set(event.target.value)}>
-      ${kind.values.map((one) => html`<option key=${one} value=${one}>${CHOICES[one] || label(one)}</option>`)}</select>`,
+      ${kind.values.map((one) => html`<option key=${one} value=${one}>${CHOICES[one] || (name === "model" ? one : label(one))}</option>`)}</select>`,
     number: () => html`<input ...${shared} type="number" inputmode="numeric" min=${kind.least} max=${kind.most} value=${value ?? ""}
       placeholder=${usual ?? "Any"} onInput=${(event) => set(event.target.value === "" ? null : Number(event.target.value))}/>`,
     list: () => html`<${Typed} shared=${shared} value=${value} show=${(all) => all.join(", ")} read=${list} set=${set} placeholder="One, another"/>`,
@@ -91,8 +91,7 @@ function Field({ name, field, usual, value, set }) {
     long: () => html`<${Typed} as="textarea" shared=${shared} value=${value} set=${set} rows="2" maxlength=${kind.longest}/>`,
     text: () => html`<${Typed} shared=${shared} value=${value} set=${set} placeholder=${usual ?? ""}/>`,
   };
-  const own = { language: () => html`<${Language} shared=${shared} value=${value ?? usual} set=${set}/>`,
-    model: () => html`<${Model} shared=${shared} value=${value} usual=${usual} set=${set}/>` }[name];
+  const own = { language: () => html`<${Language} shared=${shared} value=${value ?? usual} set=${set}/>` }[name];
   return html`
     <div class="field ${kind.kind}">
       <label for=${id}>${LABELS[name] || label(name)}</label>
@@ -119,11 +118,4 @@ function Language({ shared, value, set }) {
       <hr/>
       ${names.map(([code, name]) => html`<option key=${code} value=${code}>${title(name)}</option>`)}
     </select>`;
-}
-
-const MODELS = ["tiny", "tiny.en", "base", "base.en", "small", "small.en", "medium", "medium.en", "large-v3", "turbo"];
-function Model({ shared, value, usual, set }) {
-  return html`
-    <${Typed} shared=${shared} value=${value} set=${set} list="models" placeholder=${usual}/>
-    <datalist id="models">${MODELS.map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>`;
 }

