@@ -5,7 +5,8 @@
     python -m docs.supply_chain audit                 asks OSV; 0: nothing known, 1: something is, 3: nobody to ask
 
 Only names and versions of packages go out, and only with `audit`. Where no source of advisories answers, `audit` says
-so and ends with 3; with ``--offline-ok`` it ends with 0, for pipelines that have no way out.
+so and ends with 3; with ``--offline-ok`` it ends with 0, for pipelines that have no way out. What is known and accepted
+is in docs/advisories.toml, with the reason and a day on which it has to be looked at again.
 """
 
 import importlib.metadata
@@ -13,14 +14,17 @@ import json
 import subprocess
 import sys
 import tomllib
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import httpx
 import typer
+from pydantic import BaseModel, ConfigDict, Field
 
 ROOT = Path(__file__).parents[1]
 OSV = "https://api.osv.dev"
+ADVISORIES = Path(__file__).with_name("advisories.toml")
 _BATCH = 500
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
@@ -31,6 +35,22 @@ class Package(NamedTuple):
 
     name: str
     version: str
+
+
+class Accepted(BaseModel):
+    """An advisory that is known and accepted until a day: ``ids`` are all that OSV has for it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    package: str
+    ids: Annotated[set[str], Field(min_length=1)]
+    reason: Annotated[str, Field(min_length=40)]
+    until: date
+
+
+def read_accepted(path: Path = ADVISORIES) -> list[Accepted]:
+    """What is accepted. Raises pydantic's `ValidationError` for an entry without a reason or a day."""
+    return [Accepted.model_validate(one) for one in tomllib.loads(path.read_text(encoding="utf-8")).get("accepted", [])]
 
 
 def locked() -> list[dict[str, Any]]:
@@ -118,18 +138,32 @@ def licences() -> None:
 def audit(
     source: Annotated[str, typer.Option(help="Where to ask.")] = OSV,
     offline_ok: Annotated[bool, typer.Option(help="End with 0 where nobody can be asked.")] = False,
+    advisories: Annotated[Path, typer.Option(help="What is known and accepted.")] = ADVISORIES,
 ) -> None:
-    """Known vulnerabilities of the packages."""
-    packages = shipped()
+    """Known vulnerabilities of the packages, but for those that are accepted today."""
+    accepted, packages, today = read_accepted(advisories), shipped(), datetime.now(UTC).date()
     try:
         found = known_vulnerabilities(packages, source)
     except httpx.HTTPError as error:
         print(f"skipped: no source of advisories answers at {source} ({type(error).__name__})", file=sys.stderr)
         raise typer.Exit(0 if offline_ok else 3) from None
+    open_ones = 0
     for package, ids in found.items():
-        print(f"{package.name} {package.version}: {', '.join(ids)}")
-    print(f"{len(packages)} packages, {len(found)} with something known", file=sys.stderr)
-    raise typer.Exit(1 if found else 0)
+        for id in ids:
+            match [one for one in accepted if one.package == package.name and id in one.ids]:
+                case [one, *_] if today <= one.until:
+                    note = f"accepted until {one.until}: {one.reason}"
+                case [one, *_]:
+                    note, open_ones = f"was accepted until {one.until} only", open_ones + 1
+                case _:
+                    note, open_ones = "not accepted: update the package, or see docs/advisories.toml", open_ones + 1
+            print(f"{package.name} {package.version}: {id}, {note}")
+    known = {(package.name, id) for package, ids in found.items() for id in ids}
+    for one in accepted:
+        if not any((one.package, id) in known for id in one.ids):
+            print(f"no longer known of {one.package}: {', '.join(sorted(one.ids))}; take it out", file=sys.stderr)
+    print(f"{len(packages)} packages, {len(found)} with something known, {open_ones} of it open", file=sys.stderr)
+    raise typer.Exit(1 if open_ones else 0)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,25 @@
 import json
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from docs.supply_chain import Package, app, bill, known_vulnerabilities, licence, locked, shipped, without_hash
+from docs.supply_chain import (
+    Package,
+    app,
+    bill,
+    known_vulnerabilities,
+    licence,
+    locked,
+    read_accepted,
+    shipped,
+    without_hash,
+)
 from tests.support.processes import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +93,54 @@ def test_an_advisory_is_found(osv: str) -> None:
     done = CliRunner().invoke(app, ["audit", "--source", osv])
     assert done.exit_code == 1
     assert "OSV-1" in done.output
+
+
+REASON = "Only the development server of this package is concerned, which nothing here starts."
+
+
+@pytest.mark.parametrize(
+    ("ids", "days", "code", "said"),
+    [
+        ('["OSV-1", "GHSA-1"]', 1, 0, "accepted until"),
+        ('["OSV-1"]', 0, 0, "accepted until"),
+        ('["OSV-1"]', -1, 1, "was accepted until"),
+        ('["OSV-2"]', 30, 1, "not accepted"),
+    ],
+    ids=["accepted", "on its last day", "a day later", "another"],
+)
+def test_an_advisory_is_accepted_by_its_id_and_until_a_day(
+    osv: str, tmp_path: Path, ids: str, days: int, code: int, said: str
+) -> None:
+    until = datetime.now(UTC).date() + timedelta(days=days)
+    advisories = tmp_path / "advisories.toml"
+    entry = f'[[accepted]]\npackage = "prefect"\nids = {ids}\nreason = "{REASON}"\nuntil = {until}\n'
+    advisories.write_text(entry)
+    done = CliRunner().invoke(app, ["audit", "--source", osv, "--advisories", str(advisories)])
+    assert done.exit_code == code
+    assert said in done.output
+    assert ("take it out" in done.output) == ("OSV-1" not in ids)
+    advisories.write_text(entry.replace("prefect", "boto3"))
+    assert CliRunner().invoke(app, ["audit", "--source", osv, "--advisories", str(advisories)]).exit_code == 1
+
+
+@pytest.mark.parametrize("missing", ["reason", "until", "ids"])
+def test_nothing_is_accepted_without_a_reason_and_a_day(tmp_path: Path, missing: str) -> None:
+    lines = {"reason": f'"{REASON}"', "until": "2027-01-01", "ids": '["OSV-1"]', "package": '"prefect"'}
+    path = tmp_path / "advisories.toml"
+    path.write_text("[[accepted]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if key != missing))
+    with pytest.raises(ValidationError, match=missing):
+        read_accepted(path)
+
+
+def test_what_we_accept_is_accepted_for_half_a_year_at_most() -> None:
+    limit = datetime.now(UTC).date() + timedelta(days=184)
+    assert [one for one in read_accepted() if one.until > limit] == []
+
+
+def test_ci_asks_for_advisories_and_fails_on_them() -> None:
+    steps = (ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8").splitlines()
+    (step,) = [step.strip() for step in steps if "docs.supply_chain" in step]
+    assert step == "- run: uv run --no-sync python -m docs.supply_chain audit"
 
 
 def test_without_a_source_it_says_so_and_claims_nothing() -> None:
