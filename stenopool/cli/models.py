@@ -38,7 +38,11 @@ def list_(kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
     Example: stenopool models list --kind wav2vec2
     """
     known = [model for model in store.list_models() if model.kind == kind]
-    rows = [(model.name, model.origin, "here" if model.at_hand else "to be fetched") for model in known]
+    missing = {True: "to be fetched", False: "to be pinned"}
+    rows = [
+        (model.name, model.origin, "here" if model.at_hand else missing[store.is_pinned(model.name, kind)])
+        for model in known
+    ]
     _print_models(as_json, [model._asdict() for model in known], ("model", "from", ""), rows)
 
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from stenopool.errors import ModelMissing
 from stenopool.models import cache, convert, hub
-from stenopool.models.hub import pin_model
+from stenopool.models.hub import is_pinned, pin_model
 from stenopool.models.mirrors import MirrorSource, WrittenMirror, write_mirror
 from stenopool.models.sources import KINDS, FolderSource, KnownModel, ModelKind, ModelSource, WheelSource
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
 
-__all__ = ["FoundModel", "find", "has_speech_weights", "list_models", "mirror", "pin_model", "verify"]
+__all__ = ["FoundModel", "find", "has_speech_weights", "is_pinned", "list_models", "mirror", "pin_model", "verify"]
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,12 @@ def _find_repository(name: str, kind: ModelKind) -> str | None:
     return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else published().get(kind, {}).get(name)
 
 
+def is_pinned(name: str, kind: ModelKind) -> bool:
+    """Whether the hub may be asked for this model. OpenAI's addresses hold checksums."""
+    repository = _find_repository(name, kind)
+    return kind == "openai" or (repository is not None and find_pin(repository) is not None)
+
+
 def _find_snapshot(repository: str, kind: ModelKind) -> Path | None:
     """The repository in Hugging Face's cache, if it is there and whole."""
     from huggingface_hub import snapshot_download

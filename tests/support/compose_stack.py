@@ -69,6 +69,7 @@ class Installation:
         """Roots of both kinds of images, and what one network for all makes necessary."""
         self.ours, self.others = ours, others
         self.services["postgres"]["environment"]["PGDATA"] = "/var/lib/postgresql/data"
+        self.services["api"]["environment"]["STENOPOOL_API__MODEL"] = "tiny.en"
         worker = self.services["worker-transcribe"]
         worker["command"][-1] = "0.0.0.0:9482"
         worker["environment"]["STENOPOOL_HEALTH"] = "http://127.0.0.1:9482/health/live"
