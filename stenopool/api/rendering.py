@@ -5,7 +5,6 @@ at a time. This module imports neither Prefect nor the web framework, so the pro
 """
 
 import json
-import os
 import sys
 from typing import IO, Any, Literal, cast
 
@@ -89,7 +88,6 @@ def answer(request: IO[bytes], target: IO[bytes]) -> None:
 
 def main() -> None:
     """The process: exits with the kind of error alone, for its text may quote what was said."""
-    os.nice(5)  # the API goes first
     try:
         answer(sys.stdin.buffer, sys.stdout.buffer)
     except Exception as error:
