@@ -167,7 +167,8 @@ def _values(schema: dict[str, Any]) -> str:
     if "anyOf" in schema:  # this or nothing
         return _values(schema["anyOf"][0])
     if "items" in schema:
-        return f"list of {_values(schema['items'])}"
+        most = f"; {schema['maxItems']} at most" if "maxItems" in schema and "enum" not in schema["items"] else ""
+        return f"list of {_values(schema['items'])}{most}"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema["type"] == "boolean":

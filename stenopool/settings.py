@@ -164,7 +164,7 @@ class ApiSettings(_Section):
     uploads_at_once: Annotated[int, Field(gt=0)] = 24
     """Most uploads that are read at a time, 6 MiB of memory each; a third of them for one key. Others wait for 10 s."""
     rate: Annotated[float, Field(gt=0)] = 500.0
-    """Requests per second that one key, or one address without a key, may make."""
+    """Requests per second that one key, or one address without a key, may make; one that may render counts as ten."""
     connections: Annotated[int, Field(gt=0)] = 256
     """Most connections at a time, per process. Where more come, the one that has been idle longest is closed."""
     header_timeout: Annotated[int, Field(gt=0)] = 15

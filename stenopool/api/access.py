@@ -13,14 +13,19 @@ from stenopool.api.headers import FORM, media_type
 from stenopool.api.keys import NOBODY, Key, Keys, Scope
 from stenopool.api.problems import Problem
 
+_RENDERING = 10  # requests that one counts as, if it may have to render a transcript
 _bearer = HTTPBearer(auto_error=False, description="A key from `python -m stenopool.api.keys`.")
 
 
 class Requirement:
-    """Dependency: the caller, whose key has this scope; None: any key. `GuardedRoute` checks it before the body."""
+    """Dependency: the caller, whose key has this scope; None: any key. `GuardedRoute` checks it before the body.
 
-    def __init__(self, scope: Scope | None = None) -> None:
+    ``price``: how many requests of the key's rate one counts as. The first requirement of a route decides.
+    """
+
+    def __init__(self, scope: Scope | None = None, price: int = 1) -> None:
         self._scope = scope
+        self._price = price
 
     async def __call__(
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -29,7 +34,7 @@ class Requirement:
 
     async def check(self, request: Request) -> Key:
         """The problems 401, 403 and 429. All scopes but ``read`` are for changes, which are logged."""
-        key = await _identify(request)
+        key = await _identify(request, self._price)
         if self._scope:
             request.state.is_change = self._scope != "read" or getattr(request.state, "is_change", False)
             require_scope(key, self._scope)
@@ -43,7 +48,7 @@ def require_scope(caller: Key, scope: Scope) -> None:
         raise Problem(403, "FORBIDDEN", f"This key lacks the scope {scope}.", remedy)
 
 
-async def _identify(request: Request) -> Key:
+async def _identify(request: Request, price: int) -> Key:
     """The caller. Counts a request once, however many requirements its route has."""
     state = request.state
     if hasattr(state, "caller"):
@@ -57,7 +62,7 @@ async def _identify(request: Request) -> Key:
         key = keys.holder(credentials.credentials) if credentials else None
     address = request.client.host if request.client else "?"
     # Wrong keys count for their address, so that keys cannot be guessed by the thousand.
-    allowance = service.limiter.take(f"key {key.name}" if key else f"address {address}")
+    allowance = service.limiter.take(f"key {key.name}" if key else f"address {address}", price)
     state.rate = allowance.headers
     if not allowance.allowed:
         headers = {"Retry-After": str(allowance.wait)}
@@ -118,6 +123,7 @@ def _requirements(dependant: Dependant) -> Iterator[Requirement]:
 # Dependencies of routes. FastAPI resolves those of the decorator before the parameters'.
 ANY_CALLER = Depends(Requirement())
 CAN_READ = Depends(Requirement("read"))
+CAN_RENDER = Depends(Requirement("read", _RENDERING))
 CAN_WRITE = Depends(Requirement("write"))
 CAN_DELETE = Depends(Requirement("delete"))
 CAN_BATCH = Depends(Requirement("batch"))

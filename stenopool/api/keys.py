@@ -125,18 +125,22 @@ class Limiter:
         self._policy = f'"requests";q={int(self._most)};w={math.ceil(self._most / rate)}'
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def take(self, caller: str) -> Allowance:
-        """Take a token of the caller's. The headers are those of draft-ietf-httpapi-ratelimit-headers-10."""
+    def take(self, caller: str, price: float = 1) -> Allowance:
+        """Take ``price`` tokens of the caller's, all of them where it has fewer at most.
+
+        The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
+        """
+        price = min(price, self._most)
         now = time.monotonic()
         left, since = self._buckets.pop(caller, (self._most, now))
         left = min(self._most, left + (now - since) * self._rate)
         if len(self._buckets) >= _MOST_CALLERS:  # the one not seen for the longest time goes
             del self._buckets[next(iter(self._buckets))]
-        after = left - 1 if left >= 1 else left
+        after = left - price if left >= price else left
         self._buckets[caller] = (after, now)
         full = math.ceil((self._most - after) / self._rate)
         headers = {"RateLimit-Policy": self._policy, "RateLimit": f'"requests";r={int(after)};t={full}'}
-        return Allowance(left >= 1, math.ceil((1 - left) / self._rate), headers)
+        return Allowance(left >= price, math.ceil((price - left) / self._rate), headers)
 
 
 def require_file(path: Path | None) -> Path:

@@ -1,6 +1,7 @@
 """Who may do what, how often, and what nobody gets to see."""
 
 import logging
+import time
 from typing import Any
 
 import httpx
@@ -245,6 +246,16 @@ def test_too_many_requests_of_one_key_do_not_stop_another(deployed: None, settin
             assert (answer.status_code, answer.headers["Retry-After"]) == (429, "100")
         with api.client("clerk") as client:
             assert client.get("/v1/queue").status_code == 200
+
+
+def test_what_may_have_to_render_counts_as_ten(deployed: None, settings: ApiSettings) -> None:
+    with serving(settings.model_copy(update={"rate": 20})) as api, api.client("reader") as client:
+        for _ in range(4):  # 40 at once
+            assert client.get("/v1/recordings/x/view").status_code == 404
+        for path in ("view", "transcript", "playback", "speakers"):
+            assert client.get(f"/v1/recordings/x/{path}").status_code == 429
+        time.sleep(0.3)
+        assert client.get("/v1/queue").status_code == 200
 
 
 def test_answers_carry_strict_headers_and_no_cors(api: Api) -> None:

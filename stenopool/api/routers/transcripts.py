@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from stenopool.api import transcript_files
-from stenopool.api.access import CAN_EDIT, CAN_READ, GuardedRoute
+from stenopool.api.access import CAN_EDIT, CAN_RENDER, GuardedRoute
 from stenopool.api.contents import ANSWERS, ConditionalRequest, respond
 from stenopool.api.headers import accepted_types
 from stenopool.api.ids import decode
@@ -79,7 +79,7 @@ Transcribed = Annotated[str, Depends(_require_key)]
 IfMatch = Annotated[str | None, Header(description="The ETag of the speakers that are to be changed.")]
 
 
-@router.get("/{id}/transcript", response_class=Response, responses=_TEXT, dependencies=[CAN_READ])
+@router.get("/{id}/transcript", response_class=Response, responses=_TEXT, dependencies=[CAN_RENDER])
 async def get_transcript(
     request: ConditionalRequest,
     service: CurrentService,
@@ -101,26 +101,26 @@ async def get_transcript(
     return await respond(request, content, headers)
 
 
-@router.get("/{id}/view", response_model=TranscriptView, responses=ANSWERS, dependencies=[CAN_READ])
+@router.get("/{id}/view", response_model=TranscriptView, responses=ANSWERS, dependencies=[CAN_RENDER])
 async def get_view(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
     """The transcript in paragraphs, with speakers, colours and a time for every word: what the page shows."""
     return await respond(request, await transcript_files.find_product(service, key, "view"), _JSON)
 
 
-@router.get("/{id}/playback", response_class=Response, responses=_AUDIO, dependencies=[CAN_READ])
+@router.get("/{id}/playback", response_class=Response, responses=_AUDIO, dependencies=[CAN_RENDER])
 async def get_playback(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
     """The audio that the transcript's times refer to; 404 if none was stored. The original file is at /audio."""
     media_type, content = await transcript_files.find_playback(service, key)
     return await respond(request, content, {"Content-Type": media_type})
 
 
-@router.get("/{id}/speakers", response_model=Speakers, responses=ANSWERS, dependencies=[CAN_READ])
+@router.get("/{id}/speakers", response_model=Speakers, responses=ANSWERS, dependencies=[CAN_RENDER])
 async def get_speakers(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
     """The speakers that diarization found, and their names."""
     return await respond(request, await transcript_files.find_product(service, key, "speakers"), _JSON)
 
 
-@router.put("/{id}/speakers", responses={412: ANSWERS[412]}, dependencies=[CAN_EDIT, CAN_READ])
+@router.put("/{id}/speakers", responses={412: ANSWERS[412]}, dependencies=[CAN_RENDER, CAN_EDIT])
 async def name_speakers(
     asked: Names, response: Response, service: CurrentService, key: Transcribed, if_match: IfMatch = None
 ) -> Speakers:
