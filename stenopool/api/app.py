@@ -18,7 +18,7 @@ from stenopool.api.contents import ConditionalRequests
 from stenopool.api.guard import Guard
 from stenopool.api.middleware import RequestMeter, RequestMetrics
 from stenopool.api.page import router as page
-from stenopool.api.routers import about, queue, recordings, speech, transcripts
+from stenopool.api.routers import about, batches, queue, recordings, speech, transcripts, uploads
 from stenopool.api.service import open_service
 from stenopool.runtime.health import health_router
 from stenopool.settings import ApiSettings, CallbackSettings, get_settings
@@ -61,7 +61,7 @@ def create_app(
     app.add_middleware(RequestMeter, metrics=metrics)  # around Guard, so that its refusals are counted
     app.add_middleware(Audit)
     problems.install(app)
-    for part in (recordings, transcripts, queue, speech, about, page):
+    for part in (recordings, uploads, batches, transcripts, queue, speech, about, page):
         app.include_router(part.router)
     app.include_router(health_router(metrics.registry, metrics.look))
     return app

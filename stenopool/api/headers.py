@@ -1,10 +1,32 @@
-"""Parses request headers. Types, units, hosts and preferences are case-insensitive in HTTP."""
+"""Parses request headers, and marks what is deprecated.
+
+Types, units, hosts and preferences are case-insensitive in HTTP.
+"""
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
+from fastapi import Depends, Response
+
+DEPRECATED_SINCE = "@1795996800"  # 30 November 2026, as RFC 9745 writes it
 FORM = "multipart/form-data"
 _BYTE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
+
+
+def mark_deprecated(response: Response, successor: str) -> None:
+    """Say that another route does what this request asked for; this way is removed in 1.0 (RFC 9745, RFC 8288)."""
+    response.headers["Deprecation"] = DEPRECATED_SINCE
+    response.headers["Link"] = f'<{successor}>; rel="successor-version"'
+
+
+def deprecated_for(successor: str) -> Any:
+    """Dependency of a deprecated route."""
+
+    async def mark(response: Response) -> None:
+        mark_deprecated(response, successor)
+
+    return Depends(mark)
 
 
 def media_type(headers: Mapping[str, str]) -> str:

@@ -27,6 +27,8 @@ _KEYS_AT_ONCE = 50  # in one request for runs: a page holds four of each
 _FRESH = 1.0  # seconds that the queue is remembered: it is read once per second, however many ask
 _MOST_ANSWERS = 8  # of up to a thousand entries, 400 KB
 
+Place = tuple[int, int, int, str]
+"""Where a run is in the order in which workers take runs: 0 once one took it, its queue, when it is due, its id."""
 RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
 RunStage = Literal["starting", "ingest", "prepare", "transcribe", "cancelling"]
 _ENDS: dict[StateType, RunState] = {
@@ -68,6 +70,8 @@ class QueueSnapshot:
 
     entries: list[QueueEntry] = field(default_factory=list)
     paused: bool = False
+    places: list["Place"] = field(default_factory=list)
+    """Of each entry: what they are sorted by."""
     answers: dict[object, bytes] = field(default_factory=dict)
     """Answers made from this snapshot, by request: hundreds of clients send the same each second."""
     _below: dict[str, "QueueSnapshot"] = field(default_factory=dict)
@@ -77,8 +81,9 @@ class QueueSnapshot:
         if not prefix:
             return self
         if prefix not in self._below:
+            kept = [number for number, entry in enumerate(self.entries) if entry.is_below(prefix)]
             self._below[prefix] = QueueSnapshot(
-                [entry for entry in self.entries if entry.is_below(prefix)], self.paused
+                [self.entries[number] for number in kept], self.paused, [self.places[number] for number in kept]
             )
         return self._below[prefix]
 
@@ -98,6 +103,10 @@ class QueueSnapshot:
     @cached_property
     def queued(self) -> int:
         return sum(entry.state == "queued" for entry in self.entries)
+
+    @cached_property
+    def running(self) -> int:
+        return len(self.entries) - self.queued
 
     @cached_property
     def _of_one(self) -> dict[str, QueueEntry]:
@@ -166,14 +175,14 @@ class IngestRuns:
         runs, queues = await asyncio.gather(self._read_unfinished(*UNFINISHED), self._read_parent_queues())
         under_way = [run.id for run in runs if run.state_type in UNDER_WAY]
         stages, progress = await asyncio.gather(self._read_stages(under_way), self._read_progress(under_way))
-        runs.sort(key=_order)
+        runs.sort(key=_place)
         entries, positions = [entry_of(run) for run in runs], count(1)
         for run, entry in zip(runs, entries, strict=True):
             if entry.state == "running":
                 entry.stage, entry.progress = _stage(run, stages), progress.get(run.id)
             else:
                 entry.position = next(positions)
-        return QueueSnapshot(entries, all(queue.is_paused for queue in queues))
+        return QueueSnapshot(entries, all(queue.is_paused for queue in queues), [_place(run) for run in runs])
 
     async def _read_parent_queues(self) -> list[WorkQueue]:
         """The work queues that runs of `ingest` wait in."""
@@ -320,6 +329,8 @@ def _stage(run: FlowRun, stages: dict[str, RunStage]) -> RunStage:
     return stages.get(str(run.id)[-8:], "ingest")
 
 
-def _order(run: FlowRun) -> tuple[Any, ...]:
-    """As workers take them. ``run`` is in one of the parents' queues."""
-    return run.state_type not in UNDER_WAY, PARENT_QUEUES.index(str(run.work_queue_name)), run.expected_start_time
+def _place(run: FlowRun) -> Place:
+    """``run`` is in one of the parents' queues."""
+    due = int(run.expected_start_time.timestamp() * 1e6) if run.expected_start_time else 0
+    waits = int(run.state_type not in UNDER_WAY)
+    return waits, PARENT_QUEUES.index(str(run.work_queue_name)), due, run.id.hex

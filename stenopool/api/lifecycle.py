@@ -1,19 +1,25 @@
 """What happens to a recording in the API: it is uploaded and submitted, perhaps submitted again, perhaps removed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Request
-from prefect.client.schemas.objects import StateType
-from pydantic import BaseModel
+from prefect.client.schemas.objects import FlowRun, StateType
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, states
+from stenopool.api.access import require_scope
+from stenopool.api.client_data import ClientData, delete_client_data, read_client_data, write_client_data
+from stenopool.api.guard import parse_json
+from stenopool.api.idempotency import claimed, find_first, in_progress, token_of
 from stenopool.api.ingest_runs import entry_of
 from stenopool.api.keys import Key
-from stenopool.api.problems import Problem, too_large
-from stenopool.api.service import Service, token_of
+from stenopool.api.problems import Problem, field_errors, invalid, too_large
+from stenopool.api.service import Service
 from stenopool.api.states import StateName
 from stenopool.api.uploads import Form, UploadWriter, receive_form
 from stenopool.options import STORED, TranscriptionOptions
@@ -21,8 +27,28 @@ from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import fingerprint
 from stenopool.pipeline.receipts import WORK
 from stenopool.pipeline.speaker_names import names_key
+from stenopool.storage import ObjectInfo
 
 _AT_ONCE = 500  # recordings that one request retries at most
+
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+CallbackAddress = Annotated[str | None, Field(max_length=2000, repr=False)]
+
+
+class FromSource(ClientData):
+    """A recording that is below the source, or was sent to a presigned address."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    uri: Annotated[str, Field(min_length=1, max_length=4096)]
+    """The recording's address, below the API's source."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Fields of TranscriptionOptions."""
+    callback: CallbackAddress = None
+    """Where to send an event when the recording has ended."""
+    sha256: Sha256 | None = None
+    """The recording's expected SHA-256; the recording is read to check it."""
 
 
 class Accepted(BaseModel):
@@ -35,62 +61,158 @@ class Accepted(BaseModel):
     sha256: str | None = None
 
 
+class ReceivedUpload(NamedTuple):
+    """A form that was read, its file, the token of its idempotency key, and its recording's key."""
+
+    form: Form
+    file: UploadWriter
+    token: str | None
+    key: str
+
+
 @asynccontextmanager
 async def receive_upload(
-    request: Request, service: Service, caller: Key, idempotency_key: str | None
-) -> AsyncIterator[Form]:
-    """Read an upload. What is not accepted inside the block leaves nothing behind.
+    request: Request, service: Service, caller: Key, idempotency_key: str | None, fields: Collection[str]
+) -> AsyncIterator[ReceivedUpload]:
+    """Read an upload. What is not accepted inside the block leaves nothing behind. ``fields``: as `receive_form`.
 
-    With an idempotency key that was used before, the file is read and dropped: its recording exists.
+    With an idempotency key that was used before, the file is only compared: its recording exists.
     """
     await service.runs.deployment_id(service.settings.deployment)  # before gigabytes are read for nothing
-    token = token_of(caller, idempotency_key)
-    folder = f"{service.caller.prefix}{token}/"
-    first = await asyncio.to_thread(next, service.source.list(folder), None) if token else None
+    token, key, file = token_of(caller, idempotency_key), "", UploadWriter(None, "")
+    first = await find_first(service.destination, token)
+    first_key = first.key if first else ""
+    is_stored = first_key != "" and await asyncio.to_thread(service.source.exists, first_key)
 
-    def opener(filename: str) -> tuple[str, UploadWriter | None]:
-        key = service.new_key(filename, token)
-        if first is None:
-            return key, UploadWriter(service.source, key)
-        if first.key != key:
-            raise Problem(
-                422, "IDEMPOTENCY_KEY_REUSED", "This Idempotency-Key was used for another file.", "Use a key per file."
-            )
-        return key, None
+    def opener(filename: str) -> UploadWriter:
+        nonlocal key, file
+        key = service.new_key(filename)
+        # Of another name, it will be refused; of the same one, it goes where the first request would have put it.
+        if first_key.rpartition("/")[2] == filename:
+            key = first_key
+        file = UploadWriter(None if is_stored else service.source, key)
+        return file
 
-    async with service.slots.take(caller.name), receive_form(request, opener, service.settings.max_bytes) as form:
-        yield form
+    async with (
+        service.slots.take(caller.name),
+        receive_form(request, opener, fields, service.settings.max_bytes) as form,
+    ):
+        yield ReceivedUpload(form, file, token, key)
 
 
-async def accept_upload(service: Service, form: Form, options: TranscriptionOptions, callback: str | None) -> Accepted:
+async def accept_upload(service: Service, upload: ReceivedUpload, options: TranscriptionOptions) -> Accepted:
     """Store an upload in the source and submit it; if it cannot be submitted, it is not stored.
 
-    ``callback``: where to send an event when the recording is finished.
+    Its field ``callback``: where to send an event when the recording is finished.
     """
-    key, file, wanted = form.key, form.file, form.value("sha256")
+    form, file, key = upload.form, upload.file, upload.key
+    callback, wanted, client = form.value("callback"), form.value("sha256"), _client_data(form)
     await service.check_callback(callback)
-    if file:
-        if wanted and wanted.lower() != file.sha256:
-            raise Problem(422, "CHECKSUM_MISMATCH", "The file does not match its SHA-256.", "Send it again.")
-        await file.commit()
-        form.file = None
-    try:
-        info = await service.head(key)
-        await service.add_callback(callback, key=key, work=fingerprint(info, options))
-        run = await service.submit(info, options)
-    except BaseException:
-        if file:
-            await asyncio.to_thread(service.source.delete, key)
-        raise
+    if wanted and wanted.lower() != file.sha256:
+        raise _other_content()
+    same = {"filename": form.filename, "size": file.size, "sha256": file.sha256, **choices(options, client)}
+    async with claimed(service.destination, upload.token, same, key) as first:
+        is_stored = first.repeated and await asyncio.to_thread(service.source.exists, first.key)
+        is_new = first.key == key and file.store is not None and not is_stored
+        if is_new:
+            await file.commit()
+        elif not is_stored:
+            raise in_progress()  # a simultaneous request with this idempotency key came first
+        try:
+            info = await service.head(first.key)
+            waits = await _submit(service, info, options, callback, client, again=first.repeated and not is_new)
+        except BaseException:
+            if is_new:
+                await asyncio.to_thread(service.source.delete, key)
+                await asyncio.to_thread(delete_client_data, service.destination, key)
+            raise
     # Reading the queue for each of two hundred simultaneous uploads would take longer than the uploads.
-    waits = run is not None and run.state_type is StateType.SCHEDULED
-    return Accepted(
-        id=ids.encode(key),
-        uri=service.source.uri_of(key),
-        state="queued" if waits else (await states.read_state(service, key)).state,
-        size=info.size,
-        sha256=file.sha256 if file else None,
-    )
+    state = "queued" if waits else (await states.read_state(service, info.key)).state
+    return _accepted(service, info, state, file.sha256)
+
+
+async def accept_uri(service: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> Accepted:
+    """Submit a recording that is in the source."""
+    options = service.options(asked.options)
+    info = await service.head(service.key_of(asked.uri))
+    check_size(service, info.size)
+    await service.check_callback(asked.callback)
+    wanted = asked.sha256 and asked.sha256.lower()
+    if wanted and await _digest(service, info) != wanted:
+        raise _other_content()
+    if asked.is_given and not service.caller.may("edit"):
+        there = await asyncio.to_thread(read_client_data, service.destination, info.key)
+        if there.is_given and (there.external_id, there.metadata) != (asked.external_id, asked.metadata):
+            require_scope(service.caller, "edit")
+    same = {"key": info.key, "sha256": wanted, **choices(options, asked)}
+    async with claimed(service.destination, token_of(caller, idempotency_key), same, info.key) as first:
+        await _submit(service, info, options, asked.callback, asked, again=first.repeated)
+    state = await states.read_state(service, info.key)
+    return _accepted(service, info, state.state, wanted)
+
+
+async def _submit(
+    service: Service,
+    info: ObjectInfo,
+    options: TranscriptionOptions,
+    callback: str | None,
+    client: ClientData,
+    *,
+    again: bool,
+) -> bool:
+    """Submit a recording with all that belongs to it; returns whether it has a run that waits.
+
+    ``again``: the same request was sent before. Then only what its first try did not come to is done.
+    """
+    await service.add_callback(callback, key=info.key, work=fingerprint(info, options))
+    is_known = again and await service.runs.last_runs([info.key])
+    run = None if is_known else await service.submit(info, options)
+    await asyncio.to_thread(write_client_data, service.destination, info.key, client)
+    return run is not None and run.state_type is StateType.SCHEDULED
+
+
+def _accepted(service: Service, info: ObjectInfo, state: StateName, sha256: str | None) -> Accepted:
+    uri = service.source.uri_of(info.key)
+    return Accepted(id=ids.encode(info.key), uri=uri, state=state, size=info.size, sha256=sha256)
+
+
+def _client_data(form: Form) -> ClientData:
+    given = {"external_id": form.value("external_id"), "metadata": parse_field(form, "metadata")}
+    try:
+        return ClientData.model_validate(given)
+    except ValidationError as error:
+        raise invalid("The form's fields cannot be used.", errors=field_errors(error.errors())) from None
+
+
+def parse_field(form: Form, name: str) -> Any:
+    """A form's field of JSON; an empty object if it is missing. The problem 422 for anything else."""
+    try:
+        return parse_json(form.value(name) or "{}")
+    except ValueError:
+        raise invalid(f"The field {name} is not JSON.", errors=[{"field": name, "message": "Invalid JSON"}]) from None
+
+
+def choices(options: TranscriptionOptions, client: ClientData) -> dict[str, Any]:
+    """What two requests must have in common to be the same one, in addition to their recording."""
+    chosen = options.model_dump(mode="json", exclude_defaults=True)
+    return {"options": chosen, "external_id": client.external_id, "metadata": client.metadata}
+
+
+async def _digest(service: Service, info: ObjectInfo) -> str:
+    """The SHA-256 of an object, which is read for it."""
+
+    def read() -> str:
+        digest = hashlib.sha256()
+        for part in service.source.stream(info.key, etag=info.etag):
+            digest.update(part)
+        return digest.hexdigest()
+
+    async with service.slots.take(service.caller.name):
+        return await asyncio.to_thread(read)
+
+
+def _other_content() -> Problem:
+    return Problem(422, "CHECKSUM_MISMATCH", "The file does not match its SHA-256.", "Send it again.")
 
 
 def check_size(service: Service, size: int) -> None:
@@ -99,12 +221,13 @@ def check_size(service: Service, size: int) -> None:
         raise too_large("The file", service.settings.max_bytes)
 
 
-async def retry(service: Service, key: str) -> None:
-    """Submit one recording again, unless it is done or in the queue."""
+async def retry(service: Service, key: str) -> FlowRun | None:
+    """Submit one recording again, unless it is in the queue; returns its run, or None if it is done."""
     info = await service.head(key)
     last = await options_of(service, key)
     # What an earlier version stored may have no bounds.
-    await service.submit(info, service.options(last.model_dump(mode="json", exclude_unset=True)), again=True)
+    options = service.options(last.model_dump(mode="json", exclude_unset=True))
+    return await service.submit(info, options, again=True)
 
 
 async def retry_failed(service: Service) -> int:
@@ -169,5 +292,6 @@ def _remove(service: Service, key: str, works: set[str]) -> None:
             service.destination.delete(info.key)
     for receipt in named:
         service.destination.delete(receipt)
+    delete_client_data(service.destination, key)
     # Last, because a repeated request looks for it.
     service.source.delete(key)

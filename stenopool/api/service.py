@@ -104,12 +104,12 @@ class Service:
         """Held while the speakers of a recording are renamed, so that of two changes one is the second."""
         return self._renaming.setdefault(key, asyncio.Lock())
 
-    def new_key(self, filename: str, token: str | None = None) -> str:
+    def new_key(self, filename: str) -> str:
         """The key of an upload: in its own folder, so that equal names do not collide. Checked against both stores.
 
-        Tokens count down with time: a listing, which is in key order, has the newest first.
+        Its folder's name counts down with time: a listing, which is in key order, has the newest first.
         """
-        token = token or f"{_LATEST - int(time.time() * 1000):012x}{secrets.token_hex(10)}"
+        token = f"{_LATEST - int(time.time() * 1000):012x}{secrets.token_hex(10)}"
         key = f"{self.caller.prefix}{token}/{filename}"
         if "/" in filename:
             raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file name cannot contain folders.", "Send the name alone.")
@@ -137,11 +137,17 @@ class Service:
 
     def prefix_of(self, uri: str) -> str:
         """The prefix of an address that ends with "/"; the problem 422 if it is not below the source."""
-        prefix = self._below(uri)
+        prefix = self.check_prefix(self._below(uri))
+        if prefix and f"{self.source.uri_of(prefix.rstrip('/'))}/" != uri:
+            raise _elsewhere()
+        return prefix
+
+    def check_prefix(self, prefix: str) -> str:
+        """The prefix; `RecordingError` KEY_UNUSABLE if no recording can have it."""
         if prefix:
-            ids.check(f"{prefix}a")  # the key of a recording with this prefix
-            if f"{self.source.uri_of(prefix.rstrip('/'))}/" != uri:
-                raise _elsewhere()
+            ids.check(f"{prefix}a")
+        if not prefix.startswith(self.caller.prefix):
+            raise _elsewhere()
         self.notes.recording = prefix
         return prefix
 
@@ -210,17 +216,18 @@ class Service:
             run = await self.runs.start(self.settings.deployment, parameters, f"{name}-{run.id}", tags)
         return run
 
-    async def submit_all(self, prefix: str, options: TranscriptionOptions, idempotency_key: str | None) -> FlowRun:
+    async def submit_all(self, prefix: str, options: TranscriptionOptions, nonce: str | None) -> FlowRun:
         """Submit everything below a prefix, as one run that is queued behind all single recordings.
 
-        Until it has ended, the same request returns the same run.
+        Until it has ended, the same request returns the same run. ``nonce``: of a request with an idempotency key; the
+        same one returns the same run, also when that has ended.
         """
         chosen = options.model_dump(mode="json", exclude_defaults=True)
         digest = hashlib.sha256(json.dumps([prefix, chosen], sort_keys=True).encode()).hexdigest()[:32]
-        if idempotency_key is None and (run := await self.runs.unfinished_run(f"{PREFIX_TAG}{digest}")):
+        if nonce is None and (run := await self.runs.unfinished_run(f"{PREFIX_TAG}{digest}")):
             return run
         parameters = self._parameters(options, {"prefix": prefix})
-        key = f"api-{idempotency_key or secrets.token_hex(16)}-{digest}"
+        key = f"api-{nonce or secrets.token_hex(16)}-{digest}"
         return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"{PREFIX_TAG}{digest}"])
 
     async def check_callback(self, url: str | None) -> None:
@@ -288,13 +295,6 @@ def refusing_too_many() -> Iterator[None]:
 
 def _elsewhere() -> Problem:
     return Problem(422, ErrorCode.LOCATION_INVALID, "The address is not below the source.", "Upload the file instead.")
-
-
-def token_of(caller: Key, idempotency_key: str | None) -> str | None:
-    """The folder of an upload with an Idempotency-Key, which depends on the caller and that key only."""
-    if idempotency_key is None:
-        return None
-    return hashlib.sha256(f"{caller.name}\0{idempotency_key}".encode()).hexdigest()[:32]
 
 
 @asynccontextmanager

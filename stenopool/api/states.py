@@ -7,11 +7,12 @@ import asyncio
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from prefect.client.schemas.objects import FlowRun
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, computed_field
 
+from stenopool.api.client_data import ClientData, read_client_data
 from stenopool.api.ids import encode, text_of
 from stenopool.api.ingest_runs import QueueEntry, QueueSnapshot
 from stenopool.api.keys import Key
@@ -43,11 +44,8 @@ def for_caller(caller: Key, made: BaseModel) -> Any:
     return made if caller.may("read") else Submitted.model_validate(made.model_dump(mode="json"))
 
 
-class RecordingState(BaseModel):
-    """One recording. ``skipped``: not transcribed and not submitted (a schedule may still submit it).
-
-    ``failure``: only where one recording is requested, because a list reads no receipts.
-    """
+class RecordingState(ClientData):
+    """One recording."""
 
     id: str
     name: str
@@ -55,9 +53,14 @@ class RecordingState(BaseModel):
     size: int
     modified: datetime
     state: StateName
-    formats: list[str] = []
+    """skipped: not transcribed and not submitted (a schedule may still submit it)."""
+    transcript: bool = False
+    """Whether it has a transcript, in whichever state it is: also while it is transcribed again."""
+    formats: list[str] = Field(default_factory=list)
+    """The formats of its transcript that are stored; others are rendered on request."""
     queue: QueueEntry | None = None
     failure: Failure | None = None
+    """Why it failed. Lists have neither this nor external_id and metadata: they read no objects."""
 
 
 class RecordingPage(BaseModel):
@@ -66,28 +69,57 @@ class RecordingPage(BaseModel):
     A page of a search may be short or empty without being the last.
     """
 
-    recordings: list[RecordingState]
+    data: list[RecordingState]
     next_cursor: str | None = None
+
+    @computed_field(description="The same as data; removed in 1.0.", json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
+    @property
+    def recordings(self) -> list[RecordingState]:
+        return self.data
+
+
+class RecordingFilter(NamedTuple):
+    """Which recordings a list shows. ``words``: part of the key, in any case."""
+
+    state: StateName | None = None
+    words: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+
+    def takes(self, info: ObjectInfo) -> bool:
+        """Whether an object passes, whatever its state."""
+        modified = datetime.fromtimestamp(info.modified, UTC)
+        return (
+            (self.words is None or self.words.casefold() in display_key(info.key).casefold())
+            and (self.since is None or modified >= self.since)
+            and (self.before is None or modified < self.before)
+        )
+
+
+_EVERYTHING = RecordingFilter()
 
 
 async def read_page(
-    service: Service, cursor: str | None, limit: int, *, state: StateName | None = None, words: str | None = None
+    service: Service, cursor: str | None, limit: int, wanted: RecordingFilter = _EVERYTHING
 ) -> RecordingPage:
-    """The next recordings that are in that state and have these words in their keys, `_MOST_KEYS` keys at most."""
+    """The next recordings that the filter takes, `_MOST_KEYS` keys at most."""
     try:
         after: str | None = text_of(cursor or "")
     except ValueError:
         raise invalid("Invalid cursor.") from None
     queue, found = await service.runs.queue(), list[RecordingState]()
-    keys_read, at_once = 0, limit if state is words is None else max(limit, _CHUNK)
+    keys_read, at_once = 0, limit if wanted == _EVERYTHING else max(limit, _CHUNK)
     while after is not None and len(found) < limit and keys_read < _MOST_KEYS:
         infos, after = await asyncio.to_thread(_list, service, after, at_once)
         keys_read += at_once
-        infos = [info for info in infos if words is None or words.casefold() in display_key(info.key).casefold()]
-        found += [one for one in await _states(service, queue, infos) if state in (None, one.state)]
+        found += [
+            one
+            for one in await _states(service, queue, list(filter(wanted.takes, infos)))
+            if wanted.state in (None, one.state)
+        ]
     if len(found) > limit:  # the keys beyond this page are read again for the next one
         found, after = found[:limit], found[limit - 1].key
-    return RecordingPage(recordings=found, next_cursor=encode(after) if after else None)
+    return RecordingPage(data=found, next_cursor=encode(after) if after else None)
 
 
 async def read_state(service: Service, key: str, work: str | None = None) -> RecordingState:
@@ -96,7 +128,9 @@ async def read_state(service: Service, key: str, work: str | None = None) -> Rec
     ``work``: a fingerprint; results of other options do not count.
     """
     queue = await service.runs.queue()
-    info, found = await asyncio.gather(service.head(key), service.receipts_of(key))
+    info, found, client = await asyncio.gather(
+        service.head(key), service.receipts_of(key), asyncio.to_thread(read_client_data, service.destination, key)
+    )
     found = [name for name in found if work in (None, name.fingerprint)]
     done = work and any(name.status == "done" for name in found)
     # This work is done, even if the recording is queued with other options.
@@ -104,6 +138,7 @@ async def read_state(service: Service, key: str, work: str | None = None) -> Rec
     if not (active or found):
         last = (await service.runs.last_runs([key])).get(key)
     state = _state(service, info, found, active, last)
+    state.external_id, state.metadata = client.external_id, client.metadata
     if state.state == "failed":
         state.failure = await _failure(service, found, last)
     return state
@@ -152,7 +187,8 @@ def _state(
         size=info.size,
         modified=datetime.fromtimestamp(info.modified, UTC),
         state=state,
-        formats=sorted({format for name in done for format in name.formats}) if state == "completed" else [],
+        transcript=bool(done),
+        formats=sorted({format for name in done for format in name.formats}),
         queue=active if active and active.is_below(service.caller.prefix) else None,
     )
 

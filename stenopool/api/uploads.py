@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -13,10 +13,12 @@ from starlette.requests import ClientDisconnect
 
 from stenopool.api.problems import Problem, invalid, too_large
 from stenopool.errors import ErrorCode
+from stenopool.options import TranscriptionOptions
 from stenopool.storage import ObjectStore, Writer
 
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 64
+_LONGEST_NAME = 100  # characters of an unknown field's name that are repeated
 _WRITE = 1024 * 1024  # bytes; each 64 KiB that the network delivers would be a call to a thread
 
 HEAD = 512  # bytes that are checked
@@ -57,11 +59,16 @@ class UploadSlots:
 
 
 class UploadWriter:
-    """Writes one object and takes its SHA-256: `add` data, `flush`, then `commit`; `abort` leaves nothing behind."""
+    """Writes one object and takes its SHA-256: `add` data, `flush`, then `commit`; `abort` leaves nothing behind.
 
-    def __init__(self, store: ObjectStore, key: str) -> None:
-        store.uri_of(key)  # refuses a name that no object can have
-        self._store = store
+    Without a store it only takes the SHA-256: the object exists.
+    """
+
+    def __init__(self, store: ObjectStore | None, key: str) -> None:
+        if store:
+            store.uri_of(key)  # refuses a name that no object can have
+        self.store = store
+        self.size = 0
         self._key = key
         self._digest = hashlib.sha256()
         self._buffer = bytearray()
@@ -73,41 +80,40 @@ class UploadWriter:
 
     def add(self, data: bytes) -> None:
         self._digest.update(data)
-        self._buffer += data
+        self.size += len(data)
+        if self.store:
+            self._buffer += data
 
     async def flush(self) -> None:
         """Write what was added, if it is a megabyte."""
-        if len(self._buffer) >= _WRITE:
-            await asyncio.to_thread(self._write)
+        if self.store and len(self._buffer) >= _WRITE:
+            await asyncio.to_thread(self._write, self.store)
 
     async def commit(self) -> None:
-        writer = await asyncio.to_thread(self._write)
-        await asyncio.to_thread(writer.commit)
+        if self.store:
+            writer = await asyncio.to_thread(self._write, self.store)
+            await asyncio.to_thread(writer.commit)
 
     async def abort(self) -> None:
         if self._writer:
             await asyncio.to_thread(self._writer.abort)
 
-    def _write(self) -> Writer:
+    def _write(self, store: ObjectStore) -> Writer:
         data, self._buffer = self._buffer, bytearray()
-        self._writer = self._writer or self._store.writer(self._key)
+        self._writer = self._writer or store.writer(self._key)
         self._writer.write(data)
         return self._writer
 
 
-Opener = Callable[[str], tuple[str, UploadWriter | None]]
+Opener = Callable[[str], UploadWriter]
 
 
 @dataclass
 class Form:
-    """A form: its fields, each with all its values, its file, and the file's key in the store.
-
-    ``file`` is None if it does not have to be written.
-    """
+    """A form: its fields, each with all its values, and its file."""
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     filename: str | None = None
-    key: str = ""
     file: UploadWriter | None = None
 
     def value(self, name: str) -> str | None:
@@ -116,16 +122,19 @@ class Form:
 
 
 @asynccontextmanager
-async def receive_form(request: Request, opener: Opener, max_bytes: int) -> AsyncIterator[Form]:
+async def receive_form(
+    request: Request, opener: Opener, fields: Collection[str], max_bytes: int
+) -> AsyncIterator[Form]:
     """Read a form whose file is called ``file``. A file that is not committed inside the block leaves nothing behind.
 
-    ``opener`` returns, for the file's name, its key and where it is written. Problems: 400 malformed, 413, 415, 422.
+    ``opener`` returns, for the file's name, where it is written. ``fields``: the names of all other fields; those that
+    end with ``[]`` may be repeated. Problems: 400 malformed, 413, 415, 422.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body is not a form.", "Send multipart/form-data.")
     try:
-        reader = _Reader(options[b"boundary"], opener, max_bytes)
+        reader = _Reader(options[b"boundary"], opener, fields, max_bytes)
     except FormParserError:  # the boundary is too long
         raise Problem(400, "BAD_REQUEST", "The boundary of the form is invalid.", "Send a shorter one.") from None
     try:
@@ -139,9 +148,10 @@ async def receive_form(request: Request, opener: Opener, max_bytes: int) -> Asyn
 class _Reader:
     """The parser's callbacks, in the order in which a part arrives."""
 
-    def __init__(self, boundary: bytes, opener: Opener, max_bytes: int) -> None:
+    def __init__(self, boundary: bytes, opener: Opener, fields: Collection[str], max_bytes: int) -> None:
         self.form = Form()
         self._opener = opener
+        self._fields = fields
         self._max_bytes = max_bytes
         self._complete = False
         self._header = self._value = self._disposition = b""
@@ -191,11 +201,26 @@ class _Reader:
         self._data.clear()
         self._name, self._is_file = options.get(b"name", b"").decode(), b"filename" in options
         if not self._is_file:
+            self._check_field()
             return
         if self._name != "file" or self.form.filename is not None:
             raise invalid("Send one file, in the field `file`.")
         self.form.filename = options[b"filename"].decode()
-        self.form.key, self.form.file = self._opener(self.form.filename)
+        self.form.file = self._opener(self.form.filename)
+
+    def _check_field(self) -> None:
+        name = self._name
+        if name not in self._fields:
+            shown = name[:_LONGEST_NAME]
+            remedy = f"The fields are file, {', '.join(self._fields)}."
+            if name in TranscriptionOptions.model_fields:
+                remedy = f'It is an option: put it into options={{"{name}": ...}} (POST /v1/recordings). {remedy}'
+            errors = [{"field": shown, "message": "Unknown field"}]
+            raise Problem(422, "UNKNOWN_FIELD", f"The form has an unknown field, {shown!a}.", remedy, errors=errors)
+        if name in self.form.fields and not name.endswith("[]"):
+            raise invalid(
+                f"The form has the field {name} twice.", errors=[{"field": name, "message": "Repeated field"}]
+            )
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         data = data[start:end]

@@ -11,7 +11,7 @@ from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifa
 from prefect.client.orchestration import get_client
 
 from stenopool.orchestration.artifacts import batch_summary, cell
-from stenopool.orchestration.names import PROGRESS
+from stenopool.orchestration.names import PROGRESS, batch_name
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import ShardLog, Totals, fold
 from stenopool.pipeline.report import BatchCounts, BatchReport
@@ -38,7 +38,7 @@ class Batch:
     async def begin(cls, run: RunContext, plan: Plan, source: str) -> "Batch":
         """Begin a batch, or find what an earlier attempt at the same run left of it."""
         started_at = datetime.now(UTC)
-        name = _batch_id()
+        name = batch_name(runtime.flow_run.scheduled_start_time or started_at, str(runtime.flow_run.id))
         begun = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
         plan.begun = sum(len(shard.new) for shard in begun)
         artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {cell(source)}")
@@ -86,9 +86,3 @@ class Batch:
 
 def _count_ended(totals: Totals) -> int:
     return totals.ends["done"] + totals.ends["skipped"] + len(totals.failed)
-
-
-def _batch_id() -> str:
-    """The flow run's, so that a run that is repeated finds its shards."""
-    started = runtime.flow_run.scheduled_start_time or datetime.now(UTC)
-    return f"{started:%Y%m%dT%H%M%SZ}-{str(runtime.flow_run.id)[-8:]}"

@@ -3,7 +3,9 @@
 A leaf: deployments, dispatch, the API and the exporter read it, and it reads nothing but the settings.
 """
 
+from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from stenopool.settings import get_settings
 
@@ -39,6 +41,11 @@ QUEUES: dict[PoolKind, dict[str, int | None]] = {
     "gpu": {"interactive": None, "batch": None},
 }
 PARENT_QUEUES = tuple(name for name in QUEUES["cpu"] if name.startswith(PARENTS))
+
+
+def batch_name(scheduled: datetime, run: UUID | str) -> str:
+    """The batch of a run of `ingest`: the same for each attempt at the run, so that it finds its shards."""
+    return f"{scheduled:%Y%m%dT%H%M%SZ}-{str(run)[-8:]}"
 
 
 def pool_name(kind: PoolKind) -> str:

@@ -35,7 +35,7 @@ IGNORED_EXTENSIONS = frozenset(
     """.split()  # noqa: SIM905 (a hundred quoted words would not be read by anybody)
 )
 
-_OURS = (receipts.BATCHES, receipts.CALLBACKS, receipts.METRICS, receipts.RECEIPTS, receipts.WORK)
+_OURS = (receipts.API, receipts.BATCHES, receipts.CALLBACKS, receipts.METRICS, receipts.RECEIPTS, receipts.WORK)
 _OUTPUTS = ("transcript.", "audio.", "speakers.json")
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with

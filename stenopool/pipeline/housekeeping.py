@@ -1,6 +1,7 @@
 """Housekeeping at a destination: what interrupted runs left behind goes, by age. Receipts and transcripts stay.
 
-Nothing outside ``.work/`` and ``.batches/`` is listed, and listings stream: memory does not grow with what there is.
+Nothing outside ``.work/``, ``.batches/`` and ``.api/requests/`` is listed, and listings stream: memory does not grow
+with what there is.
 """
 
 import re
@@ -11,7 +12,7 @@ from itertools import groupby
 from pydantic import BaseModel
 
 from stenopool.pipeline.checkpoints import AUDIO
-from stenopool.pipeline.receipts import BATCHES, WORK
+from stenopool.pipeline.receipts import BATCHES, REQUESTS, REQUESTS_KEPT, WORK
 from stenopool.pipeline.report import list_reports
 from stenopool.storage.base import ObjectInfo, ObjectStore
 
@@ -28,10 +29,14 @@ class RemovedObjects(BaseModel):
 
 
 class CleanResult(BaseModel):
-    """What `remove_leftovers` did. ``partial``: unfinished writes and uploads; None in a dry run, which cannot tell."""
+    """What `remove_leftovers` did. ``partial``: unfinished writes and uploads; None in a dry run, which cannot tell.
+
+    ``requests``: idempotency keys that the API no longer remembers.
+    """
 
     work: RemovedObjects
     batches: RemovedObjects
+    requests: int = 0
     partial: int | None = None
 
 
@@ -62,8 +67,14 @@ def remove_leftovers(
         for folder in _list_old(destination, BATCHES, _BATCH_FOLDER, now - batches_older_than):
             if not kept.startswith(folder):
                 _remove(destination, destination.list(folder), batches, dry_run=dry_run)
+    requests = 0
+    for info in destination.list(REQUESTS):
+        if info.modified < now - max(work_older_than, REQUESTS_KEPT.total_seconds()):
+            requests += 1
+            if not dry_run:
+                destination.delete(info.key)
     partial = None if dry_run else destination.sweep_partial(work_older_than)
-    return CleanResult(work=work, batches=batches, partial=partial)
+    return CleanResult(work=work, batches=batches, requests=requests, partial=partial)
 
 
 def _list_old(destination: ObjectStore, root: str, pattern: re.Pattern[str], before: float) -> Iterator[str]:

@@ -16,7 +16,7 @@ because a file name on a disk ends at 255; where it goes depends only on what st
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import groupby, product
 from operator import itemgetter
@@ -31,6 +31,9 @@ from stenopool.options import FORMATS, Format
 from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
 
+API = ".api/"
+REQUESTS = f"{API}requests/"
+REQUESTS_KEPT = timedelta(days=7)  # how long an idempotency key is remembered
 RECEIPTS = ".receipts/"
 WORK = ".work/"
 BATCHES = ".batches/"

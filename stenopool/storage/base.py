@@ -21,6 +21,13 @@ class ObjectInfo(NamedTuple):
     modified: float
 
 
+class PresignedPut(NamedTuple):
+    """An address that takes one object. Every header is signed: a request without one of them is refused."""
+
+    url: str
+    headers: dict[str, str]
+
+
 class Writer(Protocol):
     """One object under way. What is neither committed nor aborted is removed by `ObjectStore.sweep_partial`."""
 
@@ -121,10 +128,11 @@ class ObjectStore(Protocol):
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """As `put_file`, for small contents. With ``if_absent``, False if there was an object already."""
 
-    def presigned_put(self, key: str, size: int, lifetime: int) -> str:
-        """An address to which ``size`` bytes may be sent with PUT for ``lifetime`` seconds.
+    def presigned_put(self, key: str, size: int, lifetime: int, sha256: str | None = None) -> PresignedPut:
+        """An address to which ``size`` bytes may be sent with PUT for ``lifetime`` seconds; never over an object.
 
-        Raises `LocationInvalid` in a folder, where no server could take them.
+        ``sha256``: of these bytes, in hexadecimal; AWS and MinIO then refuse others. Raises `LocationInvalid` in a
+        folder, where no server could take them.
         """
 
     def writer(self, key: str) -> "Writer":

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from stenopool.errors import KeyUnusable, LocationInvalid, ObjectNotFound, SourceChanged
 from stenopool.runtime.logs import logger
-from stenopool.storage.base import ObjectInfo, ObjectStore, check_key, os_errors
+from stenopool.storage.base import ObjectInfo, ObjectStore, PresignedPut, check_key, os_errors
 
 _TEMPORARY = ".stenopool-write-"  # how our unfinished writes are called; never listed, never a key
 _CHUNK = 1024 * 1024
@@ -186,7 +186,7 @@ class LocalStore(ObjectStore):
         finally:
             writer.abort()
 
-    def presigned_put(self, key: str, size: int, lifetime: int) -> str:
+    def presigned_put(self, key: str, size: int, lifetime: int, sha256: str | None = None) -> PresignedPut:
         raise LocationInvalid(
             f"{self.uri} is a folder: it takes no direct uploads.",
             remedy="Use a source on S3, or send the file itself.",

@@ -5,6 +5,7 @@ buckets by path.
 """
 
 import os
+from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ from stenopool.errors import (
     StenopoolError,
     StorageUnavailable,
 )
-from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, check_key
+from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, PresignedPut, check_key
 from stenopool.storage.s3_listing import list_pages, read_listings_fast
 
 if TYPE_CHECKING:
@@ -142,10 +143,16 @@ class S3Store(ObjectStore):
                 raise
         return True
 
-    def presigned_put(self, key: str, size: int, lifetime: int) -> str:
-        request = {"Bucket": self.bucket, "Key": self._whole(key), "ContentLength": size}
+    def presigned_put(self, key: str, size: int, lifetime: int, sha256: str | None = None) -> PresignedPut:
+        # Never over an object, and never as a page that a browser would open. All of these are signed.
+        request = {"ContentType": "application/octet-stream", "IfNoneMatch": "*"}
+        headers = {"Content-Type": "application/octet-stream", "If-None-Match": "*"}
+        if sha256:
+            checksum = b64encode(bytes.fromhex(sha256)).decode()
+            request["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = checksum
+        whole = {"Bucket": self.bucket, "Key": self._whole(key), "ContentLength": size, **request}
         with self.errors("presign", key):
-            return self.client.generate_presigned_url("put_object", Params=request, ExpiresIn=lifetime)
+            return PresignedPut(self.client.generate_presigned_url("put_object", whole, lifetime), headers)
 
     def writer(self, key: str) -> "S3Writer":
         return S3Writer(self, self._whole(key))

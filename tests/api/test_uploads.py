@@ -47,35 +47,53 @@ def test_an_upload_is_stored_whole_and_waits_in_the_queue(either: Api, prefect: 
     )
 
 
-def test_the_same_idempotency_key_is_the_same_recording(either: Api) -> None:
-    with either.client("clerk") as client:
-        sent = [
-            client.post("/v1/recordings", files={"file": ("a.wav", sound())}, headers={"Idempotency-Key": key})
-            for key in ("one", "one", "two")
-        ]
-        assert [answer.status_code for answer in sent] == [202] * 3
-        ids = [answer.json()["id"] for answer in sent]
-        assert ids[0] == ids[1] != ids[2]
-        assert len(either.keys()) == 2
-        assert client.get("/v1/queue").json()["queued"] == 2
-        other = client.post("/v1/recordings", files={"file": ("b.wav", sound())}, headers={"Idempotency-Key": "one"})
-        assert (other.status_code, other.json()["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
-    with either.client() as boss:  # another key's owner has idempotency keys of his own
-        own = boss.post("/v1/recordings", files={"file": ("a.wav", sound())}, headers={"Idempotency-Key": "one"})
-        assert own.json()["id"] not in ids
-
-
 def test_a_presigned_upload_goes_past_the_api(api_on_s3: Api) -> None:
     data = sound()
+    wanted = {"filename": "direct.wav", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     with api_on_s3.client("clerk") as client:
-        asked = client.post("/v1/recordings", json={"filename": "direct.wav", "size": len(data)}).json()
+        answer = client.post("/v1/uploads", json=wanted)
+        asked = answer.json()
+        assert (answer.status_code, asked["method"]) == (201, "PUT")
         assert api_on_s3.keys() == []
-        assert httpx.put(asked["url"], content=data + b"more").status_code == 403
-        httpx.put(asked["url"], content=data).raise_for_status()
-        answer = client.post("/v1/recordings", json={"uri": asked["uri"]})
+        for content, headers in (
+            (data + b"more", asked["headers"]),
+            (data, {}),
+            (data, {**asked["headers"], "Content-Type": "text/html"}),
+        ):
+            assert httpx.put(asked["url"], content=content, headers=headers).status_code == 403
+        httpx.put(asked["url"], content=data, headers=asked["headers"]).raise_for_status()
+        over = httpx.put(asked["url"], content=data[::-1], headers=asked["headers"])
+        assert over.status_code in (400, 412)  # it is there; nor is it what was announced
+        wrong = client.post("/v1/recordings", json={"uri": asked["uri"], "sha256": "0" * 64})
+        assert (wrong.status_code, wrong.json()["code"]) == (422, "CHECKSUM_MISMATCH")
+        answer = client.post("/v1/recordings", json={"uri": asked["uri"], "sha256": wanted["sha256"]})
         assert (answer.status_code, answer.json()["id"]) == (202, asked["id"])
+        assert answer.json()["sha256"] == wanted["sha256"]
         assert client.get("/v1/queue").json()["queued"] == 1
     assert api_on_s3.source.get_bytes(decode(asked["id"])) == data
+
+
+def test_the_old_way_to_a_presigned_address_still_leads_there(api_on_s3: Api) -> None:
+    data = sound()
+    with api_on_s3.client("clerk") as client:
+        answer = client.post("/v1/recordings", json={"filename": "direct.wav", "size": len(data)})
+        asked = answer.raise_for_status().json()
+        assert answer.headers["Deprecation"].startswith("@")
+        assert answer.headers["Link"] == '</v1/uploads>; rel="successor-version"'
+        httpx.put(asked["url"], content=data, headers=asked["headers"]).raise_for_status()
+        assert "Deprecation" not in client.post("/v1/recordings", json={"uri": asked["uri"]}).headers
+
+
+@pytest.mark.parametrize("field", ["language", "modell", "chunking_strategy", "include[]", "Options", ""])
+def test_an_unknown_field_is_refused_by_name_before_the_file_is_read(field: str, shared: Shared) -> None:
+    form = {"files": {"file": ("a.wav", sound())}, "data": {field: "de"}}
+    with shared.api.client("clerk") as client:
+        answer = client.post("/v1/recordings", **form)
+    assert (answer.status_code, answer.json()["code"]) == (422, "UNKNOWN_FIELD")
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert "external_id" in answer.json()["remedy"]  # what there is
+    assert ("put it into options" in answer.json()["remedy"]) == (field == "language")
+    assert shared.api.keys() == []
 
 
 def test_what_lies_below_the_source_is_taken_by_its_address(either: Api) -> None:
@@ -127,6 +145,8 @@ def _file(name: bytes, data: bytes = b"") -> bytes:
     return b'Content-Disposition: form-data; name="file"; filename="' + name + b'"\r\n\r\n' + (data or sound())
 
 
+_OPTIONS = b'Content-Disposition: form-data; name="options"\r\n\r\n{}'
+_FILE = {"file": ("a.wav", sound())}
 REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
     "oversize": (413, _form(_file(b"a.wav", sound() + bytes(41 * 1024 * 1024)))),
     "much oversize, refused unread": (413, _form(_file(b"a.wav", sound() + bytes(60 * 1024 * 1024)))),
@@ -148,6 +168,18 @@ REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
     "unknown option": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": '{"modell": "base"}'}}),
     "options that are no object": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": "[1]"}}),
     "a model in a folder": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": '{"model": "/etc"}'}}),
+    "options twice": (422, _form(*[_OPTIONS, _OPTIONS], _file(b"a.wav"))),
+    "options nested without end": (422, {"files": _FILE, "data": {"options": "[" * 60_000}}),
+    "half a character": (422, {"files": _FILE, "data": {"options": r'{"prompt": "\ud800"}'}}),
+    "metadata that are no texts": (422, {"files": _FILE, "data": {"metadata": '{"a": 1}'}}),
+    "too much metadata": (
+        422,
+        {"files": _FILE, "data": {"metadata": json.dumps({str(n): "" for n in range(17)})}},
+    ),
+    "long metadata": (422, {"files": _FILE, "data": {"metadata": json.dumps({"a": "x" * 513})}}),
+    "a long id of the client's": (422, {"files": _FILE, "data": {"external_id": "x" * 201}}),
+    "a checksum that is none": (422, {"json": {"uri": "s3://a/b", "sha256": "0"}}),
+    "JSON nested without end": (400, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
     "a long field": (413, {"files": {"file": ("a.wav", sound())}, "data": {"options": " " * 70_000}}),
     "no form": (415, {"content": sound(), "headers": {"Content-Type": "audio/wav"}}),
     "a form without its boundary": (415, {"content": b"", "headers": {"Content-Type": "multipart/form-data"}}),
@@ -281,6 +313,7 @@ def test_an_address_that_ends_with_a_slash_is_all_below_it(either: Api, prefect:
         sent = client.post("/v1/recordings", json=asked)
         run = sent.json()
         assert (sent.status_code, run["prefix"], run["state"]) == (202, "2026/a b/", "queued")
+        assert sent.headers["Link"] == '</v1/batches>; rel="successor-version"'
         # It waits behind single recordings; its recordings wait with it, unless they are done.
         assert client.get(sent.headers["Location"]).json()["position"] == 2
         states = {one["key"]: one["state"] for one in client.get("/v1/recordings").json()["recordings"]}

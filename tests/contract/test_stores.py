@@ -1,5 +1,6 @@
 """What every store must do, asked of a folder and of a real S3 server alike."""
 
+import hashlib
 import subprocess
 import sys
 import threading
@@ -162,11 +163,19 @@ def test_a_presigned_address_takes_the_bytes_that_it_was_signed_for(store: Objec
             store.presigned_put("a b/ü.wav", 4, 60)
         return
     for key in ("a b/ü.wav", "plain"):
-        url = store.presigned_put(key, 4, 60)
-        assert httpx.put(url, content=b"12345").status_code == 403
-        assert httpx.put(url.replace("a%20b", "c"), content=b"1234").status_code == (403 if " " in key else 200)
-        httpx.put(url, content=b"1234").raise_for_status()
+        url, headers = store.presigned_put(key, 4, 60)
+        assert httpx.put(url, content=b"12345", headers=headers).status_code == 403
+        for name in headers:  # each is signed: neither left out nor changed
+            others = {other: value for other, value in headers.items() if other != name}
+            assert httpx.put(url, content=b"1234", headers=others).status_code == 403
+            assert httpx.put(url, content=b"1234", headers={**headers, name: "text/html"}).status_code == 403
+        if " " in key:
+            assert httpx.put(url.replace("a%20b", "c"), content=b"1234", headers=headers).status_code == 403
+        assert not store.exists(key)
+        httpx.put(url, content=b"1234", headers=headers).raise_for_status()
+        assert httpx.put(url, content=b"4321", headers=headers).status_code == 412
         assert store.get_bytes(key) == b"1234"
+        assert store.presigned_put(key, 4, 60, hashlib.sha256(b"1234").hexdigest()).headers["x-amz-checksum-sha256"]
 
 
 def test_names_around_the_slash_are_all_listed_once(store: ObjectStore) -> None:

@@ -54,9 +54,8 @@ def test_upload_queued_running_completed_each_format_and_openais_client(installa
     theirs = openai.OpenAI(base_url=f"{served.url}/v1", api_key=secret("boss"), max_retries=0)
 
     def ask(**parameters: Any) -> Any:
-        return theirs.audio.transcriptions.create(
-            model="whisper-1", file=("speech.wav", audio), extra_headers={"Idempotency-Key": "e2e"}, **parameters
-        )
+        parameters = {"extra_headers": {"Idempotency-Key": "e2e"}, **parameters}
+        return theirs.audio.transcriptions.create(model="whisper-1", file=("speech.wav", audio), **parameters)
 
     text = ask(response_format="json").text
     assert text
@@ -67,8 +66,10 @@ def test_upload_queued_running_completed_each_format_and_openais_client(installa
     assert (verbose.language, verbose.text) == ("english", text)
     assert verbose.words[0].start < verbose.words[-1].end
     assert verbose.segments[0].text.strip() in text
-    # Work of another kind: it is done while the client waits.
-    diarized = ask(response_format="diarized_json")
+    # Work of another kind, so with another key: it is done while the client waits.
+    with pytest.raises(openai.UnprocessableEntityError, match="Idempotency-Key"):
+        ask(response_format="diarized_json")
+    diarized = ask(response_format="diarized_json", extra_headers={"Idempotency-Key": "e2e diarized"})
     assert diarized.segments[0].speaker.startswith("SPEAKER_")
     with pytest.raises(openai.UnprocessableEntityError, match="temperature"):
         ask(temperature=0.7)

@@ -60,6 +60,16 @@ def fill(store: ObjectStore) -> set[str]:
     return kept
 
 
+def test_idempotency_keys_go_when_they_are_forgotten_and_not_before(store: ObjectStore) -> None:
+    for name in ("requests/a.json", "requests/b.json", "clients/a.json"):
+        store.put_bytes(f".api/{name}", b"{}")
+    assert remove_leftovers(store, work_older_than=60, now=later(6.9)).requests == 0
+    assert remove_leftovers(store, work_older_than=60, now=later(7.1), dry_run=True).requests == 2
+    assert len(keys(store)) == 3
+    assert remove_leftovers(store, work_older_than=60, now=later(7.1)).requests == 2
+    assert keys(store) == {".api/clients/a.json"}
+
+
 def leave_batch(store: ObjectStore, batch: str, *, reported: bool = True) -> None:
     names = ("manifest.jsonl", "shards/00000.jsonl", "shards/00000.prepare.json")
     for name in (*names, *(("report.json", "failed.jsonl", "_SUCCESS") if reported else ())):

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from stenopool.api import states
+from stenopool.api.batch_states import BatchState, read_batch
 from stenopool.api.callbacks.outbox import Callback, PendingCallback, Unreadable
 from stenopool.api.callbacks.sending import AddressError, DeliveryError
-from stenopool.api.ingest_runs import entry_of
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service
 from stenopool.pipeline import receipts
@@ -138,14 +138,11 @@ class _Deliveries:
         return {}
 
     async def _of_run(self, id: UUID, *, brief: bool) -> dict[str, Any] | None:
-        run = await self._service.runs.run(id)
-        if run is None:
-            raise Problem(404, "OBJECT_NOT_FOUND", "The run is gone.")
-        entry = entry_of(run)
-        if entry.state in ("queued", "running"):
+        batch = await read_batch(self._service, id)  # the problem 404 if it is gone
+        if batch.state in ("queued", "running"):
             return None
-        facts = {"id", "state"} if brief else {"id", "prefix", "state", "queued_at"}
-        return _event_of(f"batch.{entry.state}", entry.model_dump(mode="json", include=facts))
+        facts = {"id", "state"} if brief else set(BatchState.model_fields) - {"truncated"}
+        return _event_of(f"batch.{batch.state}", batch.model_dump(mode="json", include=facts))
 
 
 def _event_of(kind: str, data: dict[str, Any]) -> dict[str, Any]:

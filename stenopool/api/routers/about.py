@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from stenopool import __version__
 from stenopool.api.access import ANY_CALLER, AnyCaller, GuardedRoute
+from stenopool.api.headers import deprecated_for
 from stenopool.api.keys import SCOPES, Scope
 from stenopool.api.service import CurrentService
 from stenopool.languages import language_names
@@ -74,7 +75,10 @@ async def get_options(service: CurrentService) -> Choices:
     )
 
 
-@router.post("/options", tags=["options"], dependencies=[ANY_CALLER])
+@router.post("/options/check", tags=["options"], dependencies=[ANY_CALLER])
+@router.post(
+    "/options", tags=["options"], deprecated=True, dependencies=[ANY_CALLER, deprecated_for("/v1/options/check")]
+)
 async def check_options(options: dict[str, Any], service: CurrentService) -> dict[str, Any]:
     """Check these options (422 if they cannot be used together); returns all options as they would be used."""
     return service.options(options).model_dump(mode="json")

@@ -1,18 +1,21 @@
 """The queue: runs in progress, then waiting ones in their order."""
 
-from typing import Annotated
+from bisect import bisect_right
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from stenopool.api.access import CAN_DELETE, CAN_READ, IS_ADMIN, AnyCaller, GuardedRoute, require_scope
+from stenopool.api.headers import deprecated_for
 from stenopool.api.ingest_runs import QueueEntry
 from stenopool.api.lifecycle import retry_failed
 from stenopool.api.problems import not_found
 from stenopool.api.service import CurrentService
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"], route_class=GuardedRoute)
+_CURSOR = "^[01][.][0-9][.][0-9]{1,17}[.][0-9a-f]{32}$"
 
 
 class QueuePage(BaseModel):
@@ -21,8 +24,13 @@ class QueuePage(BaseModel):
     paused: bool
     queued: int
     running: int
-    entries: list[QueueEntry]
+    data: list[QueueEntry]
     next_cursor: str | None = None
+
+    @computed_field(description="The same as data; removed in 1.0.", json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
+    @property
+    def entries(self) -> list[QueueEntry]:
+        return self.data
 
 
 class Changed(BaseModel):
@@ -32,7 +40,9 @@ class Changed(BaseModel):
 
 
 class Paused(BaseModel):
-    """Whether workers take runs from the queue."""
+    """Whether workers take no runs from the queue. Runs in progress continue; new recordings wait."""
+
+    model_config = ConfigDict(extra="forbid")
 
     paused: bool
 
@@ -40,25 +50,40 @@ class Paused(BaseModel):
 @router.get("", response_model=QueuePage, dependencies=[CAN_READ])
 async def get_queue(
     service: CurrentService,
-    cursor: Annotated[
-        str | None, Query(pattern="^[0-9]{1,9}$", description="`next_cursor` of the page before.")
-    ] = None,
+    state: Annotated[Literal["queued", "running"] | None, Query(description="Only those in this state.")] = None,
+    cursor: Annotated[str | None, Query(pattern=_CURSOR, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of entries per page.")] = 200,
 ) -> Response:
-    """All unfinished runs, with position, age, stage and progress."""
-    queue, begin = await service.queue(), int(cursor or 0)
-    answer = queue.answers.get((begin, limit))
+    """All unfinished runs, with position, age, stage and progress.
+
+    A page begins after the run that the one before ended with, also when that has left the queue.
+    """
+    queue, asked = await service.queue(), (state, cursor, limit)
+    answer = queue.answers.get(asked)
     if answer is None:
+        begin, end = queue.running if state == "queued" else 0, queue.running if state == "running" else None
+        if cursor:
+            waits, queue_number, due, id = cursor.split(".")
+            begin = max(begin, bisect_right(queue.places, (int(waits), int(queue_number), int(due), id)))
+        found = queue.entries[begin:end]
+        more = len(found) > limit
         page = QueuePage(
             paused=queue.paused,
             queued=queue.queued,
-            running=len(queue.entries) - queue.queued,
-            entries=queue.entries[begin : begin + limit],
-            next_cursor=str(begin + limit) if begin + limit < len(queue.entries) else None,
+            running=queue.running,
+            data=found[:limit],
+            next_cursor=".".join(map(str, queue.places[begin + limit - 1])) if more else None,
         )
         answer = page.model_dump_json().encode()
-        queue.keep((begin, limit), answer)
+        queue.keep(asked, answer)
     return Response(answer, media_type="application/json")
+
+
+@router.patch("", dependencies=[IS_ADMIN])
+async def change_queue(asked: Paused, service: CurrentService) -> Paused:
+    """Pause or resume the queue. Runs in progress continue; new recordings wait."""
+    await service.runs.pause(asked.paused)
+    return asked
 
 
 @router.get("/{id}", dependencies=[CAN_READ])
@@ -92,15 +117,13 @@ async def retry_all(service: CurrentService) -> Changed:
     return Changed(count=await retry_failed(service))
 
 
-@router.post("/pause", dependencies=[IS_ADMIN])
+@router.post("/pause", deprecated=True, dependencies=[IS_ADMIN, deprecated_for("/v1/queue")])
 async def pause(service: CurrentService) -> Paused:
-    """Pause the queue. Runs in progress continue; new recordings wait."""
-    await service.runs.pause(True)
-    return Paused(paused=True)
+    """Pause the queue: `PATCH /v1/queue {"paused": true}`."""
+    return await change_queue(Paused(paused=True), service)
 
 
-@router.post("/resume", dependencies=[IS_ADMIN])
+@router.post("/resume", deprecated=True, dependencies=[IS_ADMIN, deprecated_for("/v1/queue")])
 async def resume(service: CurrentService) -> Paused:
-    """Resume the queue."""
-    await service.runs.pause(False)
-    return Paused(paused=False)
+    """Resume the queue: `PATCH /v1/queue {"paused": false}`."""
+    return await change_queue(Paused(paused=False), service)

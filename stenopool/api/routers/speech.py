@@ -11,11 +11,12 @@ from pydantic import ValidationError
 from stenopool.api import states, transcript_files
 from stenopool.api.access import CanWrite, GuardedRoute, require_scope
 from stenopool.api.headers import prefers
-from stenopool.api.ids import encode
+from stenopool.api.idempotency import IdempotencyKey
+from stenopool.api.ids import decode, encode
 from stenopool.api.lifecycle import accept_upload, receive_upload
 from stenopool.api.openai_formats import RESPONSE_FORMATS, ResponseFormat
 from stenopool.api.problems import Problem, invalid
-from stenopool.api.routers.recordings import IdempotencyKey
+from stenopool.api.routers.recordings import RECORDING_FIELDS
 from stenopool.api.service import CurrentService, Service
 from stenopool.api.states import for_caller
 from stenopool.api.uploads import Form
@@ -28,9 +29,10 @@ router = APIRouter(prefix="/v1/audio", tags=["openai"], route_class=GuardedRoute
 _OPENAI_MODELS = ("whisper-1", "gpt-")  # beginnings of names that mean this installation's default
 _PAUSES = (0.5, 5.0)  # the shortest and the longest between two checks of a recording, in seconds
 _TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
-_FORM = {
+_FORM: dict[str, Any] = {
     "type": "object",
     "required": ["file", "model"],
+    "additionalProperties": False,
     "properties": {
         "file": {"type": "string", "format": "binary"},
         "model": {
@@ -41,11 +43,13 @@ _FORM = {
         "prompt": {"type": "string"},
         "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": "json"},
         "temperature": {"type": "number", "enum": [0]},
-        "callback": {"type": "string", "description": "Not OpenAI's: where to send an event when it has ended."},
+        "stream": {"type": "boolean", "enum": [False]},
+        **RECORDING_FIELDS,
         **SubtitleOptions.model_json_schema()["properties"],
         "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
     },
 }
+_FIELDS = tuple(name for name in _FORM["properties"] if name != "file")
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/json": {}, **{kind.partition(";")[0]: {} for kind in _TEXT_TYPES.values()}}},
@@ -65,17 +69,18 @@ async def transcriptions(
     is_async = prefers(prefer, "respond-async")
     if not is_async:  # the answer is a transcript
         require_scope(caller, "read")
-    async with receive_upload(request, service, caller, idempotency_key) as form:
-        format, granularities, options = _parse(service, form)
-        subtitles = _subtitles(form)
-        accepted = await accept_upload(service, form, options, form.value("callback"))
+    async with receive_upload(request, service, caller, idempotency_key, _FIELDS) as upload:
+        format, granularities, options = _parse(service, upload.form)
+        subtitles = _subtitles(upload.form)
+        accepted = await accept_upload(service, upload, options)
     location = {"Location": f"/v1/recordings/{accepted.id}"}
     if is_async:
         headers = {**location, "Preference-Applied": "respond-async"}
         return JSONResponse(for_caller(caller, accepted).model_dump(mode="json"), 202, headers)
-    await _wait_until_done(request, service, form.key, options)
+    key = decode(accepted.id)
+    await _wait_until_done(request, service, key, options)
     wanted = {"format": format, "granularities": sorted(set(granularities)), "subtitles": subtitles}
-    content = await transcript_files.find_product(service, form.key, "openai", **wanted)
+    content = await transcript_files.find_product(service, key, "openai", **wanted)
     body = await transcript_files.read(content)
     return Response(body, media_type=_TEXT_TYPES.get(format, "application/json"), headers=location)
 
@@ -85,7 +90,7 @@ def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], Tra
     format = form.value("response_format") or "json"
     if format not in RESPONSE_FORMATS:
         raise invalid(f"response_format is one of {', '.join(RESPONSE_FORMATS)}.")
-    if form.value("stream") == "true":
+    if (form.value("stream") or "false").lower() != "false":
         raise invalid("stream is not supported.")
     if form.value("temperature") not in (None, "0", "0.0"):
         raise invalid("temperature must be 0.")

@@ -63,13 +63,13 @@ locals {
             Resource = [local.places[name].bucket]
           }
         ],
-        # What the API owes to callbacks; and the exporter, which runs as the API does, folds figures of batches long over.
+        # What the API remembers of requests and callbacks; and the exporter, which runs as the API does, folds figures of batches long over.
         [
           for name in role == "api" ? ["destination"] : [] : {
             Sid      = "KeepRecords"
             Effect   = "Allow"
             Action   = ["s3:PutObject"]
-            Resource = [for folder in [".callbacks", ".metrics"] : "${trimsuffix(local.below[name], "*")}${folder}/*"]
+            Resource = [for folder in [".api", ".callbacks", ".metrics"] : "${trimsuffix(local.below[name], "*")}${folder}/*"]
           }
         ],
         [{

@@ -53,13 +53,13 @@ export async function change(method, path, body) {
   return answer.status === 204 ? null : answer.json();
 }
 
-// A file with its options, sent with progress (0 to 1), which fetch cannot tell. No Idempotency-Key: keys made from one
-// tell no time, and the newest recordings would not come first.
-export function send(file, options, progress) {
+// A file with its options, sent with progress (0 to 1), which fetch cannot tell. With the same token it is sent once,
+// also when an answer was lost on the way.
+export function send(file, options, token, progress) {
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     request.open("POST", "/v1/recordings");
-    for (const [name, value] of Object.entries(credentials())) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries({ ...credentials(), "Idempotency-Key": token })) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onload = () => request.status < 300
       ? resolve(JSON.parse(request.responseText)) : reject(problem(request.status, request.responseText));

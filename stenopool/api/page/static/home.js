@@ -129,9 +129,9 @@ function Queue() {
   const { about, queue } = useContext(Session);
   const { data, refresh } = queue;
   const admin = about.may("admin");
-  const pause = async (word) => {
-    await change("POST", `/v1/queue/${word}`);
-    announce(word === "pause" ? "The queue is paused." : "The queue goes on.");
+  const pause = async (paused) => {
+    await change("PATCH", "/v1/queue", { paused });
+    announce(paused ? "The queue is paused." : "The queue goes on.");
     refresh();
   };
   const clear = async () => {
@@ -151,20 +151,20 @@ function Queue() {
         <h2 id="queue">In the queue</h2>
         ${admin && data && html`<div class="row">
           ${data.paused
-            ? html`<${Action} act=${() => pause("resume")} class="primary"><${Icon} name="play"/> Resume<//>`
-            : html`<${Action} act=${() => pause("pause")}><${Icon} name="pause"/> Pause<//>`}
+            ? html`<${Action} act=${() => pause(false)} class="primary"><${Icon} name="play"/> Resume<//>`
+            : html`<${Action} act=${() => pause(true)}><${Icon} name="pause"/> Pause<//>`}
           <${Action} act=${clear} disabled=${!data.queued}><${Icon} name="trash"/> Clear<//>
         </div>`}
       </div>
       ${data && html`<p class="counts">${plural(data.running, "run")} under way, ${data.queued.toLocaleString()} waiting</p>`}
       ${data?.paused && html`<p class="paused" role="status"><${Icon} name="pause"/> Paused: what is under way goes on, nothing new begins.</p>`}
       ${!data ? html`<p class="empty">Looking…</p>`
-        : !data.entries.length ? html`<div class="empty"><${Icon} name="check"/><p>Nothing waits, nothing runs.</p></div>`
+        : !data.data.length ? html`<div class="empty"><${Icon} name="check"/><p>Nothing waits, nothing runs.</p></div>`
         : html`<ol class="rows" aria-label="In the order in which it will run">
-            ${data.entries.map((entry) => html`<${Entry} key=${entry.id} entry=${entry} refresh=${refresh}/>`)}
+            ${data.data.map((entry) => html`<${Entry} key=${entry.id} entry=${entry} refresh=${refresh}/>`)}
           </ol>`}
-      ${data && data.queued + data.running > data.entries.length
-        && html`<p class="counts">… and ${plural(data.queued + data.running - data.entries.length, "more run")}.</p>`}
+      ${data && data.queued + data.running > data.data.length
+        && html`<p class="counts">… and ${plural(data.queued + data.running - data.data.length, "more run")}.</p>`}
     </section>`;
 }
 

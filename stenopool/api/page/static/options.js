@@ -52,7 +52,7 @@ export function Options({ refused }) {
     const timer = setTimeout(async () => {
       let said = null;
       if (Object.keys(values).length) {
-        try { await change("POST", "/v1/options", values); } catch (error) { said = error.status === 422 ? error : null; }
+        try { await change("POST", "/v1/options/check", values); } catch (error) { said = error.status === 422 ? error : null; }
       }
       if (!over) { setProblem(said); refused(said !== null); }
     }, 300);

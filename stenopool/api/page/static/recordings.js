@@ -23,7 +23,7 @@ export function Recordings({ query }) {
       for (let round = 0; round < 5; round += 1) {
         const page = await get("/v1/recordings", { query: { q, state, cursor, limit: most } });
         if (asked.current !== mine) return;
-        recordings.push(...page.recordings);
+        recordings.push(...page.data);
         cursor = page.next_cursor;
         if (!cursor || recordings.length >= before.length + most) break;
       }

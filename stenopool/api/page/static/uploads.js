@@ -17,7 +17,7 @@ async function next() {
   const [item] = list.get().filter((one) => one.state === "waiting").sort((a, b) => a.order - b.order);
   if (running || !item) return;
   update(item, { state: "sending", progress: 0, problem: null });
-  running = { item, ...send(item.file, item.options, (progress) => update(item, { progress })) };
+  running = { item, ...send(item.file, item.options, item.token, (progress) => update(item, { progress })) };
   try {
     const taken = await running.done;
     update(item, { state: taken.state, id: taken.id, file: null });
@@ -37,7 +37,7 @@ export const uploads = {
 
   add(files, options, most, changed) {
     const items = [...files].map((file) => ({
-      order: count++, name: file.name, size: file.size, file, options, changed, progress: 0,
+      order: count++, name: file.name, size: file.size, file, options, changed, progress: 0, token: crypto.getRandomValues(new Uint8Array(16)).join("-"),
       ...(file.size > most
         ? { state: "refused", problem: { message: "The file is larger than the service takes.", code: "TOO_LARGE", remedy: "Split or compress it." } }
         : { state: "waiting" }),
@@ -47,10 +47,13 @@ export const uploads = {
   },
 
   async name(uri, options, changed) {
-    const taken = await change("POST", "/v1/recordings", { uri, options });
-    const item = { order: count++, name: nameOf(uri), size: taken.size, changed, options, uri };
-    // An address that ends with "/" becomes one run of all below it; the queue shows that.
-    if (!uri.endsWith("/")) list.set([{ ...item, id: taken.id, state: taken.state }, ...list.get()]);
+    // An address that ends with "/" becomes a batch of all below it; the queue shows that.
+    if (uri.endsWith("/")) {
+      await change("POST", "/v1/batches", { prefix: uri, options });
+    } else {
+      const taken = await change("POST", "/v1/recordings", { uri, options });
+      list.set([{ order: count++, name: nameOf(uri), size: taken.size, changed, options, uri, id: taken.id, state: taken.state }, ...list.get()]);
+    }
     changed();
   },
 
@@ -75,7 +78,7 @@ export const uploads = {
   // What the queue says of them; one that has left it is asked for by itself.
   async follow(queue, announce) {
     if (!queue) return;
-    const entries = new Map(queue.entries.map((entry) => [entry.recording, entry]));
+    const entries = new Map(queue.data.map((entry) => [entry.recording, entry]));
     const left = [];
     for (const item of list.get()) {
       if (!item.id || FINAL.includes(item.state)) continue;

@@ -28,7 +28,7 @@ run "everything_is_bound_to_prefixes" {
         for statement in jsondecode(policy.policy).Statement : [
           for resource in statement.Resource : contains([
             "arn:aws:s3:::recordings", "arn:aws:s3:::recordings/calls/*", "arn:aws:s3:::transcripts", "arn:aws:s3:::transcripts/texts/*",
-            "arn:aws:s3:::transcripts/texts/.callbacks/*", "arn:aws:s3:::transcripts/texts/.metrics/*",
+            "arn:aws:s3:::transcripts/texts/.api/*", "arn:aws:s3:::transcripts/texts/.callbacks/*", "arn:aws:s3:::transcripts/texts/.metrics/*",
             "arn:aws:s3:::models", "arn:aws:s3:::models/models/*", var.kms_key_arns[0],
           ], resource)
         ]
@@ -116,7 +116,7 @@ run "the_api_writes_no_transcripts" {
     condition = join(" ", distinct(flatten([
       for statement in jsondecode(aws_iam_role_policy.this["api"].policy).Statement : statement.Resource
       if contains(statement.Action, "s3:PutObject") && !strcontains(jsonencode(statement.Resource), "recordings")
-    ]))) == "arn:aws:s3:::transcripts/texts/.callbacks/* arn:aws:s3:::transcripts/texts/.metrics/*"
+    ]))) == "arn:aws:s3:::transcripts/texts/.api/* arn:aws:s3:::transcripts/texts/.callbacks/* arn:aws:s3:::transcripts/texts/.metrics/*"
     error_message = "Got ${aws_iam_role_policy.this["api"].policy}"
   }
 }
