@@ -95,6 +95,7 @@ def test_files_of_before_are_read(tmp_path: Path) -> None:
         (time.strftime("%Y-%m-%dT23:59:59.999Z", time.gmtime()), True),
         (time.strftime("%Y-%m-%dT00:00:00+01:00", time.gmtime()), False),
     ],
+    ids=["past", "future", "today", "end of today", "began elsewhere"],  # the same in all of the tests' processes
 )
 def test_a_key_ends_when_it_expires(until: str, works: bool, tmp_path: Path) -> None:
     write(tmp_path / "keys", key_line("anna", f"read until={until}"))
