@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from stenopool import shipped
-from stenopool.orchestration.deploy.server import SECRETS, addresses, settings
+from stenopool.errors import AccessDenied
+from stenopool.orchestration.deploy.server import SECRETS, addresses, require_server, settings
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import without_prefect
 from tests.support.waiting import wait_until
@@ -81,6 +82,20 @@ def test_nobody_comes_in_without_the_password(prefect_server: PrefectServer) -> 
     assert httpx.post(asked, json={}).status_code == 401
     assert httpx.post(asked, json={}, auth=(user, word + "x")).status_code == 401
     assert httpx.post(asked, json={}, auth=(user, word)).status_code == 200
+
+
+def test_a_command_without_the_password_says_so(prefect_server: PrefectServer) -> None:
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    for password in (None, "stenopool:wrong"):
+        with (
+            temporary_settings({PREFECT_API_URL: prefect_server.url, PREFECT_API_AUTH_STRING: password}),
+            pytest.raises(AccessDenied, match="refuses our password") as refused,
+        ):
+            require_server()
+        assert "PREFECT_API_AUTH_STRING" in refused.value.remedy
+    with temporary_settings({PREFECT_API_URL: prefect_server.url, PREFECT_API_AUTH_STRING: prefect_server.auth}):
+        require_server()
 
 
 def test_pages_of_other_sites_may_not_call_it(prefect_server: PrefectServer) -> None:
