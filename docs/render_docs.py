@@ -12,10 +12,14 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from docs.contract import DOCUMENT
+from stenopool.api.app import create_app
+from stenopool.api.problems import API_CODES, status_of
+from stenopool.errors import ErrorCode
 from stenopool.metrics.definitions import Metric, read_metrics
 from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
-from stenopool.settings import Settings
+from stenopool.settings import ApiSettings, CallbackSettings, Settings
 from stenopool.speech.transcript import Transcript
 
 _FOLDER = Path(__file__).parent
@@ -51,6 +55,13 @@ and restarts, is in [monitoring.md](monitoring.md).
 | worker | `stenopool worker --pool gpu` | 9481 | its own runs and state |
 """
 
+_ERRORS = f"""{_NOTE}
+# Errors
+
+Codes are stable: programs may compare them. An answer of the API is a problem (RFC 9457), whose `type` leads here; a
+recording that cannot be transcribed has the same codes in its state, in callbacks and in `stenopool status`.
+"""
+
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     (
         "What changes a transcript",
@@ -81,7 +92,26 @@ def render() -> dict[Path, str]:
         _FOLDER / "options.md": _options(),
         _FOLDER / "metrics.md": _metrics(),
         _FOLDER / "transcript.schema.json": _schema(),
+        _FOLDER / "errors.md": _errors(),
+        DOCUMENT: json.dumps(render_document(), indent=1, ensure_ascii=False) + "\n",
     }
+
+
+def render_document() -> dict[str, Any]:
+    """The OpenAPI document, as every installation serves it."""
+    document = create_app(ApiSettings(), CallbackSettings()).openapi()
+    return dict(json.loads(json.dumps(document)))
+
+
+def _errors() -> str:
+    lines = [_ERRORS, "## Of the API alone", ""]
+    for code, meaning in sorted(API_CODES.items()):
+        lines += [f"### {code}", "", meaning, ""]
+    lines += ["## Of recordings, storage and installations", "", "What to do, where nothing more exact is said:", ""]
+    for error in ErrorCode:
+        again = " It may pass by itself." if error.retryable else ""
+        lines += [f"### {error}", "", f"{error.remedy}{again} As an answer of the API: {status_of(error)}.", ""]
+    return "\n".join(lines)
 
 
 def _schema() -> str:

@@ -90,12 +90,16 @@ TRANSIENT_CODES = frozenset(
 class Failure(BaseModel):
     """Why one recording has no transcript: what a receipt keeps and a report prints."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     code: ErrorCode
+    """A stable name; docs/errors.md lists them."""
     message: str
+    """What happened."""
     remedy: str
+    """What to do."""
     stage: str | None = None
+    """The stage in which it happened."""
 
 
 class StenopoolError(Exception):

@@ -161,6 +161,8 @@ class ApiSettings(_Section):
     """Diarizers that requests may name; off is always allowed. pyannote loads its checkpoints with pickle."""
     max_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3
     """Largest upload, in bytes."""
+    neutral_names: bool = False
+    """Store uploads as recording.EXT: the name that was sent, which may say much, is in no address, log or file."""
     uploads_at_once: Annotated[int, Field(gt=0)] = 24
     """Most uploads that are read at a time, 6 MiB of memory each; a third of them for one key. Others wait for 10 s."""
     rate: Annotated[float, Field(gt=0)] = 500.0

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTED = re.findall(r"`(STENOPOOL_\w+)`", (ROOT / "docs" / "settings.md").read_text())
 
 
-@pytest.mark.parametrize("page", ["settings.md", "options.md", "metrics.md", "transcript.schema.json"])
+@pytest.mark.parametrize(
+    "page", ["settings.md", "options.md", "metrics.md", "errors.md", "openapi.json", "transcript.schema.json"]
+)
 def test_a_reference_page_is_what_the_code_says(page: str) -> None:
     path = ROOT / "docs" / page
     assert render()[path] == path.read_text(), "run `python -m docs.render_docs`"
@@ -44,6 +46,7 @@ def test_a_documented_name_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -
     value = {
         "STENOPOOL_DISPATCH__BY": "deployment",
         "STENOPOOL_LOG__FORMAT": "json",
+        "STENOPOOL_API__NEUTRAL_NAMES": "True",
         "STENOPOOL_MODELS__MIRROR_SHA256": "7" * 64,
     }.get(name, "7")
     monkeypatch.setenv(name, value)

@@ -3,7 +3,7 @@
 from typing import get_args
 
 from stenopool.api.problems import invalid
-from stenopool.errors import OptionsInvalid
+from stenopool.errors import ErrorCode, OptionsInvalid
 from stenopool.options import DiarizerName, EngineName, TranscriptionOptions
 from stenopool.settings import ApiSettings
 
@@ -48,4 +48,4 @@ class AllowLists:
         ]
         if errors:
             remedy = "GET /v1/options lists what is; STENOPOOL_API__MODELS, __ENGINES and __DIARIZERS add to it."
-            raise invalid("The options are not allowed here.", remedy=remedy, errors=errors)
+            raise invalid("The options are not allowed here.", ErrorCode.OPTIONS_INVALID, remedy=remedy, errors=errors)

@@ -10,15 +10,16 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from stenopool import __version__
 from stenopool.api import problems
 from stenopool.api.audit import Audit, show_audit_log
 from stenopool.api.callbacks.delivery import deliver_callbacks
 from stenopool.api.contents import ConditionalRequests
+from stenopool.api.document import create_documented_app
 from stenopool.api.guard import Guard
 from stenopool.api.middleware import RequestMeter, RequestMetrics
 from stenopool.api.page import router as page
-from stenopool.api.routers import about, batches, queue, recordings, speech, transcripts, uploads
+from stenopool.api.routers import about, batches, models, queue, recordings, speech, transcripts, uploads
+from stenopool.api.routers import callbacks as callback_routes
 from stenopool.api.service import open_service
 from stenopool.runtime.health import health_router
 from stenopool.settings import ApiSettings, CallbackSettings, get_settings
@@ -43,16 +44,8 @@ def create_app(
             yield
             deliveries.cancel()
 
-    # FastAPI's /docs loads scripts from elsewhere; the document is at /openapi.json.
-    app = FastAPI(
-        title="Stenopool",
-        version=__version__,
-        description="Recordings in, speaker-labelled transcripts out.",
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,  # to the Host that the client sent, without TLS
-    )
+    # A redirect would lead to the Host that the client sent, and without TLS.
+    app = create_documented_app(lifespan=lifespan, redirect_slashes=False)
     metrics = RequestMetrics()
     app.add_middleware(ConditionalRequests)  # innermost
     app.add_middleware(
@@ -61,7 +54,7 @@ def create_app(
     app.add_middleware(RequestMeter, metrics=metrics)  # around Guard, so that its refusals are counted
     app.add_middleware(Audit)
     problems.install(app)
-    for part in (recordings, uploads, batches, transcripts, queue, speech, about, page):
+    for part in (recordings, uploads, batches, transcripts, queue, callback_routes, speech, models, about, page):
         app.include_router(part.router)
     app.include_router(health_router(metrics.registry, metrics.look))
     return app

@@ -50,10 +50,13 @@ class BatchState(ClientData):
     id: UUID | None
     """The run's id, also in the queue; null in a dry run."""
     prefix: str
+    """What the keys of its recordings begin with."""
     state: RunState | Literal["planned"]
     """planned: a dry run."""
     queued_at: datetime | None
+    """When it was submitted; null in a dry run."""
     recordings: RecordingCounts = RecordingCounts()
+    """How many, by what happened to them."""
     failures: dict[str, int] = Field(default_factory=dict)
     """Failed and deferred recordings by error code."""
     audio_seconds: float = 0.0

@@ -16,9 +16,9 @@ from prefect.client.schemas.objects import FlowRun, StateType, WorkQueue
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
-from pydantic import BaseModel
 
 from stenopool.api.ids import encode, text_of
+from stenopool.api.schema import Described
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.flow_runs import PAGE, UNDER_WAY, UNFINISHED, read_all, select_runs
 from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
@@ -39,24 +39,31 @@ _ENDS: dict[StateType, RunState] = {
 }
 
 
-class QueueEntry(BaseModel):
-    """One run of `ingest`: over one recording (``recording`` is its id) or everything below ``prefix``.
-
-    ``position``: 1 is next; None once a worker has taken it. ``progress``: per cent of its recordings that have ended.
-    ``age``: seconds since it was submitted.
-    """
+class QueueEntry(Described):
+    """One run of `ingest`: over one recording, or everything below a prefix."""
 
     id: UUID
+    """The run's id."""
     name: str
+    """Its recording's key, or its name in Prefect."""
     recording: str | None
+    """The id of its one recording."""
     prefix: str | None = None
+    """What the keys of its recordings begin with."""
     state: RunState
+    """What happens to it, or how it ended."""
     stage: RunStage | None = None
+    """What a run in progress does."""
     progress: float | None = None
+    """Per cent of its recordings that have ended."""
     position: int | None = None
+    """Place in the queue, from 1; null once a worker has taken it."""
     queue: str | None
+    """The work queue that it waits in."""
     queued_at: datetime
+    """When it was submitted."""
     age: float
+    """Seconds since it was submitted."""
 
     def is_below(self, prefix: str) -> bool:
         """Whether all its recordings are below a prefix."""

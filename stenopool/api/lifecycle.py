@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import Request
 from prefect.client.schemas.objects import FlowRun, StateType
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from stenopool.api import ids, states
 from stenopool.api.access import require_scope
@@ -19,6 +19,7 @@ from stenopool.api.idempotency import claimed, find_first, in_progress, token_of
 from stenopool.api.ingest_runs import entry_of
 from stenopool.api.keys import Key
 from stenopool.api.problems import Problem, field_errors, invalid, too_large
+from stenopool.api.schema import Described, RequestedOptions
 from stenopool.api.service import Service
 from stenopool.api.states import StateName
 from stenopool.api.uploads import Form, UploadWriter, receive_form
@@ -43,22 +44,27 @@ class FromSource(ClientData):
 
     uri: Annotated[str, Field(min_length=1, max_length=4096)]
     """The recording's address, below the API's source."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Fields of TranscriptionOptions."""
+    options: RequestedOptions = Field(default_factory=dict)
+    """Those that differ from the defaults."""
     callback: CallbackAddress = None
     """Where to send an event when the recording has ended."""
     sha256: Sha256 | None = None
     """The recording's expected SHA-256; the recording is read to check it."""
 
 
-class Accepted(BaseModel):
-    """A recording that was accepted. ``sha256``: of an upload, as it arrived."""
+class Accepted(Described):
+    """A recording that was accepted."""
 
     id: str
+    """Its id in addresses."""
     uri: str
+    """Its address in the source."""
     state: StateName
+    """What happens to it."""
     size: int
+    """Its size in bytes."""
     sha256: str | None = None
+    """Digest of an upload, as it arrived."""
 
 
 class ReceivedUpload(NamedTuple):

@@ -11,6 +11,7 @@ from typing import IO, Any, Literal, cast
 from pydantic import BaseModel
 
 from stenopool.api.openai_formats import ResponseFormat, format_transcript
+from stenopool.api.schema import Described
 from stenopool.api.transcript_views import make_view
 from stenopool.options import Format, SubtitleOptions
 from stenopool.pipeline import speaker_names
@@ -45,14 +46,13 @@ class Extras(BaseModel, frozen=True):
     """The sound that its page plays."""
 
 
-class Speakers(BaseModel):
-    """Who speaks in the transcript with this fingerprint.
-
-    ``names``: by the label that diarization gave; null for a speaker without a name.
-    """
+class Speakers(Described):
+    """The speakers of a transcript."""
 
     names: dict[str, str | None]
+    """Names by the label that diarization gave; null for a speaker without a name."""
     fingerprint: str
+    """What the labels belong to: a transcript with other options has others."""
 
 
 def produce(order: Order, extras: Extras, content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -42,6 +43,7 @@ from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectInfo, ObjectStore
 
 _LATEST = 2**48 - 1  # milliseconds
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 
 @dataclass
@@ -110,12 +112,15 @@ class Service:
         Its folder's name counts down with time: a listing, which is in key order, has the newest first.
         """
         token = f"{_LATEST - int(time.time() * 1000):012x}{secrets.token_hex(10)}"
-        key = f"{self.caller.prefix}{token}/{filename}"
         if "/" in filename:
             raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file name cannot contain folders.", "Send the name alone.")
         if unsafe := find_unsafe(filename):
             message = f"A file name cannot contain the invisible character U+{ord(unsafe):04X}."
             raise Problem(422, ErrorCode.KEY_UNUSABLE, message, "Rename the file.")
+        if self.settings.neutral_names:  # ids and addresses are made of keys, and are in everybody's logs
+            ending = _ENDING.search(filename)
+            filename = f"recording{ending[0] if ending else ''}"
+        key = f"{self.caller.prefix}{token}/{filename}"
         self.check_key(key)
         self.notes.recording = key
         return key
@@ -275,9 +280,10 @@ class Service:
                 {**self.allow_lists.defaults, **(given or {})}, context=context
             )
         except ValidationError as error:
-            raise invalid("The options cannot be honoured.", errors=field_errors(error.errors())) from None
+            errors = field_errors(error.errors())
+            raise invalid("The options cannot be honoured.", ErrorCode.OPTIONS_INVALID, errors=errors) from None
         except TypeError:
-            raise invalid("Options must be an object.") from None
+            raise invalid("Options must be an object.", ErrorCode.OPTIONS_INVALID) from None
         if context is None:
             self.allow_lists.check(options)
         return options

@@ -17,6 +17,7 @@ from stenopool.api.ids import encode, text_of
 from stenopool.api.ingest_runs import QueueEntry, QueueSnapshot
 from stenopool.api.keys import Key
 from stenopool.api.problems import invalid
+from stenopool.api.schema import Described
 from stenopool.api.service import Service
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline import receipts
@@ -32,11 +33,13 @@ _CHUNK = 200  # keys that a search reads together
 _MOST_KEYS = 1000  # that one request reads, whatever it finds
 
 
-class Submitted(BaseModel):
+class Submitted(Described):
     """A recording or a run, as a key without the scope `read` gets to know it."""
 
     id: str
+    """Its id in addresses."""
     state: str
+    """What happens to it."""
 
 
 def for_caller(caller: Key, made: BaseModel) -> Any:
@@ -48,10 +51,15 @@ class RecordingState(ClientData):
     """One recording."""
 
     id: str
+    """Its id in addresses."""
     name: str
+    """Its name, without folders."""
     key: str
+    """Its key in the source."""
     size: int
+    """Its size in bytes."""
     modified: datetime
+    """When it was sent."""
     state: StateName
     """skipped: not transcribed and not submitted (a schedule may still submit it)."""
     transcript: bool = False
@@ -59,18 +67,18 @@ class RecordingState(ClientData):
     formats: list[str] = Field(default_factory=list)
     """The formats of its transcript that are stored; others are rendered on request."""
     queue: QueueEntry | None = None
+    """The run that works on it, or that it waits for."""
     failure: Failure | None = None
     """Why it failed. Lists have neither this nor external_id and metadata: they read no objects."""
 
 
-class RecordingPage(BaseModel):
-    """Some recordings, in the order of their keys; request ``next_cursor`` until it is null.
-
-    A page of a search may be short or empty without being the last.
-    """
+class RecordingPage(Described):
+    """Some recordings, in the order of their keys. A page of a search may be short or empty without being the last."""
 
     data: list[RecordingState]
+    """The recordings of this page."""
     next_cursor: str | None = None
+    """`cursor` of the next page; null on the last."""
 
     @computed_field(description="The same as data; removed in 1.0.", json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
     @property

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from pydantic import BaseModel
-
+from stenopool.api.schema import Described
 from stenopool.pipeline import speaker_names
 from stenopool.speech.renderers.view import Paragraph, doubt, view
 from stenopool.speech.renderers.words import Stretch, clean
@@ -19,46 +18,62 @@ class WordView(NamedTuple):
     end: float
 
 
-class StretchView(BaseModel):
-    """Words of one sentence. ``doubt``: why they may be wrong. ``language``: where it changes."""
+class StretchView(Described):
+    """Words of one sentence."""
 
     doubt: str | None
+    """Why they may be wrong."""
     language: str | None
+    """Their language, where it changes."""
     words: list[WordView]
+    """Each with its text, whether a space precedes it, and its start and end in seconds."""
 
 
-class ParagraphView(BaseModel):
-    """What one speaker says. ``speaker``: the index of their voice; None if unknown."""
+class ParagraphView(Described):
+    """What one speaker says."""
 
     speaker: int | None
+    """Index of their voice; null if unknown."""
     start: float
+    """Seconds from the beginning."""
     stretches: list[StretchView]
+    """Its sentences."""
 
 
-class VoiceView(BaseModel):
-    """A speaker. ``name``: the label until they are named. ``labels``: all labels with this name.
-
-    ``colour``: 0 to 7, in the style sheet. ``spans``: when they speak, in seconds.
-    """
+class VoiceView(Described):
+    """A speaker."""
 
     name: str | None
+    """The label until they are named."""
     labels: list[str]
+    """All labels with this name."""
     colour: int
+    """0 to 7, in the style sheet."""
     seconds: float
+    """How long they speak."""
     spans: list[tuple[float, float]]
+    """When they speak: start and end in seconds."""
 
 
-class TranscriptView(BaseModel):
-    """A transcript to read and listen to. ``facts``: how it was made, as name and value."""
+class TranscriptView(Described):
+    """A transcript to read and listen to."""
 
     id: str
+    """The recording's id."""
     key: str
+    """The recording's key."""
     title: str
+    """The recording's name."""
     facts: list[tuple[str, str]]
+    """How it was made, as name and value."""
     duration: float
+    """Seconds of audio."""
     language: str | None
+    """The language that is spoken most."""
     voices: list[VoiceView]
+    """The speakers."""
     paragraphs: list[ParagraphView]
+    """What they say, in order."""
 
 
 def make_view(id: str, key: str, transcript: Transcript, names: dict[str, str]) -> TranscriptView:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from stenopool.runtime.logs import logger
 
@@ -22,10 +22,14 @@ State = Literal["ok", "failed"]
 
 
 class Health(BaseModel):
-    """``dependencies``: each "ok" or "failed"; the reason is in the program's log, not here."""
+    """How a program is, and what it needs."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     status: State
+    """failed: it cannot serve."""
     dependencies: dict[str, State] = {}
+    """How each of them is; the reason is in the program's log, not here."""
 
     @classmethod
     def of(cls, dependencies: dict[str, State]) -> "Health":
@@ -66,17 +70,17 @@ def health_router(
     router = APIRouter(tags=["health"])
 
     @router.get("/health/live")
-    async def live(response: Response) -> Health:
+    async def get_liveness(response: Response) -> Health:
         """The process answers."""
         return _answer(response, Health(status="ok" if is_alive() else "failed"))
 
     @router.get("/health/ready", responses={503: {"model": Health}})
-    async def ready(request: Request, response: Response) -> Health:
+    async def get_readiness(request: Request, response: Response) -> Health:
         """What the process needs answers too."""
         return _answer(response, await look(request))
 
     @router.get("/metrics", response_class=PlainTextResponse)
-    async def metrics(request: Request) -> Response:
+    async def get_metrics(request: Request) -> Response:
         """What Prometheus scrapes; docs/metrics.md says what there is."""
         await look(request)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

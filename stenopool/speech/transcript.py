@@ -30,17 +30,22 @@ DECODE_ERRORS = "decode_errors"  # damaged parts were skipped
 class _Published(BaseModel):
     """Written files have every key, so the published schema requires them all."""
 
-    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True, use_attribute_docstrings=True)
 
 
 class Word(_Published):
     """A word as spoken. ``start`` and ``end`` may be missing: readers have to expect that."""
 
     word: str
+    """Its text, with its punctuation and the space before it."""
     start: Seconds | None = None
+    """Seconds from the beginning."""
     end: Seconds | None = None
+    """Seconds from the beginning."""
     probability: Probability | None = None
+    """How sure the engine is, from 0 to 1."""
     speaker: str | None = None
+    """Who says it."""
 
     @computed_field(description="The probability again, under whisperX's name.")  # type: ignore[prop-decorator]
     @property
@@ -52,60 +57,93 @@ class Segment(_Published):
     """A stretch of speech, about a sentence long."""
 
     id: int = 0
+    """Its number, from 0."""
     start: Seconds
+    """Seconds from the beginning."""
     end: Seconds
+    """Seconds from the beginning."""
     text: str
+    """What is said."""
     speaker: str | None = None
+    """Who says it."""
     channel: int | None = None
+    """The channel that it is on, where channels are split."""
     language: str | None = None
+    """Its language."""
     avg_logprob: Measure | None = None
+    """Average log probability of its tokens."""
     no_speech_prob: Probability | None = None
+    """How likely there is no speech, from 0 to 1."""
     compression_ratio: Measure | None = None
+    """Of its text; a high one means repetition."""
     temperature: float | None = None
+    """Of the decoder."""
     flags: list[str] = Field(default_factory=list)
+    """Doubts: hallucination_suspected, low_confidence."""
     words: list[Word] = Field(default_factory=list)
+    """Its words."""
 
 
 class SpeakerTurn(BaseModel):
     """One speaker speaks from ``start`` to ``end``. Turns may overlap."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     start: Seconds
+    """Seconds from the beginning."""
     end: Seconds
+    """Seconds from the beginning."""
     speaker: str
+    """Who speaks."""
 
 
 class Channel(_Published):
     """One channel of a split recording."""
 
     index: int
+    """Its number, from 0."""
     name: str
+    """Its speaker's label."""
     language: str | None = None
+    """Its language."""
     language_probability: Probability | None = None
+    """How sure the engine is, from 0 to 1."""
 
 
 class Source(_Published):
-    """The object the transcript was made from. ``version_id`` is null: the ETag says which content it was."""
+    """The object the transcript was made from."""
 
     uri: str
+    """Its address."""
     key: str
+    """Its key."""
     etag: str
+    """Which content it was."""
     version_id: str | None = None
+    """Always null."""
     size: int
+    """Its size in bytes."""
     sha256: str | None = None
+    """Its digest, where it was taken."""
 
 
 class AudioInfo(_Published):
     """What was in the file, and the gain it was given."""
 
     duration: Seconds
+    """Seconds of audio."""
     sample_rate: int
+    """Samples per second."""
     channels: int
+    """Number of channels."""
     codec: str
+    """Its codec, by FFmpeg's name."""
     container: str
+    """Its container, by FFmpeg's name."""
     start_time: Seconds = 0.0
+    """Time of the first sample."""
     gain_db: float = 0.0
+    """How much louder it was made."""
 
 
 class Prepared(BaseModel):
@@ -122,19 +160,33 @@ class Provenance(_Published):
     """How the transcript was made: enough to make it again."""
 
     stenopool_version: str
+    """Version of Stenopool."""
     engine: str
+    """The speech engine."""
     engine_version: str
+    """Its version."""
     model: str
+    """The Whisper model."""
     model_digest: str | None = None
+    """Digest of the weights."""
     device: str
+    """cpu or cuda."""
     compute_type: str
+    """Number format of the weights."""
     options: dict[str, Any]
+    """The options, as TranscriptionOptions."""
     fingerprint: str
+    """Digest of recording, options and versions."""
     stages: dict[str, int]
+    """Version of each stage."""
     word_timestamps: Literal["alignment", "attention"] | None = None
+    """Where the times of words are from."""
     diarizer: str | None = None
+    """What told the speakers apart."""
     diarizer_version: str | None = None
+    """Its version."""
     created_at: datetime
+    """When it was made."""
 
 
 class Transcript(_Published):
@@ -144,19 +196,33 @@ class Transcript(_Published):
     """
 
     schema_version: str = SCHEMA_VERSION
+    """Version of this schema: the first number changes when readers have to."""
     text: str = ""
+    """All that is said."""
     language: str | None = None
+    """The language that is spoken most."""
     language_probability: Probability | None = None
+    """How sure the engine is, from 0 to 1."""
     duration: Seconds = 0.0
+    """Seconds of audio."""
     segments: list[Segment] = Field(default_factory=list)
+    """What is said, sentence by sentence."""
     speakers: list[str] = Field(default_factory=list)
+    """All speakers."""
     turns: list[SpeakerTurn] = Field(default_factory=list)
+    """Who speaks when."""
     channels: list[Channel] = Field(default_factory=list)
+    """The channels, where they are split."""
     flags: list[str] = Field(default_factory=list)
+    """What is odd: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors."""
     source: Source | None = None
+    """The object that it was made from."""
     audio: AudioInfo | None = None
+    """What was in the file."""
     provenance: Provenance | None = None
+    """How it was made."""
     timings: dict[str, Seconds] = Field(default_factory=dict)
+    """Seconds that each stage took."""
 
     @computed_field(description="All words in order, as whisperX lists them.")  # type: ignore[prop-decorator]
     @property

@@ -46,6 +46,12 @@ SCOPES_OF: dict[str, set[str]] = {
     "POST /v1/options": set(),
     "POST /v1/options/check": set(),
     "GET /v1/about": set(),
+    "GET /v1/models": set(),
+    "GET /v1/models/{id}": set(),
+    "GET /v1/callbacks": {"write"},
+    "POST /v1/callbacks/test": {"write"},
+    "POST /v1/callbacks/{id}/retry": {"write"},
+    "DELETE /v1/callbacks/{id}": {"write"},
 }
 OPEN = {"GET /health/live", "GET /health/ready", "GET /metrics"}
 BODIES: dict[str, Any] = {

@@ -88,7 +88,7 @@ def test_what_is_no_name_is_refused(body: object, api: Api) -> None:
     id = finished(api)
     with api.client() as client:
         refused = client.put(f"/v1/recordings/{id}/speakers", json=body)
-        assert (refused.status_code, refused.json()["code"]) == (422, "OPTIONS_INVALID")
+        assert (refused.status_code, refused.json()["code"]) == (422, "REQUEST_INVALID")
         assert set(client.get(f"/v1/recordings/{id}/speakers").json()["names"].values()) == {None}
 
 

@@ -27,6 +27,7 @@ from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.speech.renderers import render
 from stenopool.storage import ObjectStore, open_store
 from tests.speech.renderers.samples import conversation
+from tests.support.contract import Contract
 
 KEYS = {
     "reader": "read",
@@ -95,15 +96,12 @@ def key_line(who: str, may: str) -> str:
 def serving(
     settings: ApiSettings, callbacks: CallbackSettings | None = None, *, authenticated: bool = True
 ) -> Iterator[Api]:
-    """Start it, wait until it answers, and stop it in the end."""
+    """Start it, wait until it answers, and stop it in the end. All that it sent must be in its OpenAPI document."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         options = server_options(settings.connections, settings.header_timeout, settings.forwarded_allow_ips)
-        config = uvicorn.Config(
-            create_app(settings, callbacks, authenticated=authenticated),
-            lifespan="on",
-            **(options | {"log_config": None}),
-        )
+        contract = Contract(create_app(settings, callbacks, authenticated=authenticated))
+        config = uvicorn.Config(contract, lifespan="on", **(options | {"log_config": None}))
         server = uvicorn.Server(config)
         # Which Prefect server is meant stands in a context variable.
         context = contextvars.copy_context()
@@ -119,6 +117,7 @@ def serving(
         finally:
             server.should_exit = True
             thread.join(30)
+        assert not contract.broken, "\n".join(contract.broken)
 
 
 def sound(seconds: float = 0.5) -> bytes:

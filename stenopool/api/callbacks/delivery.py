@@ -1,24 +1,28 @@
 """Delivers pending callbacks: sends an event once its work is over."""
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from stenopool.api import states
-from stenopool.api.batch_states import BatchState, read_batch
+from stenopool.api.batch_states import read_batch
+from stenopool.api.callbacks.events import BatchEvent, RecordingEnded, RecordingEvent
 from stenopool.api.callbacks.outbox import Callback, PendingCallback, Unreadable
 from stenopool.api.callbacks.sending import AddressError, DeliveryError
 from stenopool.api.problems import Problem
 from stenopool.api.service import Service
+from stenopool.api.states import Submitted
 from stenopool.pipeline import receipts
 from stenopool.runtime.logs import get_logger
 from stenopool.settings import CallbackSettings
 
 log = get_logger("stenopool.api")
 
+_UNSENT = {"data": {"queue", "truncated"}}  # of a state, what says nothing once its work has ended
 _AT_ONCE = 16  # events that are on their way
 _SETTLED = 60.0  # seconds after which a request without a run has been left behind by one that failed
 
@@ -94,7 +98,7 @@ class _Deliveries:
             if not await asyncio.to_thread(outbox.claim, pending):
                 return
             try:
-                await sender.send(callback.url, callback.event, json.dumps(event).encode())
+                await sender.send(callback.url, callback.event, event.model_dump_json(exclude=_UNSENT).encode())
             except (AddressError, DeliveryError) as error:
                 what = f"Callback {callback.event} to {urlsplit(callback.url).hostname}"
                 why = str(error) or "its address may not be called"
@@ -112,7 +116,7 @@ class _Deliveries:
             await asyncio.to_thread(self._service.outbox.give_up, pending, why)
             log.error("%s is given up after %s tries: %s.", what, tries, why)
 
-    async def _event(self, callback: Callback) -> dict[str, Any] | None:
+    async def _event(self, callback: Callback) -> RecordingEvent | BatchEvent | None:
         """The event; None while its work has not ended. The problem 404 if there will never be one."""
         if callback.run:
             return await self._of_run(callback.run, brief=callback.brief)
@@ -125,10 +129,11 @@ class _Deliveries:
         if state.state == "skipped" and (datetime.now(UTC) - callback.asked_at).total_seconds() < _SETTLED:
             return None  # its run is about to be submitted
         kind = state.state if state.state in ("completed", "cancelled") else "failed"
-        if callback.brief:
-            return _event_of(f"recording.{kind}", state.model_dump(mode="json", include={"id", "state"}))
-        found = await self._read_duration_and_language(key, callback.work) if kind == "completed" else {}
-        return _event_of(f"recording.{kind}", state.model_dump(mode="json", exclude={"queue"}) | found)
+        data: BaseModel = Submitted(id=state.id, state=state.state)
+        if not callback.brief:
+            found = await self._read_duration_and_language(key, callback.work) if kind == "completed" else {}
+            data = RecordingEnded.model_validate(state.model_dump() | found)
+        return RecordingEvent.model_validate({"type": f"recording.{kind}", "data": data})
 
     async def _read_duration_and_language(self, key: str, work: str | None) -> dict[str, Any]:
         for name in await self._service.receipts_of(key):
@@ -137,13 +142,9 @@ class _Deliveries:
                 return receipt.model_dump(include={"duration", "language"}) if receipt else {}
         return {}
 
-    async def _of_run(self, id: UUID, *, brief: bool) -> dict[str, Any] | None:
+    async def _of_run(self, id: UUID, *, brief: bool) -> BatchEvent | None:
         batch = await read_batch(self._service, id)  # the problem 404 if it is gone
         if batch.state in ("queued", "running"):
             return None
-        facts = {"id", "state"} if brief else set(BatchState.model_fields) - {"truncated"}
-        return _event_of(f"batch.{batch.state}", batch.model_dump(mode="json", include=facts))
-
-
-def _event_of(kind: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"type": kind, "timestamp": datetime.now(UTC).isoformat(), "data": data}
+        data = Submitted(id=str(batch.id), state=batch.state) if brief else batch
+        return BatchEvent.model_validate({"type": f"batch.{batch.state}", "data": data})

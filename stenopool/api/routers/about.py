@@ -3,12 +3,12 @@
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from stenopool import __version__
 from stenopool.api.access import ANY_CALLER, AnyCaller, GuardedRoute
 from stenopool.api.headers import deprecated_for
 from stenopool.api.keys import SCOPES, Scope
+from stenopool.api.schema import Described, RequestedOptions
 from stenopool.api.service import CurrentService
 from stenopool.languages import language_names
 from stenopool.options import FORMATS, Format, TranscriptionOptions
@@ -16,38 +16,42 @@ from stenopool.options import FORMATS, Format, TranscriptionOptions
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 
 
-class About(BaseModel):
-    """``name``, ``scopes`` and ``prefix`` are the key's; ``with_keys`` is false without authentication.
-
-    ``prefix``: recordings elsewhere do not exist for the key; empty: it has access to all.
-    """
+class About(Described):
+    """The program, and the key of the request."""
 
     version: str
+    """The program's version. That of the contract is in the OpenAPI document."""
     name: str
+    """The key's name."""
     scopes: list[Scope]
+    """What the key may do."""
     prefix: str
+    """Recordings elsewhere do not exist for the key; empty: it has access to all."""
     with_keys: bool
+    """False without authentication."""
 
 
-class Choices(BaseModel):
-    """``options``: JSON Schema of a recording's options. ``defaults``: those that this installation changes.
-
-    ``allowed``: values that requests may give here, for options of which not all may be; the schema has them too.
-    ``languages``: names by code. ``formats``: of transcripts. ``source``: addresses must be below it. ``max_bytes``:
-    largest upload.
-    """
+class Choices(Described):
+    """What a form for recordings is built from."""
 
     options: dict[str, Any]
+    """JSON Schema of a recording's options."""
     defaults: dict[str, Any]
+    """The options that this installation changes."""
     allowed: dict[str, list[str]]
+    """Values of some options, where not all are allowed here."""
     languages: dict[str, str]
+    """Names of languages by code."""
     formats: tuple[Format, ...]
+    """Formats of transcripts."""
     source: str
+    """Addresses of recordings must be below it."""
     max_bytes: int
+    """Size of the largest upload."""
 
 
 @router.get("/about", tags=["about"])
-async def about(service: CurrentService, caller: AnyCaller) -> About:
+async def get_about(service: CurrentService, caller: AnyCaller) -> About:
     """The name and the scopes of the caller's key."""
     return About(
         version=__version__,
@@ -79,6 +83,6 @@ async def get_options(service: CurrentService) -> Choices:
 @router.post(
     "/options", tags=["options"], deprecated=True, dependencies=[ANY_CALLER, deprecated_for("/v1/options/check")]
 )
-async def check_options(options: dict[str, Any], service: CurrentService) -> dict[str, Any]:
+async def check_options(options: RequestedOptions, service: CurrentService) -> TranscriptionOptions:
     """Check these options (422 if they cannot be used together); returns all options as they would be used."""
-    return service.options(options).model_dump(mode="json")
+    return service.options(options)

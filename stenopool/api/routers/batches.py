@@ -14,6 +14,7 @@ from stenopool.api.client_data import ClientData, write_client_data
 from stenopool.api.idempotency import IdempotencyKey, claimed, token_of
 from stenopool.api.keys import Key
 from stenopool.api.lifecycle import CallbackAddress, choices
+from stenopool.api.schema import RequestedOptions
 from stenopool.api.service import CurrentService, Service
 from stenopool.api.states import Submitted, for_caller
 
@@ -27,8 +28,8 @@ class NewBatch(ClientData):
 
     prefix: Annotated[str, Field(max_length=4096)]
     """What the keys begin with: a folder's prefix ends with "/"; "" is the whole source. A folder's address will do."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Fields of TranscriptionOptions."""
+    options: RequestedOptions = Field(default_factory=dict)
+    """Those that differ from the defaults."""
     callback: CallbackAddress = None
     """Where to send an event when the batch has ended."""
     dry_run: bool = False
@@ -39,7 +40,7 @@ class NewBatch(ClientData):
     "",
     status_code=202,
     response_model=BatchState | Submitted,
-    responses={200: {"model": BatchState, "description": "What a dry run found."}},
+    responses={200: {"model": BatchState, "description": "What a dry run found."}, 404: {}, 409: {}},
 )
 async def create_batch(
     asked: NewBatch,

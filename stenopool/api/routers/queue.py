@@ -5,27 +5,33 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import ConfigDict, computed_field
 
 from stenopool.api.access import CAN_DELETE, CAN_READ, IS_ADMIN, AnyCaller, GuardedRoute, require_scope
 from stenopool.api.headers import deprecated_for
 from stenopool.api.ingest_runs import QueueEntry
 from stenopool.api.lifecycle import retry_failed
 from stenopool.api.problems import not_found
+from stenopool.api.schema import Described
 from stenopool.api.service import CurrentService
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"], route_class=GuardedRoute)
 _CURSOR = "^[01][.][0-9][.][0-9]{1,17}[.][0-9a-f]{32}$"
 
 
-class QueuePage(BaseModel):
+class QueuePage(Described):
     """Runs in progress, then waiting ones in their order. The counts are of all runs, not of this page."""
 
     paused: bool
+    """Whether workers take no runs."""
     queued: int
+    """Runs that wait."""
     running: int
+    """Runs in progress."""
     data: list[QueueEntry]
+    """The runs of this page."""
     next_cursor: str | None = None
+    """`cursor` of the next page; null on the last."""
 
     @computed_field(description="The same as data; removed in 1.0.", json_schema_extra={"deprecated": True})  # type: ignore[prop-decorator]
     @property
@@ -33,18 +39,20 @@ class QueuePage(BaseModel):
         return self.data
 
 
-class Changed(BaseModel):
+class Changed(Described):
     """How many runs a request affected."""
 
     count: int
+    """Runs that were changed."""
 
 
-class Paused(BaseModel):
+class Paused(Described):
     """Whether workers take no runs from the queue. Runs in progress continue; new recordings wait."""
 
     model_config = ConfigDict(extra="forbid")
 
     paused: bool
+    """True: workers take no runs."""
 
 
 @router.get("", response_model=QueuePage, dependencies=[CAN_READ])
@@ -93,13 +101,13 @@ async def get_run(id: UUID, service: CurrentService) -> QueueEntry:
 
 
 @router.delete("", dependencies=[IS_ADMIN])
-async def clear(service: CurrentService) -> Changed:
+async def clear_queue(service: CurrentService) -> Changed:
     """Cancel all waiting runs. Runs in progress continue; recordings are kept and can be retried."""
     return Changed(count=await service.runs.clear())
 
 
 @router.delete("/{id}", status_code=204, dependencies=[CAN_DELETE])
-async def cancel(id: UUID, service: CurrentService, caller: AnyCaller) -> None:
+async def cancel_run(id: UUID, service: CurrentService, caller: AnyCaller) -> None:
     """Cancel one run. Its recordings are kept. For a run over many recordings, the key needs the scope batch too."""
     service.runs.forget_queue()
     entry = next((entry for entry in (await service.queue()).entries if entry.id == id), None)
@@ -118,12 +126,12 @@ async def retry_all(service: CurrentService) -> Changed:
 
 
 @router.post("/pause", deprecated=True, dependencies=[IS_ADMIN, deprecated_for("/v1/queue")])
-async def pause(service: CurrentService) -> Paused:
+async def pause_queue(service: CurrentService) -> Paused:
     """Pause the queue: `PATCH /v1/queue {"paused": true}`."""
     return await change_queue(Paused(paused=True), service)
 
 
 @router.post("/resume", deprecated=True, dependencies=[IS_ADMIN, deprecated_for("/v1/queue")])
-async def resume(service: CurrentService) -> Paused:
+async def resume_queue(service: CurrentService) -> Paused:
     """Resume the queue: `PATCH /v1/queue {"paused": false}`."""
     return await change_queue(Paused(paused=False), service)

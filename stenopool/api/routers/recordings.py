@@ -35,8 +35,13 @@ _FORM: dict[str, Any] = {
     "required": ["file"],
     "additionalProperties": False,
     "properties": {
-        "file": {"type": "string", "format": "binary"},
-        "options": {"type": "string", "description": "TranscriptionOptions as JSON."},
+        "file": {"type": "string", "format": "binary", "description": "The recording, with its name."},
+        "options": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/TranscriptionOptions"},
+            "description": "TranscriptionOptions as JSON.",
+        },
         **RECORDING_FIELDS,
     },
 }
@@ -49,8 +54,8 @@ _BODY = {
             "application/json": {
                 "schema": {
                     "anyOf": [
-                        FromSource.model_json_schema(),
-                        {**DirectUpload.model_json_schema(), "deprecated": True},
+                        {"$ref": "#/components/schemas/FromSource"},
+                        {"$ref": "#/components/schemas/DirectUpload", "deprecated": True},
                     ]
                 },
                 "examples": {
@@ -65,9 +70,13 @@ _BODY = {
 
 
 @router.post(
-    "", status_code=202, openapi_extra=_BODY, response_model=Accepted | PresignedUpload | QueueEntry | Submitted
+    "",
+    status_code=202,
+    openapi_extra=_BODY,
+    response_model=Accepted | PresignedUpload | QueueEntry | Submitted,
+    responses={404: {}, 409: {}},
 )
-async def send(
+async def send_recording(
     request: Request,
     response: Response,
     service: CurrentService,
@@ -160,7 +169,7 @@ async def get_recording(id: str, service: CurrentService) -> RecordingState:
     responses={200: {"content": {"audio/*": {}, "video/*": {}}}, **ANSWERS},
     dependencies=[CAN_READ],
 )
-async def audio(request: ConditionalRequest, id: str, service: CurrentService) -> Response:
+async def get_audio(request: ConditionalRequest, id: str, service: CurrentService) -> Response:
     """The recording as it was sent."""
     info = await service.head(ids.decode(id))
     kind = mimetypes.guess_type(info.key)[0] or ""
@@ -178,7 +187,7 @@ async def audio(request: ConditionalRequest, id: str, service: CurrentService) -
     response_model=RecordingState | Submitted,
     responses={200: {"model": RecordingState | Submitted, "description": "It has a transcript with these options."}},
 )
-async def retry(id: str, service: CurrentService, caller: CanWrite, response: Response) -> Any:
+async def retry_recording(id: str, service: CurrentService, caller: CanWrite, response: Response) -> Any:
     """Transcribe a recording that failed, was cancelled or was never submitted, with its last options.
 
     One that is in the queue stays as it is.
@@ -189,7 +198,7 @@ async def retry(id: str, service: CurrentService, caller: CanWrite, response: Re
     return for_caller(caller, await states.read_state(service, ids.decode(id)))
 
 
-@router.delete("/{id}", status_code=204, dependencies=[CAN_DELETE])
-async def delete(id: str, service: CurrentService) -> None:
+@router.delete("/{id}", status_code=204, responses={409: {}}, dependencies=[CAN_DELETE])
+async def delete_recording(id: str, service: CurrentService) -> None:
     """Remove a recording with its transcripts, receipts and checkpoints; 409 while it is being transcribed."""
     await lifecycle.remove(service, ids.decode(id))

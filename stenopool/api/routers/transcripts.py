@@ -19,6 +19,7 @@ from stenopool.options import FORMATS, Format, SubtitleOptions
 from stenopool.pipeline.speaker_names import SpeakerName
 from stenopool.speech.renderers import CONTENT_TYPES
 from stenopool.speech.renderers.words import clean
+from stenopool.speech.transcript import Transcript
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"], route_class=GuardedRoute)
 
@@ -35,7 +36,7 @@ _MEDIA_TYPES: dict[str, Format] = {
     **{CONTENT_TYPES[format].partition(";")[0]: format for format in FORMATS if format != "rttm"},
 }
 _TEXT: dict[int | str, Any] = {
-    200: {"content": {CONTENT_TYPES[each].partition(";")[0]: {} for each in FORMATS}},
+    200: {"model": Transcript, "content": {CONTENT_TYPES[each].partition(";")[0]: {} for each in FORMATS}},
     **ANSWERS,
 }
 _JSON = {"Content-Type": "application/json"}

@@ -40,6 +40,7 @@ class PresignedUpload(BaseModel):
     uri: str
     """The address to submit after the upload."""
     method: Literal["PUT"] = "PUT"
+    """Always PUT."""
     url: str
     """Where to send the bytes. It takes them once: an object that exists is not replaced."""
     headers: dict[str, str]
@@ -48,7 +49,7 @@ class PresignedUpload(BaseModel):
     """Seconds for which the upload may begin."""
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses={409: {}})
 async def create_upload(
     asked: DirectUpload, service: CurrentService, caller: CanWrite, idempotency_key: IdempotencyKey = None
 ) -> PresignedUpload:

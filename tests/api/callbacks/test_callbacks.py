@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
 from standardwebhooks import Webhook
 
 from stenopool.api.callbacks.outbox import Callback
@@ -142,7 +143,13 @@ def test_one_who_is_gone_for_good_is_not_told_again(
         telling.finish(id)
         prefect.delete_flow_run(entry(client, id)["id"])
     receiver.wait_for(1)
-    wait_until(lambda: any(key.endswith("/try-99") for key in pending(telling)), "it is given up")
+    with telling.client("clerk") as client:
+
+        def listed() -> list[tuple[str, str, str]]:
+            data = client.get("/v1/callbacks").raise_for_status().json()["data"]
+            return [(one["state"], one["recording"], one["failure"]) for one in data]
+
+        wait_until(lambda: listed() == [("given_up", id, "HTTP 410")], "it is given up")
 
 
 def test_two_replicas_tell_it_once(
@@ -248,11 +255,14 @@ def test_a_request_that_an_earlier_version_kept_in_clear_is_still_sent(telling: 
 def test_an_address_is_not_found_in_the_destination(telling: Api, receiver: Receiver) -> None:
     receiver.answers = [500]
     with telling.client("clerk") as client:
-        sent(client, f"{receiver.url}?token=hunter2")
+        id = sent(client, f"{receiver.url}?token=hunter2")
         kept = [info.key for info in telling.destination.list() if info.key.startswith(".callbacks/")]
         assert kept
         for info in telling.destination.list():
             assert b"hunter2" not in telling.destination.get_bytes(info.key, b""), info.key
+        (listed,) = client.get("/v1/callbacks").raise_for_status().json()["data"]
+        assert "hunter2" not in json.dumps(listed)
+        assert (listed["host"], listed["recording"], listed["state"]) == ("127.0.0.1", id, "waiting")
 
 
 def test_a_completed_recording_comes_with_its_duration_and_language(
@@ -265,6 +275,61 @@ def test_a_completed_recording_comes_with_its_duration_and_language(
     receiver.wait_for(1)
     (event,) = receiver.events(SECRET)
     assert (event["data"]["duration"], event["data"]["language"]) == (9.5, "en")
+
+
+def test_every_event_is_what_the_document_says(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
+    from prefect.states import Completed
+
+    telling.source.put_bytes("2026/a.wav", sound())
+    for who in ("clerk", "writer"):  # the second one gets ids and states
+        with telling.client(who) as client, telling.client() as boss:
+            id = sent(client, receiver.url, f"{who}.wav")
+            telling.finish(id)
+            prefect.delete_flow_run(entry(boss, id)["id"])
+    with telling.client() as boss:
+        run = boss.post("/v1/batches", json={"prefix": "2026/", "callback": receiver.url}).raise_for_status().json()
+        ended(prefect, run["id"], Completed())
+        assert boss.post("/v1/callbacks/test", json={"url": receiver.url}).raise_for_status().json()["delivered"]
+        document = boss.get("/openapi.json").json()
+    receiver.wait_for(4)
+    for event in receiver.events(SECRET):
+        webhook = document["webhooks"][
+            event["type"] if event["type"] in document["webhooks"] else event["type"].split(".")[0]
+        ]
+        schema = webhook["post"]["requestBody"]["content"]["application/json"]["schema"]
+        Draft202012Validator(schema | {"components": document["components"]}).validate(event)
+
+
+def test_one_that_was_given_up_is_listed_tried_again_and_dropped(
+    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
+) -> None:
+    receiver.answers = [410, 410]
+    with telling.client("clerk") as client, telling.client("writer") as other:
+        ids = [sent(client, f"{receiver.url}?{number}", f"{number}.wav") for number in range(2)]
+        for id in ids:
+            telling.finish(id)
+            prefect.delete_flow_run(entry(client, id)["id"])
+        receiver.wait_for(2)
+        wait_until(
+            lambda: [one["state"] for one in client.get("/v1/callbacks").json()["data"]] == ["given_up"] * 2,
+            "both are given up",
+        )
+        first = client.get("/v1/callbacks", params={"limit": 1}).raise_for_status().json()
+        second = client.get("/v1/callbacks", params={"cursor": first["next_cursor"]}).raise_for_status().json()
+        listed = [*first["data"], *second["data"]]
+        assert {one["recording"] for one in listed} == set(ids)
+        assert {(one["tries"], one["failure"]) for one in listed} == {(1, "HTTP 410")}
+        assert second["next_cursor"] is None
+        # They are the key's own.
+        assert other.get("/v1/callbacks").json()["data"] == []
+        for method, path in (("POST", "/retry"), ("DELETE", "")):
+            assert other.request(method, f"/v1/callbacks/{listed[0]['id']}{path}").status_code == 404
+        again = client.post(f"/v1/callbacks/{listed[0]['id']}/retry")
+        assert (again.status_code, again.json()["state"]) == (202, "waiting")
+        client.delete(f"/v1/callbacks/{listed[1]['id']}").raise_for_status()
+        until_nothing_is_owed(telling)
+    assert len(receiver.calls) == 3
+    assert receiver.calls[2].headers["webhook-id"] == listed[0]["event"]
 
 
 def test_a_key_waits_for_so_many_callbacks_and_others_for_theirs(
@@ -281,3 +346,19 @@ def test_a_key_waits_for_so_many_callbacks_and_others_for_theirs(
         assert refused.headers["Retry-After"]
         assert limited.keys() == kept
         assert boss.post("/v1/recordings", **form).status_code == 202
+
+
+def test_an_address_can_be_tested(telling: Api, receiver: Receiver) -> None:
+    receiver.answers = [204, 500, 302]
+    with telling.client("clerk") as client, telling.client("reader") as reader:
+        outcomes = [client.post("/v1/callbacks/test", json={"url": receiver.url}).json() for _ in range(3)]
+        refused = client.post("/v1/callbacks/test", json={"url": "https://10.0.0.1/"})
+        assert reader.post("/v1/callbacks/test", json={"url": receiver.url}).status_code == 403
+    assert [(one["delivered"], one["failure"]) for one in outcomes] == [
+        (True, None),
+        (False, "HTTP 500"),
+        (False, "HTTP 302"),
+    ]
+    assert (refused.status_code, refused.json()["code"]) == (422, "CALLBACK_REFUSED")
+    assert [event["type"] for event in receiver.events(SECRET)] == ["callback.test"] * 3
+    assert pending(telling) == []

@@ -1,0 +1,334 @@
+"""The OpenAPI document: FastAPI's, with what holds for many routes said once.
+
+A route declares its own answers: models, and the refusals that only it sends, as ``responses={409: {}}``. Everything
+else follows from what an operation is: whether it needs a key, takes input, or has a body. Each refusal gets the
+schema of a problem, each status its headers, each model an example. Tests compare what is sent with all of it.
+"""
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from stenopool.api.callbacks.events import EVENTS
+from stenopool.api.lifecycle import FromSource
+from stenopool.api.problems import MEDIA_TYPE, ProblemDocument, type_of
+from stenopool.api.routers.uploads import DirectUpload
+
+CONTRACT = "1"
+"""The version of the contract, and of the addresses' prefix. docs/api.md says what may change within it."""
+
+_REF = "#/components/schemas/{model}"
+# Models that a route reads by itself, so that FastAPI does not find them.
+_MODELS: tuple[tuple[type[BaseModel], JsonSchemaMode], ...] = (
+    (DirectUpload, "validation"),
+    (FromSource, "validation"),
+    *((event, "serialization") for event in EVENTS.values()),
+)
+
+_TAGS = {
+    "recordings": "Send recordings, list them, follow and remove them.",
+    "transcripts": "What is made of a recording.",
+    "uploads": "Addresses to send recordings to the store directly.",
+    "batches": "Everything below a prefix, as one run.",
+    "queue": "What is unfinished, in the order in which it will run.",
+    "callbacks": "Events that are sent when something has ended.",
+    "openai": "The shape of OpenAI's API, for its clients.",
+    "options": "What can be chosen for a recording.",
+    "about": "The program and the caller.",
+    "health": "For probes and Prometheus; without a key.",
+}
+
+# Refusals by what an operation is. What a single route adds, it declares itself.
+_EVERY = (400, 403, 408, 413, 431, 500, 503)
+_WITH_KEY = (401, 429)
+_WITH_INPUT = (422,)
+_WITH_BODY = (415,)
+_WITH_ID = (404,)
+_WITH_RANGE = (416,)
+_WITH_TAG = {"transcripts": (406, 409)}
+
+_REFUSALS = {
+    400: ("BAD_REQUEST", "The request is malformed."),
+    401: ("UNAUTHENTICATED", "The key is missing or unknown."),
+    403: ("FORBIDDEN", "The key lacks a scope; or without keys, the request is not from this machine."),
+    404: ("OBJECT_NOT_FOUND", "There is no such thing."),
+    406: ("NOT_ACCEPTABLE", "There is none of this media type."),
+    408: ("BODY_TOO_SLOW", "The request arrives too slowly."),
+    412: ("PRECONDITION_FAILED", "It has been changed meanwhile."),
+    409: ("RECORDING_BUSY", "Its state does not allow it now."),
+    413: ("TOO_LARGE", "The body is too large."),
+    415: ("UNSUPPORTED_MEDIA_TYPE", "The body is of a type that is not taken here, or not audio."),
+    416: ("RANGE_NOT_SATISFIABLE", "It does not have this range."),
+    422: ("REQUEST_INVALID", "Something does not match the schema, or cannot be honoured."),
+    429: ("TOO_MANY_REQUESTS", "Too many requests."),
+    431: ("HEADERS_TOO_LARGE", "The headers are too large."),
+    500: ("INTERNAL", "A fault of the service or of its installation; another try does not help."),
+    503: ("PREFECT_UNAVAILABLE", "The service, or something that it needs, is not available now."),
+    504: ("STILL_WORKING", "It takes longer than the request may."),
+}
+
+# By status: name, whether it is always sent, meaning.
+_HEADERS: dict[int, tuple[tuple[str, bool, str], ...]] = {
+    206: (("Content-Range", True, "The bytes that are sent: `bytes FIRST-LAST/SIZE`."),),
+    401: (("WWW-Authenticate", True, "How to present a key."),),
+    416: (("Content-Range", True, "The size: `bytes */SIZE`."),),
+    429: (("Retry-After", True, "Seconds after which a request is answered."),),
+    503: (("Retry-After", False, "Seconds after which another try may help; absent where it would not."),),
+    504: (("Location", True, "Where the result will be."),),
+}
+
+_ALWAYS = {"X-Request-Id": "The request's id: the client's own, or a random one."}
+_WITH_RATE = {
+    "RateLimit": "Requests left, and seconds until all are there again (draft-ietf-httpapi-ratelimit-headers).",
+    "RateLimit-Policy": "Requests that the key may make at once, and the seconds after which they are there again.",
+}
+_DEPRECATED = {
+    "Deprecation": "Since when this is deprecated (RFC 9745).",
+    "Link": 'What replaces it: rel="successor-version".',
+}
+_WITH_ETAG = {"ETag": "The content's entity tag, for If-None-Match, If-Match and If-Range."}
+
+# What fields of a name look like in examples, wherever they are.
+_EXAMPLES: dict[str, Any] = {
+    "age": 12.5,
+    "code": "INPUT_CORRUPT",
+    "detail": "The recording has no transcript: it is queued.",
+    "duration": 9.5,
+    "etag": "9a0364b9e99bb480dd25e1f0284c8555",
+    "failure": None,
+    "file": "call.wav",
+    "filename": "call.wav",
+    "fingerprint": "0cc175b9c0f1b6a831c399e269772661",
+    "host": "hooks.example.org",
+    "id": "MjAyNi9jYWxsLndhdg",
+    "instance": "/v1/recordings/MjAyNi9jYWxsLndhdg/transcript",
+    "key": "2026/call.wav",
+    "language": "en",
+    "message": "Field required",
+    "name": "call.wav",
+    "names": {"SPEAKER_00": "Ann"},
+    "next_cursor": None,
+    "options": {"language": "en"},
+    "position": 1,
+    "prefix": None,
+    "progress": None,
+    "queue": None,
+    "recording": "MjAyNi9jYWxsLndhdg",
+    "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+    "size": 480044,
+    "source": "s3://calls",
+    "stage": None,
+    "text": "Good morning.",
+    "uri": "s3://calls/2026/call.wav",
+    "url": "https://hooks.example.org/done",
+}
+_FORMATS = {
+    "date-time": "2026-11-30T08:00:00Z",
+    "uuid": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "binary": "...",
+}
+_DEPTH = 8  # levels of an example; no model of ours goes deeper
+
+
+class DocumentedApp(FastAPI):
+    """FastAPI, whose document says what is really sent."""
+
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            self.openapi_schema = _complete(super().openapi())
+        return self.openapi_schema
+
+
+def create_documented_app(**options: Any) -> DocumentedApp:
+    """An application without routes. FastAPI's /docs loads scripts from elsewhere, so there is only /openapi.json."""
+    return DocumentedApp(
+        title="Stenopool",
+        summary="Recordings in, speaker-labelled transcripts out.",
+        description="Errors are problems (RFC 9457). What may change within /v1 is said in docs/api.md.",
+        version=CONTRACT,
+        contact={"name": "Stenopool", "url": "https://github.com/stenopool/stenopool"},
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        servers=[{"url": "/", "description": "This installation."}],
+        openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+        generate_unique_id_function=_operation_id,
+        docs_url=None,
+        redoc_url=None,
+        **options,
+    )
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation of each."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name; an old address of the same function has one of its own."""
+    return f"{route.name}_deprecated" if route.deprecated else route.name
+
+
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    components = document.setdefault("components", {})
+    schemas: dict[str, Any] = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which are never sent
+        schemas.pop(name, None)
+    schemas |= models_json_schema(_MODELS, ref_template=_REF)[1].get("$defs", {})
+    problem = ProblemDocument.model_json_schema(ref_template=_REF)
+    schemas |= {**problem.pop("$defs", {}), "Problem": problem}
+    for schema in schemas.values():
+        for name, field in schema.get("properties", {}).items():
+            if name in _EXAMPLES and "examples" not in field and _takes(schemas, field, _EXAMPLES[name]):
+                field["examples"] = [_EXAMPLES[name]]
+    components["responses"] = {str(status): _refusal(status) for status in _REFUSALS}
+    for _, _, operation in operations(document):
+        _complete_operation(schemas, operation)
+    document["webhooks"] = {name: _webhook(name, event) for name, event in EVENTS.items()}
+    return document
+
+
+def _complete_operation(schemas: dict[str, Any], operation: dict[str, Any]) -> None:
+    answers: dict[str, Any] = operation["responses"]
+    body, parameters = operation.get("requestBody"), operation.get("parameters", ())
+    answers.pop("422", None)  # FastAPI's
+    statuses = [*_EVERY, *(_WITH_KEY if operation.get("security") else ())]
+    statuses += _WITH_INPUT if body or parameters else ()
+    statuses += _WITH_BODY if body else ()
+    statuses += _WITH_ID if any(each["in"] == "path" for each in parameters) else ()
+    statuses += _WITH_RANGE if any(each["name"] == "range" for each in parameters) else ()
+    statuses += [status for tag in operation.get("tags", ()) for status in _WITH_TAG.get(tag, ())]
+    for status in statuses:
+        answers.setdefault(str(status), {})
+    for status, answer in answers.items():
+        if int(status) >= 400 and not answer.get("content"):
+            answers[status] = {"$ref": f"#/components/responses/{status}"}
+            continue
+        headers = {name: _header(meaning, always) for name, always, meaning in _HEADERS.get(int(status), ())}
+        more = {
+            **_ALWAYS,
+            **(_WITH_RATE if operation.get("security") else {}),
+            **(_DEPRECATED if operation.get("deprecated") else {}),
+            **(_WITH_ETAG if "304" in answers else {}),
+        }
+        headers |= {name: _header(meaning, always=True) for name, meaning in more.items()}
+        answer["headers"] = headers | answer.get("headers", {})
+        _add_examples(schemas, answer)
+    operation["responses"] = dict(sorted(answers.items()))
+    if body:
+        _add_examples(schemas, body)
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    code, description = _REFUSALS[status]
+    example = {
+        "type": type_of(code),
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": description,
+        "code": code,
+        "remedy": "What to do.",
+        "instance": _EXAMPLES["instance"],
+        "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    }
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}, "example": example}}
+    headers = {name: _header(meaning, always) for name, always, meaning in _HEADERS.get(status, ())}
+    headers |= {name: _header(meaning, always=False) for name, meaning in (_ALWAYS | _WITH_RATE).items()}
+    return {"description": description, "content": content, "headers": headers}
+
+
+def _header(meaning: str, always: bool) -> dict[str, Any]:
+    return {"description": meaning, "required": always, "schema": {"type": "string"}}
+
+
+def _add_examples(schemas: dict[str, Any], holder: dict[str, Any]) -> None:
+    """One for each media type that has a schema, unless the route gives its own."""
+    for kind, media in holder.get("content", {}).items():
+        if not media.get("schema"):
+            media["schema"] = {"type": "string"} if kind.startswith("text/") else {}
+        elif kind.endswith("json") and not media.keys() & {"example", "examples"}:
+            media["example"] = _example(schemas, media["schema"])
+
+
+def _example(schemas: dict[str, Any], schema: dict[str, Any], depth: int = 0) -> Any:
+    if "$ref" in schema:
+        return _example(schemas, schemas[schema["$ref"].rpartition("/")[2]], depth)
+    if schema.get("examples"):
+        return schema["examples"][0]
+    for name in ("const", "default"):
+        if name in schema:
+            return schema[name]
+    if "enum" in schema:
+        return schema["enum"][0]
+    for name in ("anyOf", "oneOf", "allOf"):
+        if schema.get(name):
+            return _example(schemas, schema[name][0], depth)
+    if "prefixItems" in schema:
+        return [_example(schemas, each, depth + 1) for each in schema["prefixItems"]]
+    match schema.get("type"):
+        case "object" if depth < _DEPTH:
+            return {name: _example(schemas, field, depth + 1) for name, field in schema.get("properties", {}).items()}
+        case "array":
+            return [_example(schemas, schema["items"], depth + 1)] if depth < _DEPTH and schema.get("items") else []
+        case "boolean":
+            return False
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "string":
+            return _FORMATS.get(schema.get("format", ""), "...")
+    return {}
+
+
+def _takes(schemas: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
+    """Whether a field, going by its type, can have this value."""
+    if "$ref" in schema:
+        return _takes(schemas, schemas[schema["$ref"].rpartition("/")[2]], value)
+    if "anyOf" in schema:
+        return any(_takes(schemas, each, value) for each in schema["anyOf"])
+    if "enum" in schema:
+        return value in schema["enum"]
+    if schema.get("format") in ("uuid", "date-time"):
+        return False
+    kinds: dict[str, tuple[type, ...]] = {
+        "string": (str,),
+        "integer": (int,),
+        "number": (int, float),
+        "object": (dict,),
+        "array": (list,),
+        "null": (type(None),),
+    }
+    return isinstance(value, kinds.get(schema.get("type", ""), ()))
+
+
+def _webhook(name: str, event: type[BaseModel]) -> dict[str, Any]:
+    """What a receiver of callbacks gets, in the form of Standard Webhooks."""
+    sent = {
+        "webhook-id": "The same for all tries of one event: drop what you had before.",
+        "webhook-timestamp": "When this try was made, in Unix seconds.",
+        "webhook-signature": "HMAC-SHA256 of id.timestamp.body, one for each secret.",
+    }
+    return {
+        "post": {
+            "operationId": f"on_{name.replace('.', '_')}",
+            "tags": ["callbacks"],
+            "summary": event.__doc__,
+            "parameters": [
+                {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+                for header, text in sent.items()
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": _REF.format(model=event.__name__)}}},
+            },
+            "responses": {
+                "2XX": {"description": "The event was taken."},
+                "410": {"description": "It is not wanted, now or ever."},
+                "default": {"description": "It is sent again later."},
+            },
+        }
+    }
