@@ -164,7 +164,7 @@ def test_a_long_transcript_is_rendered_once_by_another_process(api: Api) -> None
     assert len({answer.content for answer in (*answers, again)}) == 1
     assert 0.2 < took < 8  # once: each time takes one to two seconds
     assert kept < took / 2
-    assert max(waits) < 0.5, "the loop was blocked"
+    assert max(waits) < 1, "the loop was blocked"
 
 
 @pytest.mark.parametrize("path", [*PATHS.values(), *DOCUMENTS])
