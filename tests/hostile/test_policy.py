@@ -70,7 +70,7 @@ def test_what_is_fine_is_let_pass(fine: str) -> None:
 # What is started in containers and by the files that we ship, comments left out.
 SHIPPED = [
     path
-    for folder in ("workers", "deployments", "monitoring", ".github")
+    for folder in ("workers", "deployments", "monitoring")
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".yaml", ".sh", ".Dockerfile")
 ]
