@@ -64,7 +64,7 @@ def _request_id(headers: Headers) -> str:
 
 def _write_line(scope: Scope, status: int) -> None:
     state, route = scope["state"], getattr(scope.get("route"), "path", scope["path"])
-    if not state.get("is_change"):
+    if not state.get("is_change") or scope["method"] in ("GET", "HEAD"):
         return
     fields = {
         "key": state["caller"].name,

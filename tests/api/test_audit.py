@@ -71,8 +71,9 @@ def test_a_change_is_one_line_with_who_what_and_how_it_ended(api: Api, lines: An
 def test_every_operation_that_changes_something_is_logged_and_no_other(api: Api, lines: Any) -> None:
     with api.client("clerk") as client:
         for operation, scopes in SCOPES_OF.items():
+            is_change = bool(scopes - {"read"}) and not operation.startswith(("GET ", "HEAD "))
             call(client, operation)
-            assert [line["operation"] for line in lines()] == [operation] * bool(scopes - {"read"}), operation
+            assert [line["operation"] for line in lines()] == [operation] * is_change, operation
     with api.client(None) as client:  # nobody is known who could be named
         for operation in SCOPES_OF:
             call(client, operation)
