@@ -54,7 +54,8 @@ class Guard:
                 answered = MutableHeaders(scope=message)
                 for name, value in {**_HEADERS, **state.get("rate", {})}.items():
                     answered.setdefault(name, value)
-                if "expect" in headers and not body.begun:  # nobody knows whether the body still comes
+                # Of a body that is not read, nobody knows whether it still comes, or at what cost it would be skipped.
+                if ("expect" in headers and not body.begun) or ("transfer-encoding" in headers and not body.is_over):
                     answered["Connection"] = "close"
                 body.is_answered = True
             await send(message)
@@ -90,7 +91,7 @@ class Body:
         self._received = 0
         self._waited = 0.0
         self._start = 0.0
-        self._over = False
+        self.is_over = False
 
     def check_size(self) -> None:
         """The problem 413 for a body that is declared to be too large."""
@@ -99,7 +100,7 @@ class Body:
 
     async def receive(self) -> Message:
         """The next part; the problems 408 and 413."""
-        if self._over or self.is_answered:  # now the caller waits for a disconnect
+        if self.is_over or self.is_answered:  # now the caller waits for a disconnect
             return await self._receive()
         now = time.monotonic()
         if not self.begun:
@@ -113,7 +114,7 @@ class Body:
             raise Problem(408, "BODY_TOO_SLOW", "The body arrives too slowly.", "Send it again.", _CLOSE) from None
         self._waited += time.monotonic() - now
         self._received += len(message.get("body", b""))
-        self._over = not message.get("more_body", False)
+        self.is_over = not message.get("more_body", False)
         if self._received > self.limit:
             raise too_large("The body", self.limit)
         return message

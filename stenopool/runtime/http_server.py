@@ -7,9 +7,11 @@ until they are complete: half-sent requests would be kept forever.
 import asyncio
 import json
 import resource
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stenopool.runtime import logs
@@ -17,13 +19,38 @@ from stenopool.runtime import logs
 HEADER_BYTES = 32 * 1024
 _HEADERS = 100
 _PIPELINED = 8  # requests that wait for the answer of the one before
-_PIECE = 16 * 1024  # bytes that are parsed before their number is compared with the bounds
+_PIECE, _BODY_PIECE = 4 * 1024, 64 * 1024  # bytes that are parsed at a time
 _LINGER = 64 * 1024 * 1024  # bytes of a body that are dropped after its refusal
 _FILES = 4096
 
-_TOO_LARGE = (431, "HEADERS_TOO_LARGE", f"The headers exceed {HEADER_BYTES:,} bytes or {_HEADERS} lines.", "Send less.")
-_TOO_SLOW = (408, "HEADERS_TOO_SLOW", "The headers arrive too slowly.", "Send the request again.")
-_MALFORMED = (400, "BAD_REQUEST", "The request is not valid HTTP/1.1.", "Correct the request.")
+
+def _answer(status: int, code: str, detail: str, remedy: str) -> bytes:
+    title = HTTPStatus(status).phrase
+    problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    body = json.dumps({**problem, "remedy": remedy}).encode()
+    head = (
+        f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
+        "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+_LIMITS = f"The headers exceed {HEADER_BYTES:,} bytes or {_HEADERS} lines."
+_TOO_LARGE = _answer(431, "HEADERS_TOO_LARGE", _LIMITS, "Send less.")
+_TOO_SLOW = _answer(408, "HEADERS_TOO_SLOW", "The headers arrive too slowly.", "Send the request again.")
+_MALFORMED = _answer(400, "BAD_REQUEST", "The request is not valid HTTP/1.1.", "Correct the request.")
+
+
+class _Flow(FlowControl):
+    """``resumed`` is called when a connection is read again."""
+
+    def __init__(self, transport: asyncio.Transport, resumed: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._resumed = resumed
+
+    def resume_reading(self) -> None:
+        super().resume_reading()
+        self._resumed()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -35,32 +62,43 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _headers_due = True  # no request has begun, or its headers are incomplete
     _received = 0  # bytes since the last request began or was answered
+    _held = b""  # what is not parsed yet
     _bounds_broken = False
     _waiting: asyncio.TimerHandle | None = None
     _waiting_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self._feed_soon)
         self._watch()
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
             self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._held = b""
         self._unset_keepalive_if_required()
         self._stop_waiting()
 
     def data_received(self, data: bytes) -> None:
-        for begin in range(0, len(data), _PIECE):
-            if self.transport.is_closing():
-                break
-            piece = data[begin : begin + _PIECE]
+        self._held += data
+        self._feed()
+
+    def _feed(self) -> None:
+        """Parse what has arrived, a body only as it is read: chunks of a byte cost far more to parse than to send."""
+        while self._held and not self.flow.read_paused and not self.transport.is_closing():
+            size = _PIECE if self._headers_due else _BODY_PIECE
+            piece, self._held = self._held[:size], self._held[size:]
             super().data_received(piece)
             self._received += len(piece)
             if self._headers_due and self._received > HEADER_BYTES:
-                self._refuse(*_TOO_LARGE)
+                self._refuse(_TOO_LARGE)
             elif self._is_answered() and self._received > _LINGER:
                 self.transport.abort()
+            elif not self._is_answered() and self.cycle.body:
+                self.flow.pause_reading()  # until the application asks for more
+        if self.transport.is_closing():
+            self._held = b""
         self._watch()
 
     def on_message_begin(self) -> None:
@@ -98,7 +136,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn has logged it)
-        self._refuse(*(_TOO_LARGE if self._bounds_broken else _MALFORMED))
+        self._refuse(_TOO_LARGE if self._bounds_broken else _MALFORMED)
+
+    def _feed_soon(self) -> None:
+        if self._held:
+            self.loop.call_soon(self._feed)
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
@@ -119,7 +161,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _give_up(self) -> None:
         self._waiting = None
         if self._headers_due and self._received and self._is_answered() and not self.transport.is_closing():
-            self._refuse(*_TOO_SLOW)
+            self._refuse(_TOO_SLOW)
             self._watch()  # until the client has taken that
         else:
             self.transport.abort()
@@ -132,7 +174,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.connections.discard(longest)
             longest.transport.abort()
 
-    def _refuse(self, status: int, code: str, detail: str, remedy: str) -> None:
+    def _refuse(self, answer: bytes) -> None:
         """Answer for the application, which has not seen the request, and close."""
         if not self._is_answered():
             if self._headers_due or self.cycle.response_started:  # it would be read as the answer of another request
@@ -140,14 +182,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        title = HTTPStatus(status).phrase
-        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
-        body = json.dumps({**problem, "remedy": remedy}).encode()
-        head = (
-            f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
-            "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self.transport.write(answer)
         self.transport.close()
 
 
