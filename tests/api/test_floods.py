@@ -15,8 +15,8 @@ from tests.support.api_server import secret
 
 MEMORY = 300 * 1000**2  # bytes
 PATIENCE = 1.0  # seconds for an honest client
-CLIENTS = 600  # more than the service takes at a time
-SECONDS = 6.0
+CLIENTS = 300  # more than the service takes at a time
+SECONDS = 4.0
 LINE = b"POST /v1/recordings HTTP/1.1\r\nHost: x\r\n"
 FORM = b"Content-Type: multipart/form-data; boundary=x\r\n"
 

@@ -182,6 +182,23 @@ def test_pipelined_requests_are_answered_in_order_and_bounded(url: str) -> None:
     assert len(seen) < 50
 
 
+def test_bodies_arrive_whole(url: str) -> None:
+    size = 10_000_000
+    head = b"POST /read HTTP/1.1\r\nHost: x\r\n"
+    chunks = (b"%x\r\n" % 100_000 + bytes(100_000) + b"\r\n") * 100 + b"0\r\n\r\n"
+    tiny = b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n"
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    with connect(url) as connection:
+        for request, expected in (
+            (head + b"Content-Length: %d\r\n\r\n" % size + bytes(size), size),
+            (chunked + chunks, size),
+            (chunked + tiny, 20_000),
+            (head + b"Content-Length: 0\r\n\r\n", 0),
+        ):
+            connection.sendall(request)
+            assert read_answer(connection).body == b"%d" % expected
+
+
 def test_idle_connections_make_room() -> None:
     with _serve(connections=5) as url:
         idle = [connect(url) for _ in range(20)]
