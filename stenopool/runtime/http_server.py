@@ -87,10 +87,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _feed(self) -> None:
         """Parse what has arrived, a body only as it is read: chunks of a byte cost far more to parse than to send."""
         while self._held and not self.flow.read_paused and not self.transport.is_closing():
-            size = _PIECE if self._headers_due else _BODY_PIECE
+            due = self._headers_due
+            size = _PIECE if due else _BODY_PIECE
             piece, self._held = self._held[:size], self._held[size:]
             super().data_received(piece)
-            self._received += len(piece)
+            if due == self._headers_due:  # else a body has ended in this piece, or headers have
+                self._received += len(piece)
             if self._headers_due and self._received > HEADER_BYTES:
                 self._refuse(_TOO_LARGE)
             elif self._is_answered() and self._received > _LINGER:
