@@ -96,7 +96,7 @@ def run_local_stack(
             options = ["--host", api.host, "--port", str(api.port), *(["--no-auth"] if no_auth else [])]
             command = python_command("stenopool", "serve", *options)
             child = supervisor.start("The API", command, {**environment, **api_environment})
-            _wait("The API did not answer in time", lambda: _get(f"{api.url}/health/live") != "", supervisor, child)
+            _wait("The API did not answer in time", lambda: _is_api(api.url), supervisor, child)
         client = SyncPrefectClient(server.url, auth_string=server.password)
         _wait("The workers did not report in time", lambda: _are_online(client, names, since), supervisor)
         parts = [
@@ -258,6 +258,13 @@ def _listen(address: Address) -> socket.socket:
             f"Nothing can be served on {address.host}, port {address.port}: {error.strerror}.",
             remedy="Give another --port, --api-port or --host.",
         ) from error
+
+
+def _is_api(url: str) -> bool:
+    from stenopool.client import Client
+
+    with Client(url, timeout=3) as client:
+        return client.is_alive()
 
 
 def _is_prefect(url: str) -> bool:

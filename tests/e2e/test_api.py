@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 
+from stenopool.client import Client
 from stenopool.options import FORMATS
 from stenopool.storage import open_store
 from tests.support.api_server import secret, sound
@@ -79,11 +80,12 @@ def test_no_key_is_found_in_what_the_house_leaves(installation: Installation, s3
     """After an upload and a refused key: logs of all programs, Prefect's tables and folder, the store."""
     audio = recording_path(recordings("en_short")[1]["file"]).read_bytes()
     wrong, folder = "steno_boss-planted-and-wrong", installation.prefect.folder
-    with ProcessLists() as lists, installation.client() as client:
-        form = {"options": '{"diarization": "off"}'}
-        sent = client.post("/v1/recordings", files={"file": ("said.wav", audio)}, data=form).raise_for_status()
-        assert until_over(client, sent.headers["Location"], [])["state"] == "completed"
-        refused = client.get("/v1/queue", headers={"Authorization": f"Bearer {wrong}"})
+    with ProcessLists() as lists, Client(installation.api.url, secret("boss")) as ours:
+        sent = ours.send(audio, "said.wav", options={"diarization": "off"})
+        assert ours.wait(sent.id, timeout=180).state == "completed"
+        assert ours.transcript(sent.id).text
+        with installation.client() as client:
+            refused = client.get("/v1/queue", headers={"Authorization": f"Bearer {wrong}"})
         assert refused.status_code == 401
     planted = {
         "key": secret("boss"),
