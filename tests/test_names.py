@@ -1,7 +1,7 @@
 """One word, one meaning: no two modules and no two public classes of the package have the same name.
 
 In ``cli/`` and ``api/routers/`` a module is called after its command or resource; ``base`` is always a package's
-protocol, ``app`` always an ASGI application.
+protocol, ``app`` always an ASGI application. ``client`` is for other programs: its classes are named after the API's.
 """
 
 import ast
@@ -34,7 +34,7 @@ def test_modules() -> None:
 def test_public_classes() -> None:
     called: defaultdict[str, list[str]] = defaultdict(list)
     for name, path in modules().items():
-        for node in ast.parse(path.read_text("utf-8")).body:
+        for node in ast.parse(path.read_text("utf-8")).body if name != "client.py" else ():
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 called[node.name].append(name)
     assert {name: places for name, places in called.items() if len(places) > 1} == {}

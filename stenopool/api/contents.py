@@ -19,7 +19,7 @@ from stenopool.storage import ObjectInfo, ObjectStore
 _IS_HEAD = "stenopool.head"  # in a scope
 
 
-class Body(Protocol):
+class ByteSource(Protocol):
     """Bytes that can be read in parts."""
 
     @property
@@ -50,13 +50,13 @@ class Content:
 
     etag: str
     """A strong entity tag, with its quotation marks."""
-    open: Callable[[], Awaitable[Body]]
+    open: Callable[[], Awaitable[ByteSource]]
 
     @classmethod
     def of_object(cls, store: ObjectStore, info: ObjectInfo) -> "Content":
         """An object of a store, as it was listed."""
 
-        async def open() -> Body:
+        async def open() -> ByteSource:
             return Stored(store, info)
 
         return cls(make_etag(info.etag), open)

@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple
 
 from stenopool import __version__
 from stenopool.api import rendering, states
-from stenopool.api.contents import Body, Content, make_etag, require_match
+from stenopool.api.contents import ByteSource, Content, make_etag, require_match
 from stenopool.api.ids import encode
 from stenopool.api.problems import Problem, invalid, not_found
 from stenopool.api.render_cache import Make, Rendered, open_unlinked
@@ -108,7 +108,7 @@ def _rendered(service: Service, order: Order, found: _Found) -> Content:
 
 
 def _kept(service: Service, etag: str, make: Make) -> Content:
-    async def open() -> Body:
+    async def open() -> ByteSource:
         return await service.renders.get(etag, make)
 
     return Content(etag, open)

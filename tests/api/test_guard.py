@@ -57,7 +57,7 @@ def test_without_the_scope_no_operation_reads_a_body(shared: Shared) -> None:
     api, before, refused = shared.api, _received(shared.api), 0
     for method, path in _operations(api):
         for who in ("reader", "writer"):
-            if not (method == "get" or path == "/v1/options"):
+            if not (method == "get" or path.startswith("/v1/options")):
                 status = _begin_form(api, method, path, who).status if who == "reader" else 403
                 assert status == 403, path
                 refused += 1
