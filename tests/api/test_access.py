@@ -72,7 +72,8 @@ def operations(api: Api) -> list[str]:
 def call(client: httpx.Client, operation: str, ids: dict[str, str] = UNKNOWN, **more: Any) -> httpx.Response:
     """A request of an operation, about the recording or the run in ``ids``; its body is of the right kind."""
     method, path = operation.split()
-    path = path.replace("{id}", ids["recordings" if "/recordings/" in path else "queue"])
+    id = ids["recordings" if "/recordings/" in path else "queue"]
+    path = path.replace("{id}", id.replace("-", "") if "/callbacks/" in path else id)
     return client.request(method, path, **BODIES.get(method, {}), **more)
 
 
