@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
@@ -141,6 +142,12 @@ def test_ci_asks_for_advisories_and_fails_on_them() -> None:
     steps = (ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8").splitlines()
     (step,) = [step.strip() for step in steps if "docs.supply_chain" in step]
     assert step == "- run: uv run --no-sync python -m docs.supply_chain audit"
+
+
+def test_torch_is_none_whose_restricted_loading_can_be_made_to_run_code() -> None:
+    """CVE-2026-24747, mended in 2.10: until then `weights_only=True` protected from nothing."""
+    versions = {Version(package["version"]) for package in locked() if package["name"] == "torch"}
+    assert min(versions) >= Version("2.10")
 
 
 def test_without_a_source_it_says_so_and_claims_nothing() -> None:
