@@ -205,6 +205,8 @@ def _complete_operation(schemas: dict[str, Any], operation: dict[str, Any]) -> N
     statuses += [status for tag in operation.get("tags", ()) for status in _WITH_TAG.get(tag, ())]
     for status in statuses:
         answers.setdefault(str(status), {})
+    if "206" in answers:
+        answers["206"].setdefault("content", answers["200"].get("content", {}))
     for status, answer in answers.items():
         if int(status) >= 400 and not answer.get("content"):
             answers[status] = {"$ref": f"#/components/responses/{status}"}

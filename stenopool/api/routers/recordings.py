@@ -166,7 +166,7 @@ async def get_recording(id: str, service: CurrentService) -> RecordingState:
 @router.get(
     "/{id}/audio",
     response_class=Response,
-    responses={200: {"content": {"audio/*": {}, "video/*": {}}}, **ANSWERS},
+    responses={200: {"content": {"audio/*": {}, "video/*": {}, "application/octet-stream": {}}}, **ANSWERS},
     dependencies=[CAN_READ],
 )
 async def get_audio(request: ConditionalRequest, id: str, service: CurrentService) -> Response:
