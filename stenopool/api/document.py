@@ -5,11 +5,13 @@ else follows from what an operation is: whether it needs a key, takes input, or 
 schema of a problem, each status its headers, each model an example. Tests compare what is sent with all of it.
 """
 
+import json
 from collections.abc import Iterator
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
@@ -143,10 +145,15 @@ class DocumentedApp(FastAPI):
             self.openapi_schema = _complete(super().openapi())
         return self.openapi_schema
 
+    @cached_property
+    def document(self) -> bytes:
+        """What /openapi.json sends, encoded once: anybody may ask for it."""
+        return json.dumps(self.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
 
 def create_documented_app(**options: Any) -> DocumentedApp:
     """An application without routes. FastAPI's /docs loads scripts from elsewhere, so there is only /openapi.json."""
-    return DocumentedApp(
+    app = DocumentedApp(
         title="Stenopool",
         summary="Recordings in, speaker-labelled transcripts out.",
         description="Errors are problems (RFC 9457). What may change within /v1 is said in docs/api.md.",
@@ -156,10 +163,15 @@ def create_documented_app(**options: Any) -> DocumentedApp:
         servers=[{"url": "/", "description": "This installation."}],
         openapi_tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
         generate_unique_id_function=_operation_id,
-        docs_url=None,
-        redoc_url=None,
+        openapi_url=None,
         **options,
     )
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def get_document() -> Response:
+        return Response(app.document, media_type="application/json")
+
+    return app
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -24,13 +24,13 @@ _LINGER = 64 * 1024 * 1024  # bytes of a body that are dropped after its refusal
 _FILES = 4096
 
 
-def _answer(status: int, code: str, detail: str, remedy: str) -> bytes:
+def _answer(status: int, code: str, detail: str, remedy: str, headers: str = "") -> bytes:
     title = HTTPStatus(status).phrase
     problem = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     body = json.dumps({**problem, "remedy": remedy}).encode()
     head = (
         f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n"
-        "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        f"{headers}X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body
 
@@ -38,6 +38,7 @@ def _answer(status: int, code: str, detail: str, remedy: str) -> bytes:
 _LIMITS = f"The headers exceed {HEADER_BYTES:,} bytes or {_HEADERS} lines."
 _TOO_LARGE = _answer(431, "HEADERS_TOO_LARGE", _LIMITS, "Send less.")
 _TOO_SLOW = _answer(408, "HEADERS_TOO_SLOW", "The headers arrive too slowly.", "Send the request again.")
+_TOO_MANY = _answer(503, "BUSY", "Too many connections.", "Send the request again.", "Retry-After: 1\r\n")
 _MALFORMED = _answer(400, "BAD_REQUEST", "The request is not valid HTTP/1.1.", "Correct the request.")
 
 
@@ -63,7 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _headers_due = True  # no request has begun, or its headers are incomplete
     _received = 0  # bytes since the last request began or was answered
     _held = b""  # what is not parsed yet
-    _bounds_broken = False
+    _refusal = _MALFORMED  # what the parser's error means
     _waiting: asyncio.TimerHandle | None = None
     _waiting_since = 0.0
 
@@ -111,10 +112,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
         if len(self.headers) > _HEADERS:
-            self._bounds_broken = True
+            self._refusal = _TOO_LARGE
             raise ValueError("too many headers")
 
     def on_headers_complete(self) -> None:
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self._refusal = _TOO_MANY
+            raise ValueError("too many connections")
         super().on_headers_complete()
         self._headers_due, self._received = False, 0
 
@@ -138,7 +142,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._watch()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn has logged it)
-        self._refuse(_TOO_LARGE if self._bounds_broken else _MALFORMED)
+        self._refuse(self._refusal)
 
     def _feed_soon(self) -> None:
         if self._held:

@@ -218,7 +218,10 @@ def test_connections_that_work_are_kept() -> None:
         for connection in working:
             connection.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(0.2)
-        assert exchange(url, GET + b"\r\n").status == 503
+        refusal = exchange(url, GET + b"\r\n")
+        assert refusal.status == 503
+        assert refusal.headers["retry-after"] == "1"
+        assert refusal.json()["code"] == "BUSY"
         assert [read_answer(connection).body for connection in working] == [b"at last"] * 3
         assert exchange(url, GET + b"\r\n").status == 200
         for connection in working:
