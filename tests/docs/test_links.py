@@ -31,4 +31,4 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_headings_are_read() -> None:
-    assert "what-people-ask-and-our-answers" in headings(REPOSITORY / "docs" / "README.md")
+    assert "questions-and-answers" in headings(REPOSITORY / "docs" / "README.md")
