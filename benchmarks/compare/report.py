@@ -21,29 +21,29 @@ _MB = 1 << 20
 _MOST_PROBLEMS = 30
 
 METHOD = """\
-Every system runs in a process of its own, one after the other, round after round; each round begins with another one.
-All read the same files, hear ten seconds that nobody counts, and then the clock runs. Imports, the start of Prefect's
-server and the loading of models lie before it and are stated apart.
+Each system runs in its own process, one system after another. The order changes from round to round. All systems read the same
+files. Before the timed part, each one imports its libraries, starts what it needs (Stenopool: Prefect's server), loads its models
+and transcribes ten seconds of audio; this time is listed separately.
 
-* *Whole flow*: from the listing to the batch's report. Each recording is fetched, decoded (ffmpeg), normalized,
-  transcribed with a time for every word, rendered in all seven formats, uploaded and receipted; Prefect included.
-* *Engine alone*: our engine called in process, as the libraries are: each file decoded by our decoder and transcribed
-  with times for its words; no Prefect, and nothing written. *Decoded before*: the same on 16 kHz FLAC.
-* *whisperX, faster-whisper, openai-whisper*: called in process as their READMEs say, one file after the other: the file
-  is read by their own decoder (whisperX and openai-whisper: the ffmpeg program; faster-whisper: PyAV) and transcribed,
-  without times for words. The language is found out by every system itself.
-* *With speakers*: after whisperX has heard a file, the diarizer that our flow uses hears it, decoded before.
-* Speed: audio seconds per second, median (least to most) over rounds. Ratio: to the fastest of what people use today
-  on the same recordings, formed within each round. WER: pooled, after Whisper's English normalizer.
-* First result: seconds of the clock until the first recording's text (for the flow: its files and receipt) is there.
-* Peak memory: resident, from a system's first import to its end, of its process and all that it started, Prefect's
-  server left out. Pages that processes share count twice.
-* Device busy: the share of the transcribing part in which our engine or diarizer computed.
+* *Whole flow*: from listing the source to the batch report. Each recording is fetched, decoded (ffmpeg), normalized, transcribed
+  with word timestamps, rendered in all seven formats, uploaded and given a receipt. Prefect is included.
+* *Engine alone*: Stenopool's engine, called in process like the libraries. It decodes each file with Stenopool's decoder and
+  transcribes it with word timestamps, without Prefect and without writing files. *Decoded before*: the same, from 16 kHz FLAC.
+* *whisperX, faster-whisper, openai-whisper*: called in process as their READMEs show, one file after another, without word
+  timestamps. Each uses its own decoder (whisperX and openai-whisper: the ffmpeg program; faster-whisper: PyAV) and detects the
+  language.
+* *With speakers*: whisperX transcribes a file, then Stenopool's diarizer processes it, already decoded.
+* Speed: seconds of audio per second, median (minimum to maximum) over rounds. Ratio: to the fastest other system on the same
+  recordings, computed within each round. WER: pooled, after Whisper's English normalizer.
+* First result: seconds until the text of the first recording is available (whole flow: its files and receipt).
+* Peak memory: resident memory from a system's first import to its end, of its process and all child processes except Prefect's
+  server. Shared pages count twice.
+* Device busy: the share of the transcription time in which Stenopool's engine or diarizer was computing.
 """
 
 
 def markdown(figures: Figures, plots: Sequence[str] = ()) -> str:
-    """The whole report. ``plots``: addresses of pictures, relative to it."""
+    """The whole report. ``plots``: paths of pictures, relative to the report."""
     parts = ["# Benchmark", _made(figures), METHOD]
     parts += [f"![{name}]({name})" for name in plots]
     parts += [section for kind in figures.contents for section in _kind(figures, kind)]
@@ -51,7 +51,7 @@ def markdown(figures: Figures, plots: Sequence[str] = ()) -> str:
         kind = next(iter(figures.contents))
         parts += [
             "## Cost by number of recordings",
-            f"Our flow on {kind}, repeated.",
+            f"The whole flow on {kind}, repeated.",
             table(growth_rows(figures)),
         ]
     if figures.left_out:
@@ -62,13 +62,13 @@ def markdown(figures: Figures, plots: Sequence[str] = ()) -> str:
 
 
 def comparison(figures: Figures, kind: str) -> list[tuple[str, ...]]:
-    """The rows of a kind's table, the head first."""
+    """The rows of the table of a kind, header first."""
     head = ("system", "speed", "ratio", "WER", "peak memory", "first result", "start + load", "device busy")
     return [head, *(_row(figures, kind, system) for system in figures.systems(kind))]
 
 
 def remarks(figures: Figures, kind: str) -> Iterator[str]:
-    """What follows from a kind's table, in sentences."""
+    """Conclusions from the table of a kind, in sentences."""
     for ours, diarized in (("ours", False), ("ours-diarized", True)):
         baseline = figures.fastest(kind, diarized=diarized)
         system: SystemName = "ours-diarized" if ours == "ours-diarized" else "ours"
@@ -79,8 +79,8 @@ def remarks(figures: Figures, kind: str) -> Iterator[str]:
 
 
 def growth_rows(figures: Figures) -> list[tuple[str, ...]]:
-    """The rows of its table, the head first: seconds and memory by number of recordings, medians over rounds."""
-    rows: list[tuple[str, ...]] = [("recordings", "seconds", "seconds per further recording", "peak memory")]
+    """The rows of the growth table, header first: seconds and memory by number of recordings, medians over rounds."""
+    rows: list[tuple[str, ...]] = [("recordings", "seconds", "seconds per additional recording", "peak memory")]
     for step in steps(figures.growth):
         peak = median(one.peak_memory for one in figures.growth if one.recordings == step.recordings)
         each = "" if step.per_recording is None else f"{step.per_recording:.3f}"
@@ -89,7 +89,7 @@ def growth_rows(figures: Figures) -> list[tuple[str, ...]]:
 
 
 def table(rows: Sequence[tuple[str, ...]], others: str = "---:") -> str:
-    """A Markdown table; the first row is its head, the first column stands left and the ``others`` right."""
+    """A Markdown table. The first row is the header; the first column is aligned left, the ``others`` right."""
     head, *body = rows
     rule = ("---", *[others] * (len(head) - 1))
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *body))
@@ -106,7 +106,7 @@ def _made(figures: Figures) -> str:
         f"{machine.gpu or 'no GPU'}",
         "system": machine.system,
         "versions": versions,
-        "load average at the begin and at the end": f"{machine.load[0]:.1f}, {machine.load[1]:.1f}",
+        "load average at start and end": f"{machine.load[0]:.1f}, {machine.load[1]:.1f}",
         "model": f"Whisper {figures.model}, {figures.compute_type} on {figures.device} (openai-whisper: "
         f"{'float16' if figures.device == 'cuda' else 'float32'}), beam {figures.beam}; "
         f"libraries' batches of {figures.batch}",
@@ -122,7 +122,7 @@ def _kind(figures: Figures, kind: str) -> Iterator[str]:
     yield f"## {kind}"
     yield (
         f"{contents.recordings} recordings, {contents.audio_seconds / 60:.1f} minutes of audio; "
-        f"the text of {contents.said} is known."
+        f"{contents.said} have a reference text."
     )
     yield table(comparison(figures, kind))
     if said := list(remarks(figures, kind)):
