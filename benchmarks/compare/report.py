@@ -21,23 +21,24 @@ _MB = 1 << 20
 _MOST_PROBLEMS = 30
 
 METHOD = """\
-Each system runs in its own process, one system after another. The order changes from round to round. All systems read the same
-files. Before the timed part, each one imports its libraries, starts what it needs (Stenopool: Prefect's server), loads its models
-and transcribes ten seconds of audio; this time is listed separately.
+Each system runs in its own process, one system after another. The order changes from round to round. All systems read
+the same files. Before the timed part, each one imports its libraries, starts what it needs (Stenopool: Prefect's
+server), loads its models and transcribes ten seconds of audio; this time is listed separately.
 
-* *Whole flow*: from listing the source to the batch report. Each recording is fetched, decoded (ffmpeg), normalized, transcribed
-  with word timestamps, rendered in all seven formats, uploaded and given a receipt. Prefect is included.
-* *Engine alone*: Stenopool's engine, called in process like the libraries. It decodes each file with Stenopool's decoder and
-  transcribes it with word timestamps, without Prefect and without writing files. *Decoded before*: the same, from 16 kHz FLAC.
-* *whisperX, faster-whisper, openai-whisper*: called in process as their READMEs show, one file after another, without word
-  timestamps. Each uses its own decoder (whisperX and openai-whisper: the ffmpeg program; faster-whisper: PyAV) and detects the
-  language.
+* *Whole flow*: from listing the source to the batch report. Each recording is fetched, decoded (ffmpeg), normalized,
+  transcribed with word timestamps, rendered in all seven formats, uploaded and given a receipt. Prefect is included.
+* *Engine alone*: Stenopool's engine, called in process like the libraries. It decodes each file with Stenopool's
+  decoder and transcribes it with word timestamps, without Prefect and without writing files. *Decoded before*: the
+  same, from 16 kHz FLAC.
+* *whisperX, faster-whisper, openai-whisper*: called in process as their READMEs show, one file after another, without
+  word timestamps. Each uses its own decoder (whisperX and openai-whisper: the ffmpeg program; faster-whisper: PyAV) and
+  detects the language.
 * *With speakers*: whisperX transcribes a file, then Stenopool's diarizer processes it, already decoded.
-* Speed: seconds of audio per second, median (minimum to maximum) over rounds. Ratio: to the fastest other system on the same
-  recordings, computed within each round. WER: pooled, after Whisper's English normalizer.
+* Speed: seconds of audio per second, median (minimum to maximum) over rounds. Ratio: to the fastest other system on the
+  same recordings, computed within each round. WER: pooled, after Whisper's English normalizer.
 * First result: seconds until the text of the first recording is available (whole flow: its files and receipt).
-* Peak memory: resident memory from a system's first import to its end, of its process and all child processes except Prefect's
-  server. Shared pages count twice.
+* Peak memory: resident memory from a system's first import to its end, of its process and all child processes except
+  Prefect's server. Shared pages count twice.
 * Device busy: the share of the transcription time in which Stenopool's engine or diarizer was computing.
 """
 
