@@ -13,7 +13,7 @@ def performance() -> models.Dashboard:
         {
             "Speed": [
                 number(
-                    "Speed of the house",
+                    "Overall speed",
                     "stenopool:audio_seconds:rate1h",
                     "Seconds of audio transcribed per second of the clock, over the last hour.",
                     unit="suffix: ×",
