@@ -43,15 +43,16 @@ _MALFORMED = _answer(400, "BAD_REQUEST", "The request is not valid HTTP/1.1.", "
 
 
 class _Flow(FlowControl):
-    """``resumed`` is called when a connection is read again."""
+    """When the application wants more, ``resumed`` is called, which reads on after what has arrived is parsed."""
 
     def __init__(self, transport: asyncio.Transport, resumed: Callable[[], None]) -> None:
         super().__init__(transport)
         self._resumed = resumed
 
     def resume_reading(self) -> None:
-        super().resume_reading()
-        self._resumed()
+        if self.read_paused:
+            self.read_paused = False
+            self._resumed()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -102,6 +103,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.flow.pause_reading()  # until the application asks for more
         if self.transport.is_closing():
             self._held = b""
+        elif not self.flow.read_paused:
+            self.transport.resume_reading()
         self._watch()
 
     def on_message_begin(self) -> None:
@@ -145,8 +148,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(self._refusal)
 
     def _feed_soon(self) -> None:
-        if self._held:
-            self.loop.call_soon(self._feed)
+        self.loop.call_soon(self._feed)
 
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
