@@ -8,7 +8,7 @@ MARK = "<!-- Below here: python -m terraform.render_readmes -->"
 
 
 def render(folder: Path) -> str:
-    """The README as it should be: what stands above the mark, then the tables of what the folder's files declare."""
+    """The expected README: the text above the mark, then tables of the declared inputs and outputs."""
     prose = (folder / "README.md").read_text(encoding="utf-8").partition(MARK)[0].rstrip()
     return "\n".join([prose, "", MARK, "", *_table_of_inputs(folder), "", *_table_of_outputs(folder)]) + "\n"
 

@@ -1,4 +1,4 @@
-# Production: three zones, standbys, alarms, a budget, arrivals in a queue, prefixes, pods' logs.
+# Production: three zones, standbys, alarms, a budget, a queue for arrivals, prefixes, pod logs.
 
 module "encryption" {
   source = "../../modules/encryption"
@@ -87,7 +87,7 @@ locals {
     database = "PostgreSQL, user prefect"
     cache    = "Valkey"
     prefect  = "Prefect's pages and API, user admin"
-    # Never changed: what is encrypted with it could no longer be read.
+    # Never changed: data that is encrypted with it would become unreadable.
     encryption = "Secrets that are saved in Prefect"
   }
 }

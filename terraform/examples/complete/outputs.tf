@@ -1,4 +1,4 @@
-# What comes after `terraform apply`.
+# For the steps after `terraform apply`.
 
 output "deployments" {
   description = "The file for `stenopool deploy --target kubernetes --file`: `terraform output -raw deployments`."
@@ -11,7 +11,7 @@ output "chart" {
 }
 
 output "deploy" {
-  description = "The rest of what the steps after `terraform apply` need."
+  description = "Other values for the steps after `terraform apply`."
   value = {
     source      = module.storage.source_uri
     destination = module.storage.destination_uri
@@ -28,7 +28,7 @@ output "role_arns" {
 }
 
 output "endpoints" {
-  description = "Where things are, inside the network."
+  description = "Addresses inside the network."
   value = {
     kubernetes = module.cluster.endpoint
     prefect    = module.prefect.api_url
@@ -38,21 +38,21 @@ output "endpoints" {
 }
 
 output "secret_arns" {
-  description = "Where the passwords are; `prefect` is that of Prefect's user admin."
+  description = "ARNs of the passwords; `prefect` is that of Prefect's user admin."
   value       = { for name, secret in module.secret : name => secret.arn }
 }
 
 output "kubeconfig" {
-  description = "The command that makes kubectl know the cluster."
+  description = "Command that adds the cluster to kubectl's configuration."
   value       = "aws eks update-kubeconfig --name ${var.name} --region ${var.region}"
 }
 
 output "arrivals_queue_url" {
-  description = "The queue that gets a message for each recording that arrives."
+  description = "URL of the queue that gets a message for each arriving recording."
   value       = module.storage.arrivals_queue_url
 }
 
 output "alarms_topic_arn" {
-  description = "Where alarms are published."
+  description = "Topic of the alarms."
   value       = module.observability.topic_arn
 }

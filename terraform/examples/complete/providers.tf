@@ -1,7 +1,7 @@
 terraform {
   required_version = ">= 1.11, < 2.0"
 
-  # State holds no passwords, but names and addresses: keep it encrypted and locked, and out of git.
+  # The state has no passwords, but names and addresses: keep it encrypted and locked, and out of git.
   # backend "s3" {
   #   bucket       = "..."
   #   key          = "stenopool.tfstate"
@@ -35,7 +35,7 @@ provider "aws" {
 }
 
 locals {
-  # A token for each command rather than one in the state.
+  # A new token for each command, rather than one in the state.
   token = {
     api_version = "client.authentication.k8s.io/v1"
     command     = "aws"

@@ -5,18 +5,18 @@ variable "name" {
 }
 
 variable "region" {
-  description = "AWS region. Look first whether it has the GPU instances, and whether your account may start that many."
+  description = "AWS region. First check that it has the GPU instances, and that your account may start enough of them."
   type        = string
 }
 
 variable "cidr" {
-  description = "Addresses of the network, /16 to /20."
+  description = "Address range of the network, /16 to /20."
   type        = string
   default     = "10.0.0.0/16"
 }
 
 variable "air_gapped" {
-  description = "No NAT gateways: images and charts must then come from mirrors inside AWS (prefect_image, and charts in ECR)."
+  description = "Leave out NAT gateways. Images and charts must then come from mirrors inside AWS (prefect_image, and charts in ECR)."
   type        = bool
   default     = false
 }
@@ -28,7 +28,7 @@ variable "kubernetes_version" {
 }
 
 variable "public_access_cidrs" {
-  description = "Addresses from which the Kubernetes API is reached over the internet. Empty: from inside the network only."
+  description = "Addresses that can reach the Kubernetes API over the internet. Empty: only from inside the network."
   type        = list(string)
   default     = []
 }
@@ -40,49 +40,49 @@ variable "administrator_role_arns" {
 }
 
 variable "gpu_provisioner" {
-  description = "node_group, or karpenter where it is installed."
+  description = "Provisioner of GPU nodes: node_group, or karpenter if it is installed."
   type        = string
   default     = "node_group"
 }
 
 variable "gpu_instance_types" {
-  description = "GPU instance types, alike in GPUs, cores and memory."
+  description = "GPU instance types with equal GPUs, cores and memory."
   type        = list(string)
   default     = ["g6.2xlarge", "g5.2xlarge"]
 }
 
 variable "gpu_nodes" {
-  description = "Most GPU nodes at a time, of each capacity type; also what `stenopool deploy --gpus` is given."
+  description = "Maximum number of GPU nodes per capacity type; also the value for `stenopool deploy --gpus`."
   type        = number
   default     = 4
 }
 
 variable "recordings_bucket" {
-  description = "A bucket of yours with recordings. Null: one is made."
+  description = "Your bucket with recordings. Null: a bucket is created."
   type        = string
   default     = null
 }
 
 variable "recordings_kms_key_arns" {
-  description = "Keys that your own bucket is encrypted with."
+  description = "KMS keys of your own bucket."
   type        = list(string)
   default     = []
 }
 
 variable "source_prefix" {
-  description = "Where in their bucket the recordings are."
+  description = "Prefix of the recordings in their bucket."
   type        = string
   default     = ""
 }
 
 variable "destination_prefix" {
-  description = "Where in their bucket transcripts go."
+  description = "Prefix of the transcripts in their bucket."
   type        = string
   default     = ""
 }
 
 variable "prefect_image" {
-  description = "Image of Prefect's server and workers; from a mirror of yours where the cluster is air-gapped."
+  description = "Image of Prefect's server and workers; from your mirror if the cluster is air-gapped."
   type        = object({ repository = string, tag = string, worker_tag = string })
   default = {
     repository = "prefecthq/prefect"
@@ -92,31 +92,31 @@ variable "prefect_image" {
 }
 
 variable "password_generation" {
-  description = "Raise it to change all passwords."
+  description = "Raise this number to change all passwords."
   type        = number
   default     = 1
 }
 
 variable "mail_addresses" {
-  description = "Who is told of alarms."
+  description = "Mail addresses that receive alarms."
   type        = set(string)
   default     = []
 }
 
 variable "monthly_budget" {
-  description = "US dollars a month. Null: no budget."
+  description = "US dollars a month. Null for no budget."
   type        = number
   default     = null
 }
 
 variable "stenopool_version" {
-  description = "Version of the images that runs use."
+  description = "Version of Stenopool's images."
   type        = string
   default     = "0.1.0"
 }
 
 variable "schedules" {
-  description = "When the source is transcribed, by name."
+  description = "Schedules for transcribing the source, by name."
   type        = map(object({ cron = string, timezone = optional(string, "UTC") }))
   default     = { nightly = { cron = "0 2 * * *" } }
 }

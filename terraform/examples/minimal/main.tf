@@ -1,4 +1,4 @@
-# The smallest installation that does the whole job: one NAT gateway, single database and cache, GPUs from zero.
+# The smallest installation with every function: one NAT gateway, single database and cache, GPUs that scale from zero.
 
 module "encryption" {
   source               = "../../modules/encryption"
@@ -76,7 +76,7 @@ locals {
     database = "PostgreSQL, user prefect"
     cache    = "Valkey"
     prefect  = "Prefect's pages and API, user admin"
-    # Never changed: what is encrypted with it could no longer be read.
+    # Never changed: data that is encrypted with it would become unreadable.
     encryption = "Secrets that are saved in Prefect"
   }
 }

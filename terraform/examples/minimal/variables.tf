@@ -5,41 +5,41 @@ variable "name" {
 }
 
 variable "region" {
-  description = "AWS region. Look first whether it has the GPU instances, and whether your account may start any."
+  description = "AWS region. First check that it has the GPU instances, and that your account may start them."
   type        = string
 }
 
 variable "public_access_cidrs" {
-  description = "Addresses from which you and Terraform reach the Kubernetes API, e.g. [\"203.0.113.7/32\"]."
+  description = "Addresses from which you and Terraform reach the Kubernetes API, for example [\"203.0.113.7/32\"]."
   type        = list(string)
 }
 
 variable "recordings_bucket" {
-  description = "A bucket of yours with recordings. Null: one is made."
+  description = "Your bucket with recordings. Null: a bucket is created."
   type        = string
   default     = null
 }
 
 variable "recordings_kms_key_arns" {
-  description = "Keys that your own bucket is encrypted with."
+  description = "KMS keys of your own bucket."
   type        = list(string)
   default     = []
 }
 
 variable "password_generation" {
-  description = "Raise it to change all passwords."
+  description = "Raise this number to change all passwords."
   type        = number
   default     = 1
 }
 
 variable "protect" {
-  description = "False for a trial: `terraform destroy` then leaves nothing behind, recordings in our bucket included."
+  description = "Set to false for a trial: `terraform destroy` then deletes everything, including recordings in the created bucket."
   type        = bool
   default     = true
 }
 
 variable "stenopool_version" {
-  description = "Version of the images that runs use."
+  description = "Version of Stenopool's images."
   type        = string
   default     = "0.1.0"
 }

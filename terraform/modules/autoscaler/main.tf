@@ -24,7 +24,7 @@ resource "aws_iam_role_policy" "this" {
     Version = "2012-10-17"
     Statement = [
       {
-        # None of these can be limited to a resource.
+        # These actions cannot be limited to a resource.
         Sid    = "Look"
         Effect = "Allow"
         Action = [
@@ -77,17 +77,17 @@ resource "helm_release" "this" {
     awsRegion        = data.aws_region.current.region
     autoDiscovery    = { clusterName = var.cluster_name }
     rbac             = { serviceAccount = { name = local.service_account } }
-    # Spot first. A group that gets no instances is left alone for a while, and the next one is taken. As text: the
-    # autoscaler wants numbers for keys, and Helm makes strings of them.
+    # Spot first. A group that gets no instances is skipped for a while, and the next one is used. As text: the
+    # autoscaler requires numbers as keys, and Helm would convert them to strings.
     expanderPriorities = "50:\n  - .*gpu-spot.*\n10:\n  - .*\n"
     extraArgs = {
       expander                              = "priority"
       "scale-down-unneeded-time"            = var.empty_for
       "scale-down-delay-after-add"          = var.empty_for
       "max-node-provision-time"             = "10m"
-      "skip-nodes-with-local-storage"       = false # every pod of ours has an emptyDir
+      "skip-nodes-with-local-storage"       = false # every Stenopool pod has an emptyDir
       "skip-nodes-with-system-pods"         = false
-      "balance-similar-node-groups"         = false # would share out between spot and on-demand
+      "balance-similar-node-groups"         = false # would balance between spot and on-demand
       "initial-node-group-backoff-duration" = "3m"
     }
     resources = { requests = { cpu = "100m", memory = "300Mi" }, limits = { memory = "600Mi" } }

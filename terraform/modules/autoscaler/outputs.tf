@@ -1,4 +1,4 @@
 output "role_arn" {
-  description = "The autoscaler's role."
+  description = "ARN of the autoscaler's role."
   value       = aws_iam_role.this.arn
 }

@@ -1,21 +1,21 @@
 variable "cluster_name" {
-  description = "The cluster."
+  description = "Name of the cluster."
   type        = string
 }
 
 variable "cluster_arn" {
-  description = "The cluster's ARN: only its pods may take the role made here."
+  description = "ARN of the cluster: only its pods may assume the role created here."
   type        = string
 }
 
 variable "empty_for" {
-  description = "How long a node may stand idle before it goes."
+  description = "How long a node may be idle before it is removed."
   type        = string
   default     = "5m"
 
   validation {
     condition     = can(regex("^[0-9]+[smh]$", var.empty_for))
-    error_message = "A time such as 5m."
+    error_message = "Use a duration such as 5m."
   }
 }
 

@@ -1,4 +1,4 @@
-# What Prefect's servers share: events, leases of slots, their order. One primary, cluster mode off: Prefect speaks to one.
+# Shared by Prefect's servers: events, leases of slots, their order. One primary without cluster mode, because Prefect connects to one address.
 
 locals {
   port = 6379
@@ -32,7 +32,7 @@ resource "aws_elasticache_parameter_group" "this" {
   name   = "${var.name}-valkey${split(".", var.valkey_version)[0]}"
   family = "valkey${split(".", var.valkey_version)[0]}"
 
-  # The default throws old keys away when memory is short: here these would be events and leases. Better to refuse.
+  # By default, old keys are evicted when memory is short: here, events and leases. It is better to refuse writes.
   parameter {
     name  = "maxmemory-policy"
     value = "noeviction"
@@ -71,7 +71,7 @@ resource "aws_elasticache_replication_group" "this" {
   transit_encryption_mode    = "required"
   auth_token_wo              = var.password
   auth_token_wo_version      = var.password_generation
-  # For a while both the old and the new one are taken: pods restart one after the other.
+  # Both the old and the new password are accepted for a while, because pods restart one after another.
   auth_token_update_strategy = "ROTATE"
 
   snapshot_retention_limit   = var.backup_days

@@ -1,14 +1,14 @@
 output "host" {
-  description = "Where the cache is; TLS only."
+  description = "Host of the cache; TLS only."
   value       = aws_elasticache_replication_group.this.primary_endpoint_address
 }
 
 output "port" {
-  description = "Its port."
+  description = "Port."
   value       = local.port
 }
 
 output "node_ids" {
-  description = "What alarms know its nodes by."
+  description = "Identifiers of the nodes, for alarms."
   value       = [for i in range(1 + var.replicas) : "${aws_elasticache_replication_group.this.id}-${format("%03d", i + 1)}"]
 }

@@ -4,12 +4,12 @@ variable "name" {
 }
 
 variable "vpc_id" {
-  description = "The network."
+  description = "ID of the network."
   type        = string
 }
 
 variable "subnet_ids" {
-  description = "Subnets without a way to the internet."
+  description = "Subnets without a route to the internet."
   type        = list(string)
 }
 
@@ -19,19 +19,19 @@ variable "client_security_group_id" {
 }
 
 variable "password" {
-  description = "Password; never in the state."
+  description = "Password; not in the state."
   type        = string
   ephemeral   = true
   sensitive   = true
 
   validation {
     condition     = can(regex("^[A-Za-z0-9]{16,128}$", var.password))
-    error_message = "16 to 128 letters and digits: it stands in a URL."
+    error_message = "Use 16 to 128 letters and digits, because it is part of a URL."
   }
 }
 
 variable "password_generation" {
-  description = "Raise it when the password changes."
+  description = "Raise this number when the password changes."
   type        = number
 }
 
@@ -41,29 +41,29 @@ variable "kms_key_arn" {
 }
 
 variable "valkey_version" {
-  description = "Version of Valkey, which speaks Redis' protocol."
+  description = "Version of Valkey, which is compatible with Redis."
   type        = string
   default     = "8.0"
 
   validation {
     condition     = can(regex("^[89]\\.[0-9]$", var.valkey_version))
-    error_message = "Major and minor version from 8 on, such as 8.0."
+    error_message = "Use a major and minor version of 8.0 or later, such as 8.0."
   }
 }
 
 variable "node_type" {
-  description = "Node type. Messages pass through; little stays."
+  description = "Node type. Messages are short-lived, so little memory is needed."
   type        = string
   default     = "cache.t4g.small"
 
   validation {
     condition     = startswith(var.node_type, "cache.")
-    error_message = "Node types of ElastiCache begin with cache."
+    error_message = "ElastiCache node types start with cache."
   }
 }
 
 variable "replicas" {
-  description = "Replicas in other zones, one of which takes over when the primary fails."
+  description = "Replicas in other zones; one takes over if the primary fails."
   type        = number
   default     = 0
 
@@ -74,7 +74,7 @@ variable "replicas" {
 }
 
 variable "backup_days" {
-  description = "Days that can be gone back to. Receipts are the truth; this saves only what is being decided now."
+  description = "Days for which snapshots are kept. The cache has only work in progress; receipts record what is done."
   type        = number
   default     = 1
 }

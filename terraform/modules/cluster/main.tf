@@ -1,7 +1,7 @@
 data "aws_partition" "current" {}
 
 resource "aws_cloudwatch_log_group" "control_plane" {
-  # EKS writes to this name and makes an unencrypted group of it that lives for ever, where there is none.
+  # EKS writes to this name. Otherwise it creates the group, unencrypted and without expiry.
   name              = "/aws/eks/${var.name}/cluster"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.kms_key_arn
@@ -53,7 +53,7 @@ resource "aws_eks_cluster" "this" {
   }
 
   access_config {
-    # Who may do what is in access entries, not in a config map that can lock everybody out.
+    # Permissions are in access entries, not in a config map that can lock everyone out.
     authentication_mode                         = "API"
     bootstrap_cluster_creator_admin_permissions = true
   }
@@ -67,7 +67,7 @@ resource "aws_eks_cluster" "this" {
   }
 
   upgrade_policy {
-    # Extended support costs several times as much per hour; with STANDARD, EKS upgrades before it begins.
+    # Extended support costs several times as much per hour; with STANDARD, EKS upgrades before it starts.
     support_type = "STANDARD"
   }
 
@@ -95,7 +95,7 @@ resource "aws_eks_access_policy_association" "administrator" {
   }
 }
 
-# Karpenter's nodes find their security group by this.
+# Karpenter finds the security group by this tag.
 resource "aws_ec2_tag" "discovery" {
   resource_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
   key         = "karpenter.sh/discovery"

@@ -1,4 +1,4 @@
-# What every node needs before it can join: its role, the network and the way to pods' roles.
+# Required before a node can join: its role, the network plugin and pod identity.
 
 resource "aws_iam_role" "node" {
   name_prefix = "${var.name}-node-"
@@ -18,7 +18,7 @@ resource "aws_iam_role_policy_attachment" "node" {
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/${each.key}"
 }
 
-# The network plugin's rights are its own: as the node's, every pod on the host's network would have them.
+# The network plugin has a separate role: every pod on the host network would have the permissions of the node's role.
 resource "aws_iam_role" "network_plugin" {
   name_prefix = "${var.name}-vpc-cni-"
   assume_role_policy = jsonencode({
@@ -42,7 +42,7 @@ resource "aws_eks_addon" "network_plugin" {
   addon_name                  = "vpc-cni"
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
-  # Without it network policies are accepted and not enforced.
+  # Without this, network policies are accepted but not enforced.
   configuration_values = jsonencode({ enableNetworkPolicy = "true" })
 
   pod_identity_association {

@@ -9,39 +9,39 @@ variable "name" {
 }
 
 variable "kubernetes_version" {
-  description = "Kubernetes version such as 1.34. Null: the newest at creation, and then what is there. Set it, and an upgrade is a decision."
+  description = "Kubernetes version such as 1.34. Null: the newest at creation, unchanged afterwards. Set it to control upgrades."
   type        = string
   default     = null
 
   validation {
     condition     = var.kubernetes_version == null || can(regex("^1\\.[0-9]{2}$", var.kubernetes_version))
-    error_message = "A version without its patch, such as 1.34."
+    error_message = "Use a version without its patch, such as 1.34."
   }
 }
 
 variable "subnet_ids" {
-  description = "Private subnets, in two zones at least."
+  description = "Private subnets, in at least two zones."
   type        = list(string)
 
   validation {
     condition     = length(var.subnet_ids) >= 2
-    error_message = "EKS needs subnets in two zones at least."
+    error_message = "EKS needs subnets in at least two zones."
   }
 }
 
 variable "public_access_cidrs" {
-  description = "Addresses from which the Kubernetes API is reached over the internet. Empty: from inside the network only."
+  description = "Addresses that can reach the Kubernetes API over the internet. Empty: only from inside the network."
   type        = list(string)
   default     = []
 
   validation {
     condition     = !contains(var.public_access_cidrs, "0.0.0.0/0")
-    error_message = "The Kubernetes API must not be open to the whole internet: name your own addresses."
+    error_message = "The Kubernetes API must not be open to the whole internet: list your addresses."
   }
 }
 
 variable "administrator_role_arns" {
-  description = "IAM roles that administer the cluster, besides the one that creates it."
+  description = "IAM roles that administer the cluster, in addition to the one that creates it."
   type        = set(string)
   default     = []
 }
@@ -52,7 +52,7 @@ variable "kms_key_arn" {
 }
 
 variable "log_retention_days" {
-  description = "Days for which the control plane's logs are kept."
+  description = "Days for which logs of the control plane are kept."
   type        = number
   default     = 365
 }

@@ -1,4 +1,4 @@
-# Add-ons that run as pods: without a node to run on they never become active, and creating them fails.
+# Add-ons that run as pods: without a node they never become active, and creating them fails.
 
 data "aws_partition" "current" {}
 

@@ -3,7 +3,7 @@ resource "aws_launch_template" "this" {
   update_default_version = true
 
   metadata_options {
-    # One hop: the node reaches its role, its pods don't.
+    # One hop: the node can get its role's credentials, its pods cannot.
     http_tokens                 = "required"
     http_endpoint               = "enabled"
     http_put_response_hop_limit = 1
@@ -57,7 +57,7 @@ resource "aws_eks_node_group" "this" {
 
   lifecycle {
     create_before_destroy = true
-    # The autoscaler's, from the first minute on.
+    # The autoscaler changes it.
     ignore_changes = [scaling_config[0].desired_size]
   }
 }

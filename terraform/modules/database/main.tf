@@ -74,7 +74,7 @@ resource "aws_db_instance" "this" {
   db_name  = "prefect"
   username = "prefect"
   port     = local.port
-  # Not manage_master_user_password: RDS would change it every week, and Prefect's server does not read it anew.
+  # Not manage_master_user_password: RDS would change it every week, and Prefect's server reads it only at start.
   password_wo         = var.password
   password_wo_version = var.password_generation
 
@@ -108,7 +108,7 @@ resource "aws_db_instance" "this" {
   depends_on = [aws_cloudwatch_log_group.this, aws_iam_role_policy_attachment.monitoring]
 }
 
-# RDS would make them itself, unencrypted and for ever.
+# Otherwise RDS creates them, unencrypted and without expiry.
 resource "aws_cloudwatch_log_group" "this" {
   for_each          = toset(["postgresql", "upgrade"])
   name              = "/aws/rds/instance/${var.name}-prefect/${each.key}"

@@ -1,24 +1,24 @@
 output "host" {
-  description = "Where the database is."
+  description = "Host of the database."
   value       = aws_db_instance.this.address
 }
 
 output "port" {
-  description = "Its port."
+  description = "Port."
   value       = local.port
 }
 
 output "database" {
-  description = "The database's name."
+  description = "Name of the database."
   value       = aws_db_instance.this.db_name
 }
 
 output "username" {
-  description = "Its user."
+  description = "User."
   value       = aws_db_instance.this.username
 }
 
 output "identifier" {
-  description = "What alarms know it by."
+  description = "Identifier for alarms."
   value       = aws_db_instance.this.identifier
 }

@@ -4,17 +4,17 @@ variable "name" {
 }
 
 variable "vpc_id" {
-  description = "The network."
+  description = "ID of the network."
   type        = string
 }
 
 variable "subnet_ids" {
-  description = "Subnets without a way to the internet, in two zones at least."
+  description = "Subnets without a route to the internet, in at least two zones."
   type        = list(string)
 
   validation {
     condition     = length(var.subnet_ids) >= 2
-    error_message = "RDS needs subnets in two zones at least, also for a single instance."
+    error_message = "RDS needs subnets in at least two zones, even for a single instance."
   }
 }
 
@@ -24,19 +24,19 @@ variable "client_security_group_id" {
 }
 
 variable "password" {
-  description = "Password of the user prefect; never in the state."
+  description = "Password of the user prefect; not in the state."
   type        = string
   ephemeral   = true
   sensitive   = true
 
   validation {
     condition     = can(regex("^[A-Za-z0-9]{16,128}$", var.password))
-    error_message = "16 to 128 letters and digits: it stands in a URL."
+    error_message = "Use 16 to 128 letters and digits, because it is part of a URL."
   }
 }
 
 variable "password_generation" {
-  description = "Raise it when the password changes."
+  description = "Raise this number when the password changes."
   type        = number
 }
 
@@ -46,46 +46,46 @@ variable "kms_key_arn" {
 }
 
 variable "postgres_version" {
-  description = "PostgreSQL's major version; RDS keeps the minor one up to date."
+  description = "Major version of PostgreSQL; RDS updates the minor version."
   type        = string
   default     = "17"
 
   validation {
     condition     = can(regex("^1[4-9]$", var.postgres_version))
-    error_message = "A major version from 14 on, such as 17."
+    error_message = "Use a major version of 14 or later, such as 17."
   }
 }
 
 variable "instance_class" {
-  description = "Instance class. A server does its part of a million recordings a month with the default."
+  description = "Instance class. The default suffices for a million recordings a month."
   type        = string
   default     = "db.t4g.medium"
 
   validation {
     condition     = startswith(var.instance_class, "db.")
-    error_message = "Instance classes of RDS begin with db."
+    error_message = "RDS instance classes start with db."
   }
 }
 
 variable "storage_gb" {
-  description = "Disk in GB; grows by itself up to five times as much. Prefect keeps about 17 KB for each task run."
+  description = "Disk in GB; grows automatically to up to five times this size. Prefect stores about 17 KB per task run."
   type        = number
   default     = 20
 
   validation {
     condition     = var.storage_gb >= 20
-    error_message = "RDS gives 20 GB at least."
+    error_message = "The minimum of RDS is 20 GB."
   }
 }
 
 variable "multi_az" {
-  description = "A standby in another zone. Without one, a failure is minutes to hours without scheduling; nothing is lost."
+  description = "Run a standby in another zone. Without one, a failure stops scheduling for minutes to hours; nothing is lost."
   type        = bool
   default     = false
 }
 
 variable "backup_days" {
-  description = "Days that can be gone back to."
+  description = "Days for which backups are kept."
   type        = number
   default     = 7
 
@@ -96,13 +96,13 @@ variable "backup_days" {
 }
 
 variable "deletion_protection" {
-  description = "Refuse to delete the database; and where it is deleted, keep a last snapshot."
+  description = "Refuse to delete the database, and keep a final snapshot if it is deleted."
   type        = bool
   default     = true
 }
 
 variable "log_retention_days" {
-  description = "Days for which the database's logs are kept."
+  description = "Days for which database logs are kept."
   type        = number
   default     = 365
 }

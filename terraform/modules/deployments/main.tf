@@ -1,4 +1,4 @@
-# What `stenopool deploy` and our chart are given: what is different in this cloud.
+# Input of `stenopool deploy` and of Stenopool's chart: settings that are specific to this cloud.
 
 locals {
   job_variables = {
@@ -17,7 +17,7 @@ locals {
       work_pool  = { name = "stenopool-cpu", work_queue_name = "ingest-batch" }
       parameters = { source = var.source_uri, destination = var.destination_uri }
       schedules  = [{ cron = schedule.cron, timezone = schedule.timezone }]
-      # A run that is still at work when the next one is due makes that one superfluous.
+      # If a run is still in progress when the next one is due, the next one is not needed.
       concurrency_limit = { limit = 1, collision_strategy = "CANCEL_NEW" }
     }
   }
@@ -33,14 +33,14 @@ locals {
     }
   ]
 
-  # A later deployment goes before an earlier one of the same name: these stand in for those of prefect.yaml.
+  # Later deployments replace earlier ones of the same name: these replace those of prefect.yaml.
   deployments = [
     for deployment in concat(yamldecode(var.prefect_yaml).deployments, values(local.scheduled), local.watched) : merge(deployment, {
       work_pool = merge(deployment.work_pool, { job_variables = local.job_variables[trimprefix(deployment.work_pool.name, "stenopool-")] })
     })
   ]
 
-  # What is small in a cluster beside Prefect: the API and the exporter, of the CPU image.
+  # Small services next to Prefect: the API and the exporter, from the CPU image.
   chart = {
     image = {
       repository = regex("^(.*):[^/]+$", var.images.cpu)[0]

@@ -4,7 +4,7 @@ variable "prefect_yaml" {
 
   validation {
     condition     = can(yamldecode(var.prefect_yaml).deployments[0].work_pool.name)
-    error_message = "It must name deployments and their pools."
+    error_message = "The text must contain deployments and their pools."
   }
 }
 
@@ -14,32 +14,32 @@ variable "images" {
 
   validation {
     condition     = alltrue([for image in values(var.images) : can(regex(":[^/]+$", image)) && !endswith(image, ":latest")])
-    error_message = "Name a version: a run must not change with what is pushed meanwhile."
+    error_message = "Use a version tag: later pushes must not change a run."
   }
 }
 
 variable "namespace" {
-  description = "Where runs land."
+  description = "Namespace of the runs."
   type        = string
 }
 
 variable "service_accounts" {
-  description = "What runs of the pools cpu and gpu run as, and the API."
+  description = "Service accounts of runs in the pools cpu and gpu, and of the API."
   type        = object({ cpu = string, gpu = string, api = string })
 }
 
 variable "source_uri" {
-  description = "Where recordings are read."
+  description = "Location of the recordings."
   type        = string
 }
 
 variable "destination_uri" {
-  description = "Where transcripts go."
+  description = "Location of the transcripts."
   type        = string
 }
 
 variable "models_uri" {
-  description = "The mirror of weights."
+  description = "Location of the mirror of weights."
   type        = string
 }
 
@@ -49,29 +49,29 @@ variable "region" {
 }
 
 variable "env" {
-  description = "More environment variables of runs. No secrets: they would stand in jobs' manifests."
+  description = "More environment variables for runs. Do not use secrets: they would be in the manifests of jobs."
   type        = map(string)
   default     = {}
 
   validation {
     condition     = alltrue([for name in keys(var.env) : !can(regex("TOKEN|SECRET|PASSWORD|AUTH_STRING", name))])
-    error_message = "Secrets do not belong here: everybody who may look at jobs could read them."
+    error_message = "Do not use secrets here: anyone who can view jobs could read them."
   }
 }
 
 variable "schedules" {
-  description = "When the source is transcribed, by name, e.g. { nightly = { cron = \"0 2 * * *\", timezone = \"Europe/Zurich\" } }."
+  description = "Schedules for transcribing the source, by name, for example { nightly = { cron = \"0 2 * * *\", timezone = \"Europe/Zurich\" } }."
   type        = map(object({ cron = string, timezone = optional(string, "UTC") }))
   default     = {}
 
   validation {
     condition     = alltrue([for schedule in var.schedules : can(regex("^(\\S+ ){4}\\S+$", schedule.cron))])
-    error_message = "A schedule has five fields, such as 0 2 * * *."
+    error_message = "Use a schedule of five fields, such as 0 2 * * *."
   }
 }
 
 variable "arrivals_queue_url" {
-  description = "Queue that the source's arrivals go to: looked at each minute. Null: none."
+  description = "Queue of the source's arrivals, read every minute. Null for none."
   type        = string
   default     = null
 }

@@ -16,7 +16,7 @@ resource "aws_kms_key" "this" {
     Version = "2012-10-17"
     Statement = [
       {
-        # Leaves the rest to IAM policies; without it a key can become unmanageable for ever.
+        # IAM policies decide the rest. Without this statement, a key can become permanently unmanageable.
         Sid       = "Account"
         Effect    = "Allow"
         Principal = { AWS = local.account }
@@ -32,7 +32,7 @@ resource "aws_kms_key" "this" {
         Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = local.log_group } }
       },
       {
-        # Alarms and events that are written to an encrypted topic or queue.
+        # For alarms and events that are written to an encrypted topic or queue.
         Sid       = "Notifications"
         Effect    = "Allow"
         Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"] }

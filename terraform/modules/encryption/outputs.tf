@@ -1,4 +1,4 @@
 output "key_arn" {
-  description = "The key, for every other module's kms_key_arn."
+  description = "ARN of the key, for kms_key_arn of the other modules."
   value       = aws_kms_key.this.arn
 }

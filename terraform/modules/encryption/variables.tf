@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the installation; the key's alias."
+  description = "Name of the installation; alias of the key."
   type        = string
 
   validation {
@@ -9,7 +9,7 @@ variable "name" {
 }
 
 variable "deletion_window_days" {
-  description = "Days in which a deleted key, and all that it encrypts, can still be rescued."
+  description = "Days during which the deletion of the key can be cancelled."
   type        = number
   default     = 30
 

@@ -1,4 +1,4 @@
-# For clusters with Karpenter: it chooses type, zone and capacity for each pod that waits, so one pool holds them all.
+# For clusters with Karpenter: it chooses type, zone and capacity for each pending pod, so one pool is enough.
 
 locals {
   karpenter = var.provisioner == "karpenter"
@@ -9,7 +9,7 @@ locals {
     metadata   = { name = "gpu" }
     spec = {
       role = var.node_role_name
-      # For instances with GPUs this is the AMI with NVIDIA's driver.
+      # On instances with GPUs, this is the AMI with NVIDIA's driver.
       amiSelectorTerms           = [{ alias = "al2023@latest" }]
       subnetSelectorTerms        = [{ tags = { "karpenter.sh/discovery" = var.cluster_name } }]
       securityGroupSelectorTerms = [{ tags = { "karpenter.sh/discovery" = var.cluster_name } }]
@@ -33,27 +33,27 @@ locals {
         spec = {
           nodeClassRef = { group = "karpenter.k8s.aws", kind = "EC2NodeClass", name = "gpu" }
           taints       = [local.taint]
-          # A fresh node now and then, with the newest AMI; never under a running pod (karpenter.sh/do-not-disrupt).
+          # Replaces nodes regularly, with the newest AMI; never under a running pod (karpenter.sh/do-not-disrupt).
           expireAfter = "168h"
           requirements = [
             { key = "node.kubernetes.io/instance-type", operator = "In", values = var.instance_types },
             {
               key      = "karpenter.sh/capacity-type"
               operator = "In"
-              # Given both, Karpenter takes spot, and on-demand where there is no spot.
+              # Given both, Karpenter uses spot, and on-demand if no spot capacity is available.
               values = { spot = ["spot"], on_demand = ["on-demand"], spot_with_fallback = ["spot", "on-demand"] }[var.capacity]
             },
           ]
         }
       }
-      # What bounds the bill.
+      # Limits the bill.
       limits     = { "nvidia.com/gpu" = var.max_size * var.gpus_per_node }
       disruption = { consolidationPolicy = "WhenEmpty", consolidateAfter = var.empty_for }
     }
   }
 }
 
-# A chart of our own that prints its values: kubernetes_manifest cannot plan kinds that the cluster does not know yet.
+# A small chart that prints its values, because kubernetes_manifest cannot plan kinds that the cluster does not know yet.
 resource "helm_release" "node_pool" {
   count     = local.karpenter ? 1 : 0
   name      = "stenopool-gpu-nodes"

@@ -1,5 +1,5 @@
 locals {
-  # What the Kubernetes work pool's job template selects and tolerates. The second label is the device plugin's.
+  # The job template of the Kubernetes pool selects and tolerates these. The device plugin needs the second label.
   labels = {
     "accelerator"            = "nvidia"
     "nvidia.com/gpu.present" = "true"
@@ -7,8 +7,8 @@ locals {
   }
   taint = { key = "nvidia.com/gpu", value = "true", effect = "NoSchedule" }
 
-  # nodeadm merges this with what EKS itself gives the node. Weights and images of ten gigabytes: on the instance's own
-  # NVMe disks where it has any, and pulled in parallel.
+  # nodeadm merges this with the configuration from EKS. Weights and images of ten gigabytes are stored on the instance's
+  # NVMe disks if it has any, and pulled in parallel.
   node_config = yamlencode({
     apiVersion = "node.eks.aws/v1alpha1"
     kind       = "NodeConfig"
@@ -19,7 +19,7 @@ locals {
   })
 }
 
-# Makes the nodes' GPUs a resource that pods can ask for; the AMI has the driver and the runtime only.
+# Lets pods request the GPUs of the nodes; the AMI has only the driver and the runtime.
 resource "helm_release" "device_plugin" {
   name       = "nvidia-device-plugin"
   namespace  = "kube-system"

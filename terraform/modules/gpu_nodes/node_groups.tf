@@ -1,5 +1,5 @@
-# One group for spot and one for on-demand: a group has one capacity type. The module autoscaler prefers the spot one and
-# takes the other where spot has nothing.
+# One group for spot and one for on-demand, because a group has one capacity type. The module autoscaler prefers the
+# spot group and uses the other if no spot capacity is available.
 
 locals {
   groups = var.provisioner != "node_group" ? {} : {
@@ -7,7 +7,7 @@ locals {
     name => { spot = "SPOT", on-demand = "ON_DEMAND" }[name]
   }
 
-  # What the autoscaler must know of a group that has no node to look at.
+  # The autoscaler needs these facts about a group that has no node to inspect.
   hints = merge(
     { for key, value in local.labels : "k8s.io/cluster-autoscaler/node-template/label/${key}" => value },
     {
@@ -36,7 +36,7 @@ resource "aws_launch_template" "this" {
   ]))
 
   metadata_options {
-    # One hop: the node reaches its role, its pods don't.
+    # One hop: the node can get its role's credentials, its pods cannot.
     http_tokens                 = "required"
     http_endpoint               = "enabled"
     http_put_response_hop_limit = 1
@@ -99,12 +99,12 @@ resource "aws_eks_node_group" "this" {
 
   lifecycle {
     create_before_destroy = true
-    # The autoscaler's, from the first minute on.
+    # The autoscaler changes it.
     ignore_changes = [scaling_config[0].desired_size]
   }
 }
 
-# EKS gives its own tags to the group, not to the autoscaling group behind it.
+# EKS adds tags to the node group, not to the autoscaling group behind it.
 resource "aws_autoscaling_group_tag" "hint" {
   for_each               = local.tags
   autoscaling_group_name = aws_eks_node_group.this[each.value[0]].resources[0].autoscaling_groups[0].name

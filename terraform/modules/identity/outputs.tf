@@ -5,6 +5,6 @@ output "service_accounts" {
 }
 
 output "role_arns" {
-  description = "Roles' ARNs: cpu, gpu, api."
+  description = "ARNs of the roles: cpu, gpu, api."
   value       = { for name, role in aws_iam_role.this : name => role.arn }
 }

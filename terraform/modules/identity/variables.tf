@@ -1,10 +1,10 @@
 variable "cluster_name" {
-  description = "The cluster."
+  description = "Name of the cluster."
   type        = string
 }
 
 variable "cluster_arn" {
-  description = "The cluster's ARN: only its pods may take these roles."
+  description = "ARN of the cluster: only its pods may assume these roles."
   type        = string
 }
 
@@ -15,7 +15,7 @@ variable "namespace" {
 }
 
 variable "service_accounts" {
-  description = "Service accounts that get the roles: of `watch`, `ingest` and `prepare` runs, of `transcribe` runs, of the API."
+  description = "Service accounts that get the roles: for `watch`, `ingest` and `prepare` runs, for `transcribe` runs, and for the API."
   type = object({
     cpu = optional(string, "stenopool-cpu")
     gpu = optional(string, "stenopool-gpu")
@@ -25,7 +25,7 @@ variable "service_accounts" {
 
   validation {
     condition     = length(distinct(values(var.service_accounts))) == 3
-    error_message = "Three different service accounts: one account has one role, and the GPU's must not be able to read recordings."
+    error_message = "Use three different service accounts: each account has one role, and the GPU role must not read recordings."
   }
 }
 
@@ -35,19 +35,19 @@ variable "bucket_arns" {
 }
 
 variable "source_prefix" {
-  description = "Where in their bucket the recordings are; nothing outside it can be read."
+  description = "Prefix of the recordings in their bucket; nothing outside it can be read."
   type        = string
   default     = ""
 }
 
 variable "destination_prefix" {
-  description = "Where in their bucket transcripts go; nothing outside it can be read, written or deleted."
+  description = "Prefix of the transcripts in their bucket; nothing outside it can be read, written or deleted."
   type        = string
   default     = ""
 }
 
 variable "kms_key_arns" {
-  description = "Keys that the buckets are encrypted with; usable through S3 only."
+  description = "KMS keys of the buckets; usable through S3 only."
   type        = list(string)
 
   validation {
@@ -57,7 +57,7 @@ variable "kms_key_arns" {
 }
 
 variable "arrivals_queue_arn" {
-  description = "Queue of arrivals that `watch` reads, in the pool cpu. Null: none."
+  description = "Queue of arrivals that `watch` reads, in the pool cpu. Null for none."
   type        = string
   default     = null
 }

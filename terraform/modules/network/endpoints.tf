@@ -1,4 +1,4 @@
-# Free of charge, and it keeps terabytes of audio off the NAT gateway, which charges by the byte.
+# Free of charge. Keeps terabytes of audio off the NAT gateway, which charges per gigabyte.
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
   vpc_endpoint_type = "Gateway"

@@ -32,7 +32,7 @@ resource "aws_iam_role_policy" "flow" {
   })
 }
 
-# What was refused tells of attacks and of mistakes; all traffic would cost more than it tells.
+# Refused traffic shows attacks and mistakes. Logging all traffic would cost more than it is worth.
 resource "aws_flow_log" "this" {
   vpc_id          = aws_vpc.this.id
   traffic_type    = "REJECT"

@@ -12,12 +12,12 @@ data "aws_availability_zones" "available" {
 
 locals {
   zones = slice(data.aws_availability_zones.available.names, 0, var.zones)
-  # Of a /16: private /20 for pods, which take an address each; /24 for the rest, at the far end.
+  # In a /16: a private /20 for pods, which use one address each, and /24 for the others, at the end of the range.
   private  = { for i, zone in local.zones : zone => cidrsubnet(var.cidr, 4, i) }
   public   = { for i, zone in local.zones : zone => cidrsubnet(var.cidr, 8, 240 + i) }
   data     = { for i, zone in local.zones : zone => cidrsubnet(var.cidr, 8, 248 + i) }
   gateways = { none = [], one = slice(local.zones, 0, 1), per_zone = local.zones }[var.nat]
-  # Where a zone's traffic leaves: its own gateway, or the only one.
+  # The gateway of each zone: its own, or the shared one.
   gateway_of = { for zone in local.zones : zone => contains(local.gateways, zone) ? zone : local.gateways[0] if var.nat != "none" }
 }
 
@@ -28,7 +28,7 @@ resource "aws_vpc" "this" {
   tags                 = { Name = var.name }
 }
 
-# The default group allows all traffic between its members; nothing should end up in it unseen.
+# The default group allows all traffic between its members, so it gets no rules.
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id
   tags   = { Name = "${var.name}-unused" }
@@ -57,7 +57,7 @@ resource "aws_subnet" "public" {
   }
 }
 
-# Database and cache: no way to the internet at all.
+# Database and cache: no route to the internet.
 resource "aws_subnet" "data" {
   for_each          = local.data
   vpc_id            = aws_vpc.this.id

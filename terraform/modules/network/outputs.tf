@@ -1,19 +1,19 @@
 output "vpc_id" {
-  description = "The network."
+  description = "ID of the network."
   value       = aws_vpc.this.id
 }
 
 output "private_subnet_ids" {
-  description = "Where nodes and pods live."
+  description = "Private subnets, for nodes and pods."
   value       = [for subnet in aws_subnet.private : subnet.id]
 }
 
 output "public_subnet_ids" {
-  description = "Where load balancers for the outside live."
+  description = "Public subnets, for external load balancers."
   value       = [for subnet in aws_subnet.public : subnet.id]
 }
 
 output "data_subnet_ids" {
-  description = "Where database and cache live."
+  description = "Isolated subnets, for database and cache."
   value       = [for subnet in aws_subnet.data : subnet.id]
 }

@@ -1,10 +1,10 @@
 variable "name" {
-  description = "Name of the installation; also what Karpenter finds subnets by."
+  description = "Name of the installation; Karpenter also finds the subnets by it."
   type        = string
 }
 
 variable "cidr" {
-  description = "Addresses of the network, /16 to /20. Every pod takes one."
+  description = "Address range of the network, /16 to /20. Each pod uses one address."
   type        = string
   default     = "10.0.0.0/16"
 
@@ -15,13 +15,13 @@ variable "cidr" {
 }
 
 variable "zones" {
-  description = "Availability zones. More zones find spot GPUs more often; EKS needs two."
+  description = "Number of availability zones. More zones find spot GPUs more often; EKS needs two."
   type        = number
   default     = 3
 
   validation {
     condition     = contains([2, 3, 4], var.zones)
-    error_message = "Between 2 and 4 zones."
+    error_message = "Use 2 to 4 zones."
   }
 }
 
@@ -32,23 +32,23 @@ variable "nat" {
 
   validation {
     condition     = contains(["none", "one", "per_zone"], var.nat)
-    error_message = "NAT is none, one or per_zone."
+    error_message = "Use none, one or per_zone."
   }
 
   validation {
     condition     = var.nat != "none" || length(setsubtract(["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "sts"], var.interface_endpoints)) == 0
-    error_message = "Without NAT, nodes join only through interface endpoints: at least ec2, ecr.api, ecr.dkr, eks, eks-auth and sts."
+    error_message = "Without NAT, nodes need the interface endpoints ec2, ecr.api, ecr.dkr, eks, eks-auth and sts to join."
   }
 }
 
 variable "interface_endpoints" {
-  description = "AWS services reached without NAT, e.g. [\"ec2\", \"ecr.api\", \"ecr.dkr\", \"eks\", \"eks-auth\", \"sts\", \"logs\"]."
+  description = "AWS services to reach without NAT, for example [\"ec2\", \"ecr.api\", \"ecr.dkr\", \"eks\", \"eks-auth\", \"sts\", \"logs\"]."
   type        = set(string)
   default     = []
 }
 
 variable "log_retention_days" {
-  description = "Days for which refused traffic is kept in CloudWatch."
+  description = "Days for which logs of refused traffic are kept in CloudWatch."
   type        = number
   default     = 365
 }

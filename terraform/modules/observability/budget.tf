@@ -6,7 +6,7 @@ resource "aws_budgets_budget" "this" {
   limit_unit   = "USD"
   time_unit    = "MONTHLY"
 
-  # The tag that the examples give to everything. It counts once it is activated as a cost allocation tag.
+  # The tag of all resources in the examples. It has an effect once it is activated as a cost allocation tag.
   cost_filter {
     name   = "TagKeyValue"
     values = [format("user:stenopool$%s", var.name)]

@@ -1,4 +1,4 @@
-# Pods' logs outlive their pods: runs' own logs are in Prefect, but not why a pod was killed.
+# Keeps pod logs when pods are gone: Prefect has the logs of runs, but not why a pod was killed.
 
 data "aws_partition" "current" {}
 
@@ -6,7 +6,7 @@ locals {
   log_groups = var.container_logs ? toset(["application", "dataplane", "host", "performance"]) : toset([])
 }
 
-# The agent would make them itself, unencrypted and for ever.
+# Otherwise the agent creates them, unencrypted and without expiry.
 resource "aws_cloudwatch_log_group" "pods" {
   for_each          = local.log_groups
   name              = "/aws/containerinsights/${var.cluster_name}/${each.key}"

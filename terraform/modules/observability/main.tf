@@ -27,16 +27,16 @@ resource "aws_sns_topic_subscription" "mail" {
 }
 
 locals {
-  # What is read every five minutes, and must hold for `periods` of them.
+  # Each metric is read every five minutes; an alarm needs `periods` of them in a row.
   database_alarms = {
-    cpu         = { metric = "CPUUtilization", comparison = "GreaterThanThreshold", threshold = 80, periods = 6, says = "The database's CPU is over 80 % for half an hour: scheduling gets slow." }
-    storage     = { metric = "FreeStorageSpace", comparison = "LessThanThreshold", threshold = 3 * pow(1024, 3), periods = 2, says = "The database has less than 3 GB left; it grows by itself up to five times its size." }
-    connections = { metric = "DatabaseConnections", comparison = "GreaterThanThreshold", threshold = var.database_connections, periods = 3, says = "Nearly all connections are taken: the next server replica will not get one." }
+    cpu         = { metric = "CPUUtilization", comparison = "GreaterThanThreshold", threshold = 80, periods = 6, says = "Database CPU above 80 % for half an hour: scheduling slows down." }
+    storage     = { metric = "FreeStorageSpace", comparison = "LessThanThreshold", threshold = 3 * pow(1024, 3), periods = 2, says = "The database has less than 3 GB left; it grows automatically to up to five times its size." }
+    connections = { metric = "DatabaseConnections", comparison = "GreaterThanThreshold", threshold = var.database_connections, periods = 3, says = "Nearly all connections are in use: the next server replica will not get one." }
   }
   cache_alarms = {
-    memory      = { metric = "DatabaseMemoryUsagePercentage", comparison = "GreaterThanThreshold", threshold = 80, periods = 3, says = "The cache is nearly full; when it is, it refuses events." }
-    cpu         = { metric = "EngineCPUUtilization", comparison = "GreaterThanThreshold", threshold = 90, periods = 3, says = "The cache works at its limit." }
-    connections = { metric = "CurrConnections", comparison = "LessThanThreshold", threshold = 1, periods = 3, says = "Nobody is connected to the cache: Prefect's server is down or cannot reach it." }
+    memory      = { metric = "DatabaseMemoryUsagePercentage", comparison = "GreaterThanThreshold", threshold = 80, periods = 3, says = "The cache is nearly full; when full, it refuses events." }
+    cpu         = { metric = "EngineCPUUtilization", comparison = "GreaterThanThreshold", threshold = 90, periods = 3, says = "The cache's CPU is at its limit." }
+    connections = { metric = "CurrConnections", comparison = "LessThanThreshold", threshold = 1, periods = 3, says = "The cache has no connections: Prefect's server is down or cannot reach it." }
   }
   databases = { for id in var.database_identifier[*] : "database" => { namespace = "AWS/RDS", dimensions = { DBInstanceIdentifier = id }, alarms = local.database_alarms } }
   caches    = { for i, id in var.cache_node_ids : "cache-${i + 1}" => { namespace = "AWS/ElastiCache", dimensions = { CacheClusterId = id }, alarms = local.cache_alarms } }
@@ -64,11 +64,11 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
-# GPU nodes that never go are what a forgotten installation costs most by.
+# GPU nodes that are never removed are the largest cost of a forgotten installation.
 resource "aws_cloudwatch_metric_alarm" "gpu_nodes" {
   for_each            = var.gpu_autoscaling_groups
   alarm_name          = "${var.name}-gpu-nodes-${each.key}"
-  alarm_description   = "GPU nodes (${each.key}) have been up for ${var.gpu_hours} hours without a break: is there that much work, or does something hold them?"
+  alarm_description   = "GPU nodes (${each.key}) have been up for ${var.gpu_hours} hours without a break. Check whether there is work for them, or whether something prevents their removal."
   namespace           = "AWS/AutoScaling"
   metric_name         = "GroupInServiceInstances"
   dimensions          = { AutoScalingGroupName = each.value }

@@ -1,4 +1,4 @@
 output "topic_arn" {
-  description = "Where alarms are published; add subscribers of your own."
+  description = "Topic of the alarms; you can add subscribers."
   value       = aws_sns_topic.alarms.arn
 }

@@ -9,30 +9,30 @@ variable "kms_key_arn" {
 }
 
 variable "mail_addresses" {
-  description = "Who is told of alarms; each must confirm once."
+  description = "Mail addresses that receive alarms; each must confirm once."
   type        = set(string)
   default     = []
 
   validation {
     condition     = alltrue([for address in var.mail_addresses : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", address))])
-    error_message = "Mail addresses, such as ops@example.org."
+    error_message = "Use mail addresses, such as ops@example.org."
   }
 }
 
 variable "database_identifier" {
-  description = "The database to watch. Null: none."
+  description = "Identifier of the database to watch. Null for none."
   type        = string
   default     = null
 }
 
 variable "database_connections" {
-  description = "Connections at which to raise the alarm. A Prefect server takes up to 30."
+  description = "Number of connections that raises the alarm. A Prefect server uses up to 30."
   type        = number
   default     = 80
 }
 
 variable "cache_node_ids" {
-  description = "The cache's nodes to watch."
+  description = "Identifiers of the cache nodes to watch."
   type        = list(string)
   default     = []
 }
@@ -50,46 +50,46 @@ variable "gpu_hours" {
 
   validation {
     condition     = var.gpu_hours >= 1 && var.gpu_hours <= 24
-    error_message = "1 to 24 hours: CloudWatch looks back no further."
+    error_message = "Use 1 to 24 hours, because CloudWatch looks back no further."
   }
 }
 
 variable "monthly_budget" {
-  description = "US dollars a month: told when 80 % are spent, or when more than all will be. Null: no budget."
+  description = "US dollars a month. Sends mail when 80 % are spent, or when the forecast exceeds the budget. Null for no budget."
   type        = number
   default     = null
 
   validation {
     condition     = var.monthly_budget == null || try(var.monthly_budget > 0, false)
-    error_message = "More than nothing, or null."
+    error_message = "Use a number above 0, or null."
   }
 }
 
 variable "container_logs" {
-  description = "Send pods' logs to CloudWatch; it charges by the gigabyte."
+  description = "Send pod logs to CloudWatch, which charges per gigabyte."
   type        = bool
   default     = false
 
   validation {
     condition     = !var.container_logs || (var.cluster_name != null && var.cluster_arn != null)
-    error_message = "Pods' logs need cluster_name and cluster_arn."
+    error_message = "Pod logs need cluster_name and cluster_arn."
   }
 }
 
 variable "cluster_name" {
-  description = "The cluster, for its pods' logs."
+  description = "Name of the cluster, for pod logs."
   type        = string
   default     = null
 }
 
 variable "cluster_arn" {
-  description = "The cluster's ARN, for its pods' logs."
+  description = "ARN of the cluster, for pod logs."
   type        = string
   default     = null
 }
 
 variable "log_retention_days" {
-  description = "Days for which pods' logs are kept."
+  description = "Days for which pod logs are kept."
   type        = number
   default     = 365
 }

@@ -1,7 +1,7 @@
 locals {
   charts = "https://prefecthq.github.io/prefect-helm"
 
-  # deployments/server.env: what it says becomes a ConfigMap as it is, one place for compose, Helm and Terraform.
+  # deployments/server.env becomes a ConfigMap unchanged: one source for Compose, Helm and Terraform.
   settings = {
     for line in split("\n", var.server_env) : split("=", line)[0] => join("=", slice(split("=", line), 1, length(split("=", line))))
     if can(regex("^[A-Z][A-Z0-9_]*=", line))
@@ -22,7 +22,7 @@ resource "kubernetes_namespace_v1" "this" {
   }
 }
 
-# What pods run as; the module identity gives each its rights.
+# Service accounts of pods; the module identity gives each its permissions.
 resource "kubernetes_service_account_v1" "this" {
   for_each                        = var.service_accounts
   automount_service_account_token = false
@@ -39,7 +39,7 @@ resource "kubernetes_service_account_v1" "this" {
   }
 }
 
-# The names of this, and of the secrets and their keys, are those in workers/helm/prefect-server.yaml.
+# The names of this ConfigMap, and of the secrets and their keys, match workers/helm/prefect-server.yaml.
 resource "kubernetes_config_map_v1" "settings" {
   metadata {
     name      = "prefect-server-settings"
@@ -57,13 +57,13 @@ resource "kubernetes_secret_v1" "server" {
 
   data_wo_revision = var.password_generation
   data_wo = {
-    # Prefect speaks to PostgreSQL through asyncpg only.
+    # Prefect supports only asyncpg for PostgreSQL.
     connection-string = "postgresql+asyncpg://${var.database.username}:${var.database_password}@${var.database.host}:${var.database.port}/${var.database.name}?ssl=require"
     auth-string       = "admin:${var.prefect_password}"
   }
 }
 
-# The rest of what stenopool/orchestration/deploy/server.py calls secrets, as environment variables.
+# The other secrets of stenopool/orchestration/deploy/server.py, as environment variables.
 resource "kubernetes_secret_v1" "environment" {
   metadata {
     name      = "prefect-server-environment"
@@ -72,9 +72,9 @@ resource "kubernetes_secret_v1" "environment" {
 
   data_wo_revision = var.password_generation
   data_wo = {
-    # What Prefect encrypts saved secrets with: a Fernet key is 32 bytes in base64.
+    # Key of the secrets that Prefect saves: a Fernet key is 32 bytes in base64.
     PREFECT_SERVER_ENCRYPTION_KEY = base64encode(substr(var.encryption_password, 0, 32))
-    # Three parts of the server reach Redis, each by a setting of its own.
+    # Three parts of the server connect to Redis, each with a separate setting.
     PREFECT_REDIS_MESSAGING_URL            = local.redis_url
     PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL = local.redis_url
     PREFECT_SERVER_DOCKET_URL              = local.redis_url
@@ -82,7 +82,7 @@ resource "kubernetes_secret_v1" "environment" {
 }
 
 locals {
-  # Pods read settings and secrets when they start: others start them anew.
+  # Pods read settings and secrets at start, so changes restart them.
   restart = {
     "stenopool/password-generation" = tostring(var.password_generation)
     "stenopool/settings"            = sha256(jsonencode(local.settings))
@@ -96,9 +96,9 @@ resource "helm_release" "server" {
   chart      = "prefect-server"
   version    = var.chart_version
   timeout    = 600
-  atomic     = true # a failed upgrade goes back by itself
+  atomic     = true # a failed upgrade is rolled back
 
-  # Later ones go before earlier ones.
+  # Later values override earlier ones.
   values = concat([
     var.chart_values.server,
     yamlencode({
@@ -106,7 +106,7 @@ resource "helm_release" "server" {
       server = { replicaCount = var.server_replicas, podAnnotations = local.restart }
       backgroundServices = {
         podAnnotations = local.restart
-        # The URL in the secret goes before these; the chart asks for them.
+        # The URL in the secret overrides these values, which the chart requires.
         messaging = { redis = { host = var.cache.host, port = var.cache.port, ssl = true } }
       }
     }),

@@ -1,5 +1,5 @@
 output "namespace" {
-  description = "Where runs land."
+  description = "Namespace of the runs."
   value       = kubernetes_namespace_v1.this.metadata[0].name
 }
 
@@ -9,6 +9,6 @@ output "api_url" {
 }
 
 output "auth_secret" {
-  description = "Secret whose key auth-string is PREFECT_API_AUTH_STRING."
+  description = "Name of the secret; its key auth-string is PREFECT_API_AUTH_STRING."
   value       = kubernetes_secret_v1.server.metadata[0].name
 }

@@ -1,110 +1,110 @@
 variable "namespace" {
-  description = "Namespace of server, workers and runs; the job templates' default."
+  description = "Namespace of server, workers and runs; default of the job templates."
   type        = string
   default     = "stenopool"
 
   validation {
     condition     = can(regex("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", var.namespace))
-    error_message = "Up to 63 lower-case letters, digits and hyphens."
+    error_message = "Use up to 63 lower-case letters, digits and hyphens."
   }
 }
 
 variable "service_accounts" {
-  description = "Service accounts to make, by role; those of the module identity."
+  description = "Service accounts to create, by role; from the module identity."
   type        = map(string)
 }
 
 variable "database" {
-  description = "Where PostgreSQL is."
+  description = "Host, port, database and user of PostgreSQL."
   type        = object({ host = string, port = number, name = string, username = string })
 }
 
 variable "cache" {
-  description = "Where Redis or Valkey is; reached over TLS."
+  description = "Host and port of Redis or Valkey; connected over TLS."
   type        = object({ host = string, port = number })
 }
 
 variable "database_password" {
-  description = "PostgreSQL's password, letters and digits; never in the state."
+  description = "Password of PostgreSQL, letters and digits; not in the state."
   type        = string
   ephemeral   = true
   sensitive   = true
 }
 
 variable "cache_password" {
-  description = "Redis' password, letters and digits; never in the state."
+  description = "Password of Redis, letters and digits; not in the state."
   type        = string
   ephemeral   = true
   sensitive   = true
 }
 
 variable "prefect_password" {
-  description = "Password of Prefect's user admin, for its pages and API; never in the state."
+  description = "Password of Prefect's user admin, for its page and API; not in the state."
   type        = string
   ephemeral   = true
   sensitive   = true
 }
 
 variable "encryption_password" {
-  description = "What Prefect encrypts saved secrets with; never in the state. When it changes, they can no longer be read."
+  description = "Key with which Prefect encrypts saved secrets; not in the state. After a change, saved secrets are unreadable."
   type        = string
   ephemeral   = true
   sensitive   = true
 
   validation {
     condition     = can(regex("^[A-Za-z0-9]{32,}$", var.encryption_password))
-    error_message = "At least 32 letters and digits."
+    error_message = "Use at least 32 letters and digits."
   }
 }
 
 variable "password_generation" {
-  description = "Raise it when a password changes: it is written anew, and pods restart."
+  description = "Raise this number when a password changes: secrets are written again, and pods restart."
   type        = number
 }
 
 variable "server_env" {
-  description = "Text of deployments/server.env: the server's settings, one place for compose, Helm and Terraform."
+  description = "Text of deployments/server.env: the server's settings, shared by Compose, Helm and Terraform."
   type        = string
 
   validation {
     condition     = can(regex("(?m)^PREFECT_SERVER_EVENTS_MESSAGING_BROKER=prefect_redis", var.server_env))
-    error_message = "The server's settings must name Redis as broker: in memory, more than half of the events are lost."
+    error_message = "The settings must use Redis as broker: in memory, more than half of the events are lost."
   }
 
   validation {
     condition     = !can(regex("(?m)^[A-Z_]*(AUTH_STRING|CONNECTION_URL|ENCRYPTION_KEY|PASSWORD|MESSAGING_URL)=", var.server_env))
-    error_message = "Passwords and URLs that may hold one come from secrets; here they would be in the state."
+    error_message = "Passwords, and URLs that may contain one, belong in secrets; here they would be in the state."
   }
 }
 
 variable "chart_values" {
-  description = "Texts of workers/helm/prefect-server.yaml and prefect-worker.yaml: the charts' values, one place for Helm and Terraform."
+  description = "Texts of workers/helm/prefect-server.yaml and prefect-worker.yaml: values of the charts, shared by Helm and Terraform."
   type        = object({ server = string, worker = string })
 
   validation {
     condition     = can(yamldecode(var.chart_values.server).server.basicAuth) && can(yamldecode(var.chart_values.worker).worker.apiConfig)
-    error_message = "They must be values of the charts prefect-server and prefect-worker."
+    error_message = "Use values of the charts prefect-server and prefect-worker."
   }
 
   validation {
     condition     = strcontains(var.chart_values.worker, "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES")
-    error_message = "Without its namespace the worker's observer is refused, and dead pods stay Running."
+    error_message = "Without its namespace, the worker's observer lacks permission, and runs of dead pods stay Running."
   }
 }
 
 variable "server_replicas" {
-  description = "Servers that answer requests; schedulers run once beside them."
+  description = "Number of servers for requests; one scheduler runs next to them."
   type        = number
   default     = 1
 
   validation {
     condition     = var.server_replicas >= 1 && var.server_replicas <= 3
-    error_message = "1 to 3: each takes up to 30 of PostgreSQL's connections."
+    error_message = "Use 1 to 3: each needs up to 30 connections to PostgreSQL."
   }
 }
 
 variable "prefect_image" {
-  description = "Image of server and workers, and their tags; the version must be the one in uv.lock."
+  description = "Image of server and workers, and its tags; the version must be that of uv.lock."
   type        = object({ repository = string, tag = string, worker_tag = string })
   default = {
     repository = "prefecthq/prefect"
@@ -114,7 +114,7 @@ variable "prefect_image" {
 
   validation {
     condition     = !strcontains(var.prefect_image.tag, "latest") && !strcontains(var.prefect_image.worker_tag, "latest")
-    error_message = "Name a version: a latest that changes overnight has migrated databases unasked."
+    error_message = "Use a version tag: an image that changes overnight can migrate the database unexpectedly."
   }
 }
 
@@ -125,13 +125,13 @@ variable "chart_version" {
 }
 
 variable "server_values" {
-  description = "More values for the server's chart, as YAML; later ones go before earlier ones."
+  description = "More values for the chart of the server, as YAML; later ones override earlier ones."
   type        = list(string)
   default     = []
 }
 
 variable "worker_values" {
-  description = "More values for both workers' charts, as YAML; later ones go before earlier ones."
+  description = "More values for the charts of both workers, as YAML; later ones override earlier ones."
   type        = list(string)
   default     = []
 }

@@ -24,7 +24,7 @@ resource "aws_ecr_lifecycle_policy" "this" {
         selection    = { tagStatus = "untagged", countType = "sinceImagePushed", countUnit = "days", countNumber = 7 }
         action       = { type = "expire" }
       },
-      # Of each kind by itself: GPU images must not push out CPU images.
+      # One rule per kind, so that GPU images do not displace CPU images.
       {
         rulePriority = 2
         description  = "Old CPU images"

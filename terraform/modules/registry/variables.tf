@@ -1,22 +1,22 @@
 variable "name" {
-  description = "The repository's name: the images' name in the registry."
+  description = "Name of the repository, and of the images in the registry."
   type        = string
   default     = "stenopool"
 
   validation {
     condition     = can(regex("^[a-z0-9]+([._/-][a-z0-9]+)*$", var.name))
-    error_message = "Lower-case letters, digits, and single separators between them."
+    error_message = "Use lower-case letters, digits, and single separators between them."
   }
 }
 
 variable "keep_versions" {
-  description = "Versions of each image that are kept; what can be rolled back to."
+  description = "Number of versions of each image to keep, for rollbacks."
   type        = number
   default     = 10
 
   validation {
     condition     = var.keep_versions >= 2
-    error_message = "At least two: the one that runs and the one before it."
+    error_message = "Use at least two: the current version and the one before it."
   }
 }
 

@@ -1,9 +1,9 @@
-# A password that Terraform's state never holds. AWS makes it up, Secrets Manager keeps it, and who needs it reads it from
+# A password that is not in Terraform's state. AWS generates it, Secrets Manager stores it, and its users read it from
 # there: ephemeral values and write-only arguments are in no plan and no state.
 
 ephemeral "aws_secretsmanager_random_password" "this" {
   password_length     = 40
-  exclude_punctuation = true # it stands in connection URLs; 40 letters and digits are enough
+  exclude_punctuation = true # it is part of connection URLs; 40 letters and digits are enough
 }
 
 resource "aws_secretsmanager_secret" "this" {
@@ -19,7 +19,7 @@ resource "aws_secretsmanager_secret_version" "this" {
   secret_string_wo_version = var.generation
 }
 
-# Read back rather than passed on: an apply that is cut off half-way would make up another password the next time.
+# Read back rather than passed on: after an interrupted apply, the next one would generate another password.
 ephemeral "aws_secretsmanager_secret_version" "this" {
   secret_id = aws_secretsmanager_secret_version.this.secret_id
 }

@@ -1,11 +1,11 @@
 output "value" {
-  description = "The password; ephemeral, so it can go into write-only arguments only."
+  description = "The password; ephemeral, so it can be used in write-only arguments only."
   value       = ephemeral.aws_secretsmanager_secret_version.this.secret_string
   ephemeral   = true
   sensitive   = true
 }
 
 output "arn" {
-  description = "The secret's ARN, for `aws secretsmanager get-secret-value`."
+  description = "ARN of the secret, for `aws secretsmanager get-secret-value`."
   value       = aws_secretsmanager_secret.this.arn
 }

@@ -1,31 +1,31 @@
 variable "name" {
-  description = "The secret's name, such as stenopool/database."
+  description = "Name of the secret, such as stenopool/database."
   type        = string
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]*/[a-z][a-z0-9-]*$", var.name))
-    error_message = "A name is the installation's and the secret's, such as stenopool/database."
+    error_message = "Use the name of the installation and of the secret, such as stenopool/database."
   }
 }
 
 variable "description" {
-  description = "What the password opens."
+  description = "Purpose of the password."
   type        = string
 }
 
 variable "generation" {
-  description = "Raise it to change the password."
+  description = "Raise this number to change the password."
   type        = number
   default     = 1
 
   validation {
     condition     = var.generation >= 1 && floor(var.generation) == var.generation
-    error_message = "A whole number from 1."
+    error_message = "Use a whole number of 1 or more."
   }
 }
 
 variable "recovery_window_days" {
-  description = "Days for which a deleted secret can be brought back; its name is taken for so long. 0 deletes at once."
+  description = "Days for which a deleted secret can be restored; its name stays reserved for that time. 0 deletes at once."
   type        = number
   default     = 30
 

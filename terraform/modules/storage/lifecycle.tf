@@ -7,7 +7,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     status = "Enabled"
     filter {}
 
-    # Parts of uploads that were cut off are paid for and seen nowhere.
+    # Parts of interrupted uploads cost money and appear in no listing.
     abort_incomplete_multipart_upload {
       days_after_initiation = 7
     }
@@ -21,7 +21,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     }
   }
 
-  # Checkpoints are removed with their receipt; what lies here longer belongs to work that nobody takes up again.
+  # Checkpoints are deleted once the receipt is written. Older ones belong to abandoned work.
   dynamic "rule" {
     for_each = each.key == "transcripts" ? [1] : []
 
@@ -51,7 +51,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       status = "Enabled"
       filter {}
 
-      # Still read at once, unlike the archives: a change of model may ask for any recording again.
+      # Can be read at once, unlike the archives: after a change of model, any recording may be read again.
       transition {
         days          = var.recordings_cold_after_days
         storage_class = "GLACIER_IR"

@@ -3,7 +3,7 @@ data "aws_partition" "current" {}
 
 locals {
   ours = toset(var.existing_recordings_bucket == null ? ["recordings", "transcripts", "models"] : ["transcripts", "models"])
-  # Bucket names are taken world-wide; the account makes ours ours.
+  # Bucket names are unique worldwide, so they contain the account.
   names = merge(
     { for purpose in local.ours : purpose => "${var.name}-${purpose}-${data.aws_caller_identity.current.account_id}" },
     var.existing_recordings_bucket == null ? {} : { recordings = var.existing_recordings_bucket },
@@ -41,7 +41,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
   bucket   = each.value.id
 
   rule {
-    # A bucket key: one call to KMS for many objects, where a bucket of small transcripts would make one for each.
+    # A bucket key needs one KMS call for many objects instead of one per small transcript.
     bucket_key_enabled = true
 
     apply_server_side_encryption_by_default {
@@ -86,6 +86,6 @@ resource "aws_s3_bucket_policy" "this" {
     ]
   })
 
-  # A policy that is being set while public access is being blocked fails now and then.
+  # Setting a policy while public access is being blocked sometimes fails.
   depends_on = [aws_s3_bucket_public_access_block.this]
 }

@@ -14,17 +14,17 @@ output "models_uri" {
 }
 
 output "bucket_arns" {
-  description = "The buckets' ARNs: recordings, transcripts, models."
+  description = "ARNs of the buckets: recordings, transcripts, models."
   value       = local.arns
   depends_on  = [aws_s3_bucket_policy.this]
 }
 
 output "arrivals_queue_url" {
-  description = "The queue of arrivals; null without one."
+  description = "URL of the queue of arrivals; null without a queue."
   value       = one(aws_sqs_queue.arrivals[*].id)
 }
 
 output "arrivals_queue_arn" {
-  description = "The same queue's ARN; null without one."
+  description = "ARN of the same queue; null without a queue."
   value       = one(aws_sqs_queue.arrivals[*].arn)
 }

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the installation; bucket names begin with it."
+  description = "Name of the installation; bucket names start with it."
   type        = string
 
   validation {
@@ -9,30 +9,30 @@ variable "name" {
 }
 
 variable "existing_recordings_bucket" {
-  description = "A bucket of yours that holds the recordings. Null: one is made. Yours is left as it is."
+  description = "Your bucket with recordings; its configuration is not changed. Null: a bucket is created."
   type        = string
   default     = null
 }
 
 variable "source_prefix" {
-  description = "Where in their bucket the recordings are, without slashes at the ends."
+  description = "Prefix of the recordings in their bucket, without leading or trailing slash."
   type        = string
   default     = ""
 
   validation {
     condition     = can(regex("^([^/].*[^/]|[^/]?)$", var.source_prefix))
-    error_message = "A prefix has no slash at its ends."
+    error_message = "Use a prefix without leading or trailing slash."
   }
 }
 
 variable "destination_prefix" {
-  description = "Where in their bucket transcripts, receipts and work files go, without slashes at the ends."
+  description = "Prefix of transcripts, receipts and work files in their bucket, without leading or trailing slash."
   type        = string
   default     = ""
 
   validation {
     condition     = can(regex("^([^/].*[^/]|[^/]?)$", var.destination_prefix))
-    error_message = "A prefix has no slash at its ends."
+    error_message = "Use a prefix without leading or trailing slash."
   }
 }
 
@@ -42,40 +42,40 @@ variable "kms_key_arn" {
 }
 
 variable "old_versions_days" {
-  description = "Days for which overwritten and deleted objects can be brought back."
+  description = "Days for which overwritten and deleted objects can be restored."
   type        = number
   default     = 30
 
   validation {
     condition     = var.old_versions_days >= 1
-    error_message = "At least a day."
+    error_message = "Use at least one day."
   }
 }
 
 variable "checkpoint_days" {
-  description = "Days after which abandoned checkpoints go. Longer than the longest pause between two runs over a prefix."
+  description = "Days after which abandoned checkpoints are deleted. Use more than the longest pause between two runs over a prefix."
   type        = number
   default     = 14
 
   validation {
     condition     = var.checkpoint_days >= 2
-    error_message = "At least two days: younger checkpoints may belong to a run that goes on."
+    error_message = "Use at least two days: newer checkpoints may belong to a run in progress."
   }
 }
 
 variable "recordings_cold_after_days" {
-  description = "Days after which recordings move to Glacier Instant Retrieval, which is cheap to keep and dear to read. Null: never."
+  description = "Days after which recordings move to Glacier Instant Retrieval, which is cheap to store and expensive to read. Null: never."
   type        = number
   default     = null
 
   validation {
     condition     = var.recordings_cold_after_days == null || try(var.recordings_cold_after_days >= 30, false)
-    error_message = "At least 30 days: small savings, and every re-run would pay for reading."
+    error_message = "Use at least 30 days: before that, the savings are small and every re-run pays for reading."
   }
 }
 
 variable "arrivals_queue" {
-  description = "Make a queue that gets a message for each recording that arrives. Schedules need none."
+  description = "Create a queue that gets a message for each arriving recording. Schedules do not need it."
   type        = bool
   default     = false
 }

@@ -33,7 +33,7 @@ mock_provider "helm" {}
 mock_provider "kubernetes" {}
 
 # Terraform cannot mock ephemeral resources yet, not even in a module that is overridden: tests/terraform runs this with a
-# stand-in for the module secret.
+# test double for the module secret.
 
 variables {
   region              = "eu-central-1"
@@ -55,7 +55,7 @@ run "what_deploy_needs" {
 
   assert {
     condition     = [for deployment in yamldecode(output.deployments).deployments : deployment.work_pool.job_variables.service_account_name if deployment.name == "gpu"] == ["stenopool-gpu"]
-    error_message = "Runs would have no rights: ${output.deployments}"
+    error_message = "Runs would have no permissions: ${output.deployments}"
   }
 
   assert {

@@ -33,7 +33,7 @@ mock_provider "helm" {}
 mock_provider "kubernetes" {}
 
 # Terraform cannot mock ephemeral resources yet, not even in a module that is overridden: tests/terraform runs this with a
-# stand-in for the module secret.
+# test double for the module secret.
 
 variables {
   region              = "eu-central-1"

@@ -22,7 +22,7 @@ run "scales_this_cluster_only" {
       statement.Condition.StringEquals["aws:ResourceTag/k8s.io/cluster-autoscaler/stenopool"] == "owned"
       if contains(flatten([statement.Action]), "autoscaling:SetDesiredCapacity")
     ])
-    error_message = "The autoscaler may size other clusters' groups."
+    error_message = "The autoscaler may resize groups of other clusters."
   }
 
   assert {
@@ -34,7 +34,7 @@ run "scales_this_cluster_only" {
 run "spot_first" {
   assert {
     condition     = yamldecode(helm_release.this.values[0]).extraArgs.expander == "priority"
-    error_message = "Without the priority expander on-demand is as good as spot."
+    error_message = "Without the priority expander, on-demand is used as often as spot."
   }
 
   assert {

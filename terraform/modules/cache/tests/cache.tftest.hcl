@@ -13,12 +13,12 @@ variables {
 run "encrypted_both_ways_and_loses_nothing" {
   assert {
     condition     = aws_elasticache_replication_group.this.at_rest_encryption_enabled && aws_elasticache_replication_group.this.transit_encryption_mode == "required"
-    error_message = "Messages are readable on the disk or on the way."
+    error_message = "Messages are not encrypted at rest or in transit."
   }
 
   assert {
     condition     = contains([for parameter in aws_elasticache_parameter_group.this.parameter : parameter.value if parameter.name == "maxmemory-policy"], "noeviction")
-    error_message = "Events and leases would be thrown away when memory is short."
+    error_message = "Events and leases would be evicted when memory is short."
   }
 
   assert {

@@ -20,17 +20,17 @@ variables {
 run "closed_by_default" {
   assert {
     condition     = aws_eks_cluster.this.vpc_config[0].endpoint_private_access && !aws_eks_cluster.this.vpc_config[0].endpoint_public_access
-    error_message = "The Kubernetes API is on the internet though nobody asked for it."
+    error_message = "The Kubernetes API is open to the internet by default."
   }
 
   assert {
     condition     = aws_eks_cluster.this.encryption_config[0].provider[0].key_arn == var.kms_key_arn
-    error_message = "Secrets are not encrypted with our key."
+    error_message = "Secrets are not encrypted with the installation's key."
   }
 
   assert {
     condition     = aws_eks_cluster.this.access_config[0].authentication_mode == "API"
-    error_message = "Rights must be in access entries."
+    error_message = "Permissions must be in access entries."
   }
 
   assert {
@@ -46,7 +46,7 @@ run "opened_to_our_addresses" {
 
   assert {
     condition     = aws_eks_cluster.this.vpc_config[0].endpoint_public_access && aws_eks_cluster.this.vpc_config[0].public_access_cidrs == toset(["203.0.113.7/32"])
-    error_message = "Not open to our address, or to more."
+    error_message = "The API is not open to exactly the given address."
   }
 }
 
@@ -57,14 +57,14 @@ run "administrators" {
 
   assert {
     condition     = length(aws_eks_access_policy_association.administrator) == 1
-    error_message = "The role has no rights."
+    error_message = "The role has no permissions."
   }
 }
 
 run "nodes_have_no_rights_on_the_network" {
   assert {
     condition     = alltrue([for attachment in aws_iam_role_policy_attachment.node : !endswith(attachment.policy_arn, "AmazonEKS_CNI_Policy")])
-    error_message = "The network plugin's rights belong to its own role."
+    error_message = "The permissions of the network plugin belong to a separate role."
   }
 
   assert {

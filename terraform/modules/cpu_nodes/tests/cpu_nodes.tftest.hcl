@@ -24,7 +24,7 @@ variables {
 run "always_there_and_untainted" {
   assert {
     condition     = aws_eks_node_group.this.scaling_config[0].min_size == 2 && length(aws_eks_node_group.this.taint) == 0
-    error_message = "Prefect's server needs nodes that are always there and that take any pod."
+    error_message = "Prefect's server needs nodes that are always on and accept any pod."
   }
 
   assert {
@@ -34,12 +34,12 @@ run "always_there_and_untainted" {
 
   assert {
     condition     = tobool(aws_launch_template.this.block_device_mappings[0].ebs[0].encrypted) && aws_launch_template.this.metadata_options[0].http_tokens == "required"
-    error_message = "The disk is not encrypted, or the metadata service takes unsigned requests."
+    error_message = "The disk is not encrypted, or the metadata service accepts requests without a token."
   }
 
   assert {
     condition     = jsondecode(aws_iam_role.volumes.assume_role_policy).Statement[0].Condition.ArnEquals["aws:SourceArn"] == var.cluster_arn
-    error_message = "Pods of other clusters may take the role."
+    error_message = "Pods of other clusters may assume the role."
   }
 }
 

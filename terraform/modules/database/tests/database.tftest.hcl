@@ -21,17 +21,17 @@ variables {
 run "inside_encrypted_and_kept" {
   assert {
     condition     = aws_db_instance.this.storage_encrypted && !aws_db_instance.this.publicly_accessible
-    error_message = "Not encrypted, or on the internet."
+    error_message = "The database is not encrypted, or is reachable from the internet."
   }
 
   assert {
     condition     = aws_vpc_security_group_ingress_rule.this.referenced_security_group_id == "sg-cluster" && aws_vpc_security_group_ingress_rule.this.cidr_ipv4 == null
-    error_message = "More than the cluster may connect."
+    error_message = "Clients outside the cluster may connect."
   }
 
   assert {
     condition     = contains([for parameter in aws_db_parameter_group.this.parameter : parameter.value if parameter.name == "rds.force_ssl"], "1")
-    error_message = "Connections without TLS are taken."
+    error_message = "Connections without TLS are accepted."
   }
 
   assert {

@@ -24,7 +24,7 @@ run "turns_and_belongs_to_the_account" {
 
   assert {
     condition     = jsondecode(aws_kms_key.this.policy).Statement[0].Principal.AWS == "arn:aws:iam::111122223333:root"
-    error_message = "Without the account the key becomes unmanageable."
+    error_message = "Without access for the account, the key becomes unmanageable."
   }
 
   assert {

@@ -35,7 +35,7 @@ run "what_the_job_template_selects_and_tolerates" {
 
   assert {
     condition     = yamldecode(helm_release.device_plugin.values[0]).tolerations[0].key == "nvidia.com/gpu"
-    error_message = "The device plugin would not run on tainted nodes: no pod could ever ask for a GPU."
+    error_message = "The device plugin would not run on tainted nodes: no pod could request a GPU."
   }
 }
 
@@ -47,7 +47,7 @@ run "from_zero_spot_first" {
 
   assert {
     condition     = alltrue([for group in aws_eks_node_group.this : group.scaling_config[0].min_size == 0 && group.scaling_config[0].desired_size == 0])
-    error_message = "Idle GPU nodes cost: groups start at, and go back to, nothing."
+    error_message = "Idle GPU nodes cost money: groups must start at zero and scale back to zero."
   }
 
   assert {
@@ -55,7 +55,7 @@ run "from_zero_spot_first" {
       for tag in aws_autoscaling_group_tag.hint : tag
       if tag.tag[0].key == "k8s.io/cluster-autoscaler/node-template/resources/nvidia.com/gpu" && tag.tag[0].value == "1"
     ]) == 2
-    error_message = "From zero, the autoscaler knows of GPUs by this tag only."
+    error_message = "The autoscaler needs this tag to scale GPUs from zero."
   }
 }
 
@@ -78,12 +78,12 @@ run "the_disk_is_encrypted_and_the_node_role_out_of_pods_reach" {
 
   assert {
     condition     = aws_launch_template.this[0].metadata_options[0].http_tokens == "required" && aws_launch_template.this[0].metadata_options[0].http_put_response_hop_limit == 1
-    error_message = "Pods reach the node's role."
+    error_message = "Pods can get the credentials of the node's role."
   }
 
   assert {
     condition     = yamldecode(regex("(?s)application/node.eks.aws\n\n(.*?)\n--//--", base64decode(aws_launch_template.this[0].user_data))[0]).kind == "NodeConfig"
-    error_message = "nodeadm gets no configuration."
+    error_message = "nodeadm has no configuration."
   }
 }
 
@@ -95,7 +95,7 @@ run "karpenter" {
 
   assert {
     condition     = length(aws_eks_node_group.this) == 0 && length(aws_launch_template.this) == 0
-    error_message = "Karpenter and node groups would both make nodes."
+    error_message = "Karpenter and node groups would both add nodes."
   }
 
   assert {
@@ -112,7 +112,7 @@ run "karpenter" {
 
   assert {
     condition     = yamldecode(helm_release.node_pool[0].values[0]).manifests[1].spec.limits["nvidia.com/gpu"] == 3
-    error_message = "Nothing bounds the bill."
+    error_message = "The bill has no limit."
   }
 
   assert {

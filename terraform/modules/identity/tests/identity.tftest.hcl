@@ -63,7 +63,7 @@ run "everything_is_bound_to_prefixes" {
         if contains(statement.Action, "kms:Decrypt")
       ]
     ]))
-    error_message = "The key opens more than the buckets."
+    error_message = "The key decrypts more than the buckets."
   }
 }
 
@@ -73,7 +73,7 @@ run "gpu_pods_cannot_read_recordings" {
       for statement in jsondecode(aws_iam_role_policy.this["gpu"].policy).Statement :
       length([for resource in statement.Resource : resource if startswith(resource, "arn:aws:s3:::recordings/")]) == 0
     ])
-    error_message = "Transcribing needs what preparing left, not the recordings."
+    error_message = "`transcribe` must read the output of `prepare`, not the recordings."
   }
 }
 
@@ -102,7 +102,7 @@ run "only_this_clusters_service_accounts" {
         }
       }
     ])
-    error_message = "Other pods may take a role."
+    error_message = "Other pods may assume a role."
   }
 
   assert {
@@ -131,12 +131,12 @@ run "watch_reads_arrivals" {
       for statement in jsondecode(aws_iam_role_policy.this["cpu"].policy).Statement : statement
       if try(statement.Condition.StringEquals["kms:ViaService"], []) == ["s3.eu-central-1.amazonaws.com", "sqs.eu-central-1.amazonaws.com"] || statement.Resource == ["arn:aws:sqs:eu-central-1:111122223333:arrivals"]
     ]) == 2
-    error_message = "The API cannot read, or not decrypt, what arrives."
+    error_message = "The API cannot read or decrypt arriving messages."
   }
 
   assert {
     condition     = alltrue([for role in ["gpu", "api"] : !strcontains(aws_iam_role_policy.this[role].policy, "sqs")])
-    error_message = "Only watch has business with the queue."
+    error_message = "Only `watch` may read the queue."
   }
 }
 
@@ -148,7 +148,7 @@ run "whole_buckets_are_possible" {
 
   assert {
     condition     = contains(flatten([for statement in jsondecode(aws_iam_role_policy.this["cpu"].policy).Statement : statement.Resource]), "arn:aws:s3:::recordings/*")
-    error_message = "Without a prefix the whole bucket is meant."
+    error_message = "Without a prefix, the role must cover the whole bucket."
   }
 }
 

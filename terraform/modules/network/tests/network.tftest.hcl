@@ -25,22 +25,22 @@ run "three_zones_one_gateway" {
 
   assert {
     condition     = aws_subnet.private["eu-central-1b"].cidr_block == "10.0.16.0/20" && aws_subnet.public["eu-central-1b"].cidr_block == "10.0.241.0/24" && aws_subnet.data["eu-central-1b"].cidr_block == "10.0.249.0/24"
-    error_message = "Subnets are not where they belong."
+    error_message = "Subnets are not in their zones."
   }
 
   assert {
     condition     = alltrue([for subnet in aws_subnet.public : subnet.map_public_ip_on_launch != true])
-    error_message = "Nothing should get a public address unasked."
+    error_message = "Subnets must not assign public addresses by default."
   }
 
   assert {
     condition     = aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" && length(aws_vpc_endpoint.s3.route_table_ids) == 3
-    error_message = "Audio would go through the NAT gateway and be paid for."
+    error_message = "Audio would pass through the NAT gateway, which charges for it."
   }
 
   assert {
     condition     = alltrue([for association in aws_route_table_association.data : association.route_table_id == aws_route_table.data.id])
-    error_message = "Database and cache must have no way out."
+    error_message = "Database and cache must have no route to the internet."
   }
 }
 
@@ -52,7 +52,7 @@ run "a_gateway_per_zone" {
 
   assert {
     condition     = length(aws_nat_gateway.this) == 2 && alltrue([for zone, route in aws_route.nat : route.nat_gateway_id == aws_nat_gateway.this[zone].id])
-    error_message = "Each zone must leave by its own gateway."
+    error_message = "Each zone must have its own gateway."
   }
 }
 
@@ -64,7 +64,7 @@ run "air_gapped" {
 
   assert {
     condition     = length(aws_nat_gateway.this) == 0 && length(aws_route.nat) == 0 && length(aws_vpc_endpoint.interface) == 6
-    error_message = "No way out, and a way to each service, are expected."
+    error_message = "Expected no route to the internet and an endpoint for each service."
   }
 }
 

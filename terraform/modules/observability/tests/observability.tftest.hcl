@@ -24,7 +24,7 @@ variables {
 run "nothing_to_watch" {
   assert {
     condition     = length(aws_cloudwatch_metric_alarm.this) == 0 && length(aws_budgets_budget.this) == 0 && length(aws_eks_addon.agent) == 0
-    error_message = "What nobody asked for costs money."
+    error_message = "Resources that were not requested cost money."
   }
 }
 
@@ -47,27 +47,27 @@ run "everything_to_watch" {
 
   assert {
     condition     = alltrue([for alarm in merge(aws_cloudwatch_metric_alarm.this, aws_cloudwatch_metric_alarm.gpu_nodes) : alarm.alarm_actions == toset([aws_sns_topic.alarms.arn])])
-    error_message = "An alarm tells nobody."
+    error_message = "An alarm has no recipient."
   }
 
   assert {
     condition     = aws_cloudwatch_metric_alarm.this["database-storage"].comparison_operator == "LessThanThreshold" && aws_cloudwatch_metric_alarm.this["database-storage"].threshold == 3221225472
-    error_message = "The alarm on free storage looks the wrong way."
+    error_message = "The alarm on free storage compares in the wrong direction."
   }
 
   assert {
     condition     = alltrue([for alarm in merge(aws_cloudwatch_metric_alarm.this, aws_cloudwatch_metric_alarm.gpu_nodes) : alarm.period * alarm.evaluation_periods <= 86400])
-    error_message = "CloudWatch looks back a day at most."
+    error_message = "CloudWatch looks back at most one day."
   }
 
   assert {
     condition     = one(aws_budgets_budget.this[0].cost_filter).values == tolist(["user:stenopool$stenopool"])
-    error_message = "The budget counts other people's costs."
+    error_message = "The budget includes costs of others."
   }
 
   assert {
     condition     = alltrue([for group in aws_cloudwatch_log_group.pods : group.kms_key_id == var.kms_key_arn && group.retention_in_days == 365])
-    error_message = "Pods' logs are readable, or stay for ever."
+    error_message = "Pod logs are not encrypted, or never expire."
   }
 }
 

@@ -28,7 +28,7 @@ run "settings_come_from_the_one_file" {
 
   assert {
     condition     = yamldecode(helm_release.server.values[0]).server.extraEnvVarsCM == kubernetes_config_map_v1.settings.metadata[0].name
-    error_message = "The server takes its settings from elsewhere."
+    error_message = "The server does not use these settings."
   }
 }
 
@@ -40,7 +40,7 @@ run "both_pools_have_a_worker" {
 
   assert {
     condition     = alltrue([for worker in helm_release.worker : yamldecode(worker.values[0]).worker.selfHostedServerApiConfig.apiUrl == "http://prefect-server:4200/api"]) && output.api_url == "http://prefect-server.stenopool.svc.cluster.local:4200/api"
-    error_message = "A worker asks another server."
+    error_message = "A worker uses another server."
   }
 }
 
@@ -54,7 +54,7 @@ run "namespace" {
 run "no_password_in_values_or_state" {
   assert {
     condition     = alltrue([for release in merge({ server = helm_release.server }, helm_release.worker) : !strcontains(jsonencode(release.values), "0123456789abcdef")])
-    error_message = "A password is in a chart's values, and so in the state."
+    error_message = "A password is in the values of a chart, and so in the state."
   }
 
   assert {
@@ -64,7 +64,7 @@ run "no_password_in_values_or_state" {
 
   assert {
     condition     = yamldecode(helm_release.server.values[0]).server.basicAuth.existingSecret == kubernetes_secret_v1.server.metadata[0].name && yamldecode(helm_release.server.values[0]).secret == { create = false, name = kubernetes_secret_v1.server.metadata[0].name } && yamldecode(helm_release.server.values[0]).server.extraEnvVarsSecret == kubernetes_secret_v1.environment.metadata[0].name
-    error_message = "The server does not take its passwords from the secret."
+    error_message = "The server does not read its passwords from the secret."
   }
 
   assert {
@@ -76,7 +76,7 @@ run "no_password_in_values_or_state" {
 run "the_charts_own_databases_are_off" {
   assert {
     condition     = !yamldecode(helm_release.server.values[0]).postgresql.enabled && !yamldecode(helm_release.server.values[0]).redis.enabled
-    error_message = "The chart would start a database of its own, with a known password."
+    error_message = "The chart would start a database with a known password."
   }
 }
 

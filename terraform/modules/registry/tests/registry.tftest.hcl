@@ -7,12 +7,12 @@ variables {
 run "images_that_stay_what_they_are" {
   assert {
     condition     = aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE" && aws_ecr_repository.this.image_scanning_configuration[0].scan_on_push
-    error_message = "A version could change under its name, or goes unscanned."
+    error_message = "Tags can be changed, or images are not scanned."
   }
 
   assert {
     condition     = aws_ecr_repository.this.encryption_configuration[0].kms_key == var.kms_key_arn
-    error_message = "Images are not encrypted with our key."
+    error_message = "Images are not encrypted with the installation's key."
   }
 
   assert {

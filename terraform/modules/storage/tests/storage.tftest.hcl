@@ -40,12 +40,12 @@ run "closed_encrypted_versioned" {
       for bucket in aws_s3_bucket_server_side_encryption_configuration.this :
       one(one(bucket.rule).apply_server_side_encryption_by_default).kms_master_key_id == var.kms_key_arn
     ]) && length(aws_s3_bucket_server_side_encryption_configuration.this) == 3
-    error_message = "A bucket is not encrypted with our key."
+    error_message = "A bucket is not encrypted with the installation's key."
   }
 
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket_versioning.this : bucket.versioning_configuration[0].status == "Enabled"]) && length(aws_s3_bucket_versioning.this) == 3
-    error_message = "What is overwritten is lost."
+    error_message = "Overwritten objects are lost."
   }
 
   assert {
@@ -71,12 +71,12 @@ run "leftovers_go_and_transcripts_stay" {
 
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket_lifecycle_configuration.this : bucket.rule[0].abort_incomplete_multipart_upload[0].days_after_initiation == 7])
-    error_message = "Parts of cut-off uploads stay."
+    error_message = "Parts of interrupted uploads never expire."
   }
 
   assert {
     condition     = aws_s3_bucket_lifecycle_configuration.this["transcripts"].rule[1].filter[0].prefix == "calls/.work/"
-    error_message = "Checkpoints stay, or something else goes."
+    error_message = "Checkpoints never expire, or other objects do."
   }
 
   assert {
@@ -109,7 +109,7 @@ run "your_own_bucket_is_left_as_it_is" {
 
   assert {
     condition     = keys(aws_s3_bucket.this) == ["models", "transcripts"] && length(aws_s3_bucket_notification.recordings) == 0
-    error_message = "Somebody else's bucket would be changed."
+    error_message = "The configuration of an existing bucket would be changed."
   }
 
   assert {
@@ -126,7 +126,7 @@ run "arrivals" {
 
   assert {
     condition     = aws_s3_bucket_notification.recordings[0].eventbridge
-    error_message = "The bucket tells nobody of arrivals."
+    error_message = "The bucket sends no events for arrivals."
   }
 
   assert {
