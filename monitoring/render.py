@@ -18,7 +18,7 @@ RULES = (FOLDER / "rules" / "recording.yaml", FOLDER / "rules" / "alerts.yaml")
 
 
 def rendered() -> dict[Path, str]:
-    """Each file's path and what should stand in it."""
+    """The path and expected content of each file."""
     encoder = JSONEncoder(sort_keys=True, indent=2)
     boards = {"operations": operations(), "performance": performance(), "cost": cost()}
     dashboards = FOLDER / "grafana" / "dashboards"
@@ -44,7 +44,7 @@ def _prometheus_rule() -> str:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes every value where it stands: no anchors, and expressions line by line as they were written."""
+    """Writes every value in place: no anchors, and expressions with their original line breaks."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         return True

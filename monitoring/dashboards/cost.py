@@ -1,4 +1,4 @@
-"""Cost: what it costs, what for, and what is wasted."""
+"""The dashboard "cost": cost, its causes, and waste."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -9,42 +9,42 @@ def cost() -> models.Dashboard:
     return board(
         "stenopool-cost",
         "Stenopool: cost",
-        "What it costs, what for, and what is wasted. Prices are STENOPOOL_PRICES__GPU_HOUR and __CPU_HOUR, the budget "
-        "is in the settings too; machines are counted while runs hold them, so empty nodes come on top.",
+        "Cost, its causes, and waste. Prices are STENOPOOL_PRICES__GPU_HOUR and __CPU_HOUR; the budget "
+        "is also in the settings. Machines are counted while runs use them; empty nodes cost extra.",
         {
             "Now": [
                 number(
                     "Last 24 hours",
                     "stenopool:cost_dollars:increase1d",
-                    "What runs cost.",
+                    "Cost of runs.",
                     unit="currencyUSD",
                     decimals=2,
                 ),
                 number(
-                    "Of the daily budget",
+                    "Share of the daily budget",
                     "stenopool:budget_used:ratio1d",
-                    "What the last 24 hours took of what a day may cost. Alerts over 100 % and over 150 %.",
+                    "Cost of the last 24 hours as a share of the daily budget. Alert: above 100 % and above 150 %.",
                     unit="percentunit",
                     steps=[(None, GOOD), (0.8, WARN), (1, BAD)],
                 ),
                 number(
-                    "An hour, at this pace",
+                    "Cost per hour",
                     "stenopool:cost_dollars:per_hour",
-                    "The pace of the last hour.",
+                    "At the rate of the last hour.",
                     unit="currencyUSD",
                     decimals=2,
                 ),
                 number(
-                    "An hour of audio",
+                    "Cost of an hour of audio",
                     "stenopool:cost_dollars_per_audio_hour:ratio1d",
-                    "What an hour of transcribed audio cost, over the last 24 hours.",
+                    "Cost of an hour of transcribed audio, over the last 24 hours.",
                     unit="currencyUSD",
                     decimals=4,
                 ),
                 number(
                     "Wasted on idle GPUs",
                     "stenopool:idle_dollars:increase1d",
-                    "What transcribing machines cost in the last 24 hours while their device did nothing.",
+                    "Cost of transcribing machines in the last 24 hours while their device was idle.",
                     unit="currencyUSD",
                     decimals=2,
                     steps=[(None, GOOD), (1, WARN), (20, BAD)],
@@ -63,7 +63,7 @@ def cost() -> models.Dashboard:
                         ("3600 * sum(rate(stenopool_cost_dollars_total[$__rate_interval]))", "now"),
                         ("stenopool:cost_dollars:per_hour", "last hour"),
                     ],
-                    "What an hour costs at the pace of the moment, and of the last hour.",
+                    "Cost per hour at the current rate, and at the rate of the last hour.",
                     unit="currencyUSD",
                 ),
                 curves(
@@ -72,33 +72,34 @@ def cost() -> models.Dashboard:
                         ("stenopool:cost_dollars:increase1d", "cost"),
                         ("max(stenopool_daily_budget_dollars)", "budget"),
                     ],
-                    "Crossing the budget is an alert. No line: no budget is set.",
+                    "Alert: above the budget. Without a budget, its line is missing.",
                     unit="currencyUSD",
                 ),
                 curves(
-                    "An hour of audio",
+                    "Cost of an hour of audio",
                     [("stenopool:cost_dollars_per_audio_hour:ratio1d", "last 24 hours")],
-                    "A rise at the same prices: smaller shards, more idle time, more work done twice, another model.",
+                    "Causes of a rise at constant prices: smaller shards, more idle time, more repeated work, "
+                    "another model.",
                     unit="currencyUSD",
                 ),
                 curves(
-                    "Hours of machines, each hour",
+                    "Machine hours per hour",
                     [
                         ("sum by (kind) (rate(stenopool_gpu_seconds_total[1h]))", "gpu {{kind}}"),
                         ("sum(rate(stenopool_cpu_seconds_total[1h]))", "cpu"),
                     ],
-                    "Machines held by transcribe runs (by what the device did) and by prepare runs.",
+                    "Machines used by transcribe runs (by state of the device) and by prepare runs.",
                     stacked=True,
                 ),
             ],
-            "Of the whole": [
+            "Waste": [
                 curves(
-                    "Share of the transcribing machines' time that brought nothing",
+                    "Unproductive share of the transcribing machines' time",
                     [
                         ('stenopool:gpu_seconds:share1h{kind="idle"}', "idle"),
                         ('stenopool:gpu_seconds:share1h{kind="load"}', "load"),
                     ],
-                    "Idle over 40 % for a quarter of an hour is an alert; docs/autoscaling.md says what to do.",
+                    "Alert: idle above 40 % for 15 minutes; see docs/autoscaling.md.",
                     unit="percentunit",
                     steps=[(None, NEUTRAL), (0.4, BAD)],
                     top=1,
@@ -113,7 +114,8 @@ def cost() -> models.Dashboard:
                             "without a pod",
                         )
                     ],
-                    "Paid for, and not in the figures above, which count runs. An empty node goes after five minutes.",
+                    "You pay for these, but the figures above count runs only. An empty node is removed after five "
+                    "minutes.",
                     steps=[(None, GOOD), (1, WARN)],
                 ),
             ],

@@ -1,4 +1,4 @@
-"""Operations: does it work, what waits, what fails."""
+"""The dashboard "operations": health, queues, failures."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -11,20 +11,20 @@ def operations() -> models.Dashboard:
     return board(
         "stenopool-operations",
         "Stenopool: operations",
-        "Does it work, what waits, what fails. The first row answers in a minute; the alerts' runbooks say what to do.",
+        "Health, queues and failures. The first row shows whether everything works; alerts link to runbooks.",
         {
-            "In one minute": [
+            "Summary": [
                 number(
                     "Works",
                     'min(up{job="stenopool-exporter"}) * min(stenopool_dependency_up{job="stenopool-exporter"})',
-                    "The exporter answers, and reaches the destination and Prefect's server.",
+                    "The exporter responds, and reaches the destination and Prefect's server.",
                     names=_UP,
                     span=3,
                 ),
                 number(
                     "Alerts",
                     'count(ALERTS{service="stenopool", alertstate="firing"}) or vector(0)',
-                    "Alerts that fire. Each names a page of docs/runbooks that says what to look at and what to do.",
+                    "Firing alerts. Each links to a runbook in docs/runbooks.",
                     steps=[(None, GOOD), (1, BAD)],
                     span=3,
                 ),
@@ -36,9 +36,9 @@ def operations() -> models.Dashboard:
                     span=3,
                 ),
                 number(
-                    "Oldest waits",
+                    "Longest wait",
                     "max(stenopool:queue_oldest_seconds:max)",
-                    "How long the oldest run has been due. Alerts at 15 minutes if interactive, at 8 hours if a batch.",
+                    "How long the oldest run has been due. Alert: 15 minutes if interactive, 8 hours if a batch.",
                     unit="s",
                     steps=[(None, GOOD), (900, WARN), (28800, BAD)],
                     span=3,
@@ -46,15 +46,15 @@ def operations() -> models.Dashboard:
                 number(
                     "Done in 24 h",
                     'sum(increase(stenopool_recordings_total{status="done"}[1d]))',
-                    "Recordings that got their transcript.",
+                    "Recordings with a new transcript.",
                     decimals=0,
                     span=3,
                 ),
                 number(
-                    "Fail",
+                    "Failures",
                     "stenopool:failures:ratio1h",
-                    "Share of the recordings of the last hour that have no transcript: put aside, or left for another "
-                    "run. Alerts over 5 %.",
+                    "Share of the recordings of the last hour without a transcript: quarantined, or deferred to "
+                    "another run. Alert: above 5 %.",
                     unit="percentunit",
                     steps=[(None, GOOD), (0.01, WARN), (0.05, BAD)],
                     span=3,
@@ -62,40 +62,41 @@ def operations() -> models.Dashboard:
                 number(
                     "Speed",
                     "stenopool:audio_seconds:rate1h",
-                    "Seconds of audio transcribed per second, over the last hour: how many times real time.",
+                    "Seconds of audio transcribed per second, over the last hour: multiples of real time.",
                     unit="suffix: ×",
                     decimals=1,
                     span=3,
                 ),
                 number(
-                    "Costs an hour",
+                    "Cost per hour",
                     "stenopool:cost_dollars:per_hour",
-                    "What machines cost at the pace of the last hour, at the prices of the settings.",
+                    "Cost of machines at the rate of the last hour, with the prices in the settings.",
                     unit="currencyUSD",
                     decimals=2,
                     span=3,
                 ),
             ],
-            "What waits": [
+            "Queues": [
                 curves(
                     "Runs in the queues",
                     [("sum by (queue, state) (stenopool_queue_depth) > 0", "{{queue}} {{state}}")],
-                    "Runs of Prefect's queues: waiting (due, taken by nobody), pending (its machine comes), running.",
+                    "Runs in Prefect's queues: waiting (due, not yet assigned), pending (machine starting), running.",
                     stacked=True,
                     span=8,
                 ),
                 curves(
                     "Oldest run in each queue",
                     [("stenopool_queue_oldest_seconds", "{{queue}}")],
-                    "How long the oldest run has been due and not running. A line that only rises: nothing takes work.",
+                    "How long the oldest run has been due but not running. A line that only rises means that no "
+                    "worker takes runs.",
                     unit="s",
                     steps=[(None, GOOD), (900, WARN), (28800, BAD)],
                     span=8,
                 ),
                 curves(
-                    "Workers that serve",
+                    "Workers online",
                     [('stenopool_workers{state="online"}', "{{pool}}")],
-                    "Workers of each pool that Prefect has heard of lately. None while work waits is an alert.",
+                    "Workers of each pool with a recent heartbeat. Alert: no worker while runs are waiting.",
                     stacked=True,
                     span=4,
                 ),
@@ -108,29 +109,29 @@ def operations() -> models.Dashboard:
                         ),
                         ("time() - (max(stenopool_last_batch_timestamp_seconds) > 0)", "since a batch ended"),
                     ],
-                    "Time since a stage or shard, and since a batch, last came to its end. An hour while work waits is "
-                    "an alert.",
+                    "Time since the last stage or shard ended, and since the last batch ended. Alert: an hour while "
+                    "runs are waiting.",
                     unit="s",
                     span=4,
                 ),
             ],
-            "What comes out": [
+            "Results": [
                 curves(
-                    "Recordings a minute",
+                    "Recordings per minute",
                     [("60 * sum by (status) (rate(stenopool_recordings_total[$__rate_interval]))", "{{status}}")],
-                    "Recordings that ended: done, rendered (more formats of a finished one), quarantined (put aside, "
-                    "with a reason), deferred (left for the next run).",
+                    "Recordings that ended: done, rendered (more formats of a finished one), quarantined (with a "
+                    "reason), deferred (left for the next run).",
                     stacked=True,
                     span=8,
                 ),
                 ranking(
-                    "Why recordings failed, in the dashboard's time",
+                    "Why recordings failed, in the selected time range",
                     (
                         'sort_desc(sum by (reason) (increase(stenopool_recordings_total{reason!=""}[$__range])) > 0)',
                         "{{reason}}",
                     ),
-                    "Error codes. `stenopool status DESTINATION` names the recordings, docs/runbooks/failure-ratio.md "
-                    "what to do about each code.",
+                    "Error codes. `stenopool status DESTINATION` lists the recordings; docs/runbooks/failure-ratio.md "
+                    "explains each code.",
                     span=8,
                 ),
                 curves(
@@ -141,14 +142,14 @@ def operations() -> models.Dashboard:
                         ('sum(increase(stenopool_batches_total{status="incomplete"}[1h]))', "incomplete, last hour"),
                         ('sum(increase(stenopool_batches_total{status="lost"}[1h]))', "lost, last hour"),
                     ],
-                    "Batches under way and over. Incomplete: recordings wait for the next run. Lost: the run ended "
-                    "without a report; the next one takes up what it left.",
+                    "Batches in progress and ended. Incomplete: recordings are left for the next run. Lost: the run "
+                    "ended without a report; the next run does the rest.",
                     span=8,
                 ),
             ],
-            "What goes wrong": [
+            "Errors": [
                 curves(
-                    "Errors of the moment, a minute",
+                    "Transient errors per minute",
                     [
                         (
                             "60 * sum by (stage, reason) "
@@ -156,16 +157,17 @@ def operations() -> models.Dashboard:
                             "{{stage}} {{reason}}",
                         )
                     ],
-                    "Storage, memory, device: what stages try again. Storage errors alert over ten in 15 minutes.",
+                    "Errors of storage, memory or device that stages retry. Alert: more than ten storage errors in "
+                    "15 minutes.",
                     none="none",
                     bars=True,
                     stacked=True,
                     span=8,
                 ),
                 curves(
-                    "Second attempts, a minute",
+                    "Retries per minute",
                     [("60 * sum by (stage) (rate(stenopool_stage_retries_total[$__rate_interval])) > 0", "{{stage}}")],
-                    "Stages that were tried again.",
+                    "Stages that were retried.",
                     none="none",
                     bars=True,
                     stacked=True,
@@ -174,36 +176,36 @@ def operations() -> models.Dashboard:
                 number(
                     "Zombie runs",
                     "sum(stenopool_zombie_runs)",
-                    "Runs that are said to be running and whose heartbeat has stopped. Each holds a slot.",
+                    "Runs marked Running whose heartbeat has stopped. Each occupies a slot.",
                     steps=[(None, GOOD), (1, BAD)],
                     span=4,
                 ),
                 number(
                     "Paused queues",
                     "sum(stenopool_queue_paused)",
-                    "Queues that somebody has paused in Prefect.",
+                    "Queues that are paused in Prefect.",
                     steps=[(None, GOOD), (1, WARN)],
                     span=4,
                 ),
             ],
             "Services": [
                 curves(
-                    "What each program reaches",
+                    "Dependencies of each program",
                     [("min by (job, dependency) (stenopool_dependency_up)", "{{job}} {{dependency}}")],
-                    "1: it answered at the last look. 0: it did not.",
+                    "1: it responded at the last refresh. 0: no response.",
                     top=1,
                     span=8,
                 ),
                 curves(
-                    "API: requests a second",
+                    "API: requests per second",
                     [("sum by (status) (rate(stenopool_api_requests_total[$__rate_interval]))", "{{status}}")],
-                    "Requests by HTTP status. More than 5 % of 5xx is an alert.",
+                    "Requests by HTTP status. Alert: more than 5 % of 5xx.",
                     unit="reqps",
                     stacked=True,
                     span=8,
                 ),
                 curves(
-                    "API: time to the answer, 95 %",
+                    "API: response time, 95th percentile",
                     [
                         (
                             "histogram_quantile(0.95, sum by (route, le) "
@@ -218,7 +220,7 @@ def operations() -> models.Dashboard:
             ],
             "Cluster (kube-state-metrics)": [
                 curves(
-                    "GPUs: there, asked for, pending",
+                    "GPUs: available, in use, pending",
                     [
                         ('sum(kube_node_status_allocatable{resource="nvidia_com_gpu"})', "there"),
                         (
@@ -232,7 +234,7 @@ def operations() -> models.Dashboard:
                             "pending",
                         ),
                     ],
-                    "Pending pods make nodes come. Pending for 20 minutes is an alert, and so is free for 30.",
+                    "Pending pods add nodes. Alert: pending for 20 minutes, or free for 30.",
                     span=12,
                 ),
                 curves(

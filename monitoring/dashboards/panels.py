@@ -1,4 +1,4 @@
-"""The kinds of panel that the dashboards are made of, so that all of them look and read alike."""
+"""The kinds of panel in the dashboards, with a common style."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -12,7 +12,7 @@ P = TypeVar("P", stat.Panel, timeseries.Panel, bargauge.Panel, table.Panel)
 Query = str | tuple[str, str]
 """An expression, or an expression and the legend of its series."""
 
-# Chosen on the dashboard; Grafana's default Prometheus at first.
+# Selected on the dashboard; initially Grafana's default Prometheus.
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 GOOD, WARN, BAD, NEUTRAL = "green", "orange", "red", "blue"
 
@@ -28,7 +28,7 @@ def number(
     names: dict[int, tuple[str, str]] | None = None,
     span: int = 4,
 ) -> stat.Panel:
-    """One figure with a small curve. ``steps``: from which value on which colour. ``names``: values shown as words."""
+    """One figure with a small curve. ``steps``: colours by threshold. ``names``: values shown as words."""
     panel = (
         _base(stat.Panel(), title, description, [query], unit, steps)
         .span(span)
@@ -61,9 +61,9 @@ def curves(
     none: str | None = None,
     span: int = 12,
 ) -> timeseries.Panel:
-    """Curves over time from zero upwards; ``stacked`` as areas, ``bars`` as bars. ``top``: most that can be.
+    """Curves over time from zero upwards; ``stacked`` as areas, ``bars`` as bars. ``top``: maximum value.
 
-    ``none``: what is shown where there is nothing.
+    ``none``: text if there is no data.
     """
     panel = (
         _base(timeseries.Panel(), title, description, queries, unit, steps)
@@ -104,7 +104,7 @@ def ranking(
     steps: Sequence[tuple[float | None, str]] = ((None, NEUTRAL),),
     span: int = 12,
 ) -> bargauge.Panel:
-    """One bar per series, of what it is now."""
+    """One bar per series, with its current value."""
     return (
         _base(bargauge.Panel(), title, description, [query], unit, steps, instant=True)
         .span(span)
@@ -117,7 +117,7 @@ def ranking(
 
 
 def board(uid: str, title: str, description: str, rows: dict[str, Sequence[Panel]], *, since: str) -> models.Dashboard:
-    """A dashboard: rows of panels, a choice of the Prometheus, links to its sisters."""
+    """A dashboard: rows of panels, a selector of the data source, links to the other dashboards."""
     made = (
         dashboard.Dashboard(title)
         .uid(uid)

@@ -1,4 +1,4 @@
-"""Performance: how fast, where the time goes, what the machines do."""
+"""The dashboard "performance": speed, stages, machines."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -9,21 +9,21 @@ def performance() -> models.Dashboard:
     return board(
         "stenopool-performance",
         "Stenopool: performance",
-        "How fast it is, where the time goes, and what the machines do meanwhile.",
+        "Speed, time per stage, and utilization of machines.",
         {
             "Speed": [
                 number(
                     "Overall speed",
                     "stenopool:audio_seconds:rate1h",
-                    "Seconds of audio transcribed per second of the clock, over the last hour.",
+                    "Seconds of audio transcribed per second, over the last hour.",
                     unit="suffix: ×",
                     decimals=1,
                 ),
                 number(
                     "Speed per GPU",
                     "stenopool:audio_seconds_per_gpu_second:ratio1h",
-                    "Seconds of audio per second that a transcribing machine (with or without a GPU) was held: what "
-                    "one more machine brings.",
+                    "Seconds of audio per second that a transcribing machine (with or without a GPU) was in use: the "
+                    "gain from one more machine.",
                     unit="suffix: ×",
                     decimals=1,
                 ),
@@ -37,19 +37,19 @@ def performance() -> models.Dashboard:
                 number(
                     "GPUs busy",
                     'stenopool:gpu_seconds:share1h{kind="busy"}',
-                    "Share of the transcribing machines' time in which the device worked.",
+                    "Share of the transcribing machines' time in which the device was computing.",
                     unit="percentunit",
                     steps=[(None, BAD), (0.4, WARN), (0.7, GOOD)],
                 ),
                 number(
                     "Loading models",
                     'stenopool:gpu_seconds:share1h{kind="load"}',
-                    "Share of their time that went into loading models. Longer shards make it smaller.",
+                    "Share of their time spent loading models. Longer shards reduce it.",
                     unit="percentunit",
                     steps=[(None, GOOD), (0.1, WARN), (0.25, BAD)],
                 ),
                 number(
-                    "A model loads in",
+                    "Model load time",
                     "histogram_quantile(0.95, sum by (le) (rate(stenopool_model_load_seconds_bucket[6h])))",
                     "95 % of the runs of the last six hours loaded their models in less.",
                     unit="s",
@@ -65,15 +65,14 @@ def performance() -> models.Dashboard:
                             "{{engine}} {{model}}",
                         )
                     ],
-                    "How many times real time. What a run did is counted as its stages and shards end, so short "
-                    "windows show steps.",
+                    "Multiples of real time. Work is counted when stages and shards end, so short windows show steps.",
                     unit="suffix: ×",
                     stacked=True,
                 ),
                 curves(
-                    "What the transcribing machines do",
+                    "Utilization of transcribing machines",
                     [("sum by (kind) (rate(stenopool_gpu_seconds_total[$__rate_interval]))", "{{kind}}")],
-                    "Machines that were busy, loading or idle; together, as many as were held. All of it is paid for.",
+                    "Machines that were busy, loading or idle; the sum is the number in use. You pay for all three.",
                     stacked=True,
                 ),
             ],
@@ -82,20 +81,20 @@ def performance() -> models.Dashboard:
                     "Speed of each stage, last batch",
                     ('sort_desc(stenopool_realtime_factor{stage!="batch"})', "{{stage}}"),
                     "Seconds of audio per second that the stage took, in the last batch that transcribed any. The "
-                    "slowest is where it is worth working; all of them share the machine.",
+                    "slowest stage is the one to optimize; all stages share the machine.",
                     unit="suffix: ×",
                     span=8,
                 ),
                 curves(
                     "Where the time goes",
                     [("sum by (stage) (rate(stenopool_stage_seconds_sum[$__rate_interval]))", "{{stage}}")],
-                    "Seconds per second spent in each stage. Stages overlap: uploads and downloads go on beside speech "
-                    "work.",
+                    "Seconds per second spent in each stage. Stages overlap: uploads and downloads run in parallel "
+                    "with speech work.",
                     stacked=True,
                     span=8,
                 ),
                 curves(
-                    "A batch of recordings in a stage, 95 %",
+                    "Duration of a batch in a stage, 95th percentile",
                     [("stenopool:stage_seconds:p95_1h", "{{stage}}")],
                     "95 % of the batches of the last hour took less. A batch is up to STENOPOOL_BATCH__BATCH_SECONDS "
                     "of audio, 20 minutes unless set otherwise.",
@@ -103,30 +102,30 @@ def performance() -> models.Dashboard:
                     span=8,
                 ),
             ],
-            "What was saved, and what is suspect": [
+            "Saved work and suspect text": [
                 curves(
-                    "Work that was not done twice, recordings a minute",
+                    "Work reused from checkpoints, recordings per minute",
                     [
                         (
                             "60 * sum by (stage) (rate(stenopool_checkpoint_hits_total[$__rate_interval])) > 0",
                             "{{stage}}",
                         )
                     ],
-                    "Recordings whose stage an earlier, interrupted run had finished already.",
+                    "Recordings whose stage an earlier, interrupted run had finished.",
                     none="none",
                     bars=True,
                     stacked=True,
                 ),
                 curves(
-                    "Flags of transcripts, a minute",
+                    "Flags of transcripts per minute",
                     [
                         (
                             "60 * sum by (flag) (rate(stenopool_transcript_flags_total[$__rate_interval])) > 0",
                             "{{flag}}",
                         )
                     ],
-                    "Suspect text is flagged and kept. A sudden rise: another kind of audio, or a model that does not "
-                    "fit it.",
+                    "Suspect text is flagged and kept. A sudden rise means another kind of audio, or a model that "
+                    "does not fit it.",
                     none="none",
                     bars=True,
                     stacked=True,
@@ -134,9 +133,10 @@ def performance() -> models.Dashboard:
             ],
             "GPUs (DCGM exporter) and machines (node exporter)": [
                 curves(
-                    "GPU use",
+                    "GPU utilization",
                     [("DCGM_FI_DEV_GPU_UTIL / 100", "{{Hostname}} {{gpu}}")],
-                    "Share of the time in which a kernel ran, as NVIDIA counts it: high says busy, not efficient.",
+                    "Share of the time in which a kernel ran, as NVIDIA counts it: a high value means busy, not "
+                    "efficient.",
                     unit="percentunit",
                     top=1,
                     span=8,
@@ -149,7 +149,7 @@ def performance() -> models.Dashboard:
                             "{{Hostname}} {{gpu}}",
                         )
                     ],
-                    "Share of the GPU's memory in use. Near one, a batch may not fit; it is halved then, and goes on.",
+                    "Share of GPU memory in use. Near 1, a batch may not fit; it is then halved and continues.",
                     unit="percentunit",
                     steps=[(None, GOOD), (0.95, WARN)],
                     top=1,
@@ -163,7 +163,8 @@ def performance() -> models.Dashboard:
                             "{{instance}}",
                         )
                     ],
-                    "Share of the machines' cores in use. A GPU that idles beside a full CPU waits for its audio.",
+                    "Share of the machines' cores in use. A GPU that is idle while the CPU is full is waiting for "
+                    "audio.",
                     unit="percentunit",
                     top=1,
                     span=8,
