@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes the secrets that compose.yaml mounts, in ./secrets; what is there already stays. There are no defaults: without
-# these files nothing starts.
+# Creates the secrets that compose.yaml mounts, in ./secrets; existing files are kept. There are no defaults: without
+# these files, nothing starts.
 set -eu
 cd "$(dirname "$0")"
 
-# The folder keeps others on this host out; the files are for whatever user the containers run as.
+# The folder is closed to other users of this host; the files are readable by any user of the containers.
 umask 022
 mkdir -p secrets
 chmod 700 secrets
@@ -12,21 +12,21 @@ cd secrets
 
 random() { head -c "$1" /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
 sha256() { if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi | cut -d' ' -f1; }
-# make NAME TEXT: unless it is there
+# make NAME TEXT: unless the file exists
 make() { [ -e "$1" ] || printf '%s\n' "$2" >"$1"; }
 
 make postgres-password "$(random 24)"
 make redis-password "$(random 24)"
 make prefect-auth "stenopool:$(random 24)"
-# A Fernet key for the secrets that Prefect saves. Lost, they are lost; changed, too.
+# A Fernet key for the secrets that Prefect saves. If the key is lost or changed, they are unreadable.
 make prefect-encryption-key "$(head -c 32 /dev/urandom | base64 | tr '+/' '-_')"
 make aws-access-key-id "$(random 10)"
 make aws-secret-access-key "$(random 20)"
 make grafana-password "$(random 16)"
-# The first key of the API; it may do all. Others: `python -m stenopool.api.keys NAME read,write >> secrets/api-keys`.
+# The first API key, with all scopes. Others: `python -m stenopool.api.keys NAME read,write >> secrets/api-keys`.
 make api-key "$(random 32)"
 
-# What follows from those.
+# Derived from those.
 make database-url "postgresql+asyncpg://prefect:$(cat postgres-password)@postgres:5432/prefect"
 make redis-url "redis://:$(cat redis-password)@redis:6379/0"
 make redis.conf "requirepass $(cat redis-password)"
@@ -34,7 +34,7 @@ make api-keys "first read,write,admin $(printf '%s' "$(cat api-key)" | sha256)"
 make s3.json "{\"identities\": [{\"name\": \"stenopool\", \"credentials\": [{\"accessKey\": \"$(cat aws-access-key-id)\", \
 \"secretKey\": \"$(cat aws-secret-access-key)\"}], \"actions\": [\"Admin\", \"Read\", \"Write\", \"List\", \"Tagging\"]}]}"
 
-# Yours to fill in, where monitoring/alertmanager.yaml is to reach people. Empty, the messages to them fail.
+# Fill these in so that monitoring/alertmanager.yaml can send notifications. If empty, sending fails.
 for name in alertmanager_pagerduty_key alertmanager_slack_url alertmanager_smtp_password; do make "$name" ""; done
 
 echo "Secrets are in $PWD. Prefect's page asks for the text of prefect-auth, Grafana for admin and grafana-password; the API's key is in api-key."

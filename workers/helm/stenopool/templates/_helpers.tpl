@@ -15,7 +15,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 
-{{/* What every pod of ours has in common. Nothing in them talks to the Kubernetes API. */}}
+{{/* Common to every pod of this chart. The pods do not use the Kubernetes API. */}}
 {{- define "stenopool.pod" -}}
 serviceAccountName: {{ .Values.serviceAccounts.api.name }}
 automountServiceAccountToken: false
@@ -27,11 +27,11 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 10001
   runAsGroup: 0
-  # Volumes become readable for the group that the image's folders belong to.
+  # Makes volumes readable for the group of the image's folders.
   fsGroup: 0
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile: { type: RuntimeDefault }
-# GPU nodes should carry a taint; this holds where somebody forgot it.
+# GPU nodes should have a taint; this also works without it.
 affinity:
   nodeAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
@@ -40,7 +40,7 @@ affinity:
             - { key: accelerator, operator: NotIn, values: [nvidia] }
 {{- end }}
 
-{{/* The same for their containers. What is no secret comes from a ConfigMap, the rest by reference. Takes [root, component]. */}}
+{{/* Common to their containers. Settings come from a ConfigMap, secrets by reference. Takes [root, component]. */}}
 {{- define "stenopool.container" -}}
 {{- $root := index . 0 -}}
 {{- $values := $root.Values -}}
@@ -63,7 +63,7 @@ envFrom:
   - secretRef: { name: {{ $values.storage.secret }}, optional: true }
 {{- end }}
 
-{{/* Settings that are no secrets, for both. */}}
+{{/* Settings without secrets, for both. */}}
 {{- define "stenopool.settings" -}}
 PREFECT_API_URL: {{ .Values.prefect.apiUrl | quote }}
 {{- with .Values.storage.region }}
@@ -72,14 +72,14 @@ AWS_REGION: {{ . | quote }}
 {{- with .Values.storage.endpoint }}
 AWS_ENDPOINT_URL: {{ . | quote }}
 {{- end }}
-# The root file system is read-only, and no other folder can be written.
+# The root file system is read-only; only this folder is writable.
 HOME: /tmp
 PREFECT_HOME: /tmp/prefect
 STENOPOOL_SCRATCH__DIR: /tmp
 DO_NOT_TRACK: "1"
 {{- end }}
 
-{{/* Peers of a network policy: addresses. "Everywhere" never means the cloud's metadata service. */}}
+{{/* Peers of a network policy: addresses. "Everywhere" excludes the cloud's metadata service. */}}
 {{- define "stenopool.addresses" -}}
 {{- range . }}
 - ipBlock:
