@@ -1,7 +1,7 @@
-"""Whether the API's contract still keeps what it promised: ``python -m docs.contract [REVISION]``.
+"""Check the API for breaking changes: ``python -m docs.contract [REVISION]``.
 
-Compares docs/openapi.json with that of a revision: by default the newest release, before the first one the commit
-before. What breaks clients that follow docs/api.md#what-may-change ends with status 1.
+Compares docs/openapi.json with that of a revision: by default the newest release, or the previous commit before the
+first release. Exits with 1 for changes that break clients which follow docs/api.md#what-may-change.
 """
 
 import json
@@ -14,7 +14,7 @@ from typing import Any
 DOCUMENT = Path(__file__).with_name("openapi.json")
 
 ACCEPTED: dict[str, str] = {}
-"""Changes that are meant, as they are printed, each with its reason. Emptied by every release."""
+"""Intended breaking changes, as printed, each with its reason. Emptied by every release."""
 
 Schema = dict[str, Any]
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")

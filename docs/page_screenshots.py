@@ -1,7 +1,7 @@
-"""Pictures of our own page: ``python -m docs.page_screenshots``.
+"""Screenshots of Stenopool's web page: ``python -m docs.page_screenshots``.
 
-Starts everything on this machine with an empty home, sends real recordings and one that is none through the page, and
-takes pictures with Debian's Chromium: the queue, a transcript, a failure, on a phone, and in the dark.
+Starts everything on this machine with an empty home, uploads real recordings and an invalid one, and takes screenshots
+with Debian's Chromium: the queue, a transcript, a failure, on a phone, and in dark mode.
 """
 
 import os
@@ -28,7 +28,7 @@ _WORK = 300_000  # milliseconds that a recording may take on a busy machine
 
 @contextmanager
 def served(folder: Path) -> Iterator[None]:
-    """`stenopool serve --no-auth` on folders of its own, until the block ends."""
+    """`stenopool serve --no-auth` on new folders, until the block ends."""
     environment = {**os.environ, "PREFECT_API_URL": f"{PAGE}/api", "PREFECT_HOME": str(folder / "client")}
     for name in ("source", "destination"):
         (folder / name).mkdir()
@@ -53,7 +53,7 @@ def _ready() -> bool:
 
 
 def recordings(folder: Path) -> list[Path]:
-    """A telephone call of two, chapters and clips of books, and a file that is none; with names as people give them."""
+    """A telephone call, chapters and clips of books, and a file that is not a recording; with realistic names."""
     folder.mkdir()
     pyannote = find_spec("pyannote.audio")
     assert pyannote
@@ -99,7 +99,7 @@ def _pictures(folder: Path, browser) -> None:  # type: ignore[no-untyped-def]
     page.set_input_files("input[type=file]", files=[board, lecture])
     queue = page.get_by_role("list", name="In the order").get_by_role("listitem")
     expect(queue.first).to_contain_text("Transcribing")
-    page.get_by_role("button", name="Pause").click()  # so that there is something that waits
+    page.get_by_role("button", name="Pause").click()  # so that recordings wait in the queue
     page.set_input_files("input[type=file]", files=[memo, one, two])
     expect(queue.filter(has_text=two.name)).to_contain_text("No. 3")
     picture(page, "page-queue")

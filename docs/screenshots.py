@@ -1,7 +1,7 @@
-"""Pictures of Prefect's page with our runs in it: ``python -m docs.screenshots``.
+"""Screenshots of Prefect's page with Stenopool's runs: ``python -m docs.screenshots``.
 
-Starts `stenopool up` on a port of its own with an empty home, runs a few real recordings and one that is none, and
-takes pictures with Debian's Chromium of the run's form, a run under way, and what it leaves.
+Starts `stenopool up` on a free port with an empty home, transcribes a few real recordings and an invalid one, and takes
+screenshots with Debian's Chromium: the form of a run, a run in progress, and its results.
 """
 
 import os
@@ -32,7 +32,7 @@ def everything(home: Path) -> Iterator[None]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))}
     environment |= {
         "PREFECT_HOME": str(home),
-        "STENOPOOL_BATCH__BATCH_RECORDINGS": "2",  # several tasks, so that there is something to see
+        "STENOPOOL_BATCH__BATCH_RECORDINGS": "2",  # several tasks, so that the page shows several
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
     }
@@ -47,7 +47,7 @@ def everything(home: Path) -> Iterator[None]:
 
 
 def recordings(folder: Path) -> Path:
-    """Some real speech, and a file that is none."""
+    """Some real speech, and a file that is not a recording."""
     source = folder / "calls" / "2026-11"
     source.mkdir(parents=True)
     for path in sorted((SPEECH / "en").glob("*.flac"))[:_RECORDINGS]:

@@ -1,12 +1,12 @@
-"""What we ship besides our own code, from uv.lock: the bill of materials, the licences, known vulnerabilities.
+"""Third-party packages that Stenopool ships, from uv.lock: bill of materials, licences, known vulnerabilities.
 
     python -m docs.supply_chain sbom > sbom.json      CycloneDX 1.5, of the base install and all extras
     python -m docs.supply_chain licences              a line for each package: name, version, licence
-    python -m docs.supply_chain audit                 asks OSV; 0: nothing known, 1: something is, 3: nobody to ask
+    python -m docs.supply_chain audit                 queries OSV; exit 0: none known, 1: some known, 3: OSV unreachable
 
-Only names and versions of packages go out, and only with `audit`. Where no source of advisories answers, `audit` says
-so and ends with 3; with ``--offline-ok`` it ends with 0, for pipelines that have no way out. What is known and accepted
-is in docs/advisories.toml, with the reason and a day on which it has to be looked at again.
+Only `audit` sends data: names and versions of packages. If OSV is unreachable, `audit` reports that and exits with 3;
+with ``--offline-ok`` it exits with 0, for pipelines without internet access. docs/advisories.toml lists accepted
+advisories, with the reason and a date by which to check them again.
 """
 
 import importlib.metadata
@@ -31,14 +31,14 @@ app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
 class Package(NamedTuple):
-    """One package of the lock, as PyPI names it."""
+    """One package of the lock, with its name on PyPI."""
 
     name: str
     version: str
 
 
 class Accepted(BaseModel):
-    """An advisory that is known and accepted until a day: ``ids`` are all that OSV has for it."""
+    """An advisory that is accepted until a date; ``ids`` are all its names in OSV."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,18 +49,18 @@ class Accepted(BaseModel):
 
 
 def read_accepted(path: Path = ADVISORIES) -> list[Accepted]:
-    """What is accepted. Raises pydantic's `ValidationError` for an entry without a reason or a day."""
+    """The accepted advisories. Raises pydantic's `ValidationError` for an entry without a reason or a date."""
     return [Accepted.model_validate(one) for one in tomllib.loads(path.read_text(encoding="utf-8")).get("accepted", [])]
 
 
 def locked() -> list[dict[str, Any]]:
-    """The lock's packages as they stand there, but for our own."""
+    """The packages of the lock, without Stenopool."""
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
     return [package for package in lock["package"] if "registry" in package["source"]]
 
 
 def without_hash(packages: list[dict[str, Any]]) -> list[str]:
-    """Files of the lock that nothing vouches for."""
+    """Files of the lock without a SHA-256 hash."""
     files = [
         (package["name"], file)
         for package in packages
@@ -70,7 +70,7 @@ def without_hash(packages: list[dict[str, Any]]) -> list[str]:
 
 
 def bill() -> dict[str, Any]:
-    """CycloneDX, of what users install: without what only developers need."""
+    """CycloneDX, for the packages that users install: without development dependencies."""
     command = [
         "uv",
         "export",
@@ -93,7 +93,7 @@ def shipped() -> list[Package]:
 
 
 def licence(name: str) -> str | None:
-    """What an installed package says of its licence: SPDX where it does, else its own words, in one line."""
+    """The licence of an installed package, in one line: SPDX if it has that, otherwise its own text."""
     try:
         metadata = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:
@@ -108,7 +108,7 @@ def licence(name: str) -> str | None:
 
 
 def known_vulnerabilities(packages: list[Package], source: str = OSV) -> dict[Package, list[str]]:
-    """By OSV, the ids of what is known. Raises `httpx.HTTPError` where nobody answers."""
+    """The ids of known vulnerabilities, from OSV. Raises `httpx.HTTPError` if there is no response."""
     found: dict[Package, list[str]] = {}
     with httpx.Client(base_url=source, timeout=20) as client:
         for first in range(0, len(packages), _BATCH):
@@ -136,16 +136,16 @@ def licences() -> None:
 
 @app.command()
 def audit(
-    source: Annotated[str, typer.Option(help="Where to ask.")] = OSV,
-    offline_ok: Annotated[bool, typer.Option(help="End with 0 where nobody can be asked.")] = False,
-    advisories: Annotated[Path, typer.Option(help="What is known and accepted.")] = ADVISORIES,
+    source: Annotated[str, typer.Option(help="URL of the OSV API.")] = OSV,
+    offline_ok: Annotated[bool, typer.Option(help="Exit with 0 if the API is unreachable.")] = False,
+    advisories: Annotated[Path, typer.Option(help="File of accepted advisories.")] = ADVISORIES,
 ) -> None:
-    """Known vulnerabilities of the packages, but for those that are accepted today."""
+    """Known vulnerabilities of the packages, except those that are accepted today."""
     accepted, packages, today = read_accepted(advisories), shipped(), datetime.now(UTC).date()
     try:
         found = known_vulnerabilities(packages, source)
     except httpx.HTTPError as error:
-        print(f"skipped: no source of advisories answers at {source} ({type(error).__name__})", file=sys.stderr)
+        print(f"skipped: no response from {source} ({type(error).__name__})", file=sys.stderr)
         raise typer.Exit(0 if offline_ok else 3) from None
     open_ones = 0
     for package, ids in found.items():
@@ -161,8 +161,11 @@ def audit(
     known = {(package.name, id) for package, ids in found.items() for id in ids}
     for one in accepted:
         if not any((one.package, id) in known for id in one.ids):
-            print(f"no longer known of {one.package}: {', '.join(sorted(one.ids))}; take it out", file=sys.stderr)
-    print(f"{len(packages)} packages, {len(found)} with something known, {open_ones} of it open", file=sys.stderr)
+            print(f"no longer known for {one.package}: {', '.join(sorted(one.ids))}; remove it", file=sys.stderr)
+    print(
+        f"{len(packages)} packages, {len(found)} known vulnerabilities, {open_ones} of them not accepted",
+        file=sys.stderr,
+    )
     raise typer.Exit(1 if open_ones else 0)
 
 

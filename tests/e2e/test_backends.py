@@ -21,8 +21,8 @@ RECORDINGS = 6
 
 
 @pytest.mark.fault(
-    "PostgreSQL restarted, then Redis killed and started again, in mid-batch",
-    "Runs complete, or the next ingest does what is left: nothing lost, nothing doubled.",
+    "PostgreSQL restarted, then Redis killed and restarted, during a batch",
+    "Runs complete, or the next ingest does the rest: nothing lost, nothing duplicated.",
 )
 @pytest.mark.usefixtures("workers")
 def test_backends_restart(

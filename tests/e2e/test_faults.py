@@ -63,8 +63,8 @@ def assert_all_done(report: dict[str, Any], keys: set[str], destination: str) ->
 
 
 @pytest.mark.fault(
-    "object store away for 20 s",
-    "The run waits and completes: nothing lost, nothing doubled.",
+    "object store unavailable for 20 s",
+    "The run waits and completes: nothing lost, nothing duplicated.",
 )
 @needs_speech
 @pytest.mark.slow
@@ -95,8 +95,8 @@ def test_storage_away_for_20_seconds(
 
 
 @pytest.mark.fault(
-    "object store: every tenth call meets 500, 503, slowness, a refusal, a lost or a cut answer",
-    "The run completes; transcripts equal those of a run in peace.",
+    "object store: every tenth request gets 500, 503, a delay, a refusal, or a lost or truncated response",
+    "The run completes; transcripts equal those of an undisturbed run.",
 )
 @needs_speech
 @pytest.mark.slow

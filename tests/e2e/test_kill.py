@@ -15,7 +15,7 @@ KILLS = 4
 
 @pytest.mark.fault(
     "kill -9 at any moment",
-    "The next run goes on: nothing lost, nothing doubled, one stage of what was in hand repeated at most.",
+    "The next run continues: nothing lost, nothing duplicated, at most one stage of the current work repeated.",
 )
 def test_nothing_is_lost_and_a_kill_costs_one_stage_of_what_was_in_hand(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     """The whole of it, 30 kills: python -m benchmarks.kill."""

@@ -197,7 +197,7 @@ def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(installation: Installatio
     assert AUTH_SECRET in written
 
 
-@pytest.mark.fault("pod evicted", "The run is scheduled again and completes.")
+@pytest.mark.fault("pod evicted", "The run is rescheduled and completes.")
 def test_an_evicted_run_is_rescheduled(installation: Installation) -> None:
     run = installation.start(pool_name("cpu"))
     installation.started(run)
@@ -229,7 +229,7 @@ def test_a_worker_that_cannot_watch_is_found_out(installation: Installation, mon
     assert find_missing_rights(WATCHED) == []
 
 
-@pytest.mark.fault("pod out of memory", "The run is Crashed; the next ingest does what it left, and only that.")
+@pytest.mark.fault("pod out of memory", "The run is Crashed; the next ingest does the rest, and only that.")
 @needs_speech
 def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(installation: Installation, bucket: str) -> None:
     source, destination = open_store(f"s3://{bucket}/calls"), f"s3://{bucket}/transcripts"

@@ -50,8 +50,8 @@ MOMENTS = {
 
 
 @pytest.mark.fault(
-    "worker frozen (SIGSTOP) at eight moments while another run does its work, then woken",
-    "One transcript and one receipt each; nothing torn.",
+    "worker frozen (SIGSTOP) at eight moments while another run does its work, then resumed",
+    "One transcript and one receipt each; nothing corrupt.",
 )
 @pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("moment", MOMENTS)

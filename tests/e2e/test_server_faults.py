@@ -41,8 +41,8 @@ def workers(prefect_server: PrefectServer, s3: SeaweedFS) -> Iterator[list[Proce
 
 
 @pytest.mark.fault(
-    "Prefect server killed in mid-batch",
-    "Runs complete when it is back, or the next ingest does: nothing lost, nothing doubled.",
+    "Prefect server killed during a batch",
+    "Runs complete when it is back, or in the next ingest: nothing lost, nothing duplicated.",
 )
 def test_a_server_killed_in_mid_batch_loses_nothing_and_doubles_nothing(
     prefect_server: PrefectServer, workers: list[ProcessWorker], s3: SeaweedFS, bucket: str

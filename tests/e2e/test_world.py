@@ -65,8 +65,8 @@ def codes(report: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.fault(
-    "object store: truncated bodies, and wrong ETags, of sources",
-    "Nothing half is transcribed: the recordings wait, and the next run does them. Nothing lost, nothing doubled.",
+    "object store: truncated bodies and wrong ETags of recordings",
+    "No partial recording is transcribed; the next run transcribes them. Nothing lost, nothing duplicated.",
 )
 @pytest.mark.usefixtures("shared_server")
 def test_a_store_that_lies(stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +90,8 @@ def test_a_store_that_lies(stenopool: Program, s3: SeaweedFS, bucket: str, monke
 
 
 @pytest.mark.fault(
-    "object store: writing denied, or the bucket full",
-    "The run ends and says so; the next run does what is left. Nothing lost, nothing doubled.",
+    "object store: writes denied, or bucket full",
+    "The run ends with an error; the next run does the rest. Nothing lost, nothing duplicated.",
 )
 @pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("fault", ["denied", "full"])
@@ -129,7 +129,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.fault(
     "disk full (scratch on a tmpfs of 400 kB)",
-    "Recordings that do not fit wait with SCRATCH_FULL; the next run does them. Nothing lost, nothing doubled.",
+    "Recordings that do not fit are deferred with SCRATCH_FULL to the next run. Nothing lost, nothing duplicated.",
 )
 # The embedded server keeps its database in scratch, which has no room for it here.
 @pytest.mark.usefixtures("shared_server")
@@ -147,8 +147,8 @@ def test_a_full_disk(stenopool: Program, small_disk: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.fault(
-    "the clock jumps a day forward and two days back in mid-run",
-    "The run completes: nothing lost, nothing doubled.",
+    "clock jumps a day forward and two days back during a run",
+    "The run completes: nothing lost, nothing duplicated.",
 )
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler: apt-get install gcc libc6-dev")
 def test_the_clock_jumps(stenopool: Program, tmp_path: Path) -> None:
@@ -179,8 +179,8 @@ def test_the_clock_jumps(stenopool: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "lost network for a pod (its link in a network namespace is down for 15 s)",
-    "The run waits and completes: nothing lost, nothing doubled.",
+    "network of a pod lost (its link in a network namespace is down for 15 s)",
+    "The run waits and completes: nothing lost, nothing duplicated.",
 )
 def test_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
     source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
@@ -207,8 +207,8 @@ def test_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
 
 
 @pytest.mark.fault(
-    "Prefect's API slow (a second for every fourth call), and overloaded (503 for every sixth)",
-    "The run completes: nothing lost, nothing doubled.",
+    "Prefect's API slow (a second for every fourth request) and overloaded (503 for every sixth)",
+    "The run completes: nothing lost, nothing duplicated.",
 )
 def test_a_slow_prefect(stenopool: Program, prefect_server: PrefectServer, tmp_path: Path) -> None:
     source, destination = tmp_path / "calls", str(tmp_path / "transcripts")

@@ -80,7 +80,7 @@ def count(queue: str, name: str) -> int:
 
 
 @needs_speech
-@pytest.mark.fault("notification delivered twice", "One ingest does the work, the other finds it done: one transcript.")
+@pytest.mark.fault("notification delivered twice", "One ingest transcribes, the other skips: one transcript.")
 def test_what_arrives_below_the_source_is_transcribed_once(queue: str) -> None:
     s3, sqs = boto3.client("s3"), boto3.client("sqs")
     sound = recording_path("en/jfk.flac").read_bytes()

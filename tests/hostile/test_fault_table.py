@@ -1,13 +1,13 @@
-"""docs/faults.md says of every test marked `fault` how it ended, and of no other."""
+"""docs/faults.md has the result of every test marked `fault`, and of no other."""
 
 from docs.faults import PAGE, known, marked, page
 
 
-def test_the_table_is_of_the_tests_that_there_are() -> None:
+def test_the_table_has_exactly_the_marked_tests() -> None:
     assert len(marked()) > 10
     assert {row["test"].partition("[")[0] for row in known()} <= set(marked())
-    assert PAGE.read_text(encoding="utf-8") == page(known()), "python -m docs.faults writes it anew"
+    assert PAGE.read_text(encoding="utf-8") == page(known()), "run `python -m docs.faults`"
 
 
-def test_every_fault_ended_as_it_must() -> None:
+def test_every_fault_ended_as_expected() -> None:
     assert [row["test"] for row in known() if row["outcome"] != "passed"] == []

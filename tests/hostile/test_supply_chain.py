@@ -119,7 +119,7 @@ def test_an_advisory_is_accepted_by_its_id_and_until_a_day(
     done = CliRunner().invoke(app, ["audit", "--source", osv, "--advisories", str(advisories)])
     assert done.exit_code == code
     assert said in done.output
-    assert ("take it out" in done.output) == ("OSV-1" not in ids)
+    assert ("remove it" in done.output) == ("OSV-1" not in ids)
     advisories.write_text(entry.replace("prefect", "boto3"))
     assert CliRunner().invoke(app, ["audit", "--source", osv, "--advisories", str(advisories)]).exit_code == 1
 
@@ -154,5 +154,5 @@ def test_without_a_source_it_says_so_and_claims_nothing() -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     done = CliRunner().invoke(app, ["audit", "--source", nobody])
     assert done.exit_code == 3
-    assert "skipped: no source of advisories" in done.output
+    assert "skipped: no response" in done.output
     assert CliRunner().invoke(app, ["audit", "--source", nobody, "--offline-ok"]).exit_code == 0

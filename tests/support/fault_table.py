@@ -1,7 +1,7 @@
-"""The table of faults: tests marked ``fault(what, end)`` say what they break and how it must end.
+"""The table of faults: the mark ``fault(what, end)`` of a test has the fault and the expected result.
 
-With STENOPOOL_FAULT_RESULTS in the environment, how each of them ended is added to that file, a line of JSON each;
-`python -m docs.faults` makes docs/faults.md of it.
+With STENOPOOL_FAULT_RESULTS in the environment, each result is appended to that file as a line of JSON.
+`python -m docs.faults` writes docs/faults.md from it.
 """
 
 import json
@@ -18,7 +18,7 @@ RESULTS = "STENOPOOL_FAULT_RESULTS"
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
-    """Write down how a marked test ended; a failure in its setting up counts too."""
+    """Write the result of a marked test; a failure in its setup counts too."""
     report = yield
     mark, results = item.get_closest_marker("fault"), os.environ.get(RESULTS)
     if mark and results and (report.when == "call" or report.outcome != "passed"):
