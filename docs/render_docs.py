@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from pydantic import BaseModel
@@ -15,10 +16,10 @@ from pydantic.fields import FieldInfo
 from docs.contract import DOCUMENT
 from stenopool.api.app import create_app
 from stenopool.api.problems import API_CODES, status_of
-from stenopool.errors import ErrorCode
+from stenopool.errors import Disposition, ErrorCode
 from stenopool.metrics.definitions import Metric, read_metrics
 from stenopool.options import ExecutionOptions, SubtitleOptions, TranscriptionOptions
-from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.catalog import IGNORED_EXTENSIONS, Selection
 from stenopool.settings import ApiSettings, CallbackSettings, Settings
 from stenopool.speech.transcript import Transcript
 
@@ -55,12 +56,66 @@ and restarts, is in [monitoring.md](monitoring.md).
 | worker | `stenopool worker --pool gpu` | 9481 | its own runs and state |
 """
 
+_EXTENSIONS = fill(" ".join(sorted(IGNORED_EXTENSIONS)), 120)
+
 _ERRORS = f"""{_NOTE}
 # Errors
 
 Codes are stable: programs may compare them. An answer of the API is a problem (RFC 9457), whose `type` leads here; a
-recording that cannot be transcribed has the same codes in its state, in callbacks and in `stenopool status`.
+recording that cannot be transcribed has the same codes in its state, in callbacks and in `stenopool status`. What
+happens to a recording with each code: [What happens to my file](what-happens-to-my-file.md).
 """
+
+_FILE = f"""{_NOTE}
+# What happens to my file
+
+Every object below the source ends in one of four ways, and no object stops the others.
+
+* **Done**: its transcript and a receipt are at the destination. The next runs skip it. `stenopool status` counts it.
+* **Waiting**: it could not be read or written this time, though nothing is wrong with its content. Each run tries it
+  again, names it in its table and in `report.json`, and ends with exit code 1, until it is done or excluded.
+* **Quarantined**: its content or its name has to change; another try would end the same. `stenopool status` names it.
+  The next runs leave it alone. `stenopool retry` tries it again; new content under the same key is a new recording.
+* **Passed over**: it is not selected, or not a recording. These are hidden keys (a part begins with a dot) and folder
+  markers; what Stenopool itself wrote; what `--exclude`, `--include`, `--prefix` or `--modified-since` leave out; and,
+  without `--include`, the extensions below. Everything else is inspected, whatever its name. In a folder, links to
+  other folders are not followed, and a folder whose whole content is excluded (`--exclude 'lost+found/*'`) is not
+  opened.
+
+A transcript that may not be right says so in its `flags`, and nothing is removed from it.
+
+Extensions that are passed over:
+{_EXTENSIONS}
+
+## One object, or the whole store?
+
+A server refuses one forbidden object with the same words as all objects to wrong credentials. So when an object is
+refused, missing or unreadable, Stenopool tries the root of its store: can the source be listed, can the destination be
+written to? (One request; its answer counts for five seconds.)
+
+* The root answers: the error is this recording's, with one of the codes below. All others are done.
+* It does not: no other recording would fare better. The run ends with exit code 2 and the store's own error
+  (`ACCESS_DENIED`, `OBJECT_NOT_FOUND`, `STORAGE_UNAVAILABLE`), and no recording is marked. What is done is kept.
+
+Archived storage classes are seen in the listing, so those objects are not opened; a restored one is transcribed.
+`stenopool plan` and `stenopool doctor` count what has to be restored first.
+"""
+
+_DISPOSITIONS = {
+    Disposition.WAIT: ("Waiting", "Tried again by the next run, on its own. Nothing has to be reset."),
+    Disposition.QUARANTINE: (
+        "Quarantined",
+        "Needs a person. After the remedy: `stenopool retry DESTINATION --code CODE`, or upload the object again. "
+        "`KEY_UNUSABLE` and `NOT_A_FILE` are seen in the listing and get no receipt: each run names them, until they "
+        "are renamed, removed or excluded.",
+    ),
+    Disposition.STOP: (
+        "Not about a file",
+        "The run ends with exit code 2, or does not begin. After the remedy, run the same command again. Only a key "
+        "that was requested by name (`--only`, notifications, `retry`) and is missing is reported as "
+        "`OBJECT_NOT_FOUND` and stops nothing.",
+    ),
+}
 
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     (
@@ -93,6 +148,7 @@ def render() -> dict[Path, str]:
         _FOLDER / "metrics.md": _metrics(),
         _FOLDER / "transcript.schema.json": _schema(),
         _FOLDER / "errors.md": _errors(),
+        _FOLDER / "what-happens-to-my-file.md": _file(),
         DOCUMENT: json.dumps(render_document(), indent=1, ensure_ascii=False) + "\n",
     }
 
@@ -109,8 +165,24 @@ def _errors() -> str:
         lines += [f"### {code}", "", meaning, ""]
     lines += ["## Of recordings, storage and installations", "", "What to do, where nothing more exact is said:", ""]
     for error in ErrorCode:
-        again = " It may pass by itself." if error.retryable else ""
-        lines += [f"### {error}", "", f"{error.remedy}{again} As an answer of the API: {status_of(error)}.", ""]
+        lines += [f"### {error}", "", f"{error.meaning} {error.remedy}", ""]
+        lines += [f"{_DISPOSITIONS[error.disposition][0]}. As an answer of the API: {status_of(error)}.", ""]
+    return "\n".join(lines)
+
+
+def _file() -> str:
+    lines = [_FILE]
+    for disposition, (title, text) in _DISPOSITIONS.items():
+        lines += [
+            f"## {title}",
+            "",
+            fill(text, 120),
+            "",
+            "| code | what it means | what to do |",
+            "| --- | --- | --- |",
+        ]
+        lines += [_row(code, code.meaning, code.remedy) for code in ErrorCode if code.disposition is disposition]
+        lines.append("")
     return "\n".join(lines)
 
 

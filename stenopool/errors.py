@@ -2,8 +2,10 @@
 
 Three kinds, by who has to act:
 
-* `RecordingError`: this one recording cannot be transcribed. It is quarantined; the others go on.
-* `TransientError`: the world failed for a moment (network, storage, memory). Tasks retry these, and only these.
+* `RecordingError`: this one recording cannot be transcribed. It is quarantined or waits, as the code says; the others
+  go on.
+* `TransientError`: the world failed for a moment (network, storage, memory). Tasks retry these, and only these; what
+  is not done then waits for the next run.
 * `SetupError`: nothing can be done until somebody changes the installation or the request. The run stops.
 
 A condition that callers catch, or that many places find, has a class of its own below these three (`ObjectNotFound`,
@@ -16,75 +18,151 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 
-class ErrorCode(StrEnum):
-    """Stable names for what can go wrong, in receipts, reports and API answers, each with the usual remedy."""
+class Disposition(StrEnum):
+    """What happens to a recording after an error.
 
+    A receipt is bound to the recording's content. So what is wrong with the content or its name is quarantined: another
+    try would meet the same. What is wrong around it (permissions, a storage class, a disk, a network) may change while
+    the content stays as it is, so it waits.
+    """
+
+    QUARANTINE = "quarantine"
+    """It needs a person. The next runs leave it alone; `stenopool retry` tries it again."""
+    WAIT = "wait"
+    """The next run tries it again on its own; there is nothing to reset."""
+    STOP = "stop"
+    """Nothing about a recording: the run ends, and no recording is marked. After the remedy, run it again."""
+
+
+_QUARANTINE, _WAIT, _STOP = Disposition.QUARANTINE, Disposition.WAIT, Disposition.STOP
+
+
+class ErrorCode(StrEnum):
+    """Stable names for what can go wrong, in receipts, reports and API answers.
+
+    Each with what happens to the recording, what it means, and the usual remedy. docs/what-happens-to-my-file.md and
+    docs/errors.md are made from this table.
+    """
+
+    disposition: Disposition
+    meaning: str
     remedy: str
 
-    def __new__(cls, value: str, remedy: str) -> Self:
+    def __new__(cls, value: str, disposition: Disposition, meaning: str, remedy: str) -> Self:
         code = str.__new__(cls, value)
-        code._value_, code.remedy = value, remedy
+        code._value_, code.disposition, code.meaning, code.remedy = value, disposition, meaning, remedy
         return code
 
     @property
     def retryable(self) -> bool:
-        """Whether the same work may succeed later without anybody changing anything."""
-        return self in TRANSIENT_CODES
+        """Whether the next run tries the same recording again without anybody resetting anything."""
+        return self.disposition is Disposition.WAIT
 
-    # one recording
-    EMPTY_FILE = "EMPTY_FILE", "The object holds no bytes; upload it again."
-    NOT_AUDIO = "NOT_AUDIO", "The file is not audio or video that FFmpeg knows; check what wrote it, or exclude it."
-    NO_AUDIO_STREAM = "NO_AUDIO_STREAM", "The file has no audio track; exclude it, or export it again with sound."
-    INPUT_CORRUPT = "INPUT_CORRUPT", "The file is damaged beyond decoding; upload it again from its origin."
-    UNSUPPORTED_CODEC = "UNSUPPORTED_CODEC", "Convert the file to a common codec (FLAC, Opus, AAC, MP3)."
-    DECODE_TIMEOUT = "DECODE_TIMEOUT", "Check the file, or raise STENOPOOL_AUDIO__DECODE_TIMEOUT."
-    TOO_LONG = "TOO_LONG", "Split the recording, or raise --max-duration."
-    TOO_LARGE = "TOO_LARGE", "Split or compress the file, or raise --max-bytes."
-    TOO_MANY_CHANNELS = "TOO_MANY_CHANNELS", "At most 8 channels can be split; mix them down, or use --channels mix."
-    TOO_MANY_STREAMS = "TOO_MANY_STREAMS", "Export the audio track alone; a recording has one, or a few."
-    SAMPLE_RATE_UNUSABLE = "SAMPLE_RATE_UNUSABLE", "Export it again at 16,000 Hz or more; its header may be wrong."
-    EXPANDS_TOO_MUCH = "EXPANDS_TOO_MUCH", "Check what wrote it; for a recording, raise STENOPOOL_AUDIO__MAX_RATIO."
-    DECODE_MEMORY = "DECODE_MEMORY", "Check the file, or raise STENOPOOL_AUDIO__DECODE_MEMORY."
-    EXTERNAL_REFERENCE = "EXTERNAL_REFERENCE", "Give the recordings that it names, not the file that names them."
-    KEY_UNUSABLE = "KEY_UNUSABLE", "Rename the object: its key cannot be written at the destination."
-    SOURCE_CHANGED = "SOURCE_CHANGED", "The recording was replaced while it was read; the next run takes the new one."
-    ENGINE_FAILED = "ENGINE_FAILED", "Run `stenopool retry`; if it fails again, try another engine and report it."
-    DIARIZER_FAILED = "DIARIZER_FAILED", "Run again with --diarization off, or with another diarizer."
-    TRANSCRIPT_MISSING = "TRANSCRIPT_MISSING", "Delete its receipt, and the next run transcribes it again."
-    INTERNAL = "INTERNAL", "This is a fault of Stenopool; report it with the message. `stenopool retry` tries again."
+    # fmt: off
+    # what the recording is
+    EMPTY_FILE = ("EMPTY_FILE", _QUARANTINE, "The object holds no bytes.", "Upload it again.")
+    NOT_AUDIO = ("NOT_AUDIO", _QUARANTINE, "FFmpeg does not know the file as audio or video.",
+        "Check what wrote it, or exclude it.")
+    NO_AUDIO_STREAM = ("NO_AUDIO_STREAM", _QUARANTINE, "The file has no audio track.",
+        "Exclude it, or export it again with sound.")
+    INPUT_CORRUPT = ("INPUT_CORRUPT", _QUARANTINE, "The file is damaged beyond decoding.",
+        "Upload it again from its origin.")
+    UNSUPPORTED_CODEC = ("UNSUPPORTED_CODEC", _QUARANTINE, "The audio is in a codec that FFmpeg does not decode.",
+        "Convert it to a common codec (FLAC, Opus, AAC, MP3).")
+    DECODE_TIMEOUT = ("DECODE_TIMEOUT", _QUARANTINE, "Decoding took longer than allowed.",
+        "Check the file, or raise STENOPOOL_AUDIO__DECODE_TIMEOUT.")
+    TOO_LONG = ("TOO_LONG", _QUARANTINE, "The recording is longer than allowed.", "Split it, or raise --max-duration.")
+    TOO_LARGE = ("TOO_LARGE", _QUARANTINE, "The file has more bytes than allowed.",
+        "Split or compress it, or raise --max-bytes.")
+    TOO_MANY_CHANNELS = ("TOO_MANY_CHANNELS", _QUARANTINE, "At most 8 channels can be split.",
+        "Mix them down, or use --channels mix.")
+    TOO_MANY_STREAMS = ("TOO_MANY_STREAMS", _QUARANTINE, "The file has more tracks than a recording has.",
+        "Export the audio track alone.")
+    SAMPLE_RATE_UNUSABLE = ("SAMPLE_RATE_UNUSABLE", _QUARANTINE,
+        "The sample rate is too low or too high for speech; the header may be wrong.",
+        "Export it again at 16,000 Hz or more.")
+    EXPANDS_TOO_MUCH = ("EXPANDS_TOO_MUCH", _QUARANTINE, "A small file decodes to very much audio.",
+        "Check what wrote it; for a recording, raise STENOPOOL_AUDIO__MAX_RATIO.")
+    DECODE_MEMORY = ("DECODE_MEMORY", _QUARANTINE, "Decoding took more memory than allowed.",
+        "Check the file, or raise STENOPOOL_AUDIO__DECODE_MEMORY.")
+    EXTERNAL_REFERENCE = ("EXTERNAL_REFERENCE", _QUARANTINE,
+        "The file names other files instead of holding sound, as playlists do.",
+        "Give the recordings that it names.")
+    KEY_UNUSABLE = ("KEY_UNUSABLE", _QUARANTINE,
+        "The key or file name cannot be used: too long, not UTF-8, or not possible at the destination.",
+        "Rename the object.")
+    NOT_A_FILE = ("NOT_A_FILE", _QUARANTINE,
+        "A pipe, socket or device, or a link that leads nowhere or out of the folder. It is not opened.",
+        "Remove it, or exclude it.")
+    ENGINE_FAILED = ("ENGINE_FAILED", _QUARANTINE, "The engine failed on this recording.",
+        "Run `stenopool retry`; if it fails again, try another engine and report it.")
+    DIARIZER_FAILED = ("DIARIZER_FAILED", _QUARANTINE, "The diarizer failed on this recording.",
+        "Run again with --diarization off, or with another diarizer.")
+    TRANSCRIPT_MISSING = ("TRANSCRIPT_MISSING", _QUARANTINE,
+        "A receipt says that the recording is done, but its transcript is gone.",
+        "Delete its receipt, and the next run transcribes it again.")
+    INTERNAL = ("INTERNAL", _QUARANTINE, "A fault of Stenopool.",
+        "Report it with the message. `stenopool retry` tries again.")
+    # how its object can be read and written
+    OBJECT_ARCHIVED = ("OBJECT_ARCHIVED", _WAIT,
+        "The object is in a storage class that cannot be read at once, such as GLACIER or DEEP_ARCHIVE.",
+        "Restore it, or exclude it; the next run after that transcribes it.")
+    OBJECT_DENIED = ("OBJECT_DENIED", _WAIT, "This object, file or folder may not be read, though its source answers.",
+        "Allow reading it, or exclude it; the next run after that transcribes it.")
+    OBJECT_ENCRYPTED = ("OBJECT_ENCRYPTED", _WAIT,
+        "The object is encrypted with a key that these credentials may not use, or that is disabled.",
+        "Allow the use of the key (kms:Decrypt), or exclude the object; the next run after that transcribes it.")
+    OBJECT_GONE = ("OBJECT_GONE", _WAIT, "The object was listed, and was gone when its turn came.",
+        "Nothing, if it was deleted or moved on purpose: the next run takes what the source then has.")
+    OBJECT_UNREADABLE = ("OBJECT_UNREADABLE", _WAIT,
+        "Reading this object fails again and again, though its source answers.",
+        "Check the object and the disk or server that holds it; the next run tries again.")
+    OUTPUT_DENIED = ("OUTPUT_DENIED", _WAIT,
+        "The files of this recording may not be written, though the destination takes others.",
+        "Check owner, permissions and locks of its folder at the destination; the next run writes them.")
+    SOURCE_CHANGED = ("SOURCE_CHANGED", _WAIT, "The recording was replaced, or still grew, while it was read.",
+        "Nothing: the next run takes the new content.")
     # the world, for a moment
-    SOURCE_UNAVAILABLE = "SOURCE_UNAVAILABLE", "Check the source's endpoint; the next run retries the recording."
-    STORAGE_UNAVAILABLE = "STORAGE_UNAVAILABLE", "Check the destination's endpoint; the next run retries the recording."
-    OUT_OF_MEMORY = "OUT_OF_MEMORY", "Lower --batch-size or use a smaller model."
-    DEVICE_LOST = "DEVICE_LOST", "The GPU stopped answering; the next run retries the recording."
-    SCRATCH_FULL = "SCRATCH_FULL", "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk."
-    RUN_LOST = "RUN_LOST", "The next run retries the recording; Prefect's page says what ended this one."
+    SOURCE_UNAVAILABLE = ("SOURCE_UNAVAILABLE", _WAIT, "The source does not answer.",
+        "Check its endpoint and the network; the next run tries again.")
+    STORAGE_UNAVAILABLE = ("STORAGE_UNAVAILABLE", _WAIT,
+        "A store does not answer, or answers with an error of its own.",
+        "Check its endpoint and the network; the next run tries again.")
+    OUT_OF_MEMORY = ("OUT_OF_MEMORY", _WAIT, "The machine or its GPU has no memory left.",
+        "Lower --batch-size or use a smaller model.")
+    DEVICE_LOST = ("DEVICE_LOST", _WAIT, "The GPU stopped answering.",
+        "Check the GPU and its driver; the next run tries again.")
+    SCRATCH_FULL = ("SCRATCH_FULL", _WAIT, "The local disk for temporary files is full.",
+        "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.")
+    RUN_LOST = ("RUN_LOST", _WAIT, "The run ended before this recording was done.",
+        "The next run tries again; Prefect's page says what ended this one.")
     # the installation or the request
-    OBJECT_NOT_FOUND = "OBJECT_NOT_FOUND", "Check the folder, or the bucket, the key and the region."
-    ACCESS_DENIED = "ACCESS_DENIED", "Check the credentials and the bucket policy; `stenopool doctor` tests both sides."
-    OPTIONS_INVALID = "OPTIONS_INVALID", "Change one of the options named."
-    EXTRA_MISSING = "EXTRA_MISSING", "Install the extra that is named, e.g. `uv sync --extra whisperx`."
-    MODEL_MISSING = "MODEL_MISSING", "Run `stenopool models fetch NAME`, or set STENOPOOL_MODELS__MIRROR to a mirror."
-    MODEL_GATED = "MODEL_GATED", "Accept the model's terms on its page and set HF_TOKEN, or give a local folder."
-    MODEL_CORRUPT = "MODEL_CORRUPT", "Remove the folder named and fetch the model again."
-    DEVICE_UNAVAILABLE = "DEVICE_UNAVAILABLE", "Use --device cpu, or run `stenopool doctor` to see what CUDA lacks."
-    LOCATION_INVALID = "LOCATION_INVALID", "Give a folder, s3://bucket/prefix or block://s3-bucket/NAME/prefix."
-    RECEIPT_CORRUPT = "RECEIPT_CORRUPT", "Delete the object that is named; the next run does its recording again."
-    DEPLOYMENT_MISSING = "DEPLOYMENT_MISSING", "Run `stenopool deploy`, or set STENOPOOL_DISPATCH__BY=inline."
-    NAME_TAKEN = "NAME_TAKEN", "Rename what has the name, or give `stenopool deploy --adopt` to overwrite it."
-
-
-TRANSIENT_CODES = frozenset(
-    {
-        ErrorCode.SOURCE_UNAVAILABLE,
-        ErrorCode.STORAGE_UNAVAILABLE,
-        ErrorCode.OUT_OF_MEMORY,
-        ErrorCode.DEVICE_LOST,
-        ErrorCode.SCRATCH_FULL,
-        ErrorCode.SOURCE_CHANGED,
-        ErrorCode.RUN_LOST,
-    }
-)
+    OBJECT_NOT_FOUND = ("OBJECT_NOT_FOUND", _STOP, "There is no such folder, bucket or object.",
+        "Check the folder, or the bucket, the key and the region.")
+    ACCESS_DENIED = ("ACCESS_DENIED", _STOP, "The credentials are missing, wrong, or not enough for the whole store.",
+        "Check the credentials and the bucket policy, or the folder's permissions; `stenopool doctor` tests both.")
+    OPTIONS_INVALID = ("OPTIONS_INVALID", _STOP, "Options that cannot be used, or not together.",
+        "Change one of the options named.")
+    EXTRA_MISSING = ("EXTRA_MISSING", _STOP, "A package that the options need is not installed.",
+        "Install the extra that is named, e.g. `uv sync --extra whisperx`.")
+    MODEL_MISSING = ("MODEL_MISSING", _STOP, "The weights are not on this machine.",
+        "Run `stenopool models fetch NAME`, or set STENOPOOL_MODELS__MIRROR to a mirror.")
+    MODEL_GATED = ("MODEL_GATED", _STOP, "The model's terms have to be accepted first.",
+        "Accept them on its page and set HF_TOKEN, or give a local folder.")
+    MODEL_CORRUPT = ("MODEL_CORRUPT", _STOP, "The weights are not those that were published.",
+        "Remove the folder named and fetch the model again.")
+    DEVICE_UNAVAILABLE = ("DEVICE_UNAVAILABLE", _STOP, "The device that was requested cannot be used.",
+        "Use --device cpu, or run `stenopool doctor` to see what CUDA lacks.")
+    LOCATION_INVALID = ("LOCATION_INVALID", _STOP,
+        "The source, destination or mirror is not an address that can be used.",
+        "Give a folder, s3://bucket/prefix or block://s3-bucket/NAME/prefix.")
+    RECEIPT_CORRUPT = ("RECEIPT_CORRUPT", _STOP, "A receipt cannot be read.",
+        "Delete the object that is named; the next run does its recording again.")
+    DEPLOYMENT_MISSING = ("DEPLOYMENT_MISSING", _STOP, "The Prefect server lacks Stenopool's deployments.",
+        "Run `stenopool deploy`, or set STENOPOOL_DISPATCH__BY=inline.")
+    NAME_TAKEN = ("NAME_TAKEN", _STOP, "Something that is not Stenopool's has this name on the Prefect server.",
+        "Rename it, or give `stenopool deploy --adopt` to overwrite it.")
+    # fmt: on
 
 
 class Failure(BaseModel):
@@ -146,6 +224,45 @@ class _Condition(StenopoolError):
 
 class KeyUnusable(_Condition, RecordingError, code=ErrorCode.KEY_UNUSABLE):
     """The store cannot hold an object with this key."""
+
+
+class NotAFile(_Condition, RecordingError, code=ErrorCode.NOT_A_FILE):
+    """There is something by this name, but no content that can be read."""
+
+
+class ObjectArchived(_Condition, RecordingError, code=ErrorCode.OBJECT_ARCHIVED):
+    """The object has to be restored from its storage class before it can be read."""
+
+
+class ObjectEncrypted(_Condition, RecordingError, code=ErrorCode.OBJECT_ENCRYPTED):
+    """The object is encrypted with a key that we may not use."""
+
+
+class ObjectError(RecordingError):
+    """One object is refused or missing; or every object of its store is, and the words are the same.
+
+    Which of the two it is, is decided by evidence where the error is handled (`stenopool.pipeline.evidence`).
+    """
+
+
+class ObjectDenied(_Condition, ObjectError, code=ErrorCode.OBJECT_DENIED):
+    """The object may not be read."""
+
+
+class ObjectGone(_Condition, ObjectError, code=ErrorCode.OBJECT_GONE):
+    """The object was listed, and is gone."""
+
+
+class ObjectUnreadable(_Condition, ObjectError, code=ErrorCode.OBJECT_UNREADABLE):
+    """The store answers, but not for this object."""
+
+
+class OutputDenied(_Condition, ObjectError, code=ErrorCode.OUTPUT_DENIED):
+    """This recording's files may not be written."""
+
+
+class SourceUnavailable(_Condition, TransientError, code=ErrorCode.SOURCE_UNAVAILABLE):
+    """The source does not answer, or not with what it listed."""
 
 
 class SourceChanged(_Condition, TransientError, code=ErrorCode.SOURCE_CHANGED):

@@ -10,7 +10,7 @@ import pytest
 import stenopool
 from stenopool import errors
 from stenopool.errors import (
-    TRANSIENT_CODES,
+    Disposition,
     ErrorCode,
     Failure,
     RecordingError,
@@ -23,8 +23,9 @@ from stenopool.errors import (
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_code_says_what_to_do_in_a_line(code: ErrorCode) -> None:
     assert code.value == code.name
-    assert code.remedy.endswith(".")
-    assert "\n" not in code.remedy
+    for text in (code.meaning, code.remedy):
+        assert text.endswith(".")
+        assert "\n" not in text
 
 
 @pytest.mark.parametrize("kind", [StenopoolError, RecordingError, TransientError, SetupError])
@@ -51,7 +52,12 @@ def test_a_condition_brings_its_code_remedy_and_category(kind: type[errors.Objec
     assert [category for category in CATEGORIES if isinstance(error, category)] == [
         next(category for category in CATEGORIES if issubclass(kind, category))
     ]
-    assert kind.code.retryable == isinstance(error, TransientError)
+    allowed = {
+        RecordingError: {Disposition.QUARANTINE, Disposition.WAIT},
+        TransientError: {Disposition.WAIT},
+        SetupError: {Disposition.STOP},
+    }
+    assert kind.code.disposition in next(allowed[category] for category in CATEGORIES if issubclass(kind, category))
     for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
         assert (type(again), str(again)) == (kind, str(error))
 
@@ -91,6 +97,8 @@ def test_the_record_of_an_error_says_the_same(code: ErrorCode) -> None:
     assert Failure.model_validate_json(record.model_dump_json()) == record
 
 
-def test_no_setup_or_input_error_is_tried_again() -> None:
-    hopeless = {ErrorCode.INPUT_CORRUPT, ErrorCode.TOO_LONG, ErrorCode.EXTRA_MISSING, ErrorCode.ACCESS_DENIED}
-    assert hopeless.isdisjoint(TRANSIENT_CODES)
+def test_what_is_wrong_with_the_content_is_quarantined_and_what_is_wrong_around_it_waits() -> None:
+    content = {ErrorCode.INPUT_CORRUPT, ErrorCode.TOO_LONG, ErrorCode.KEY_UNUSABLE, ErrorCode.NOT_A_FILE}
+    around = {ErrorCode.OBJECT_ARCHIVED, ErrorCode.OBJECT_DENIED, ErrorCode.OBJECT_ENCRYPTED, ErrorCode.OBJECT_GONE}
+    assert {code.disposition for code in content} == {Disposition.QUARANTINE}
+    assert {code.disposition for code in around} == {Disposition.WAIT}

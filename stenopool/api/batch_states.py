@@ -96,7 +96,12 @@ async def plan_batch(service: Service, prefix: str, options: TranscriptionOption
         return states, seconds, next(entries, None) is not None
 
     states, seconds, truncated = await asyncio.to_thread(plan)
-    counts = RecordingCounts(new=states["new"], already_done=states["done"], in_quarantine=states["quarantined"])
+    counts = RecordingCounts(
+        new=states["new"],
+        already_done=states["done"],
+        in_quarantine=states["quarantined"],
+        deferred=states["waiting"],
+    )
     return BatchState(
         id=None,
         prefix=prefix,

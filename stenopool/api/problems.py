@@ -59,6 +59,13 @@ API_CODES: dict[str, str] = {
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.OBJECT_NOT_FOUND: 404,
     ErrorCode.SOURCE_CHANGED: 409,
+    # Another try helps only when somebody has changed something about the object.
+    ErrorCode.OBJECT_ARCHIVED: 409,
+    ErrorCode.OBJECT_DENIED: 422,
+    ErrorCode.OBJECT_ENCRYPTED: 422,
+    ErrorCode.OBJECT_GONE: 404,
+    ErrorCode.OBJECT_UNREADABLE: 422,
+    ErrorCode.OUTPUT_DENIED: 500,
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.NOT_AUDIO: 415,
     ErrorCode.KEY_UNUSABLE: 422,

@@ -41,6 +41,7 @@ from stenopool.runtime.characters import find_unsafe
 from stenopool.runtime.health import Readiness
 from stenopool.settings import ApiSettings, CallbackSettings
 from stenopool.storage import ObjectInfo, ObjectStore
+from stenopool.storage.base import Walk
 
 _LATEST = 2**48 - 1  # milliseconds
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}$")
@@ -71,8 +72,8 @@ class Service:
         self._renaming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.readiness = Readiness(
             {
-                "source": lambda: asyncio.to_thread(next, self.source.list(), None),
-                "destination": lambda: asyncio.to_thread(next, self.destination.list(), None),
+                "source": lambda: asyncio.to_thread(next, self.source.list(walk=Walk()), None),
+                "destination": lambda: asyncio.to_thread(next, self.destination.list(walk=Walk()), None),
                 "prefect": lambda: self.runs.check_health(self.settings.deployment),
             }
         )
@@ -177,7 +178,7 @@ class Service:
 
     async def require_recordings(self, prefix: str) -> None:
         """The problem 404 if nothing is below the prefix."""
-        if await asyncio.to_thread(next, self.source.list(prefix), None) is None:
+        if await asyncio.to_thread(next, self.source.list(prefix, walk=Walk()), None) is None:
             raise not_found("Nothing is below this address.")
 
     async def receipts_of(self, key: str) -> list[receipts.ReceiptName]:

@@ -20,11 +20,14 @@ from stenopool.api.problems import invalid
 from stenopool.api.schema import Described
 from stenopool.api.service import Service
 from stenopool.errors import ErrorCode, Failure
+from stenopool.orchestration.names import batch_name
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import ReceiptName
+from stenopool.pipeline.report import BatchReport
 from stenopool.speech.renderers.words import clean
 from stenopool.storage import ObjectInfo, ObjectStore
+from stenopool.storage.base import Walk
 
 StateName = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
 _ALL = Selection()
@@ -148,7 +151,7 @@ async def read_state(service: Service, key: str, work: str | None = None) -> Rec
     state = _state(service, info, found, active, last)
     state.external_id, state.metadata = client.external_id, client.metadata
     if state.state == "failed":
-        state.failure = await _failure(service, found, last)
+        state.failure = await _failure(service, key, found, last)
     return state
 
 
@@ -201,20 +204,32 @@ def _state(
     )
 
 
-async def _failure(service: Service, found: list[ReceiptName], last: FlowRun | None) -> Failure:
+async def _failure(service: Service, key: str, found: list[ReceiptName], last: FlowRun | None) -> Failure:
     for name in found:
         receipt = await asyncio.to_thread(receipts.read, service.destination, name)
         if receipt and receipt.failure:
             return receipt.failure
+    # What waits for the next run has no receipt, but the run's report names it.
+    if last and (failure := await asyncio.to_thread(_reported, service.destination, last, key)):
+        return failure
     message = f"Its run ended as {last.state.name}." if last and last.state else "Its run is gone."
     return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=ErrorCode.RUN_LOST.remedy)
+
+
+def _reported(destination: ObjectStore, run: FlowRun, key: str) -> Failure | None:
+    if run.expected_start_time is None:
+        return None
+    name = f"{receipts.BATCHES}{batch_name(run.expected_start_time, run.id)}/report.json"
+    report = receipts.read_model(destination, name, BatchReport)
+    return next((one.failure for one in report.failed if one.key == key), None) if report else None
 
 
 def _list(service: Service, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
     """The next objects that are recordings, and the last key read if there are more."""
     infos: list[ObjectInfo] = []
     reached = None
-    listed = service.source.list(service.caller.prefix, start_after=after, page_size=limit + 1)
+    # A folder that cannot be read does not hide the others; a run names it.
+    listed = service.source.list(service.caller.prefix, start_after=after, page_size=limit + 1, walk=Walk())
     for keys_read, info in enumerate(listed):
         if keys_read == limit:
             return infos, reached

@@ -1,6 +1,7 @@
 """The commands on a destination: what it lacks (``plan``) and has (``status``, ``show``), what may go (``clean``)."""
 
 import json
+from collections import Counter
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.filesize import decimal
 
 from stenopool.cli.display import out, print_line
 from stenopool.cli.parameters import DestinationArgument, JsonFlag, SourceArgument, with_options
+from stenopool.errors import ErrorCode
 from stenopool.options import Format, SubtitleOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts, speaker_names
@@ -45,15 +47,23 @@ def plan(
     planned = Plan(open_location(source, must_exist=True), open_location(destination), options, selection)
     for _ in planned.items():
         pass
-    hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined")}
+    hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined", "waiting")}
+    codes = dict(Counter(str(one.failure.code) for one in planned.unusable))
     if as_json:
         found: dict[str, Any] = {state: planned.counts[state] for state in hours}
         found["estimated_hours"] = hours
+        found["to_restore"] = dict(planned.archived)
+        found["failures_by_code"] = codes
         found["estimated_cost"] = None if cost_per_hour is None else hours["new"] * cost_per_hour
         print(json.dumps(found))
         return
     for state, length in hours.items():
-        print_line(f"{state:<12} {planned.counts[state]:>8}   about {length:.2f} hours")
+        if planned.counts[state] or state != "waiting":
+            print_line(f"{state:<12} {planned.counts[state]:>8}   about {length:.2f} hours")
+    if planned.archived:
+        print_line(f"to restore first: {', '.join(f'{n} in {kind}' for kind, n in sorted(planned.archived.items()))}")
+    for code, count in sorted(codes.items()):
+        print_line(f"{code:<20} {count:>8}   {ErrorCode(code).remedy}")
     if cost_per_hour is not None:
         print_line(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}")
 
@@ -89,7 +99,9 @@ def status(
             failure = receipt.failure
             print_line(f"  {failure.code}  {receipt.key}  {failure.message} {failure.remedy}")
     for report in reports:
-        counted = f"{report.done} done, {len(report.failed)} failed, {report.realtime_factor:.1f}×"
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(report.failures_by_code.items()))
+        failed = f"{len(report.failed)} failed" + (f" ({codes})" if codes else "")
+        counted = f"{report.done} done, {failed}, {report.realtime_factor:.1f}×"
         print_line(f"batch {report.batch}: {counted}")
 
 

@@ -9,9 +9,11 @@ import os
 import platform
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from itertools import islice
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -35,12 +37,14 @@ from stenopool.speech import diarizers, engines
 from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.speech.audio.probe import probe
 from stenopool.speech.devices import choose_placement
+from stenopool.storage.base import Walk
 
 FindingStatus = Literal["ok", "warn", "fail"]
 
 _STYLES: dict[FindingStatus, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 _GIB = 1024**3
 _LITTLE_SPACE = 5 * _GIB  # a shard of four hours, with its originals as WAV, and room to spare
+_LOOKED_AT, _TRIED, _NAMED = 10_000, 3, 5  # objects of a source that are listed, read, and named in the end
 _CUDNN = "Install the cuDNN and CUDA libraries that the extras bring (uv sync), or use --device cpu."
 _DRIVER = "Install an NVIDIA driver for CUDA 12 and check CUDA_VISIBLE_DEVICES; or say --device cpu."
 _DAMAGED = "Run `stenopool models verify`, or install the package named again."
@@ -265,11 +269,28 @@ def _check_audio() -> str:
 
 def _check_source(uri: str) -> str:
     store = open_location(uri, must_exist=True)
-    first = next(store.list(), None)
-    if first is None:
+    walk, archived, refused = Walk(), Counter[str](), list[StenopoolError]()
+    listed = tried = 0
+    for info in islice(store.list(walk=walk), _LOOKED_AT):
+        listed += 1
+        if info.archived:
+            archived[info.archived] += 1
+        elif tried < _TRIED and info.size:
+            # Listing and reading are different rights: s3:ListBucket and s3:GetObject, and kms:Decrypt a third.
+            tried += 1
+            try:
+                next(store.stream(info.key, last=0), None)
+            except StenopoolError as error:
+                refused.append(error)
+    if not (listed or walk.unreadable):
         raise _Wrong(f"{store.uri} is empty", "Check the prefix.", "warn")
-    # Listing and reading are different rights: s3:ListBucket and s3:GetObject.
-    store.head(first.key)
+    if refused and len(refused) == tried:
+        raise refused[0]
+    wrong = [f"{count} in the storage class {kind}" for kind, count in sorted(archived.items())]
+    wrong += [error.message for error in [*refused, *walk.unreadable.values()][:_NAMED]]
+    if wrong:
+        remedy = "Restore or exclude what is archived; allow or exclude what cannot be read. A run does all others."
+        raise _Wrong(f"{store.uri} lists and reads, but not {'; '.join(wrong)}", remedy, "warn")
     return f"{store.uri} lists and reads"
 
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from stenopool.errors import TRANSIENT_CODES, ErrorCode
+from stenopool.errors import ErrorCode
 from stenopool.exporter import prefect_facts
 from stenopool.exporter.ledger import Ledger
 from stenopool.exporter.prefect_facts import Facts
@@ -176,7 +176,8 @@ def _counters(sums: Sums) -> Iterator[Family]:
     yield family("stenopool_stage_audio_seconds_total", tally.audio)
     yield family("stenopool_stage_failures_total", {split_cause(key): count for key, count in sums.failures.items()})
     yield family("stenopool_stage_retries_total", tally.retries)
-    met = dict.fromkeys(((stage, code.value) for stage in sorted(tally.stages) for code in sorted(TRANSIENT_CODES)), 0)
+    codes = sorted(code.value for code in ErrorCode if code.retryable)
+    met = dict.fromkeys(((stage, code) for stage in sorted(tally.stages) for code in codes), 0)
     met |= {split_cause(key): count for key, count in tally.errors.items()}
     yield family("stenopool_transient_errors_total", met)
     yield family("stenopool_checkpoint_hits_total", tally.checkpoints)

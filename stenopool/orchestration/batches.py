@@ -14,7 +14,7 @@ from stenopool.orchestration.artifacts import batch_summary, cell
 from stenopool.orchestration.names import PROGRESS, batch_name
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import ShardLog, Totals, fold
-from stenopool.pipeline.report import BatchCounts, BatchReport
+from stenopool.pipeline.report import BatchCounts, BatchReport, find_waiting
 from stenopool.pipeline.shards import Plan, Shard, read_shards, split_into_shards
 from stenopool.settings import get_settings
 
@@ -41,6 +41,8 @@ class Batch:
         name = batch_name(runtime.flow_run.scheduled_start_time or started_at, str(runtime.flow_run.id))
         begun = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
         plan.begun = sum(len(shard.new) for shard in begun)
+        if plan.selection.max_count:
+            plan.waited = await asyncio.to_thread(find_waiting, run.destination)
         artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {cell(source)}")
         counts = BatchCounts.of(run, name, str(runtime.flow_run.id), started_at)
         if not begun:

@@ -39,7 +39,9 @@ async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkIt
             if await runner.has_work(stage):
                 await tasks[stage](quote(runner), runner.label)
         except TransientError as error:
-            runner.give_up(stage, error)
+            # Asked in a thread: a store that is down lets us wait.
+            if fault := await anyio.to_thread.run_sync(runner.give_up, stage, error):
+                errors.append(fault)
         except Exception as error:
             errors.append(error)
         finally:

@@ -7,20 +7,31 @@ any order. Where a key comes out of order the receipts are listed again from the
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
+from itertools import chain
 from math import inf
 from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import unquote
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from stenopool.errors import AccessDenied, Failure, LocationInvalid, ObjectNotFound, RecordingError
+from stenopool.errors import (
+    AccessDenied,
+    Failure,
+    LocationInvalid,
+    ObjectArchived,
+    ObjectDenied,
+    ObjectNotFound,
+    RecordingError,
+    StenopoolError,
+)
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.checkpoints import STAGE_VERSIONS
 from stenopool.runtime.logs import logger
-from stenopool.storage.base import ObjectInfo, ObjectStore
+from stenopool.storage.base import ObjectInfo, ObjectStore, Walk
 
 # What is surely no recording. Everything else is looked at, whatever its name: recorders and messengers write names
 # without extension and wrong ones, and a recording that is passed over silently is worse than one quarantined.
@@ -38,6 +49,7 @@ IGNORED_EXTENSIONS = frozenset(
 _OURS = (receipts.API, receipts.BATCHES, receipts.CALLBACKS, receipts.METRICS, receipts.RECEIPTS, receipts.WORK)
 _OUTPUTS = ("transcript.", "audio.", "speakers.json")
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
+_WILDCARD = re.compile(r"[*?\[]")
 _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 
 
@@ -99,7 +111,7 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
 
     def takes(self, key: str, modified: float) -> bool:
         """Whether an object of this key and Unix time is wanted. Objects without content are: they get reported."""
-        if key.endswith("/") or key.startswith(".") or "/." in key:  # a folder's marker, something hidden
+        if key.endswith("/") or _is_hidden(key):  # a folder's marker, something hidden
             return False
         if not key.startswith(self.prefix):
             return False
@@ -112,6 +124,33 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
         _, dot, extension = key.rpartition("/")[2].rpartition(".")
         return not dot or extension.lower() not in IGNORED_EXTENSIONS
 
+    def enters(self, folder: str) -> bool:
+        """Whether a folder, whose key ends in "/", is walked: not if all in it is excluded, or nothing is included.
+
+        Hidden ones are: a destination is known by what it hides.
+        """
+        # Only a pattern that ends in "*" and takes the folder's key takes all keys that go on from it.
+        if any(pattern.endswith("*") and fnmatchcase(folder, pattern) for pattern in self.exclude):
+            return False
+        beginnings = [_WILDCARD.split(pattern, maxsplit=1)[0] for pattern in self.include]
+        return (
+            _is_hidden(folder)
+            or not beginnings
+            or any(one.startswith(folder) or folder.startswith(one) for one in beginnings)
+        )
+
+    def reports(self, key: str) -> bool:
+        """Whether something that cannot be read, or is not a file, might be a wanted recording, or hold some."""
+        if not key.endswith("/"):
+            return self.takes(key, inf)
+        # Who excludes the folder's own name means it, though no key in it matches.
+        named = any(fnmatchcase(key.rstrip("/"), pattern) for pattern in self.exclude)
+        return self.enters(key) and not named and not _is_hidden(key)
+
+
+def _is_hidden(key: str) -> bool:
+    return key.startswith(".") or "/." in key
+
 
 _DEFAULT = Selection()
 
@@ -121,18 +160,21 @@ class CatalogEntry(NamedTuple):
 
     ``missing``, in the state "render": the formats asked for that the finished transcript has not been rendered to.
     ``outlived``: there is a quarantine's receipt as well, although everything is done by now.
-    ``failure`` is set where no receipt can say it: the key is too long for its receipt or transcripts. Such a
-    recording is quarantined by every listing anew, at no cost, and never lost sight of. ``superseded``: fingerprints
+    ``failure`` is set where the listing says it: the key is too long for its receipt or transcripts, the object is
+    archived, a folder cannot be read. No receipt is written: every listing says it anew, at no cost, and nothing is
+    lost sight of. The state is "waiting" where the next run may find it otherwise. ``superseded``: fingerprints
     of other options or contents that have receipts; these end when the new transcript overwrites theirs.
     """
 
     recording: Recording
     fingerprint: str
-    state: Literal["new", "done", "quarantined", "render"]
+    state: Literal["new", "done", "quarantined", "waiting", "render"]
     failure: Failure | None = None
     missing: tuple[Format, ...] = ()
     outlived: bool = False
     superseded: tuple[str, ...] = ()
+    archived: str = ""
+    """The storage class that it has to be restored from."""
 
 
 def list_entries(
@@ -161,21 +203,54 @@ def list_entries(
             for key in keys
         )
     else:
-        listing = _listing(source, _own_prefixes(source, destination), selection.prefix)
+        walk = Walk(selection.enters)
+        listing = _listing(source, _own_prefixes(source, destination), selection.prefix, walk)
         if source.uri == destination.uri:
             listing = _without_outputs(listing)
         cursor = _ReceiptCursor(destination)
-        found = ((info, None, cursor.receipts_of(info.key)) for info in listing)
+        found = (
+            (info, failure, iter(()) if failure else cursor.receipts_of(info.key))
+            for info, failure in _with_unreadable(listing, walk, selection)
+        )
     digest_of = fingerprinter(options)
     for info, unreadable, names in found:
         if not unreadable and not selection.takes(info.key, info.modified):
             continue
         recording, unusable = _recording(source, destination, info)
         digest = digest_of(recording)
-        if failure := unreadable or unusable:
-            yield CatalogEntry(recording, digest, "quarantined", failure)
-        else:
-            yield _entry(recording, digest, names, formats)
+        failure = unreadable or unusable
+        entry = None if failure else _entry(recording, digest, names, formats)
+        is_new = entry is not None and entry.state == "new"  # of what is done, nobody minds where it is
+        if is_new and info.archived and not _has_been_restored(source, info.key):
+            failure = ObjectArchived(f"{info.key} is in the storage class {info.archived}.").failure("catalog")
+        if failure:
+            state: Literal["waiting", "quarantined"] = "waiting" if failure.code.retryable else "quarantined"
+            yield CatalogEntry(recording, digest, state, failure, archived=info.archived)
+        elif entry:
+            yield entry
+
+
+def _with_unreadable(
+    listing: Iterator[ObjectInfo], walk: Walk, selection: Selection
+) -> Iterator[tuple[ObjectInfo, Failure | None]]:
+    """A listing, and what it met on the way that might be recordings or hold some, but cannot be read."""
+    end = ObjectInfo("", 0, "", 0.0)
+    for info in chain(listing, [end]):
+        while walk.unreadable:
+            key = next(iter(walk.unreadable))
+            error = walk.unreadable.pop(key)
+            if selection.reports(key):
+                yield ObjectInfo(key, 0, "", 0.0), error.failure("catalog")
+        if info is not end:
+            yield info, None
+
+
+def _has_been_restored(source: ObjectStore, key: str) -> bool:
+    """Listings tell the storage class of restored objects too. Asking is a request, but reads nothing."""
+    try:
+        return source.is_restored(key)
+    except StenopoolError:
+        return False
 
 
 def select_keys(
@@ -200,9 +275,13 @@ def _look_up(source: ObjectStore, key: str) -> tuple[ObjectInfo, Failure | None]
     try:
         return source.head(key), None
     except ObjectNotFound:
+        source.check_root()
         remedy = "It was deleted or renamed, or its key is misspelled."
         failure = ObjectNotFound(f"The source has no object {key}.", remedy=remedy).failure("catalog")
-    except (RecordingError, AccessDenied) as error:
+    except AccessDenied as error:
+        source.check_root()
+        failure = ObjectDenied(error.message).failure("catalog")
+    except RecordingError as error:
         failure = error.failure("catalog")
     return ObjectInfo(key, 0, "", 0.0), failure
 
@@ -280,11 +359,11 @@ def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, .
     return ()
 
 
-def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str) -> Iterator[ObjectInfo]:
+def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str, walk: Walk) -> Iterator[ObjectInfo]:
     """The source below a prefix, without our own; jumped over, as those may hold more objects than all else."""
     start_after = ""
     while True:
-        for info in source.list(prefix, start_after=start_after):
+        for info in source.list(prefix, start_after=start_after, walk=walk):
             if not info.key.startswith(own):
                 yield info
                 continue

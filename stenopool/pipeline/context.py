@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stenopool.errors import Failure
+from stenopool.errors import Failure, ObjectError, ObjectNotFound, OutputDenied, StenopoolError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.checkpoints import AUDIO, PREPARED, Checkpoint, WorkArea
+from stenopool.pipeline.evidence import StoreCheck, check_reading, check_writing
 from stenopool.pipeline.outcomes import Outcome, OutcomeStatus, ShardLog, Use
 from stenopool.pipeline.receipts import find_receipts, read
 from stenopool.pipeline.shards import WorkItem
@@ -33,10 +34,30 @@ class RunContext:
     """The batch that the run works for; receipts carry its name."""
     log: ShardLog = field(default_factory=ShardLog)
     started: float = field(default_factory=time.monotonic)
+    reading: StoreCheck = field(init=False)
+    """What is wrong with the source as a whole."""
+    writing: StoreCheck = field(init=False)
+    """What is wrong with the destination as a whole."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reading", check_reading(self.source))
+        object.__setattr__(self, "writing", check_writing(self.destination))
 
     def now(self) -> float:
         """Seconds since the run began."""
         return round(time.monotonic() - self.started, 4)
+
+    def find_store_fault(self, error: BaseException) -> StenopoolError | None:
+        """What is wrong with a whole store, so that no recording could be done, if this error is a sign of it."""
+        checks: tuple[StoreCheck, ...] = ()
+        match error:
+            case OutputDenied() | ObjectNotFound():  # a checkpoint
+                checks = (self.writing,)
+            case ObjectError():
+                checks = (self.reading,)
+            case TransientError():
+                checks = (self.reading, self.writing)
+        return next(filter(None, (check.find_fault() for check in checks)), None)
 
 
 class Job:
@@ -128,7 +149,7 @@ class Stage:
     is called instead, once per attempt: it iterates over ``jobs``, which blocks until the stages before have done the
     next one, and calls ``done`` for each job that it has done.
     Either may be repeated at any time. Errors: a `RecordingError` fails the job, a `TransientError` makes the task try
-    again what is not done, a `SetupError` ends the run.
+    again what is not done, a `SetupError` ends the run. So does an `ObjectError` where the whole store has the fault.
     """
 
     name: str

@@ -26,7 +26,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from stenopool import __version__
-from stenopool.errors import Failure, ReceiptCorrupt
+from stenopool.errors import AccessDenied, Failure, ReceiptCorrupt, RecordingError
 from stenopool.options import FORMATS, Format
 from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
@@ -235,13 +235,15 @@ def read(destination: ObjectStore, name: ReceiptName) -> Receipt | None:
 
 
 def _read(destination: ObjectStore, key: str) -> Receipt | None:
-    data = destination.get_bytes(key, None)
     try:
+        data = destination.get_bytes(key, None)
         return None if data is None else Receipt.model_validate_json(data)
     except ValidationError as error:
         message = f"{destination.uri_of(key)} is not a receipt: {error.error_count()} of its values are wrong."
         logger.warning("%s", ReceiptCorrupt(message))
-        return None
+    except (AccessDenied, RecordingError) as error:  # by itself, or archived with old objects: it was listed
+        logger.warning("%s", error)
+    return None
 
 
 # -- other small JSON objects: one that cannot be read must not stand between a person and all the others -------------
@@ -249,12 +251,14 @@ def _read(destination: ObjectStore, key: str) -> Receipt | None:
 
 def read_model(store: ObjectStore, key: str, kind: type[M]) -> M | None:
     """An object's content; None if there is no such object or, with a warning, if it cannot be read."""
-    data = store.get_bytes(key, None)
     try:
+        data = store.get_bytes(key, None)
         return None if data is None else kind.model_validate_json(data)
     except ValidationError as error:
         warn_skipped(store, key, error)
-        return None
+    except RecordingError as error:  # archived with old objects, for example
+        logger.warning("%s is skipped: %s", store.uri_of(key), error)
+    return None
 
 
 def warn_skipped(store: ObjectStore, key: str, error: ValidationError) -> None:

@@ -73,7 +73,9 @@ class BatchReport(BaseModel):
             new=plan.counts["new"] - totals.ends["skipped"] + resumed.ends["done"] + resumed.ends["quarantined"],
             already_done=plan.counts["done"] + plan.counts["render"] + totals.ends["skipped"] - resumed.ends["done"],
             rendered=totals.ends["rendered"],
-            in_quarantine=plan.counts["quarantined"] - len(plan.unusable) - resumed.ends["quarantined"],
+            in_quarantine=plan.counts["quarantined"]
+            - sum(one.quarantined for one in plan.unusable)
+            - resumed.ends["quarantined"],
             done=totals.ends["done"],
             quarantined=sum(one.quarantined for one in failed),
             deferred=sum(not one.quarantined for one in failed),
@@ -127,6 +129,12 @@ def read_reports(destination: ObjectStore) -> Iterator[BatchReport]:
     """The reports of all batches, newest first, one in memory. One that cannot be read is skipped with a warning."""
     reports = (read_model(destination, key, BatchReport) for key in list_reports(destination))
     return filter(None, reports)
+
+
+def find_waiting(destination: ObjectStore) -> frozenset[str]:
+    """Fingerprints that the last batch left to the next run."""
+    report = next(read_reports(destination), None)
+    return frozenset(one.fingerprint for one in report.failed if not one.quarantined) if report else frozenset()
 
 
 class Sums(Amounts):

@@ -36,6 +36,8 @@ class BatchRunner:
         self.context = context
         self.stages = [stage for stage in stages if stage.applies(context.options)]
         self.jobs = [Job(context, item) for item in items]
+        self.troubles = dict[Job, errors.TransientError]()
+        """What kept a job from being done in the last attempt at a stage."""
         self._limiters = limiters
         self._open = set(self.stages)
         self._inboxes = {stage: _Inbox(stage, self.stages) for stage in self.stages}
@@ -79,12 +81,20 @@ class BatchRunner:
             for error in (*attempt.fatal[:1], *attempt.transient[-1:]):
                 raise error
 
-    def give_up(self, stage: Stage, error: errors.TransientError) -> None:
-        """After the last attempt: what is not done waits for the next run."""
+    def give_up(self, stage: Stage, error: errors.TransientError) -> errors.StenopoolError | None:
+        """After the last attempt: what is not done waits for the next run, each for its own reason.
+
+        Returns what is wrong with a store as a whole, where it is: then no other recording would fare better.
+        """
+        fault = self.context.find_store_fault(error)
         for job in self._inboxes[stage].unfinished.values():
-            job.fail(error.failure(stage.name))
+            own: errors.StenopoolError = self.troubles.get(job, error)
+            if isinstance(own, errors.SourceUnavailable) and not fault:
+                own = errors.ObjectUnreadable(own.message)
+            job.fail(own.failure(stage.name))
             if stage.takes_failed:
                 job.end("deferred")
+        return fault
 
     def close(self, stage: Stage) -> bool:
         """The stage does no more, so stages that wait for nothing else end too. Whether it was the last one."""
@@ -171,7 +181,11 @@ class _Attempt:
                     self._stage.run(self._runner.context, job)
                 self._leave(job)
             except BaseException as error:
-                if self._concerns_only(job, error):
+                # A transient one is tried again first.
+                transient = isinstance(error, errors.TransientError)
+                if not transient and (fault := self._runner.context.find_store_fault(error)):
+                    self._stop(fault, job)
+                elif self._concerns_only(job, error):
                     self._leave(job)
                 else:
                     self._stop(error, job)
@@ -241,6 +255,8 @@ class _Attempt:
         """These jobs are not done, for now or in this run."""
         for job in jobs:
             self._record(job)
+            if isinstance(error, errors.TransientError):
+                self._runner.troubles[job] = error
         if isinstance(error, errors.TransientError):
             self.transient.append(error)
         else:
@@ -250,7 +266,9 @@ class _Attempt:
         """Whether an error is this job's alone, which fails then; the others continue."""
         match error:
             case errors.ObjectNotFound():  # another run that finishes a work item removes its checkpoints
-                return job.skip_if_finished()
+                if job.skip_if_finished():
+                    return True
+                own = errors.RunLost(f"Its checkpoint is gone. {error.message}")
             case errors.SourceChanged() | errors.RunLost() | errors.RecordingError():  # another try would meet the same
                 own = error
             case errors.TransientError() | errors.SetupError() | Stopped():

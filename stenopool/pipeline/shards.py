@@ -78,11 +78,16 @@ class Plan:
     """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
     clears: bool = False
     """Whether checkpoints and quarantine of finished recordings go: a run killed right after a receipt left them."""
+    waited: frozenset[str] = frozenset()
+    """Fingerprints that come last: they could not be done the last time, and must not take every run's
+    ``selection.max_count`` for themselves."""
     begun: int = 0
     """Recordings that earlier attempts at the same run took: they count towards ``selection.max_count``."""
     counts: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     unusable: list[FailedRecording] = field(default_factory=list)
+    archived: Counter[str] = field(default_factory=Counter)
+    """Recordings that have to be restored first, by storage class."""
 
     def items(self) -> Iterator[WorkItem]:
         """What has to be done, in the source's order. Ends when ``selection.max_count`` are to be transcribed."""
@@ -91,14 +96,20 @@ class Plan:
         # Fingerprints in the work area: few, those of runs that are in progress or were cut off.
         checkpoints = self.destination.list(receipts.WORK) if self.clears else ()
         leftovers = {info.key.removeprefix(receipts.WORK)[:32] for info in checkpoints}
-        for entry in list_entries(self.source, self.destination, self.options, self.selection, self.formats):
+        entries = list_entries(self.source, self.destination, self.options, self.selection, self.formats)
+        for entry in self._in_turn(entries):
             item = self._item(entry)
-            if entry.state != "new" and entry.fingerprint in leftovers and not (item and item.attempts):
+            if (
+                entry.state not in ("new", "waiting")
+                and entry.fingerprint in leftovers
+                and not (item and item.attempts)
+            ):
                 WorkArea(self.destination, entry.fingerprint).remove()
             if entry.outlived and self.clears:
                 self.destination.delete(receipts.receipt_key(entry.recording.key, entry.fingerprint, "quarantined"))
             state = "new" if item and not item.formats else entry.state
             self.counts[state] += 1
+            self.archived.update([entry.archived] if entry.archived else ())
             self.seconds[state] += estimate_seconds(entry.recording)
             if item:
                 if state == "new":
@@ -106,6 +117,15 @@ class Plan:
                 yield item
             if self.counts["new"] + self.begun == most:
                 return
+
+    def _in_turn(self, entries: Iterable[CatalogEntry]) -> Iterator[CatalogEntry]:
+        last = list[CatalogEntry]()
+        for entry in entries:
+            if entry.fingerprint in self.waited:
+                last.append(entry)
+            else:
+                yield entry
+        yield from last
 
     def _item(self, entry: CatalogEntry) -> WorkItem | None:
         if entry.state in ("new", "render"):

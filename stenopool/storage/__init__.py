@@ -28,7 +28,7 @@ def open_store(uri: str, *, must_exist: bool = False) -> ObjectStore:
 
         store = S3Store(bucket, prefix)
         if must_exist:
-            next(store.list(), None)
+            store.check_root()
         return store
     if separator and scheme == "file":
         parts = urlsplit(uri, allow_fragments=False)

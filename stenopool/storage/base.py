@@ -1,24 +1,53 @@
 """The `ObjectStore` protocol: the few things Stenopool asks of storage, local folder or S3 alike."""
 
 import errno
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from stenopool.errors import AccessDenied, ErrorCode, KeyUnusable, ObjectNotFound, StorageUnavailable, TransientError
+from stenopool.errors import (
+    AccessDenied,
+    ErrorCode,
+    KeyUnusable,
+    ObjectEncrypted,
+    ObjectNotFound,
+    StenopoolError,
+    StorageUnavailable,
+    TransientError,
+)
 
 D = TypeVar("D")
 _RAISE: Any = object()
 
 
 class ObjectInfo(NamedTuple):
-    """One object of a listing. ``key`` is relative to the store; ``modified`` is Unix time."""
+    """One object of a listing. ``key`` is relative to the store; ``modified`` is Unix time.
+
+    ``archived``: the storage class that it has to be restored from before it can be read; empty for most.
+    """
 
     key: str
     size: int
     etag: str
     modified: float
+    archived: str = ""
+
+
+class Walk:
+    """How a listing of a folder treats what is in its way; listings of servers have none of these.
+
+    A listing without one enters every folder, stops at one that cannot be read, and leaves out what is not a file.
+    """
+
+    def __init__(self, enters: Callable[[str], bool] = lambda _: True) -> None:
+        self.enters = enters
+        """Whether a folder, whose key ends in "/", is entered at all; else it is not even opened."""
+        self.unreadable: dict[str, StenopoolError] = {}
+        """What was met and cannot be a recording or cannot be read, by key; a folder's key ends in "/".
+
+        A name that is not UTF-8 is there with its bytes as ``\\xNN``.
+        """
 
 
 class PresignedPut(NamedTuple):
@@ -45,7 +74,8 @@ class ObjectStore(Protocol):
     """Objects under one prefix. Keys are relative to it, ``/``-separated, and sort by their UTF-8 bytes.
 
     Errors, the same for every store: `ObjectNotFound`, `AccessDenied`, `StorageUnavailable` once the client's own
-    retries are spent, `KeyUnusable` for a key that the store cannot hold.
+    retries are spent, `KeyUnusable` for a key that the store cannot hold; reading also raises `ObjectArchived` and
+    `ObjectEncrypted`.
     """
 
     uri: str
@@ -62,19 +92,29 @@ class ObjectStore(Protocol):
         start_after: str = "",
         page_size: int | None = None,
         endings: Collection[str] | None = None,
+        walk: Walk | None = None,
     ) -> Iterator[ObjectInfo]:
         """Objects whose key starts with ``prefix``, after ``start_after``, one page in memory at a time.
 
         ``page_size``: how many the caller means to read; a server is not asked for more at a time. ``endings``: only
         keys that are ``prefix`` and one of these, which have no slash. A folder then looks for these files alone,
-        whatever lies beside them; without, it reads all names of the directory that holds the prefix.
+        whatever lies beside them; without, it reads all names of the directory that holds the prefix. ``walk``: what
+        a folder's listing enters, and where it tells what it could not list.
 
         In UTF-8 byte order, except on S3 servers that have another one (SeaweedFS lists "a/b" before "a b", and
         ``start_after`` follows its order too): nothing may rely on order for more than speed.
         """
 
+    def check_root(self) -> None:
+        """Nothing if the store as a whole answers; else the error that it gives, whichever object is asked for."""
+        next(self.list(page_size=1), None)
+
     def head(self, key: str) -> ObjectInfo:
-        """What a listing would say of this object."""
+        """What a listing would say of this object, except that one that has been restored is not ``archived``."""
+
+    def is_restored(self, key: str) -> bool:  # noqa: ARG002
+        """Whether an object that is listed as ``archived`` has been restored, and can be read for some days."""
+        return False
 
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
@@ -170,6 +210,7 @@ def check_key(key: str) -> None:
 
 _KINDS = {
     errno.ENOENT: ObjectNotFound,
+    errno.ENOKEY: ObjectEncrypted,  # of fscrypt: the folder is locked
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), AccessDenied),
     # A file stands where the key needs a folder, or the other way round.
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), KeyUnusable),

@@ -14,9 +14,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from stenopool.errors import KeyUnusable, LocationInvalid, ObjectNotFound, SourceChanged
+from stenopool.errors import (
+    AccessDenied,
+    KeyUnusable,
+    LocationInvalid,
+    NotAFile,
+    ObjectDenied,
+    ObjectNotFound,
+    ObjectUnreadable,
+    SourceChanged,
+    StenopoolError,
+    StorageUnavailable,
+)
 from stenopool.runtime.logs import logger
-from stenopool.storage.base import ObjectInfo, ObjectStore, PresignedPut, check_key, os_errors
+from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, PresignedPut, Walk, check_key, os_errors
 
 _TEMPORARY = ".stenopool-write-"  # how our unfinished writes are called; never listed, never a key
 _CHUNK = 1024 * 1024
@@ -54,6 +65,7 @@ class LocalStore(ObjectStore):
         start_after: str = "",
         page_size: int | None = None,
         endings: Collection[str] | None = None,
+        walk: Walk | None = None,
     ) -> Iterator[ObjectInfo]:
         # Only the folder that the prefix names is walked; the rest of the prefix filters its entries.
         folder, slash, beginning = prefix.rpartition("/")
@@ -67,7 +79,7 @@ class LocalStore(ObjectStore):
                 if held is None or _real_path(held) != str(path):
                     return
             if endings is None:
-                yield from self._walk(held, folder + slash, start_after.encode(), beginning)
+                yield from self._walk(held, folder + slash, start_after.encode(), beginning, walk)
                 return
             with os_errors(folder), suppress(ValueError):  # a NUL: no file's name
                 os.stat(".", dir_fd=held)  # fails where the folder is not to be searched
@@ -78,30 +90,69 @@ class LocalStore(ObjectStore):
                     if key > start_after and (info := self._describe(key, held)):
                         yield info
 
-    def _walk(self, held: int, folder_key: str, start_after: bytes, beginning: str = "") -> Iterator[ObjectInfo]:
+    def _walk(
+        self, held: int, folder_key: str, start_after: bytes, beginning: str, walk: Walk | None
+    ) -> Iterator[ObjectInfo]:
         """One folder's entries in memory at a time, per level: those whose names start with ``beginning``."""
         found: list[bytes] = []
-        with os_errors(folder_key), os.scandir(held) as entries:
+        with self._noting(folder_key, walk), os_errors(folder_key), os.scandir(held) as entries:
             for entry in entries:
                 if not entry.name.startswith(beginning) or entry.name.startswith(_TEMPORARY):
                     continue
-                try:
-                    sort_key = f"{folder_key}{entry.name}".encode()
-                except UnicodeEncodeError:
-                    logger.warning("Skipped a name that is not UTF-8: %s", ascii(f"{folder_key}{entry.name}"))
-                    continue
                 # A folder's name ends in "/", as all keys below it go on with that.
-                found.append(sort_key + b"/" if entry.is_dir(follow_symlinks=False) else sort_key)
+                key = f"{folder_key}{entry.name}{'/' if _is_folder(entry) else ''}"
+                try:
+                    found.append(key.encode())
+                except UnicodeEncodeError:
+                    legible = os.fsencode(key).decode("utf-8", "backslashreplace")
+                    self._leave_out(legible, KeyUnusable(f"The name {legible} is not UTF-8."), walk)
         for sort_key in sorted(found):
             key = sort_key.decode()
             if key.endswith("/"):
                 # Every key below begins with sort_key: the whole subtree may be known to be unwanted.
-                if sort_key > start_after or start_after.startswith(sort_key):
-                    with self._open_folder(key, key.split("/")[-2], held) as inner:
-                        if inner is not None:
-                            yield from self._walk(inner, key, start_after)
-            elif sort_key > start_after and (info := self._describe(key, held)):
+                unwanted = sort_key <= start_after and not start_after.startswith(sort_key)
+                if unwanted or (walk and not walk.enters(key)):
+                    continue
+                if len(sort_key) >= LONGEST_KEY:  # it may go on for ever, and nothing in it has a key
+                    message = f"What is in the folder {key} has keys of more than {LONGEST_KEY} bytes."
+                    self._leave_out(key, KeyUnusable(message), walk)
+                    continue
+                with self._noting(key, walk), self._open_folder(key, key.split("/")[-2], held) as inner:
+                    if inner is not None:
+                        yield from self._walk(inner, key, start_after, "", walk)
+            elif sort_key > start_after and (info := self._describe(key, held, walk)):
                 yield info
+
+    @contextmanager
+    def _noting(self, key: str, walk: Walk | None) -> Iterator[None]:
+        """An error about one file or folder does not end a listing with ``walk``, unless the root has it too."""
+        try:
+            yield
+        except StenopoolError as error:
+            if walk is None or not key:
+                raise
+            self.check_root()
+            what = "folder" if key.endswith("/") else "file"
+            match error:
+                case AccessDenied():
+                    remedy = (
+                        f"Allow reading the {what}, or leave it out: --exclude '{key}{'*' if key[-1] == '/' else ''}'."
+                    )
+                    error = ObjectDenied(f"The {what} {key} may not be read.", remedy=remedy)
+                case StorageUnavailable():
+                    error = ObjectUnreadable(f"The {what} {error.message}")
+            self._leave_out(key, error, walk)
+
+    def _leave_out(self, key: str, error: StenopoolError, walk: Walk | None) -> None:
+        if walk is None:
+            logger.warning("Skipped %s: %s", ascii(key), error.message)
+        else:
+            walk.unreadable[key] = error
+
+    def check_root(self) -> None:
+        root = str(self.root)
+        with os_errors(root), os.scandir(root) as entries:
+            next(entries, None)
 
     @contextmanager
     def _open_folder(
@@ -122,25 +173,28 @@ class LocalStore(ObjectStore):
             if held is not None:
                 os.close(held)
 
-    def _describe(self, key: str, folder: int) -> ObjectInfo | None:
+    def _describe(self, key: str, folder: int, walk: Walk | None = None) -> ObjectInfo | None:
         """What the listing says of a file in a folder that is held; None for what is not one, or not any more."""
-        name = key.rpartition("/")[2]
-        with os_errors(key):
-            try:
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if stat.S_ISLNK(status.st_mode):
-                    try:
-                        with self._hold(name, folder=folder) as held:
-                            status = os.fstat(held)
-                    except PermissionError:  # `_LeadsOut`, or so far out that it cannot be followed
-                        logger.warning("Skipped %s: a link that leads out of the folder", ascii(key))
-                        return None
-            except OSError as error:
-                if error.errno in _ABSENT:
-                    return None
-                raise
-        # Not files: a folder, a socket, a pipe.
-        return _info(key, status) if stat.S_ISREG(status.st_mode) else None
+        name, status = key.rpartition("/")[2], None
+        with self._noting(key, walk), os_errors(key), suppress(FileNotFoundError, NotADirectoryError):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                status = None
+                try:
+                    with self._hold(name, folder=folder) as held:
+                        status = os.fstat(held)
+                except PermissionError:  # `_LeadsOut`, or so far out that it cannot be followed
+                    self._leave_out(key, NotAFile(f"{key} is a link that leads out of the folder."), walk)
+                except OSError as error:
+                    if error.errno not in _ABSENT:
+                        raise
+                    self._leave_out(key, NotAFile(f"{key} is a link that leads nowhere."), walk)
+        if status is None or stat.S_ISDIR(status.st_mode):  # a link to a folder, or a name that was one a moment ago
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            self._leave_out(key, NotAFile(f"{key} is a pipe, a socket or a device, not a file."), walk)
+            return None
+        return _info(key, status)
 
     @contextmanager
     def _hold(self, path: Path | str, flags: int = os.O_PATH, *, folder: int | None = None) -> Iterator[int]:
@@ -335,6 +389,13 @@ class LocalWriter:
     def _close(self) -> None:
         self._open = False
         os.close(self._folder)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:  # some file systems have to be asked; `_describe` asks again, and tells
+        return False
 
 
 def _real_path(held: int) -> str:

@@ -5,6 +5,7 @@ buckets by path.
 """
 
 import os
+import re
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -24,16 +25,19 @@ from stenopool.errors import (
     AccessDenied,
     KeyUnusable,
     LocationInvalid,
+    ObjectArchived,
+    ObjectEncrypted,
     ObjectNotFound,
     SourceChanged,
     StenopoolError,
     StorageUnavailable,
 )
-from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, PresignedPut, check_key
-from stenopool.storage.s3_listing import list_pages, read_listings_fast
+from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, PresignedPut, Walk, check_key
+from stenopool.storage.s3_listing import archived_class, list_pages, read_listings_fast
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 _CHUNK = 1024 * 1024
 _PART = 5 * _CHUNK  # the least that S3 takes; 10,000 of them are 50 GB
@@ -78,6 +82,7 @@ class S3Store(ObjectStore):
         start_after: str = "",
         page_size: int | None = None,
         endings: Collection[str] | None = None,
+        walk: Walk | None = None,  # noqa: ARG002 (a server has no folders)
     ) -> Iterator[ObjectInfo]:
         request: dict[str, Any] = {"StartAfter": self.prefix + start_after} if start_after else {}
         request |= {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
@@ -87,10 +92,18 @@ class S3Store(ObjectStore):
                 yield from page if endings is None else [one for one in page if one.key[len(prefix) :] in endings]
 
     def head(self, key: str) -> ObjectInfo:
-        with self.errors("head", key):
-            answer = self.client.head_object(Bucket=self.bucket, Key=self._whole(key))
+        answer = self._head(key)
         etag, modified = answer["ETag"].strip('"'), answer["LastModified"].timestamp()
-        return ObjectInfo(key, answer["ContentLength"], etag, modified)
+        # In place of a class of its own, intelligent tiering has an archive status.
+        archived = answer.get("ArchiveStatus") or archived_class(answer.get("StorageClass", ""))
+        return ObjectInfo(key, answer["ContentLength"], etag, modified, "" if _has_copy(answer) else archived)
+
+    def is_restored(self, key: str) -> bool:
+        return _has_copy(self._head(key))
+
+    def _head(self, key: str) -> "HeadObjectOutputTypeDef":
+        with self.errors("head", key):
+            return self.client.head_object(Bucket=self.bucket, Key=self._whole(key))
 
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         """A broken stream goes on where it broke, with the same content or SOURCE_CHANGED.
@@ -194,7 +207,7 @@ class S3Store(ObjectStore):
             raise  # the local file is not there: the caller's mistake, not the storage's
         except (aws.ClientError, aws.BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
             # urllib3's, too: botocore lets them out.
-            raise _translate(error, what) from error
+            raise _translate(error, what, reads=operation in ("get", "head")) from error
 
 
 class S3Writer:
@@ -284,6 +297,10 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
         ) from error
 
 
+def _has_copy(answer: "HeadObjectOutputTypeDef") -> bool:
+    return 'ongoing-request="false"' in answer.get("Restore", "")
+
+
 def _status(error: aws.ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
@@ -302,7 +319,21 @@ _BY_CODE: dict[str, Callable[[str], StenopoolError]] = {
 _BY_STATUS = {401: AccessDenied, 403: AccessDenied, 404: ObjectNotFound, 412: SourceChanged}
 
 
-def _translate(error: Exception, what: str) -> StenopoolError:
+# What reading one object is answered with, where it says nothing about the others. In writing, the same codes are about
+# the bucket's own key. A lacking right to the key may be a plain AccessDenied, whose message names kms:Decrypt; reading
+# what has a customer's key (SSE-C) is an InvalidRequest. Their messages are asked for that, and not passed on.
+_BY_CODE_OF_OBJECT: dict[str, Callable[[str], StenopoolError]] = {
+    **dict.fromkeys(
+        ("InvalidObjectState", "ObjectNotInActiveTierError", "ObjectRestoreAlreadyInProgress"), ObjectArchived
+    ),
+    **dict.fromkeys(("NoSuchVersion", "MethodNotAllowed"), ObjectNotFound),  # a delete marker
+}
+_ENCRYPTED = re.compile(
+    r"\bkms\b|server.side.encryption|\bsse.?c\b|ciphertext|decrypt|customer.provided", re.IGNORECASE
+)
+
+
+def _translate(error: Exception, what: str, *, reads: bool) -> StenopoolError:
     if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError)):
         return AccessDenied(f"{what}: {type(error).__name__}.")
     if isinstance(error, aws.ParamValidationError):
@@ -310,7 +341,14 @@ def _translate(error: Exception, what: str) -> StenopoolError:
     if not isinstance(error, aws.ClientError):
         return StorageUnavailable(f"{what}: {type(error).__name__}.")
     code, status = error.response.get("Error", {}).get("Code", "?"), _status(error)
+    message = error.response.get("Error", {}).get("Message") or ""
     what = f"{what}: {code} (HTTP {status})."
+    if reads and (kind := _BY_CODE_OF_OBJECT.get(code)):
+        return kind(what)
+    if reads and 400 <= status < 500 and (code.startswith("KMS.") or _ENCRYPTED.search(message)):
+        return ObjectEncrypted(what)
+    if code.startswith("KMS."):
+        return AccessDenied(what, remedy="Check the bucket's own encryption key (KMS): its state and its policy.")
     if code == "RequestTimeTooSkewed":
         return AccessDenied(what, remedy="This machine's clock is wrong: set it, or run NTP.")
     # 5xx, SlowDown, RequestTimeout, and whatever is unknown: never a reason to give up on a recording for good.

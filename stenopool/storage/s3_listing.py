@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Classes that have to be restored before they can be read. Google's ARCHIVE and AWS's GLACIER_IR can be read at once.
+_ARCHIVED = frozenset(("GLACIER", "DEEP_ARCHIVE"))
+
 # Set while a call is ours: the hook leaves calls that others make with the same client alone.
 _skip: ContextVar[int | None] = ContextVar("stenopool_listing", default=None)
 _PAGE = "StenopoolPage"
@@ -64,6 +67,11 @@ def list_pages(client: "S3Client", *, skip: int = 0, **request: Any) -> Iterator
         page, ahead = coming.result() if coming else _page(client, skip, following), True
         if page.token == before:
             raise PaginationError(message="The same continuation token was received twice")
+
+
+def archived_class(name: str) -> str:
+    """The storage class if it has to be restored before it can be read, else empty."""
+    return name if name in _ARCHIVED else ""
 
 
 def _begin(work: Callable[[], T]) -> "Future[T]":
@@ -107,19 +115,26 @@ def _parse(body: bytes, skip: int) -> Page:
     texts = _collect_texts(body)
     keys = _decode(texts["Key"]) if "url" in texts["EncodingType"] else texts["Key"]
     objects = [
-        ObjectInfo(key[skip:], int(size), etag.strip('"'), datetime.fromisoformat(modified).timestamp())
-        for key, size, etag, modified in zip(keys, texts["Size"], texts["ETag"], texts["LastModified"], strict=True)
+        ObjectInfo(
+            key[skip:], int(size), etag.strip('"'), datetime.fromisoformat(modified).timestamp(), archived_class(kind)
+        )
+        for key, size, etag, modified, kind in zip(
+            keys, texts["Size"], texts["ETag"], texts["LastModified"], texts["StorageClass"], strict=True
+        )
         if len(key) != skip  # else the marker that consoles write for the folder itself
     ]
     return Page(objects, texts["NextContinuationToken"][0] if "true" in texts["IsTruncated"] else None)
 
 
 def _collect_texts(body: bytes) -> dict[str, list[str]]:
-    """The texts of those elements that matter, in the order of the objects; each object has one of each.
+    """The texts of those elements that matter, in the order of the objects; each object has one of the first five.
 
     Not ElementTree, though it parses as fast: the garbage collector looks at its thousands of elements again and again.
     """
-    wanted = ("Key", "Size", "ETag", "LastModified", "EncodingType", "IsTruncated", "NextContinuationToken")
+    wanted = (
+        *("Key", "Size", "ETag", "LastModified", "StorageClass"),
+        *("EncodingType", "IsTruncated", "NextContinuationToken"),
+    )
     texts: dict[str, list[str]] = {name: [] for name in wanted}
     text: list[str] = []
     root = ""
@@ -132,6 +147,8 @@ def _collect_texts(body: bytes) -> dict[str, list[str]]:
         root = name
         if name in texts:
             texts[name].append("".join(text))
+        elif name == "Contents" and len(texts["StorageClass"]) < len(texts["Key"]):
+            texts["StorageClass"].append("")  # not every server tells it
         text.clear()
 
     parser = expat.ParserCreate()

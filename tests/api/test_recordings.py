@@ -4,17 +4,22 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from stenopool.api.ids import decode, encode
-from stenopool.errors import ErrorCode, RecordingError
+from stenopool.errors import ErrorCode, ObjectDenied, RecordingError
 from stenopool.options import FORMATS, STORED, Format, SubtitleOptions, TranscriptionOptions
+from stenopool.orchestration.names import batch_name
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import fingerprint
+from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.receipts import Receipt, work_key
+from stenopool.pipeline.report import BatchReport
 from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.storage.s3 import process_client
 from tests.api.conftest import Shared
@@ -24,6 +29,7 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
 
 
 def sent(client: httpx.Client, name: str = "a.wav", **form: Any) -> str:
@@ -54,12 +60,27 @@ def quarantine(api: Api, id: str) -> None:
     receipts.write(api.destination, Receipt(key=key, fingerprint="0" * 32, status="quarantined", failure=failure))
 
 
+def leave(api: Api, id: str, run: "FlowRun") -> None:
+    """What a run reports that leaves a recording to the next one."""
+    assert run.expected_start_time
+    batch, now = batch_name(run.expected_start_time, run.id), datetime.now(UTC)
+    failure = ObjectDenied("It may not be read.").failure("fetch")
+    numbers = dict.fromkeys(("seconds", "new", "already_done", "in_quarantine", "done", "quarantined"), 0)
+    report = BatchReport.model_validate(
+        {"batch": batch, "source": api.source.uri, "destination": api.destination.uri, "options": {}}
+        | {"started_at": now, "finished_at": now, "deferred": 1, "audio_seconds": 0.0, "realtime_factor": 0.0}
+        | {"stage_seconds": {}, "stage_speed": {}, "failures_by_code": {}, **numbers}
+        | {"failed": [FailedRecording(key=decode(id), fingerprint="0" * 32, failure=failure)]}
+    )
+    report.write(api.destination)
+
+
 def test_every_state_is_told_one_by_one_and_in_the_list(either: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed, Crashed, Pending, Running
 
     api = either
     with api.client("clerk") as client:
-        names = ("queued", "running", "starting", "completed", "quarantined", "crashed", "cancelled")
+        names = ("queued", "running", "starting", "completed", "quarantined", "waiting", "crashed", "cancelled")
         ids = {name: sent(client, f"{name}.wav") for name in names}
         for name in names[1:]:
             run = entry(client, ids[name])["id"]
@@ -72,24 +93,30 @@ def test_every_state_is_told_one_by_one_and_in_the_list(either: Api, prefect: "S
                 case "quarantined":
                     quarantine(api, ids[name])
                     ended(prefect, run, Completed())
+                case "waiting":
+                    leave(api, ids[name], prefect.read_flow_run(UUID(run)))
+                    ended(prefect, run, Completed())
                 case "crashed":
                     ended(prefect, run, Crashed())
                 case "cancelled":
                     client.delete(f"/v1/queue/{run}").raise_for_status()
         api.source.put_bytes("skipped.wav", sound())
         ids["skipped"] = encode("skipped.wav")
-        wanted = {name: name for name in ids} | {"starting": "running", "quarantined": "failed", "crashed": "failed"}
+        wanted = {name: name for name in ids} | {"starting": "running", "quarantined": "failed"}
+        wanted |= dict.fromkeys(("waiting", "crashed"), "failed")
         wait_for_a_fresh_look(client, ids["cancelled"])
 
         assert {name: state(client, id) for name, id in ids.items()} == wanted
         listed = {one["id"]: one["state"] for one in client.get("/v1/recordings").json()["recordings"]}
         assert listed == {ids[name]: wanted[name] for name in ids}
         failed = client.get("/v1/recordings", params={"state": "failed"}).json()["recordings"]
-        assert {one["id"] for one in failed} == {ids["quarantined"], ids["crashed"]}
+        assert {one["id"] for one in failed} == {ids["quarantined"], ids["waiting"], ids["crashed"]}
 
         why = client.get(f"/v1/recordings/{ids['quarantined']}").json()["failure"]
         assert (why["code"], why["stage"]) == ("INPUT_CORRUPT", "prepare")
-        assert "upload it again" in why["remedy"]
+        assert why["remedy"] == ErrorCode.INPUT_CORRUPT.remedy
+        why = client.get(f"/v1/recordings/{ids['waiting']}").json()["failure"]
+        assert (why["code"], why["message"]) == ("OBJECT_DENIED", "It may not be read.")
         assert client.get(f"/v1/recordings/{ids['crashed']}").json()["failure"]["code"] == "RUN_LOST"
         assert entry(client, ids["starting"])["stage"] == "starting"
         assert entry(client, ids["running"])["stage"] == "ingest"

@@ -13,6 +13,7 @@ from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.workers import selftest
 from stenopool.settings import get_settings
 from tests.support.command_line import Answer, Call
+from tests.support.permissions import permissions_hold
 from tests.support.seaweedfs import SeaweedFS
 
 FAST = ("--model", "tiny.en", "--diarization", "off", "--device", "cpu")
@@ -58,6 +59,23 @@ def test_every_fault_is_told_with_its_remedy(tmp_path: Path, stenopool: Call, mo
     lines = stenopool("doctor", *wrong).out.splitlines()
     assert any(line.startswith("fail source") for line in lines)
     assert any(found["source"]["remedy"] in line for line in lines)
+
+
+def test_a_source_with_single_objects_that_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.wav", "lost+found/c.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"sound")
+    (tmp_path / "a.wav").chmod(0)
+    (tmp_path / "lost+found").chmod(0)
+    with permissions_hold():
+        some = _examined("source", str(tmp_path))
+        (tmp_path / "b.wav").chmod(0)
+        none = _examined("source", str(tmp_path))
+    (tmp_path / "lost+found").chmod(0o700)
+    assert some.status == "warn"
+    assert "a.wav: Permission denied" in some.found
+    assert "lost+found/ may not be read" in some.found
+    assert (none.status, none.found.partition(":")[0]) == ("fail", "ACCESS_DENIED")
 
 
 def test_a_bucket_that_can_be_used(bucket: str) -> None:

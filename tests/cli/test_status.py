@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from stenopool.pipeline.report import BatchReport
 from stenopool.storage import ObjectInfo, open_store
 from stenopool.storage.local import LocalStore
 from tests.support.command_line import Call
+from tests.support.permissions import permissions_hold
 
 FAILURE = Failure(code=ErrorCode.INPUT_CORRUPT, message="Half of it is missing.", remedy="Send it again.")
 
@@ -65,6 +67,36 @@ def test_plan_knows_what_is_done_with_these_options(source: Path, destination: P
 def test_plan_for_a_person(source: Path, destination: Path, stenopool: Call) -> None:
     lines = stenopool("plan", source, destination).out.splitlines()
     assert [line.split()[:2] for line in lines] == [["new", "2"], ["done", "1"], ["quarantined", "1"]]
+
+
+def test_plan_counts_what_cannot_be_read(source: Path, tmp_path: Path, stenopool: Call) -> None:
+    (source / "lost+found").mkdir()
+    (source / "lost+found").chmod(0)
+    (source / "pipe.wav").symlink_to("nothing")
+    with permissions_hold():
+        found = json.loads(stenopool("plan", source, tmp_path / "out", "--json").out)
+        lines = stenopool("plan", source, tmp_path / "out").out.splitlines()
+    assert (found["new"], found["quarantined"], found["waiting"], found["to_restore"]) == (4, 1, 1, {})
+    assert found["failures_by_code"] == {"OBJECT_DENIED": 1, "NOT_A_FILE": 1}
+    assert [line.split()[:2] for line in lines[3:]] == [["waiting", "1"], ["NOT_A_FILE", "1"], ["OBJECT_DENIED", "1"]]
+
+
+def test_plan_counts_what_has_to_be_restored(tmp_path: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
+        (source / name).write_bytes(b"sound")
+    classes = {"a.wav": "GLACIER", "b.wav": "GLACIER", "c.wav": "DEEP_ARCHIVE"}
+    real = LocalStore.list
+
+    def listed(self: LocalStore, *given: Any, **named: Any) -> Iterator[ObjectInfo]:
+        return (info._replace(archived=classes.get(info.key, "")) for info in real(self, *given, **named))
+
+    monkeypatch.setattr(LocalStore, "list", listed)
+    monkeypatch.setattr(LocalStore, "is_restored", lambda _, key: key == "b.wav")
+    found = json.loads(stenopool("plan", source, tmp_path / "out", "--json").out)
+    assert (found["new"], found["waiting"], found["to_restore"]) == (2, 2, {"GLACIER": 1, "DEEP_ARCHIVE": 1})
+    assert "to restore first: 1 in DEEP_ARCHIVE, 1 in GLACIER" in stenopool("plan", source, tmp_path / "out").out
 
 
 def test_status_of_an_empty_destination(tmp_path: Path, stenopool: Call) -> None:

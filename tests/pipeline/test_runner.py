@@ -176,8 +176,9 @@ def test_an_error_of_the_installation_ends_its_stage_and_what_was_done_is_passed
 def test_a_checkpoint_that_is_gone_means_that_another_run_finished_the_job(run: RunContext, work: Work) -> None:
     stage = Stage("assign", work.of("assign"))
     work.errors["assign", "1.wav"] = [ObjectNotFound("the checkpoint")]
-    _, errors = carry(run, (stage,), ITEMS[:1])
-    assert [type(error) for error in errors] == [ObjectNotFound], "nobody finished it"
+    jobs, errors = carry(run, (stage,), ITEMS[:1])
+    assert not errors
+    assert [job.failure and job.failure.code for job in jobs] == [ErrorCode.RUN_LOST], "nobody finished it"
 
     item = ITEMS[0]
     receipts.write(run.destination, Receipt(key=item.recording.key, fingerprint=item.fingerprint, status="done"))

@@ -60,14 +60,28 @@ class CuttingProxy:
             one.close()
 
 
-Fault = Literal["500", "503", "slow", "refused", "lost", "cut", "denied", "full", "short", "etag"]
+Fault = (
+    Literal["500", "503", "slow", "refused", "lost", "cut", "denied", "full", "short", "etag"]
+    | Literal["archived", "no-kms", "kms-off", "sse-c", "gone", "law", "expired", "no-bucket"]
+)
 FAULTS: tuple[Fault, ...] = ("500", "503", "slow", "refused", "lost", "cut")
 Chooser = Callable[[str, str], Fault | None]
+_KMS = "User: arn:aws:iam::1:user/x is not authorized to perform: kms:Decrypt on the resource"
+_SSE_C = "The object was stored using a form of Server Side Encryption."
+# Status, code and message, as AWS gives them.
 _ERRORS = {
-    "500": (500, "InternalError"),
-    "503": (503, "SlowDown"),
-    "denied": (403, "AccessDenied"),
-    "full": (507, "InsufficientStorage"),
+    "500": (500, "InternalError", ""),
+    "503": (503, "SlowDown", ""),
+    "denied": (403, "AccessDenied", "Access Denied"),
+    "full": (507, "InsufficientStorage", ""),
+    "archived": (403, "InvalidObjectState", "The operation is not valid for the object's storage class"),
+    "no-kms": (403, "AccessDenied", _KMS),
+    "kms-off": (400, "KMS.DisabledException", "arn:aws:kms:eu-central-1:1:key/2 is disabled."),
+    "sse-c": (400, "InvalidRequest", _SSE_C),
+    "gone": (404, "NoSuchKey", "The specified key does not exist."),
+    "law": (451, "UnavailableForLegalReasons", ""),
+    "expired": (400, "ExpiredToken", "The provided token has expired."),
+    "no-bucket": (404, "NoSuchBucket", "The specified bucket does not exist"),
 }
 
 
@@ -76,18 +90,28 @@ class FaultyProxy:
 
     ``500``, ``503``: that answer, and nothing done. ``slow``: the right answer, ``delay`` seconds later. ``refused``:
     the connection is reset, and nothing done. ``lost``: the call is done, and the connection reset in place of the
-    answer. ``cut``: reset in the middle of the answer's body. ``denied``, ``full``: those answers. ``short``: half the
-    body, and a length that agrees with it. ``etag``: another ETag. The last four come only by ``choose``, which may
-    say for method and address what a call meets, in place of chance.
+    answer. ``cut``: reset in the middle of the answer's body. ``short``: half the body, and a length that agrees with
+    it. ``etag``: another ETag. All others are error answers, see `_ERRORS`. What is not in `FAULTS` comes only by
+    ``choose``, which may say for method and address what a call meets, in place of chance.
+
+    ``rewrite``: for address and content of an answer, what the client gets in place of that.
 
     Which calls meet what follows from ``seed``, method, address and how often that was asked for, so it is the same
     however threads take turns. ``met`` counts the faults, ``calls`` all calls.
     """
 
     def __init__(
-        self, port: int, *, share: float = 0.0, seed: int = 1, delay: float = 3.0, choose: Chooser | None = None
+        self,
+        port: int,
+        *,
+        share: float = 0.0,
+        seed: int = 1,
+        delay: float = 3.0,
+        choose: Chooser | None = None,
+        rewrite: Callable[[str, bytes], bytes] = lambda _, content: content,
     ) -> None:
         self.target = port
+        self.rewrite = rewrite
         self.choose = choose
         self.share = share
         self.seed = seed
@@ -145,8 +169,9 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         fault = self.proxy.draw(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if fault in _ERRORS:
-            status, name = _ERRORS[fault]
-            self._send(status, [], f"<Error><Code>{name}</Code></Error>".encode())
+            status, name, message = _ERRORS[fault]
+            error = f"<Error><Code>{name}</Code><Message>{message}</Message></Error>".encode()
+            self._send(status, [], b"" if self.command == "HEAD" else error)
             return
         if fault == "refused":
             self._reset()
@@ -154,6 +179,9 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         if fault == "slow":
             time.sleep(self.proxy.delay)
         status, headers, content = self._forwarded(body)
+        if (rewritten := self.proxy.rewrite(self.path, content)) != content:
+            headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+            content = rewritten
         if fault == "lost" or (fault == "cut" and not content):
             self._reset()
         elif fault == "cut":

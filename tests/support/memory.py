@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from stenopool.errors import ObjectNotFound
-from stenopool.storage.base import ObjectInfo, ObjectStore, check_key
+from stenopool.storage.base import ObjectInfo, ObjectStore, Walk, check_key
 
 
 class MemoryStore(ObjectStore):
@@ -37,6 +37,7 @@ class MemoryStore(ObjectStore):
         start_after: str = "",
         page_size: int | None = None,
         endings: Collection[str] | None = None,
+        walk: Walk | None = None,
     ) -> Iterator[ObjectInfo]:
         self.lists += 1
         after = self._order(start_after) if start_after else None

@@ -60,7 +60,8 @@ def carry(
                     if number == attempts - 1:
                         raise
         except TransientError as error:
-            runner.give_up(stage, error)
+            if fault := await anyio.to_thread.run_sync(runner.give_up, stage, error):
+                errors.append(fault)
         except Exception as error:
             errors.append(error)
         finally:

@@ -71,7 +71,7 @@ def _open_bucket(name: str, below: str, must_exist: bool) -> ObjectStore:
     prefix = "/".join(part for part in (saved.bucket_folder.strip("/"), below) if part)
     store = S3Store(saved.bucket_name, prefix, client=client)
     if must_exist:
-        next(store.list(), None)
+        store.check_root()
     return store
 
 

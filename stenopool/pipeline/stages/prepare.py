@@ -5,7 +5,16 @@ import os
 import time
 from pathlib import Path
 
-from stenopool.errors import ErrorCode, ObjectNotFound, RecordingError, SourceChanged, TransientError
+from stenopool.errors import (
+    AccessDenied,
+    ErrorCode,
+    ObjectDenied,
+    ObjectGone,
+    ObjectNotFound,
+    RecordingError,
+    SourceUnavailable,
+    StorageUnavailable,
+)
 from stenopool.pipeline.checkpoints import PREPARED, PreparedRecording
 from stenopool.pipeline.context import TRANSFERS, Job, RunContext, Stage
 from stenopool.speech.audio.preparation import prepare_audio
@@ -23,10 +32,14 @@ def fetch(run: RunContext, job: Job) -> None:
     try:
         size = run.source.get_file(recording.key, _source_path(run, job), etag=recording.etag)
     except ObjectNotFound as error:
-        raise SourceChanged(f"{recording.key} was listed and is gone now.") from error
+        raise ObjectGone(f"{recording.key} was listed and is gone now.") from error
+    except AccessDenied as error:
+        raise ObjectDenied(error.message) from error
+    except StorageUnavailable as error:
+        raise SourceUnavailable(error.message) from error
     if size != recording.size:  # cut off on the way, and the answer's own length with it
         message = f"{recording.key} came with {size:,} bytes; {recording.size:,} were listed."
-        raise TransientError(ErrorCode.SOURCE_UNAVAILABLE, message)
+        raise SourceUnavailable(message)
 
 
 def normalize(run: RunContext, job: Job) -> None:

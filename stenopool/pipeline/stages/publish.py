@@ -3,12 +3,13 @@
 import base64
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from stenopool import __version__
-from stenopool.errors import ErrorCode, RecordingError
+from stenopool.errors import AccessDenied, ErrorCode, OutputDenied, RecordingError
 from stenopool.options import Format
 from stenopool.pipeline import receipts, speaker_names
 from stenopool.pipeline.checkpoints import ALIGNED, ASSIGNED, DIARIZED, PREPARED, RECOGNIZED, STAGE_VERSIONS
@@ -84,10 +85,11 @@ def upload(run: RunContext, job: Job) -> None:
     """Render and upload every requested format; the JSON, from which all others can be made, last."""
     if job.skip_if_finished():
         return
-    _supersede(run, job)
     transcript = job.work.load(ASSIGNED)
     job.flags, job.language = all_flags(transcript), transcript.language
-    _upload_formats(run, job, transcript, run.execution.formats)
+    with _denials():
+        _supersede(run, job)
+        _upload_formats(run, job, transcript, run.execution.formats)
 
 
 def write_receipt(run: RunContext, job: Job) -> None:
@@ -101,13 +103,14 @@ def write_receipt(run: RunContext, job: Job) -> None:
 def render_missing(run: RunContext, job: Job) -> None:
     """Render the formats that a finished recording lacks from its transcript, and write a receipt that says so."""
     key = output_key(job.key, "json")
-    data = run.destination.get_bytes(key, default=None)
-    if data is None:
-        raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.")
-    transcript = Transcript.model_validate_json(data)
-    job.known_duration, job.language = transcript.duration, transcript.language
-    names = speaker_names.read(run.destination, job.key, transcript)
-    _upload_formats(run, job, speaker_names.apply_names(transcript, names), job.item.formats)
+    with _denials():
+        data = run.destination.get_bytes(key, default=None)
+        if data is None:
+            raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.")
+        transcript = Transcript.model_validate_json(data)
+        job.known_duration, job.language = transcript.duration, transcript.language
+        names = speaker_names.read(run.destination, job.key, transcript)
+        _upload_formats(run, job, speaker_names.apply_names(transcript, names), job.item.formats)
     _write_receipt(run, job, job.item.formats)
     job.end("rendered")
 
@@ -143,13 +146,24 @@ RENDER = Stage("render", render_missing, waits_for=(NORMALIZE,), concurrency=TRA
 QUARANTINE = Stage("quarantine", quarantine, concurrency=TRANSFERS, stoppable=False, takes_failed=True)
 
 
+@contextmanager
+def _denials() -> Iterator[None]:
+    """What one recording's own files refuse is, at first, that recording's matter."""
+    try:
+        yield
+    except AccessDenied as error:
+        raise OutputDenied(error.message) from error
+
+
 def _supersede(run: RunContext, job: Job) -> None:
     """Delete the receipts of the files that are about to be overwritten.
 
     Those that were listed for the plan, and that of a run with other options that has finished since: its fingerprint
     is in the transcript.
     """
-    transcript = run.destination.get_bytes(output_key(job.key, "json"), b"")
+    transcript = b""
+    with suppress(RecordingError):  # old transcripts may be archived, or their key disabled; they are overwritten
+        transcript = run.destination.get_bytes(output_key(job.key, "json"), b"")
     made_by = {digits.decode() for digits in _MADE_BY.findall(transcript)}
     for other in made_by.union(job.item.superseded) - {job.fingerprint}:
         receipts.delete(run.destination, job.key, other)

@@ -30,7 +30,9 @@ def fetch_audio(run: RunContext, job: Job) -> None:  # noqa: ARG001
         return
     try:
         job.work.get_audio(job.audio)
-        job.known_duration = job.work.load(PREPARED).prepared.audio.duration
+        prepared = job.work.load(PREPARED)
+        job.work.keep(PREPARED, prepared)  # what is in memory by now cannot be missed in the middle of a batch
+        job.known_duration = prepared.prepared.audio.duration
     except ObjectNotFound as error:
         if job.skip_if_finished():
             return

@@ -1,0 +1,132 @@
+"""What S3's answers about one object mean, as AWS words them; and storage classes in listings and heads."""
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from stenopool.errors import (
+    AccessDenied,
+    KeyUnusable,
+    ObjectArchived,
+    ObjectEncrypted,
+    ObjectNotFound,
+    StenopoolError,
+    StorageUnavailable,
+)
+from stenopool.storage.s3 import S3Store
+from stenopool.storage.s3_listing import _parse
+
+KMS = "User: arn:aws:iam::1:user/x is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu:1:key/2"
+SSE_C = (
+    "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to "
+    "retrieve the object."
+)
+
+
+def raised(operation: str, code: str, status: int, message: str = "") -> StenopoolError:
+    error = ClientError(
+        {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        operation,
+    )
+    with pytest.raises(StenopoolError) as caught, S3Store("bucket").errors(operation, "a.wav"):
+        raise error
+    assert "arn:aws" not in str(caught.value), "messages of servers are not passed on"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message", "reading", "writing"),
+    [
+        ("InvalidObjectState", 403, "", ObjectArchived, AccessDenied),
+        ("KMS.DisabledException", 400, "", ObjectEncrypted, AccessDenied),
+        ("KMS.NotFoundException", 400, "", ObjectEncrypted, AccessDenied),
+        ("KMS.KMSInvalidStateException", 400, "", ObjectEncrypted, AccessDenied),
+        ("AccessDenied", 403, KMS, ObjectEncrypted, AccessDenied),
+        (
+            "AccessDenied",
+            403,
+            "The ciphertext refers to a customer master key that does not exist",
+            ObjectEncrypted,
+            None,
+        ),
+        ("InvalidRequest", 400, SSE_C, ObjectEncrypted, StorageUnavailable),
+        ("InvalidRequest", 400, "Requests specifying SSE-C must provide a key", ObjectEncrypted, StorageUnavailable),
+        ("AccessDenied", 403, "Access Denied", AccessDenied, AccessDenied),
+        ("403", 403, "Forbidden", AccessDenied, AccessDenied),
+        ("NoSuchKey", 404, "", ObjectNotFound, ObjectNotFound),
+        ("NoSuchVersion", 404, "", ObjectNotFound, ObjectNotFound),
+        ("MethodNotAllowed", 405, "", ObjectNotFound, StorageUnavailable),
+        ("NoSuchBucket", 404, "", ObjectNotFound, ObjectNotFound),
+        ("ExpiredToken", 400, "", AccessDenied, AccessDenied),
+        ("UnavailableForLegalReasons", 451, "", StorageUnavailable, StorageUnavailable),
+        ("InternalError", 500, "KMS is away", StorageUnavailable, StorageUnavailable),
+        ("KeyTooLongError", 400, "", KeyUnusable, KeyUnusable),
+    ],
+)
+def test_what_an_answer_means_in_reading_and_in_writing(
+    code: str, status: int, message: str, reading: type[StenopoolError], writing: type[StenopoolError] | None
+) -> None:
+    for operation in ("get", "head"):
+        assert type(raised(operation, code, status, message)) is reading
+    if writing:
+        assert type(raised("put", code, status, message)) is writing
+
+
+def page(*classes: str | None) -> bytes:
+    contents = ""
+    for number, name in enumerate(classes):
+        kind = "" if name is None else f"<StorageClass>{name}</StorageClass>"
+        stored = (
+            f"<Key>in/{number}.wav</Key><LastModified>2026-11-30T00:00:00Z</LastModified><ETag>&quot;e&quot;</ETag>"
+        )
+        contents += f"<Contents>{stored}<Size>1</Size>{kind}<Owner><ID>x</ID></Owner></Contents>"
+    return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>".encode()
+
+
+def test_a_listing_tells_what_has_to_be_restored() -> None:
+    classes = (
+        "STANDARD",
+        "GLACIER",
+        None,
+        "DEEP_ARCHIVE",
+        "GLACIER_IR",
+        "INTELLIGENT_TIERING",
+        None,
+        "ARCHIVE",
+        "GLACIER",
+    )
+    found = [info.archived for info in _parse(page(*classes), 3).objects]
+    assert found == ["", "GLACIER", "", "DEEP_ARCHIVE", "", "", "", "", "GLACIER"]
+    assert [info.archived for info in _parse(page(None, None), 3).objects] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("answer", "archived"),
+    [
+        ({}, ""),
+        ({"StorageClass": "STANDARD_IA"}, ""),
+        ({"StorageClass": "GLACIER"}, "GLACIER"),
+        ({"StorageClass": "GLACIER_IR"}, ""),
+        ({"StorageClass": "GLACIER", "Restore": 'ongoing-request="true"'}, "GLACIER"),
+        ({"StorageClass": "GLACIER", "Restore": 'ongoing-request="false", expiry-date="Fri, 21 Dec 2029"'}, ""),
+        ({"StorageClass": "INTELLIGENT_TIERING", "ArchiveStatus": "DEEP_ARCHIVE_ACCESS"}, "DEEP_ARCHIVE_ACCESS"),
+    ],
+)
+def test_a_head_tells_whether_it_has_been(
+    answer: dict[str, Any], archived: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import boto3
+    from botocore.stub import Stubber
+
+    client = boto3.client("s3", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="y")
+    with Stubber(client) as stubber:
+        from datetime import UTC, datetime
+
+        stubber.add_response(
+            "head_object", {"ETag": '"e"', "LastModified": datetime.now(UTC), "ContentLength": 1, **answer}
+        )
+        store = S3Store("bucket", client=client)
+        assert store.head("a.wav").archived == archived
+        stubber.add_response("head_object", {"ETag": '"e"', **answer})
+        assert store.is_restored("a.wav") is ("false" in answer.get("Restore", ""))
