@@ -3,7 +3,7 @@
 Three kinds, by who has to act:
 
 * `RecordingError`: this one recording cannot be transcribed. It is quarantined or waits, as the code says; the others
-  go on.
+  continue.
 * `TransientError`: the world failed for a moment (network, storage, memory). Tasks retry these, and only these; what
   is not done then waits for the next run.
 * `SetupError`: nothing can be done until somebody changes the installation or the request. The run stops.

@@ -44,7 +44,7 @@ FindingStatus = Literal["ok", "warn", "fail"]
 _STYLES: dict[FindingStatus, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 _GIB = 1024**3
 _LITTLE_SPACE = 5 * _GIB  # a shard of four hours, with its originals as WAV, and room to spare
-_LOOKED_AT, _TRIED, _NAMED = 10_000, 3, 5  # objects of a source that are listed, read, and named in the end
+_LISTED, _TRIED, _NAMED = 10_000, 3, 5  # objects of a source that are listed, read, and named in the end
 _CUDNN = "Install the cuDNN and CUDA libraries that the extras bring (uv sync), or use --device cpu."
 _DRIVER = "Install an NVIDIA driver for CUDA 12 and check CUDA_VISIBLE_DEVICES; or say --device cpu."
 _DAMAGED = "Run `stenopool models verify`, or install the package named again."
@@ -271,7 +271,7 @@ def _check_source(uri: str) -> str:
     store = open_location(uri, must_exist=True)
     walk, archived, refused = Walk(), Counter[str](), list[StenopoolError]()
     listed = tried = 0
-    for info in islice(store.list(walk=walk), _LOOKED_AT):
+    for info in islice(store.list(walk=walk), _LISTED):
         listed += 1
         if info.archived:
             archived[info.archived] += 1

@@ -129,7 +129,7 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
 
         Hidden ones are: a destination is known by what it hides.
         """
-        # Only a pattern that ends in "*" and takes the folder's key takes all keys that go on from it.
+        # Only a pattern that ends in "*" and takes the folder's key takes all keys below it.
         if any(pattern.endswith("*") and fnmatchcase(folder, pattern) for pattern in self.exclude):
             return False
         beginnings = [_WILDCARD.split(pattern, maxsplit=1)[0] for pattern in self.include]
@@ -161,7 +161,7 @@ class CatalogEntry(NamedTuple):
     ``missing``, in the state "render": the formats asked for that the finished transcript has not been rendered to.
     ``outlived``: there is a quarantine's receipt as well, although everything is done by now.
     ``failure`` is set where the listing says it: the key is too long for its receipt or transcripts, the object is
-    archived, a folder cannot be read. No receipt is written: every listing says it anew, at no cost, and nothing is
+    archived, a folder cannot be read. No receipt is written: every listing says it again, at no cost, and nothing is
     lost sight of. The state is "waiting" where the next run may find it otherwise. ``superseded``: fingerprints
     of other options or contents that have receipts; these end when the new transcript overwrites theirs.
     """

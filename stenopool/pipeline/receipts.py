@@ -241,7 +241,7 @@ def _read(destination: ObjectStore, key: str) -> Receipt | None:
     except ValidationError as error:
         message = f"{destination.uri_of(key)} is not a receipt: {error.error_count()} of its values are wrong."
         logger.warning("%s", ReceiptCorrupt(message))
-    except (AccessDenied, RecordingError) as error:  # by itself, or archived with old objects: it was listed
+    except (AccessDenied, RecordingError) as error:  # this receipt alone, since it was listed
         logger.warning("%s", error)
     return None
 

@@ -99,14 +99,14 @@ class ObjectStore(Protocol):
         ``page_size``: how many the caller means to read; a server is not asked for more at a time. ``endings``: only
         keys that are ``prefix`` and one of these, which have no slash. A folder then looks for these files alone,
         whatever lies beside them; without, it reads all names of the directory that holds the prefix. ``walk``: what
-        a folder's listing enters, and where it tells what it could not list.
+        a folder's listing enters, and where it notes what it could not list.
 
         In UTF-8 byte order, except on S3 servers that have another one (SeaweedFS lists "a/b" before "a b", and
         ``start_after`` follows its order too): nothing may rely on order for more than speed.
         """
 
     def check_root(self) -> None:
-        """Nothing if the store as a whole answers; else the error that it gives, whichever object is asked for."""
+        """Nothing if the store as a whole answers; else the error that it gives for every object."""
         next(self.list(page_size=1), None)
 
     def head(self, key: str) -> ObjectInfo:

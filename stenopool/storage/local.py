@@ -113,7 +113,7 @@ class LocalStore(ObjectStore):
                 unwanted = sort_key <= start_after and not start_after.startswith(sort_key)
                 if unwanted or (walk and not walk.enters(key)):
                     continue
-                if len(sort_key) >= LONGEST_KEY:  # it may go on for ever, and nothing in it has a key
+                if len(sort_key) >= LONGEST_KEY:  # endless, perhaps, and nothing in it can have a key
                     message = f"What is in the folder {key} has keys of more than {LONGEST_KEY} bytes."
                     self._leave_out(key, KeyUnusable(message), walk)
                     continue
@@ -394,7 +394,7 @@ class LocalWriter:
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir(follow_symlinks=False)
-    except OSError:  # some file systems have to be asked; `_describe` asks again, and tells
+    except OSError:  # some file systems have to be asked; `_describe` asks again, and notes it
         return False
 
 

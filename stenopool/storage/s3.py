@@ -321,7 +321,7 @@ _BY_STATUS = {401: AccessDenied, 403: AccessDenied, 404: ObjectNotFound, 412: So
 
 # What reading one object is answered with, where it says nothing about the others. In writing, the same codes are about
 # the bucket's own key. A lacking right to the key may be a plain AccessDenied, whose message names kms:Decrypt; reading
-# what has a customer's key (SSE-C) is an InvalidRequest. Their messages are asked for that, and not passed on.
+# what has a customer's key (SSE-C) is an InvalidRequest. So their messages are searched, but not passed on.
 _BY_CODE_OF_OBJECT: dict[str, Callable[[str], StenopoolError]] = {
     **dict.fromkeys(
         ("InvalidObjectState", "ObjectNotInActiveTierError", "ObjectRestoreAlreadyInProgress"), ObjectArchived

@@ -148,7 +148,7 @@ def _collect_texts(body: bytes) -> dict[str, list[str]]:
         if name in texts:
             texts[name].append("".join(text))
         elif name == "Contents" and len(texts["StorageClass"]) < len(texts["Key"]):
-            texts["StorageClass"].append("")  # not every server tells it
+            texts["StorageClass"].append("")  # not every server sends it
         text.clear()
 
     parser = expat.ParserCreate()

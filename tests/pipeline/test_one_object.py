@@ -91,7 +91,7 @@ def bind_socket(path: Path) -> None:
 def make_device(path: Path) -> None:
     try:
         os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))
-    except PermissionError:  # not root, or in a container: a pipe is no file either
+    except PermissionError:  # not root, or in a container: a pipe is not a file either
         os.mkfifo(path)
 
 
