@@ -13,7 +13,6 @@ from rich.filesize import decimal
 
 from stenopool.cli.display import out, print_line
 from stenopool.cli.parameters import DestinationArgument, JsonFlag, SourceArgument, with_options
-from stenopool.errors import ErrorCode
 from stenopool.options import Format, SubtitleOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts, speaker_names
@@ -48,7 +47,7 @@ def plan(
     for _ in planned.items():
         pass
     hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined", "waiting")}
-    codes = dict(Counter(str(one.failure.code) for one in planned.unusable))
+    codes = Counter(one.failure.code for one in planned.unusable)
     if as_json:
         found: dict[str, Any] = {state: planned.counts[state] for state in hours}
         found["estimated_hours"] = hours
@@ -63,7 +62,7 @@ def plan(
     if planned.archived:
         print_line(f"to restore first: {', '.join(f'{n} in {kind}' for kind, n in sorted(planned.archived.items()))}")
     for code, count in sorted(codes.items()):
-        print_line(f"{code:<20} {count:>8}   {ErrorCode(code).remedy}")
+        print_line(f"{code:<20} {count:>8}   {code.remedy}")
     if cost_per_hour is not None:
         print_line(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}")
 

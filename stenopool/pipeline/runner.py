@@ -264,6 +264,7 @@ class _Attempt:
 
     def _concerns_only(self, job: Job, error: BaseException) -> bool:
         """Whether an error is this job's alone, which fails then; the others continue."""
+        own: errors.StenopoolError
         match error:
             case errors.ObjectNotFound():  # another run that finishes a work item removes its checkpoints
                 if job.skip_if_finished():

@@ -95,7 +95,8 @@ class S3Store(ObjectStore):
         answer = self._head(key)
         etag, modified = answer["ETag"].strip('"'), answer["LastModified"].timestamp()
         # In place of a class of its own, intelligent tiering has an archive status.
-        archived = answer.get("ArchiveStatus") or archived_class(answer.get("StorageClass", ""))
+        told: dict[str, Any] = {**answer}
+        archived = told.get("ArchiveStatus") or archived_class(told.get("StorageClass", ""))
         return ObjectInfo(key, answer["ContentLength"], etag, modified, "" if _has_copy(answer) else archived)
 
     def is_restored(self, key: str) -> bool:

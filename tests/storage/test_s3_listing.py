@@ -83,7 +83,7 @@ def test_answers_of_other_servers(server: Server, store: S3Store, namespace: str
         "<LastModified>2026-01-02T00:00:00Z</LastModified><ETag>&quot;e-2&quot;</ETag></Contents></ListBucketResult>"
     )
     (info,) = store.list()  # not url-encoded, and without the folder's marker
-    assert info == ("a+b%41&.wav", 5, "e-2", 1767312000.0)
+    assert info == ("a+b%41&.wav", 5, "e-2", 1767312000.0, "")
 
 
 @pytest.mark.parametrize(
