@@ -379,7 +379,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
     from stenopool.api import ids
     from stenopool.api.keys import Keys, digest_of
     from stenopool.api.problems import Problem
-    from stenopool.api.uploads import may_be_media, receive_form
+    from stenopool.api.uploads import UploadWriter, may_be_media, receive_form
 
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells of every form that is broken
     keys = Keys([])
@@ -398,7 +398,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
             return next(messages, {"type": "http.disconnect"})
 
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", types[len(data) % 4])]}
-        async with receive_form(Request(scope, receive), lambda name: (name, None), 4096):
+        async with receive_form(Request(scope, receive), lambda name: UploadWriter(None, name), ("options",), 4096):
             pass
 
     def attempt(data: bytes) -> None:

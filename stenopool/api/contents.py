@@ -90,10 +90,13 @@ async def _conditions(
 
 
 ConditionalRequest = Annotated[Request, Depends(_conditions)]
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The client has it: If-None-Match names its ETag."}
+}
 # Answers of `respond` in addition to 200.
 ANSWERS: dict[int | str, dict[str, Any]] = {
     206: {"description": "The requested range."},
-    304: {"description": "The client has it: If-None-Match names its ETag."},
+    **NOT_MODIFIED,
     412: {"description": "It has another ETag than If-Match names."},
     416: {"description": "There is no such range; Content-Range says how many bytes there are."},
 }

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from stenopool.api.callbacks.events import EVENTS
+from stenopool.api.contents import NOT_MODIFIED
 from stenopool.api.lifecycle import FromSource
 from stenopool.api.problems import MEDIA_TYPE, ProblemDocument, type_of
 from stenopool.api.routers.uploads import DirectUpload
@@ -199,14 +200,17 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             if name in _EXAMPLES and "examples" not in field and _takes(schemas, field, _EXAMPLES[name]):
                 field["examples"] = [_EXAMPLES[name]]
     components["responses"] = {str(status): _refusal(status) for status in _REFUSALS}
-    for _, _, operation in operations(document):
-        _complete_operation(schemas, operation)
+    for _, method, operation in operations(document):
+        _complete_operation(schemas, method, operation)
     document["webhooks"] = {name: _webhook(name, event) for name, event in EVENTS.items()}
     return document
 
 
-def _complete_operation(schemas: dict[str, Any], operation: dict[str, Any]) -> None:
+def _complete_operation(schemas: dict[str, Any], method: str, operation: dict[str, Any]) -> None:
     answers: dict[str, Any] = operation["responses"]
+    if method == "get" and "application/json" in answers.get("200", {}).get("content", {}):
+        for status, answer in NOT_MODIFIED.items():
+            answers.setdefault(str(status), dict(answer))
     body, parameters = operation.get("requestBody"), operation.get("parameters", ())
     answers.pop("422", None)  # FastAPI's
     statuses = [*_EVERY, *(_WITH_KEY if operation.get("security") else ())]

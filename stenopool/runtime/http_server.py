@@ -21,6 +21,7 @@ _HEADERS = 100
 _PIPELINED = 8  # requests that wait for the answer of the one before
 _PIECE, _BODY_PIECE = 4 * 1024, 64 * 1024  # bytes that are parsed at a time
 _LINGER = 64 * 1024 * 1024  # bytes of a body that are dropped after its refusal
+_TURN = 0.002  # seconds for each connection between two reads of such a body, or new ones would wait for it
 _FILES = 4096
 
 
@@ -103,8 +104,11 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.flow.pause_reading()  # until the application asks for more
         if self.transport.is_closing():
             self._held = b""
-        elif not self.flow.read_paused:
-            self.transport.resume_reading()
+        elif self._is_answered() and not self._headers_due:  # the rest of a body that nobody wants waits its turn
+            self.transport.pause_reading()
+            self.loop.call_later(_TURN * len(self.connections), self._read_more)
+        else:
+            self._read_more()
         self._watch()
 
     def on_message_begin(self) -> None:
@@ -146,6 +150,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn has logged it)
         self._refuse(self._refusal)
+
+    def _read_more(self) -> None:
+        if not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def _feed_soon(self) -> None:
         self.loop.call_soon(self._feed)

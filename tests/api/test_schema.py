@@ -156,7 +156,7 @@ def test_what_is_not_documented_is_noticed(tmp_path: Path) -> None:
     contract = Contract(create_app(ApiSettings(source=str(tmp_path), destination=str(tmp_path))))
     operation = contract._document["paths"]["/v1/about"]["get"]
     about = b'{"version": "1", "name": "a", "scopes": [], "prefix": "", "with_keys": true}'
-    sent = dict.fromkeys(("X-Request-Id", "RateLimit", "RateLimit-Policy"), "x")
+    sent = dict.fromkeys(("X-Request-Id", "RateLimit", "RateLimit-Policy", "ETag"), "x")
     json, problem = (Headers({"content-type": f"application/{kind}", **sent}) for kind in ("json", "problem+json"))
     assert contract.compare(operation, 200, json, about) == []
     assert contract.compare(operation, 418, json, about)

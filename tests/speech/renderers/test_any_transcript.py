@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stenopool.options import FORMATS, SubtitleOptions
+from stenopool.runtime.characters import INVISIBLE
 from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.speech.renderers.words import clean, stretches
 from stenopool.speech.transcript import Segment, Transcript
@@ -27,8 +28,8 @@ plain_styles = styles.map(lambda style: style.model_copy(update={"highlight_word
 
 
 def letters(texts: list[str]) -> Counter[str]:
-    """All that is written, but for blanks and arrows (which SRT cannot hold)."""
-    return Counter(re.sub(r"[\s\x00-\x1f\x7f-\x9f>-]", "", "".join(texts)))
+    """All that is written, but for blanks, arrows (which SRT cannot hold) and characters that nobody sees."""
+    return Counter(re.sub(r"[\s\x00-\x1f\x7f-\x9f>-]", "", INVISIBLE.sub("", "".join(texts))))
 
 
 def said(transcript: Transcript) -> list[str]:
