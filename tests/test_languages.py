@@ -1,8 +1,21 @@
 """Every mark that ends a sentence does so everywhere: in segments, between speakers, and in subtitles."""
 
-import pytest
+from collections.abc import Callable
 
-from stenopool.languages import CLAUSE_END, SENTENCE_END, ends_clause, ends_sentence
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stenopool.languages import (
+    CLAUSE_END,
+    SENTENCE_END,
+    _spellings,
+    ends_clause,
+    ends_sentence,
+    find_language,
+    language_names,
+    suggest_language,
+)
 from stenopool.options import SubtitleOptions
 from stenopool.speech import speakers
 from stenopool.speech.engines.assembly import split_sentences
@@ -37,3 +50,56 @@ def test_a_mark_ends_a_sentence_or_a_clause() -> None:
     assert all(ends_sentence(f"x{mark}") and not ends_clause(f"x{mark}") for mark in SENTENCE_END)
     assert all(ends_clause(f"x{mark}") and not ends_sentence(f"x{mark}") for mark in CLAUSE_END)
     assert not any((ends_sentence("x"), ends_clause("x"), ends_sentence("")))
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ("en-US", "en"),
+        ("pt_BR", "pt"),
+        ("english", "en"),
+        ("EN", "en"),
+        ("zh-Hant", "zh"),
+        ("German", "de"),
+        # Siblings: locales, extended and three-letter tags, aliases, names with a country.
+        ("de_DE.UTF-8", "de"),
+        ("ca_ES@valencia", "ca"),
+        ("zh-yue-HK", "yue"),
+        ("zh-cmn-Hans-CN", "zh"),
+        ("es-419", "es"),
+        ("deu", "de"),
+        ("ger", "de"),
+        ("nb-NO", "no"),
+        ("iw", "he"),
+        ("fil-PH", "tl"),
+        ("Castilian", "es"),
+        ("haitian_creole", "ht"),
+        ("Chinese (Simplified)", "zh"),
+        (" Norwegian ", "no"),
+        *((text, None) for text in ("", "klingon", "C", "und", "xx-en", "en-", "en,de", "en-US-", "e", "-en")),
+    ],
+)
+def test_a_language_is_found_however_it_is_written(given: str, code: str | None) -> None:
+    assert find_language(given) == code
+
+
+@given(
+    st.sampled_from(sorted({*language_names(), *language_names().values()})),
+    st.sampled_from(["", "-US", "_br", "-Latn-RS", "_DE.UTF-8", " (Somewhere)"]),
+    st.sampled_from([str.upper, str.title, str.lower]),
+)
+def test_case_region_and_script_do_not_matter(spelling: str, region: str, change: Callable[[str], str]) -> None:
+    code = next(code for code, name in language_names().items() if spelling in (code, name))
+    is_tag = len(spelling) <= 3
+    assert find_language(change(spelling + (region if is_tag or "(" in region else ""))) == code
+
+
+def test_no_spelling_has_two_languages() -> None:
+    everything = [(code, spelling) for code, spellings in _spellings().items() for spelling in {code, *spellings}]
+    assert len({spelling for _, spelling in everything}) == len(everything)
+
+
+@pytest.mark.parametrize(("given", "said"), [("germn", "de (german)"), ("Protuguese", "pt (portuguese)"), ("qq", "")])
+def test_a_misspelt_language_gets_a_suggestion(given: str, said: str) -> None:
+    suggestion = suggest_language(given)
+    assert said in suggestion if said else suggestion == ""

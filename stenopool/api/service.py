@@ -32,6 +32,7 @@ from stenopool.api.problems import Problem, field_errors, invalid, not_found
 from stenopool.api.render_cache import RenderCache
 from stenopool.api.uploads import UploadSlots
 from stenopool.errors import ErrorCode, KeyUnusable, LocationInvalid, ObjectNotFound, OptionsInvalid
+from stenopool.models.suitability import check_options
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.blocks.locations import absolute_location, open_location
 from stenopool.orchestration.names import PREFIX_TAG, RECORDING_TAG
@@ -287,6 +288,7 @@ class Service:
             raise invalid("Options must be an object.", ErrorCode.OPTIONS_INVALID) from None
         if context is None:
             self.allow_lists.check(options)
+            check_options(options)
         return options
 
 

@@ -13,6 +13,7 @@ from rich.filesize import decimal
 
 from stenopool.cli.display import out, print_line
 from stenopool.cli.parameters import DestinationArgument, JsonFlag, SourceArgument, with_options
+from stenopool.models.suitability import check_options
 from stenopool.options import Format, SubtitleOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline import receipts, speaker_names
@@ -43,6 +44,7 @@ def plan(
 
     Example: stenopool plan ./recordings ./transcripts
     """
+    check_options(options)
     planned = Plan(open_location(source, must_exist=True), open_location(destination), options, selection)
     for _ in planned.items():
         pass

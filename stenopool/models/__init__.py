@@ -15,15 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stenopool.errors import ModelMissing
-from stenopool.models import cache, convert, hub
+from stenopool.models import cache, hub
+from stenopool.models.abilities import find_facts
 from stenopool.models.hub import is_pinned, pin_model
 from stenopool.models.mirrors import MirrorSource, WrittenMirror, write_mirror
 from stenopool.models.sources import KINDS, FolderSource, KnownModel, ModelKind, ModelSource, WheelSource
 from stenopool.settings import get_settings
 from stenopool.storage import open_store
 from stenopool.storage.base import ObjectStore
+from stenopool.whisper_models import ModelFacts
 
-__all__ = ["FoundModel", "find", "has_speech_weights", "is_pinned", "list_models", "mirror", "pin_model", "verify"]
+__all__ = [
+    "FoundModel",
+    "find",
+    "has_speech_weights",
+    "is_known",
+    "is_pinned",
+    "list_models",
+    "mirror",
+    "pin_model",
+    "verify",
+]
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,11 @@ class FoundModel:
     path: Path
     digest: str
     origin: str
+
+    @property
+    def facts(self) -> ModelFacts | None:
+        """What a Whisper model can do; None where its files do not say."""
+        return find_facts(self.path, self.digest)
 
 
 def _sources() -> list[ModelSource]:
@@ -77,8 +94,17 @@ def _as_path(name: str) -> Path | None:
 
 def _describe(path: Path, kind: ModelKind, origin: str) -> FoundModel:
     if kind == "openai" and path.is_dir():
+        from stenopool.models import convert  # it needs NumPy, which the API does without
+
         path = convert.checkpoint_of(path)
     return FoundModel(path, cache.digest(cache.main_file(path)), origin)
+
+
+def is_known(name: str, kind: ModelKind) -> bool:
+    """Whether a model of this name and kind is public, in your folder, or may be in your mirror (not asked)."""
+    settings = get_settings().models
+    own = FolderSource(settings.path).get(name, kind) if settings.path else None
+    return own is not None or settings.mirror is not None or hub.is_published(name, kind)
 
 
 def list_models() -> list[KnownModel]:

@@ -37,7 +37,22 @@ def published() -> dict[Any, dict[str, str]]:
     """Where public models are, by kind and name: faster-whisper's own table, and ``published.toml``."""
     from faster_whisper.utils import _MODELS
 
-    return {"ctranslate2": _MODELS, **tomllib.loads(Path(__file__).with_name("published.toml").read_text())}
+    return {"ctranslate2": _MODELS, **_tables()}
+
+
+@functools.cache
+def _tables() -> dict[str, dict[str, str]]:
+    return tomllib.loads(Path(__file__).with_name("published.toml").read_text())
+
+
+def is_published(name: str, kind: ModelKind) -> bool:
+    """Whether there is a public model of this name and kind, whether or not it can be downloaded here."""
+    return name in (_tables() if kind in _tables() else published()).get(kind, {})
+
+
+def find_checkpoint(digest: str) -> str | None:
+    """The name of OpenAI's checkpoint with this SHA-256 (hex)."""
+    return next((name for name, address in _tables()["openai"].items() if address.startswith(f"{digest}/")), None)
 
 
 class HubSource:

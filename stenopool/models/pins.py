@@ -16,6 +16,8 @@ from stenopool.errors import ErrorCode, SetupError
 from stenopool.models import cache
 from stenopool.settings import get_settings
 
+_SHIPPED = Path(__file__).with_name("pins.toml")
+
 
 def check_file_name(name: str) -> str:
     """Refuse, with `ValueError`, the name of a file that is no place inside a model's folder."""
@@ -49,7 +51,13 @@ _Pins = TypeAdapter(dict[str, Pin])
 
 def find_pin(repository: str) -> Pin | None:
     """What ``owner/name`` is held to; None if it is not pinned."""
-    return _read(pins_file()).get(repository) or _read(Path(__file__).with_name("pins.toml")).get(repository)
+    return _read(pins_file()).get(repository) or _read(_SHIPPED).get(repository)
+
+
+def find_repository(digest: str) -> str | None:
+    """The pinned repository that has a file with this SHA-256 (hex)."""
+    pinned = {**_read(_SHIPPED), **_read(pins_file())}
+    return next((repository for repository, pin in pinned.items() if digest in pin.files.values()), None)
 
 
 def pins_file() -> Path:

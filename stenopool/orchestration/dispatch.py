@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import TypeAdapter
 
 from stenopool.errors import AccessDenied, ErrorCode, OptionsInvalid, SetupError
+from stenopool.models.suitability import check_options
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration import entrypoints
 from stenopool.orchestration.names import PARENTS
@@ -56,8 +57,9 @@ class ByDeployment:
         self._settings = settings
         self.at_once = settings.shards_in_flight
 
-    async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
-        """Nothing: the parent's machine has neither GPU nor weights, and needs none. `transcribe` looks for itself."""
+    async def check(self, options: TranscriptionOptions, _: ExecutionOptions) -> None:
+        """Only what needs no weights: this machine has none, and no GPU. `transcribe` checks the rest for itself."""
+        await asyncio.to_thread(check_options, options)
 
     async def carry(self, shard: Shard, destination: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
         await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **parameters)

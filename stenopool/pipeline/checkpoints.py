@@ -62,7 +62,7 @@ class Checkpoint(Generic[M]):
 
 
 PREPARED = Checkpoint("prepare", 1, PreparedRecording)
-RECOGNIZED = Checkpoint("transcribe", 3, Recognized)
+RECOGNIZED = Checkpoint("transcribe", 4, Recognized)
 ALIGNED = Checkpoint("align", 1, Recognized)
 DIARIZED = Checkpoint("diarize", 1, Diarized)
 # Kept in memory only: it is made again in milliseconds.

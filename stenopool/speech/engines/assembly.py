@@ -7,8 +7,17 @@ from stenopool.languages import ends_clause, ends_sentence, strip_closing
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines.decoding import WindowResult
-from stenopool.speech.engines.policy import find_flags
-from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, NO_SPEECH, Segment, Transcript, Word
+from stenopool.speech.engines.policy import NO_HINTS, Hints, find_flags
+from stenopool.speech.transcript import (
+    HALLUCINATION_SUSPECTED,
+    NO_SPEECH,
+    PROMPT_SHORTENED,
+    SPEECH_UNCLEAR,
+    Segment,
+    Span,
+    Transcript,
+    Word,
+)
 
 PAUSE_SECONDS = 1.0
 LONG_SECONDS = 12.0
@@ -54,12 +63,15 @@ def build_transcript(
     speech: Sequence[Region],
     options: TranscriptionOptions,
     *,
-    language: tuple[str, float],
+    language: tuple[str, float] | None,
     duration: float,
+    missed: Sequence[Region] = (),
+    hints: Hints = NO_HINTS,
 ) -> Transcript:
     """The transcript of one utterance, with suspect segments flagged or, if the options say so, dropped.
 
-    ``language``: the recording's, and its probability.
+    ``language``: the recording's, and its probability, if anything is said. ``missed``: where there may be speech that
+    has no text.
     """
     flagged = [segment.model_copy(update={"flags": find_flags(segment, speech)}) for segment in segments]
     if options.hallucinations == "drop":
@@ -69,11 +81,20 @@ def build_transcript(
     numbered = [segment.model_copy(update={"id": number}) for number, segment in enumerate(flagged)]
     return Transcript(
         text="".join(segment.text for segment in numbered).strip(),
-        language=language[0],
-        language_probability=language[1],
+        language=language[0] if language else None,
+        language_probability=language[1] if language else None,
         duration=duration,
         segments=numbered,
-        flags=[] if numbered else [NO_SPEECH],
+        flags=[
+            flag
+            for flag, raised in (
+                (NO_SPEECH, not numbered),
+                (SPEECH_UNCLEAR, missed),
+                (PROMPT_SHORTENED, hints.shortened),
+            )
+            if raised
+        ],
+        untranscribed=[Span(start=region.start, end=region.end) for region in missed],
     )
 
 

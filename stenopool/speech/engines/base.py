@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from soundfile import LibsndfileError
 
@@ -12,12 +12,13 @@ from stenopool import models
 from stenopool.errors import ErrorCode, Failure, RecordingError
 from stenopool.models.sources import ModelKind
 from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
-from stenopool.speech.audio.vad import Region, speech_regions
+from stenopool.speech.audio.vad import GENEROUS, Region, chunks, find_doubtful, speech_regions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import choose_placement, translate_faults
 from stenopool.speech.engines.assembly import build_transcript
-from stenopool.speech.engines.policy import LONGEST_WINDOW, most_speech
-from stenopool.speech.transcript import NO_SPEECH, Segment, Transcript
+from stenopool.speech.engines.policy import LONGEST_WINDOW, Hints, judge, most_speech
+from stenopool.speech.transcript import Segment, Transcript, Word
+from stenopool.whisper_models import ENGLISH, facts_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Engine(ABC):
         self.version = version(self.distribution)
         self.device, self.compute_type = choose_placement(execution, engine=self.name)
         self.model_digest: str | None = None  # SHA-256 of the main weights file, after `load`
+        self.english_only = False  # whether the model was trained on English only, after `load`
         self._loaded: Any = None
 
     def load(self) -> None:
@@ -55,6 +57,8 @@ class Engine(ABC):
             found = models.find(self.model, self.kind)
             self._loaded = self._load(found)
             self.model_digest = found.digest
+            facts = found.facts or facts_of(self.model)
+            self.english_only = facts is not None and facts.languages == ENGLISH
 
     @abstractmethod
     def _load(self, found: models.FoundModel) -> Any:
@@ -70,6 +74,22 @@ class Engine(ABC):
         language_probability, duration, segments (with words if requested) and flags. A fault of one utterance is a
         `Failure`; `TransientError` is raised for faults of the device.
         """
+
+
+SEARCHES_PAUSES = False  # until what it finds in many recordings and sounds has been measured
+
+
+def find_speech(
+    waveform: Waveform, options: TranscriptionOptions, max_speech: float
+) -> tuple[list[Region], list[list[Region]]]:
+    """Regions of speech, and for their pauses regions that may be speech: there the text decides (`policy.judge`).
+
+    The pauses of a split channel hold the other party, at a low level: they are left alone.
+    """
+    speech = speech_regions(waveform, threshold=options.vad_threshold, max_speech=max_speech)
+    if not SEARCHES_PAUSES or options.channels == "split":
+        return speech, []
+    return speech, find_doubtful(waveform, speech, threshold=options.vad_threshold * GENEROUS, max_speech=max_speech)
 
 
 def to_failure(error: Exception, utterance: Utterance) -> Failure:
@@ -107,11 +127,37 @@ class SerialEngine(Engine):
             yield utterance, result
 
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
-        speech = speech_regions(waveform, max_speech=min(most_speech(options, LONGEST_WINDOW), 29.0))
-        if not speech:
-            return Transcript(duration=waveform.duration, flags=[NO_SPEECH])
-        segments, language = self._recognize(waveform, speech, options)
-        return build_transcript(segments, speech, options, language=language, duration=waveform.duration)
+        most = min(most_speech(options, LONGEST_WINDOW), 29.0)
+        speech, doubtful = find_speech(waveform, options, most)
+        segments, language = self._recognize(waveform, speech, options) if speech else ([], None)
+        missed = []
+        timed = [each for segment in segments for each in cast(list[Word | Segment], segment.words or [segment])]
+        spoken = [(each.start, each.end) for each in timed if each.start is not None and each.end is not None]
+        parts = [part for pause in doubtful for part in chunks(pause, most)]
+        for region in (part for part in parts if part.is_free_of(spoken)):
+            # The threshold is for an engine that detects speech itself.
+            changed: dict[str, Any] = {"vad_threshold": options.vad_threshold * GENEROUS}
+            if language and options.language == "auto":
+                changed |= {"language": language[0], "languages": ()}
+            more, heard = self._recognize(waveform, [region], options.model_copy(update=changed))
+            match judge(more, region.duration):
+                case "speech":
+                    segments, language, speech = [*segments, *more], language or heard, [*speech, region]
+                case "unclear":
+                    missed.append(region)
+        return build_transcript(
+            sorted(segments, key=lambda segment: segment.start),
+            sorted(speech, key=lambda region: region.start),
+            options,
+            language=language,
+            duration=waveform.duration,
+            missed=missed,
+            hints=self.hints(options),
+        )
+
+    @abstractmethod
+    def hints(self, options: TranscriptionOptions) -> Hints:
+        """Prompt and vocabulary as the model reads them, once it is loaded."""
 
     @abstractmethod
     def _recognize(

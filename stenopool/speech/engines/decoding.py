@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -45,9 +45,10 @@ class Decoder:
     Thread-safe: CTranslate2 queues calls to its own workers.
     """
 
-    def __init__(self, whisper: Any, options: TranscriptionOptions) -> None:
+    def __init__(self, whisper: Any, options: TranscriptionOptions, *, english_only: bool = False) -> None:
         self.whisper = whisper
         self.options = options
+        self.english_only = english_only
         self.multilingual: bool = whisper.model.is_multilingual
         self.on_cpu: bool = whisper.model.device == "cpu"
         # Building a tokenizer costs milliseconds, and a batch may need it thousands of times.
@@ -56,7 +57,13 @@ class Decoder:
     @property
     def fixed_language(self) -> str | None:
         """The language, if it need not be detected."""
-        return policy.fixed_language(self.options, multilingual=self.multilingual)
+        return policy.fixed_language(self.options, multilingual=self.multilingual and not self.english_only)
+
+    @cached_property
+    def hints(self) -> policy.Hints:
+        """What is put before each window."""
+        tokenizer = self.tokenizer("en")
+        return policy.fit_hints(self.options, tokenizer.encode, tokenizer.decode)
 
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
@@ -161,12 +168,11 @@ class Decoder:
 
     def prompt(self, tokenizer: Any) -> list[int]:
         """Tokens before the text: prompt and vocabulary, then language and task."""
-        options = self.options
         prompt: list[int] = self.whisper.get_prompt(
             tokenizer,
-            previous_tokens=tokenizer.encode(f" {options.prompt.strip()}") if options.prompt else [],
+            previous_tokens=tokenizer.encode(f" {self.hints.prompt}") if self.hints.prompt else [],
             without_timestamps=True,
-            hotwords=policy.hotwords(options),
+            hotwords=self.hints.vocabulary,
         )
         return prompt
 

@@ -18,10 +18,10 @@ from stenopool.errors import Failure, OutOfMemory
 from stenopool.models import FoundModel
 from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.runtime.logs import logger
-from stenopool.speech.audio.vad import phrases, speech_regions
+from stenopool.speech.audio.vad import phrases
 from stenopool.speech.devices import is_out_of_memory
 from stenopool.speech.engines import policy
-from stenopool.speech.engines.base import Engine, Utterance, to_failure
+from stenopool.speech.engines.base import Engine, Utterance, find_speech, to_failure
 from stenopool.speech.engines.decoding import Decoder, WindowResult, stack_outputs
 from stenopool.speech.engines.policy import frame_seconds, most_speech, spread, vote
 from stenopool.speech.engines.pooling import WindowPool
@@ -54,7 +54,9 @@ class FasterWhisperEngine(Engine):
         # decodes while the others compute features.
         self._workers = 3 if self.device == "cuda" else max(1, min(cores, 8))
         self._threads = max(1, cores // self._workers)
-        self.decoder = lru_cache(maxsize=4)(lambda options: Decoder(self._loaded, options))
+        self.decoder = lru_cache(maxsize=4)(
+            lambda options: Decoder(self._loaded, options, english_only=self.english_only)
+        )
 
     def _load(self, found: FoundModel) -> Any:
         from faster_whisper import WhisperModel
@@ -160,7 +162,12 @@ class FasterWhisperEngine(Engine):
         return parts[0] if len(parts) == 1 else stack_outputs(parts)
 
     def _repair(self, window: Window, decoded: WindowResult) -> list[RegionResult]:
-        """The window's answer, or a better one if speech is missing from it or the text looks unsound."""
+        """The window's answer, or a better one if speech is missing from it or the text looks unsound.
+
+        What may be noise is not worth a second try: `policy.judge` drops what looks unsound.
+        """
+        if window.doubtful:
+            return [(window.region, decoded)]
         speech = [r for r in window.job.speech if r.start < window.region.end and r.end > window.region.start]
         halves = cut_at_missing(window.region, decoded, speech)
         if len(halves) > 1:
@@ -227,11 +234,15 @@ class _Run:
         job = UtteranceJob(utterance, self.decoder, self.events.put)
         try:
             most = most_speech(self.options, policy.SPEECH_SECONDS)
-            job.speech = speech_regions(utterance.waveform, max_speech=most)
-            windows = [Window(job, region) for region in phrases(job.speech, most, policy.SPAN_SECONDS)]
+            job.speech, doubtful = find_speech(utterance.waveform, self.options, most)
+            cut = partial(phrases, max_speech=most, max_seconds=policy.SPAN_SECONDS)
+            sure = [Window(job, region) for region in cut(job.speech)]
+            parts = [part for pause in doubtful for part in cut(pause)]
+            job.waiting = [part for part in parts if any(window.region.contains(part) for window in sure)]
+            windows = [*sure, *(Window(job, part, doubtful=True) for part in parts if part not in job.waiting)]
             job.windows = job.open = len(windows)
             if len(windows) > 1 and self.options.language == "auto" and not job.language:
-                self._vote(job, windows)
+                self._vote(job, sure or windows)
         except Exception as error:
             self.events.put((utterance, to_failure(error, utterance)))
             return

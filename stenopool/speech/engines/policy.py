@@ -1,16 +1,32 @@
 """Rules that the engines share: the length of windows, the language, the prompt, and what looks made up."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
-from typing import TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from stenopool.options import TranscriptionOptions
+from stenopool.runtime.logs import logger
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
 
 T = TypeVar("T")
 Probabilities = Mapping[str, float]
+Verdict = Literal["speech", "unclear", "noise"]
+
+
+class Judged(Protocol):
+    """What `judge` reads of a decoded window or a segment."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def avg_logprob(self) -> float | None: ...
+    @property
+    def no_speech_prob(self) -> float | None: ...
+    @property
+    def compression_ratio(self) -> float | None: ...
+
 
 # Whisper's own window: no engine decodes more seconds at once.
 LONGEST_WINDOW = 30.0
@@ -30,6 +46,10 @@ SPEECH_SECONDS_PER_SEGMENT = 10.0
 # WhisperX takes all of its input at once: blocks of ten minutes, cut at pauses, bound its memory.
 BLOCK_SECONDS = 600.0
 
+# Tokens that Whisper reads before a window: half of its context of 448, less the mark before them. The other half is
+# for the text: without that room it ends early, or decoding fails.
+HINT_TOKENS = 223
+
 # Windows that vote on the language of a recording.
 VOTERS = 5
 # Below this probability a window takes its neighbours' language.
@@ -43,6 +63,8 @@ BEST_OF = 5
 REPETITIVE = 2.4  # compression ratio above which a text goes round in circles
 NO_SPEECH_PROBABLE = 0.6
 IMPROBABLE = -1.0  # mean log probability of the tokens
+# What is found in a pause is believed only if the model is this sure of it.
+_CREDIBLE, _NOISE, _LETTERS_PER_SECOND = -0.7, 0.3, 30.0
 # The same words at least four times running, over a stretch that nobody stammers through.
 _REPEATED = re.compile(r"(\S.{0,79}?)(?: ?\1){3,}")
 _LOOP_CHARACTERS = 40
@@ -59,7 +81,7 @@ def frame_seconds(region: Region) -> float:
 
 
 def fixed_language(options: TranscriptionOptions, *, multilingual: bool) -> str | None:
-    """The language, if it need not be detected. ``multilingual``: whether the model is."""
+    """The language, if it need not be detected. ``multilingual``: whether the model was trained on several."""
     if not multilingual:
         return "en"
     return None if options.language in ("auto", "per-segment") else options.language
@@ -99,14 +121,66 @@ def spread(items: Sequence[T], most: int) -> Sequence[T]:
     return [items[int(step * (i + 0.5))] for i in range(most)]
 
 
-def hotwords(options: TranscriptionOptions) -> str | None:
-    """The vocabulary as one text."""
-    return ", ".join(options.vocabulary) or None
+class Hints(NamedTuple):
+    """Prompt and vocabulary as texts that together fit the model's room for them."""
+
+    prompt: str | None
+    vocabulary: str | None
+    shortened: bool
+    """Whether a part of them was cut off."""
+
+    @property
+    def text(self) -> str | None:
+        """Both, for an engine that has one place for them."""
+        return " ".join(filter(None, [self.prompt, self.vocabulary])) or None
 
 
-def prompt_with_hotwords(options: TranscriptionOptions) -> str | None:
-    """Prompt and vocabulary as one text, for an engine that has one place for both."""
-    return " ".join(filter(None, [options.prompt, hotwords(options)])) or None
+NO_HINTS = Hints(None, None, shortened=False)
+
+
+def fit_hints(
+    options: TranscriptionOptions, encode: Callable[[str], list[int]], decode: Callable[[list[int]], str]
+) -> Hints:
+    """The options' hints, cut to their last tokens as openai-whisper cuts a prompt, at the beginning of a word or term.
+
+    Half of the room is the prompt's, half the vocabulary's, and what one does not need is the other's.
+    """
+    prompt, vocabulary = (options.prompt or "").strip(), ", ".join(filter(None, options.vocabulary))
+    texts = {" ": prompt, ", ": vocabulary}  # by what is between their words
+    tokens = {between: encode(f" {text}") if text else [] for between, text in texts.items()}
+    needed = sum(map(len, tokens.values()))
+    if needed <= HINT_TOKENS:
+        return Hints(prompt or None, vocabulary or None, shortened=False)
+    logger.warning(
+        "Prompt and vocabulary have %d tokens, and the model reads %d: their beginnings are cut off.",
+        needed,
+        HINT_TOKENS,
+    )
+    half = HINT_TOKENS // 2
+    terms = min(len(tokens[", "]), max(half, HINT_TOKENS - len(tokens[" "])))
+    room = {", ": terms, " ": HINT_TOKENS - terms}
+    for between, found in tokens.items():
+        if len(found) > room[between]:
+            last = decode(found[-room[between] :]).lstrip("\ufffd")  # the rest of a letter of several tokens
+            part, _, whole = last.strip().partition(between)
+            # Without blanks between words, the first one may come late.
+            texts[between] = whole if len(part) < len(last) / 4 else last.strip()
+    return Hints(texts[" "] or None, texts[", "] or None, shortened=True)
+
+
+def judge(decoded: Iterable[Judged], seconds: float) -> Verdict:
+    """Whether ``seconds`` that may be speech, found in a pause, are that: by the text that was decoded from them."""
+    said = [each for each in decoded if each.text.strip()]
+    letters = sum(len(each.text.strip()) for each in said)
+    if not letters or any((each.no_speech_prob or 0.0) > _NOISE for each in said):
+        return "noise"
+    if (
+        min(each.avg_logprob or 0.0 for each in said) < _CREDIBLE
+        or letters > _LETTERS_PER_SECOND * (seconds + 1.0)
+        or any(is_loop(each.text) or (each.compression_ratio or 0.0) > REPETITIVE for each in said)
+    ):
+        return "unclear"
+    return "speech"
 
 
 def find_flags(segment: Segment, speech: Sequence[Region]) -> list[str]:

@@ -11,7 +11,7 @@ from stenopool.speech.engines import policy
 from stenopool.speech.engines.assembly import build_segments, build_transcript
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.decoding import Decoder, WindowResult
-from stenopool.speech.engines.policy import frame_seconds, vote, weigh_neighbours
+from stenopool.speech.engines.policy import frame_seconds, judge, vote, weigh_neighbours
 from stenopool.speech.transcript import Transcript
 
 _MOST_MISSING = 2.5  # seconds of speech without a word near it
@@ -30,6 +30,8 @@ class Window:
     region: Region
     language: str | None = None
     """Decided by its neighbours, if it was unsure itself."""
+    doubtful: bool = False
+    """Whether it may be noise: then its text counts only if it is credible."""
     encoded: Any = None
     """Encoder output, if it was needed before decoding."""
     opinion: dict[str, float] | None = None
@@ -67,6 +69,12 @@ class UtteranceJob:
     open: int = 0
     """Windows still to come."""
     results: list[RegionResult] = field(default_factory=list)
+    found: list[Region] = field(default_factory=list)
+    """Speech that was found in pauses of ``speech``."""
+    missed: list[Region] = field(default_factory=list)
+    """Where there may be more, without a text that is to be believed."""
+    waiting: list[Region] = field(default_factory=list)
+    """What may be speech inside windows: decoded alone if its window says nothing there."""
     unsure: list[Window] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,17 +96,42 @@ class UtteranceJob:
         return language
 
     def keep(self, window: Window, results: Sequence[RegionResult]) -> list[Window]:
-        """Take a window's answer. Returns the windows that were unsure of their language, once all others are done."""
+        """Take a window's answer. Returns the windows to decode next.
+
+        They are what it passed over and, once all others are done, the windows that were unsure of their language.
+        """
+        more: list[Window] = []
         if results:
-            self.results += results
             self.open -= 1
+            if not window.doubtful:
+                self.results += results
+                more = self._passed_over(window, results)
+                self.open += len(more)
+            elif (verdict := judge([decoded for _, decoded in results], window.region.duration)) == "speech":
+                self.results += results
+                self.found.append(window.region)
+            elif verdict == "unclear":
+                self.missed.append(window.region)
         else:
             self.unsure.append(window)
-        if not self.unsure or len(self.unsure) < self.open:
-            return []
-        settled = [Window(self, each.region, self._neighbours_language(each)) for each in self.unsure]
-        self.unsure = []
-        return settled
+        if self.unsure and len(self.unsure) >= self.open:
+            more = [
+                Window(self, each.region, self._neighbours_language(each), doubtful=each.doubtful)
+                for each in self.unsure
+            ]
+            self.unsure = []
+        return more
+
+    def _passed_over(self, window: Window, results: Sequence[RegionResult]) -> list[Window]:
+        """Windows for what may be speech inside this one, which says nothing there."""
+        inside = [part for part in self.waiting if window.region.contains(part)]
+        spoken = [
+            (region.start + word.start, region.start + word.end)
+            for region, decoded in results
+            for word in decoded.words
+            if word.start is not None and word.end is not None
+        ]
+        return [Window(self, part, results[0][1].language, doubtful=True) for part in inside if part.is_free_of(spoken)]
 
     def _neighbours_language(self, window: Window) -> str:
         """The language of the sure windows, weighted by nearness; else the window's own best guess."""
@@ -113,10 +146,12 @@ class UtteranceJob:
         heard = [(decoded.probabilities, region.duration) for region, decoded in results]
         return build_transcript(
             [segment for region, decoded in results for segment in build_segments(region, decoded)],
-            self.speech,
+            sorted([*self.speech, *self.found], key=lambda region: region.start),
             options,
-            language=self.language or vote(heard, options.languages),
+            language=(self.language or vote(heard, options.languages)) if results else None,
             duration=self.utterance.waveform.duration,
+            missed=sorted(self.missed, key=lambda region: region.start),
+            hints=self.decoder.hints,
         )
 
 

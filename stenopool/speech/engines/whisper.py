@@ -5,11 +5,12 @@ day-long recording needs little memory, and each chunk may have its own language
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from stenopool.models import FoundModel
-from stenopool.options import TranscriptionOptions
+from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import torch_device
@@ -17,7 +18,7 @@ from stenopool.speech.engines import policy
 from stenopool.speech.engines.assembly import shift
 from stenopool.speech.engines.base import SerialEngine
 from stenopool.speech.engines.decoding import to_words
-from stenopool.speech.engines.policy import Probabilities, spread, vote
+from stenopool.speech.engines.policy import Hints, Probabilities, spread, vote
 from stenopool.speech.transcript import Segment
 
 
@@ -27,6 +28,19 @@ class WhisperEngine(SerialEngine):
     name = "whisper"
     distribution = "openai-whisper"
     kind = "openai"
+
+    def __init__(self, model: str, execution: MachineOptions) -> None:
+        super().__init__(model, execution)
+        self._hints = lru_cache(maxsize=4)(self._fit_hints)
+
+    def hints(self, options: TranscriptionOptions) -> Hints:
+        return self._hints(options)
+
+    def _fit_hints(self, options: TranscriptionOptions) -> Hints:
+        from whisper.tokenizer import get_tokenizer
+
+        tokenizer = get_tokenizer(self._loaded.is_multilingual, num_languages=self._loaded.num_languages)
+        return policy.fit_hints(options, tokenizer.encode, tokenizer.decode)
 
     def _load(self, found: FoundModel) -> Any:
         import torch
@@ -60,7 +74,7 @@ class WhisperEngine(SerialEngine):
         self, waveform: Waveform, cut: Sequence[Region], options: TranscriptionOptions
     ) -> tuple[list[str], tuple[str, float]]:
         """The language of each chunk, and that of the recording with its probability."""
-        if fixed := policy.fixed_language(options, multilingual=self._loaded.is_multilingual):
+        if fixed := policy.fixed_language(options, multilingual=self._loaded.is_multilingual and not self.english_only):
             return [fixed] * len(cut), (fixed, 1.0)
         asked = cut if options.language == "per-segment" else spread(cut, policy.VOTERS)
         opinions = [(self._detect(waveform, chunk), chunk.duration) for chunk in asked]
@@ -105,7 +119,7 @@ class WhisperEngine(SerialEngine):
             best_of=policy.BEST_OF,
             temperature=policy.TEMPERATURES,
             condition_on_previous_text=False,  # what was made up once is not to be made up again
-            initial_prompt=policy.prompt_with_hotwords(options),
+            initial_prompt=self.hints(options).text,
             word_timestamps=options.word_timestamps != "off",
             fp16=self.compute_type == "float16",
             verbose=None,

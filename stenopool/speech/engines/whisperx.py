@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
+from functools import lru_cache
 from io import StringIO
 from typing import Any
 
 from stenopool.models import FoundModel
-from stenopool.options import TranscriptionOptions
+from stenopool.options import MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import Region, chunks
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines import policy
@@ -21,8 +22,11 @@ from stenopool.speech.engines.alignment import silence_whisperx
 from stenopool.speech.engines.assembly import build_segments, shift
 from stenopool.speech.engines.base import SerialEngine
 from stenopool.speech.engines.decoding import Decoder, WindowResult
-from stenopool.speech.engines.policy import hotwords, spread, vote
+from stenopool.speech.engines.policy import Hints, spread, vote
 from stenopool.speech.transcript import Segment
+
+# WhisperX's own: where its detector is this far below the threshold, speech ends.
+_OFFSET = 0.363 / 0.5
 
 
 class WhisperXEngine(SerialEngine):
@@ -31,6 +35,15 @@ class WhisperXEngine(SerialEngine):
     name = "whisperx"
     distribution = "whisperx"
     kind = "ctranslate2"
+
+    def __init__(self, model: str, execution: MachineOptions) -> None:
+        super().__init__(model, execution)
+        self._decoder = lru_cache(maxsize=4)(
+            lambda options: Decoder(self._loaded.model, options, english_only=self.english_only)
+        )
+
+    def hints(self, options: TranscriptionOptions) -> Hints:
+        return self._decoder(options).hints
 
     def _load(self, found: FoundModel) -> Any:
         silence_whisperx()
@@ -46,13 +59,13 @@ class WhisperXEngine(SerialEngine):
     def _recognize(
         self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
     ) -> tuple[list[Segment], tuple[str, float]]:
-        decoder = Decoder(self._loaded.model, options)
+        decoder = self._decoder(options)
         language, probability = self._language(waveform, speech, decoder)
         self._loaded.options = replace(
             self._loaded.options,
             beam_size=options.beam_size,
-            initial_prompt=options.prompt,
-            hotwords=hotwords(options),
+            initial_prompt=decoder.hints.prompt,
+            hotwords=decoder.hints.vocabulary,
         )
         segments = [
             segment
@@ -73,6 +86,8 @@ class WhisperXEngine(SerialEngine):
 
     def _segments(self, waveform: Waveform, block: Region, language: str, decoder: Decoder) -> Iterator[Segment]:
         """Segments of one block of the recording, in the recording's time."""
+        onset = decoder.options.vad_threshold
+        self._loaded._vad_params.update(vad_onset=onset, vad_offset=onset * _OFFSET)
         # WhisperX prints when it finds no speech.
         with _remember_encoded(self._loaded.model) as encoded, redirect_stdout(StringIO()):
             windows = self._loaded.transcribe(

@@ -49,6 +49,30 @@ def test_a_profile_and_options_that_disagree_are_refused() -> None:
     assert caught.value.code is ErrorCode.OPTIONS_INVALID
 
 
+@pytest.mark.parametrize(
+    ("stored", "given", "named"),
+    [
+        ({"model": "turbo", "task": "translate"}, {}, "model=turbo and task=translate"),
+        ({"model": "distil-large-v3"}, {"language": "de"}, "model=distil-large-v3 and language=de"),
+        ({"model": "turbo"}, {"task": "translate"}, "use large-v3 or medium"),
+        ({"prompt": "<|nospeech|>"}, {}, "control token"),
+    ],
+)
+def test_a_profile_that_its_model_cannot_honour_is_refused(
+    stored: dict[str, str], given: dict[str, str], named: str
+) -> None:
+    profile = TranscriptionProfile(options=TranscriptionOptions.model_validate(stored, context=STORED))
+
+    async def apply() -> None:
+        await profile.asave("stored", overwrite=True)
+        await apply_profile("stored", TranscriptionOptions.model_validate(given), ExecutionOptions())
+
+    with pytest.raises(SetupError, match=named) as caught:
+        asyncio.run(apply())
+    assert caught.value.code is ErrorCode.OPTIONS_INVALID
+    assert "stored" in caught.value.message
+
+
 def test_a_profile_from_before_options_had_bounds_is_read_and_refused_by_its_field() -> None:
     old = GERMAN.model_copy()
     old.options = TranscriptionOptions.model_validate({"vocabulary": ["x"] * 600}, context=STORED)

@@ -2,12 +2,20 @@
 
 from itertools import combinations, pairwise
 from math import exp
+from pathlib import Path
 
+import numpy as np
+import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio import vad
-from stenopool.speech.audio.vad import Region, phrases
+from stenopool.speech.audio.preparation import prepare_audio
+from stenopool.speech.audio.vad import Region, find_doubtful, phrases, speech_regions
+from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples, Waveform
+from tests.support.speech import recording_path
 
 MOST_SPEECH, LONGEST = 6.0, 9.0
 
@@ -73,3 +81,58 @@ def test_no_other_way_to_cut_costs_less(regions: list[Region]) -> None:
     found = phrases(regions, MOST_SPEECH, LONGEST)
     chosen = [[r for r in regions if window.start <= r.start and r.end <= window.end] for window in found]
     assert not regions or cost(chosen) <= min(cost(way) for way in ways if all(map(fits, way))) + 1e-6
+
+
+@pytest.fixture(scope="module")
+def jfk(tmp_path_factory: pytest.TempPathFactory) -> Samples:
+    flac = tmp_path_factory.mktemp("jfk") / "jfk.flac"
+    prepare_audio(recording_path("en/jfk.flac"), flac, TranscriptionOptions(), ExecutionOptions())
+    return Waveform(flac).read()
+
+
+def _waveform(folder: Path, *parts: Samples) -> Waveform:
+    soundfile.write(folder / "a.flac", np.concatenate(parts), SAMPLE_RATE, subtype="PCM_16")
+    return Waveform(folder / "a.flac")
+
+
+def _noise(seconds: float, level: float) -> Samples:
+    noise = np.random.default_rng(0).standard_normal(round(seconds * SAMPLE_RATE))
+    return (noise * 10 ** (level / 20)).astype(np.float32)
+
+
+@pytest.mark.parametrize("quiet", [-50, -60])
+def test_quiet_speech_beside_loud_speech_may_be_speech(quiet: int, jfk: Samples, tmp_path: Path) -> None:
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    waveform = _waveform(tmp_path, jfk, silence, jfk * np.float32(10 ** (quiet / 20)), silence, jfk)
+    speech = speech_regions(waveform)
+    pauses = find_doubtful(waveform, speech, threshold=0.2)
+    begin, length = len(jfk) / SAMPLE_RATE + 1, len(jfk) / SAMPLE_RATE
+    all_found = [*speech, *(region for pause in pauses for region in pause)]
+    inside = sum(region.duration for region in all_found if begin - 0.5 <= region.start <= begin + length)
+    alone = sum(region.duration for region in speech_regions(_waveform(tmp_path, jfk)))
+    assert inside > 0.9 * alone
+    assert pauses
+    assert not [(a, b) for a in speech for pause in pauses for b in pause if a.start < b.end - 1e-6 and b.start < a.end]
+
+
+@pytest.mark.parametrize("level", [-75, -60, -45, -30])
+def test_steady_noise_is_not_raised(level: int, tmp_path: Path) -> None:
+    waveform = _waveform(tmp_path, _noise(8.0, level))
+    assert np.abs(vad._raise_level(waveform.read())).max() <= np.abs(waveform.read()).max()
+
+
+def test_silence_and_short_pauses_are_not_searched(jfk: Samples, tmp_path: Path) -> None:
+    silence = np.zeros(40 * SAMPLE_RATE, np.float32)
+    waveform = _waveform(tmp_path, silence, jfk, jfk, silence[: SAMPLE_RATE + 7])
+    end = 40 + 2 * len(jfk) / SAMPLE_RATE
+    assert find_doubtful(waveform, [Region(40.0, 45.0), Region(45.9, end)], threshold=0.2) == []
+    ((found, *_),) = find_doubtful(waveform, [Region(40.0, 45.0), Region(48.0, end)], threshold=0.2)
+    assert 45.0 <= found.start < found.end <= 48.0
+
+
+def test_a_lower_threshold_finds_more(jfk: Samples, tmp_path: Path) -> None:
+    noise = _noise(len(jfk) / SAMPLE_RATE, -22)
+    waveform = _waveform(tmp_path, np.clip(jfk * np.float32(0.35) + noise, -1, 1))
+    found = [sum(region.duration for region in speech_regions(waveform, threshold=each)) for each in (0.9, 0.5, 0.1)]
+    assert found == sorted(found)
+    assert found[0] < found[2]

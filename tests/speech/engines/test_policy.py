@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.policy import find_flags
+from stenopool.speech.engines.policy import Verdict, find_flags, judge
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
 
 SPEECH = [Region(0.0, 10.0), Region(20.0, 30.0)]
@@ -65,3 +65,22 @@ def test_nothing_is_heard_in_silence() -> None:
 @pytest.mark.timeout(5)
 def test_long_text_takes_no_time() -> None:
     assert find_flags(_segment(" ".join(f"word{n}" for n in range(2000))), SPEECH) == []
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("speech", [_segment(no_speech_prob=0.1)]),
+        ("speech", [_segment(no_speech_prob=None)]),  # WhisperX does not ask
+        ("noise", []),
+        ("noise", [_segment(" ")]),
+        ("noise", [_segment("Thank you.", no_speech_prob=0.9)]),
+        ("noise", [_segment(no_speech_prob=0.1), _segment(no_speech_prob=0.9)]),
+        ("unclear", [_segment(avg_logprob=-1.4, no_speech_prob=0.1)]),
+        ("unclear", [_segment(compression_ratio=3.0)]),
+        ("unclear", [_segment("no no no no no no no no no no no no no no no no no no no no no no")]),
+        ("unclear", [_segment("far more text than anybody says in four seconds " * 9)]),
+    ],
+)
+def test_what_may_be_speech_is_judged_by_its_text(verdict: Verdict, said: list[Segment]) -> None:
+    assert judge(said, 4.0) == verdict

@@ -1,24 +1,8 @@
 """Parts of the openai-whisper engine that need no weights."""
 
-import pytest
-
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.policy import prompt_with_hotwords
 from stenopool.speech.engines.whisper import WhisperEngine, _segment
-
-
-@pytest.mark.parametrize(
-    ("prompt", "vocabulary", "expected"),
-    [
-        (None, (), None),
-        ("A meeting.", (), "A meeting."),
-        (None, ("Kowloon", "Mekka"), "Kowloon, Mekka"),
-        ("A meeting.", ("Kowloon",), "A meeting. Kowloon"),
-    ],
-)
-def test_prompt_and_vocabulary_are_one_text(prompt: str | None, vocabulary: tuple[str, ...], expected: str) -> None:
-    assert prompt_with_hotwords(TranscriptionOptions(prompt=prompt, vocabulary=vocabulary)) == expected
 
 
 def test_times_in_the_padding_end_with_the_chunk() -> None:

@@ -1,0 +1,52 @@
+"""Whether options suit their model, by what is known of public models and of yours. Without weights, and light."""
+
+from stenopool import models
+from stenopool.errors import OptionsInvalid
+from stenopool.languages import language_names
+from stenopool.options import TranscriptionOptions
+from stenopool.whisper_models import ENGLISH, ModelFacts, facts_of
+
+
+def check_options(options: TranscriptionOptions) -> None:
+    """Refuse, on a machine that may have no weights, options that no machine can honour with this model.
+
+    Raises `OptionsInvalid`, which names two options and what would work instead.
+    """
+    check_model(options, facts_of(options.model))
+    if (
+        options.engine == "whisper"
+        and facts_of(options.model)
+        and "/" not in options.model
+        and not models.is_known(options.model, "openai")
+    ):
+        raise OptionsInvalid(
+            f"engine=whisper and model={options.model} do not go together: openai-whisper has no such checkpoint.",
+            remedy="Use engine faster-whisper or whisperx with it, or another model.",
+        )
+    languages = aligned_languages(options)
+    if languages and not any(models.is_known(code, "wav2vec2") for code in languages):
+        named = f"languages={','.join(options.languages)}" if options.languages else f"language={languages[0]}"
+        raise OptionsInvalid(
+            f"{named} and word_timestamps=alignment do not go together: there is no model that aligns "
+            f"{', '.join(language_names()[code].title() for code in languages)}.",
+            remedy="Use word_timestamps attention, or put a wav2vec2 model for the language below "
+            f"STENOPOOL_MODELS__PATH, as wav2vec2/{languages[0]}.",
+        )
+
+
+def check_model(options: TranscriptionOptions, facts: ModelFacts | None) -> None:
+    """Raise `OptionsInvalid` for what a model with these facts cannot do; nothing where there are none."""
+    try:
+        if facts:
+            options.check_model(facts)
+    except ValueError as error:
+        raise OptionsInvalid(f"{error}.") from error
+
+
+def aligned_languages(options: TranscriptionOptions) -> tuple[str, ...]:
+    """The languages whose words may be aligned; empty if that is not requested, or if they may be any."""
+    if options.word_timestamps != "alignment":
+        return ()
+    if (facts := facts_of(options.model)) and facts.languages == ENGLISH:
+        return ("en",)
+    return options.languages if options.language in ("auto", "per-segment") else (options.language,)
