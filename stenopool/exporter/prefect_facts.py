@@ -112,7 +112,7 @@ async def _read_pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> Non
 
 
 async def _count_zombies(client: PrefectClient, facts: Facts) -> None:
-    """Runs that had a heartbeat and have none any more. One without any was never asked for it."""
+    """Runs without a heartbeat for too long. All pools ask for one: a run that never had any died as it began."""
     now = datetime.now(UTC)
     running = await read_all(
         client, flow_run_filter=select_runs(StateType.RUNNING), work_pool_filter=_in_pools(*QUEUES)
@@ -133,7 +133,8 @@ async def _count_zombies(client: PrefectClient, facts: Facts) -> None:
         if not page.next_page:
             break
         page = await client.read_events_page(str(page.next_page))
-    facts.zombies = sum(now - last > _SILENT for last in heard.values())
+    last_signs = (heard.get(f"prefect.flow-run.{run.id}") or run.start_time or now for run in old_enough)
+    facts.zombies = sum(now - last > _SILENT for last in last_signs)
 
 
 async def _read_progress(client: PrefectClient, facts: Facts) -> None:

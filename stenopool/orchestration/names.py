@@ -20,9 +20,11 @@ TAG = "stenopool"  # of deployments and, through them, of flow runs
 API_TAG = "api"
 RECORDING_TAG = "recording:"
 PREFIX_TAG = "prefix:"
+WATCH_TAG = "watch:"  # runs that `watch` started; with the digest of its queue, source and destination
 
 # The automations of deployments/automations.yaml.
 ZOMBIES = "stenopool-crash-runs-without-heartbeat"
+NEVER_STARTED = "stenopool-crash-runs-that-never-start"
 FAILURES = "stenopool-notify-of-failed-runs"
 
 PROGRESS = "ingest-progress"  # key of the artifact that shows how far a run of `ingest` is

@@ -18,7 +18,12 @@ from prefect.utilities.callables import parameter_schema
 from stenopool import __version__
 from stenopool.orchestration import entrypoints
 from stenopool.orchestration.blocks.profiles import register
-from stenopool.orchestration.deploy.automations import FORMER_NAMES, apply_automations, check_automations
+from stenopool.orchestration.deploy.automations import (
+    ALL_NAMES,
+    apply_automations,
+    check_automations,
+    end_runs_that_never_started,
+)
 from stenopool.orchestration.deploy.pools import (
     Target,
     apply_pools,
@@ -62,8 +67,9 @@ async def apply(
         await _move_deployments(client)
         if prune:
             await _prune(client, wanted)
-        await apply_automations(client, notify)
-        return list(_changes(before, await _state(client)))
+        await apply_automations(client, target, notify)
+        ended = await end_runs_that_never_started(client, target)
+        return [*_changes(before, await _state(client)), *(f"- run {name}: it never started" for name in ended)]
 
 
 async def find_old_pools() -> dict[str, int]:
@@ -153,7 +159,7 @@ async def _state(client: PrefectClient) -> dict[str, Any]:
     for name, found in (await _deployments(client)).items():
         state[f"deployment {name}"] = _facts(found)
     for automation in await client.read_automations():
-        if automation.name in {*FORMER_NAMES, *FORMER_NAMES.values()}:
+        if automation.name in ALL_NAMES:
             state[f"automation {automation.name}"] = automation.model_dump(mode="json", exclude={"id"})
     for block_type in await client.read_block_types():
         if block_type.slug in ("transcription-profile", "s3-bucket"):

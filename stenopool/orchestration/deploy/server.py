@@ -26,9 +26,16 @@ SECRETS = (
 
 
 def settings(*, redis: bool = True) -> dict[str, str]:
-    """The settings of `server.env`, by name; without Redis, only those that do not need it."""
+    """The settings of `server.env`, by name; without Redis, only those that do not need it.
+
+    Leases are then kept as files in PREFECT_HOME. In memory, where Prefect keeps them by default, they are gone when
+    the server starts again, and a run that died before would hold the slot of its schedule for good.
+    """
     found = shipped.read_variables("deployments/server.env")
-    return {name: value for name, value in found.items() if redis or not value.startswith("prefect_redis.")}
+    if redis:
+        return found
+    own = {name: value for name, value in found.items() if not value.startswith("prefect_redis.")}
+    return own | {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 
 
 def addresses(*, database: str, redis: str) -> dict[str, str]:

@@ -15,8 +15,9 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.deploy.apply import apply, find_old_pools
+from stenopool.orchestration.deploy.automations import LONGEST_START
 from stenopool.orchestration.deploy.pools import template
-from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, TAG, ZOMBIES
+from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, NEVER_STARTED, TAG, ZOMBIES
 from stenopool.settings import get_settings
 from tests.orchestration.deploy.test_specification import NIGHTLY
 
@@ -290,11 +291,12 @@ def test_automations_of_earlier_versions_become_ours_and_match_our_runs_only() -
     changes = applied()
     assert {f"+ automation {FAILURES}", "- automation stenopool: a run failed"} <= set(changes)
     found = {each.name: each for each in with_client(lambda client: client.read_automations())}
-    assert found.keys() == {ZOMBIES, FAILURES}
+    assert found.keys() == {ZOMBIES, FAILURES, NEVER_STARTED}
     assert found[FAILURES].actions[0].block_document_id == block
     for automation in found.values():
         assert MARK in automation.description
         related = automation.trigger.match_related.model_dump()
         assert related == {"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"}
     assert found[ZOMBIES].trigger.within == timedelta(seconds=4 * HEARTBEAT_SECONDS)
+    assert found[NEVER_STARTED].trigger.within == LONGEST_START["local"]
     assert applied() == []

@@ -56,7 +56,7 @@ def remove_automations() -> None:
 def apply(block: str | None = None) -> None:
     async def inside() -> None:
         async with get_client() as client:
-            await automations.apply_automations(client, block)
+            await automations.apply_automations(client, "local", block)
 
     asyncio.run(inside())
 
@@ -111,9 +111,9 @@ def test_a_silent_run_of_ours_ends_and_nobody_elses(
     client: SyncPrefectClient, prefect_server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 30 s is the least that Prefect takes for a heartbeat: a run that is well is silent for four of these too.
-    (ending,) = automations.read_automations(None)
+    ending, _ = automations.read_automations("local", None)
     soon = ending.trigger.model_copy(update={"within": timedelta(seconds=12)})
-    monkeypatch.setattr(automations, "read_automations", lambda _: [ending.model_copy(update={"trigger": soon})])
+    monkeypatch.setattr(automations, "read_automations", lambda *_: [ending.model_copy(update={"trigger": soon})])
     apply()
     (tmp_path / "foreign.py").write_text(FLOW)
     entrypoint = f"{tmp_path / 'foreign.py'}:waits"

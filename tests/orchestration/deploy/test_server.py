@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -136,3 +137,16 @@ def test_task_runs_come_through_redis_into_postgresql(prefect_server: PrefectSer
     wait_until(lambda: query(recorded).strip() == "30", "30 task runs are recorded", seconds=60, every=0.5)
     assert prefect_server.redis.client().exists("events")
     assert prefect_server.redis.client().xinfo_groups("events")
+
+
+def test_without_redis_leases_outlive_the_server(profile: "Settings", tmp_path: Path) -> None:
+    """In memory they are gone with it, and with them all knowledge of who holds the slot of a schedule."""
+    from prefect.server.concurrency.lease_storage import filesystem, get_concurrency_lease_storage
+    from prefect.settings import PREFECT_HOME, PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE, temporary_settings
+
+    chosen = settings(redis=False)["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"]
+    with temporary_settings({PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE: chosen, PREFECT_HOME: tmp_path}):
+        storage = get_concurrency_lease_storage()
+        assert isinstance(storage, filesystem.ConcurrencyLeaseStorage)
+        assert storage.storage_path.is_relative_to(tmp_path)
+    assert "prefect_redis" not in "".join(settings(redis=False).values())
