@@ -1,11 +1,11 @@
-"""What the engines hear in real recordings, beside the targets, and beside what people use today called directly.
+"""Accuracy of the engines on real recordings, compared with targets and with libraries called directly.
 
     uv run python benchmarks/accuracy.py [--engines faster-whisper,whisper,whisperx] [--baselines] [--kinds long,stereo]
 
-Whisper base on a CPU, the recordings' language found out (auto). Engines of ours go the real way: `prepare_audio`, then
-the engine, a kind of recording as one batch. Baselines get the same files through faster-whisper's own decoder and the
-same weights (int8, beam 5, batches of 8). WER is pooled, with Whisper's English normalizer. Speed is audio seconds per
-second of recognition: decoding of files and loading of models are left out for all.
+Whisper base on a CPU, with language detection (auto). Stenopool's engines process each kind of recording as one batch,
+after `prepare_audio`. Baselines use the same files through faster-whisper's decoder and the same weights (int8, beam 5,
+batches of 8). WER is pooled, with Whisper's English normalizer. Speed is audio seconds per second of recognition,
+without decoding of files and loading of models.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ENGINES: tuple[EngineName, ...] = ("faster-whisper", "whisper", "whisperx")
 
 @dataclass(frozen=True)
 class Heard:
-    """What was heard in one recording, channel by channel. ``error`` stands where nothing came of it."""
+    """The texts recognized in one recording, by channel, or the ``error``."""
 
     item: Item
     texts: list[str]
@@ -48,7 +48,7 @@ class Heard:
 
 @dataclass
 class Answers:
-    """What one system made of one kind of recording. ``refused``: it cannot do what was asked at all."""
+    """The results of one system on one kind of recording. ``refused``: it does not support the request."""
 
     heard: list[Heard] = field(default_factory=list)
     audio: float = 0.0
@@ -65,7 +65,7 @@ class System(Protocol):
     name: str
 
     def transcribe(self, items: Sequence[Item], asked: dict[str, str]) -> Answers:
-        """``asked``: fields of `TranscriptionOptions` that this measure is about."""
+        """``asked``: the fields of `TranscriptionOptions` to set for this measure."""
         ...
 
 
@@ -99,7 +99,7 @@ def _heard(item: Item, results: Sequence[Any]) -> Heard:
 
 
 class Baseline:
-    """A library called directly, as its README says, one file after the other."""
+    """A library called directly, as its README shows, one file after another."""
 
     def __init__(self, name: str, library: str, speech: SpeechSet) -> None:
         self.name = name
@@ -120,7 +120,7 @@ class Baseline:
                 heard = recognize(samples, several_languages=asked.get("language") == "per-segment")
             except NotImplementedError as error:
                 return Answers(refused=str(error))
-            except Exception as error:  # whatever it is, the others are still to be heard
+            except Exception as error:  # continue with the others after any error
                 answers.heard.append(Heard(item, [""], error=f"{type(error).__name__}: {error}"))
                 continue
             answers.seconds += time.perf_counter() - started
@@ -130,7 +130,7 @@ class Baseline:
 
 
 def baselines(speech: SpeechSet) -> list[System]:
-    """The libraries that people use today."""
+    """The libraries for comparison."""
     return [
         Baseline("whisperX directly", "whisperx", speech),
         Baseline("faster-whisper directly", "faster-whisper", speech),
@@ -142,7 +142,7 @@ def baselines(speech: SpeechSet) -> list[System]:
 
 
 def _pairs(heard: Sequence[Heard]) -> list[tuple[str, str]]:
-    """(said, heard) of the recordings with a known text, by channel where they were heard by channel."""
+    """Pairs (reference, result) for recordings with a reference text, by channel if they were split."""
     return [
         pair
         for one in heard
@@ -157,23 +157,23 @@ def word_errors(heard: Sequence[Heard]) -> float:
 
 
 def right_languages(heard: Sequence[Heard]) -> float:
-    """Recordings whose language was found."""
+    """Number of recordings with the correct language."""
     return sum(one.language == one.item.language for one in heard)
 
 
 def empty(heard: Sequence[Heard]) -> float:
-    """Recordings in which nothing was heard, without an error."""
+    """Number of recordings with an empty result and no error."""
     return sum(not "".join(one.texts) and not one.error for one in heard)
 
 
 def close(heard: Sequence[Heard]) -> float:
-    """Recordings with at most 5 % WER."""
+    """Number of recordings with at most 5 % WER."""
     return sum(wer([pair]) <= 0.05 for pair in _pairs(heard))
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One row of the table. The target is the most allowed for an error rate, the least for a count."""
+    """One row of the table. The target is a maximum for error rates and a minimum for counts."""
 
     title: str
     kind: str
@@ -192,12 +192,12 @@ class Measure:
         return value <= self.target if self.is_rate else value >= self.target
 
     def shown(self, value: float) -> str:
-        """A value as people read it."""
+        """A value, formatted."""
         return f"{value:.2f} %" if self.is_rate else f"{value:.0f}"
 
     @property
     def wanted(self) -> str:
-        """The target as people read it."""
+        """The target, formatted."""
         return "" if self.target is None else f"{'≤' if self.is_rate else '≥'} {self.shown(self.target)}"
 
 
@@ -225,7 +225,7 @@ TIMED = ("en_short", "long")
 
 
 class Report:
-    """Measures of all systems; each system hears each kind of recording once per way of asking."""
+    """Measures of all systems; each system transcribes each kind of recording once per set of options."""
 
     def __init__(self, speech: SpeechSet, systems: Sequence[System], measures: Sequence[Measure]) -> None:
         self.speech = speech
@@ -237,7 +237,7 @@ class Report:
         return system.transcribe(self.speech.of(kind), dict(asked))
 
     def figure(self, measure: Measure, system: System) -> dict[str, Any]:
-        """One cell, with all that it comes from."""
+        """One cell, with its inputs."""
         answers = self.answers(system, measure.kind, measure.asked)
         value = None if answers.refused else measure.score(answers.heard)
         return {
@@ -264,7 +264,7 @@ class Report:
         }
 
     def table(self) -> Table:
-        """All figures, and below them speeds."""
+        """All figures, followed by speeds."""
         table = Table("measure", "target of the default engine", title=f"Whisper {MODEL}, CPU, {os.cpu_count()} cores")
         for system in self.systems:
             table.add_column(system.name, justify="right")

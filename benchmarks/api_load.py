@@ -1,10 +1,10 @@
-"""How many questions the API answers per second, and how fast, with 10,000 recordings in the store.
+"""Requests per second and latency of the API, with 10,000 recordings in the store.
 
     uv run python -m benchmarks.api_load
     uv run python -m benchmarks.api_load --recordings 10000 --seconds 10 --clients 16 --store folder
 
-A real S3 server, a real Prefect server, `stenopool serve` in a process of its own, all on this machine's loopback. Each
-client asks again as soon as it has its answer. 50 runs wait in the queue meanwhile.
+A real S3 server, a real Prefect server and `stenopool serve` in a separate process, all on this machine's loopback
+interface. Each client sends the next request as soon as it has a response. 50 runs are in the queue.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _GOAL_RATE, _GOAL_P99 = 200.0, 0.2
 
 
 class Measured(NamedTuple):
-    """``times``: seconds of each answer."""
+    """``times``: seconds of each response."""
 
     name: str
     seconds: float
@@ -56,7 +56,7 @@ class Measured(NamedTuple):
 
 
 def fill(source: ObjectStore, destination: ObjectStore, count: int) -> list[str]:
-    """So many recordings, all but every twentieth of them done; their ids."""
+    """Create this many recordings, all but every twentieth of them done; return their ids."""
 
     def one(number: int) -> str:
         key = f"{number:032x}/call {number}.wav"
@@ -75,7 +75,7 @@ def fill(source: ObjectStore, destination: ObjectStore, count: int) -> list[str]
 
 
 async def load(url: str, name: str, paths: list[str], clients: int, seconds: float) -> Measured:
-    """Ask for the paths in turn, over so many connections, for so long."""
+    """Request the paths in turn, over this many connections, for this long."""
     host, port = url.removeprefix("http://").split(":")
     turn, times, received = itertools.cycle(paths), list[float](), 0
     end = time.perf_counter() + seconds
@@ -83,7 +83,7 @@ async def load(url: str, name: str, paths: list[str], clients: int, seconds: flo
     async def client() -> None:
         nonlocal received
         reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
-        while (begun := time.perf_counter()) < end:
+        while (started := time.perf_counter()) < end:
             request = f"GET {next(turn)} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {secret('reader')}\r\n\r\n"
             writer.write(request.encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
@@ -91,30 +91,30 @@ async def load(url: str, name: str, paths: list[str], clients: int, seconds: flo
                 raise RuntimeError(head)
             length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
             await reader.readexactly(length)
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - started)
             received += length
         writer.close()
 
-    begun = time.perf_counter()
+    started = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(clients)))
-    return Measured(name, time.perf_counter() - begun, times, received)
+    return Measured(name, time.perf_counter() - started, times, received)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, default=10_000)
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each kind of question")
-    parser.add_argument("--clients", type=int, default=16, help="connections that ask at the same time")
-    parser.add_argument("--rounds", type=int, default=1, help="the best one is told")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each kind of request")
+    parser.add_argument("--clients", type=int, default=16, help="parallel connections")
+    parser.add_argument("--rounds", type=int, default=1, help="the best one is reported")
     parser.add_argument("--store", choices=("s3", "folder"), default="s3")
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="stenopool-load-") as folder,
         installation(asked.store, Path(folder)) as served,
     ):
-        begun = time.monotonic()
+        started = time.monotonic()
         ids = fill(served.source, served.destination, asked.recordings)
-        print(f"{len(ids)} recordings after {time.monotonic() - begun:.0f} s", file=sys.stderr)
+        print(f"{len(ids)} recordings after {time.monotonic() - started:.0f} s", file=sys.stderr)
         with served.client() as boss:
             for number in range(_WAITING):
                 files = {"file": (f"{number}.wav", sound(0.1))}

@@ -1,4 +1,4 @@
-"""An API to measure: a real store, a real Prefect server with our deployments, `stenopool serve` in its own process."""
+"""An API to measure: a real store, a real Prefect server with the deployments, `stenopool serve` in a process."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from tests.support.seaweedfs import SeaweedFS
 
 
 class Installation(NamedTuple):
-    """The API under measurement, and its stores as they are behind it."""
+    """The API under measurement, and direct access to its stores."""
 
     url: str
     pid: int
@@ -31,14 +31,14 @@ class Installation(NamedTuple):
         return httpx.Client(base_url=self.url, headers=headers, timeout=600)
 
     def peak_memory(self) -> int:
-        """The most that the API's process has ever had in memory, in bytes."""
+        """Peak memory of the API's process, in bytes."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 @contextmanager
 def installation(kind: str, folder: Path) -> Iterator[Installation]:
-    """``kind`` of the store: s3 or folder. There is no worker: what is sent waits."""
+    """``kind`` of the store: s3 or folder. There is no worker, so recordings stay queued."""
     # Read when Prefect is imported, which `embedded` does.
     os.environ |= {"PREFECT_HOME": str(folder / "prefect")}
     os.environ.pop("PREFECT_API_URL", None)

@@ -1,10 +1,10 @@
-"""What one large upload takes of the API's memory.
+"""The API's memory during one large upload.
 
     uv run python -m benchmarks.api_upload
     uv run python -m benchmarks.api_upload --bytes 2147483648 --store s3
 
-`stenopool serve` in a process of its own, a real store, a form that is made as it is sent. What is stored is read back
-and its SHA-256 compared.
+`stenopool serve` in a separate process, a real store, a form that is generated while it is sent. The stored object is
+read back and its SHA-256 compared.
 """
 
 import argparse
@@ -24,7 +24,7 @@ _GOAL = 300 * 1000**2
 
 
 class Made(io.RawIOBase):
-    """A file of so many bytes that lies nowhere: a recording's beginning, and then a block again and again."""
+    """A virtual file of this many bytes: the start of a recording, then a repeated block."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -53,11 +53,11 @@ class Made(io.RawIOBase):
 
 
 def upload(served: Installation, size: int) -> tuple[float, str]:
-    """Send a recording of this size; seconds that took, and its id. Raises if what is stored is something else."""
-    begun = time.monotonic()
+    """Upload a recording of this size; return the seconds and its id. Raises if the stored object differs."""
+    started = time.monotonic()
     with served.client() as client:
         answer = client.post("/v1/recordings", files={"file": ("large.wav", Made(size))}).raise_for_status().json()
-    seconds, digest, file = time.monotonic() - begun, hashlib.sha256(), Made(size)
+    seconds, digest, file = time.monotonic() - started, hashlib.sha256(), Made(size)
     while chunk := file.read(1024 * 1024):
         digest.update(chunk)
     stored = hashlib.sha256()

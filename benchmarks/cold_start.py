@@ -1,11 +1,11 @@
-"""Where the seconds go when one short recording is transcribed: `stenopool run`, everything cold but the caches.
+"""The time of each part of `stenopool run` on one short recording, with warm caches.
 
     uv run python benchmarks/cold_start.py [--rounds 3] [options of `stenopool run`]
 
-A ten-second clip, folder to folder, with the diarizer and all else as it comes. Each run is a process of its own,
-timed from outside; inside it, some imports and functions are wrapped as they are loaded, and note when they began and
-ended, and in which thread. What overlaps is shown as it was, so the parts add up to more than the whole. Server is
-Prefect's, started by the run itself; its database is there already (a first run is not counted).
+A ten-second clip, folder to folder, with the default options, including diarization. Each run is a separate process,
+timed from outside. Inside it, some imports and functions are wrapped when they are loaded, and record their start, end
+and thread. Parts overlap, so their sum exceeds the total. The run starts Prefect's server; its database exists already
+(a first run is not counted).
 """
 
 import argparse
@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-# Imports that are timed with all that they bring along, unless that is a row of its own before.
+# Timed imports, including nested ones, except those in an earlier row.
 IMPORTS = (
     "stenopool.cli",
     "prefect.settings",
@@ -43,7 +43,7 @@ IMPORTS = (
     "senko",
     "boto3",
 )
-# Functions that are timed, by the module that defines them.
+# Timed functions, by the module that defines them.
 FUNCTIONS = {
     "stenopool.speech.loaded": ("check_models", "LoadedModels.engine", "LoadedModels.diarizer"),
     "stenopool.speech.audio.preparation": ("prepare_audio",),
@@ -61,7 +61,7 @@ TITLES = {
 
 
 class Spans(MetaPathFinder):
-    """Notes when what is named above began and ended. Finds modules as Python does, and wraps them once loaded."""
+    """Records start and end of the imports and functions above. Finds modules like Python; wraps them once loaded."""
 
     def __init__(self) -> None:
         self.noted: list[tuple[str, str, float, float, float]] = []
@@ -76,7 +76,7 @@ class Spans(MetaPathFinder):
             self.noted.append((name, thread, begin, time.monotonic(), time.thread_time() - used))
 
     def mark(self, name: str) -> None:
-        """Note a moment, and the processor time of the whole process so far."""
+        """Record a time, and the CPU time of the whole process so far."""
         self.noted.append((name, "MainThread", time.monotonic(), time.monotonic(), time.process_time()))
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
@@ -120,7 +120,7 @@ class Spans(MetaPathFinder):
 
 
 def inside(notes: Path, arguments: Sequence[str]) -> None:
-    """In the process that is measured: the command line, with spans noted."""
+    """In the measured process: the command line, with recorded spans."""
     spans = Spans()
     sys.meta_path.insert(0, spans)
     spans.mark("interpreter")
@@ -135,11 +135,11 @@ def inside(notes: Path, arguments: Sequence[str]) -> None:
         notes.write_text(json.dumps(spans.noted))
 
 
-Part = tuple[float, float, float]  # begins at, takes, of it processor time of its thread
+Part = tuple[float, float, float]  # start, duration, CPU time of its thread
 
 
 def once(folder: Path, clip: Path, number: int, options: Sequence[str]) -> dict[str, Part]:
-    """One run: its parts in seconds, from the moment at which the process was asked for."""
+    """One run: its parts in seconds, from the moment at which the process was started."""
     source, notes = folder / "recordings", folder / f"notes-{number}.json"
     source.mkdir(exist_ok=True)
     (source / clip.name).write_bytes(clip.read_bytes())
@@ -192,7 +192,7 @@ def main() -> None:
     arguments, options = parser.parse_known_args()
     with tempfile.TemporaryDirectory(prefix="cold-start-") as name:
         folder = Path(name)
-        # A home of its own, which the first run makes ready as a user's is after his first.
+        # A new home, which the first run initializes.
         os.environ["PREFECT_HOME"] = str(folder / "prefect")
         os.environ.pop("PREFECT_API_URL", None)
         once(folder, arguments.clip, 0, options)

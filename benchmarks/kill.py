@@ -1,11 +1,11 @@
-"""Is anything lost, or done twice, when the program is killed again and again?
+"""Lost and repeated work of a program that is killed repeatedly.
 
     python -m benchmarks.kill [--kills 30] [--recordings 58] [--seed 1]
 
-Real recordings on a real S3 server (SeaweedFS) are transcribed once in peace and once by a program that is killed with
-SIGKILL, with all its children, at random moments of every phase, and started again each time. Then both results must
-be the same, and each kill may have cost at most what was in hand: a stage of the recordings of two batches.
-Exit code 1 if not.
+Real recordings on a real S3 server (SeaweedFS) are transcribed once undisturbed and once by a program that is killed
+with SIGKILL, with all its children, at random moments of every phase, and restarted each time. Both results must be
+equal, and each kill may repeat at most the work in progress: a stage of the recordings of two batches. Exit code 1 if
+not.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from typing import Any
 from stenopool.pipeline.receipts import RECEIPTS, WORK, ReceiptName, list_receipts
 from stenopool.runtime import signals
 from stenopool.storage.s3 import S3Store
-from tests.support.journal import begun
+from tests.support.journal import read_started
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import SPEECH
 
@@ -43,7 +43,7 @@ OTHERS = (
     "hard/truncated-no-moov.m4a",
     "hard/video-no-audio.mp4",
 )
-# A line of the journal that says a phase has begun, and the longest pause in seconds from there to the kill.
+# A line of the journal that says a phase has started, and the longest pause in seconds from there to the kill.
 PHASES = {
     "listing": ("planned\t", 0.2),
     "decoding": ("decode\t", 0.5),
@@ -61,29 +61,29 @@ class Life:
     """One process from its start to its end."""
 
     phase: str
-    """In which phase it was killed; empty for one that ended by itself."""
+    """The phase in which it was killed; empty if it ended normally."""
     decoded: list[str]
-    """Fingerprints of recordings whose decoding began."""
+    """Fingerprints of recordings whose decoding started."""
     spoken: list[str]
-    """Those of recordings that the engine took up."""
+    """Fingerprints of recordings that the engine started."""
 
 
 @dataclass
 class Repeated:
-    """Work that a kill made be done again, in fingerprints."""
+    """Work that was repeated after a kill, as fingerprints."""
 
     decoded: set[str]
     spoken: set[str]
 
     @property
-    def within_what_was_in_hand(self) -> bool:
-        """Two batches are on their way at a time, each recording in one stage."""
+    def within_work_in_progress(self) -> bool:
+        """Two batches are in progress at a time, each recording in one stage."""
         return len(self.decoded | self.spoken) <= 2 * BATCH
 
 
 @dataclass
 class Outcome:
-    """What the kills came to."""
+    """The results of all kills."""
 
     lives: list[Life]
     repeated: list[Repeated]
@@ -91,7 +91,7 @@ class Outcome:
     seconds: dict[str, float]
     """Audio by fingerprint."""
     faults: list[str]
-    """What is not as it should be, in words."""
+    """Errors, as text."""
 
     @property
     def kills(self) -> list[str]:
@@ -101,7 +101,7 @@ class Outcome:
         return sum(self.seconds.get(fingerprint, 0.0) for fingerprint in fingerprints)
 
     def __str__(self) -> str:
-        begun = [fingerprint for life in self.lives for fingerprint in life.spoken]
+        started = [fingerprint for life in self.lives for fingerprint in life.spoken]
         decoded = [fingerprint for life in self.lives for fingerprint in life.decoded]
         costly = [again for again in self.repeated if again.decoded or again.spoken]
         worst = max((self.audio(again.decoded | again.spoken) for again in costly), default=0.0)
@@ -109,8 +109,8 @@ class Outcome:
             [
                 f"kills: {len(self.kills)} ({', '.join(f'{n} {p}' for p, n in Counter(self.kills).items())})",
                 f"recordings: {len(self.seconds)} transcribed",
-                f"speech: {self.audio(begun):.0f} s begun, {sum(self.seconds.values()):.0f} s once",
-                f"decoding: {len(decoded)} begun, {len(set(decoded))} once",
+                f"speech: {self.audio(started):.0f} s started, {sum(self.seconds.values()):.0f} s once",
+                f"decoding: {len(decoded)} started, {len(set(decoded))} once",
                 f"repeated: by {len(costly)} kills, {sum(self.audio(r.spoken) for r in costly):.0f} s of speech work "
                 f"and {sum(len(r.decoded) for r in costly)} decodings; {worst:.0f} s of audio at most by one kill",
                 *(f"WRONG: {fault}" for fault in self.faults),
@@ -167,12 +167,12 @@ class Bench:
             if not killed and process.wait() not in (0, 1):
                 raise RuntimeError(f"the program failed:\n{(self.folder / 'output.txt').read_text()[-3000:]}")
         finally:
-            if process.poll() is None:  # Ctrl-C, a time-out: it is in a session of its own
+            if process.poll() is None:  # Ctrl-C or a timeout: it is in a separate session
                 process.kill()
-        return Life(phase if killed else "", *begun(journal))
+        return Life(phase if killed else "", *read_started(journal))
 
     def _kill(self, process: subprocess.Popen[bytes], journal: Path, phase: str, share: int) -> bool:
-        """Wait for the moment, and end the process group. False if the process ended before."""
+        """Wait for the moment, and kill the process group. False if the process ended before."""
         beginning, longest = PHASES[phase]
         pattern, nth, pause = re.compile(beginning), self.random.randint(1, 3), self.random.uniform(0, longest)
         with journal.open() as lines:
@@ -184,10 +184,10 @@ class Bench:
                     share -= line.startswith("done\t")
                 time.sleep(0.005)
         time.sleep(pause)
-        # Half of them as the OOM killer does it, which ends the process alone: its children have to notice.
+        # Half of the kills are like the OOM killer's: only the process ends, and its children have to notice.
         (os.killpg if self.random.random() < 0.5 else os.kill)(process.pid, signal.SIGKILL)
         process.wait()
-        deadline = time.monotonic() + 10  # children in sessions of their own end when their pipes do
+        deadline = time.monotonic() + 10  # children in separate sessions end when their pipes close
         while left := self._processes():
             if time.monotonic() > deadline:
                 raise RuntimeError(f"processes outlived the kill: {left}")
@@ -213,7 +213,7 @@ def _is_short(item: dict[str, Any]) -> bool:
 def kill_again_and_again(
     server: SeaweedFS, folder: Path, *, kills: int, recordings: int = 58, seed: int = 1
 ) -> Outcome:
-    """Run in peace, run with kills, compare."""
+    """Run undisturbed, run with kills, compare."""
     bench = Bench(server, folder, recordings, seed)
     bench.live("peaceful")
     phases: list[str] = []
@@ -231,7 +231,7 @@ def kill_again_and_again(
 
 
 def _repeated(lives: Sequence[Life]) -> list[Repeated]:
-    """What of each killed life's work a later one began again."""
+    """The work of each killed process that a later one repeated."""
     found = []
     for number, life in enumerate(lives):
         if life.phase:
@@ -243,7 +243,7 @@ def _repeated(lives: Sequence[Life]) -> list[Repeated]:
 
 
 def _faults(bench: Bench) -> list[str]:
-    """How what the killed program left differs from what it should have left."""
+    """Differences between the results of the killed program and the expected results."""
     peaceful, killed = bench.store("peaceful"), bench.store("killed")
     expected, found = _transcripts(peaceful), _transcripts(killed)
     faults = [f"{key}: another transcript" for key in expected if key in found and found[key] != expected[key]]
@@ -263,7 +263,7 @@ def _by_key(receipts: Counter[ReceiptName]) -> Counter[str]:
 
 
 def _transcripts(store: S3Store) -> dict[str, dict[str, Any]]:
-    """All transcripts, without what differs from run to run."""
+    """All transcripts, without fields that differ between runs."""
     found = {}
     for info in store.list():
         if info.key.endswith("/transcript.json") and not info.key.startswith((RECEIPTS, WORK)):
@@ -274,10 +274,10 @@ def _transcripts(store: S3Store) -> dict[str, dict[str, Any]]:
 
 
 def main() -> int:
-    """Print what the kills came to."""
+    """Print the results of the kills."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
-    parser.add_argument("--recordings", type=int, default=58, help="short ones; a few long and bad ones come with them")
+    parser.add_argument("--recordings", type=int, default=58, help="short ones; a few long and bad ones are added")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     signals.exit_on_sigterm()  # so that servers and children end with it
@@ -291,7 +291,7 @@ def main() -> int:
         finally:
             server.stop()
     print(outcome)
-    kept = all(again.within_what_was_in_hand for again in outcome.repeated)
+    kept = all(again.within_work_in_progress for again in outcome.repeated)
     return 0 if kept and not outcome.faults and len(outcome.kills) == arguments.kills else 1
 
 

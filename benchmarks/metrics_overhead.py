@@ -1,11 +1,11 @@
-"""What metrics cost: the flow `ingest` with and without them, round by round in turn.
+"""The overhead of metrics: the flow `ingest` with and without them, in alternating rounds.
 
     uv run python -m benchmarks.metrics_overhead
 
-With: every hook of ours (tallies, counts of the batch, fields of the log), an exporter that looks at the destination
-every 15 s and, where Debian's is installed, a Prometheus that scrapes it. Without: the hooks do nothing, and neither
-program runs. Wall time on a machine with other work says little about one per cent, so two shares are measured directly
-too: the time inside the hooks, and the CPU that the exporter used.
+With: every hook (tallies, counts of the batch, fields of the log), an exporter that refreshes every 15 s and, if
+Debian's is installed, a Prometheus that scrapes it. Without: the hooks do nothing, and neither program runs. Wall time
+on a shared machine is too noisy for one per cent, so two shares are also measured directly: the time inside the hooks,
+and the CPU time of the exporter.
 """
 
 import argparse
@@ -36,7 +36,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Hooks:
-    """Our places in the flow: switched off, or timed. ``seconds``: spent in them, threads added up."""
+    """The hooks in the flow: switched off, or timed. ``seconds``: total over all threads."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -85,7 +85,7 @@ class Hooks:
 
 @contextmanager
 def watching(folder: Path, destination: Path) -> Iterator[int]:
-    """An exporter, and a Prometheus that scrapes it, at the intervals of a house; the exporter's process."""
+    """Start an exporter, and a Prometheus that scrapes it at the usual interval; return the exporter's process."""
     with ExitStack() as stack:
         exporter = Exporter(folder, str(destination), interval=15)
         stack.callback(exporter.kill)
@@ -100,13 +100,13 @@ def watching(folder: Path, destination: Path) -> Iterator[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time that a process has used."""
+    """User and system time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def timed(source: Path, destination: Path, recordings: int) -> float:
-    """Seconds that a batch takes."""
+    """Seconds of a batch."""
     begin = time.monotonic()
     done = batch(source, destination).done
     seconds = time.monotonic() - begin
@@ -146,7 +146,7 @@ def main() -> None:
             shutil.copyfile(arguments.speech / item.file, source / f"{number:03d}{Path(item.file).suffix}")
         batch(source, watched)  # loads the model
         for n in range(arguments.rounds):
-            # In turn, so that what the machine does else falls on both.
+            # Alternating, so that other load on the machine affects both.
             for kind in ("without", "with") if n % 2 else ("with", "without"):
                 destination = folder / "destinations" / f"{kind}{n}"
                 if kind == "with":

@@ -1,9 +1,9 @@
-"""What Prefect costs: the flow `ingest` against the same stages called one after the other, in one process.
+"""The overhead of Prefect: the flow `ingest` compared with the same stages called directly, in one process.
 
     uv run python benchmarks/overhead.py
 
-60 short recordings, the default engine, real weights, diarization off (it would hide the overhead behind its own
-time). Both are run in turn, models loaded and the server started before; the start of the server is stated by itself.
+60 short recordings, the default engine, real weights, diarization off (it would hide the overhead). Both run in turn,
+with models loaded and the server started before; the start of the server is reported separately.
 """
 
 import argparse
@@ -34,7 +34,7 @@ EXECUTION = ExecutionOptions()
 
 
 async def directly(source: Path, destination: Path) -> int:
-    """The same stages without Prefect, batch after batch; how many transcripts there are then."""
+    """Run the same stages without Prefect, batch after batch; return the number of transcripts."""
     settings = get_settings().batch
     with Scratch() as scratch:
         run = RunContext(open_store(str(source)), open_store(str(destination)), OPTIONS, EXECUTION, scratch)

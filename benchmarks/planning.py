@@ -1,17 +1,16 @@
-"""Planning a bucket of a million recordings, nine of ten of them done: how long, how much memory, how many requests?
+"""Time, memory and requests for planning a bucket of a million recordings, nine of ten of them done.
 
     python benchmarks/planning.py [--sizes 100000 1000000] [--limit-seconds 90] [--limit-mb 200]
 
-The listings come over the S3 protocol from a server that makes them up, in a process of its own; the planner is what
-`stenopool plan` runs, a process of its own too for each size. Printed: wall and CPU seconds (the machine may be busy
-with other things), the planner's peak memory, LIST requests. Exit code 1 if a limit is exceeded, if memory grows with
-the bucket, or if a state is wrong.
+A server in a separate process generates the listings, over the S3 protocol. The planner is that of `stenopool plan`, in
+a new process for each size. Prints wall and CPU seconds (the machine may have other work), the planner's peak memory,
+and LIST requests. Exit code 1 if a limit is exceeded, if memory grows with the bucket, or if a state is wrong.
 
-How it grows. A LIST request gives 1,000 keys, and planning makes no other: recordings / 1,000 + receipts / 1,000
-requests, whatever is new. A million recordings with 900,000 receipts take 1,900 requests, which AWS sells at $0.005 per
-1,000: one cent. 100 million take 190,000 requests and $0.95, every time that the whole is planned; hourly that would
-be $690 a month, so plan so large a bucket by the prefix of the day. A HEAD per recording instead would be 100 million
-requests, $40. Time grows the same way, and memory does not grow.
+Growth: a LIST request returns 1,000 keys, and planning sends no other requests: recordings / 1,000 + receipts / 1,000,
+regardless of what is new. A million recordings with 900,000 receipts take 1,900 requests, at $0.005 per 1,000 on AWS:
+one cent. 100 million take 190,000 requests and $0.95 for each plan of the whole bucket, which is $690 a month if
+hourly, so plan such a bucket by the prefix of the day. A HEAD per recording would be 100 million requests, $40. Time
+grows likewise; memory does not grow.
 """
 
 import argparse
@@ -27,13 +26,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGE = 1000  # keys, the most that S3 gives
+PAGE = 1000  # keys, the maximum of S3
 DOLLARS_PER_LIST = 0.005 / 1000  # S3 Standard, us-east-1
-GROWTH_MB = 10  # what memory may differ by between sizes: noise of the allocator
+GROWTH_MB = 10  # allowed difference of memory between sizes: noise of the allocator
 
 
 def plan() -> None:
-    """Plan, in this process, and print what it took as JSON."""
+    """Plan in this process, and print time and memory as JSON."""
     from stenopool.options import TranscriptionOptions
     from stenopool.pipeline.catalog import Selection
     from stenopool.pipeline.shards import Plan
@@ -64,7 +63,7 @@ def plan() -> None:
 
 
 def measured(size: int) -> dict[str, Any]:
-    """What planning ``size`` recordings takes."""
+    """Time and memory for planning ``size`` recordings."""
     command = [sys.executable, "-P", "-m", "tests.support.listing_server", "--recordings", str(size)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         try:

@@ -1,9 +1,9 @@
-"""Does a 10-hour recording go through `prepare_audio` in bounded memory?
+"""Memory of `prepare_audio` for a 10-hour recording.
 
     python benchmarks/prepare_memory.py [--hours 10] [--channels 1] [--limit-mb 600]
 
-Makes the recording from a spoken one by repeating it with silence between (Opus, in a temporary folder), prepares it in
-a child process, and prints time and peak memory of the child and, apart, of the programs it started. Exit code 1 over
+Creates the recording by repeating a spoken one with silence in between (Opus, in a temporary folder), prepares it in a
+child process, and prints time and peak memory of the child and, separately, of its child processes. Exit code 1 above
 the limit.
 """
 
@@ -34,7 +34,7 @@ def make(out: Path, hours: float, channels: int) -> None:
 
 
 def child(source: Path, mode: str) -> None:
-    """Prepare, and print what it took."""
+    """Prepare, and print time and memory."""
     from stenopool.options import ExecutionOptions, TranscriptionOptions
     from stenopool.speech.audio import sandbox
     from stenopool.speech.audio.preparation import prepare_audio
@@ -78,7 +78,7 @@ def open_files() -> list[Path]:
 
 
 def main() -> int:
-    """Make the recording and run the child."""
+    """Create the recording and run the child."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--channels", type=int, default=1)

@@ -1,12 +1,11 @@
-"""A Whisper model of any size that costs what a trained one does, and says the same words of everything: for speed.
+"""A Whisper model of any size with random weights, for speed tests: as slow as a trained one, always the same text.
 
     uv run python -m benchmarks.random_model ./large-v3-random [--shape large-v3] [--tokens 25]
     uv run python -m benchmarks.compare ../shared/speech --kinds en_short --device cuda --model ./large-v3-random
 
-Weights are random, but what is decoded ends after ``--tokens`` tokens as speech of some seven seconds does, with a good
-probability and without repeating itself: nothing is sent to be decoded again, and nobody decodes to the longest text
-that there may be. That is done by the table of positions: at each place it points to the token that comes next there,
-and is so much larger than what the layers add that they change nothing in it.
+Weights are random, but decoding ends after ``--tokens`` tokens, like about seven seconds of speech, with a high
+probability and without repetition. So no system decodes again or up to the maximum length. The table of positions
+controls this: at each position, it points to the next token, with values so large that the layers do not change it.
 """
 
 import argparse
@@ -33,7 +32,7 @@ _COMMON = 2000  # words among which the text is chosen; a tokenizer has the most
 
 
 class Shape(NamedTuple):
-    """Sizes as openai-whisper's ``ModelDimensions`` has them."""
+    """Sizes as in openai-whisper's ``ModelDimensions``."""
 
     encoder_layers: int
     decoder_layers: int
@@ -51,7 +50,7 @@ SHAPES = {
 
 
 def write(folder: Path, shape: Shape, tokens: int, seed: int = 1) -> None:
-    """A CTranslate2 folder with weights in float16. Its tokenizer is that of Whisper base, which must be at hand."""
+    """Write a CTranslate2 folder with float16 weights. Uses the tokenizer of Whisper base, which must be available."""
     from ctranslate2.specs import WhisperSpec
 
     base = models.find("base", "ctranslate2").path
@@ -85,7 +84,7 @@ def _vocabulary(base: Path) -> list[str]:
 
 
 def _script(vocabulary: list[str], tokens: int, random: np.random.Generator) -> list[int]:
-    """The token after each position: the language, two that nobody asks for, different words, and then the end."""
+    """The token after each position: the language, two unused tokens, different words, and the end."""
     words = [number for number, token in enumerate(vocabulary) if token.startswith("Ġ") and token[1:].isalpha()]
     end = vocabulary.index("<|endoftext|>")
     said = [int(word) for word in random.choice(words[:_COMMON], tokens, replace=False)]

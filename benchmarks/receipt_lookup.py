@@ -1,12 +1,13 @@
-"""Looking for one recording's receipts among 1,000 to 100,000 others: does it cost the same?
+"""CPU time for finding one recording's receipts among 1,000 to 100,000 others.
 
     uv run python -m benchmarks.receipt_lookup [--sizes 1000 10000 100000] [--s3-sizes 1000 10000 20000]
 
-A run looks three times for each recording: before the download, before the engine and before the upload. Stores of all
-sizes are asked in turn, round after round, so that they meet the same load of the machine. Printed: CPU seconds of this
-process per look-up (the median round), and the ratio to the smallest store. On S3 the server's own work is not counted,
-and 20,000 receipts are the most because writing them takes a minute. Exit code 1 if a look-up is wrong, or if one in a
-larger store takes more than `_LIMIT` times as long. No recording is looked for twice: the kernel would remember it.
+A run looks up the receipts of each recording three times: before the download, the engine and the upload. Stores of all
+sizes are queried in turn, in rounds, so that the load of the machine affects all of them. Prints CPU seconds of this
+process per look-up (the median round), and the ratio to the smallest store. On S3, the server's work is not counted,
+and 20,000 receipts are the maximum because writing them takes a minute. Exit code 1 if a look-up is wrong, or if one in
+a larger store takes more than `_LIMIT` times as long. No recording is looked up twice, because the kernel would cache
+it.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def name_recording(number: int) -> tuple[str, str]:
 
 
 def fill(store: ObjectStore, size: int) -> None:
-    """Write this many empty receipts: their names are all that a look-up reads."""
+    """Write this many empty receipts: a look-up reads only their names."""
     keys = [receipt_key(*name_recording(2 * number)) for number in range(size)]
     if isinstance(store, LocalStore):
         store.put_bytes(keys[0], b"")
@@ -57,7 +58,7 @@ def time_round(store: ObjectStore, numbers: list[int]) -> float:
 
 
 def compare(kind: str, stores: dict[int, ObjectStore], looks: int) -> bool:
-    """Print a line for each size; whether the largest costs about what the smallest does."""
+    """Print a line per size; return whether the largest costs about as much as the smallest."""
     for size, store in stores.items():
         fill(store, size)
     smallest = min(stores)

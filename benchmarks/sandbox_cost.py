@@ -1,11 +1,11 @@
-"""What confinement costs: reading headers and decoding, confined as in production and not at all, in turn.
+"""The overhead of the sandbox: reading headers and decoding, alternately with and without it.
 
     uv run python -m benchmarks.sandbox_cost
 
-Not at all: libav reads the headers in this process, and ffmpeg is a plain child whose limits a shell sets. Each round
-does both on the same file, in changing order; the figure is the ratio of the fastest rounds, for what else runs on the
-machine can only add to them. Exit code 1 if it is above 1.03 for the longest file; in short ones the start of two
-processes shows, a fixed number of milliseconds a file.
+Without: libav reads the headers in this process, and ffmpeg is a plain child whose limits a shell sets. Each round does
+both on the same file, in alternating order. The figure is the ratio of the fastest rounds, because other load can only
+add to them. Exit code 1 if it is above 1.03 for the longest file; in short files, the start of two processes is
+visible, a fixed number of milliseconds per file.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def unconfined() -> Iterator[None]:
 
 
 def once(path: Path, spool: IO[bytes], *, confined: bool) -> float:
-    """Seconds for the headers and the sound of a file."""
+    """Seconds for the headers and the audio of a file."""
     spool.seek(0)
     spool.truncate()
     started = time.perf_counter()
@@ -96,7 +96,7 @@ def main() -> int:
             plain, confined, median = compare(path, arguments.rounds * 60 // min(60, seconds))
             figures = f"{plain * 1000:.1f} ms plain, {confined * 1000:.1f} ms confined"
             print(f"{name}: {figures}, ratio {confined / plain:.3f} (median of the rounds {median:.3f})", flush=True)
-            last = confined / plain  # of the last, the longest: decoding, and hardly a process's start
+            last = confined / plain  # of the last file, the longest: decoding dominates, not the start of processes
     return int(last > MOST)
 
 

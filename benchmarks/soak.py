@@ -1,13 +1,13 @@
-"""Hours of mixed load in bounded rounds: does anything grow?
+"""Growth of memory, files and threads over hours of mixed load in bounded rounds.
 
     python -m benchmarks.soak --minutes 60 --report soak.json --plot soak.png
 
-One process runs the flow `ingest` again and again, as a worker that stays up does: recordings short and long, silent,
-damaged, hostile, from a folder and from S3 in turn, each round to a new destination that is taken away afterwards.
+One process runs the flow `ingest` repeatedly, like a long-lived worker: on short, long, silent, damaged and hostile
+recordings, alternately from a folder and from S3, with a new destination for each round, which is deleted afterwards.
 Sampled every five seconds: memory of the process, of the decoders and of Prefect's server, open files, threads, bytes
-in scratch; after each round, objects left in the work area. Growth is the median of the last third against that of the
-time between the warm-up (ten minutes, or a sixth of a shorter run) and there. Exit code 1 if anything grew by more than
-a tenth, or was left lying.
+in scratch; after each round, objects left in the work area. Growth is the median of the last third compared with that
+of the time between it and the warm-up (ten minutes, or a sixth of a shorter run). Exit code 1 if anything grew by more
+than a tenth, or was left behind.
 """
 
 import argparse
@@ -28,12 +28,12 @@ SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / 
 MB = 1 << 20
 EVERY = 5.0
 NOISE = 1.10
-# Below this much, a tenth more or less is nothing.
+# Below this, a change of a tenth is negligible.
 FLOOR = {"memory": 20 * MB, "decoders": 20 * MB, "prefect": 20 * MB, "files": 4, "threads": 3, "scratch": MB}
 
 
 class Sampler(threading.Thread):
-    """Looks at the process from inside, until told to stop."""
+    """Samples the process from inside, until it is stopped."""
 
     def __init__(self, scratch: Path) -> None:
         super().__init__(daemon=True)
@@ -66,7 +66,7 @@ def _memory(pid: int) -> int:
 
 
 def _runs(pid: int, *names: str) -> bool:
-    """Whether one of these stands in its command line. The S3 server is a child too, and none of ours."""
+    """Whether its command line contains one of these. The S3 server is also a child process, but is not counted."""
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
@@ -95,12 +95,12 @@ def _files(folder: Path) -> list[Path]:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # gone meanwhile, as it should
+    except FileNotFoundError:  # it has ended, as expected
         return 0
 
 
 def load(chance: random.Random) -> list[Path]:
-    """One round's recordings: mostly short, some odd or broken, now and then a long one."""
+    """The recordings of one round: mostly short, some odd or broken, occasionally a long one."""
     items = json.loads((SPEECH / "manifest.json").read_text(encoding="utf-8"))
     paths = [SPEECH / item["file"] for item in items if (SPEECH / item["file"]).exists()]
     hard = [path for path in paths if path.parent.name == "hard"]
@@ -111,7 +111,7 @@ def load(chance: random.Random) -> list[Path]:
 
 
 async def rounds(minutes: float, folder: Path, s3: str, seed: int) -> tuple[int, Counter[str], list[str]]:
-    """The load, until the time is over: rounds, how recordings ended, what was left lying."""
+    """Run the load until the time is over; return rounds, outcomes, and remaining objects."""
     from stenopool.orchestration import entrypoints
 
     ingest = entrypoints.load("ingest")
@@ -146,7 +146,7 @@ async def rounds(minutes: float, folder: Path, s3: str, seed: int) -> tuple[int,
 
 
 def growth(samples: list[dict[str, float]], warm: float) -> dict[str, float]:
-    """By measure, the median of the last third over that of what lies between the warm-up and there."""
+    """By measure, the ratio of the median of the last third to that between the warm-up and the last third."""
     kept = [one for one in samples if one["seconds"] >= warm]
     early, late = kept[: len(kept) * 2 // 3], kept[len(kept) * 2 // 3 :]
     found = {}

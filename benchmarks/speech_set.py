@@ -1,4 +1,4 @@
-"""The set of real recordings: what was said in each, and its audio as the engines are given it."""
+"""The set of real recordings: reference texts, and audio as input of the engines."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -1,16 +1,16 @@
-"""The pooled engine's points: how fast and how right is each, with all others as they are chosen.
+"""Speed and accuracy of the pooled engine's settings, one changed at a time.
 
     uv run python benchmarks/sweep.py [--kinds en_short,long] [--points speech,span,tail] [--rounds 3]
 
-The default engine on prepared audio, Whisper base, language found out, beam 5. Points that are constants of a module
-are set there from here, by their names: nothing in the engine knows of this. One value is changed at a time, because
-the points hardly depend on each other; the chosen one is measured once a round and stands in every table. Every round
-goes through all values, and a speed is the median over rounds.
+The default engine on prepared audio, Whisper base, language detection, beam 5. Settings that are constants of a module
+are patched there by name; the engine has no code for this. One value is changed at a time, because the settings hardly
+depend on each other. The chosen value is measured once per round and is in every table. Every round measures all
+values; a speed is the median over rounds.
 
 * speech: most speech decoded at once, seconds (and so where recordings are cut)
 * span: longest window with the pauses in it, seconds
 * tail: room after the speech, seconds
-* step: frames come in multiples of so many seconds; windows with equal frames are decoded together
+* step: frames are multiples of this many seconds; windows with equal frames are decoded together
 * batch: windows decoded together by one worker
 * workers: CTranslate2 workers x threads of each
 """
@@ -47,7 +47,7 @@ Value = float | str
 
 @dataclass(frozen=True)
 class Setting:
-    """One point with all others as chosen. ``value``: CHOSEN for the engine as it is."""
+    """One setting, with the others at their defaults. ``value``: CHOSEN for the default."""
 
     point: str
     value: Value
@@ -64,7 +64,7 @@ VALUES: dict[str, tuple[Value, ...]] = {
 
 
 def chosen() -> dict[str, Value]:
-    """The points as the engine has them on this machine."""
+    """The engine's settings on this machine."""
     engine = _engine(None, 0)
     return {
         "speech": policy.SPEECH_SECONDS,
@@ -78,7 +78,7 @@ def chosen() -> dict[str, Value]:
 
 @contextmanager
 def engine_at(setting: Setting) -> Iterator[faster_whisper.FasterWhisperEngine]:
-    """The engine, loaded, with one point set."""
+    """Load the engine with one setting changed."""
     constants: list[tuple[Any, str]] = {
         "speech": [(policy, "SPEECH_SECONDS")],
         "span": [(policy, "SPAN_SECONDS")],
@@ -101,7 +101,7 @@ def _engine(workers: str | None, batch: int) -> faster_whisper.FasterWhisperEngi
 
 @lru_cache(maxsize=1)
 def _loaded(workers: int, threads: int) -> Any:
-    """The model by itself: engines that differ in nothing else share it."""
+    """The model, shared by engines that are otherwise equal."""
     engine = _engine(f"{workers}x{threads}", 0)
     engine.load()
     return engine._loaded
@@ -109,7 +109,7 @@ def _loaded(workers: int, threads: int) -> Any:
 
 @dataclass
 class Point:
-    """What one setting came to on one kind, round after round. WER in per cent; the texts of all rounds are alike."""
+    """The results of one setting on one kind, by round. WER in per cent; the texts of all rounds are equal."""
 
     speeds: list[float] = field(default_factory=list)
     wer: float = 0.0
@@ -117,7 +117,7 @@ class Point:
 
 
 def measure(setting: Setting, batch: Sequence[Utterance], said: dict[str, str], point: Point, warm: Utterance) -> None:
-    """One round of one setting. ``warm`` is heard before the clock runs."""
+    """One round of one setting. ``warm`` is transcribed untimed first."""
     with engine_at(setting) as engine:
         engine._loaded = _loaded(engine._workers, engine._threads)
         list(engine.transcribe([warm], OPTIONS))
@@ -131,13 +131,13 @@ def measure(setting: Setting, batch: Sequence[Utterance], said: dict[str, str], 
 
 
 def settings(points: Sequence[str], at: dict[str, Value]) -> list[Setting]:
-    """What is measured in a round: the engine as it is, then every other value; models change as rarely as can be."""
+    """The measurements of a round: the defaults, then every other value, with as few model changes as possible."""
     others = [Setting(name, v) for name in points for v in VALUES[name] if v != at[name]]
     return [Setting(CHOSEN, CHOSEN), *sorted(others, key=lambda one: one.point == "workers")]
 
 
 def tables(results: dict[tuple[str, Setting], Point], points: Sequence[str], at: dict[str, Value]) -> Iterator[Table]:
-    """A table per point: its values in order, the chosen one marked, speed and WER for each kind."""
+    """A table per setting: its values in order, the default marked, speed and WER for each kind."""
     kinds = list(dict.fromkeys(kind for kind, _ in results))
     for name in points:
         table = Table(name, *(f"{kind}, {what}" for kind in kinds for what in ("speed", "WER")), title_justify="left")
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=SPEECH, help="folder with manifest.json")
     parser.add_argument("--kinds", type=_names(None), default=["en_short", "long"], help="comma-separated")
     parser.add_argument("--points", type=_names(VALUES), default=list(VALUES), help="comma-separated")
-    parser.add_argument("--count", type=int, help="only so many recordings of each kind")
+    parser.add_argument("--count", type=int, help="maximum number of recordings of each kind")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What people use today, called in process as its README says: same weights, same beam, one file after the other."""
+"""Other libraries, called in process as their READMEs show: same weights, same beam, one file after another."""
 
 import os
 import warnings
@@ -11,7 +11,7 @@ BEAM = 5
 
 
 class Heard(NamedTuple):
-    """What a library heard in one recording."""
+    """The result of a library for one recording."""
 
     text: str
     language: str
@@ -24,7 +24,7 @@ class Recognize(Protocol):
 
 
 class Baseline(NamedTuple):
-    """A library: its package, the extra that brings it, and how it is loaded."""
+    """A library: its package, the extra that installs it, and its loader."""
 
     package: str
     extra: str
@@ -32,7 +32,7 @@ class Baseline(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """How all libraries are set up alike."""
+    """Common settings of all libraries."""
 
     model: str
     device: str
@@ -45,7 +45,7 @@ def _load_whisperx(setup: Setup) -> Recognize:
 
     silence_whisperx()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torchcodec, which nothing here decodes with
+        warnings.simplefilter("ignore")  # of torchcodec, which is not used here
         from whisperx.asr import load_model
 
         pipeline = load_model(

@@ -1,4 +1,4 @@
-"""One system in a process of its own: `python -m benchmarks.compare.child JOB RESULT`, both files of JSON."""
+"""One system in its own process: `python -m benchmarks.compare.child JOB RESULT`, both JSON files."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from benchmarks.compare.systems import Hearing, Job, create
 
 
 class Answer(BaseModel):
-    """What a child found out. ``peak`` is the most memory that this process itself ever held, in bytes."""
+    """The results of a child. ``peak`` is the peak memory of this process, in bytes."""
 
     start_seconds: float
     load_seconds: float
@@ -20,7 +20,7 @@ class Answer(BaseModel):
 
 
 def main() -> None:
-    """Start, load, hear ten seconds that nobody counts, then hear what is measured."""
+    """Start, load, transcribe ten seconds untimed, then transcribe the measured recordings."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
     system = create(job)
     began = time.monotonic()
@@ -28,7 +28,7 @@ def main() -> None:
     started = time.monotonic()
     system.load()
     loaded = time.monotonic()
-    # What is set up at a first use (sessions, caches, lazy imports) is set up then, for every system alike.
+    # Initializes sessions, caches and lazy imports, for every system.
     system.hear(WARM)
     hearings = {kind: system.hear(kind) for kind in job.kinds}
     answer = Answer(start_seconds=started - began, load_seconds=loaded - started, hearings=hearings, peak=_peak())
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def _peak() -> int:
-    # Not getrusage: that remembers the process which this one was forked from.
+    # Not getrusage: it includes the process from which this one was forked.
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 

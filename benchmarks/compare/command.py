@@ -27,28 +27,28 @@ def bench(
         typer.Argument(
             metavar="[FOLDER]",
             envvar="STENOPOOL_SPEECH",
-            help="Recordings, with a manifest.json (file, kind, text, language) or without one, and then without WER.",
+            help="Folder of recordings. With a manifest.json (file, kind, text, language), WER is measured.",
         ),
     ],
     systems: Annotated[
-        str, typer.Option(help="What is compared, with commas: those named here, and whisper, which is slow.")
+        str, typer.Option(help="Systems to compare, comma-separated: the default ones, and whisper, which is slow.")
     ] = _USUAL,
     diarize: Annotated[
-        bool, typer.Option("--diarize", help="Also with speakers: our flow, and whisperX with our diarizer after it.")
+        bool, typer.Option("--diarize", help="With speakers, too: Stenopool, and whisperX followed by its diarizer.")
     ] = False,
-    kinds: Annotated[str, typer.Option(help="Kinds of the manifest, with commas; each is measured by itself.")] = "",
-    count: Annotated[int | None, typer.Option(min=1, help="So many recordings of a kind, repeated or cut.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often all is measured.")] = 3,
+    kinds: Annotated[str, typer.Option(help="Kinds of the manifest, comma-separated, measured separately.")] = "",
+    count: Annotated[int | None, typer.Option(min=1, help="Recordings per kind, repeated or truncated.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 3,
     growth: Annotated[
-        str, typer.Option(help="In place of the comparison: our flow on so many recordings, e.g. 20,200,2000.")
+        str, typer.Option(help="Only run Stenopool on these numbers of recordings, e.g. 20,200,2000.")
     ] = "",
-    model: Annotated[str, typer.Option(help="Whisper model, the same for all.")] = "base",
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where models run.")] = "auto",
+    model: Annotated[str, typer.Option(help="Whisper model of all systems.")] = "base",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Device of the models.")] = "auto",
     batch_size: Annotated[
-        int, typer.Option(min=0, help="Windows decoded together, by all systems; 0: each as it sees fit.")
+        int, typer.Option(min=0, help="Windows decoded together, for all systems; 0: each system's default.")
     ] = 0,
-    report: Annotated[Path | None, typer.Option(help="Write a Markdown report and its pictures here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All figures as one object on stdout.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a Markdown report and its pictures to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as one JSON object.")] = False,
 ) -> None:
     """Compare speed, word error rate and memory with whisperX, faster-whisper and openai-whisper, on this machine.
 
@@ -70,7 +70,7 @@ def bench(
     named: list[SystemName] = [name for name in get_args(SystemName) if name in chosen]
     execution = ExecutionOptions(device=device, batch_size=batch_size)
     check(named, model, execution)
-    # So that the process that is measured ends with this one, and the working folder goes.
+    # Ends the measured process with this one, and deletes the working folder.
     signals.exit_on_sigterm()
     with tempfile.TemporaryDirectory(prefix="stenopool-bench-") as work:
         err.print("Decoding the recordings once, for the systems that are given audio and not files.")
@@ -106,7 +106,7 @@ def bench(
 
 
 def main() -> None:
-    """Entry point. Exit 0: measured, 1: some system failed, 2: wrong use."""
+    """Entry point. Exit 0: measured, 1: some system failed, 2: usage error."""
     try:
         typer.run(bench)
     except StenopoolError as error:

@@ -1,4 +1,4 @@
-"""What was measured, and what follows from it. Table, report and plot are made of this alone."""
+"""Measurements and derived figures. Table, report and plot use only these."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -33,7 +33,7 @@ class Measurement(BaseModel):
 
 
 class Growth(BaseModel):
-    """Our flow on one number of recordings. ``memory``: bytes held when so many were done."""
+    """The whole flow on one number of recordings. ``memory``: bytes in use after a number of them."""
 
     recordings: int
     round: int
@@ -44,7 +44,7 @@ class Growth(BaseModel):
 
 
 class Contents(BaseModel):
-    """What a kind consists of. ``said``: recordings whose text is known, so that WER can be counted."""
+    """The recordings of a kind. ``said``: number of recordings with a reference text, for WER."""
 
     recordings: int
     audio_seconds: float
@@ -52,7 +52,7 @@ class Contents(BaseModel):
 
 
 class Machine(BaseModel):
-    """What it was measured on, and with which versions. ``load``: others' work on it, at the begin and at the end."""
+    """The machine and the versions. ``load``: load average at start and end."""
 
     processor: str
     cores: int
@@ -73,13 +73,13 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Self | None":
-        """None where there are no values."""
+        """None if there are no values."""
         found = list(values)
         return cls(median(found), min(found), max(found)) if found else None
 
 
 class Figures(BaseModel):
-    """Everything that one call of `python -m benchmarks.compare` found out."""
+    """All results of one call of `python -m benchmarks.compare`."""
 
     measured_at: datetime
     command: str
@@ -97,7 +97,7 @@ class Figures(BaseModel):
     growth: list[Growth] = []
 
     def systems(self, kind: str) -> list[SystemName]:
-        """The systems that were measured on a kind."""
+        """The systems measured on a kind."""
         return list(dict.fromkeys(one.system for one in self.measurements if one.kind == kind))
 
     def of(self, kind: str, system: SystemName) -> list[Measurement]:
@@ -105,7 +105,7 @@ class Figures(BaseModel):
         return [one for one in self.measurements if (one.kind, one.system) == (kind, system)]
 
     def fastest(self, kind: str, *, diarized: bool) -> SystemName | None:
-        """The fastest of what people use today, by its median: the one to compare with."""
+        """The fastest other system, by its median: the baseline."""
         speeds = {
             system: median(one.speed for one in self.of(kind, system))
             for system in self.systems(kind)
@@ -114,7 +114,7 @@ class Figures(BaseModel):
         return max(speeds.items(), key=lambda one: one[1])[0] if speeds else None
 
     def ratio(self, kind: str, system: SystemName, to: SystemName) -> Spread | None:
-        """How many times as fast a system is as another, round by round: each round's two ran soon after each other."""
+        """The ratio of two systems' speeds, round by round: the two of a round ran shortly after each other."""
         return Spread.of(ratios(self._speeds(kind, system), self._speeds(kind, to)))
 
     def _speeds(self, kind: str, system: SystemName) -> dict[int, float]:
@@ -127,16 +127,16 @@ def ratios(one: Mapping[int, float], other: Mapping[int, float]) -> list[float]:
 
 
 class Step(NamedTuple):
-    """From one number of recordings to the next: seconds that each further recording took."""
+    """Seconds per additional recording, from one number of recordings to the next."""
 
     recordings: int
     seconds: float
     per_recording: float | None
-    """None for the smallest number, which has none before it."""
+    """None for the smallest number."""
 
 
 def steps(growth: Iterable[Growth]) -> list[Step]:
-    """The cost by number of recordings, medians over rounds. It is linear if each further recording takes the same."""
+    """Cost by number of recordings, medians over rounds. Linear if each additional recording takes the same time."""
     taken: dict[int, list[float]] = {}
     for one in growth:
         taken.setdefault(one.recordings, []).append(one.seconds)

@@ -1,4 +1,4 @@
-"""What a measurement was made on: processor, memory, GPU, versions, commit, and how busy others kept it."""
+"""The machine of a measurement: processor, memory, GPU, versions, commit, load."""
 
 import os
 import platform
@@ -42,7 +42,7 @@ def _version(package: str) -> str | None:
 
 
 def _said(command: Sequence[str]) -> str | None:
-    """The first line that a program says; None where there is no such program, or it fails."""
+    """The first line of a program's output; None if the program is missing or fails."""
     try:
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError):

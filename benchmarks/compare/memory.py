@@ -1,4 +1,4 @@
-"""Memory of a process and all that it started, watched from outside."""
+"""Memory of a process and its child processes, sampled from outside."""
 
 import ctypes
 import platform
@@ -12,7 +12,7 @@ from typing import Any
 
 _INTERVAL = 0.2
 _PROC = Path("/proc")
-# Prefect's own server lives beside our flow on one machine only; on a cluster it is somewhere else.
+# Prefect's server runs next to the flow on one machine only, not on a cluster.
 _NOT_COUNTED = b"stenopool.orchestration.prefect_server"
 # The system call kcmp (linux/kcmp.h), by machine.
 _KCMP = {"x86_64": 312, "aarch64": 272}.get(platform.machine())
@@ -24,9 +24,8 @@ _libc = ctypes.CDLL(None)
 class Watch:
     """Resident memory of a process's tree, sampled until it ends: (`time.monotonic`, bytes).
 
-    Pages that two processes share count twice, but a child that is about to become another program and still lives in
-    its parent's memory (vfork) does not count: for milliseconds it looks as large as its parent. Prefect's server is
-    left out.
+    Shared pages count twice. A child between vfork and exec does not count, because for milliseconds it looks as large
+    as its parent. Prefect's server is excluded.
     """
 
     def __init__(self, process: "Popen[Any]") -> None:
@@ -37,7 +36,7 @@ class Watch:
 
     @property
     def peak(self) -> int:
-        """The most that was seen, in bytes."""
+        """The peak, in bytes."""
         return max((memory for _, memory in self.samples), default=0)
 
     def at(self, moment: float) -> int:
@@ -56,7 +55,7 @@ class Watch:
 
 
 def _tree(pid: int, parent: int | None = None) -> Iterator[int]:
-    with suppress(OSError):  # it has ended just now
+    with suppress(OSError):  # it has just ended
         if _NOT_COUNTED in (_PROC / str(pid) / "cmdline").read_bytes() or (parent and _one_memory(pid, parent)):
             return
         yield pid

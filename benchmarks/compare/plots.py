@@ -13,13 +13,13 @@ _MB = 1 << 20
 
 
 def draw(figures: Figures, report: Path) -> list[str]:
-    """Draw what there is beside the report; the pictures' names. None without matplotlib (extra bench)."""
+    """Draw the figures next to the report; return the names of the pictures. None without matplotlib (extra bench)."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError:
         return []
-    # Text stays text, and the same figures give the same file.
+    # Text stays text, and equal figures give equal files.
     mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "stenopool"}
     names = []
     for what, there, picture in (
@@ -35,7 +35,7 @@ def draw(figures: Figures, report: Path) -> list[str]:
 
 
 def _speed(figures: Figures, canvas: Any) -> None:
-    """A bar per system with its least and most; a panel per kind."""
+    """A bar per system with its minimum and maximum; a panel per kind."""
     kinds = [kind for kind in figures.contents if figures.systems(kind)]
     canvas.set_size_inches(8, 0.6 + sum(0.6 + 0.35 * len(figures.systems(kind)) for kind in kinds))
     ratios = [len(figures.systems(kind)) for kind in kinds]

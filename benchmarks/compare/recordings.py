@@ -1,4 +1,4 @@
-"""What is measured on: a folder of recordings, with or without a manifest that says what is said in them."""
+"""The recordings: a folder, with or without a manifest of reference texts."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ _WARM_SECONDS = 10.0
 
 
 class Item(BaseModel):
-    """One recording of a manifest. ``text``: what is said in it, where that is known."""
+    """One recording of a manifest. ``text``: the reference text, if known."""
 
     file: str
     kind: str = ALL
@@ -32,12 +32,12 @@ class Item(BaseModel):
 
 
 def read_items(folder: Path) -> list[Item]:
-    """The recordings of the folder's manifest; without one, what `stenopool run` would take.
+    """The recordings of the folder's manifest; without a manifest, those that `stenopool run` would transcribe.
 
     Raises `LocationInvalid`.
     """
     if not folder.is_dir():
-        raise LocationInvalid(f"{folder} is no folder.")
+        raise LocationInvalid(f"{folder} is not a folder.")
     manifest = folder / MANIFEST
     try:
         if manifest.exists():
@@ -54,8 +54,8 @@ def read_items(folder: Path) -> list[Item]:
 class Corpus:
     """Recordings laid out for the systems, kind by kind, in a working folder that each of them can read.
 
-    ``sources/KIND/`` holds the files as they are, ``prepared/KIND/`` their audio as our engines are given it. What
-    cannot be decoded is in ``left_out`` and in neither: every system is given the same, and nothing else.
+    ``sources/KIND/`` has the original files, ``prepared/KIND/`` their audio as input of Stenopool's engines. Files that
+    cannot be decoded are only in ``left_out``, so that every system gets the same files.
     """
 
     def __init__(self, folder: Path, work: Path, kinds: Sequence[str] = (), count: int | None = None) -> None:
@@ -70,11 +70,11 @@ class Corpus:
         self._lay_out_warm()
 
     def sources(self, kind: str) -> Path:
-        """The folder with the recordings of a kind as they are."""
+        """The folder with the original recordings of a kind."""
         return self.work / "sources" / kind
 
     def add(self, name: str, kind: str, count: int) -> None:
-        """So many recordings of a kind, repeated as often as it takes, as a kind of its own."""
+        """Create a new kind with this many recordings of a kind, repeated as needed."""
         self._lay_out(name, [item for item in read_items(self.folder) if item.kind == kind], count)
 
     def _lay_out(self, kind: str, items: Sequence[Item], count: int | None) -> None:
@@ -86,7 +86,7 @@ class Corpus:
             )
         self.items[kind], self.seconds[kind] = {}, 0.0
         for number, (item, flac) in enumerate(islice(cycle(sound), count or len(sound))):
-            # The extension stays: decoders look at it. The rest of a name may be odd, and is not the point here.
+            # Decoders use the extension. The rest of the name is replaced, because odd names are not tested here.
             name = f"{number:05d}{Path(item.file).suffix}"
             _place(self.folder / item.file, self.sources(kind) / name)
             _place(flac, prepared_path(self.work, kind, name))
@@ -94,7 +94,7 @@ class Corpus:
             self.seconds[kind] += Waveform(flac).duration
 
     def _sound(self, items: Sequence[Item]) -> Iterator[tuple[Item, Path]]:
-        """Those that can be decoded, with their prepared audio."""
+        """The decodable recordings, with their prepared audio."""
         for item in items:
             flac = self.work / "decoded" / f"{item.file}.flac"
             if not flac.exists():
@@ -109,7 +109,7 @@ class Corpus:
             yield item, flac
 
     def _lay_out_warm(self) -> None:
-        """Ten seconds of the first recording, for every system to hear before the clock runs."""
+        """Ten seconds of the first recording, for the untimed warm-up of every system."""
         kind, named = next(iter(self.items.items()))
         waveform = Waveform(prepared_path(self.work, kind, next(iter(named))))
         source = self.sources(WARM) / "0.flac"
@@ -119,12 +119,12 @@ class Corpus:
 
 
 def prepared_path(work: Path, kind: str, name: str) -> Path:
-    """Where the prepared audio of a recording lies."""
+    """The path of the prepared audio of a recording."""
     return work / "prepared" / kind / f"{name}.flac"
 
 
 def _place(source: Path, target: Path) -> None:
-    """A link that is a file of its own (our stores follow no symbolic link out of a folder), or a copy."""
+    """Create a hard link (stores follow no symbolic link out of a folder), or a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)

@@ -1,4 +1,4 @@
-"""The measuring itself: round after round, each system in a process of its own, one after the other."""
+"""The rounds: each system in its own process, one after another."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 def check(systems: Sequence[SystemName], model: str, execution: ExecutionOptions) -> None:
-    """Find out before the first minute is spent whether all can run. Raises `SetupError`."""
+    """Check that all systems can run, before the first one starts. Raises `SetupError`."""
     for system in systems:
         if system in DIARIZED:
             diarizers.check(TranscriptionOptions(model=model), execution)
@@ -38,7 +38,7 @@ def check(systems: Sequence[SystemName], model: str, execution: ExecutionOptions
 
 
 class Bench:
-    """One call of `python -m benchmarks.compare`: a corpus, how it is measured, and the figures so far."""
+    """One call of `python -m benchmarks.compare`: the recordings, the settings, and the figures so far."""
 
     def __init__(
         self, corpus: Corpus, *, model: str, execution: ExecutionOptions, rounds: int, command: str, say: Say
@@ -70,19 +70,19 @@ class Bench:
         self._before = os.getloadavg()[0]
 
     def compare(self, systems: Sequence[SystemName]) -> None:
-        """Every system on every kind, round after round; each round begins with another one."""
+        """Run every system on every kind, in rounds; each round starts with another system."""
         for number in range(self.figures.rounds):
             first = number % len(systems)
             for system in (*systems[first:], *systems[:first]):
                 self.say(f"round {number + 1} of {self.figures.rounds}: {system}")
                 if measured := self._run(system, list(self.corpus.items)):
                     self.figures.measurements += self._measurements(system, number, *measured)
-        # In the order asked for, whichever came first in a round.
+        # In the requested order, regardless of the order in a round.
         self.figures.measurements.sort(key=lambda one: (systems.index(one.system), one.round))
         self._note_load()
 
     def grow(self, counts: Sequence[int]) -> None:
-        """Our flow on more and more recordings of the first kind."""
+        """Run the whole flow on increasing numbers of recordings of the first kind."""
         kind = next(iter(self.corpus.items))
         names = {count: f"{kind}-{count}" for count in sorted(counts)}
         for count, name in names.items():
@@ -96,7 +96,7 @@ class Bench:
         self._note_load()
 
     def _run(self, system: SystemName, kinds: list[str]) -> tuple[Answer, Watch] | None:
-        """A system in a child process. One that fails is noted and does not end the others' measurement."""
+        """Run a system in a child process. A failure is recorded; the others continue."""
         work = self.corpus.work
         job, result, log = work / "job.json", work / "result.json", work / "log.txt"
         chosen = self.figures
@@ -142,7 +142,7 @@ class Bench:
                 first_result=hearing.done[0] - hearing.began if hearing.done else None,
                 wer=pooled_wer(self.corpus.items[kind], hearing),
                 failed=len(hearing.errors),
-                # What was held between two samples is known of the process itself, if not of its children.
+                # The peak between two samples is known for the process, but not for its children.
                 peak_memory=max(watch.peak, answer.peak),
                 start_seconds=answer.start_seconds,
                 load_seconds=answer.load_seconds,
@@ -168,13 +168,13 @@ class Bench:
 
 
 def pooled_wer(items: dict[str, Item], hearing: Hearing) -> float | None:
-    """WER over the recordings whose text is known; one that failed counts as heard nothing. None without any text."""
+    """WER over the recordings with a reference text; a failed one counts as empty. None without reference texts."""
     pairs = [(item.text, hearing.texts.get(name, "")) for name, item in items.items() if item.text]
     return wer.wer(pairs) if pairs and wer.available() else None
 
 
 def _environment(work: Path) -> dict[str, str]:
-    """The child's: Prefect's database and scratch are the benchmark's own, and whisperX finds its ffmpeg."""
+    """The environment of a child: a separate Prefect database and scratch folder, and ffmpeg for whisperX."""
     import imageio_ffmpeg
 
     programs = work / "bin"

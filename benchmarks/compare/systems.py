@@ -1,13 +1,13 @@
-"""The systems that are compared, each as its child process sees it: start, load, hear a folder.
+"""The compared systems, as their child processes run them: start, load, transcribe a folder.
 
-What is inside the timed part, `System.hear`:
+The timed part, `System.hear`:
 
-* ``ours``: the flow `ingest` from the listing to the batch's report. Every recording is fetched, decoded, normalized,
-  transcribed with times for its words, rendered in all formats, uploaded and receipted, and Prefect keeps its books.
-* ``engine``: our engine called in process, as the libraries are: each file decoded by our decoder, and transcribed with
-  times for its words; nothing written. ``engine-prepared``: the same on 16 kHz FLAC that was decoded before.
-* the libraries: each file read from disk by the library's own decoder, and transcribed; no times for words, no files.
-* ``...-diarized``: the same, and who speaks when. WhisperX has our diarizer run after it, on audio prepared before.
+* ``ours``: the flow `ingest` from the listing to the batch report. Every recording is fetched, decoded, normalized,
+  transcribed with word timestamps, rendered in all formats, uploaded and given a receipt, with Prefect.
+* ``engine``: Stenopool's engine, called in process like the libraries. It decodes each file with Stenopool's decoder
+  and transcribes it with word timestamps, without writing files. ``engine-prepared``: the same, from 16 kHz FLAC.
+* the libraries: each file is decoded by the library and transcribed, without word timestamps and without files.
+* ``...-diarized``: the same with speakers. After whisperX, Stenopool's diarizer processes the prepared audio.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ OURS: tuple[SystemName, ...] = ("ours", "engine", "engine-prepared", "ours-diari
 
 
 class Job(BaseModel):
-    """What a child process is to do: ``system`` hears each of the ``kinds`` laid out in ``work``."""
+    """The job of a child process: ``system`` transcribes each of the ``kinds`` in ``work``."""
 
     system: SystemName
     kinds: list[str]
@@ -54,7 +54,7 @@ class Job(BaseModel):
 
 
 class Hearing(BaseModel):
-    """What a system made of one folder: texts and errors by file name, and when each was done (`time.monotonic`)."""
+    """The results of a system on one folder: texts and errors by file name, and completion times (`time.monotonic`)."""
 
     texts: dict[str, str] = {}
     errors: dict[str, str] = {}
@@ -62,7 +62,7 @@ class Hearing(BaseModel):
     ended: float = 0.0
     done: list[float] = []
     busy: float | None = None
-    """Share of the transcribing part in which the device was in use; only our flow keeps account of it."""
+    """Share of the transcription time in which the device was in use; only Stenopool's flow records it."""
 
     def add(self, name: str, text: str) -> None:
         self.done.append(time.monotonic())
@@ -70,10 +70,10 @@ class Hearing(BaseModel):
 
 
 class System(Protocol):
-    """Something that transcribes folders, in a process of its own."""
+    """A system that transcribes folders, in its own process."""
 
     def start(self) -> None:
-        """Import what it needs and start what has to run beside it."""
+        """Import libraries and start other processes that it needs."""
         ...
 
     def load(self) -> None:
@@ -81,12 +81,12 @@ class System(Protocol):
         ...
 
     def hear(self, kind: str) -> Hearing:
-        """Transcribe the recordings of one kind; this is what is timed."""
+        """Transcribe the recordings of one kind; the timed part."""
         ...
 
 
 def create(job: Job) -> System:
-    """The system of a job, not started yet."""
+    """Create the system of a job, without starting it."""
     if job.system in ("ours", "ours-diarized"):
         return Flow(job)
     if job.system in ("engine", "engine-prepared"):
@@ -95,7 +95,7 @@ def create(job: Job) -> System:
 
 
 class Flow:
-    """Stenopool as `stenopool run` does it, in this process with the ephemeral Prefect server beside it."""
+    """Stenopool as in `stenopool run`: in this process, with an ephemeral Prefect server."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -114,7 +114,7 @@ class Flow:
         entrypoints.load("ingest")
 
     def load(self) -> None:
-        # What the flow's task "load models" does; it finds them loaded then.
+        # As in the flow's task "load models", which then finds them loaded.
         from stenopool.speech.loaded import loaded_models
 
         loaded_models().engine(self.options, self.execution)
@@ -159,7 +159,7 @@ def _text(destination: Path, key: str) -> str:
 
 
 class Engine:
-    """Our default engine alone: files or decoded audio in, transcripts out."""
+    """Stenopool's default engine alone, from files or decoded audio to transcripts."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -201,7 +201,7 @@ class Engine:
 
 
 class Library:
-    """What people use today, one recording after the other; with our diarizer after each where that is measured."""
+    """Another library, one recording after another, optionally followed by Stenopool's diarizer."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -209,7 +209,7 @@ class Library:
         self._diarizer: Any = None
 
     def start(self) -> None:
-        """Nothing: a library's imports stand in its loading."""
+        """Do nothing: a library's imports count as loading."""
 
     def load(self) -> None:
         job = self.job
@@ -228,7 +228,7 @@ class Library:
                 text = self._recognize(str(path)).text
                 if self._diarizer:
                     self._who(kind, path.name)
-            except Exception as error:  # whatever it is, the others are still to be heard
+            except Exception as error:  # continue with the others after any error
                 hearing.errors[path.name] = f"{type(error).__name__}: {error}"
             else:
                 hearing.add(path.name, text)

@@ -1,4 +1,4 @@
-"""The random model costs what a trained one does: it says so much of everything, and then it ends."""
+"""The random model costs as much as a trained one: it outputs a fixed number of tokens, then ends."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def whisper(folder: Path) -> Any:
     return WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
 
 
-def test_it_has_the_shape_that_was_asked_for(whisper: Any) -> None:
+def test_it_has_the_requested_shape(whisper: Any) -> None:
     assert whisper.feature_extractor.mel_filters.shape[0] == whisper.model.n_mels == 128
     assert whisper.model.is_multilingual
 

@@ -20,7 +20,7 @@ def test_every_point_reaches_the_engine_and_is_put_back() -> None:
     for point in VALUES:
         for value in VALUES[point]:
             with engine_at(Setting(point, value)):
-                # A batch is no constant; it belongs to the engine, and is looked at above.
+                # The batch is not a constant but a setting of the engine, which is checked above.
                 assert point in ("batch", "workers") or chosen()[point] == value
     assert chosen() == before
 

@@ -14,7 +14,7 @@ import pytest
 from stenopool.pipeline.receipts import WORK, list_receipts
 from stenopool.storage import open_store
 from tests.e2e.conftest import Program
-from tests.support.journal import begun
+from tests.support.journal import read_started
 from tests.support.speech import needs_speech, recording_path, recordings
 from tests.support.waiting import wait_until
 
@@ -102,6 +102,6 @@ def hold(process: subprocess.Popen[str], journal: Path, line: str) -> None:
 
 
 def say_what_was_done_twice(moment: str, journals: list[Path]) -> None:
-    decoded, spoken = zip(*map(begun, journals), strict=True)
+    decoded, spoken = zip(*map(read_started, journals), strict=True)
     twice = set(spoken[0]) & set(spoken[1])
     print(f"{moment}: decoded twice {len(set(decoded[0]) & set(decoded[1]))}, transcribed twice {len(twice)} of 15")

@@ -3,7 +3,7 @@
     python -m tests.support.journal JOURNAL run SOURCE DESTINATION [options]
 
 A line per step, "what, tab, on what", handed to the kernel before the step is taken: SIGKILL loses none. Speech work
-is written down as it begins ("decode", "speech"), so what was begun twice was at most done twice.
+is recorded when it starts ("decode", "speech"), so work that started twice was done at most twice.
 """
 
 import os
@@ -41,7 +41,7 @@ class Journal:
         setattr(owner, name, noted)
 
 
-def begun(path: Path) -> tuple[list[str], list[str]]:
+def read_started(path: Path) -> tuple[list[str], list[str]]:
     """Fingerprints of what the journal's process began: recordings to decode, and recordings handed to the engine."""
     lines = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()]
     return (

@@ -10,7 +10,7 @@ MB = 1 << 20
 
 
 def measurement(system: SystemName, round: int, seconds: float, **others: Any) -> Measurement:
-    """60 seconds of audio, of the kind calls, heard in so many seconds."""
+    """60 seconds of audio, of the kind calls, transcribed in this many seconds."""
     values: dict[str, Any] = {
         "kind": "calls",
         "audio_seconds": 60.0,
@@ -52,7 +52,7 @@ def figures(*measurements: Measurement, growth: tuple[Growth, ...] = (), **other
 
 
 def grown(recordings: int, seconds: float, round: int = 0) -> Growth:
-    """Our flow on so many recordings."""
+    """The whole flow on this many recordings."""
     return Growth(
         recordings=recordings,
         round=round,

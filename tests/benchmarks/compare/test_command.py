@@ -71,10 +71,10 @@ def test_two_systems_are_measured_and_reported(folder: Path, tmp_path: Path, com
     ("arguments", "said"),
     [
         (("{folder}", "--systems", "siri"), "siri is not known"),
-        (("{folder}/nowhere",), "is no folder"),
+        (("{folder}/nowhere",), "is not a folder"),
     ],
 )
-def test_wrong_use_is_found_out_at_once(tmp_path: Path, compare: Call, arguments: tuple[str, ...], said: str) -> None:
+def test_usage_errors_are_found_at_once(tmp_path: Path, compare: Call, arguments: tuple[str, ...], said: str) -> None:
     answer = compare(*(argument.format(folder=tmp_path) for argument in arguments))
     assert answer.code == 2
     assert said in answer.err

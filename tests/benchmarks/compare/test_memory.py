@@ -32,7 +32,7 @@ def test_prefects_server_does_not() -> None:
 
 
 def test_a_child_that_lives_in_its_parents_memory_does_not() -> None:
-    """As each does between vfork and exec. This one stays there for a second: C's `sleep` on a stack of its own."""
+    """The state of a child between vfork and exec, here for a second: C's `sleep` on a separate stack."""
     clone = (
         "import ctypes; libc = ctypes.CDLL(None); stack = ctypes.create_string_buffer(1 << 16);"
         "top = ctypes.c_void_p((ctypes.addressof(stack) + (1 << 16)) & ~15);"

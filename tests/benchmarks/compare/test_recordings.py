@@ -17,7 +17,7 @@ RATE = 8000
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A tone of one second, one of two, and a file that is no audio."""
+    """A tone of one second, one of two, and a file that is not audio."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     for seconds in (1, 2):
@@ -43,13 +43,13 @@ def test_without_a_manifest_everything_that_decodes_is_taken(folder: Path, tmp_p
     assert _names(corpus.sources(WARM)) == ["0.flac"]
 
 
-def test_kinds_of_a_manifest_are_apart_and_repeated_to_the_number_asked_for(folder: Path, tmp_path: Path) -> None:
+def test_kinds_of_a_manifest_are_separate_and_repeated_to_the_requested_number(folder: Path, tmp_path: Path) -> None:
     listed = [{"file": "1.wav", "kind": "short", "text": "a"}, {"file": "2.wav", "kind": "long"}, {"file": "3.mp3"}]
     (folder / "manifest.json").write_text(json.dumps(listed))
     corpus = Corpus(folder, tmp_path / "work", ["short", "long"], count=3)
     assert corpus.seconds == {"short": pytest.approx(3.0), "long": pytest.approx(6.0)}
     assert len(_names(corpus.sources("short"))) == 3
-    assert corpus.left_out == []  # of a kind that was not asked for
+    assert corpus.left_out == []  # of a kind that was not requested
     corpus.add("short-5", "short", 5)
     assert len(_names(corpus.sources("short-5"))) == 5
 
