@@ -2,12 +2,16 @@
 
 Prints ``file:line: phrase => suggestion`` and exits with 1 if it finds anything. `codespell` checks single words, with
 its own dictionaries and `plain-words.txt`; `plain-phrases.txt` lists the phrases. A line with ``codespell:ignore`` is
-skipped.
+skipped. ``--sample 40`` prints random sentences instead, for the check that no tool can do: none of them should need a
+second reading.
 """
 
+import io
+import random
 import re
 import subprocess
 import sys
+import tokenize
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -105,8 +109,42 @@ def _unreleased() -> int:
     return (REPOSITORY / "CHANGELOG.md").read_text("utf-8").partition(RELEASED)[0].count("\n")
 
 
+def read_sentences(path: str) -> Iterator[str]:
+    """The sentences of a page's prose, or of the comments, docstrings and messages of a Python file."""
+    text = (REPOSITORY / path).read_text("utf-8", "replace")
+    if path.endswith(".md"):
+        text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        blocks = re.split(r"\n\s*\n|\n\s*(?:[*-]|\d+\.) |\|", text)
+    elif path.endswith(".py"):
+        blocks, comment = [], ""
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.COMMENT:
+                comment += token.string.lstrip("# ") + " "
+            elif token.type != tokenize.NL:
+                blocks.append(comment)
+                comment = ""
+                if token.type == tokenize.STRING:
+                    blocks += re.split(r"\n\s*\n", token.string.strip("rfb\"'"))
+    else:
+        return
+    for block in blocks:
+        for sentence in re.split(r"(?<=[.:]) +(?=[A-Z])", re.sub(r"\s+", " ", block).strip()):
+            if sentence.endswith(".") and len(sentence.split()) >= 6:
+                yield sentence
+
+
+def print_sample(count: int, paths: Sequence[str] = ()) -> None:
+    """Print sentences at random."""
+    found = [(path, sentence) for path in tracked(paths) for sentence in read_sentences(path)]
+    for path, sentence in random.sample(found, min(count, len(found))):
+        print(f"{path}: {sentence}")
+
+
 def main(paths: Sequence[str] = ()) -> int:
     """Check all tracked text, or what is below the paths."""
+    if paths and paths[0] == "--sample":
+        print_sample(int(paths[1]), paths[2:])
+        return 0
     files, phrases = tracked(paths), read_phrases()
     found = list(find_words(files))
     for path in files:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 
 def available() -> bool:
-    """Whether the packages are installed that WER is counted with (extra bench)."""
+    """Whether the packages for WER are installed (extra bench)."""
     return find_spec("jiwer") is not None and find_spec("whisper") is not None
 
 

@@ -71,3 +71,11 @@ def test_every_phrase_has_a_suggestion_that_passes() -> None:
     for _, suggestion in PHRASES:
         assert suggestion
         assert found(suggestion) == []
+
+
+def test_a_sample_has_sentences_of_prose_comments_and_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plain.main(["--sample", "20", "docs/plain.py", "docs/deploy", "stenopool/errors.py"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 20
+    assert all(line.endswith(".") and len(line.split()) > 6 for line in lines)
+    assert any("`codespell` checks single words" in sentence for sentence in plain.read_sentences("docs/plain.py"))
