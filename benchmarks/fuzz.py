@@ -4,9 +4,9 @@
     python -m benchmarks.fuzz decode --inputs 500   one of them
     python -m benchmarks.fuzz --report fuzz.json    with the figures
 
-An input is fine if it is taken or refused with an error of ours. Anything else is a crash of the parent, and more than
-the target's limit of seconds is a hang; such an input is kept (``--keep FOLDER``) for tests/hostile/cases, where every
-test run tries it again. ``--seed`` makes a run repeatable.
+An input is fine if it is taken or refused with an error of ours. Anything else is a crash of the parent, as is speech
+that is lost without a flag (``headers``), and more than the target's limit of seconds is a hang; such an input is kept
+(``--keep FOLDER``) for tests/hostile/cases, where every test run tries it again. ``--seed`` makes a run repeatable.
 """
 
 import asyncio
@@ -208,6 +208,20 @@ def decode_target(folder: Path, seeds: list[bytes]) -> Target:
 
     # Few changes each: what no longer has headers never comes to the decoder.
     return Target(lambda chance: mutated(chance, chance.choice(seeds), most=3), attempt, 4_000, 160.0)
+
+
+def headers_target(folder: Path, _: list[bytes]) -> Target:
+    """Speech whose headers lie is not lost without a flag or a code. The first byte of an input is its form."""
+    from benchmarks.lying_headers import Judge, changed, seeds
+
+    originals = seeds(folder)
+    judge = Judge(folder, originals)
+
+    def make(chance: random.Random) -> bytes:
+        number = chance.randrange(len(originals))
+        return bytes([number]) + changed(chance, originals[number][1], originals[number][0])
+
+    return Target(make, lambda data: judge.check(data[0], data[1:]), 1_000, 160.0)
 
 
 # Names
@@ -420,6 +434,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
 TARGETS: dict[str, Callable[[Path, list[bytes]], Target]] = {
     "probe": probe_target,
     "decode": decode_target,
+    "headers": headers_target,
     "keys": keys_target,
     "receipts": receipts_target,
     "renderers": renderers_target,

@@ -61,7 +61,7 @@ class Checkpoint(Generic[M]):
         return f"{self.name}.v{self.version}.json"
 
 
-PREPARED = Checkpoint("prepare", 1, PreparedRecording)
+PREPARED = Checkpoint("prepare", 2, PreparedRecording)
 RECOGNIZED = Checkpoint("transcribe", 4, Recognized)
 ALIGNED = Checkpoint("align", 1, Recognized)
 DIARIZED = Checkpoint("diarize", 1, Diarized)

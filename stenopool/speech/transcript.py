@@ -25,6 +25,7 @@ NO_SPEECH = "no_speech"  # not an error: the text is empty
 OPPOSITE_PHASE = "opposite_phase"  # a mix would have cancelled; one channel was taken instead
 ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment was requested, but has no model for the language
 DECODE_ERRORS = "decode_errors"  # damaged parts were skipped
+HEADER_MISMATCH = "header_mismatch"  # the headers contradict one another or the data
 PROMPT_SHORTENED = "prompt_shortened"  # prompt and vocabulary were too long: the model read their last tokens
 SPEECH_UNCLEAR = "speech_unclear"  # what may be speech could not be transcribed; ``untranscribed`` says where
 
@@ -164,7 +165,7 @@ class Prepared(BaseModel):
     channels: int
     """Channels of the FLAC file: 1, or all with ``split``."""
     flags: list[str]
-    """For the transcript: truncated, decode_errors, opposite_phase."""
+    """For the transcript: truncated, decode_errors, header_mismatch, opposite_phase."""
 
 
 class Provenance(_Published):
@@ -225,8 +226,8 @@ class Transcript(_Published):
     channels: list[Channel] = Field(default_factory=list)
     """The channels, where they are split."""
     flags: list[str] = Field(default_factory=list)
-    """What is odd: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors, prompt_shortened,
-    speech_unclear."""
+    """What is odd: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors, header_mismatch,
+    prompt_shortened, speech_unclear."""
     untranscribed: list[Span] = Field(default_factory=list)
     """What may be speech and could not be transcribed."""
     source: Source | None = None

@@ -3,7 +3,9 @@
 Not with PyAV, which stops at damaged parts without an error; the program continues after them.
 """
 
+import os
 import signal
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
@@ -11,9 +13,11 @@ from typing import IO, Literal
 from stenopool.errors import ErrorCode, OutOfMemory, RecordingError
 from stenopool.settings import get_settings
 from stenopool.speech.audio import ffmpeg, sandbox
-from stenopool.speech.audio.probe import INPUT_OPTIONS, Probe
+from stenopool.speech.audio.mixing import WINDOW
+from stenopool.speech.audio.probe import INPUT_OPTIONS, Part, Probe
+from stenopool.speech.audio.scaling import Scale, scale_samples, touches_full_scale
 from stenopool.speech.audio.waveform import SAMPLE_RATE
-from stenopool.speech.transcript import DECODE_ERRORS, TRUNCATED
+from stenopool.speech.transcript import DECODE_ERRORS, HEADER_MISMATCH, TRUNCATED
 
 MAX_SPLIT = 8  # what a FLAC file holds
 _SAMPLE_BYTES = 2
@@ -21,11 +25,15 @@ _ALWAYS_SECONDS = 3600  # allowed however small the file is
 _LEAST_RATE, _MOST_RATE = 2_000, 6_144_000  # the lowest for intelligible speech; the highest of DSD
 _CUT = ("partial file", "ended prematurely")  # demuxers' messages on a file shorter than its index
 _NO_MEMORY = ("Cannot allocate memory", "pthread_create() failed")
+# Bytes of media that no header leads to, as a number and as a part of all, and that are not worth a flag.
+_LEAST_UNREAD, _UNREAD = 1024, 0.03
 _SILENCE = bytes(1024 * 1024)
+_ODD_GAIN = -20.0  # decibels; floats that exceed full scale by more are integers, or in other units
 
 # Keep the file's own clock: gaps (lost packets, a muted caller) become silence, so that times match a player's. Where
 # the clock runs backwards (joined files), append the audio; aresample alone would drop it. ld(0): the last end.
 _CLOCK = "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+S);ld(1)'"
+_NO_CLOCK = "asetpts=N/SR/TB"
 _RESAMPLE = f"aresample={SAMPLE_RATE}:async=1"
 
 
@@ -36,15 +44,23 @@ class DecodedAudio:
     channels: int
     frames: int
     flags: list[str]
+    gain_db: float = 0.0  # by which they were scaled
 
 
 def decode(
-    source: Path, found: Probe, spool: IO[bytes], *, channels: Literal["mix", "split"], max_duration: float
+    source: Path,
+    found: Probe,
+    spool: IO[bytes],
+    *,
+    channels: Literal["mix", "split"],
+    max_duration: float,
+    scratch: Path | None = None,
 ) -> DecodedAudio:
     """Decode the audio stream of ``found`` into ``spool``, after silence for the time by which it starts late.
 
     ``mix`` keeps one or two channels (two are compared before they are mixed) and lets ffmpeg mix more down to one;
-    ``split`` keeps up to 8.
+    ``split`` keeps up to 8. Samples over full scale, as floats may be, are scaled and not clipped; this takes a file in
+    ``scratch``.
 
     Raises `RecordingError`: TOO_MANY_CHANNELS, SAMPLE_RATE_UNUSABLE, TOO_LONG (also where the headers lie),
     EXPANDS_TOO_MUCH, DECODE_TIMEOUT, DECODE_MEMORY, UNSUPPORTED_CODEC, INPUT_CORRUPT when nothing can be decoded.
@@ -54,10 +70,37 @@ def decode(
     if channels == "split" and found.channels > MAX_SPLIT:
         raise RecordingError(ErrorCode.TOO_MANY_CHANNELS, f"It has {found.channels} channels.")
     keep = found.channels if channels == "split" or found.channels <= 2 else 1
-    second = SAMPLE_RATE * _SAMPLE_BYTES * keep
+    try:
+        reports = _fill(source, found, keep, spool, max_duration)
+        scale = Scale()
+    except _OverFullScale:
+        spool.seek(0)
+        spool.truncate()
+        with tempfile.TemporaryFile(dir=scratch) as floats:
+            reports = _fill(source, found, keep, floats, max_duration, floating=True)
+            scale = scale_samples(floats, spool, WINDOW * keep)
+    frames = spool.tell() // (_SAMPLE_BYTES * keep)
+    flags = _flags(found, frames / SAMPLE_RATE, reports)
+    if scale.garbage and DECODE_ERRORS not in flags:
+        flags.append(DECODE_ERRORS)
+    if scale.gain_db < _ODD_GAIN and HEADER_MISMATCH not in flags:
+        flags.append(HEADER_MISMATCH)
+    return DecodedAudio(keep, frames, flags, scale.gain_db)
+
+
+class _OverFullScale(Exception):
+    """Samples reach full scale in 16 bits, and may exceed it as floats."""
+
+
+def _fill(
+    source: Path, found: Probe, keep: int, spool: IO[bytes], max_duration: float, *, floating: bool = False
+) -> list[ffmpeg.Report]:
+    """Decode all parts into ``spool``: 16-bit samples, or ``floating`` 32-bit floats. Raises as `decode`."""
+    width = 4 if floating else _SAMPLE_BYTES
+    second = SAMPLE_RATE * width * keep
     bounds = get_settings().audio
     stored = source.stat().st_size
-    most = max(_ALWAYS_SECONDS * second, stored * bounds.max_ratio)
+    most = max(_ALWAYS_SECONDS * second, stored * bounds.max_ratio * width // _SAMPLE_BYTES)
 
     def write(piece: bytes | memoryview) -> None:
         if spool.tell() + len(piece) > max_duration * second:
@@ -68,28 +111,40 @@ def decode(
             )
         spool.write(piece)
 
-    silence = round(found.start * SAMPLE_RATE) * keep * _SAMPLE_BYTES
+    may_exceed = found.floating or any(part.samples and part.samples[0] == "f" for part in found.parts)
+
+    def take(piece: bytes) -> None:
+        write(piece)
+        if may_exceed and not floating and touches_full_scale(piece, odd=spool.tell() % 2):
+            raise _OverFullScale
+
+    silence = round(found.start * SAMPLE_RATE) * keep * width
     while silence > spool.tell():
         write(memoryview(_SILENCE)[: silence - spool.tell()])
+    reports = []
     try:
-        with source.open("rb") as file:
-            report = ffmpeg.run(
-                file,
-                _arguments(found, keep),
-                # In proportion to what has been decoded: headers may promise anything.
-                seconds=lambda: bounds.decode_timeout + spool.tell() / second / 10,
-                most_seconds=bounds.decode_timeout + max_duration / 10,
-                memory=bounds.decode_memory,
-                take=write,
-            )
+        for part in found.parts or (None,):
+            with source.open("rb") as file:
+                report = ffmpeg.run(
+                    file,
+                    _arguments(found, part, keep, "f32le" if floating else "s16le"),
+                    # In proportion to what has been decoded: headers may promise anything.
+                    seconds=lambda: bounds.decode_timeout + spool.tell() / second / 10,
+                    most_seconds=bounds.decode_timeout + max_duration / 10,
+                    memory=bounds.decode_memory,
+                    take=take,
+                )
+            reports.append(report)
+            if rest := spool.tell() % (width * keep):  # its last sample was cut off
+                spool.seek(-rest, os.SEEK_CUR)
+                spool.truncate()
     except TimeoutError as error:
         raise RecordingError(
             ErrorCode.DECODE_TIMEOUT, f"After {spool.tell() / second:.0f} s of it, decoding no longer kept up."
         ) from error
-
-    _raise_for(report, found, empty=spool.tell() == silence)
-    frames = spool.tell() // (_SAMPLE_BYTES * keep)
-    return DecodedAudio(keep, frames, _flags(found, frames / SAMPLE_RATE, report))
+    for report in reports:
+        _raise_for(report, found, empty=spool.tell() == silence)
+    return reports
 
 
 def _raise_for(report: ffmpeg.Report, found: Probe, *, empty: bool) -> None:
@@ -120,26 +175,46 @@ def _check(found: Probe, max_channels: int) -> None:
         raise RecordingError(ErrorCode.SAMPLE_RATE_UNUSABLE, message)
 
 
-def _arguments(found: Probe, keep: int) -> list[str]:
-    filters = ",".join((_CLOCK, _mapping(found, keep), _RESAMPLE))
-    bounds = [word for name, value in INPUT_OPTIONS.items() for word in (f"-{name}", value)]
-    what = ["-threads", "1", *ffmpeg.INPUT, "-map", f"0:a:{found.stream}"]
-    return [*bounds, *what, "-filter_threads", "1", "-af", filters, "-f", "s16le", "pipe:1"]
+def _arguments(found: Probe, part: Part | None, keep: int, out: str) -> list[str]:
+    options, form = dict(INPUT_OPTIONS), []
+    if part and part.samples:
+        options["format_whitelist"] = part.samples
+        form = ["-f", part.samples, "-sample_rate", str(part.sample_rate), "-ch_layout", f"{part.channels}c"]
+    elif part and part.to_its_end and found.container == "wav":
+        form = ["-ignore_length", "1"]
+    elif found.contradictory and found.container.startswith("mov"):
+        form = ["-ignore_editlist", "1"]  # it may be the lie, or be measured with it
+    source = ffmpeg.stretch(part.start, part.end) if part else ffmpeg.INPUT
+    filters = ",".join((_CLOCK if found.clock else _NO_CLOCK, _mapping(found, part, keep), _RESAMPLE))
+    bounds = [word for name, value in options.items() for word in (f"-{name}", value)]
+    what = ["-threads", "1", *form, *source, "-map", f"0:a:{found.stream}"]
+    return [*bounds, *what, "-filter_threads", "1", "-af", filters, "-f", out, "pipe:1"]
 
 
-def _mapping(found: Probe, keep: int) -> str:
-    """The filter that maps the file's channels to ``keep``."""
-    if keep == found.channels:
+def _mapping(found: Probe, part: Part | None, keep: int) -> str:
+    """The filter that maps the file's channels, or those of one of joined files, to ``keep``."""
+    there = part.channels if part and part.samples else found.channels
+    if keep == there == 1:
+        return "aformat=channel_layouts=mono"  # whatever joined files have: both sides of one that is stereo
+    if keep == there:
         # By index: a decoder that changes its channel count midway must not change the spool's shape.
         return f"pan={keep}c|" + "|".join(f"c{n}=c{n}" for n in range(keep))
-    if found.layout and found.channels <= MAX_SPLIT:
+    if keep > 1:
+        return f"pan={keep}c|" + "|".join(f"c{n}=c{n % there}" for n in range(keep))
+    if found.layout and there <= MAX_SPLIT:
         return "aformat=channel_layouts=mono"  # by speaker position: includes the centre, not the subwoofer
-    return "pan=1c|c0=" + "+".join(f"{1 / found.channels:.6f}*c{n}" for n in range(found.channels))
+    return "pan=1c|c0=" + "+".join(f"{1 / there:.6f}*c{n}" for n in range(there))
 
 
-def _flags(found: Probe, duration: float, report: ffmpeg.Report) -> list[str]:
+def _flags(found: Probe, duration: float, reports: list[ffmpeg.Report]) -> list[str]:
     promised = found.start + (found.duration or 0.0)
     cut = promised - duration > max(0.5, 0.02 * promised)
-    cut = cut or report.code != 0 or any(words in report.messages for words in _CUT)
-    damaged = "[error]" in report.messages or "[fatal]" in report.messages
-    return [*([TRUNCATED] if cut else []), *([DECODE_ERRORS] if damaged else [])]
+    cut = cut or any(report.code != 0 or any(words in report.messages for words in _CUT) for report in reports)
+    damaged = any("[error]" in report.messages or "[fatal]" in report.messages for report in reports)
+    mismatch = found.contradictory
+    if found.payload and not cut and not damaged:
+        packets, read = sum(report.packets for report in reports), sum(report.packet_bytes for report in reports)
+        unread = found.payload - read - packets * found.packet_overhead
+        mismatch |= unread > max(_LEAST_UNREAD, _UNREAD * found.payload)
+    flags = {TRUNCATED: cut, DECODE_ERRORS: damaged, HEADER_MISMATCH: mismatch}
+    return [flag for flag, given in flags.items() if given]

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import resource
 import selectors
 import signal
@@ -18,18 +19,28 @@ from stenopool.speech.audio import sandbox
 INPUT = ("-fd", "0", "-i", "fd:")
 """The source of `run` as ffmpeg's input: an open file, so that its name is never interpreted."""
 
+
+def stretch(start: int, end: int) -> tuple[str, ...]:
+    """The bytes of the source from ``start`` to ``end``, as `INPUT`."""
+    return "-fd", "0", "-i", f"subfile,,start,{start},end,{end},,:fd:"
+
+
 OPEN_FILES = 64
 _MESSAGES_KEPT = 64 * 1024
 _READ = 1024 * 1024
+_CHATTER = re.compile(rb"(?:\[[^\]]* @ [^\]]*\] )*\[(?:info|verbose)\] ")
+_READ_IN_ALL = re.compile(rb"  Input stream #0:\d+ \(audio\): (\d+) packets read \((\d+) bytes\)")
 _SIGNALLED = 255  # ffmpeg's exit code after a signal; only SIGXCPU is sent
 
 
 @dataclass(frozen=True)
 class Report:
-    """Exit code and messages, each line with its level in brackets."""
+    """Exit code and messages, each line with its level in brackets: warnings and worse."""
 
     code: int
     messages: str
+    packets: int = 0  # of audio that were read
+    packet_bytes: int = 0
 
 
 def run(
@@ -48,7 +59,7 @@ def run(
     when this returns or raises. Raises `TimeoutError`, `OSError` if it cannot be started or limited, and what ``take``
     raises.
     """
-    messages = bytearray()
+    messages = _Messages()
     started = time.monotonic()
     seconds_of_cpu = math.ceil(most_seconds)
     limits = {
@@ -58,7 +69,7 @@ def run(
         resource.RLIMIT_AS: (memory, memory),
         resource.RLIMIT_CPU: (seconds_of_cpu, seconds_of_cpu + 1),
     }
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+warning"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+verbose"]
     running = sandbox.start(
         [*command, *arguments], stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE, limits=limits
     )
@@ -66,7 +77,7 @@ def run(
         assert process.stdout is not None  # noqa: S101 (for mypy)
         assert process.stderr is not None  # noqa: S101 (for mypy)
         selector.register(process.stdout, selectors.EVENT_READ, take)
-        selector.register(process.stderr, selectors.EVENT_READ, messages.extend)
+        selector.register(process.stderr, selectors.EVENT_READ, messages.add)
         while selector.get_map():
             left = started + seconds() - time.monotonic()
             if left <= 0:
@@ -75,7 +86,7 @@ def run(
                 piece = os.read(key.fd, _READ)
                 if not piece:
                     selector.unregister(key.fileobj)
-                elif key.fileobj is process.stdout or len(messages) < _MESSAGES_KEPT:
+                else:
                     key.data(piece)
         try:  # both pipes are closed, so it is about to end
             code = process.wait(max(1.0, started + seconds() - time.monotonic()))
@@ -83,4 +94,33 @@ def run(
             raise TimeoutError from error
     if code in (-signal.SIGXCPU, _SIGNALLED):
         raise TimeoutError
-    return Report(code, messages.decode(errors="replace"))
+    return messages.report(code)
+
+
+class _Messages:
+    """What ffmpeg writes: the first 64 KiB of warnings, and of the rest only how much it has read."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._line = bytearray()
+        self._packets = self._bytes = 0
+
+    def add(self, piece: bytes) -> None:
+        *lines, last = piece.split(b"\n")
+        for line in lines:
+            self._end_line(bytes(self._line + line))
+            self._line.clear()
+        self._line += last[: _MESSAGES_KEPT - len(self._line)]
+
+    def _end_line(self, line: bytes) -> None:
+        if _CHATTER.match(line):
+            if found := _READ_IN_ALL.search(line):
+                self._packets += int(found[1])
+                self._bytes += int(found[2])
+        elif len(self._kept) < _MESSAGES_KEPT:
+            self._kept += line[:_MESSAGES_KEPT] + b"\n"
+
+    def report(self, code: int) -> Report:
+        """All of it, once ffmpeg has ended."""
+        self._end_line(bytes(self._line))
+        return Report(code, self._kept.decode(errors="replace"), self._packets, self._bytes)

@@ -52,7 +52,8 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
         _all_or_nothing(flac, soundfile.LibsndfileError),
         tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)) as spool,
     ):
-        decoded = decode(source, found, spool, channels=options.channels, max_duration=execution.max_duration)
+        limit, scratch = execution.max_duration, flac.parent
+        decoded = decode(source, found, spool, channels=options.channels, max_duration=limit, scratch=scratch)
 
         # First pass: measure every signal that may be kept.
         levels = measure(
@@ -76,7 +77,7 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
         codec=found.codec,
         container=found.container,
         start_time=found.start,
-        gain_db=round(gain, 2) + 0.0,  # no -0.0
+        gain_db=round(decoded.gain_db + gain, 2) + 0.0,  # no -0.0
     )
     return Prepared(audio=audio, channels=len(kept), flags=decoded.flags + flags)
 

@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.settings import get_settings
 from stenopool.speech.audio import sandbox
+from stenopool.speech.audio.formats import MOST_PARTS
+from stenopool.speech.audio.samples import RawFormat
 
 # Containers of audio that are recognized by their content. Not playlists, concat scripts, subtitles and pictures, which
 # can refer to other files; nor headerless formats, which any bytes pass for.
@@ -23,8 +25,8 @@ _DEMUXERS = (
 )
 # libav's options: the same for prober and decoder, so that both see the same streams.
 INPUT_OPTIONS = {
-    # The reader gets one open file and cannot open any other that the file refers to.
-    "protocol_whitelist": "fd",
+    # The reader gets one open file and cannot open any other that the file refers to; subfile is a stretch of it.
+    "protocol_whitelist": "fd,subfile",
     "format_whitelist": _DEMUXERS,
     "max_streams": "128",  # a broadcast multiplex has some dozens; headers of a few bytes can claim thousands
     # Broadcast and camera streams may start with half a minute of picture before the first sound.
@@ -40,8 +42,21 @@ _Text = Annotated[str, AfterValidator(sandbox.printable)]
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
+class Part(BaseModel):
+    """A stretch of the file that is decoded as a file of its own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: Annotated[int, Field(ge=0, lt=2**63)]
+    end: Annotated[int, Field(ge=0, lt=2**63)]
+    samples: RawFormat | None  # the form of samples without headers; None for a part with headers of its own
+    sample_rate: _Count  # of samples without headers, as are the channels
+    channels: Annotated[int, Field(ge=1, lt=2**31)]
+    to_its_end: bool  # whatever size its own header gives
+
+
 class Probe(BaseModel):
-    """What a container's headers say about its audio."""
+    """What a container's headers say about its audio, and its bytes where they contradict them."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -53,6 +68,12 @@ class Probe(BaseModel):
     layout: _Text | None  # speaker positions, e.g. 5.1; None if unknown
     start: Annotated[float, Field(ge=0)]  # seconds from the start of the file to the start of its audio
     duration: float | None  # seconds according to the headers; None if unknown, or only estimated from a bit rate
+    floating: bool = False  # decoded samples may exceed full scale
+    contradictory: bool = False  # the headers contradict one another or the data
+    clock: bool = True  # times of packets agree with the audio in them
+    payload: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # bytes of its audio; None where others are among them
+    packet_overhead: Annotated[int, Field(ge=0, lt=2**10)] = 0  # bytes that the container adds to each packet
+    parts: Annotated[tuple[Part, ...], Field(max_length=MOST_PARTS)] = ()  # to decode in place of the whole file
 
 
 def probe(path: Path) -> Probe:

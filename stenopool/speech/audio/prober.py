@@ -1,41 +1,100 @@
 """Read a file's headers with PyAV, in a process that `launcher` confines for this one file.
 
-libav has crashed and hung on hostile files; here that harms no other process and no other file. Without imports from
-Stenopool it starts fast.
+libav has crashed and hung on hostile files; here that harms no other process and no other file. Importing of Stenopool
+only `formats`, it starts fast.
 """
 
+import contextlib
+import itertools
 import json
 import os
 import resource
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.logging
 from av.stream import Disposition
 
+from stenopool.speech.audio.formats import USUAL_RATES, Part, Survey, survey
+
 FILE = 0  # the descriptor of the file to read
-# Sizes of "unknown length" in the WAV header of a pipe: 0xFFFFFFFF (FFmpeg), 0x7FFFF... (SoX), 0.
-WAV_UNKNOWN = 0x7FFF_0000
 # libav's message on a QuickTime track whose samples are in another file.
 EXTERNAL = "external track"
 # Beginnings of files that refer to others: M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX; marks of DASH, SMIL and IMF.
 LISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0\r\n", b"v=0\n", b"[reference]", b"<asx")
 MARKS = (b"<mpd", b"<smil", b"<assetmap", b"<compositionplaylist", b"<playlist")
+_MOST_TRIED = 4  # of joined files
+_PACKETS, _LEAST_PACKETS = 40, 3  # read in search of a clock that is wrong
+_OTHERS = 32 * 1024**2  # bytes of other streams that are read meanwhile
+_CLOCK_TOLERANCE = 1.4
+_WITH_RATES = ("flac", "tta", "wv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")  # any rate, and said in one field
+_OPUS_SKIP, _OPUS_GAIN = 12_000, 20 * 256  # a quarter of a second; 20 dB
+# Bytes that a container adds to each packet. Others have whole tables between packets.
+OVERHEADS = {
+    **{"mp3": 0, "flac": 0, "aac": 0, "ac3": 0, "eac3": 0, "amr": 1, "tta": 0, "wv": 0},
+    **{"ogg": 3, "matroska,webm": 12, "avi": 28, "flv": 20},
+}
 
 
 def answer(options: dict[str, str]) -> dict[str, Any]:
     """The fields of `stenopool.speech.audio.probe.Probe`, or ``error`` (a code) and ``message``."""
+    size = os.fstat(FILE).st_size
+    surveyed = survey(read_at, size)
+    parts = surveyed.parts or [Part(0, size)]
+    told: dict[str, Any] = {}
+    # The first of joined files may have no samples.
+    for part in parts[:_MOST_TRIED]:
+        told = describe_samples(part, surveyed) if part.form else open_part(part, size, options, surveyed)
+        if "error" not in told:
+            break
+    return told if "error" in told else {**told, "parts": [describe_part(part) for part in surveyed.parts]}
+
+
+def open_part(part: Part, size: int, options: dict[str, str], surveyed: Survey) -> dict[str, Any]:
+    """The description or refusal of a part with headers of its own, which may be the whole file."""
+    url = "fd:" if (part.start, part.end) == (0, size) else f"subfile,,start,{part.start},end,{part.end},,:fd:"
     with av.logging.Capture(local=True) as logs:
         try:
-            container = av.open("fd:", options=options | {"fd": str(FILE)}, metadata_errors="replace")
+            container = av.open(url, options=options | {"fd": str(FILE)}, metadata_errors="replace")
         except (av.FFmpegError, ValueError) as error:
             return refusal(error, options, [text for _, _, text in logs])
         with container:
             if any(EXTERNAL in text for _, _, text in logs):
                 return {"error": "EXTERNAL_REFERENCE", "message": "Its sound lies in another file, which it names."}
             estimated = any("Estimating duration" in text for _, _, text in logs)
-            return describe(container, estimated)
+            return describe(container, estimated, surveyed)
+
+
+def describe_part(part: Part) -> dict[str, Any]:
+    """A part, as `stenopool.speech.audio.probe.Part` has it."""
+    form = part.form
+    return {
+        "start": part.start,
+        "end": part.end,
+        "samples": form.name if form else None,
+        "sample_rate": form.sample_rate if form else 0,
+        "channels": form.channels if form else 1,
+        "to_its_end": part.to_its_end,
+    }
+
+
+def describe_samples(part: Part, surveyed: Survey) -> dict[str, Any]:
+    """The description of a part without headers."""
+    form = part.form
+    assert form is not None  # noqa: S101 (for mypy)
+    return {
+        "container": surveyed.container,
+        "codec": f"pcm_{form.name}",
+        "stream": 0,
+        "sample_rate": form.sample_rate,
+        "channels": form.channels,
+        "layout": None,
+        "start": 0.0,
+        "duration": surveyed.promised,
+        "floating": form.name[0] == "f",
+        "contradictory": surveyed.contradictory,
+    }
 
 
 def refusal(error: Exception, options: dict[str, str], messages: list[str]) -> dict[str, Any]:
@@ -53,7 +112,7 @@ def refusal(error: Exception, options: dict[str, str], messages: list[str]) -> d
     return {"error": "INPUT_CORRUPT" if known else "NOT_AUDIO", "message": f"It cannot be opened: {reason}."}
 
 
-def describe(container: Any, estimated: bool) -> dict[str, Any]:
+def describe(container: Any, estimated: bool, surveyed: Survey) -> dict[str, Any]:
     """Describe the audio stream that a player would play."""
     streams = container.streams.audio
     if not streams:
@@ -65,6 +124,9 @@ def describe(container: Any, estimated: bool) -> dict[str, Any]:
     stream = next((each for each in usable if each.disposition & Disposition.default), usable[0])
     first, base = container.start_time, stream.time_base
     late = float(stream.start_time * base) - first / av.time_base if stream.start_time and first is not None else 0.0
+    duration = None if len(surveyed.parts) > 1 else read_duration(container, stream, late, estimated, surveyed)
+    packets = read_packets(container, stream)
+    clock = packets.clock
     return {
         "container": container.format.name,
         "codec": stream.codec_context.codec.canonical_name,
@@ -73,15 +135,86 @@ def describe(container: Any, estimated: bool) -> dict[str, Any]:
         "channels": stream.channels or 1,
         # libav calls an unknown layout "3 channels"
         "layout": None if stream.layout.name.endswith(" channels") else stream.layout.name,
-        "start": max(0.0, late),
-        "duration": read_duration(container, stream, late, estimated),
+        "start": max(0.0, late) if clock else 0.0,
+        "duration": duration if clock else None,
+        "floating": stream.format is not None and stream.format.name.startswith(("flt", "dbl")),
+        "contradictory": surveyed.contradictory or not clock or is_doubtful(container, stream),
+        "clock": clock,
+        "payload": read_payload(container, surveyed, packets.first),
+        "packet_overhead": OVERHEADS.get(container.format.name, 0),
     }
 
 
-def read_duration(container: Any, stream: Any, late: float, estimated: bool) -> float | None:
+class Packets(NamedTuple):
+    """What the first packets say."""
+
+    clock: bool  # their times agree with the audio in them
+    first: int | None  # position of the first
+
+
+def read_packets(container: Any, stream: Any) -> Packets:
+    """Decode the first packets, and compare their times with the audio in them."""
+    first, times, lengths, others = None, [], [], 0
+    try:
+        for packet in container.demux():
+            if packet.stream is not stream:
+                others += packet.size
+                if others > _OTHERS:  # a picture of half an hour before the first sound
+                    break
+                continue
+            if first is None:
+                first = packet.pos
+            if packet.pts is not None:
+                times.append(float(packet.pts * packet.time_base))
+            with contextlib.suppress(av.FFmpegError, ZeroDivisionError):
+                if length := sum(frame.samples / frame.sample_rate for frame in packet.decode()):
+                    lengths.append(length)
+            if len(times) > _PACKETS or not packet.size:
+                break
+    except av.FFmpegError:
+        pass
+    steps = sorted(later - earlier for earlier, later in itertools.pairwise(times) if later > earlier)
+    if min(len(steps), len(lengths)) < _LEAST_PACKETS:
+        return Packets(True, first)
+    lengths.sort()
+    # All over the range: packets may differ in length, and where some are missing, times leap.
+    ratios = [steps[len(steps) * n // 10] / lengths[len(lengths) * n // 10] for n in (1, 3, 5)]
+    wrong = min(ratios) > _CLOCK_TOLERANCE or max(ratios) < 1 / _CLOCK_TOLERANCE
+    return Packets(not wrong, first)
+
+
+def is_doubtful(container: Any, stream: Any) -> bool:
+    """Whether a codec's or container's own header has values that no recorder writes, and that lose audio."""
+    if container.format.name == "flac":  # its frames are numbered: what is before the first has been skipped
+        return bool(stream.start_time and stream.start_time * stream.time_base > 0.1)
+    head = stream.codec_context.extradata or b""
+    if head.startswith(b"OpusHead") and len(head) >= 19:
+        skip, _, gain = struct.unpack("<HIh", head[10:18])
+        return bool(skip > _OPUS_SKIP or abs(gain) > _OPUS_GAIN)
+    return bool(container.format.name in _WITH_RATES and stream.sample_rate not in USUAL_RATES)
+
+
+def read_payload(container: Any, surveyed: Survey, first: int | None) -> int | None:
+    """Bytes of audio in the file, as far as they are told from headers; None where the file has more than audio."""
+    if len(container.streams) > 1 or surveyed.parts:
+        return None
+    if surveyed.payload is not None or container.format.name.startswith("mov"):
+        return surveyed.payload
+    if container.format.name not in OVERHEADS or first is None or first < 0:
+        return None
+    end = os.fstat(FILE).st_size
+    if read_at(end - 128, 3) == b"TAG":
+        end -= 128
+    footer = read_at(end - 32, 32)
+    if footer[:8] == b"APETAGEX":
+        end -= struct.unpack("<I", footer[12:16])[0] + 32
+    return max(0, end - first)
+
+
+def read_duration(container: Any, stream: Any, late: float, estimated: bool, surveyed: Survey) -> float | None:
     """Seconds of audio according to the headers, None if unknown."""
-    if container.format.name == "wav":  # libav trusts the file's size more than the header
-        return wav_seconds()
+    if surveyed.promised or container.format.name == "wav":  # libav trusts the file's size more than the header
+        return surveyed.promised
     if estimated:  # from the bit rate: far off for variable rates
         return None
     if stream.duration:
@@ -97,24 +230,9 @@ def read_duration(container: Any, stream: Any, late: float, estimated: bool) -> 
     return container.duration / av.time_base if container.duration and alone else None
 
 
-def wav_seconds() -> float | None:
-    """Length according to the sizes in a WAV header."""
-    rate, at = 0, 12
-    if read_at(0, 12)[:4] != b"RIFF":
-        return None  # RF64 and similar formats keep sizes elsewhere
-    while len(head := read_at(at, 8)) == 8:
-        name, size = struct.unpack("<4sI", head)
-        if name == b"data":
-            return size / rate if rate and 0 < size < WAV_UNKNOWN else None
-        if name == b"fmt " and len(wave_format := read_at(at + 8, 12)) == 12:
-            (rate,) = struct.unpack("<8xI", wave_format)
-        at += 8 + size + size % 2
-    return None
-
-
 def read_at(position: int, size: int) -> bytes:
     """Bytes of the file, fewer at its end. libav shares its position, so that stays as it is."""
-    return os.pread(FILE, size, position)
+    return os.pread(FILE, size, position) if 0 <= position < 2**62 and size > 0 else b""
 
 
 def main(options: dict[str, str]) -> None:

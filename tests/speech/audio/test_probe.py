@@ -198,10 +198,11 @@ def test_header_tells_more_than_there_is(tmp_path: Path) -> None:
 
 
 def test_unknown_codec(tmp_path: Path) -> None:
-    """A WAV whose format tag nobody registered."""
+    """A WAV whose format tag nobody registered, and whose other fields are not those of plain samples either."""
     data = bytearray(tone(tmp_path / "a.wav", 1).read_bytes())
     tag = data.index(b"fmt ") + 8
     data[tag : tag + 2] = b"\x99\x99"
+    data[tag + 14 : tag + 16] = b"\4\0"  # bits per sample
     odd = tmp_path / "odd.wav"
     odd.write_bytes(data)
     assert refusal(odd) == ErrorCode.UNSUPPORTED_CODEC
