@@ -10,8 +10,10 @@ import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace as replace_fields
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -25,32 +27,47 @@ from stenopool.errors import (
     StenopoolError,
     StorageUnavailable,
 )
-from stenopool.options import TranscriptionOptions
+from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.checkpoints import ASSIGNED
 from stenopool.pipeline.context import Job, RunContext, Stage
 from stenopool.pipeline.evidence import check_reading, check_writing
 from stenopool.pipeline.receipts import WORK, list_receipts
 from stenopool.pipeline.shards import Plan
 from stenopool.pipeline.stages import QUARANTINE
 from stenopool.pipeline.stages.prepare import FETCH
+from stenopool.pipeline.stages.publish import RECEIPT, UPLOAD
 from stenopool.runtime.scratch import Scratch
 from stenopool.storage import open_store
 from stenopool.storage.base import Walk
 from stenopool.storage.s3 import S3Store, process_client
+from tests.speech.renderers.samples import conversation
 from tests.support.faults import Fault, FaultyProxy
 from tests.support.permissions import permissions_hold
 from tests.support.runs import carry, run_context
 from tests.support.seaweedfs import SeaweedFS
 
-OPTIONS = TranscriptionOptions()
-# Everything that concerns one object shows when it is listed or fetched; what is wrong in it is other tests' business.
-STAGES = (FETCH, QUARANTINE)
+OPTIONS, EXECUTION = TranscriptionOptions(), ExecutionOptions(formats=("json", "txt"))
+
+
+def speak(_run: RunContext, job: Job) -> None:
+    """In place of decoding and transcribing, which know nothing of stores."""
+    job.known_duration = 9.5
+    job.work.keep(ASSIGNED, conversation())
+
+
+SPEAK = Stage("speak", speak, waits_for=(FETCH,))
+UPLOADED = replace_fields(UPLOAD, waits_for=(SPEAK,))
+STAGES = (FETCH, SPEAK, UPLOADED, replace_fields(RECEIPT, waits_for=(UPLOADED,)), QUARANTINE)
+
+
+ENDS = ("done", "quarantined", "deferred")
 
 
 def run_batch(
     run: RunContext, selection: Selection | None = None, *, meanwhile: Callable[[], object] = lambda: None
 ) -> tuple[dict[str, ErrorCode | None], list[BaseException]]:
-    """List and fetch: each key with its error code (None: fetched), and what ended the run.
+    """A run: each key with its error code (None: it has a transcript and a receipt), and what ended the run.
 
     ``meanwhile``: done between the listing and the fetching.
     """
@@ -62,9 +79,20 @@ def run_batch(
     for job in jobs:
         if job.outcome:
             assert job.key not in ends
-            assert job.outcome.status == ("prepared" if job.failure is None else _end_of(job.failure.code))
+            assert job.outcome.status == ("done" if job.failure is None else _end_of(job.failure.code))
             ends[job.key] = job.failure.code if job.failure else None
+    if jobs and not errors:
+        by_status = {
+            status: {job.key for job in jobs if job.outcome and job.outcome.status == status} for status in ENDS
+        }
+        assert by_status["done"] <= set(receipts_of(run, "done"))
+        assert by_status["quarantined"] <= set(receipts_of(run, "quarantined"))
+        assert by_status["deferred"].isdisjoint((*receipts_of(run, "done"), *receipts_of(run, "quarantined")))
     return ends, errors
+
+
+def receipts_of(run: RunContext, status: str) -> list[str]:
+    return [name.key for name in list_receipts(run.destination) if name.status == status]
 
 
 def _end_of(code: ErrorCode) -> str:
@@ -86,6 +114,11 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
 def bind_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(path))
+
+
+def write_file(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.touch()
 
 
 def make_device(path: Path) -> None:
@@ -111,7 +144,11 @@ AFTER: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
     "another content": (lambda path: path.write_bytes(b"longer than before"), ErrorCode.SOURCE_CHANGED),
     "its folder is locked": (lambda path: path.parent.chmod(0), ErrorCode.OBJECT_DENIED),
 }
-FOLDER_FAULTS = LISTED | AFTER
+OUTPUTS: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
+    "an output folder of others": (lambda path: path.mkdir(0o500, parents=True), ErrorCode.OUTPUT_DENIED),
+    "a file in the place of the output folder": (write_file, ErrorCode.KEY_UNUSABLE),
+}
+FOLDER_FAULTS = LISTED | AFTER | OUTPUTS
 
 
 @pytest.fixture
@@ -128,7 +165,8 @@ def unlock(root: Path) -> None:
             path.chmod(0o700)
 
 
-few = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ROUNDS = int(os.environ.get("STENOPOOL_TEST_ROUNDS", "10"))  # more where CI has time for it
+few = settings(max_examples=ROUNDS, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @few
@@ -137,7 +175,7 @@ def test_any_faults_in_a_folder_are_those_objects_own(
     tmp_path_factory: pytest.TempPathFactory, scratch: Scratch, faults: list[str | None]
 ) -> None:
     folder = tmp_path_factory.mktemp("faults")
-    run = run_context(folder, scratch)
+    run = run_context(folder, scratch, execution=EXECUTION)
     paths = {}
     for number, fault in enumerate(faults):
         path = folder / "source" / f"{number}" / "a.wav"
@@ -146,6 +184,8 @@ def test_any_faults_in_a_folder_are_those_objects_own(
         paths[path] = fault
         if fault in LISTED:
             LISTED[fault][0](path)
+        if fault in OUTPUTS:
+            OUTPUTS[fault][0](folder / "out" / f"{number}" / "a.wav")
 
     def spoil() -> None:
         for path, fault in paths.items():
@@ -160,12 +200,19 @@ def test_any_faults_in_a_folder_are_those_objects_own(
     assert not errors
     expected = {f"{n}/a.wav": FOLDER_FAULTS[fault][1] if fault else None for n, fault in enumerate(faults)}
     assert ends == expected
-    # What waits got no receipt; nothing that was met so far gets one.
-    assert list(list_receipts(run.destination)) == []
+    # They may be read and written now. Nothing else has to be reset.
+    for path in folder.glob("out/*/a.wav"):
+        path.chmod(0o700)
+    again, errors = run_batch(run)
+    assert not errors
+    denied = (ErrorCode.OBJECT_DENIED, ErrorCode.OUTPUT_DENIED)
+    assert {key: again[key] for key, code in expected.items() if code in denied} == {
+        key: None for key, code in expected.items() if code in denied
+    }
 
 
 def test_what_cannot_be_listed_is_named_and_the_rest_is_done(tmp_path: Path, scratch: Scratch) -> None:
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     source = tmp_path / "source"
     for name in ("a.wav", "lost+found/x.wav", "r/no search.wav", "z/z.wav", ".Trash-0/t.wav", "docs/pipe.txt/x.wav"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -194,9 +241,9 @@ def test_what_cannot_be_listed_is_named_and_the_rest_is_done(tmp_path: Path, scr
         r"caf\xe9.wav": ErrorCode.KEY_UNUSABLE,
         r"d\xe9/": ErrorCode.KEY_UNUSABLE,
     }
-    assert left == {"a.wav": None, "z/z.wav": None, "r/no search.wav": ErrorCode.OBJECT_DENIED}
+    assert left == {"r/no search.wav": ErrorCode.OBJECT_DENIED}, "the rest is done or excluded"
     assert "lost+found/" not in by_name
-    assert inner == {"z/z.wav": None}, "nothing else can hold what is included"
+    assert inner == {}, "nothing else can hold what is included"
 
 
 def test_an_excluded_folder_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +285,7 @@ def test_a_folder_that_is_not_entered_holds_nothing_that_is_taken(pattern: str, 
 
 
 def test_a_folder_as_deep_as_it_likes_stops_nothing(tmp_path: Path, scratch: Scratch) -> None:
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     (tmp_path / "source" / "z.wav").write_bytes(b"sound")
     held = os.open(tmp_path / "source", os.O_RDONLY)
     for _ in range(700):  # a path may be longer than the system takes in one piece
@@ -256,7 +303,7 @@ def test_a_folder_as_deep_as_it_likes_stops_nothing(tmp_path: Path, scratch: Scr
 
 def test_a_damaged_disk_is_that_files(tmp_path: Path, scratch: Scratch) -> None:
     """The memory of a process at address 0 is what EIO comes from here."""
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     for name in ("bad.wav", "good.wav"):
         (tmp_path / "source" / name).write_bytes(b"sound")
     items = list(Plan(run.source, run.destination, OPTIONS, Selection()).items())
@@ -278,7 +325,7 @@ def test_a_damaged_disk_is_that_files(tmp_path: Path, scratch: Scratch) -> None:
 
 
 def test_a_source_that_goes_away_ends_the_run_and_marks_nothing(tmp_path: Path, scratch: Scratch) -> None:
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     for name in "abcdefghijkl":
         (tmp_path / "source" / f"{name}.wav").write_bytes(b"sound")
     ends, errors = run_batch(run, meanwhile=lambda: (tmp_path / "source").rename(tmp_path / "elsewhere"))
@@ -288,7 +335,7 @@ def test_a_source_that_goes_away_ends_the_run_and_marks_nothing(tmp_path: Path, 
 
 
 def test_a_source_that_is_locked_ends_the_run(tmp_path: Path, scratch: Scratch) -> None:
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     (tmp_path / "source" / "a.wav").write_bytes(b"sound")
     with permissions_hold():
         ends, errors = run_batch(run, meanwhile=lambda: (tmp_path / "source").chmod(0))
@@ -299,6 +346,11 @@ def test_a_source_that_is_locked_ends_the_run(tmp_path: Path, scratch: Scratch) 
 
 # -- S3 ---------------------------------------------------------------------------------------------------------------
 
+S3_OUTPUT_FAULTS: dict[str, tuple[Fault, ErrorCode]] = {
+    "output denied": ("denied", ErrorCode.OUTPUT_DENIED),
+    "output refused": ("refused", ErrorCode.STORAGE_UNAVAILABLE),
+    "output full": ("full", ErrorCode.STORAGE_UNAVAILABLE),
+}
 S3_FAULTS: dict[Fault, ErrorCode] = {
     "denied": ErrorCode.OBJECT_DENIED,
     "archived": ErrorCode.OBJECT_ARCHIVED,
@@ -326,47 +378,49 @@ def faulty(s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def spoil_objects(proxy: FaultyProxy, faults: dict[str, Fault]) -> None:
-    """Reading these keys meets these faults; listing meets none."""
+    """Reading these keys, or writing below them, meets these faults; listing meets none."""
 
     def choose(method: str, path: str) -> Fault | None:
         place, _, _ = path.partition("?")
-        return next((f for key, f in faults.items() if method == "GET" and place.endswith(f"/in/{key}")), None)
+        key = place.partition("/in/" if method == "GET" else "/out/")[2].removesuffix("/transcript.txt")
+        return faults.get(f"{method} {key}")
 
     proxy.choose = choose
 
 
-def s3_run(bucket: str, folder: Path, scratch: Scratch) -> RunContext:
-    return RunContext(
-        S3Store(bucket, f"{next(_examples)}/in"),
-        open_store(str(folder)),
-        OPTIONS,
-        run_context(folder, scratch).execution,
-        scratch,
-    )
+def s3_run(bucket: str, scratch: Scratch) -> RunContext:
+    number = next(_examples)
+    return RunContext(S3Store(bucket, f"{number}/in"), S3Store(bucket, f"{number}/out"), OPTIONS, EXECUTION, scratch)
 
 
 @few
-@given(faults=st.lists(st.sampled_from([None, None, *S3_FAULTS]), min_size=1, max_size=10))
+@given(faults=st.lists(st.sampled_from([None, None, *S3_FAULTS, *S3_OUTPUT_FAULTS]), min_size=1, max_size=10))
 def test_any_faults_of_s3_objects_are_those_objects_own_and_the_next_run_tries_again(
-    tmp_path_factory: pytest.TempPathFactory,
     scratch: Scratch,
     faulty: FaultyProxy,
     bucket: str,
-    faults: list[Fault | None],
+    faults: list[Any],
 ) -> None:
-    folder = tmp_path_factory.mktemp("faults")
-    run = s3_run(bucket, folder, scratch)
+    run = s3_run(bucket, scratch)
     spoil_objects(faulty, {})
     for number in range(len(faults)):
         run.source.put_bytes(f"{number}.wav", b"sound")
-    spoil_objects(faulty, {f"{number}.wav": fault for number, fault in enumerate(faults) if fault})
+    met: dict[str, Fault] = {f"GET {number}.wav": fault for number, fault in enumerate(faults) if fault in S3_FAULTS}
+    expected: dict[str, ErrorCode | None] = {
+        f"{number}.wav": S3_FAULTS.get(fault) for number, fault in enumerate(faults)
+    }
+    for number, fault in enumerate(faults):
+        if fault in S3_OUTPUT_FAULTS:
+            met[f"PUT {number}.wav"], expected[f"{number}.wav"] = S3_OUTPUT_FAULTS[fault]
+    spoil_objects(faulty, met)
     ends, errors = run_batch(run)
     assert not errors
-    assert ends == {f"{number}.wav": S3_FAULTS[fault] if fault else None for number, fault in enumerate(faults)}
+    assert ends == expected
     spoil_objects(faulty, {})
     again, errors = run_batch(run)
     assert not errors
-    assert again == dict.fromkeys(ends), "it was restored, allowed, repaired: nothing has to be reset"
+    left = [key for key, code in expected.items() if code]
+    assert again == dict.fromkeys(left), "they were restored, allowed, repaired: nothing has to be reset"
 
 
 @pytest.mark.parametrize(
@@ -379,9 +433,9 @@ def test_any_faults_of_s3_objects_are_those_objects_own_and_the_next_run_tries_a
     ],
 )
 def test_a_whole_store_that_refuses_ends_the_run_and_marks_nothing(
-    fault: Fault, kind: type[StenopoolError], tmp_path: Path, scratch: Scratch, faulty: FaultyProxy, bucket: str
+    fault: Fault, kind: type[StenopoolError], scratch: Scratch, faulty: FaultyProxy, bucket: str
 ) -> None:
-    run = s3_run(bucket, tmp_path, scratch)
+    run = s3_run(bucket, scratch)
     for number in range(20):
         run.source.put_bytes(f"{number}.wav", b"sound")
 
@@ -393,16 +447,15 @@ def test_a_whole_store_that_refuses_ends_the_run_and_marks_nothing(
     assert [code for code in ends.values() if code is not None and kind is not StorageUnavailable] == []
 
 
-def test_a_look_at_the_root_counts_for_many_objects(
-    tmp_path: Path, scratch: Scratch, faulty: FaultyProxy, bucket: str
-) -> None:
-    run = s3_run(bucket, tmp_path, scratch)
+def test_a_look_at_the_root_counts_for_many_objects(scratch: Scratch, faulty: FaultyProxy, bucket: str) -> None:
+    run = s3_run(bucket, scratch)
     for number in range(40):
         run.source.put_bytes(f"{number}.wav", b"sound")
     asked: Counter[str] = Counter()
 
     def choose(method: str, path: str) -> Fault | None:
-        asked["list" if "list-type" in path else method] += 1
+        if "in%2F" in path or "/in/" in path:
+            asked["list" if "list-type" in path else method] += 1
         return "denied" if method == "GET" and "/in/" in path.partition("?")[0] else None
 
     ends, errors = run_batch(run, meanwhile=lambda: setattr(faulty, "choose", choose))
@@ -416,7 +469,7 @@ def test_a_look_at_the_root_counts_for_many_objects(
 
 
 def test_a_place_that_may_not_be_written_is_one_recordings(tmp_path: Path, scratch: Scratch) -> None:
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
 
     def write(run: RunContext, job: Job) -> None:
         if job.key == "b.wav":
@@ -437,7 +490,7 @@ def test_a_place_that_may_not_be_written_is_one_recordings(tmp_path: Path, scrat
 
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out").chmod(0o500)
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     with permissions_hold():
         _, errors = carry(run, stages, items)
     (tmp_path / "out").chmod(0o700)
@@ -445,7 +498,7 @@ def test_a_place_that_may_not_be_written_is_one_recordings(tmp_path: Path, scrat
 
 
 def test_a_store_that_is_down_after_the_last_attempt_ends_the_run(tmp_path: Path, scratch: Scratch) -> None:
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     for name in "ab":
         (tmp_path / "source" / f"{name}.wav").write_bytes(b"sound")
     items = list(Plan(run.source, run.destination, OPTIONS, Selection()).items())
@@ -461,7 +514,7 @@ def test_a_store_that_is_down_after_the_last_attempt_ends_the_run(tmp_path: Path
         "b.wav": None,
     }
     (tmp_path / "source").rename(tmp_path / "elsewhere")
-    run = run_context(tmp_path, scratch)
+    run = run_context(tmp_path, scratch, execution=EXECUTION)
     (tmp_path / "source").rmdir()
     _, errors = carry(run, (Stage("upload", work), QUARANTINE), items, attempts=2)
     assert [type(error) for error in errors] == [ObjectNotFound]
