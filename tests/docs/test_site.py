@@ -16,7 +16,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_navigation_names_every_page_once() -> None:
     named = list(site.navigation())
-    assert sorted(named) == sorted(map(str, site.find_pages()))
+    assert sorted(named) == sorted(map(str, site.find_pages())), "add new pages to `nav` in zensical.toml"
 
 
 def test_it_builds_with_search_and_without_warnings(folder: Path) -> None:
@@ -25,6 +25,7 @@ def test_it_builds_with_search_and_without_warnings(folder: Path) -> None:
     home = (folder / "site" / "index.html").read_text("utf-8")
     assert "Explanation" in home
     assert "googleapis" not in home
+    assert 'class="md-source"' not in home  # its script queries api.github.com
     index = json.loads((folder / "site" / "search.json").read_text("utf-8"))
     assert any("RECEIPT_CORRUPT" in json.dumps(item) for item in index["items"])
 
