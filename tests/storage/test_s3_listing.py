@@ -1,15 +1,17 @@
 """Listings over S3: what answers may look like, which calls are ours, and how many requests are made."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from urllib.parse import quote, quote_plus
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stenopool.errors import ErrorCode, TransientError
+from stenopool.errors import ErrorCode, StorageUnavailable, TransientError
 from stenopool.storage.s3 import S3Store
 from stenopool.storage.s3_listing import _decode
 from tests.support.listing_server import Listed, ListingServer
@@ -127,11 +129,190 @@ def test_the_next_page_is_asked_for_ahead_and_its_error_arrives(server: Server, 
         next(listing)
 
 
+# What servers, gateways and caching proxies were seen to do, or may do, to a page: (answer, query, number) -> answer.
+Quirk = Callable[[str, dict[str, str], int], str]
+TOKEN = re.compile(r"<NextContinuationToken>(.*?)</NextContinuationToken>")
+
+
+def last_key(answer: str) -> str:
+    return re.findall("<Key>(.*?)</Key>", answer)[-1]
+
+
+def without_objects(answer: str) -> str:
+    return re.sub("<Contents>.*</Contents>", "", answer)
+
+
+def in_reverse(answer: str, *_: object) -> str:
+    objects = re.findall("<Contents>.*?</Contents>", answer)
+    return without_objects(answer).replace("</ListBucketResult>", "".join(objects[::-1]) + "</ListBucketResult>")
+
+
+def each_twice(answer: str, *_: object) -> str:
+    return re.sub("(<Contents>.*?</Contents>)", r"\1\1", answer)
+
+
+def a_constant_token(answer: str, *_: object) -> str:
+    return TOKEN.sub(f"<NextContinuationToken>{KEYS[0].encode().hex()}</NextContinuationToken>", answer)
+
+
+def two_tokens_in_turn(answer: str, query: dict[str, str], number: int) -> str:
+    """Back and back again, as a cache does whose key is too short."""
+    back = "in/" if number % 2 else KEYS[0]
+    return TOKEN.sub(f"<NextContinuationToken>{back.encode().hex()}</NextContinuationToken>", answer)
+
+
+def always_a_new_token_to_the_first_page(answer: str, query: dict[str, str], number: int) -> str:
+    before_all = "!" * (number + 1)
+    return TOKEN.sub(f"<NextContinuationToken>{before_all.encode().hex()}</NextContinuationToken>", answer)
+
+
+def an_empty_page_now_and_then(answer: str, query: dict[str, str], number: int) -> str:
+    """With a token that leads on from the same place, as where a page's objects have been deleted."""
+    if number % 2 == 0:
+        return answer
+    token = query.get("continuation-token")
+    after = bytes.fromhex(token).decode() if token else query.get("start-after", query.get("marker", ""))
+    more = f"true</IsTruncated><NextContinuationToken>{(after + '!').encode().hex()}</NextContinuationToken>"
+    return re.sub("(true|false)</IsTruncated>", more, without_objects(TOKEN.sub("", answer)))
+
+
+SURVIVED: dict[str, Quirk] = {
+    "no token": lambda answer, *_: TOKEN.sub("", answer),
+    "an empty token": lambda answer, *_: TOKEN.sub("<NextContinuationToken/>", answer),
+    "a blank token": lambda answer, *_: TOKEN.sub("<NextContinuationToken> </NextContinuationToken>", answer),
+    "a marker, as in version 1": lambda answer, *_: TOKEN.sub(f"<NextMarker>{last_key(answer)}</NextMarker>", answer),
+    "a constant token": a_constant_token,
+    "two tokens in turn": two_tokens_in_turn,
+    "always a new token, to the first page": always_a_new_token_to_the_first_page,
+    "does not say whether it is truncated": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", answer),
+    "nor has a token": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", TOKEN.sub("", answer)),
+    "TRUE": lambda answer, *_: answer.replace("<IsTruncated>true", "<IsTruncated> TRUE "),
+    "in reverse order": in_reverse,
+    "every object twice": each_twice,
+    "every object twice, in reverse order, without a token": lambda *given: in_reverse(
+        each_twice(TOKEN.sub("", given[0]))
+    ),
+    "an empty page now and then": an_empty_page_now_and_then,
+}
+
+
+class OddServer(Server):
+    """Answers every request with one of the quirks, or as ``speaks``: in version 1 or 2 of the listing alone."""
+
+    quirks: tuple[Quirk, ...] = ()
+    old = False
+
+    def page(self, bucket: str, query: dict[str, str]) -> str | None:
+        if self.old:
+            query = {name: value for name, value in query.items() if name != "list-type"}
+        answer = super().page(bucket, query)
+        assert answer is not None
+        number = self.requests - 1
+        return self.quirks[number % len(self.quirks)](answer, query, number) if self.quirks else answer
+
+
+@pytest.fixture(scope="module")
+def odd_server() -> Iterator[OddServer]:
+    with OddServer(bucket=[Listed(key, 7, "etag") for key in KEYS]) as server:
+        yield server
+
+
+def odd_store(server: OddServer, *quirks: Quirk, old: bool = False, page_size: int = 4) -> S3Store:
+    server.quirks, server.old, server.requests = quirks, old, 0
+    server.buckets["bucket"] = [Listed(key, 7, "etag") for key in KEYS]
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoint,
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+        region_name="us-east-1",
+    )
+    return S3Store("bucket", "in", client=client, page_size=page_size)
+
+
+@pytest.mark.parametrize("quirk", SURVIVED)
+def test_a_listing_with_quirks_is_complete_and_has_each_object_once(odd_server: OddServer, quirk: str) -> None:
+    store = odd_store(odd_server, SURVIVED[quirk])
+    assert sorted(keys(store)) == KEYS
+    assert odd_server.requests <= 12
+    after = [info.key for info in odd_store(odd_server, SURVIVED[quirk]).list(start_after="006.wav")]
+    assert sorted(set(after) & {"007.wav", "008.wav", "009.wav"}) == ["007.wav", "008.wav", "009.wav"]
+    assert len(after) == len(set(after))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.sampled_from(sorted(SURVIVED)), min_size=1, max_size=4), st.integers(1, 11))
+def test_quirks_in_any_order_lose_and_repeat_nothing(odd_server: OddServer, chosen: list[str], page_size: int) -> None:
+    store = odd_store(odd_server, *(SURVIVED[quirk] for quirk in chosen), page_size=page_size)
+    found = KEYS  # or an error, and nothing is taken for the whole
+    with suppress(StorageUnavailable):
+        found = sorted(keys(store))
+    assert found == KEYS
+
+
+def test_a_server_that_knows_the_first_version_alone(odd_server: OddServer) -> None:
+    store = odd_store(odd_server, old=True)
+    assert keys(store) == KEYS
+    assert [info.key for info in store.list(start_after="006.wav")] == ["007.wav", "008.wav", "009.wav"]
+
+
+def test_a_server_that_lists_in_no_order(odd_server: OddServer) -> None:
+    """As directory buckets do: pages and keys in any order, tokens that say nothing."""
+    store = odd_store(odd_server)
+    shuffled = [KEYS[number * 7 % 10] for number in range(10)]
+    sound = odd_server.page
+
+    def page(bucket: str, query: dict[str, str]) -> str:
+        begin = int(query.get("continuation-token", "0"))
+        odd_server.buckets["bucket"] = [Listed(key, 7, "etag") for key in shuffled[begin : begin + 3]]
+        answer = sound(bucket, {"prefix": "", "max-keys": "1000", "list-type": "2"})
+        assert answer is not None
+        more = f"true</IsTruncated><NextContinuationToken>{begin + 3}</NextContinuationToken>"
+        return answer.replace("false</IsTruncated>", more) if begin + 3 < 10 else answer
+
+    odd_server.page = page  # type: ignore[method-assign]
+    try:
+        assert sorted(keys(store)) == KEYS
+    finally:
+        del odd_server.page
+
+
+@pytest.mark.parametrize(
+    ("quirk", "said"),
+    [
+        # Whatever is asked for, the first page comes.
+        (
+            lambda answer, *_: re.sub("<IsTruncated>false", "<IsTruncated>true", TOKEN.sub("", answer)),
+            "again and again",
+        ),
+        (lambda answer, *_: without_objects(TOKEN.sub("", answer)), "without objects"),
+        (lambda answer, *_: answer.replace("<Key>in/", "<Key>other/"), "other/000.wav"),
+        (lambda answer, *_: answer.replace("<Key>in/", "<Key>/in/"), "/in/000.wav"),
+        (lambda answer, *_: "<html>Please log in</html>", "not a listing"),
+    ],
+)
+def test_what_cannot_be_completed_is_one_clear_error(odd_server: OddServer, quirk: Quirk, said: str) -> None:
+    store = odd_store(odd_server, quirk)
+    with pytest.raises(TransientError) as caught:
+        keys(store)
+    assert caught.value.code is ErrorCode.STORAGE_UNAVAILABLE
+    assert said in caught.value.message
+    assert "s3://bucket/in/" in caught.value.message
+    assert "ListObjectsV2" in caught.value.remedy
+
+
 def test_a_server_that_goes_round_in_a_circle(server: Server, store: S3Store) -> None:
-    page = server.page("bucket", {"prefix": "in/", "max-keys": "4"})
+    page = server.page("bucket", {"prefix": "in/", "max-keys": "4", "list-type": "2"})
     server.page = lambda bucket, query: page  # type: ignore[method-assign]
     with pytest.raises(TransientError):
         keys(store)
+
+
+def test_a_key_that_is_not_text_does_not_hide_the_others(server: Server, store: S3Store) -> None:
+    answer = server.page("bucket", {"prefix": "in/", "max-keys": "4", "list-type": "2"})
+    assert answer is not None
+    server.next_answer = answer.replace("in/001.wav", "in/%FF.wav")
+    assert keys(store) == [key for key in KEYS if key != "in/001.wav"]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=12)), st.sampled_from([quote, quote_plus]))

@@ -5,8 +5,8 @@
 answers for two buckets. ``recordings`` holds that many; ``transcripts`` holds receipts for nine of ten of them, made
 with the default options. Nothing is stored: a page is worked out from its numbers. The port is printed first.
 
-Spoken: ListObjectsV2 with prefix, start-after, continuation-token, max-keys and encoding-type=url; and PUT with
-If-None-Match, and DELETE, for small key sets. Signatures are not looked at.
+Spoken: ListObjectsV2 with prefix, start-after, continuation-token, max-keys and encoding-type=url; ListObjects with
+marker; and PUT with If-None-Match, and DELETE, for small key sets. Signatures are not looked at.
 """
 
 import argparse
@@ -105,13 +105,14 @@ class ListingServer:
         return True
 
     def page(self, bucket: str, query: dict[str, str]) -> str | None:
-        """One answer to ListObjectsV2; None if there is no such bucket."""
+        """One answer to ListObjectsV2, or to ListObjects; None if there is no such bucket."""
         if bucket not in self.buckets:
             return None
         objects = self.buckets[bucket]
         prefix, most = query.get("prefix", ""), min(int(query.get("max-keys", 1000)), 1000)
-        token = query.get("continuation-token")
-        after = bytes.fromhex(token).decode() if token else query.get("start-after", "")
+        old = query.get("list-type") != "2"
+        token = "" if old else query.get("continuation-token")
+        after = bytes.fromhex(token).decode() if token else query.get("marker" if old else "start-after", "")
         begin = max(
             bisect_left(objects, prefix, key=lambda one: one.key), bisect_right(objects, after, key=lambda one: one.key)
         )
@@ -130,9 +131,12 @@ class ListingServer:
                 f"<ETag>&quot;{etag}&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
             )
         following = f"<NextContinuationToken>{last.encode().hex()}</NextContinuationToken>" if more else ""
+        counted = f"<KeyCount>{len(lines)}</KeyCount>"
+        if old:
+            following, counted = "", f"<Marker>{quote_plus(after, safe='/')}</Marker>"
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-            f"<Name>{bucket}</Name><Prefix>{quote_plus(prefix, safe='/')}</Prefix><KeyCount>{len(lines)}</KeyCount>"
+            f"<Name>{bucket}</Name><Prefix>{quote_plus(prefix, safe='/')}</Prefix>{counted}"
             f"<MaxKeys>{most}</MaxKeys><EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>"
             f"{following}{''.join(lines)}</ListBucketResult>"
         )
@@ -157,7 +161,7 @@ def _handler(server: ListingServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
-            page = server.page(parts.path.strip("/"), query) if query.get("list-type") == "2" else None
+            page = server.page(parts.path.strip("/"), query)
             if page is None:
                 self._answer(404, "<Error><Code>NoSuchBucket</Code></Error>")
             else:
