@@ -145,7 +145,16 @@ _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
         "How SRT and WebVTT files look when they are written; outside the fingerprint too. Existing files stay as\n"
         "they are: write one again with `stenopool show TRANSCRIPT --format srt`, or request another style from the\n"
         "API (`GET /v1/recordings/{id}/transcript?format=srt&max_line_width=32`; form fields of the same names at\n"
-        "`/v1/audio/transcriptions`). When speakers are given names, the API rewrites the files in the default style.",
+        "`/v1/audio/transcriptions`). When speakers are given names, the API rewrites the files in the default style.\n"
+        "\n"
+        "The rules are those of [Netflix's\n"
+        "guides](https://partnerhelp.netflixstudios.com/hc/en-us/articles/215758617) for captions in the language\n"
+        "spoken. Lines are measured in columns, of which Chinese, Japanese and Korean characters take two, and\n"
+        "break where their script allows (Unicode's UAX 14; Thai between words). A cue lasts 0.83 to 7 s, and is\n"
+        "held into a pause until it can be read: at 20 characters a second, 14 in Korean, 11 in Chinese, 7 in\n"
+        "Japanese; where people speak faster, it is shown while they speak. Cues do not overlap. In SRT, a\n"
+        "speaker's label appears where the speaker changes; it does not count as text to read. Lines in Arabic and\n"
+        "Hebrew have direction marks (U+202B, U+202C), so that players show them in order.",
         SubtitleOptions,
     ),
     ("Which recordings", "Taken from the source; `stenopool run` and `stenopool plan`.", Selection),

@@ -2,12 +2,32 @@
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
-# Written without spaces between words: joining words with blanks would be wrong (openai-whisper's set).
-NO_SPACE_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+# Written without spaces between words: joining words with blanks would be wrong (openai-whisper's set, and Khmer).
+NO_SPACE_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
+
+# Ranges of characters, for regular expressions. Thai, Lao, Burmese and Khmer, and their punctuation:
+SOUTH_EAST_ASIAN = (
+    r"\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u1049\u104c-\u109f\u1780-\u17d3\u17d7\u17dc-\u17dd"
+    r"\ua9e0-\ua9fe\uaa60-\uaa7f"
+)
+_THEIR_PUNCTUATION = r"\u0e4f-\u0e5b\u104a\u104b\u17d4-\u17d6\u17d8-\u17da"
+# Chinese, Japanese, and their punctuation and full-width forms.
+HAN = r"\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+KANA = r"\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
+_WIDE_FORMS = r"\u3001-\u3020\u3030\u303d\u3100-\u312f\u31a0-\u31bf\uff01-\uff65"
+HANGUL = r"\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"
+# All that is written without spaces; Korean has them.
+SPACELESS = SOUTH_EAST_ASIAN + _THEIR_PUNCTUATION + HAN + KANA + _WIDE_FORMS
+
+# Digits and other marks say nothing: what counts is the letter beside them.
+_ENDS_SPACELESS = re.compile(rf"[{SPACELESS}](?:[^\w]|\d)*$")
+_BEGINS_SPACELESS = re.compile(rf"(?:[^\w]|\d)*[{SPACELESS}]")
 
 # Latin, ellipsis, Chinese and Japanese, Arabic and Urdu, Indic, Burmese, Khmer, Tibetan, Amharic, Armenian.
 SENTENCE_END = tuple(".?!…。？！؟۔।॥။។།።։")
@@ -63,9 +83,27 @@ def suggest_language(text: str) -> str:
     return f"; did you mean {_codes()[near[0]]} ({language_names()[_codes()[near[0]]]})?" if near else ""
 
 
-def have_blank_between(before: str | None, after: str | None) -> bool:
-    """Whether a blank stands between texts in these languages: not where both are written without."""
-    return before not in NO_SPACE_LANGUAGES or after not in NO_SPACE_LANGUAGES
+def have_blank_between(before: str, after: str) -> bool:
+    """Whether there is a blank between these texts: not where both are written without, nor before the first."""
+    return before != "" and not (_ENDS_SPACELESS.search(before[-64:]) and _BEGINS_SPACELESS.match(after[:64]))
+
+
+def join_texts(texts: Iterable[str]) -> str:
+    """Texts that follow each other, e.g. of segments or channels, as one."""
+    parts = [stripped for text in texts if (stripped := text.strip())]
+    return "".join(" " * have_blank_between(*pair) + pair[1] for pair in pairwise(["", *parts]))
+
+
+def find_blanks(words: Sequence[str], text: str) -> list[bool] | None:
+    """Whether a blank is before each of the words in their text; None if it is the text of other words."""
+    blanks, at = [], 0
+    for word in words:
+        begin = text.find(word, at)
+        if begin < 0 or text[at:begin].strip():
+            return None
+        blanks.append(begin > at)
+        at = begin + len(word)
+    return None if text[at:].strip() else blanks
 
 
 def strip_closing(text: str) -> str:

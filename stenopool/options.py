@@ -228,14 +228,16 @@ class SubtitleOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    max_line_width: Annotated[int, Field(ge=1)] = 42
-    """Maximum number of characters in a subtitle line, including the speaker's label."""
+    max_line_width: Annotated[int | None, Field(ge=1)] = None
+    """Maximum columns of a subtitle line, with the speaker's label; empty: 42, or 32 in wide (Chinese) characters."""
     max_line_count: Annotated[int, Field(ge=1)] = 2
     """Maximum number of lines in a subtitle."""
     max_words_per_line: Annotated[int | None, Field(ge=1)] = None
     """Maximum number of words in a subtitle line; empty: any number."""
     highlight_words: bool = False
     """Underline each word in subtitles while it is spoken."""
+    overlapping_cues: bool = False
+    """Let subtitles of different channels overlap in time, each shown while it is spoken."""
 
 
 class ExecutionOptions(SubtitleOptions, MachineOptions):

@@ -1,4 +1,4 @@
-"""Every mark that ends a sentence does so everywhere: in segments, between speakers, and in subtitles."""
+"""Marks that end sentences, everywhere: in segments, between speakers, in subtitles; and blanks between texts."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,10 @@ from stenopool.languages import (
     _spellings,
     ends_clause,
     ends_sentence,
+    find_blanks,
     find_language,
+    have_blank_between,
+    join_texts,
     language_names,
     suggest_language,
 )
@@ -103,3 +106,33 @@ def test_no_spelling_has_two_languages() -> None:
 def test_a_misspelt_language_gets_a_suggestion(given: str, said: str) -> None:
     suggestion = suggest_language(given)
     assert said in suggestion if said else suggestion == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "blank"),
+    [
+        ("Hello.", "Bye.", True),
+        ("你好。", "再见", False),
+        ("你好吗?", "我很好", False),  # half-width marks, as Whisper often writes them
+        ("我生于1990", "年", False),
+        ("「はい」", "「いいえ」", False),
+        ("สวัสดี", "ชาวโลก", False),
+        ("ភាសា។", "ខ្មែរ", False),
+        ("မင်္ဂလာပါ။", "ကျေးဇူး", False),
+        ("ສະບາຍດີ", "ໂລກ", False),
+        ("안녕하세요.", "반갑습니다.", True),
+        ("你好。", "Hello.", True),  # also in a recording whose language is Chinese
+        ("OpenAI", "Python", True),
+        ("नमस्ते।", "दुनिया", True),
+        ("", "Hello", False),
+    ],
+)
+def test_the_scripts_on_both_sides_decide_on_the_blank(before: str, after: str, blank: bool) -> None:
+    assert have_blank_between(before, after) is blank
+    assert join_texts(["", before, " ", f" {after} "]) == f"{before}{' ' * blank}{after}"
+
+
+def test_blanks_are_found_in_the_text_of_the_words() -> None:
+    assert find_blanks(["我用", "Open", "AI", "写", "代码"], "我用Open AI 写代码") == [False, False, True, True, False]
+    assert find_blanks(["Hello", "there"], "Hello, there") is None
+    assert find_blanks(["Hello"], "Hello there") is None

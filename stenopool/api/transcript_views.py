@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from stenopool.api.schema import Described
 from stenopool.pipeline import speaker_names
+from stenopool.speech.renderers.breaking import Direction
 from stenopool.speech.renderers.view import Paragraph, doubt, view
 from stenopool.speech.renderers.words import Stretch, clean
 from stenopool.speech.transcript import Transcript
@@ -25,6 +26,8 @@ class StretchView(Described):
     """Why they may be wrong."""
     language: str | None
     """Their language, where it changes."""
+    direction: Direction
+    """In which they are read."""
     words: list[WordView]
     """Each with its text, whether a space precedes it, and its start and end in seconds."""
 
@@ -36,6 +39,8 @@ class ParagraphView(Described):
     """Index of their voice; null if unknown."""
     start: float
     """Seconds from the beginning."""
+    direction: Direction
+    """In which most of it is read."""
     stretches: list[StretchView]
     """Its sentences."""
 
@@ -108,8 +113,14 @@ def _paragraph(paragraph: Paragraph, numbers: dict[str | None, int]) -> Paragrap
     return ParagraphView(
         speaker=numbers.get(paragraph.speaker) if paragraph.speaker else None,
         start=round(paragraph.start, 3),
+        direction=paragraph.direction,
         stretches=[
-            StretchView(doubt=doubt(stretch.segment), language=stretch.segment.language, words=_words(stretch))
+            StretchView(
+                doubt=doubt(stretch.segment),
+                language=stretch.segment.language,
+                direction=stretch.direction,
+                words=_words(stretch),
+            )
             for stretch in paragraph.stretches
         ],
     )

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from stenopool.languages import ends_sentence, have_blank_between
+from stenopool.languages import ends_sentence, join_texts
 from stenopool.speech.transcript import NO_SPEECH, Channel, Segment, SpeakerTurn, Transcript, Word
 
 # A word farther than this from any turn, in seconds, has no speaker. Turns and words come from different models, which
@@ -186,7 +186,7 @@ def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_s
     flags = dict.fromkeys(flag for transcript in channels for flag in transcript.flags if flag != NO_SPEECH)
     spoken = {segment.channel for segment in segments}
     return Transcript(
-        text=_join([(s.text.strip(), s.language or channels[s.channel or 0].language) for s in segments]),
+        text=join_texts(segment.text for segment in segments),
         language=language,
         language_probability=max(
             (t.language_probability or 0.0 for t in channels if t.language == language), default=None
@@ -201,12 +201,6 @@ def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_s
         flags=[*flags] if segments else [*flags, NO_SPEECH],
         untranscribed=sorted((span for each in channels for span in each.untranscribed), key=lambda span: span.start),
     )
-
-
-def _join(texts: Sequence[tuple[str, str | None]]) -> str:
-    """(text, language) pairs as one text."""
-    pairs = pairwise([("", None), *texts])
-    return "".join(" " * have_blank_between(before, language) + text for (_, before), (text, language) in pairs).strip()
 
 
 def channel_name(channel: int, names: Sequence[str] = ()) -> str:

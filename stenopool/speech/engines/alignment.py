@@ -8,7 +8,7 @@ from typing import Any
 
 from stenopool import models
 from stenopool.errors import ModelMissing
-from stenopool.languages import NO_SPACE_LANGUAGES
+from stenopool.languages import NO_SPACE_LANGUAGES, find_blanks
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.engines.assembly import shift
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
@@ -74,13 +74,15 @@ def _align_segment(segment: Segment, waveform: Waveform, language: str, device: 
     samples = waveform.read(start, segment.end + _MARGIN_SECONDS)
     given = {"start": 0.0, "end": len(samples) / SAMPLE_RATE, "text": segment.text.strip()}
     found = align_words([given], *loaded, samples, device)["word_segments"]
-    gap = " " if language not in NO_SPACE_LANGUAGES else ""
+    texts = [each["word"] for each in found]
+    # WhisperX leaves blanks out, also those that a language written without them has, e.g. between Latin words.
+    blanks = find_blanks(texts, segment.text) or [language not in NO_SPACE_LANGUAGES] * len(texts)
     words = [
         shift(
-            Word(word=gap + each["word"], start=each.get("start"), end=each.get("end"), probability=each.get("score")),
+            Word(word=" " * blank + text, start=each.get("start"), end=each.get("end"), probability=each.get("score")),
             start,
         )
-        for each in found
+        for each, text, blank in zip(found, texts, blanks, strict=True)
     ]
     times = [time for word in words for time in (word.start, word.end) if time is not None]
     if not times:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from stenopool.languages import ends_clause, ends_sentence, strip_closing
+from stenopool.languages import ends_clause, ends_sentence, join_texts, strip_closing
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines.decoding import WindowResult
@@ -80,7 +80,7 @@ def build_transcript(
         flagged = [segment.model_copy(update={"words": []}) for segment in flagged]
     numbered = [segment.model_copy(update={"id": number}) for number, segment in enumerate(flagged)]
     return Transcript(
-        text="".join(segment.text for segment in numbered).strip(),
+        text=join_texts(segment.text for segment in numbered),
         language=language[0] if language else None,
         language_probability=language[1] if language else None,
         duration=duration,

@@ -135,19 +135,33 @@ export function read(root, { missing } = {}) {
 
   // ---- search: over the running text, so that a phrase is found across words
   const form = $("#search"), query = form.querySelector("input"), count = form.querySelector("output");
+  const plain = (written) => written.toLowerCase().normalize("NFC");
+
+  // Whether a blank is between this word and the next, also if that is in the next sentence: Chinese has none.
+  function blankAfter(word) {
+    for (let node = word; ; ) {
+      while (!node.nextSibling) {
+        node = node.parentElement;
+        if (node.matches("p")) return true;
+      }
+      node = node.nextSibling;
+      if (node.nodeType === Node.TEXT_NODE && node.data) return true;
+      if (node.nodeType === Node.ELEMENT_NODE && !node.matches(".why")) return false;
+    }
+  }
+
   const offsets = [];
   let haystack = "";
   for (const word of words) {
     offsets.push(haystack.length);
-    haystack += word.textContent.toLowerCase();
-    if (!word.nextSibling?.matches?.("[data-t]")) haystack += " "; // the next word does not follow without a blank
+    haystack += plain(word.textContent) + (blankAfter(word) ? " " : "");
   }
   let hits = []; // each a list of words
   let here = -1;
 
   function search() {
     for (const word of text.querySelectorAll(".hit")) word.classList.remove("hit", "here");
-    const needle = query.value.trim().toLowerCase().replace(/\s+/g, " ");
+    const needle = plain(query.value.trim()).replace(/\s+/g, " ");
     hits = [];
     here = -1;
     for (let at = haystack.indexOf(needle); needle && at >= 0; at = haystack.indexOf(needle, at + needle.length)) {

@@ -1,49 +1,112 @@
 """SubRip and WebVTT subtitles, of cues: the text on the screen at one time.
 
 Cues are built from words, so a long segment becomes several cues with correct times. Cuts are a shortest path over all
-positions (as TeX sets a paragraph): few cues, evenly filled, cut at sentences, else at pauses or clauses.
+positions (as TeX sets a paragraph): few cues, evenly filled, that can be read in their time, cut at sentences, else at
+pauses or clauses. Then each cue is held until it is read, but not into the next. The limits are those of Netflix's
+guides (https://partnerhelp.netflixstudios.com/hc/en-us/articles/215758617).
 """
 
 import html
 import re
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import inf
+from typing import NamedTuple
 
-from stenopool.languages import ends_clause, ends_sentence
+from stenopool.languages import ends_clause, ends_sentence, have_blank_between
 from stenopool.options import SubtitleOptions
 from stenopool.speech.clock_text import format_timestamp
-from stenopool.speech.renderers.words import Token, join, stretches
+from stenopool.speech.renderers import breaking
+from stenopool.speech.renderers.words import Stretch, Token, join, stretches
 from stenopool.speech.transcript import Transcript
 
+LINE_WIDTH, WIDE_LINE_WIDTH = 42, 32  # columns; 32 are 16 Chinese, Japanese or Korean characters
 LONG_PAUSE = 2.0  # seconds of silence that end a cue
 SHORT_PAUSE = 0.4  # seconds that a listener hears as a break
+LONG_WORD = 4.0  # seconds; a longer word, if slower than a character a second, stretches over a pause
+SHORTEST_SHOWN, LONGEST_SHOWN = 5 / 6, 7.0  # seconds that a cue is on the screen, where speech leaves the time
+GAP = 0.083  # seconds between cues: two frames of a film; gaps shorter than SHORT_PAUSE are closed to it
+LATEST = 0.7  # seconds that a cue may begin after its speech, so that the one before can be read
 SHORTEST = 0.02  # seconds; whisper's time step. WebVTT requires more than 0
+
+
+class Unit(NamedTuple):
+    """Tokens between two places where a line may break. ``word``, ``phrase``: whether it begins with one."""
+
+    tokens: tuple[Token, ...]
+    text: str
+    width: int
+    word: bool
+    phrase: bool
+
+    @property
+    def space(self) -> bool:
+        return self.tokens[0].space
+
+    @property
+    def start(self) -> float:
+        return self.tokens[0].start
+
+    @property
+    def end(self) -> float:
+        return self.tokens[-1].end
+
+
+class Part(NamedTuple):
+    """What a speaker says without a long pause. ``named``: whether a label may be before each of its cues."""
+
+    tokens: Sequence[Token]
+    channel: int | None
+    indent: int
+    named: bool
+
+    @property
+    def speaker(self) -> str | None:
+        return self.tokens[0].speaker
+
+    @property
+    def start(self) -> float:
+        return self.tokens[0].start
 
 
 @dataclass(frozen=True)
 class Cue:
-    """``lines`` of one speaker, from ``start`` to ``end`` in seconds."""
+    """``lines`` of one speaker, from ``start`` to ``end`` in seconds. ``label``: the speaker's, where they change."""
 
     start: float
     end: float
     speaker: str | None
     lines: Sequence[Sequence[Token]]
+    label: str = ""
+
+    @property
+    def text(self) -> str:
+        return " ".join(map(join, self.lines))
+
+    @property
+    def reading_time(self) -> float:
+        return min(LONGEST_SHOWN, max(SHORTEST_SHOWN, reading_time(self.text)))
+
+
+def reading_time(text: str) -> float:
+    """Seconds that people need to read a text; they need none for a speaker's label."""
+    return breaking.count(text) / breaking.reading_speed(text)
 
 
 def render_srt(transcript: Transcript, style: SubtitleOptions) -> str:
-    """The transcript as SubRip, counted from 1; empty for an empty one. Speakers stand as whisperX writes them."""
-    parts = _parts(transcript, style, ",", _srt_label, _srt_text)
-    return "".join(f"{index}\n{part}" for index, part in enumerate(parts, start=1))
+    """The transcript as SubRip, counted from 1; empty for an empty one. Speakers are written as whisperX does."""
+    moments = _moments(transcript, style, ",", _srt_label, _srt_text)
+    return "".join(f"{index}\n{moment}" for index, moment in enumerate(moments, start=1))
 
 
 def render_vtt(transcript: Transcript, style: SubtitleOptions) -> str:
     """The transcript as WebVTT (https://www.w3.org/TR/webvtt1/), speakers as voices; for an empty one the header."""
-    return "WEBVTT\n\n" + "".join(_parts(transcript, style, ".", lambda _: "", _vtt_text))
+    return "WEBVTT\n\n" + "".join(_moments(transcript, style, ".", _no_label, _vtt_text))
 
 
-def _parts(
+def _moments(
     transcript: Transcript,
     style: SubtitleOptions,
     point: str,
@@ -57,12 +120,16 @@ def _parts(
 
 
 def _srt_label(speaker: str | None) -> str:
-    return f"[{speaker}]: " if speaker else ""
+    return f"[{speaker or 'UNKNOWN'}]: "
+
+
+def _no_label(_: str | None) -> str:
+    return ""
 
 
 def _srt_text(cue: Cue, spoken: Token | None) -> str:
     # Readers take any line with an arrow for a time line; SRT knows no escape.
-    return re.sub("-{2,}>", "->", _srt_label(cue.speaker) + _lines(cue, spoken, str))
+    return re.sub("-{2,}>", "->", _lines(cue, spoken, str))
 
 
 def _vtt_text(cue: Cue, spoken: Token | None) -> str:
@@ -75,31 +142,37 @@ def _escape(text: str) -> str:
 
 
 def _lines(cue: Cue, spoken: Token | None, escape: Callable[[str], str]) -> str:
-    """The cue's lines, the spoken word underlined."""
+    """The cue's label and lines, each in its direction, and the spoken word underlined."""
 
     def mark(token: Token) -> Token:
         text = escape(token.text)
         return token._replace(text=f"<u>{text}</u>" if token is spoken else text)
 
-    return "\n".join(join(map(mark, line)) for line in cue.lines)
+    first, *rest = (join(map(mark, line)) for line in cue.lines)
+    reading = breaking.direction(cue.text)
+    return "\n".join(breaking.embed(line, reading) for line in (cue.label + first, *rest))
 
 
 def cues(transcript: Transcript, style: SubtitleOptions, label: Callable[[str | None], str]) -> list[Cue]:
-    """Cues in order of time, within the style's lines; cues of one channel never overlap.
+    """Cues in order of time, within the style's lines, one after another; with ``overlapping_cues`` in each channel.
 
-    ``label`` is the text before a speaker's words, which takes room on the first line. Only a single word (with the
-    label) may be wider than a line.
+    ``label`` is the text before a speaker's words, which takes room on the first line; a cue has it if the one before
+    is of another speaker, or may still be shown. Only a single word (with the label) may be wider than a line.
     """
-    found: dict[int | None, list[Cue]] = {}
-    for stretch in stretches(transcript):
-        indent = len(label(stretch.speaker))
-        for part in _at_long_pauses(stretch.tokens):
-            for tokens in _cut(part, style, style.max_line_count, indent, indent, price=1):
-                # Another line costs more than any bad break, so the number of lines is minimal.
-                lines = _cut(tokens, style, 1, indent, 0, price=1000)
-                cue = Cue(tokens[0].start, tokens[-1].end, stretch.speaker, lines)
-                found.setdefault(stretch.segment.channel, []).append(cue)
-    return sorted((cue for channel in found.values() for cue in _separate(channel)), key=lambda cue: cue.start)
+    said = [*stretches(transcript)]
+    if not any(stretch.speaker for stretch in said):
+        label = _no_label
+    parts = sorted(_parts(said, label), key=lambda part: part.start)
+    lanes: dict[int | None, list[Part]] = {}
+    for part in parts:
+        lanes.setdefault(part.channel if style.overlapping_cues else None, []).append(part)
+    paced = (cue for lane in lanes.values() for cue in _pace(_cut_lane(lane, style), transcript.duration or inf))
+    found = sorted(paced, key=lambda cue: cue.start)
+    speakers = [None, *(cue.speaker for cue in found)]
+    return [
+        replace(cue, label=label(cue.speaker)) if cue.speaker != before or len(lanes) > 1 else cue
+        for cue, before in zip(found, speakers, strict=False)
+    ]
 
 
 def split_moments(cue: Cue, style: SubtitleOptions) -> Iterator[tuple[float, float, Token | None]]:
@@ -120,6 +193,49 @@ def split_moments(cue: Cue, style: SubtitleOptions) -> Iterator[tuple[float, flo
         yield clock, cue.end, None
 
 
+# ---- parts: what may become one cue
+
+
+def _parts(said: Sequence[Stretch], label: Callable[[str | None], str]) -> Iterator[Part]:
+    """What each speaker says without a long pause; sentences that follow each other too fast to be read are joined."""
+    lines = [(stretch.segment.channel, _shorten_long_words(stretch.tokens)) for stretch in said]
+    # Where speakers alternate in a way that only the times show, each cue may need a label.
+    channels = {channel for channel, _ in lines}
+    mixed = len(channels) > 1 or any(a[-1].start > b[0].start for (_, a), (_, b) in pairwise(lines))
+    begins = [*(tokens[0].start for _, tokens in lines[1:]), inf]
+    joined: list[tuple[int | None, list[Token]]] = []
+    hurried = False
+    for (channel, tokens), until in zip(lines, begins, strict=False):
+        before, hurried = hurried, tokens[0].start + reading_time(join(tokens)) > until - GAP
+        last = joined[-1] if joined else None
+        if last and (before or hurried) and (last[0], last[1][0].speaker) == (channel, tokens[0].speaker):
+            last[1].extend(tokens)
+        else:
+            joined.append((channel, tokens))
+    speaker = None
+    for channel, tokens in joined:
+        indent = breaking.width(label(tokens[0].speaker))
+        named = tokens[0].speaker != speaker
+        speaker = tokens[0].speaker
+        for part in _at_long_pauses(tokens):
+            yield Part(part, channel, indent if mixed or named else 0, mixed)
+            named = False
+
+
+def _shorten_long_words(tokens: Sequence[Token]) -> list[Token]:
+    """Cut the pause from words that stretch over one: at the start of a sentence from its front."""
+    shortened: list[Token] = []
+    for token in tokens:
+        seconds = token.end - token.start
+        if token.timed and seconds > max(LONG_WORD, len(token.text)):
+            if not shortened or ends_sentence(shortened[-1].text):
+                token = token._replace(start=token.end - LONG_PAUSE / 2)
+            else:
+                token = token._replace(end=token.start + LONG_PAUSE / 2)
+        shortened.append(token)
+    return shortened
+
+
 def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
     begin = 0
     for end, (before, after) in enumerate(pairwise(tokens), start=1):
@@ -129,60 +245,217 @@ def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
     yield tokens[begin:]
 
 
-def _cut(
-    tokens: Sequence[Token], style: SubtitleOptions, lines: int, first_indent: int, indent: int, price: float
-) -> list[Sequence[Token]]:
-    """Cut tokens into groups that each fit on ``lines`` lines, at the lowest cost. ``price``: of a group."""
-    room = lines * style.max_line_width
-    cost = [0.0] + [inf] * len(tokens)
-    origin = [0] * (len(tokens) + 1)
-    for begin in range(len(tokens)):
-        width = indent if begin else first_indent
-        for end, length in _fitting(tokens, begin, style, lines, width):
-            emptiness = max(0.0, 1 - (width + length) / room) ** 2
-            total = cost[begin] + price + emptiness + _cost_of_cut(tokens, end)
-            if total < cost[end]:
-                cost[end], origin[end] = total, begin
-    groups = []
-    end = len(tokens)
-    while end:
-        groups.append(tokens[origin[end] : end])
-        end = origin[end]
-    return groups[::-1]
+# ---- units: what stays on one line
 
 
-def _fitting(
-    tokens: Sequence[Token], begin: int, style: SubtitleOptions, lines: int, width: int
-) -> Iterator[tuple[int, int]]:
-    """How far tokens from ``begin`` fit on ``lines`` lines: (end, length) for each end, at least one."""
-    line, words, length = 1, 0, 0
-    for index in range(begin, len(tokens)):
-        token = tokens[index]
-        grown = width + (token.space if words else 0) + len(token.text)
-        if words and (grown > style.max_line_width or words == style.max_words_per_line):
-            line, words, grown = line + 1, 0, len(token.text)
-            if line > lines:
-                return
-        width, words, length = grown, words + 1, length + token.space + len(token.text)
-        yield index + 1, length
+def _units(tokens: Sequence[Token], line_width: int) -> list[Unit]:
+    """The tokens in units that no line break may cut."""
+    units: list[Unit] = []
+    words: list[list[Token]] = []
+    for token in tokens:
+        if token.space or not words:
+            words.append([])
+        words[-1].append(token)
+    for word in words:
+        first, *rest = _split_word(word, line_width)
+        if units and not breaking.may_break_at_blank(units[-1].text, first.text):
+            before = units.pop()
+            first = _unit((*before.tokens, *first.tokens), word=before.word, phrase=before.phrase)
+        units += [first, *rest]
+    return units
 
 
-def _cost_of_cut(tokens: Sequence[Token], end: int) -> float:
-    """0 to 0.8: how much a cut before ``tokens[end]`` disturbs a reader."""
-    text = tokens[end - 1].text
-    if end == len(tokens) or ends_sentence(text):
-        return 0.0
-    if tokens[end].start - tokens[end - 1].end >= SHORT_PAUSE:
-        return 0.2
-    return 0.3 if ends_clause(text) else 0.8
+def _unit(tokens: Sequence[Token], *, word: bool, phrase: bool) -> Unit:
+    text = join(tokens)
+    return Unit((*tokens,), text, breaking.width(text), word, phrase)
 
 
-def _separate(channel: list[Cue]) -> Iterator[Cue]:
-    """Cues of one channel in order of time, each ended before the next begins, none shorter than `SHORTEST`."""
-    channel.sort(key=lambda cue: cue.start)
+def _split_word(word: Sequence[Token], line_width: int) -> Iterator[Unit]:
+    """Tokens without blanks between them, cut where lines may break; between any letters if they fit on none."""
+    text = "".join(token.text for token in word)
+    breaks = breaking.find_breaks(text)
+    for unit in _split(word, breaks, word=True, phrase=True):
+        if unit.width > (line_width if breaks else max(line_width, LINE_WIDTH)):
+            yield from _split(unit.tokens, breaking.find_any_breaks(unit.text), word=unit.word, phrase=unit.phrase)
+        else:
+            yield unit
+
+
+def _split(tokens: Sequence[Token], cuts: Mapping[int, bool], *, word: bool, phrase: bool) -> Iterator[Unit]:
+    """The tokens in units, cut also within a token. ``cuts``: positions, and whether a phrase begins there."""
+    gathered: list[Token] = []
+    at = 0
+    for token in tokens:
+        inside = [cut - at for cut in sorted(cuts) if at < cut < at + len(token.text)]
+        begins = [0, *inside]
+        seconds = (token.end - token.start) / len(token.text)
+        for begin, end in zip(begins, [*inside, len(token.text)], strict=True):
+            if at + begin in cuts and gathered:
+                yield _unit(gathered, word=word, phrase=phrase)
+                gathered, word, phrase = [], not begin, cuts[at + begin]
+            gathered.append(
+                token
+                if not inside
+                else token._replace(
+                    text=token.text[begin:end],
+                    space=token.space and not begin,
+                    start=token.start + begin * seconds,
+                    end=token.start + end * seconds if end < len(token.text) else token.end,
+                )
+            )
+        at += len(token.text)
+    yield _unit(gathered, word=word, phrase=phrase)
+
+
+# ---- cuts: which units are one cue, and which one line
+
+
+def _cut_lane(lane: Sequence[Part], style: SubtitleOptions) -> Iterator[Cue]:
+    """Cues of the parts, each with the times of its words. ``lane``: in order of time."""
+    begins = [part.start for part in lane]
+    for part in lane:
+        text = join(part.tokens)
+        line_width = style.max_line_width or (WIDE_LINE_WIDTH if breaking.is_wide(text) else LINE_WIDTH)
+        units = _units(part.tokens, line_width)
+        following = bisect_right(begins, units[-1].start)
+        layout = Layout(
+            units=units,
+            characters=[0, *accumulate(breaking.count(unit.text) + unit.space for unit in units)],
+            style=style,
+            line_width=line_width,
+            indent=part.indent,
+            named=part.named,
+            speed=breaking.reading_speed(text),
+            until=begins[following] if following < len(begins) else inf,
+            # Where someone else begins to speak: a cue over that moment would have to go or to wait.
+            interruptions=[
+                other.start
+                for other in lane[bisect_right(begins, part.start) : following]
+                if other.channel != part.channel
+            ],
+        )
+        for number, (begin, end) in enumerate(layout.cut_into_cues()):
+            indent = part.indent if part.named or not number else 0
+            lines = [
+                [token for unit in units[first:last] for token in unit.tokens]
+                for first, last in layout.cut_into_lines(begin, end, indent)
+            ]
+            yield Cue(units[begin].start, units[end - 1].end, part.speaker, lines)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How units become cues and lines. ``characters``: before each unit; ``until``: when the next cue begins."""
+
+    units: Sequence[Unit]
+    characters: Sequence[int]
+    style: SubtitleOptions
+    line_width: int
+    indent: int
+    named: bool
+    speed: int
+    until: float
+    interruptions: Sequence[float]
+
+    def cut_into_cues(self) -> list[tuple[int, int]]:
+        """Where cues begin and end."""
+
+        def candidates(begin: int) -> Iterator[tuple[int, float]]:
+            indent = self.indent if self.named or not begin else 0
+            for end, emptiness in self._fitting(begin, len(self.units), self.style.max_line_count, indent):
+                if end > begin + 1 and self.units[end - 1].end - self.units[begin].start > LONGEST_SHOWN:
+                    return
+                yield end, 1 + emptiness + self._haste(begin, end) + self._interruption(begin, end)
+
+        return self._cut(0, len(self.units), candidates)
+
+    def cut_into_lines(self, begin: int, end: int, indent: int) -> list[tuple[int, int]]:
+        """Where the lines of a cue begin and end. Another line costs more than any bad break, so they are few."""
+
+        def candidates(first: int) -> Iterator[tuple[int, float]]:
+            for last, emptiness in self._fitting(first, end, 1, indent if first == begin else 0):
+                yield last, 1000 + emptiness
+
+        return self._cut(begin, end, candidates)
+
+    def _cut(
+        self, begin: int, end: int, candidates: Callable[[int], Iterator[tuple[int, float]]]
+    ) -> list[tuple[int, int]]:
+        """The cheapest cuts. ``candidates``: for a position the next ones and what it costs to go there at once."""
+        cost = {begin: 0.0}
+        origin: dict[int, int] = {}
+        for here in range(begin, end):
+            for there, price in candidates(here):
+                total = cost[here] + price + (self._disturbance(there) if there < end else 0.0)
+                if total < cost.get(there, inf):
+                    cost[there], origin[there] = total, here
+        cuts = [end]
+        while cuts[-1] > begin:
+            cuts.append(origin[cuts[-1]])
+        return [*pairwise(reversed(cuts))]
+
+    def _fitting(self, begin: int, most: int, lines: int, indent: int) -> Iterator[tuple[int, float]]:
+        """How far units from ``begin`` fit on this many lines: (end, how empty the lines are), at least one."""
+        line, words, length, across = 1, 0, indent, indent
+        for index in range(begin, most):
+            unit = self.units[index]
+            grown = across + (unit.space if index > begin else 0) + unit.width
+            if index > begin and (grown > self.line_width or (unit.word and words == self.style.max_words_per_line)):
+                line, words, grown = line + 1, 0, unit.width
+                if line > lines:
+                    return
+            across, words, length = grown, words + unit.word, length + (unit.space if index > begin else 0) + unit.width
+            yield index + 1, max(0.0, 1 - length / (lines * self.line_width)) ** 2
+
+    def _haste(self, begin: int, end: int) -> float:
+        """How much too fast a cue is for its reader, who may have until the next begins."""
+        start = self.units[begin].start
+        following = self.units[end].start if end < len(self.units) else self.until
+        seconds = max(SHORTEST, min(LONGEST_SHOWN, following - GAP - start))
+        characters = self.characters[end] - self.characters[begin]
+        return 2 * min(1.0, max(0.0, characters / self.speed / seconds - 1)) + (seconds < SHORTEST_SHOWN)
+
+    def _interruption(self, begin: int, end: int) -> float:
+        first, last = self.units[begin].start, self.units[end - 1].start
+        return 3.0 * sum(first + LATEST < moment < last for moment in self.interruptions)
+
+    def _disturbance(self, end: int) -> float:
+        """0 to 1.2: how much a cut before this unit disturbs a reader."""
+        before, after = self.units[end - 1], self.units[end]
+        if ends_sentence(before.text):
+            return 0.0
+        if after.start - before.end >= SHORT_PAUSE:
+            return 0.2
+        # A blank in a script that is written without is a clause's end too.
+        if ends_clause(before.text) or (after.space and not have_blank_between(before.text, after.text)):
+            return 0.3
+        return 0.8 if after.phrase else 1.2
+
+
+# ---- times
+
+
+def _pace(cues: Iterator[Cue], duration: float) -> Iterator[Cue]:
+    """The cues in order of time, one after another, each held until it is read.
+
+    A cue is held into a pause, and into the next one if that can wait: for `LATEST` seconds at most, and if it can then
+    still be read; not past the recording's end. None is shorter than `SHORTEST`.
+    """
+    ordered = sorted(cues, key=lambda cue: cue.start)
+    begins = [cue.start for cue in ordered] + [inf, inf]
     clock = 0.0
-    for cue, following in zip(channel, [*channel[1:], None], strict=True):
-        start = round(max(cue.start, clock), 3)
-        end = cue.end if following is None else min(cue.end, following.start)
-        clock = round(max(end, start + SHORTEST), 3)
-        yield replace(cue, start=start, end=clock)
+    for number, cue in enumerate(ordered):
+        start = max(cue.start, clock)
+        read = start + cue.reading_time
+        end = min(max(cue.end, min(read, duration)), start + LONGEST_SHOWN)
+        following = begins[number + 1] - GAP
+        if end > following:
+            spare = begins[number + 2] - GAP - begins[number + 1] - ordered[number + 1].reading_time
+            end = max(following, min(read, following + min(LATEST, spare)))
+        elif following - end < SHORT_PAUSE and following - start <= LONGEST_SHOWN:
+            end = following
+        start = round(start, 3)
+        end = round(max(end, start + SHORTEST), 3)
+        # A chain of cues without time has no gaps either.
+        clock = end + GAP if end - start > 2 * GAP else end
+        yield replace(cue, start=start, end=end)

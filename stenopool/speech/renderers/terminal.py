@@ -5,10 +5,12 @@ from rich.table import Table
 from rich.text import Text
 
 from stenopool.speech.clock_text import format_clock
+from stenopool.speech.renderers.breaking import find_lines, width
 from stenopool.speech.renderers.view import Paragraph, doubt, facts, paragraphs, title
 from stenopool.speech.renderers.words import join
 from stenopool.speech.transcript import Transcript
 
+_SPEAKER, _PADDING = 24, 2  # columns
 _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_black")
 
 
@@ -23,17 +25,29 @@ def print_transcript(transcript: Transcript, console: Console) -> None:
         return
     speakers = list(dict.fromkeys(paragraph.speaker for paragraph in body if paragraph.speaker))
     colours = {speaker: _COLOURS[number % len(_COLOURS)] for number, speaker in enumerate(speakers)}
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, _PADDING))
     table.add_column(justify="right", style="dim", no_wrap=True)
     if speakers:
-        table.add_column(max_width=24)
-    table.add_column(ratio=1)
+        table.add_column(max_width=_SPEAKER, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
+    beside = [
+        max(map(width, columns))
+        for columns in ([format_clock(paragraph.start) for paragraph in body], speakers or [""])
+    ]
+    columns = console.width - sum(min(wide, _SPEAKER) + _PADDING for wide in beside if wide)
     for paragraph in body:
         speaker = Text(paragraph.speaker or "", style=colours.get(paragraph.speaker or "", ""))
-        table.add_row(
-            format_clock(paragraph.start), *([speaker] if speakers else []), _text(paragraph, transcript.language)
-        )
+        text = _wrap(_text(paragraph, transcript.language), max(20, columns))
+        table.add_row(format_clock(paragraph.start), *([speaker] if speakers else []), text)
     console.print(table)
+
+
+def _wrap(text: Text, columns: int) -> Text:
+    """The text in lines: rich breaks at blanks only, which Chinese and others do not have."""
+    lines = text.divide(find_lines(text.plain, columns))
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
 
 
 def _text(paragraph: Paragraph, language: str | None) -> Text:

@@ -20,7 +20,8 @@ from markupsafe import Markup
 
 from stenopool.languages import language_names
 from stenopool.speech.clock_text import format_clock
-from stenopool.speech.renderers.words import Stretch, clean, stretches
+from stenopool.speech.renderers.breaking import Direction, direction, width
+from stenopool.speech.renderers.words import Stretch, clean, join, stretches
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment, Transcript
 
 HERE = Path(__file__).parent
@@ -30,7 +31,7 @@ _AUDIO = re.compile(r'<audio id="audio"[^>]* src="([^"]*)">')
 COLOURS = 7  # c0 to c6 in transcript.css, repeated for more speakers: their names differ
 GREY = 7  # an unknown speaker
 PAUSE = 3.0  # seconds of silence before a new paragraph
-LONG = 600  # characters after which the next segment begins a new paragraph: about 40 seconds of speech
+LONG = 600  # columns after which the next segment begins a new paragraph: about 40 seconds of speech
 _DOUBTS = {
     HALLUCINATION_SUSPECTED: "may be made up: check the recording",
     LOW_CONFIDENCE: "low confidence",
@@ -48,6 +49,11 @@ class Paragraph:
     @property
     def speaker(self) -> str | None:
         return self.stretches[0].speaker
+
+    @property
+    def direction(self) -> Direction:
+        """Most of its letters decide: an Arabic text may begin with an English name."""
+        return direction(" ".join(join(stretch.tokens) for stretch in self.stretches))
 
     @property
     def start(self) -> float:
@@ -145,7 +151,7 @@ def _continues(gathered: Sequence[Stretch], stretch: Stretch) -> bool:
     return (
         (last.speaker, last.segment.channel) == (stretch.speaker, stretch.segment.channel)
         and stretch.start - last.end <= PAUSE
-        and sum(len(token.text) for earlier in gathered for token in earlier.tokens) < LONG
+        and sum(width(token.text) for earlier in gathered for token in earlier.tokens) < LONG
     )
 
 

@@ -4,14 +4,14 @@ Engines differ: openai-whisper's words start with a blank (`" the"`), WhisperX's
 segment may have no words at all.
 """
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import NamedTuple
 
-from stenopool.languages import NO_SPACE_LANGUAGES, have_blank_between
+from stenopool.languages import find_blanks, have_blank_between
 from stenopool.runtime.characters import CONTROLS, INVISIBLE
+from stenopool.speech.renderers.breaking import Direction, direction, units
 from stenopool.speech.transcript import Segment, Transcript, Word
 
 
@@ -41,6 +41,10 @@ class Stretch:
         return self.tokens[0].speaker
 
     @property
+    def direction(self) -> Direction:
+        return direction(join(self.tokens))
+
+    @property
     def start(self) -> float:
         return self.tokens[0].start
 
@@ -65,22 +69,21 @@ def join(tokens: Iterable[Token]) -> str:
 
 def stretches(transcript: Transcript) -> Iterator[Stretch]:
     """The transcript in order, cut where the speaker changes. Segments without text are left out."""
-    before = transcript.segments[0].language if transcript.segments else None
+    before = ""
     for segment in transcript.segments:
-        language = segment.language or transcript.language
-        tokens = tokenize(segment, language, blank=have_blank_between(before or transcript.language, language))
-        before = language if tokens else before
+        tokens = tokenize(segment, before)
+        before = join(tokens) or before
         for _, group in groupby(tokens, key=lambda token: token.speaker):
             yield Stretch(segment, tuple(group))
 
 
-def tokenize(segment: Segment, language: str | None, *, blank: bool) -> list[Token]:
-    """The words of a segment, or its text if it has none. Times never decrease.
+def tokenize(segment: Segment, before: str = "") -> list[Token]:
+    """The words of a segment, or its text if it has none. Times never decrease. ``before``: the text before it.
 
-    Words without times share the gap between their neighbours, by length. ``blank``: one is before the first word.
+    Words without times share the gap between their neighbours, by length.
     """
     words = [word for word in segment.words if clean(word.word)]
-    texts = _word_texts(words, segment, language, blank) if words else _text_alone(segment.text, language, blank)
+    texts = _word_texts(words, segment, before) if words else _text_alone(segment.text, before)
     first = next((word.start for word in words if word.start is not None and word.end is not None), segment.start)
     clock = max(0.0, min(first, segment.start))
     tokens: list[Token] = []
@@ -110,47 +113,25 @@ def _spread(tokens: Sequence[Token], start: float, end: float) -> list[Token]:
     return spread
 
 
-def _word_texts(
-    words: Sequence[Word], segment: Segment, language: str | None, blank: bool
-) -> Iterator[list[tuple[str, bool]]]:
-    """For each word its text and whether a blank is before it; several if the word contains blanks."""
+def _word_texts(words: Sequence[Word], segment: Segment, before: str) -> Iterator[list[tuple[str, bool]]]:
+    """For each word its text and whether a blank is before it; several if the word contains blanks.
+
+    Where blanks are is read from the segment's text; else from the words themselves or, if they have none, from the
+    scripts that they are written in.
+    """
     raw = [_visible(word.word) for word in words]
-    blanks_are_given = (
-        language in NO_SPACE_LANGUAGES
-        or any(text[0].isspace() for text in raw)
-        or clean("".join(raw)) == clean(segment.text)
-    )
-    for text in raw:
-        blank = blank or text[0].isspace() or not blanks_are_given
+    blanks = find_blanks([clean(text) for text in raw], clean(segment.text))
+    if blanks is None and any(text[0].isspace() for text in raw):
+        blanks = [text[0].isspace() or earlier[-1:].isspace() for earlier, text in zip(["", *raw], raw, strict=False)]
+    for number, text in enumerate(raw):
+        blank = blanks[number] if number and blanks is not None else have_blank_between(before, text)
         first, *rest = text.split()
         yield [(first, blank), *((part, True) for part in rest)]
-        blank = text[-1].isspace()
+        before = (before + text)[-64:]
 
 
-def _text_alone(text: str, language: str | None, blank: bool) -> list[list[tuple[str, bool]]]:
-    """The text cut at blanks, or between characters if the language has no blanks."""
-    if language not in NO_SPACE_LANGUAGES:
-        return [[(part, True) for part in clean(text).split()]]
-    parts = [(list(_unbreakable(part)), blank or number > 0) for number, part in enumerate(clean(text).split())]
-    return [[(unit, space and first == 0) for units, space in parts for first, unit in enumerate(units)]]
-
-
-def _unbreakable(text: str) -> Iterator[str]:
-    unit = text[:1]
-    for before, after in pairwise(text):
-        if not _belong_together(before, after):
-            yield unit
-            unit = ""
-        unit += after
-    yield unit
-
-
-def _belong_together(before: str, after: str) -> bool:
-    """No line breaks before marks, closing punctuation and following vowels, nor after opening or leading ones."""
-    return (
-        unicodedata.category(after) in ("Mn", "Mc", "Me", "Cf", "Lm", "Pe", "Pf", "Po")
-        or unicodedata.category(before) in ("Ps", "Pi", "Cf")
-        or after in "ะาำະາຳ"  # Thai and Lao
-        or before in "เแโใไເແໂໃໄ"  # Thai and Lao: written first, spoken after the consonant
-        or (before.isascii() and after.isascii())
-    )
+def _text_alone(text: str, before: str) -> list[list[tuple[str, bool]]]:
+    """The text cut at blanks and, where it is written without, where lines may break."""
+    parts = [units(part) for part in clean(text).split()]
+    blank = have_blank_between(before, text)
+    return [[(unit, not n and (blank or at > 0)) for at, part in enumerate(parts) for n, unit in enumerate(part)]]

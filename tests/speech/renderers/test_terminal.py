@@ -2,17 +2,20 @@
 
 import io
 
+import pytest
+import wcwidth
 from rich.console import Console
 
 from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Segment, Source, Transcript
 from tests.speech.renderers.samples import conversation, spoken
+from tests.speech.renderers.test_scripts import CLOSING, TEXTS
 
 
-def printed(transcript: Transcript, *, colour: bool = False) -> str:
+def printed(transcript: Transcript, *, colour: bool = False, columns: int = 80) -> str:
     out = io.StringIO()
     print_transcript(
-        transcript, Console(file=out, width=80, force_terminal=colour, color_system="standard" if colour else None)
+        transcript, Console(file=out, width=columns, force_terminal=colour, color_system="standard" if colour else None)
     )
     return out.getvalue()
 
@@ -46,6 +49,21 @@ def test_neither_markup_nor_terminal_codes_take_effect() -> None:
     assert "[bold]" in out
     assert out.splitlines()[0] == "[red]b.wav"
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("script", TEXTS)
+def test_text_of_every_script_is_shown_whole(script: str) -> None:
+    """Text without blanks was cut off at the end of its first line."""
+    for speaker in (None, "SPEAKER_00 " * 4):
+        segment = Segment(start=0, end=9, text=TEXTS[script], speaker=speaker)
+        _, _, _, *lines = printed(Transcript(segments=[segment]), columns=60).splitlines()
+        assert max(wcwidth.width(line.rstrip()) for line in lines) <= 60  # rich pads them, and counts some marks less
+        text = [line[6 + (26 if speaker else 0) :].strip() for line in lines]
+        if speaker is None:
+            assert "".join("".join(text).split()) == "".join(TEXTS[script].split())
+            assert not any(line[0] in CLOSING and script != "loop" for line in text if line)
+        else:
+            assert "".join(TEXTS[script].split())[-3:] in "".join("".join(lines).split())
 
 
 def test_silence_is_said() -> None:

@@ -220,12 +220,12 @@ function Text({ view }) {
           <div class="paragraph ${changed ? "change" : ""} c${colour}">
             ${changed && voice && html`<h2><bdi>${voice.name}</bdi></h2>`}
             <button class="time" type="button" data-t=${paragraph.start} aria-label=${`Play from ${clock(paragraph.start)}`}>${clock(paragraph.start)}</button>
-            <p dir="auto">${paragraph.stretches.map((stretch, at) => {
+            <p dir=${paragraph.direction}>${paragraph.stretches.map((stretch, at) => {
               const code = stretch.language || view.language;
               const switched = code !== language;
               language = code;
               return html`${at > 0 && stretch.words[0][1] ? " " : ""}<span class=${stretch.doubt ? "doubt" : undefined} title=${stretch.doubt || undefined}
-                lang=${code !== view.language ? code : undefined}>${switched && html`<abbr dir="ltr">${code}</abbr>`}${stretch.words.map(([text, space, start, stop], nth) =>
+                lang=${code !== view.language ? code : undefined} dir=${stretch.direction !== paragraph.direction ? stretch.direction : undefined}>${switched && html`<abbr dir="ltr">${code}</abbr>`}${stretch.words.map(([text, space, start, stop], nth) =>
                   html`${space && nth > 0 ? " " : ""}<span data-t=${start} data-e=${stop}>${text}</span>`)}${stretch.doubt && html`<small class="why" dir="ltr"> (${stretch.doubt})</small>`}</span>`;
             })}</p>
           </div>`;
