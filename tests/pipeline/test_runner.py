@@ -160,6 +160,14 @@ def test_what_is_not_done_after_the_last_attempt_waits_for_the_next_run(
     assert "3.wav" not in work.keys("third")
 
 
+def test_each_recording_that_waits_says_its_own_error(run: RunContext, work: Work) -> None:
+    for name in "123":
+        work.errors["first", f"{name}.wav"] = [StorageUnavailable(f"{name} was reset")] * 9
+    jobs, _ = carry(run, (Stage("first", work.of("first")), QUARANTINE), ITEMS, attempts=2)
+    found = {job.key: job.failure.message for job in jobs if job.failure}
+    assert found == {f"{name}.wav": f"{name} was reset" for name in "123"}
+
+
 def test_an_error_of_the_installation_ends_its_stage_and_what_was_done_is_passed_on(
     run: RunContext, work: Work
 ) -> None:
