@@ -67,6 +67,8 @@ class ErrorCode(StrEnum):
         "Exclude it, or export it again with sound.")
     INPUT_CORRUPT = ("INPUT_CORRUPT", _QUARANTINE, "The file is damaged beyond decoding.",
         "Upload it again from its origin.")
+    TRACK_NOT_FOUND = ("TRACK_NOT_FOUND", _QUARANTINE, "The file has no audio track of this number, language or title.",
+        "Give --tracks one that it has, or leave it out.")
     UNSUPPORTED_CODEC = ("UNSUPPORTED_CODEC", _QUARANTINE, "The audio is in a codec that FFmpeg does not decode.",
         "Convert it to a common codec (FLAC, Opus, AAC, MP3).")
     DECODE_TIMEOUT = ("DECODE_TIMEOUT", _QUARANTINE, "Decoding took longer than allowed.",

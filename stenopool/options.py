@@ -62,6 +62,8 @@ class AtMost:
 
 # Blanks around a list's items are no part of them: `agent, customer` names two channels.
 Item = Annotated[str, StringConstraints(strip_whitespace=True), AtMost(100)]
+# Instead of names of tracks: every one of them; the choice is left to Stenopool.
+ALL_TRACKS, ANY_TRACK = "all", "auto"
 FORMATS: tuple[Format, ...] = ("json", "srt", "vtt", "txt", "tsv", "rttm", "html")
 
 
@@ -94,6 +96,9 @@ class TranscriptionOptions(BaseModel):
     """Minimum number of speakers."""
     max_speakers: Annotated[int | None, Field(ge=1, le=50)] = None
     """Maximum number of speakers."""
+    tracks: Annotated[tuple[Item, ...], AtMost(8)] = ()
+    """Audio tracks of files with several: numbers from 1, languages or titles; all: every one; several: each a channel.
+    Empty: one, chosen by language, its marks and speech."""
     channels: Literal["mix", "split"] = "mix"
     """mix all channels into one, or split: transcribe each channel separately."""
     channel_names: Annotated[tuple[Item, ...], AtMost(64)] = ()
@@ -108,8 +113,14 @@ class TranscriptionOptions(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _channels_and_diarization_imply_each_other(cls, data: Any) -> Any:
-        """Let a person say one of the two: speakers by channel need split channels, and the other way round."""
+        """Let a person say one of the two: speakers by channel need split channels, and the other way round.
+
+        Several tracks are split channels too.
+        """
         if isinstance(data, dict):
+            tracks = data.get("tracks")
+            if isinstance(tracks, list | tuple) and (len(tracks) > 1 or ALL_TRACKS in tracks):
+                data = {"channels": "split", **data}
             if data.get("diarization") == "channels" and "channels" not in data:
                 return {**data, "channels": "split"}
             if data.get("channels") == "split" and "diarization" not in data:
@@ -128,6 +139,16 @@ class TranscriptionOptions(BaseModel):
             f"language {value!r} is not known: use auto, per-segment, a code such as en or pt-BR, or an English name"
             + suggest_language(value)
         )
+
+    @field_validator("tracks")
+    @classmethod
+    def _unambiguous_tracks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        named = [item for item in value if item not in (ALL_TRACKS, ANY_TRACK)]
+        if len(value) > 1 and len(named) < len(value):
+            raise ValueError(f"tracks {','.join(value)}: {ALL_TRACKS} and {ANY_TRACK} stand alone")
+        if "0" in named or "" in named:
+            raise ValueError("tracks are numbers from 1, languages or titles")
+        return () if value == (ANY_TRACK,) else value
 
     @field_validator("languages")
     @classmethod
@@ -163,6 +184,8 @@ class TranscriptionOptions(BaseModel):
             refuse("speakers", bounded[1], "give the exact number or bounds, not both")
         if self.min_speakers and self.max_speakers and self.min_speakers > self.max_speakers:
             refuse("min_speakers", "max_speakers", "the least exceeds the most")
+        if self.channels == "mix" and (len(self.tracks) > 1 or self.tracks == (ALL_TRACKS,)):
+            refuse("tracks", "channels", "each track is a channel; use channels=split")
         if self.channel_names and self.channels == "mix":
             refuse("channel_names", "channels", "names belong to split channels")
         if self.languages and self.language not in ("auto", "per-segment"):

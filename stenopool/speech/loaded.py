@@ -17,6 +17,7 @@ class LoadedModels:
         """Hold this to use a model that allows one caller at a time, as WhisperX's pipeline does."""
         self._engine_lock, self._diarizer_lock = Lock(), Lock()
         self._engine, self._diarizer = lru_cache(1)(engines.create), lru_cache(1)(diarizers.create)
+        self._channels = lru_cache(1)(diarizers.create)
 
     def engine(self, options: TranscriptionOptions, execution: MachineOptions) -> Engine:
         """The engine that the options name, loaded. Raises as `engines.create` and `Engine.load` do."""
@@ -27,8 +28,10 @@ class LoadedModels:
 
     def diarizer(self, name: DiarizerName, execution: MachineOptions) -> Diarizer:
         """The diarizer of this name, loaded. Raises as `diarizers.create` and `Diarizer.load` do."""
+        # Without a model of its own; it does not push out one that a recording with a single channel needs.
+        create = self._channels if name == "channels" else self._diarizer
         with self._diarizer_lock:
-            diarizer = self._diarizer(name, execution.machine)
+            diarizer = create(name, execution.machine)
             diarizer.load()
             return diarizer
 

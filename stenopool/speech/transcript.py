@@ -23,6 +23,12 @@ LOW_CONFIDENCE = "low_confidence"
 TRUNCATED = "truncated"  # less was decoded than the container promises
 NO_SPEECH = "no_speech"  # not an error: the text is empty
 OPPOSITE_PHASE = "opposite_phase"  # a mix would have cancelled; one channel was taken instead
+TRACKS_LEFT_OUT = "tracks_left_out"  # other audio tracks of the file may hold talk too
+SINGLE_CHANNEL = "single_channel"  # channels were to be split, but there is one; speakers were identified by voice
+DUPLICATE_CHANNELS = "duplicate_channels"  # channels are copies of one another; they were transcribed once
+CHANNEL_BLEED = "channel_bleed"  # one channel's sound is in another too; there it was muted
+SILENT_CHANNEL = "silent_channel"  # a split channel holds nothing
+CHANNEL_NAMES_MISMATCH = "channel_names_mismatch"  # more or fewer names than channels were given
 ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment was requested, but has no model for the language
 DECODE_ERRORS = "decode_errors"  # damaged parts were skipped
 HEADER_MISMATCH = "header_mismatch"  # the headers contradict one another or the data
@@ -139,6 +145,27 @@ class Source(_Published):
     """Its digest, where it was taken."""
 
 
+class AudioTrack(_Published):
+    """One audio track of a file that has several."""
+
+    number: int
+    """Its number, from 1, as `--tracks` takes it."""
+    codec: str
+    """Its codec, by FFmpeg's name; unknown if FFmpeg cannot decode it."""
+    channels: int
+    """Number of channels."""
+    duration: Seconds | None = None
+    """Seconds according to the file's headers."""
+    language: str | None = None
+    """Its language, as the file has it."""
+    title: str | None = None
+    """Its title."""
+    roles: list[str] = Field(default_factory=list)
+    """What it is marked as, in FFmpeg's words: default, comment, visual_impaired, ..."""
+    transcribed: bool
+    """Whether it is in the transcript; the others were left out."""
+
+
 class AudioInfo(_Published):
     """What was in the file, and the gain it was given."""
 
@@ -156,6 +183,8 @@ class AudioInfo(_Published):
     """Time of the first sample."""
     gain_db: float = 0.0
     """How much louder it was made."""
+    tracks: list[AudioTrack] = Field(default_factory=list)
+    """The file's audio tracks, where it has several."""
 
 
 class Prepared(BaseModel):
@@ -164,8 +193,12 @@ class Prepared(BaseModel):
     audio: AudioInfo
     channels: int
     """Channels of the FLAC file: 1, or all with ``split``."""
+    undivided: bool = False
+    """Whether it has one channel with all parties although channels were to be split."""
+    channel_names: list[str] = Field(default_factory=list)
+    """Names for its channels from the file itself; empty if it has none."""
     flags: list[str]
-    """For the transcript: truncated, decode_errors, header_mismatch, opposite_phase."""
+    """For the transcript: truncated, decode_errors, header_mismatch, opposite_phase, those of tracks and channels."""
 
 
 class Provenance(_Published):
@@ -227,7 +260,8 @@ class Transcript(_Published):
     """The channels, where they are split."""
     flags: list[str] = Field(default_factory=list)
     """What is odd: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors, header_mismatch,
-    prompt_shortened, speech_unclear."""
+    prompt_shortened, speech_unclear, tracks_left_out, single_channel, duplicate_channels, channel_bleed,
+    silent_channel, channel_names_mismatch."""
     untranscribed: list[Span] = Field(default_factory=list)
     """What may be speech and could not be transcribed."""
     source: Source | None = None

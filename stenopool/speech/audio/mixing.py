@@ -5,8 +5,9 @@ Done with pydub on parts of a spool, in two passes.
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import IO, Any, Literal
 
 import numpy as np
@@ -35,7 +36,11 @@ MAX_GAIN_DB = 45.0
 STEADY_DB = 6.0  # a smaller swing is noise, hum or a tone: raising it would cause hallucinations
 _CEILING = 10 ** (-1 / 20) * FULL_SCALE  # raised peaks stay 1 dB below full scale
 _LARGEST = FULL_SCALE - 1
+_RAMP = SAMPLE_RATE // 100  # samples in which a muted part fades out and in
 SLICE_SECONDS = 60.0  # bounds memory: a day of audio is never in it at once
+
+
+Mode = Literal["mix", "split"]
 
 
 def segments(spool: IO[bytes], channels: int, seconds: float = SLICE_SECONDS) -> Iterator[AudioSegment]:
@@ -52,7 +57,7 @@ def join_samples(signals: Sequence[AudioSegment]) -> NDArray[np.int16]:
     return np.stack([np.frombuffer(signal.raw_data, np.int16) for signal in signals], axis=1)
 
 
-def candidates(segment: AudioSegment, mode: Literal["mix", "split"]) -> list[AudioSegment]:
+def candidates(segment: AudioSegment, mode: Mode) -> list[AudioSegment]:
     """Every signal that may be chosen: each channel and, for a stereo mix, the mix as the third."""
     mix = [segment.set_channels(1)] if segment.channels == 2 and mode == "mix" else []
     return [*segment.split_to_mono(), *mix]
@@ -104,7 +109,7 @@ def measure(blocks: Iterable[NDArray[Any]]) -> list[Level]:
     return levels
 
 
-def choose(levels: Sequence[Level], channels: int, mode: Literal["mix", "split"]) -> tuple[list[int], list[str]]:
+def choose(levels: Sequence[Level], channels: int, mode: Mode) -> tuple[list[int], list[str]]:
     """Indexes of the candidates to keep, and flags. Decided once for the whole recording, so that the level is steady.
 
     A mix of channels in opposite phase would cancel, so the louder channel is kept and the transcript flagged. If one
@@ -143,3 +148,88 @@ def normalize_signal(signal: AudioSegment, offset: float, gain: float) -> AudioS
     if round(offset):  # pydub measures the offset itself, part by part, if given 0
         signal = signal.remove_dc_offset(offset=round(offset) / FULL_SCALE)
     return signal.apply_gain(gain) if gain else signal
+
+
+@dataclass(frozen=True)
+class Spool:
+    """One decoded track: interleaved 16 kHz 16-bit samples."""
+
+    file: IO[bytes]
+    channels: int
+    frames: int
+
+
+class Signals:
+    """What is kept of the decoded tracks, side by side: the mix of each, or with ``split`` every channel."""
+
+    def __init__(self, spools: Sequence[Spool], mode: Mode) -> None:
+        self._spools, self._mode = spools, mode
+        self._kept: list[tuple[int, int]] = []
+        self.levels: list[Level] = []
+        self.flags: list[str] = []
+        for n, spool in enumerate(spools):
+            levels = measure(join_samples(candidates(each, mode)) for each in segments(spool.file, spool.channels))
+            levels = levels or [Level(0.0, 0.0, 0.0, 0.0, 0.0)] * (spool.channels + 1)
+            kept, flags = choose(levels, spool.channels, mode)
+            self._kept += [(n, candidate) for candidate in kept]
+            self.levels += [levels[candidate] for candidate in kept]
+            self.flags += flags
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._kept)
+
+    @property
+    def frames(self) -> int:
+        """Length of the longest, in samples."""
+        return max(spool.frames for spool in self._spools)
+
+    @property
+    def silent(self) -> list[int]:
+        """Those in which nothing is heard beside the others."""
+        loudest = max(level.power for level in self.levels)
+        return [n for n, level in enumerate(self.levels) if not level.active or level.power <= _SILENT_BESIDE * loudest]
+
+    def keep(self, *indexes: int) -> None:
+        """Leave out all but these."""
+        self._kept = [self._kept[n] for n in indexes]
+        self.levels = [self.levels[n] for n in indexes]
+
+    def blocks(self) -> Iterator[NDArray[np.int16]]:
+        """As they were decoded: shape (frames, signals), a slice at a time, the shorter ones filled with silence."""
+        return (join_samples(signals) for signals in self._slices())
+
+    def normalized(self, muted: Mapping[int, NDArray[np.bool_]] | None = None) -> Iterator[NDArray[np.int16]]:
+        """The same without offset, at a normal level, and silent in the windows that are ``muted`` in a signal."""
+        gain, window = gain_db(self.levels), 0
+        for signals in self._slices():
+            pairs = zip(signals, self.levels, strict=True)
+            block = join_samples([normalize_signal(signal, level.offset, gain) for signal, level in pairs])
+            windows = -(-len(block) // WINDOW)
+            for n, silent in (muted or {}).items():
+                block[:, n] = block[:, n] * _fade(silent[window : window + windows])[: len(block)]
+            window += windows
+            yield block
+
+    def _slices(self) -> Iterator[list[AudioSegment]]:
+        for parts in zip_longest(*(segments(spool.file, spool.channels) for spool in self._spools)):
+            # Not by their truth: a part shorter than 1 ms counts as false in pydub.
+            found = [None if part is None else candidates(part, self._mode) for part in parts]
+            frames = max(int(part.frame_count()) for part in parts if part is not None)
+            yield [_lengthen(signals[n] if (signals := found[spool]) else None, frames) for spool, n in self._kept]
+
+
+def _lengthen(signal: AudioSegment | None, frames: int) -> AudioSegment:
+    """A mono signal with silence up to this length."""
+    data = b"" if signal is None else signal.raw_data
+    return AudioSegment(data=data.ljust(2 * frames, b"\0"), sample_width=2, frame_rate=SAMPLE_RATE, channels=1)
+
+
+def _fade(muted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A factor for each sample of these windows: 0 in muted ones, 1 in others, and a ramp between."""
+    factors = np.repeat(~muted, WINDOW).astype(np.float32)
+    for change in np.flatnonzero(np.diff(muted)) + 1:
+        first = change * WINDOW - _RAMP // 2
+        factors[first : first + _RAMP] = np.linspace(factors[first - 1], factors[first + _RAMP], _RAMP)
+    return factors

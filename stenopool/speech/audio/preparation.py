@@ -1,6 +1,6 @@
 """Prepare a recording for the engines, 16 kHz FLAC at a normal level, and that FLAC for the transcript's page.
 
-    probe ─► decode to a spool ─► measure ─► choose channels, normalize ─► FLAC
+    probe ─► choose tracks, decode to spools ─► measure ─► choose or compare channels, normalize ─► FLAC
 
 Faults of an input are found here, before a GPU is used.
 """
@@ -8,7 +8,7 @@ Faults of an input are found here, before a GPU is used.
 import contextlib
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,12 @@ import soundfile
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.decode import decode
-from stenopool.speech.audio.mixing import candidates, choose, gain_db, join_samples, measure, normalize_signal, segments
-from stenopool.speech.audio.probe import probe
+from stenopool.speech.audio.layout import Layout, find_layout
+from stenopool.speech.audio.mixing import Mode, Signals, Spool, gain_db
+from stenopool.speech.audio.probe import Probe, Track, probe
+from stenopool.speech.audio.tracks import DecodedTrack, decode_tracks, name_tracks
 from stenopool.speech.audio.waveform import SAMPLE_RATE
-from stenopool.speech.transcript import AudioInfo, Prepared
+from stenopool.speech.transcript import AudioInfo, AudioTrack, Prepared
 
 # libsndfile writes a FLAC file without samples as no bytes and cannot read it; this much silence stands for none.
 _LEAST_FRAMES = SAMPLE_RATE // 100
@@ -31,55 +33,77 @@ _PLAYER_BITS, _PLAYER_BLOCK_SECONDS = 24_000, 10
 
 
 def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execution: ExecutionOptions) -> Prepared:
-    """Write ``flac``: the audio of ``source`` as a player would play it, 16 kHz, 16 bit, one channel or all.
+    """Write ``flac``: the talk of ``source``, 16 kHz, 16 bit, one channel or all.
 
     Its times are those of the source. For a recording without samples ``audio.duration`` is 0 and the file has 10 ms of
     silence. A temporary spool takes 32 kB per second and channel, next to ``flac`` if it is long.
 
-    Raises `RecordingError` (see `probe` and `decode`; TOO_LARGE, TOO_LONG) and `TransientError` (SCRATCH_FULL); then
-    ``flac`` is deleted.
+    Raises `RecordingError` (see `probe`, `select_tracks` and `decode`; TOO_LARGE, TOO_LONG) and `TransientError`
+    (SCRATCH_FULL); then ``flac`` is deleted.
     """
     size = source.stat().st_size
     if size > execution.max_bytes:
         raise RecordingError(ErrorCode.TOO_LARGE, f"It is {size:,} bytes long; {execution.max_bytes:,} are allowed.")
     found = probe(source)
-    if (promised := found.start + (found.duration or 0.0)) > execution.max_duration:
-        raise RecordingError(
-            ErrorCode.TOO_LONG, f"It lasts {promised:,.0f} s; {execution.max_duration:,.0f} s are allowed."
-        )
     # libsndfile does not name the cause, but with constant arguments only the disk can fail.
-    with (
-        _all_or_nothing(flac, soundfile.LibsndfileError),
-        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)) as spool,
-    ):
-        limit, scratch = execution.max_duration, flac.parent
-        decoded = decode(source, found, spool, channels=options.channels, max_duration=limit, scratch=scratch)
+    with _all_or_nothing(flac, soundfile.LibsndfileError), contextlib.ExitStack() as spools:
 
+        def decode_track(track: Track, mode: Mode) -> DecodedTrack:
+            chosen = found.of(track)
+            if (promised := chosen.start + (chosen.duration or 0.0)) > execution.max_duration:
+                message = f"It lasts {promised:,.0f} s; {execution.max_duration:,.0f} s are allowed."
+                raise RecordingError(ErrorCode.TOO_LONG, message)
+            file = spools.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)))
+            limit, scratch = execution.max_duration, flac.parent
+            decoded = decode(source, chosen, file, channels=mode, max_duration=limit, scratch=scratch)
+            return DecodedTrack(track, Spool(file, decoded.channels, decoded.frames), decoded.gain_db, decoded.flags)
+
+        tracks, flags = decode_tracks(found.tracks, options, decode_track)
         # First pass: measure every signal that may be kept.
-        levels = measure(
-            join_samples(candidates(segment, options.channels)) for segment in segments(spool, decoded.channels)
-        )
-        kept, flags = choose(levels, decoded.channels, options.channels) if levels else (range(decoded.channels), [])
-        gain = gain_db([levels[n] for n in kept]) if levels else 0.0
-
+        signals = Signals([each.spool for each in tracks], options.channels if len(tracks) == 1 else "mix")
+        layout = find_layout(signals, options.channel_names) if options.channels == "split" else Layout()
         # Second pass: write those that are.
-        with soundfile.SoundFile(flac, "w", SAMPLE_RATE, len(kept), "PCM_16", format="FLAC") as file:
-            for segment in segments(spool, decoded.channels):
-                pieces = candidates(segment, options.channels)
-                file.write(join_samples([normalize_signal(pieces[n], levels[n].offset, gain) for n in kept]))
-            if decoded.frames < _LEAST_FRAMES:
-                file.write(np.zeros((_LEAST_FRAMES - decoded.frames, len(kept)), np.int16))
+        with soundfile.SoundFile(flac, "w", SAMPLE_RATE, signals.count, "PCM_16", format="FLAC") as file:
+            for block in signals.normalized(layout.muted):
+                file.write(block)
+            if signals.frames < _LEAST_FRAMES:
+                file.write(np.zeros((_LEAST_FRAMES - signals.frames, signals.count), np.int16))
 
+    flags += [*signals.flags, *layout.flags]
+    first = tracks[0].track
     audio = AudioInfo(
-        duration=decoded.frames / SAMPLE_RATE,
-        sample_rate=found.sample_rate,
-        channels=found.channels,
-        codec=found.codec,
+        duration=signals.frames / SAMPLE_RATE,
+        sample_rate=first.sample_rate,
+        channels=sum(each.track.channels for each in tracks),
+        codec=first.codec,
         container=found.container,
-        start_time=found.start,
-        gain_db=round(decoded.gain_db + gain, 2) + 0.0,  # no -0.0
+        start_time=min(each.track.start for each in tracks),
+        gain_db=round(min(each.gain_db for each in tracks) + gain_db(signals.levels), 2) + 0.0,  # no -0.0
+        tracks=_list_tracks(found, [each.track for each in tracks]) if len(found.tracks) > 1 else [],
     )
-    return Prepared(audio=audio, channels=len(kept), flags=decoded.flags + flags)
+    return Prepared(
+        audio=audio,
+        channels=signals.count,
+        undivided=layout.undivided,
+        channel_names=name_tracks([each.track for each in tracks]) if len(tracks) > 1 else [],
+        flags=list(dict.fromkeys(flags)),
+    )
+
+
+def _list_tracks(found: Probe, transcribed: Sequence[Track]) -> list[AudioTrack]:
+    return [
+        AudioTrack(
+            number=track.number,
+            codec=track.codec,
+            channels=track.channels,
+            duration=track.duration,
+            language=track.language,
+            title=track.title,
+            roles=list(track.roles),
+            transcribed=track in transcribed,
+        )
+        for track in found.tracks
+    ]
 
 
 def player_audio(flac: Path, out: Path) -> None:

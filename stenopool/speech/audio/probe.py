@@ -34,7 +34,7 @@ INPUT_OPTIONS = {
     "analyzeduration": str(30 * 1_000_000),
 }
 _MEMORY = 2 * 1024**3
-_MOST_BYTES = 64 * 1024  # of an answer
+_MOST_BYTES = 256 * 1024  # of an answer: 128 tracks with titles in any script
 _DIED = (BrokenPipeError, ValueError)  # the child ended without an answer, or in the middle of one
 
 
@@ -55,14 +55,13 @@ class Part(BaseModel):
     to_its_end: bool  # whatever size its own header gives
 
 
-class Probe(BaseModel):
-    """What a container's headers say about its audio, and its bytes where they contradict them."""
+class Track(BaseModel):
+    """What a container's headers say about one audio track."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
-    container: _Text  # under libav's name, e.g. wav or mov,mp4,m4a,3gp,3g2,mj2
-    codec: _Text
-    stream: _Count  # index, among the audio streams, of the one that a player plays: the default one, else the first
+    codec: _Text  # "unknown" if FFmpeg cannot decode it
+    stream: _Count  # index among the audio streams
     sample_rate: _Count
     channels: Annotated[int, Field(ge=1, lt=2**31)]
     layout: _Text | None  # speaker positions, e.g. 5.1; None if unknown
@@ -71,9 +70,42 @@ class Probe(BaseModel):
     floating: bool = False  # decoded samples may exceed full scale
     contradictory: bool = False  # the headers contradict one another or the data
     clock: bool = True  # times of packets agree with the audio in them
+    language: _Text | None = None  # as it is written: eng, de-DE, ...
+    title: _Text | None = None
+    roles: tuple[_Text, ...] = ()  # libav's dispositions: default, comment, visual_impaired, ...
+
+    @property
+    def number(self) -> int:
+        """Its number as people count: from 1, audio tracks only."""
+        return self.stream + 1
+
+    @property
+    def decodable(self) -> bool:
+        """Whether FFmpeg knows its codec."""
+        return self.codec != "unknown"
+
+
+class Probe(Track):
+    """What a container's headers say about its audio, of the track that is decoded and of all, and its bytes where they
+    contradict them.
+
+    The prober gives the track that a player plays: the default one, else the first.
+    """
+
+    container: _Text  # under libav's name, e.g. wav or mov,mp4,m4a,3gp,3g2,mj2
     payload: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # bytes of its audio; None where others are among them
     packet_overhead: Annotated[int, Field(ge=0, lt=2**10)] = 0  # bytes that the container adds to each packet
     parts: Annotated[tuple[Part, ...], Field(max_length=MOST_PARTS)] = ()  # to decode in place of the whole file
+    all_tracks: Annotated[tuple[Track, ...], Field(max_length=128)] = ()  # empty for a format that has but one
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """Every audio track of the file."""
+        return self.all_tracks or (self,)
+
+    def of(self, track: Track) -> "Probe":
+        """The same file, with another track to decode."""
+        return self.model_copy(update=dict(track))
 
 
 def probe(path: Path) -> Probe:

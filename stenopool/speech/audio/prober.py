@@ -5,12 +5,14 @@ only `formats`, it starts fast.
 """
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
+import re
 import resource
 import struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import av.logging
@@ -19,6 +21,9 @@ from av.stream import Disposition
 from stenopool.speech.audio.formats import USUAL_RATES, Part, Survey, survey
 
 FILE = 0  # the descriptor of the file to read
+UNKNOWN = "unknown"  # the codec of a track that FFmpeg cannot decode
+LONGEST_TITLE, LONGEST_TAG = 100, 20  # characters: a file may have 128 tracks, and the answer is limited
+STOCK_NAME = re.compile("handler|core media|gpac|bento|iso media|mainconcept|apple|audio media", re.IGNORECASE)
 # libav's message on a QuickTime track whose samples are in another file.
 EXTERNAL = "external track"
 # Beginnings of files that refer to others: M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX; marks of DASH, SMIL and IMF.
@@ -113,74 +118,101 @@ def refusal(error: Exception, options: dict[str, str], messages: list[str]) -> d
 
 
 def describe(container: Any, estimated: bool, surveyed: Survey) -> dict[str, Any]:
-    """Describe the audio stream that a player would play."""
+    """Describe every audio track, and the one that a player would play: the default one, else the first."""
     streams = container.streams.audio
     if not streams:
         kinds = sorted({f"{stream.type} only" for stream in container.streams})
         return {"error": "NO_AUDIO_STREAM", "message": f"It holds {' and '.join(kinds) or 'no streams'}."}
-    usable = [stream for stream in streams if stream.codec_context is not None]
+    packets = read_packets(container, streams)
+    tracks = [describe_track(container, stream, packets[stream.index], estimated, surveyed) for stream in streams]
+    usable = [track for track in tracks if track["codec"] != UNKNOWN]
     if not usable:
         return {"error": "UNSUPPORTED_CODEC", "message": "Its audio is in a codec that FFmpeg cannot decode."}
-    stream = next((each for each in usable if each.disposition & Disposition.default), usable[0])
+    played = next((track for track in usable if "default" in track["roles"]), usable[0])
+    return {
+        "container": container.format.name,
+        **played,
+        "payload": read_payload(container, surveyed, packets[streams[played["stream"]].index].first),
+        "packet_overhead": OVERHEADS.get(container.format.name, 0),
+        "all_tracks": tracks,
+    }
+
+
+def describe_track(
+    container: Any, stream: Any, packets: "Packets", estimated: bool, surveyed: Survey
+) -> dict[str, Any]:
+    """The fields of `stenopool.speech.audio.probe.Track`."""
+    marks = {
+        "stream": container.streams.audio.index(stream),
+        "language": (stream.language or "")[:LONGEST_TAG] or None,
+        "title": read_title(stream.metadata),
+        "roles": [role.name for role in Disposition if role and stream.disposition & role],
+    }
+    if stream.codec_context is None:
+        nothing = {"sample_rate": 0, "channels": 1, "layout": None, "start": 0.0, "duration": None}
+        return {**marks, "codec": UNKNOWN, **nothing}
     first, base = container.start_time, stream.time_base
     late = float(stream.start_time * base) - first / av.time_base if stream.start_time and first is not None else 0.0
     duration = None if len(surveyed.parts) > 1 else read_duration(container, stream, late, estimated, surveyed)
-    packets = read_packets(container, stream)
-    clock = packets.clock
     return {
-        "container": container.format.name,
+        **marks,
         "codec": stream.codec_context.codec.canonical_name,
-        "stream": streams.index(stream),
         "sample_rate": stream.sample_rate,
         "channels": stream.channels or 1,
         # libav calls an unknown layout "3 channels"
         "layout": None if stream.layout.name.endswith(" channels") else stream.layout.name,
-        "start": max(0.0, late) if clock else 0.0,
-        "duration": duration if clock else None,
+        "start": max(0.0, late) if packets.clock else 0.0,
+        "duration": duration if packets.clock else None,
         "floating": stream.format is not None and stream.format.name.startswith(("flt", "dbl")),
-        "contradictory": surveyed.contradictory or not clock or is_doubtful(container, stream),
-        "clock": clock,
-        "payload": read_payload(container, surveyed, packets.first),
-        "packet_overhead": OVERHEADS.get(container.format.name, 0),
+        "contradictory": surveyed.contradictory or not packets.clock or is_doubtful(container, stream),
+        "clock": packets.clock,
     }
 
 
-class Packets(NamedTuple):
-    """What the first packets say."""
+@dataclasses.dataclass
+class Packets:
+    """What a track's first packets say."""
 
-    clock: bool  # their times agree with the audio in them
-    first: int | None  # position of the first
+    first: int | None = None  # position of the first
+    times: list[float] = dataclasses.field(default_factory=list)
+    lengths: list[float] = dataclasses.field(default_factory=list)
+
+    @property
+    def clock(self) -> bool:
+        """Whether their times agree with the audio in them."""
+        steps = sorted(later - earlier for earlier, later in itertools.pairwise(self.times) if later > earlier)
+        if min(len(steps), len(self.lengths)) < _LEAST_PACKETS:
+            return True
+        lengths = sorted(self.lengths)
+        # All over the range: packets may differ in length, and where some are missing, times leap.
+        ratios = [steps[len(steps) * n // 10] / lengths[len(lengths) * n // 10] for n in (1, 3, 5)]
+        return not (min(ratios) > _CLOCK_TOLERANCE or max(ratios) < 1 / _CLOCK_TOLERANCE)
 
 
-def read_packets(container: Any, stream: Any) -> Packets:
-    """Decode the first packets, and compare their times with the audio in them."""
-    first, times, lengths, others = None, [], [], 0
-    try:
+def read_packets(container: Any, streams: Any) -> dict[int, Packets]:
+    """Decode the first packets of these streams, all in one pass. The keys are the streams' indexes in the file."""
+    found = {stream.index: Packets() for stream in streams}
+    missing, others = {stream.index for stream in streams if stream.codec_context is not None}, 0
+    with contextlib.suppress(av.FFmpegError):
         for packet in container.demux():
-            if packet.stream is not stream:
+            if packet.stream.index not in missing:
                 others += packet.size
                 if others > _OTHERS:  # a picture of half an hour before the first sound
                     break
                 continue
-            if first is None:
-                first = packet.pos
+            track = found[packet.stream.index]
+            if track.first is None:
+                track.first = packet.pos
             if packet.pts is not None:
-                times.append(float(packet.pts * packet.time_base))
+                track.times.append(float(packet.pts * packet.time_base))
             with contextlib.suppress(av.FFmpegError, ZeroDivisionError):
                 if length := sum(frame.samples / frame.sample_rate for frame in packet.decode()):
-                    lengths.append(length)
-            if len(times) > _PACKETS or not packet.size:
-                break
-    except av.FFmpegError:
-        pass
-    steps = sorted(later - earlier for earlier, later in itertools.pairwise(times) if later > earlier)
-    if min(len(steps), len(lengths)) < _LEAST_PACKETS:
-        return Packets(True, first)
-    lengths.sort()
-    # All over the range: packets may differ in length, and where some are missing, times leap.
-    ratios = [steps[len(steps) * n // 10] / lengths[len(lengths) * n // 10] for n in (1, 3, 5)]
-    wrong = min(ratios) > _CLOCK_TOLERANCE or max(ratios) < 1 / _CLOCK_TOLERANCE
-    return Packets(not wrong, first)
+                    track.lengths.append(length)
+            if len(track.times) > _PACKETS or not packet.size:
+                missing.remove(packet.stream.index)
+                if not missing:
+                    break
+    return found
 
 
 def is_doubtful(container: Any, stream: Any) -> bool:
@@ -209,6 +241,13 @@ def read_payload(container: Any, surveyed: Survey, first: int | None) -> int | N
     if footer[:8] == b"APETAGEX":
         end -= struct.unpack("<I", footer[12:16])[0] + 32
     return max(0, end - first)
+
+
+def read_title(metadata: dict[str, str]) -> str | None:
+    """A track's title. MP4 files may have it as their handler's name, which most writers leave at a stock phrase."""
+    handler = metadata.get("handler_name", "")
+    title = metadata.get("title") or metadata.get("name") or ("" if STOCK_NAME.search(handler) else handler)
+    return title.strip()[:LONGEST_TITLE] or None
 
 
 def read_duration(container: Any, stream: Any, late: float, estimated: bool, surveyed: Survey) -> float | None:

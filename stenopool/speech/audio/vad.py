@@ -9,6 +9,7 @@ from itertools import pairwise
 from math import exp, inf
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stenopool.speech.audio import mixing
 from stenopool.speech.audio.waveform import SAMPLE_RATE, Samples, Waveform
@@ -124,6 +125,15 @@ def _detect(samples: Samples, start: float, threshold: float, min_silence: float
         Region(start + stamp["start"] / SAMPLE_RATE, start + stamp["end"] / SAMPLE_RATE)
         for stamp in get_speech_timestamps(samples, options)
     ]
+
+
+def speech_seconds(blocks: Iterable[NDArray[np.int16]]) -> float:
+    """Seconds of speech in 16-bit samples at 16 kHz, each block alone: enough to know whether anybody speaks."""
+    return sum(
+        region.duration
+        for block in blocks
+        for region in _detect((block / mixing.FULL_SCALE).astype(np.float32), 0.0, 0.5, _MIN_SILENCE, inf)
+    )
 
 
 def _drop_blips(regions: list[Region]) -> list[Region]:

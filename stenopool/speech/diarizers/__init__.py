@@ -1,6 +1,7 @@
 """Diarizers: who speaks when. One file each, behind the protocol in `stenopool.speech.diarizers.base`."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, cast
 
 from stenopool import extras
@@ -32,6 +33,11 @@ def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
     """
     if options.diarization in _ADAPTERS:
         _module(options.diarization).check(execution)
+
+
+def is_installed(name: DiarizerName) -> bool:
+    """Whether the packages that the diarizer needs are installed."""
+    return all(find_spec(package) for package in _ADAPTERS[name][1])
 
 
 def _module(name: DiarizerName) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.speech.audio.waveform import Waveform
-from stenopool.speech.transcript import DECODE_ERRORS, OPPOSITE_PHASE, TRUNCATED
+from stenopool.speech.transcript import DECODE_ERRORS, OPPOSITE_PHASE, TRACKS_LEFT_OUT, TRUNCATED
 from tests.speech.audio.media import prepare, rms_db
 from tests.support.speech import SPEECH, needs_speech, recording_path
 
@@ -51,6 +51,7 @@ FLAGS = {
     "truncated.mp3": {TRUNCATED},
     "partial.mp3.part": {TRUNCATED},
     "out-of-phase.flac": {OPPOSITE_PHASE},
+    "two-tracks.mka": {TRACKS_LEFT_OUT},
 }
 
 

@@ -1,11 +1,9 @@
 """Levels, channel choice and gain, on signals of every kind."""
 
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -23,7 +21,7 @@ from stenopool.speech.audio.mixing import (
 )
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import OPPOSITE_PHASE
-from tests.speech.audio.media import channels, prepare, rms_db
+from tests.speech.audio.media import rms_db
 
 Signal = NDArray[np.int16]
 
@@ -146,12 +144,3 @@ def test_mix_of_two_channels(
         assert rms_db(out.astype(np.float32) / FULL_SCALE) > -24
     else:
         np.testing.assert_allclose(out[:, 0] / 10 ** (gain / 20), expected - expected.mean(), atol=2.5)
-
-
-def test_opposite_phase_with_split_keeps_both(tmp_path: Path) -> None:
-    """Nothing is mixed, so nothing has to be chosen."""
-    soundfile.write(tmp_path / "a.wav", int16(A, -A), SAMPLE_RATE, "PCM_16")
-    assert prepare(tmp_path / "a.wav", tmp_path / "a.flac", "split").flags == []
-    left, right = channels(tmp_path / "a.flac", 2)
-    assert np.abs(left + right).max() < 0.001
-    assert rms_db(left) > -25

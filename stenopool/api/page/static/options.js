@@ -6,7 +6,7 @@ export const chosen = store({}); // what differs from the defaults
 
 const COMMON = ["language", "model", "diarization", "speakers"];
 const GROUPS = [
-  ["Speakers and channels", ["min_speakers", "max_speakers", "channels", "channel_names"]],
+  ["Speakers and channels", ["min_speakers", "max_speakers", "channels", "channel_names", "tracks"]],
   ["Words and spelling", ["vocabulary", "prompt", "task", "word_timestamps", "hallucinations"]],
 ];
 const MORE = "Engine"; // and whatever comes to the schema later

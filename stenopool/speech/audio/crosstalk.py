@@ -1,0 +1,285 @@
+"""Channels that repeat one another: copies of the same sound, and one party's voice in the other's channel.
+
+Two channels are compared in two ways. Their cross-correlation, whitened (GCC-PHAT) and summed over the recording, has a
+peak where one holds the other's sound, however quiet, delayed or inverted; independent sounds have none. The ratio of
+their levels, in windows of 0.1 s, then says which it is: constant in copies, and changing with the speaker in a call.
+How the thresholds were chosen: benchmarks/channels.py.
+
+Source: Knapp and Carter, "The generalized correlation method for estimation of time delay", IEEE TASSP 1976.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenopool.speech.audio.waveform import SAMPLE_RATE
+
+Block = NDArray[np.int16]
+Blocks = Callable[[], Iterable[Block]]
+Energies = NDArray[np.float64]
+
+WINDOW = SAMPLE_RATE // 10
+FRAME = 32_768  # 2 s, compared at once
+MAX_LAG = SAMPLE_RATE  # a second: what separate recorders or a network delay
+_BAND = (200, 3_400)  # Hz: telephone speech, without hum
+
+PEAK = 12.0  # of the cross-correlation over its spread, above which channels share a sound
+APART_DB = 9.0  # level ratios while one and while the other speaks differ by more, unless the channels are copies
+COPY_DB = 12.0  # a quieter copy is bleeding: its own party may have said nothing
+MARGIN_DB = 6.0  # what exceeds the expected level of the other's sound by more is a channel's own
+ALIKE = 0.5  # a window's squared correlation with the other channel, above which the margin is that much larger
+ALIKE_DB = 3.0
+UNLIKE = 0.6  # share of the usual correlation below which there is more than the other's sound
+OWN_SECONDS = 0.5  # of own sound that make a channel more than a copy
+_PEAK_WIDTH = SAMPLE_RATE // 100  # samples: a room's first echoes belong to the peak
+_ACTIVE_DB = 25.0  # below a channel's loud parts, sound does not count
+_LOUDEST = 95  # percentile of windows that are a channel's loud parts
+_LEAST_WINDOWS = 5  # for an estimate
+_SHORTEST = 10  # windows, of a recording that is compared
+_ROOM = 10.0  # a room's echoes have up to this many times the energy of the direct sound
+_CLEAR = 10.0  # times the noise, for a correlation to count
+_ECHO = 4  # windows for which they are heard
+_HOLD = 2  # windows around a channel's own sound that are kept
+_SAME_LEVEL = 0.8  # of copies as loud as this, the first is kept
+
+
+@dataclass
+class Crosstalk:
+    """What channels repeat of one another."""
+
+    copies: dict[int, int] = field(default_factory=dict)
+    """A channel, and the earlier or louder one that it is a copy of."""
+    muted: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+    """A channel, and its windows of 0.1 s in which only another channel is heard."""
+
+
+def find_crosstalk(blocks: Blocks, channels: int) -> Crosstalk:
+    """Compare the channels of a recording. ``blocks()`` reads it from its beginning: int16, shape (frames, channels).
+
+    Every block but the last has whole windows. It is read once, and a second time if channels share a sound. Memory: a
+    block, and 24 bytes for each window of two channels that share a sound.
+    """
+    found = Crosstalk()
+    if channels < 2:
+        return found
+    # Lags in samples; positive: the second channel of the pair has the sound later.
+    shared = {pair: lags for pair, sums in sum_spectra(blocks(), channels).items() if (lags := _peaks(sums))}
+    if not shared:
+        return found
+    energy, pairs = _measure(blocks(), channels, shared)
+    if len(energy) < _SHORTEST:
+        return found
+    # Copies first: what they repeat of each other is not to be muted in both.
+    for pair in pairs:
+        if not found.copies.keys() & {pair.early, pair.late}:
+            _find_copy(found, energy, pair)
+    for pair in pairs:
+        if not found.copies.keys() & {pair.early, pair.late}:
+            _find_bleeding(found, energy, pair)
+    found.muted = {n: muted for n, muted in found.muted.items() if muted.any()}
+    return found
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two channels and the lag at which they share a sound; energies in the windows of the later one."""
+
+    early: int
+    late: int
+    lag: int  # samples
+    first: Energies  # of the early channel, ``lag`` samples later
+    second: Energies  # of the late channel
+    product: Energies  # of both
+
+    @cached_property
+    def ratios(self) -> Energies:
+        """The level of the second over the first, in dB."""
+        return 10 * np.log10((_smooth(self.second) + 1.0) / (_smooth(self.first) + 1.0))
+
+    def find_spoken(self, energy: Energies) -> NDArray[np.bool_]:
+        """The windows in which one of the two has sound, and no third channel is louder by far."""
+        active: NDArray[np.bool_] = _is_active(self.first) | _is_active(self.second)
+        active[: self.lag // WINDOW + 2] = False  # the early one has not begun
+        others = np.delete(energy, [self.early, self.late], axis=1).max(axis=1, initial=0.0)
+        active &= np.maximum(self.first, self.second) >= others / 2
+        return active
+
+
+def _find_copy(found: Crosstalk, energy: Energies, pair: Pair) -> None:
+    """Add the quieter of two channels to the copies, if their level ratio is the same whoever speaks."""
+    spoken = pair.find_spoken(energy)
+    if spoken.sum() < _LEAST_WINDOWS or _split_levels(pair.ratios[spoken]) is not None:
+        return
+    kept, repeating, repeats = _compare_levels(pair, spoken)
+    own_seconds = (spoken & ~repeats).sum() * WINDOW / SAMPLE_RATE
+    if own_seconds < OWN_SECONDS and abs(float(np.median(pair.ratios[spoken]))) <= COPY_DB:
+        found.copies[repeating] = kept
+
+
+def _compare_levels(pair: Pair, spoken: NDArray[np.bool_]) -> tuple[int, int, NDArray[np.bool_]]:
+    """The louder channel, the quieter one, and the windows in which that has nothing of its own."""
+    if pair.second[spoken].sum() * _SAME_LEVEL > pair.first[spoken].sum():
+        return pair.late, pair.early, _find_repeats(pair.second, pair.first, pair.product, spoken, is_copy=True)
+    return pair.early, pair.late, _find_repeats(pair.first, pair.second, pair.product, spoken, is_copy=True)
+
+
+def _find_bleeding(found: Crosstalk, energy: Energies, pair: Pair) -> None:
+    """Mute what each of two channels repeats of the other: their level ratio says who speaks."""
+    spoken = pair.find_spoken(energy)
+    if spoken.sum() < _LEAST_WINDOWS:
+        return
+    middle = _split_levels(pair.ratios[spoken])
+    if middle is None:  # one of them is silent but for the other
+        _, repeating, repeats = _compare_levels(pair, spoken)
+        in_first = repeats & (repeating == pair.early)
+        in_second = repeats & (repeating == pair.late)
+    else:
+        below, above = pair.ratios < middle, pair.ratios > middle
+        in_second = below & _find_repeats(pair.first, pair.second, pair.product, spoken & below)
+        in_first = above & _find_repeats(pair.second, pair.first, pair.product, spoken & above)
+    _mute(found, pair.late, in_second)
+    ahead = round(pair.lag / WINDOW)
+    _mute(found, pair.early, np.pad(in_first[ahead:], (0, ahead)))  # in the early channel's own windows
+
+
+def _split_levels(ratios: NDArray[np.float64]) -> float | None:
+    """The level ratio, in dB, above which one and below which the other speaks. None if there is but one group."""
+    if not ratios.size:
+        return None
+    low, high = float(ratios.min()), float(ratios.max())
+    for _ in range(20):  # k-means
+        above = ratios > (low + high) / 2
+        if min(above.sum(), (~above).sum()) < _LEAST_WINDOWS:  # a click, a gap
+            ratios = ratios[above] if above.sum() > len(ratios) / 2 else ratios[~above]
+            if not 0 < above.sum() < len(above):
+                return None
+            low, high = float(ratios.min()), float(ratios.max())
+        else:
+            low, high = float(ratios[~above].mean()), float(ratios[above].mean())
+    return (low + high) / 2 if high - low >= APART_DB else None
+
+
+def _mute(found: Crosstalk, channel: int, windows: NDArray[np.bool_]) -> None:
+    found.muted[channel] = found.muted.get(channel, False) | windows
+
+
+def _find_repeats(
+    source: Energies, target: Energies, product: Energies, certain: NDArray[np.bool_], *, is_copy: bool = False
+) -> NDArray[np.bool_]:
+    """The windows of the target with no other sound than the source's, by the energies of both and their product.
+
+    In the ``certain`` ones the source is heard.
+    """
+    certain = certain & (source > np.percentile(source, _LOUDEST) / 10)
+    if certain.sum() < _LEAST_WINDOWS:
+        return np.zeros(len(target), bool)
+    # The part of the target that the source explains, without what else is heard; a room adds to it.
+    gain = (product[certain].sum() / source[certain].sum()) ** 2
+    ratio = float(np.median(target[certain] / source[certain]))
+    ratio, noise = ratio if is_copy else min(ratio, _ROOM * gain), float(np.percentile(target, 10))
+    echoing = np.max([np.roll(source, n) for n in range(-1, _ECHO)], axis=0)
+    expected = (ratio * echoing + noise) * 10 ** (MARGIN_DB / 10)
+    likeness = _smooth(product) ** 2 / np.maximum(_smooth(source) * _smooth(target), 1.0)
+    own = target > expected * np.where(likeness >= ALIKE, 10 ** (ALIKE_DB / 10), 1.0)
+    usual = float(np.median(likeness[certain]))
+    if usual >= ALIKE and not is_copy:
+        own |= (likeness < UNLIKE * usual) & (ratio * _smooth(source) > _CLEAR * noise)  # both speak
+    own = _smooth(own, 5) >= 0.5  # a syllable, not a click
+    own = _smooth(own, 2 * _HOLD + 1) > 1e-9
+    return ~own & (_smooth(_is_active(source), 2 * _ECHO + 1) > 1e-9)
+
+
+def _frames(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
+    """Frames of `FRAME` samples, shape (channels, samples); the last is filled with zeros."""
+    rest: NDArray[np.int16] | None = None
+    for block in blocks:
+        rest = block if rest is None else np.concatenate([rest, block])
+        while len(rest) >= FRAME:
+            yield np.ascontiguousarray(rest[:FRAME].T, np.float32)
+            rest = rest[FRAME:]
+    if rest is not None and len(rest):
+        last = np.zeros((rest.shape[1], FRAME), np.float32)
+        last[:, : len(rest)] = rest.T
+        yield last
+
+
+def sum_spectra(blocks: Iterable[Block], channels: int) -> dict[tuple[int, int], NDArray[np.complex128]]:
+    """The whitened cross-spectra of each pair of channels: of frames where the first is louder, and the second."""
+    first, last = (round(edge * FRAME / SAMPLE_RATE) for edge in _BAND)
+    taper = np.hanning(FRAME).astype(np.float32)  # else hum leaks into the band
+    sums = {pair: np.zeros((2, FRAME // 2 + 1), np.complex128) for pair in combinations(range(channels), 2)}
+    for frame in _frames(blocks):
+        spectra = np.fft.rfft((frame - frame.mean(axis=1, keepdims=True)) * taper)[:, first : last + 1]
+        power = (np.abs(spectra) ** 2).sum(axis=1)
+        for (a, b), both in sums.items():
+            if power[a] and power[b]:
+                cross = np.conj(spectra[a]) * spectra[b]
+                both[int(power[b] > power[a]), first : last + 1] += cross / np.maximum(np.abs(cross), 1e-9)
+    return sums
+
+
+def _peaks(sums: NDArray[np.complex128]) -> list[int]:
+    """The lags of the two highest peaks while the first channel is louder, while the second is, and of all together."""
+    lags: list[int] = []
+    for spectrum in (sums[0], sums[1], sums.sum(axis=0)):
+        lags += [lag for height, lag in peaks(spectrum) if height >= PEAK]
+    return sorted(set(lags), key=lags.index)
+
+
+def peaks(spectrum: NDArray[np.complex128]) -> Iterator[tuple[float, int]]:
+    """The two highest points of a correlation: height over the spread of all, and lag."""
+    correlation = np.fft.irfft(spectrum)
+    near = np.abs(np.concatenate([correlation[-MAX_LAG:], correlation[: MAX_LAG + 1]]))
+    spread = float(np.sqrt(np.mean(near**2)))
+    for _ in range(2 if spread else 0):
+        at = int(near.argmax())
+        yield float(near[at]) / spread, at - MAX_LAG
+        near[max(0, at - _PEAK_WIDTH) : at + _PEAK_WIDTH + 1] = 0.0
+
+
+def _measure(
+    blocks: Iterable[Block], channels: int, shared: dict[tuple[int, int], list[int]]
+) -> tuple[Energies, list[Pair]]:
+    """The energy of each window and channel in the band, shape (windows, channels); and the pairs, at each lag."""
+    ordered = [
+        (a, b, lag) if lag >= 0 else (b, a, -lag) for (a, b), lags in shared.items() for lag in lags
+    ]  # early, late, lag
+    energies: list[Energies] = []
+    parts: list[list[Energies]] = [[] for _ in ordered]
+    before = np.zeros((MAX_LAG, channels), np.int16)
+    for block in blocks:
+        spectra = _spectra(block)
+        energies.append((np.abs(spectra) ** 2).sum(axis=2).T)
+        joined = np.concatenate([before, block])
+        for (early, late, lag), found in zip(ordered, parts, strict=True):
+            [shifted] = _spectra(joined[MAX_LAG - lag : len(joined) - lag, [early]])
+            product = (np.conj(shifted) * spectra[late]).real.sum(axis=1)
+            found.append(np.stack([(np.abs(shifted) ** 2).sum(axis=1), energies[-1][:, late], product]))
+        before = joined[-MAX_LAG:]
+    return np.concatenate(energies), [
+        Pair(*names, *np.concatenate(found, axis=1)) for names, found in zip(ordered, parts, strict=True)
+    ]
+
+
+def _spectra(block: Block) -> NDArray[np.complex64]:
+    """The spectrum of each window in the band: shape (channels, windows, frequencies)."""
+    windows = -(-len(block) // WINDOW)
+    whole = np.zeros((windows * WINDOW, block.shape[1]), np.float32)
+    whole[: len(block)] = block
+    taper = np.hanning(WINDOW).astype(np.float32)
+    spectra = np.fft.rfft(whole.T.reshape(block.shape[1], windows, WINDOW) * taper)
+    first, last = (round(edge * WINDOW / SAMPLE_RATE) for edge in _BAND)
+    return spectra[:, :, first : last + 1].astype(np.complex64)
+
+
+def _is_active(energy: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return energy > max(np.percentile(energy, _LOUDEST) * 10 ** (-_ACTIVE_DB / 10), 1.0)
+
+
+def _smooth(values: NDArray[Any], windows: int = 3) -> NDArray[np.float64]:
+    return np.convolve(values, np.ones(windows) / windows, "same")

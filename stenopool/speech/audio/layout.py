@@ -1,0 +1,54 @@
+"""What split channels are: one party each, copies of one another, or one channel after all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stenopool.speech.audio.crosstalk import OWN_SECONDS, WINDOW, find_crosstalk
+from stenopool.speech.audio.mixing import Signals
+from stenopool.speech.audio.waveform import SAMPLE_RATE
+from stenopool.speech.transcript import (
+    CHANNEL_BLEED,
+    CHANNEL_NAMES_MISMATCH,
+    DUPLICATE_CHANNELS,
+    SILENT_CHANNEL,
+    SINGLE_CHANNEL,
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which windows of which channel to mute, so that everything is transcribed once; and what to say about them."""
+
+    undivided: bool = False
+    """There is only one channel, in which everyone speaks, though channels were to be split."""
+    muted: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+
+
+def find_layout(signals: Signals, names: Sequence[str]) -> Layout:
+    """Compare channels that are to be split. Where all are copies of one, the others leave ``signals``.
+
+    ``names``: those that were given for the channels.
+    """
+    if signals.count == 1:
+        # One name for one channel is as it should be.
+        return Layout(undivided=True, flags=(SINGLE_CHANNEL,)) if len(names) != 1 else Layout()
+    silent = signals.silent
+    found = find_crosstalk(signals.blocks, signals.count)
+    apart = [n for n in range(signals.count) if n not in found.copies and n not in silent]
+    copies = [n for n in found.copies if n not in silent]
+    if copies and len(apart) == 1:
+        signals.keep(*apart)
+        return Layout(undivided=True, flags=(DUPLICATE_CHANNELS,))
+    bled = {n: windows for n, windows in found.muted.items() if windows.sum() * WINDOW >= OWN_SECONDS * SAMPLE_RATE}
+    whole = np.ones(-(-signals.frames // WINDOW), bool)
+    flags = {
+        DUPLICATE_CHANNELS: copies,
+        CHANNEL_BLEED: bled,
+        SILENT_CHANNEL: silent if apart else [],
+        CHANNEL_NAMES_MISMATCH: len(names) not in (0, signals.count),
+    }
+    return Layout(muted={**bled, **dict.fromkeys(copies, whole)}, flags=tuple(flag for flag in flags if flags[flag]))
