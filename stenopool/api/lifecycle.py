@@ -26,6 +26,7 @@ from stenopool.api.uploads import Form, UploadWriter, receive_form
 from stenopool.options import STORED, TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import fingerprint
+from stenopool.pipeline.quarantine import end_quarantine
 from stenopool.pipeline.receipts import WORK
 from stenopool.pipeline.speaker_names import names_key
 from stenopool.storage import ObjectInfo
@@ -251,6 +252,8 @@ async def retry_failed(service: Service) -> int:
         except Problem as problem:
             if problem.status_code not in (404, 422):  # removed meanwhile, or its options are no longer allowed
                 raise
+            if problem.status_code == 404 and key.startswith(service.caller.prefix):
+                await asyncio.to_thread(end_quarantine, service.destination, key)
             continue
         submitted += 1
     service.notes.recording = ""  # not the last of them alone

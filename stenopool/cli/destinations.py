@@ -3,7 +3,8 @@
 import json
 from collections import Counter
 from datetime import timedelta
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Transcript
 
 _SHOWN_REPORTS = 5
+_SHOWN_FAILURES = 50
 _NEVER = "never"
 
 
@@ -56,6 +58,7 @@ def plan(
         found["to_restore"] = dict(planned.archived)
         found["failures_by_code"] = codes
         found["estimated_cost"] = None if cost_per_hour is None else hours["new"] * cost_per_hour
+        found["failed"] = [failed.model_dump(mode="json") for failed in planned.unusable]
         print(json.dumps(found))
         return
     for state, length in hours.items():
@@ -65,6 +68,8 @@ def plan(
         print_line(f"to restore first: {', '.join(f'{n} in {kind}' for kind, n in sorted(planned.archived.items()))}")
     for code, count in sorted(codes.items()):
         print_line(f"{code:<20} {count:>8}   {code.remedy}")
+    for failed in planned.unusable[:_SHOWN_FAILURES] if selection.only else ():
+        print_line(f"  {failed.failure.code}  {failed.key}  {failed.failure.message}")
     if cost_per_hour is not None:
         print_line(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}")
 
@@ -81,10 +86,14 @@ def status(
     store = open_location(destination, must_exist=True)
     counts = {"done": 0, "quarantined": 0}
     quarantined: list[receipts.Receipt] = []
-    for name in receipts.list_receipts(store):
-        counts[name.status] += 1
-        if name.status == "quarantined" and len(quarantined) < limit and (receipt := receipts.read(store, name)):
-            quarantined.append(receipt)
+    for _, group in groupby(receipts.list_receipts(store), attrgetter("key")):
+        names = list(group)
+        refused = [name for name in names if name.status == "quarantined"]
+        counts["done"] += len(names) - len(refused)
+        counts["quarantined"] += bool(refused)  # one recording, with however many contents and options
+        if refused and len(quarantined) < limit:
+            read = (receipt for name in refused if (receipt := receipts.read(store, name)))
+            quarantined += sorted(read, key=attrgetter("created_at"))[-1:]
     reports = list(islice(read_reports(store), _SHOWN_REPORTS))
     if as_json:
         found = {

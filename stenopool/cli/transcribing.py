@@ -21,7 +21,7 @@ from stenopool.errors import ErrorCode, SetupError, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
-from stenopool.pipeline.quarantine import list_quarantined, plan_attempts
+from stenopool.pipeline.quarantine import drop_deleted, list_quarantined, plan_attempts
 from stenopool.pipeline.receipts import output_key
 from stenopool.pipeline.report import BatchReport
 from stenopool.runtime.logs import logger, writes_json
@@ -32,6 +32,7 @@ from stenopool.speech.transcript import Transcript
 _DEMO_KEY = "call.wav"
 # One page of a listing. A batch whose new recordings begin later than that is a long one: its start does not matter.
 _LISTED = 1000
+_NOTHING = {"new": 0, "done": 0, "failed": list[str]()}
 
 
 @with_options(options=TranscriptionOptions, execution=ExecutionOptions, selection=Selection)
@@ -61,6 +62,8 @@ def retry(
 ) -> None:
     """Retry quarantined recordings, each with the options it was quarantined with unless others are given.
 
+    Recordings that were deleted from their source are no longer quarantined afterwards.
+
     Example: stenopool retry ./transcripts --code DECODE_TIMEOUT
     """
     store = open_location(destination, must_exist=True)
@@ -68,12 +71,19 @@ def retry(
     if not quarantined:
         print_line("Nothing is in quarantine" + (f" for {', '.join(code)}." if code else "."), err)
         if as_json:
-            print(json.dumps({"new": 0, "done": 0, "failed": []}))
+            print(json.dumps(_NOTHING))
         return
     chosen = None if options == TranscriptionOptions() else options
     attempts = plan_attempts(store, quarantined, source, chosen, open_location)
     if not attempts:
         raise typer.BadParameter(f"{destination} has no batch yet: name the --source.")
+    attempts, gone = drop_deleted(store, attempts, open_location)
+    for key in gone:
+        print_line(f"{key} is no longer in its source, and no longer quarantined.", err)
+    if not attempts:
+        if as_json:
+            print(json.dumps(_NOTHING))
+        return
     reports, refused = list[BatchReport](), list[SetupError]()
     for place, tried, keys in attempts:
         selection = Selection(only=keys, include=("*",))

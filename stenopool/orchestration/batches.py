@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 
 from stenopool.orchestration.artifacts import batch_summary, cell
 from stenopool.orchestration.names import PROGRESS, batch_name
+from stenopool.pipeline.catalog import selects_nothing
 from stenopool.pipeline.context import RunContext
 from stenopool.pipeline.outcomes import ShardLog, Totals, fold
 from stenopool.pipeline.report import BatchCounts, BatchReport, find_waiting
@@ -31,6 +32,8 @@ class Batch:
     artifact: UUID
     """The progress bar in Prefect's page."""
     counts: BatchCounts
+    writes: bool
+    """Whether counts and a report are written: not if the run selects nothing."""
     resumed: Totals = field(default_factory=Totals)
     planned: Totals = field(default_factory=Totals)
 
@@ -45,9 +48,10 @@ class Batch:
             plan.waited = await asyncio.to_thread(find_waiting, run.destination)
         artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {cell(source)}")
         counts = BatchCounts.of(run, name, str(runtime.flow_run.id), started_at)
-        if not begun:
+        writes = not await asyncio.to_thread(selects_nothing, run.source, run.destination, plan.selection)
+        if writes and not begun:
             await asyncio.to_thread(counts.write, run.destination)
-        return cls(run, plan, source, begun, artifact, counts)
+        return cls(run, plan, source, begun, artifact, counts, writes)
 
     def plan_shards(self) -> Iterator[Shard]:
         """The shards of what is pending, as it is listed."""
@@ -68,9 +72,10 @@ class Batch:
         """Write the counts and the report, publish the summary."""
         counts, totals = self.counts, self._totals()
         report = BatchReport.of(self.run, self.plan, self.resumed, self.planned, counts.batch, counts.started_at)
-        # Before the report: whoever sees that finds the counts.
-        await asyncio.to_thread(counts.with_totals(totals, report).write, self.run.destination)
-        await asyncio.to_thread(report.write, self.run.destination)
+        if self.writes:
+            # Before the report: whoever sees that finds the counts.
+            await asyncio.to_thread(counts.with_totals(totals, report).write, self.run.destination)
+            await asyncio.to_thread(report.write, self.run.destination)
         await self._show(totals, 100.0)
         await batch_summary(report)
         return report

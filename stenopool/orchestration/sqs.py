@@ -13,47 +13,87 @@ from urllib.parse import unquote_plus
 from prefect import task
 
 from stenopool.errors import LocationInvalid, OptionsInvalid
+from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectStore
 
-# A receive takes ten at most; a thousand keys fit a run's parameters (512 KiB) at 500 bytes each.
-_AT_ONCE, _MOST = 10, 1000
+_AT_ONCE, _MOST = 10, 1000  # a receive takes ten at most
+_HIDDEN = 300  # seconds that a message is invisible to others while it is read
+_FIRST, _LONGEST = 60, 6 * 3600  # then, until it comes back; SQS hides a message for 12 hours at most
 
 
 class Message(NamedTuple):
-    """A message that was received. ``handle`` deletes it."""
+    """A message that was received, for the ``times``th time. ``handle`` deletes it."""
 
     id: str
     handle: str
     body: str
+    times: int
 
 
 async def receive_messages(queue_url: str) -> list[Message]:
     """What is in the queue, a thousand messages at most; they stay invisible to others for five minutes."""
-    messages: list[Message] = []
-    while len(messages) < _MOST and (batch := await _receive(queue_url)):
-        messages += batch
-    return messages
+    messages: dict[str, Message] = {}
+    new = True
+    while new and len(messages) < _MOST:
+        batch = {message.id: message for message in await _receive(queue_url)}
+        new = not batch.keys() <= messages.keys()
+        messages |= batch
+    return list(messages.values())
 
 
 @task(name="receive", persist_result=False, retries=2, retry_delay_seconds=2)
 async def _receive(queue_url: str) -> list[Message]:
     answer = await asyncio.to_thread(
-        _client().receive_message, QueueUrl=queue_url, MaxNumberOfMessages=_AT_ONCE, VisibilityTimeout=300
+        _client().receive_message,
+        QueueUrl=queue_url,
+        MaxNumberOfMessages=_AT_ONCE,
+        VisibilityTimeout=_HIDDEN,
+        AttributeNames=["ApproximateReceiveCount"],
     )
-    return [Message(one["MessageId"], one["ReceiptHandle"], one["Body"]) for one in answer.get("Messages", [])]
+    return [
+        Message(one["MessageId"], one["ReceiptHandle"], one["Body"], int(one["Attributes"]["ApproximateReceiveCount"]))
+        for one in answer.get("Messages", [])
+    ]
 
 
 @task(name="delete", persist_result=False, retries=2, retry_delay_seconds=2)
 async def delete_messages(queue_url: str, messages: list[Message]) -> None:
     """Delete messages; one that stays is delivered again."""
-    for first in range(0, len(messages), _AT_ONCE):
-        batch = messages[first : first + _AT_ONCE]
+    for batch in _batches(messages):
         entries = [{"Id": str(number), "ReceiptHandle": one.handle} for number, one in enumerate(batch)]
         await asyncio.to_thread(_client().delete_message_batch, QueueUrl=queue_url, Entries=entries)
 
 
+@task(name="keep", persist_result=False, retries=2, retry_delay_seconds=2)
+async def keep_messages(queue_url: str, messages: list[Message]) -> None:
+    """Leave messages in the queue, invisible for twice as long each time: a queue gives up after some deliveries.
+
+    Without the right to it, they are visible again after five minutes each time.
+    """
+    from botocore.exceptions import ClientError
+
+    for batch in _batches(messages):
+        entries = [
+            {"Id": str(number), "ReceiptHandle": one.handle, "VisibilityTimeout": _find_pause(one.times)}
+            for number, one in enumerate(batch)
+        ]
+        try:
+            await asyncio.to_thread(_client().change_message_visibility_batch, QueueUrl=queue_url, Entries=entries)
+        except ClientError as error:
+            logger.warning("Messages come back after %d s: %s", _HIDDEN, error)
+            return
+
+
+def _find_pause(times: int) -> int:
+    return int(min(_FIRST * 2 ** min(times - 1, 10), _LONGEST))
+
+
+def _batches(messages: list[Message]) -> Iterator[list[Message]]:
+    return (messages[first : first + _AT_ONCE] for first in range(0, len(messages), _AT_ONCE))
+
+
 def parse_notification(message: str) -> list[str]:
-    """Addresses of the objects that a message says were written; empty for tests, deletions and other events.
+    """Addresses of the objects that a message says were written or restored from an archive; empty for other events.
 
     Raises `OptionsInvalid` if it is not a bucket notification.
     """
@@ -66,13 +106,14 @@ def parse_notification(message: str) -> list[str]:
         ) from error
 
 
-def keys_below(source: ObjectStore, arrived: Iterable[str]) -> set[str]:
-    """The keys, relative to the source, of what arrived there; what arrived elsewhere is dropped.
-
-    Raises `LocationInvalid` if the source is not in a bucket.
-    """
+def require_bucket(source: ObjectStore) -> None:
+    """Raise `LocationInvalid` if the source is not in a bucket."""
     if not source.uri.startswith("s3://"):
         raise LocationInvalid(f"{source.uri} is not in a bucket, and sends no notifications.")
+
+
+def keys_below(source: ObjectStore, arrived: Iterable[str]) -> set[str]:
+    """The keys, relative to the source, of what arrived there; what arrived elsewhere is dropped."""
     root = f"{source.uri}/"
     return {uri.removeprefix(root) for uri in arrived if uri.startswith(root) and uri != root}
 
@@ -87,11 +128,11 @@ def _arrivals(message: dict[str, Any]) -> Iterator[str]:
     if "TopicArn" in message:  # SNS, unless raw delivery is on
         yield from _arrivals(json.loads(message["Message"]))
     elif message.get("source") == "aws.s3":
-        if message["detail-type"] == "Object Created":
+        if message["detail-type"] in ("Object Created", "Object Restore Completed"):
             found = message["detail"]
             yield f"s3://{found['bucket']['name']}/{found['object']['key']}"  # not encoded here
     elif message.get("Event") != "s3:TestEvent":  # sent when notifications are switched on
         for record in message["Records"]:
-            if record["eventName"].removeprefix("s3:").startswith("ObjectCreated"):
+            if record["eventName"].removeprefix("s3:").startswith(("ObjectCreated", "ObjectRestore:Completed")):
                 found = record["s3"]
                 yield f"s3://{found['bucket']['name']}/{unquote_plus(found['object']['key'])}"

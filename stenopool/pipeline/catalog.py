@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import chain
 from math import inf
@@ -24,8 +25,10 @@ from stenopool.errors import (
     ObjectArchived,
     ObjectDenied,
     ObjectNotFound,
+    ObjectUnreadable,
     RecordingError,
     StenopoolError,
+    TransientError,
 )
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
@@ -107,11 +110,11 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
     max_count: Annotated[int | None, Field(ge=1)] = None
     """Stop after this many recordings, new and retried ones together."""
     only: tuple[str, ...] = ()
-    """Only these keys, if the other rules allow them; nothing is listed."""
+    """Only these keys or addresses, if the other rules allow them; nothing is listed."""
 
     def takes(self, key: str, modified: float) -> bool:
         """Whether an object of this key and Unix time is wanted. Objects without content are: they get reported."""
-        if key.endswith("/") or _is_hidden(key):  # a folder's marker, something hidden
+        if not key or key.endswith("/") or _is_hidden(key):  # a folder's marker, something hidden
             return False
         if not key.startswith(self.prefix):
             return False
@@ -196,6 +199,7 @@ def list_entries(
     and what the stores raise.
     """
     found: Iterator[tuple[ObjectInfo, Failure | None, Iterator[receipts.ReceiptName]]]
+    outputs = _Outputs(source, destination)
     if selection.only:  # one request for each one's receipts
         keys = select_keys(source, destination, selection.only, selection)
         found = (
@@ -210,11 +214,11 @@ def list_entries(
         cursor = _ReceiptCursor(destination)
         found = (
             (info, failure, iter(()) if failure else cursor.receipts_of(info.key))
-            for info, failure in _with_unreadable(listing, walk, selection)
+            for info, failure in _with_unreadable(outputs.learn(listing, selection.prefix), walk, selection)
         )
     digest_of = fingerprinter(options)
     for info, unreadable, names in found:
-        if not unreadable and not selection.takes(info.key, info.modified):
+        if not unreadable and (not selection.takes(info.key, info.modified) or outputs.has(info.key)):
             continue
         recording, unusable = _recording(source, destination, info)
         digest = digest_of(recording)
@@ -256,22 +260,37 @@ def _has_been_restored(source: ObjectStore, key: str) -> bool:
 def select_keys(
     source: ObjectStore, destination: ObjectStore, keys: Iterable[str], selection: Selection = _DEFAULT
 ) -> Iterator[str]:
-    """Those of some keys that a listing would take too, as far as names can tell; no object is read.
+    """Those of some keys that a listing would take too, as far as names can tell, each once; no recording is read.
 
     Left out are keys that the selection excludes, and what Stenopool itself wrote. Raises as `list_entries`.
     """
-    own, in_one_place = _own_prefixes(source, destination), source.uri == destination.uri
-    for key in sorted(set(keys)):
-        parent, _, name = key.rpartition("/")
-        wanted = selection.takes(key, inf) and not key.startswith(own)
-        if wanted and not (in_one_place and parent and name.startswith(_OUTPUTS) and source.exists(parent)):
+    own, outputs = _own_prefixes(source, destination), _Outputs(source, destination)
+    for key in sorted({relative_key(source, key) for key in keys}):
+        if selection.takes(key, inf) and not key.startswith(own) and not outputs.has(key, ask=True):
             yield key
         else:
             logger.debug("%s is left out: a listing would not take it either.", key)
 
 
+def selects_nothing(source: ObjectStore, destination: ObjectStore, selection: Selection) -> bool:
+    """Whether recordings are named and all are left out. A run that selects nothing must write nothing.
+
+    A trigger that names what was written would start the next run for what the run before has written, for ever.
+    """
+    return bool(selection.only) and next(select_keys(source, destination, selection.only, selection), None) is None
+
+
+def relative_key(source: ObjectStore, name: str) -> str:
+    """The key that somebody means who names a recording by its key, its address or, in a folder, its path."""
+    key = name.removeprefix(f"{source.uri}/")
+    if source.uri.startswith("file:"):
+        root = unquote(source.uri.removeprefix("file://"))
+        key = name.removeprefix(f"{root}/").removeprefix("./") if key == name else unquote(key)
+    return key
+
+
 def _look_up(source: ObjectStore, key: str) -> tuple[ObjectInfo, Failure | None]:
-    """What a listing would say of an object, or why this one cannot be read. What may pass in a moment is raised."""
+    """What a listing would say of an object, or why this one cannot be read. What concerns all of them is raised."""
     try:
         return source.head(key), None
     except ObjectNotFound:
@@ -281,6 +300,9 @@ def _look_up(source: ObjectStore, key: str) -> tuple[ObjectInfo, Failure | None]
     except AccessDenied as error:
         source.check_root()
         failure = ObjectDenied(error.message).failure("catalog")
+    except TransientError as error:
+        source.check_root()
+        failure = ObjectUnreadable(error.message).failure("catalog")
     except RecordingError as error:
         failure = error.failure("catalog")
     return ObjectInfo(key, 0, "", 0.0), failure
@@ -353,10 +375,75 @@ def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, .
                 remedy="Give the transcripts a folder of their own; it may lie inside the source.",
             )
         return _OURS
-    if destination.uri.startswith(f"{source.uri}/"):
-        below = destination.uri[len(source.uri) + 1 :]
-        return (f"{unquote(below) if source.uri.startswith('file:') else below}/",)
-    return ()
+    return () if (below := _way_between(source, destination)) is None else (below,)
+
+
+def _way_between(outer: ObjectStore, inner: ObjectStore) -> str | None:
+    """The prefix of the keys of one store in the other, "" if they are the same; None if it is not inside."""
+    below = f"{inner.uri}/".removeprefix(f"{outer.uri}/")
+    if below == f"{inner.uri}/":
+        return None
+    return unquote(below) if outer.uri.startswith("file:") else below
+
+
+class _Outputs:
+    """Tells what was written for recordings, to our destination or to another one inside the source, from recordings.
+
+    A long recording's page has its sound beside it, which would be transcribed in turn: by runs to two destinations
+    inside one source, the output of each by the other, for ever.
+    """
+
+    def __init__(self, source: ObjectStore, destination: ObjectStore) -> None:
+        self._source = source
+        self._around = _way_between(destination, source)
+        self._destinations: dict[str, bool] = {}  # prefixes of the source, and whether they are a destination's
+
+    def learn(self, listing: Iterator[ObjectInfo], prefix: str) -> Iterator[ObjectInfo]:
+        """A listing as it is. A destination's hidden folder, which is listed first, costs no request."""
+        for folder in _parents(prefix) if prefix else ():
+            self._is_destination(folder)
+        for info in listing:
+            before, hidden, _ = f"/{info.key}".partition(f"/{receipts.BATCHES}")
+            if hidden:
+                self._destinations[f"{before}/"[1:]] = True
+            yield info
+
+    def has(self, key: str, *, ask: bool = False) -> bool:
+        """Whether an object is an output. ``ask``: also of a destination that no listing has shown."""
+        folder, _, name = key.rpartition("/")
+        if not (folder and name.startswith(_OUTPUTS)):
+            return False
+        if self._around and self._exists(self._around + folder):
+            return True
+        # A listing of the same place has left out ours already, without a request: `_without_outputs`.
+        prefixes = (prefix for prefix in _parents(folder) if prefix or ask or self._around is None)
+        return any(
+            self._exists(folder.removeprefix(prefix)) or self._exists(folder) or self._has_receipt(prefix, folder)
+            for prefix in prefixes
+            if (self._is_destination(prefix) if ask else self._destinations.get(prefix))
+        )
+
+    def _is_destination(self, prefix: str) -> bool:
+        if prefix not in self._destinations:
+            self._destinations[prefix] = any(self._source.list(prefix + receipts.BATCHES, page_size=1))
+        return self._destinations[prefix]
+
+    def _has_receipt(self, prefix: str, folder: str) -> bool:
+        stem = prefix + receipts.receipt_stem(folder.removeprefix(prefix))
+        return any(self._source.list(stem, page_size=1))
+
+    def _exists(self, key: str) -> bool:
+        with suppress(StenopoolError):
+            return self._source.exists(key)
+        return False
+
+
+def _parents(key: str) -> Iterator[str]:
+    """The prefixes of the folders that a key is in, from the outermost, which is ""."""
+    yield ""
+    for position, character in enumerate(key):
+        if character == "/":
+            yield key[: position + 1]
 
 
 def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str, walk: Walk) -> Iterator[ObjectInfo]:

@@ -9,10 +9,23 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from stenopool.errors import ErrorCode, ObjectNotFound, RecordingError
+from stenopool.errors import (
+    ErrorCode,
+    ObjectNotFound,
+    RecordingError,
+    StenopoolError,
+)
 from stenopool.options import STORED, TranscriptionOptions
 from stenopool.pipeline.catalog import fingerprint
-from stenopool.pipeline.receipts import BATCHES, Receipt, list_receipts, read, read_model
+from stenopool.pipeline.receipts import (
+    BATCHES,
+    Receipt,
+    list_receipts,
+    read,
+    read_model,
+    receipt_key,
+    receipt_stem,
+)
 from stenopool.pipeline.report import BatchReport, read_reports
 from stenopool.storage.base import ObjectStore
 
@@ -62,6 +75,43 @@ def plan_attempts(
             chosen = options or _options_of(receipt, candidates, partial(open_once, place))
             groups[place, chosen].append(receipt.key)
     return [Attempt(place, chosen, tuple(keys)) for (place, chosen), keys in groups.items()]
+
+
+def drop_deleted(
+    destination: ObjectStore, attempts: Iterable[Attempt], open_source: Callable[[str], ObjectStore]
+) -> tuple[list[Attempt], list[str]]:
+    """End the quarantine of recordings that are no longer in their source; returns the other attempts, and their keys.
+
+    What cannot be found out about a source or a recording is left to the run, which will say so.
+    """
+    left, gone = list[Attempt](), list[str]()
+    for attempt in attempts:
+        deleted = _find_deleted(attempt, open_source)
+        for key in deleted:
+            end_quarantine(destination, key)
+        gone += deleted
+        if keys := tuple(key for key in attempt.keys if key not in deleted):
+            left.append(attempt._replace(keys=keys))
+    return left, gone
+
+
+def end_quarantine(destination: ObjectStore, key: str) -> None:
+    """Delete the receipts that say that a recording is quarantined, with whatever content and options it was."""
+    for name in list(list_receipts(destination, prefix=receipt_stem(key))):
+        if name.status == "quarantined":
+            destination.delete(receipt_key(key, name.fingerprint, "quarantined"))
+
+
+def _find_deleted(attempt: Attempt, open_source: Callable[[str], ObjectStore]) -> list[str]:
+    found = list[str]()
+    with suppress(StenopoolError):
+        source = open_source(attempt.source)
+        source.check_root()  # a source that is gone as a whole may be another one's address
+        for key in attempt.keys:
+            with suppress(StenopoolError):
+                if not source.exists(key):
+                    found.append(key)
+    return found
 
 
 def _options_of(

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ValidationError
 from stenopool.errors import ErrorCode, RunLost
 from stenopool.options import Format, TranscriptionOptions
 from stenopool.pipeline import receipts
-from stenopool.pipeline.catalog import CatalogEntry, Recording, Selection, list_entries
+from stenopool.pipeline.catalog import CatalogEntry, Recording, Selection, list_entries, relative_key
 from stenopool.pipeline.checkpoints import WorkArea
 from stenopool.pipeline.outcomes import FailedRecording, Outcome, ShardLog
-from stenopool.runtime.logs import Event, emit
+from stenopool.runtime.logs import Event, emit, logger
 from stenopool.settings import BatchSettings
 from stenopool.storage.base import ObjectStore
 
@@ -29,6 +29,7 @@ _BYTES_PER_SECOND = {
     **dict.fromkeys(("mp4", "mov", "mkv", "webm", "avi"), 150_000),
 }
 _BYTES_PER_SECOND_ELSE = 12_000
+_MOST_NAMED = 10  # in one line of the log
 
 
 def estimate_seconds(recording: Recording) -> float:
@@ -97,8 +98,10 @@ class Plan:
         checkpoints = self.destination.list(receipts.WORK) if self.clears else ()
         leftovers = {info.key.removeprefix(receipts.WORK)[:32] for info in checkpoints}
         entries = list_entries(self.source, self.destination, self.options, self.selection, self.formats)
+        named = {relative_key(self.source, name) for name in self.selection.only}
         for entry in self._in_turn(entries):
             item = self._item(entry)
+            named.discard(entry.recording.key)
             if (
                 entry.state not in ("new", "waiting")
                 and entry.fingerprint in leftovers
@@ -117,6 +120,9 @@ class Plan:
                 yield item
             if self.counts["new"] + self.begun == most:
                 return
+        if named:
+            some = ", ".join(map(repr, sorted(named)[:_MOST_NAMED])) + (", ..." if len(named) > _MOST_NAMED else "")
+            logger.warning("%d of the named recordings are left out, as a listing would: %s", len(named), some)
 
     def _in_turn(self, entries: Iterable[CatalogEntry]) -> Iterator[CatalogEntry]:
         last = list[CatalogEntry]()

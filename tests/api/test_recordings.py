@@ -318,9 +318,12 @@ def test_retry_of_all_that_failed(api: Api, prefect: "SyncPrefectClient") -> Non
     from prefect.states import Completed, Crashed
 
     with api.client("boss") as client:
-        quarantined, crashed, done = (sent(client, f"{name}.wav") for name in ("q", "c", "d"))
-        runs = {id: entry(client, id)["id"] for id in (quarantined, crashed, done)}
-        quarantine(api, quarantined)
+        quarantined, crashed, done, deleted = (sent(client, f"{name}.wav") for name in ("q", "c", "d", "gone"))
+        runs = {id: entry(client, id)["id"] for id in (quarantined, crashed, done, deleted)}
+        for id in (quarantined, deleted):
+            quarantine(api, id)
+        ended(prefect, runs[deleted], Completed())
+        api.source.delete(decode(deleted))
         api.finish(done)
         ended(prefect, runs[quarantined], Completed())
         ended(prefect, runs[crashed], Crashed())
@@ -329,6 +332,8 @@ def test_retry_of_all_that_failed(api: Api, prefect: "SyncPrefectClient") -> Non
         assert client.post("/v1/queue/retry").json() == {"count": 2}
         assert {one["recording"] for one in client.get("/v1/queue").json()["entries"]} == {quarantined, crashed}
         assert state(client, done) == "completed"
+        left = receipts.list_receipts(api.destination, prefix=receipts.receipt_stem(decode(deleted)))
+        assert list(left) == [], "what was deleted is quarantined for ever"
 
 
 def test_delete_removes_all_that_was_made_of_a_recording_and_nothing_else(either: Api) -> None:

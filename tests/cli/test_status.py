@@ -175,6 +175,32 @@ def test_retry_with_nothing_to_take_up_does_nothing(destination: Path, source: P
     assert sorted(destination.rglob("*")) == before
 
 
+def test_a_recording_that_was_quarantined_twice_is_counted_once(destination: Path, stenopool: Call) -> None:
+    store, key = open_store(str(destination)), "bad\x1b[31m.wav"
+    later = FAILURE.model_copy(update={"message": "A tenth of it is missing."})
+    receipts.write(store, Receipt(key=key, fingerprint="0" * 32, status="quarantined", failure=later))
+    found = json.loads(stenopool("status", destination, "--json").out)
+    assert found["quarantined"] == 1
+    assert [failure["failure"]["message"] for failure in found["failures"]] == [later.message]
+
+
+def test_retry_lets_a_deleted_recording_go(destination: Path, source: Path, stenopool: Call) -> None:
+    (source / "bad\x1b[31m.wav").unlink()
+    answer = stenopool("retry", destination, "--source", source, "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out) == {"new": 0, "done": 0, "failed": []}
+    assert answer.err == "bad\\x1b[31m.wav is no longer in its source, and no longer quarantined.\n"
+    assert json.loads(stenopool("status", destination, "--json").out)["quarantined"] == 0
+
+
+def test_plan_names_the_recordings_that_it_does_not_find(source: Path, destination: Path, stenopool: Call) -> None:
+    only = ("--only", "gone.wav", "--only", "new 1.wav", "--only", "notes.txt")
+    answer = stenopool("plan", source, destination, *only)
+    assert "OBJECT_NOT_FOUND  gone.wav  The source has no object gone.wav." in answer.out
+    found = json.loads(stenopool("plan", source, destination, "--json", *only).out)
+    assert (found["new"], [failed["key"] for failed in found["failed"]]) == (1, ["gone.wav"])
+
+
 def test_retry_needs_to_know_the_source(destination: Path, stenopool: Call) -> None:
     answer = stenopool("retry", destination)
     assert answer.code == 2

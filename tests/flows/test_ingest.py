@@ -242,6 +242,18 @@ def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, dest
     assert receipt.attempts == 2
 
 
+def test_a_run_whose_named_keys_are_all_left_out_writes_nothing(source: Path) -> None:
+    """A webhook that names whatever was written would start a run for what the run before has written, for ever."""
+    destination = source / "out"
+    ingest(source, destination, selection=Selection(only=("jfk.flac",)))
+    written = [f"out/{path.relative_to(destination)}" for path in destination.rglob("*") if path.is_file()]
+    assert len(written) > 8
+    before = {path: path.stat().st_mtime_ns for path in destination.rglob("*")}
+    report = ingest(source, destination, selection=Selection(only=(*written, "notes.txt", "")))
+    assert (report.new, report.done, report.failed, report.complete) == (0, 0, [], True)
+    assert {path: path.stat().st_mtime_ns for path in destination.rglob("*")} == before
+
+
 def test_a_channel_each_becomes_a_speaker_each(tmp_path: Path, destination: Path) -> None:
     source = tmp_path / "calls"
     source.mkdir()

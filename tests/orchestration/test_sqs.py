@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.sqs import parse_notification
+from stenopool.orchestration.sqs import _find_pause, parse_notification
 
 RECORD = {
     "eventSource": "aws:s3",
@@ -22,10 +22,12 @@ EVENTBRIDGE = json.dumps(
         "detail": {"bucket": {"name": "calls"}, "object": {"key": "2026/a bé+.wav"}},
     }
 )
+RESTORED = json.dumps({"Records": [{**RECORD, "eventName": "ObjectRestore:Completed"}]})
+RESTORED_BY_EVENTBRIDGE = EVENTBRIDGE.replace("Object Created", "Object Restore Completed")
 MINIO = json.dumps({"EventName": "s3:ObjectCreated:Put", "Records": [{**RECORD, "eventName": "s3:ObjectCreated:Put"}]})
 
 
-@pytest.mark.parametrize("message", [S3, SNS, EVENTBRIDGE, MINIO])
+@pytest.mark.parametrize("message", [S3, SNS, EVENTBRIDGE, MINIO, RESTORED, RESTORED_BY_EVENTBRIDGE])
 def test_an_arrival_is_found_in_every_envelope(message: str) -> None:
     assert parse_notification(message) == [ARRIVAL]
 
@@ -35,6 +37,7 @@ def test_an_arrival_is_found_in_every_envelope(message: str) -> None:
     [
         json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "calls"}),
         json.dumps({"Records": [{**RECORD, "eventName": "ObjectRemoved:Delete"}]}),
+        json.dumps({"Records": [{**RECORD, "eventName": "ObjectRestore:Post"}]}),
         json.dumps({"source": "aws.s3", "detail-type": "Object Deleted", "detail": {}}),
     ],
 )
@@ -47,3 +50,7 @@ def test_what_is_no_notification_is_refused(message: str) -> None:
     with pytest.raises(SetupError) as caught:
         parse_notification(message)
     assert caught.value.code is ErrorCode.OPTIONS_INVALID
+
+
+def test_a_message_that_is_kept_comes_back_after_twice_as_long_each_time() -> None:
+    assert [_find_pause(times) for times in (1, 2, 3, 4, 50, 5000)] == [60, 120, 240, 480, 21600, 21600]

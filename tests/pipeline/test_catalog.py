@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, Failure, SetupError
 from stenopool.options import FORMATS, Format, TranscriptionOptions
-from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
+from stenopool.pipeline.catalog import CatalogEntry, Recording, Selection, list_entries
 from stenopool.pipeline.receipts import (
     Receipt,
     list_receipts,
@@ -25,10 +25,12 @@ from stenopool.pipeline.receipts import (
 from stenopool.pipeline.shards import Plan
 from stenopool.storage import ObjectStore, open_store
 from stenopool.storage.s3 import S3Store, process_client
+from tests.support.faults import Fault, FaultyProxy
 from tests.support.keys import any_keys, file_keys
 from tests.support.listing_server import ListingServer, MadeUpReceipts, MadeUpRecordings
 from tests.support.memory import MemoryStore
 from tests.support.permissions import permissions_hold
+from tests.support.seaweedfs import SeaweedFS
 
 OPTIONS = TranscriptionOptions()
 EVERYTHING = Selection(include=("*",))
@@ -293,6 +295,75 @@ def test_a_named_file_without_permission_fails_alone(tmp_path: Path) -> None:
     assert found == [("a.wav", "new", None), ("secret.wav", "waiting", ErrorCode.OBJECT_DENIED)]
 
 
+def named(source: ObjectStore, destination: ObjectStore, *only: str) -> list[tuple[str, str]]:
+    """What is found of named recordings: their keys, and the code or the state of each."""
+    found = list_entries(source, destination, OPTIONS, Selection(only=only))
+    return [(entry.recording.key, entry.failure.code if entry.failure else entry.state) for entry in found]
+
+
+def test_a_named_object_that_the_store_refuses_fails_alone(
+    s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(open_store(f"s3://{bucket}"), "a.wav", "b.wav", "c.wav", "d.wav")
+    faults: dict[str, Fault] = {"/b.wav": "denied", "/c.wav": "500"}
+    all_fail = False
+
+    def choose(_: str, path: str) -> Fault | None:
+        return "denied" if all_fail else next((fault for end, fault in faults.items() if path.endswith(end)), None)
+
+    with FaultyProxy(s3.s3, choose=choose) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        process_client.cache_clear()
+        source, only = open_store(f"s3://{bucket}"), ("a.wav", "b.wav", "c.wav", "d.wav")
+        assert named(source, MemoryStore("memory://b"), *only) == [
+            ("a.wav", "new"),
+            ("b.wav", ErrorCode.OBJECT_DENIED),
+            ("c.wav", ErrorCode.OBJECT_UNREADABLE),
+            ("d.wav", "new"),
+        ]
+        all_fail = True  # this is about the store, and ends the run
+        with pytest.raises(SetupError) as caught:
+            named(source, MemoryStore("memory://b"), *only)
+    assert caught.value.code is ErrorCode.ACCESS_DENIED
+
+
+@pytest.mark.parametrize("name", ["{uri}/x y/é.wav", "{path}/x y/é.wav", "./x y/é.wav", "x y/é.wav"])
+def test_a_recording_is_named_by_its_key_its_address_or_its_path(name: str, tmp_path: Path) -> None:
+    source = open_store(f"{tmp_path}/100% é")
+    fill(source, "x y/é.wav")
+    only = name.format(uri=source.uri, path=f"{tmp_path}/100% é")
+    assert named(source, MemoryStore("memory://b"), only, only) == [("x y/é.wav", "new")]
+    quoted = source.uri_of("x y/é.wav")
+    assert named(source, MemoryStore("memory://b"), quoted) == [("x y/é.wav", "new")]
+
+
+def test_a_recording_is_named_by_its_address_in_a_bucket() -> None:
+    source = MemoryStore("memory://a/in")
+    fill(source, "x y/é%.wav", "memory://a/in.wav")
+    names = ("memory://a/in/x y/é%.wav", "x y/é%.wav", "memory://a/in.wav", "memory://a/in2/x.wav")
+    assert named(source, MemoryStore("memory://b"), *names) == [
+        ("memory://a/in.wav", "new"),
+        ("memory://a/in2/x.wav", ErrorCode.OBJECT_NOT_FOUND),
+        ("x y/é%.wav", "new"),
+    ]
+
+
+def test_named_recordings_that_are_left_out_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
+    only = ("a.wav", "notes.txt", ".hidden.wav", "folder/", "", "gone.wav")
+    fill(source, "a.wav", "notes.txt", ".hidden.wav", "folder/")
+    plan = Plan(source, destination, OPTIONS, Selection(only=only))
+    assert [item.recording.key for item in plan.items()] == ["a.wav"]
+    assert [failed.key for failed in plan.unusable] == ["gone.wav"]
+    left_out = "'', '.hidden.wav', 'folder/', 'notes.txt'"
+    assert caplog.messages[-1] == f"4 of the named recordings are left out, as a listing would: {left_out}"
+
+
+def recording(key: str) -> Recording:
+    return Recording(uri=f"x/{key}", key=key, size=1, etag="e", modified=0.0)
+
+
 def outputs(store: ObjectStore, key: str) -> None:
     """What a finished and an unfinished run leave in the destination."""
     fill(
@@ -326,6 +397,38 @@ def test_own_outputs_in_the_same_prefix(bucket: str) -> None:
     for key in recordings:
         outputs(store, key)
     assert sorted(taken(store, store, include=["*"])) == sorted(recordings)
+
+
+def test_destinations_inside_one_source_do_not_feed_each_other(bucket: str) -> None:
+    """The sound beside a long recording's page is a recording by its name."""
+    source = open_store(f"s3://{bucket}/calls")
+    english, german = open_store(f"s3://{bucket}/calls/in-en"), open_store(f"s3://{bucket}/calls/de/2026")
+    recordings = ["a.wav", "talks/7/audio.webm", "x/in-en/a.wav/audio.webm"]
+    fill(source, *recordings)
+    outputs(english, "a.wav")
+    outputs(german, "a.wav")
+
+    def check(*destinations: ObjectStore) -> None:
+        sounds = [info.key for info in source.list() if info.key.endswith((".webm", ".wav"))]
+        for destination in destinations:
+            assert sorted(taken(source, destination)) == sorted(recordings)
+            assert taken(source, destination, prefix="de/") == []
+            assert sorted(taken(source, destination, only=sounds)) == sorted(recordings)
+
+    check(english, german)
+    # Nor where one of them is the source itself, or was given another source: its receipts say what is its own.
+    outputs(source, "a.wav")
+    receipt(german, CatalogEntry(recording("other.wav"), "f" * 32, "new"), "done")
+    outputs(german, "other.wav")
+    check(english, german, source)
+
+
+def test_own_outputs_around_the_source(bucket: str) -> None:
+    source, destination = open_store(f"s3://{bucket}/calls"), open_store(f"s3://{bucket}")
+    fill(source, "a.wav", "calls/b.wav", "calls/talk/audio.webm")
+    for key in ("a.wav", "calls/b.wav", "calls/talk/audio.webm"):
+        outputs(destination, key)
+    assert sorted(taken(source, destination)) == ["a.wav", "calls/b.wav", "calls/talk/audio.webm"]
 
 
 def test_one_folder_cannot_be_both(tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from stenopool.errors import ErrorCode, Failure
+from stenopool.errors import AccessDenied, ErrorCode, Failure, ObjectNotFound
 from stenopool.options import STORED, TranscriptionOptions
 from stenopool.pipeline.catalog import list_entries
-from stenopool.pipeline.quarantine import Attempt, list_quarantined, plan_attempts
-from stenopool.pipeline.receipts import BATCHES, Receipt, write
+from stenopool.pipeline.quarantine import Attempt, drop_deleted, list_quarantined, plan_attempts
+from stenopool.pipeline.receipts import BATCHES, Receipt, list_receipts, write
 from stenopool.pipeline.report import BatchReport
+from stenopool.storage import ObjectInfo, ObjectStore
 from tests.support.memory import MemoryStore
 
 TINY, SMALL, GREEDY = (
@@ -119,3 +120,46 @@ def test_without_any_batch_nobody_knows_the_source() -> None:
     house.quarantine("a.wav", TINY, options=None)
     assert house.attempts() == []
     assert house.attempts(source="memory://source") == [Attempt("memory://source", TranscriptionOptions(), ("a.wav",))]
+
+
+def test_what_was_deleted_is_no_longer_quarantined_and_nothing_else_is_touched() -> None:
+    house = House("a.wav", "deleted.wav", "denied.wav", "x/deleted.wav", "done.wav")
+    for key in ("a.wav", "deleted.wav", "denied.wav", "x/deleted.wav"):
+        house.quarantine(key, TINY)
+    house.quarantine("deleted.wav", SMALL)  # and twice before, with other contents and options
+    house.quarantine("deleted.wav", GREEDY)
+    write(house.destination, Receipt(key="deleted.wav", fingerprint="0" * 32, status="done"))
+    attempts = house.attempts(source="memory://source")
+    for key in ("deleted.wav", "x/deleted.wav", "done.wav"):
+        house.source.delete(key)
+
+    class Refusing(MemoryStore):
+        def head(self, key: str) -> ObjectInfo:
+            if key == "denied.wav":
+                raise AccessDenied("denied")
+            return super().head(key)
+
+    refusing = Refusing()
+    refusing.objects = house.source.objects
+    left, gone = drop_deleted(house.destination, attempts, lambda _: refusing)
+    assert sorted(gone) == ["deleted.wav", "x/deleted.wav"]
+    assert [attempt.keys for attempt in left] == [("a.wav", "denied.wav")]
+    found = [(name.key, name.status) for name in list_receipts(house.destination)]
+    assert found == [("a.wav", "quarantined"), ("deleted.wav", "done"), ("denied.wav", "quarantined")]
+
+
+def test_a_source_that_cannot_be_read_deletes_nothing() -> None:
+    house = House("a.wav")
+    house.quarantine("a.wav", TINY)
+    attempts = house.attempts(source="memory://source")
+
+    class Unreadable(MemoryStore):
+        def list(self, *given: Any, **named: Any) -> Any:
+            raise AccessDenied("denied")
+
+    def missing(_: str) -> ObjectStore:
+        raise ObjectNotFound("no such bucket")
+
+    for opener in (missing, lambda _: Unreadable()):
+        assert drop_deleted(house.destination, attempts, opener) == (attempts, [])
+    assert [name.status for name in list_receipts(house.destination)] == ["quarantined"]

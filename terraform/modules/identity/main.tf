@@ -84,7 +84,7 @@ locals {
           for queue in role == "cpu" && var.arrivals_queue_arn != null ? [var.arrivals_queue_arn] : [] : {
             Sid      = "ReadArrivals"
             Effect   = "Allow"
-            Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
+            Action   = ["sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
             Resource = [queue]
           }
         ],

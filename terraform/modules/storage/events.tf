@@ -37,7 +37,7 @@ resource "aws_sqs_queue" "arrivals" {
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.undeliverable[0].arn
-    maxReceiveCount     = 5
+    maxReceiveCount     = 10 # a message comes back until its recordings are done, each time after twice as long: 8 hours
   })
 }
 

@@ -5,12 +5,14 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitStrategy, ConcurrencyOptions
+from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Pending, Running, State
 
@@ -60,7 +62,7 @@ def server(tmp_path: Path) -> Iterator[LocalServer]:
 def add_run(client: SyncPrefectClient, name: str, *states: State, tags: tuple[str, ...] = (TAG,)) -> UUID:
     """A run of the deployment ``name``, taken through these states."""
     options = ConcurrencyOptions(collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    limit = {"concurrency_limit": 1, "concurrency_options": options} if name == "scheduled" else {}
+    limit: dict[str, Any] = {"concurrency_limit": 1, "concurrency_options": options} if name == "scheduled" else {}
     made = client.create_deployment(flow_id=client.create_flow_from_name("f"), name=name, tags=list(tags), **limit)
     run = client.create_flow_run_from_deployment(made).id
     for state in states:
@@ -93,8 +95,8 @@ def send_heartbeat(server: LocalServer, run: UUID) -> None:
     "They are ended, and their slots are free again within minutes. Runs that wait for another machine are left alone.",
 )
 def test_no_slot_is_held_for_good(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def soon(*given: object) -> list[automations.AutomationCore]:
-        found = real(*given)  # type: ignore[arg-type]
+    def soon(*given: Any) -> list[AutomationCore]:
+        found = real(*given)
         within = timedelta(seconds=PATIENCE)
         return [one.model_copy(update={"trigger": one.trigger.model_copy(update={"within": within})}) for one in found]
 
