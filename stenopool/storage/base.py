@@ -16,6 +16,7 @@ from stenopool.errors import (
     StorageUnavailable,
     TransientError,
 )
+from stenopool.runtime.logs import logger
 
 D = TypeVar("D")
 _RAISE: Any = object()
@@ -187,6 +188,31 @@ class ObjectStore(Protocol):
         Local: temporary files. S3: uploads in parts that were never completed, which are paid for until they are
         aborted. The age keeps writes safe that are still going on: give more than the longest one takes.
         """
+
+
+def leave_out(key: str, error: StenopoolError, walk: Walk | None) -> None:
+    """Note what a listing cannot list, or log it where nobody takes the notes."""
+    if walk is None:
+        logger.warning("Skipped %s: %s", ascii(key), error.message)
+    else:
+        walk.unreadable[key] = error
+
+
+def leave_out_name(name: str, walk: Walk | None) -> None:
+    """`leave_out` for a name that `is_text` refuses."""
+    legible = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    leave_out(legible, KeyUnusable(f"The name {legible} is not UTF-8."), walk)
+
+
+def is_text(key: str) -> bool:
+    """Whether a name, whose undecodable bytes are surrogates, is UTF-8."""
+    if key.isascii():
+        return True
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 LONGEST_KEY = 1024  # bytes of a whole S3 key

@@ -26,8 +26,17 @@ from stenopool.errors import (
     StenopoolError,
     StorageUnavailable,
 )
-from stenopool.runtime.logs import logger
-from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, PresignedPut, Walk, check_key, os_errors
+from stenopool.storage.base import (
+    LONGEST_KEY,
+    ObjectInfo,
+    ObjectStore,
+    PresignedPut,
+    Walk,
+    check_key,
+    leave_out,
+    leave_out_name,
+    os_errors,
+)
 
 _TEMPORARY = ".stenopool-write-"  # how our unfinished writes are called; never listed, never a key
 _CHUNK = 1024 * 1024
@@ -104,8 +113,7 @@ class LocalStore(ObjectStore):
                 try:
                     found.append(key.encode())
                 except UnicodeEncodeError:
-                    legible = os.fsencode(key).decode("utf-8", "backslashreplace")
-                    self._leave_out(legible, KeyUnusable(f"The name {legible} is not UTF-8."), walk)
+                    leave_out_name(key, walk)
         for sort_key in sorted(found):
             key = sort_key.decode()
             if key.endswith("/"):
@@ -115,7 +123,7 @@ class LocalStore(ObjectStore):
                     continue
                 if len(sort_key) >= LONGEST_KEY:  # endless, perhaps, and nothing in it can have a key
                     message = f"What is in the folder {key} has keys of more than {LONGEST_KEY} bytes."
-                    self._leave_out(key, KeyUnusable(message), walk)
+                    leave_out(key, KeyUnusable(message), walk)
                     continue
                 with self._noting(key, walk), self._open_folder(key, key.split("/")[-2], held) as inner:
                     if inner is not None:
@@ -141,13 +149,7 @@ class LocalStore(ObjectStore):
                     error = ObjectDenied(f"The {what} {key} may not be read.", remedy=remedy)
                 case StorageUnavailable():
                     error = ObjectUnreadable(f"The {what} {error.message}")
-            self._leave_out(key, error, walk)
-
-    def _leave_out(self, key: str, error: StenopoolError, walk: Walk | None) -> None:
-        if walk is None:
-            logger.warning("Skipped %s: %s", ascii(key), error.message)
-        else:
-            walk.unreadable[key] = error
+            leave_out(key, error, walk)
 
     def check_root(self) -> None:
         root = str(self.root)
@@ -184,15 +186,15 @@ class LocalStore(ObjectStore):
                     with self._hold(name, folder=folder) as held:
                         status = os.fstat(held)
                 except PermissionError:  # `_LeadsOut`, or so far out that it cannot be followed
-                    self._leave_out(key, NotAFile(f"{key} is a link that leads out of the folder."), walk)
+                    leave_out(key, NotAFile(f"{key} is a link that leads out of the folder."), walk)
                 except OSError as error:
                     if error.errno not in _ABSENT:
                         raise
-                    self._leave_out(key, NotAFile(f"{key} is a link that leads nowhere."), walk)
+                    leave_out(key, NotAFile(f"{key} is a link that leads nowhere."), walk)
         if status is None or stat.S_ISDIR(status.st_mode):  # a link to a folder, or a name that was one a moment ago
             return None
         if not stat.S_ISREG(status.st_mode):
-            self._leave_out(key, NotAFile(f"{key} is a pipe, a socket or a device, not a file."), walk)
+            leave_out(key, NotAFile(f"{key} is a pipe, a socket or a device, not a file."), walk)
             return None
         return _info(key, status)
 

@@ -32,7 +32,16 @@ from stenopool.errors import (
     StenopoolError,
     StorageUnavailable,
 )
-from stenopool.storage.base import LONGEST_KEY, ObjectInfo, ObjectStore, PresignedPut, Walk, check_key
+from stenopool.storage.base import (
+    LONGEST_KEY,
+    ObjectInfo,
+    ObjectStore,
+    PresignedPut,
+    Walk,
+    check_key,
+    is_text,
+    leave_out_name,
+)
 from stenopool.storage.s3_listing import archived_class, list_pages, read_listings_fast
 
 if TYPE_CHECKING:
@@ -82,14 +91,18 @@ class S3Store(ObjectStore):
         start_after: str = "",
         page_size: int | None = None,
         endings: Collection[str] | None = None,
-        walk: Walk | None = None,  # noqa: ARG002 (a server has no folders)
+        walk: Walk | None = None,
     ) -> Iterator[ObjectInfo]:
         request: dict[str, Any] = {"StartAfter": self.prefix + start_after} if start_after else {}
         request |= {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
         request["MaxKeys"] = min(page_size or self._page_size, self._page_size)
         with self.errors("list", prefix):
             for page in list_pages(self.client, skip=len(self.prefix), **request):
-                yield from page if endings is None else [one for one in page if one.key[len(prefix) :] in endings]
+                odd = [info.key for info in page if not is_text(info.key)]
+                for name in odd:
+                    leave_out_name(name, walk)
+                fit = [info for info in page if info.key not in odd] if odd else page
+                yield from fit if endings is None else [one for one in fit if one.key[len(prefix) :] in endings]
 
     def head(self, key: str) -> ObjectInfo:
         answer = self._head(key)

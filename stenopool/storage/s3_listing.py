@@ -233,30 +233,13 @@ def _parse(body: bytes, cut: _Cut) -> Page | str:
     ]
     truncated, token, most = ("".join(texts[name]) for name in ("IsTruncated", "NextContinuationToken", "MaxKeys"))
     return Page(
-        _leave_out_what_is_not_text(objects),
+        objects,
         # A full page that does not say whether it is the last one may not be.
         truncated=truncated.strip().lower() == "true" if truncated else bool(token) or len(keys) >= int(most or 1000),
         token=token.strip(),
         last=keys[-1] if keys else "",
         old=bool(texts["Marker"]) and not texts["KeyCount"],
     )
-
-
-def _leave_out_what_is_not_text(objects: list[ObjectInfo]) -> list[ObjectInfo]:
-    odd = [info for info in objects if not _is_text(info.key)]
-    for info in odd:
-        logger.warning("Skipped a key that is not UTF-8: %s", ascii(info.key))
-    return [info for info in objects if info not in odd] if odd else objects
-
-
-def _is_text(key: str) -> bool:
-    if key.isascii():
-        return True
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _collect_texts(body: bytes) -> dict[str, list[str]]:

@@ -14,8 +14,9 @@ from stenopool.errors import (
     StenopoolError,
     StorageUnavailable,
 )
+from stenopool.storage import ObjectInfo
 from stenopool.storage.s3 import S3Store
-from stenopool.storage.s3_listing import _parse
+from stenopool.storage.s3_listing import Page, _Cut, _parse
 
 KMS = "User: arn:aws:iam::1:user/x is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:eu:1:key/2"
 SSE_C = (
@@ -84,6 +85,12 @@ def page(*classes: str | None) -> bytes:
     return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>".encode()
 
 
+def listed(*classes: str | None) -> list[ObjectInfo]:
+    found = _parse(page(*classes), _Cut("in/", 3))
+    assert isinstance(found, Page)
+    return found.objects
+
+
 def test_a_listing_tells_what_has_to_be_restored() -> None:
     classes = (
         "STANDARD",
@@ -96,9 +103,9 @@ def test_a_listing_tells_what_has_to_be_restored() -> None:
         "ARCHIVE",
         "GLACIER",
     )
-    found = [info.archived for info in _parse(page(*classes), 3).objects]
+    found = [info.archived for info in listed(*classes)]
     assert found == ["", "GLACIER", "", "DEEP_ARCHIVE", "", "", "", "", "GLACIER"]
-    assert [info.archived for info in _parse(page(None, None), 3).objects] == ["", ""]
+    assert [info.archived for info in listed(None, None)] == ["", ""]
 
 
 @pytest.mark.parametrize(

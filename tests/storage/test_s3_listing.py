@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, StorageUnavailable, TransientError
+from stenopool.storage.base import Walk
 from stenopool.storage.s3 import S3Store
 from stenopool.storage.s3_listing import _decode
 from tests.support.listing_server import Listed, ListingServer
@@ -312,7 +313,9 @@ def test_a_key_that_is_not_text_does_not_hide_the_others(server: Server, store: 
     answer = server.page("bucket", {"prefix": "in/", "max-keys": "4", "list-type": "2"})
     assert answer is not None
     server.next_answer = answer.replace("in/001.wav", "in/%FF.wav")
-    assert keys(store) == [key for key in KEYS if key != "in/001.wav"]
+    walk = Walk()
+    assert [f"in/{info.key}" for info in store.list(walk=walk)] == [key for key in KEYS if key != "in/001.wav"]
+    assert {name: error.code for name, error in walk.unreadable.items()} == {r"\xff.wav": ErrorCode.KEY_UNUSABLE}
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=12)), st.sampled_from([quote, quote_plus]))
