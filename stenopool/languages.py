@@ -84,14 +84,14 @@ def suggest_language(text: str) -> str:
 
 
 def have_blank_between(before: str, after: str) -> bool:
-    """Whether there is a blank between these texts: not where both are written without, nor before the first."""
-    return before != "" and not (_ENDS_SPACELESS.search(before[-64:]) and _BEGINS_SPACELESS.match(after[:64]))
+    """Whether there is a blank between these texts: not where both (or the first of all) are written without."""
+    return not ((before == "" or _ENDS_SPACELESS.search(before[-64:])) and _BEGINS_SPACELESS.match(after[:64]))
 
 
 def join_texts(texts: Iterable[str]) -> str:
     """Texts that follow each other, e.g. of segments or channels, as one."""
     parts = [stripped for text in texts if (stripped := text.strip())]
-    return "".join(" " * have_blank_between(*pair) + pair[1] for pair in pairwise(["", *parts]))
+    return "".join(" " * have_blank_between(*pair) + pair[1] for pair in pairwise(["", *parts])).lstrip()
 
 
 def find_blanks(words: Sequence[str], text: str) -> list[bool] | None:

@@ -124,7 +124,6 @@ def test_a_misspelt_language_gets_a_suggestion(given: str, said: str) -> None:
         ("你好。", "Hello.", True),  # also in a recording whose language is Chinese
         ("OpenAI", "Python", True),
         ("नमस्ते।", "दुनिया", True),
-        ("", "Hello", False),
     ],
 )
 def test_the_scripts_on_both_sides_decide_on_the_blank(before: str, after: str, blank: bool) -> None:
