@@ -32,8 +32,15 @@ MARKS = (b"<mpd", b"<smil", b"<assetmap", b"<compositionplaylist", b"<playlist")
 _MOST_TRIED = 4  # of joined files
 _PACKETS, _LEAST_PACKETS = 40, 3  # read in search of a clock that is wrong
 _OTHERS = 32 * 1024**2  # bytes of other streams that are read meanwhile
-_CLOCK_TOLERANCE = 1.4
-_WITH_RATES = ("flac", "tta", "wv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2")  # any rate, and said in one field
+_CLOCK_TOLERANCE = 1.1
+_WITH_RATES = (
+    "flac",
+    "ogg",
+    "tta",
+    "wv",
+    "matroska,webm",
+    "mov,mp4,m4a,3gp,3g2,mj2",
+)  # any rate, and said in one field
 _OPUS_SKIP, _OPUS_GAIN = 12_000, 20 * 256  # a quarter of a second; 20 dB
 # Bytes that a container adds to each packet. Others have whole tables between packets.
 OVERHEADS = {
