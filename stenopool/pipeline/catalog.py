@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -53,6 +54,7 @@ _OURS = (receipts.API, receipts.BATCHES, receipts.CALLBACKS, receipts.METRICS, r
 _OUTPUTS = ("transcript.", "audio.", "speakers.json")
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 _WILDCARD = re.compile(r"[*?\[]")
+_ASKED_TOGETHER, _ASKED_AT_A_TIME = 1000, 16  # about archived objects
 _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 
 
@@ -217,6 +219,7 @@ def list_entries(
             for info, failure in _with_unreadable(outputs.learn(listing, selection.prefix), walk, selection)
         )
     digest_of = fingerprinter(options)
+    archived = list[tuple[ObjectInfo, CatalogEntry]]()
     for info, unreadable, names in found:
         if not unreadable and (not selection.takes(info.key, info.modified) or outputs.has(info.key)):
             continue
@@ -224,13 +227,39 @@ def list_entries(
         digest = digest_of(recording)
         failure = unreadable or unusable
         entry = None if failure else _entry(recording, digest, names, formats)
-        is_new = entry is not None and entry.state == "new"  # of what is done, nobody minds where it is
-        if is_new and info.archived and not _has_been_restored(source, info.key):
-            failure = ObjectArchived(f"{info.key} is in the storage class {info.archived}.").failure("catalog")
         if failure:
             state: Literal["waiting", "quarantined"] = "waiting" if failure.code.retryable else "quarantined"
-            yield CatalogEntry(recording, digest, state, failure, archived=info.archived)
+            yield CatalogEntry(recording, digest, state, failure)
+        elif entry and entry.state == "new" and info.archived:  # where finished ones are does not matter
+            archived.append((info, entry))
+            if len(archived) == _ASKED_TOGETHER:
+                yield from _ask_for_restored(source, archived)
+                archived = []
         elif entry:
+            yield entry
+    yield from _ask_for_restored(source, archived)
+
+
+def _ask_for_restored(source: ObjectStore, archived: list[tuple[ObjectInfo, CatalogEntry]]) -> Iterator[CatalogEntry]:
+    """Recordings in a storage class that cannot be read, each with that failure unless it has been restored.
+
+    A listing tells the class of restored ones too. Asking is a request for each, which reads nothing.
+    """
+
+    def ask(key: str) -> bool:
+        with suppress(StenopoolError):
+            return source.is_restored(key)
+        return False
+
+    if not archived:
+        return
+    with ThreadPoolExecutor(_ASKED_AT_A_TIME) as pool:
+        restored = pool.map(ask, [info.key for info, _ in archived])
+        for (info, entry), is_restored in zip(archived, restored, strict=True):
+            if not is_restored:
+                message = f"{info.key} is in the storage class {info.archived}."
+                failure = ObjectArchived(message).failure("catalog")
+                entry = entry._replace(state="waiting", failure=failure, archived=info.archived)
             yield entry
 
 
@@ -247,14 +276,6 @@ def _with_unreadable(
                 yield ObjectInfo(key, 0, "", 0.0), error.failure("catalog")
         if info is not end:
             yield info, None
-
-
-def _has_been_restored(source: ObjectStore, key: str) -> bool:
-    """Listings tell the storage class of restored objects too. Asking is a request, but reads nothing."""
-    try:
-        return source.is_restored(key)
-    except StenopoolError:
-        return False
 
 
 def select_keys(
@@ -425,12 +446,17 @@ class _Outputs:
 
     def _is_destination(self, prefix: str) -> bool:
         if prefix not in self._destinations:
-            self._destinations[prefix] = any(self._source.list(prefix + receipts.BATCHES, page_size=1))
+            self._destinations[prefix] = self._holds(prefix + receipts.BATCHES)
         return self._destinations[prefix]
 
     def _has_receipt(self, prefix: str, folder: str) -> bool:
         stem = prefix + receipts.receipt_stem(folder.removeprefix(prefix))
-        return any(self._source.list(stem, page_size=1))
+        return self._holds(stem)
+
+    def _holds(self, prefix: str) -> bool:
+        with suppress(AccessDenied, RecordingError):  # a folder that cannot be read is none of ours
+            return any(self._source.list(prefix, page_size=1))
+        return False
 
     def _exists(self, key: str) -> bool:
         with suppress(StenopoolError):
