@@ -1,4 +1,4 @@
-"""How well are copied channels and bleeding voices found, over many constructed calls?
+"""Detection of copied channels and bleeding voices, over many constructed calls.
 
     python benchmarks/channels.py --voices FOLDER [--calls 100] [--only KIND]
 
@@ -100,7 +100,7 @@ def over_telephone(signal: Signal) -> Signal:
 
 
 def bleeding(level: float, lag: float = 0.03, hiss: float = -70, room: float = 0, gain: float = 1.0) -> Fault:
-    """Each party in the other's channel: so many dB quieter, so much later, through a room if ``room`` has seconds."""
+    """Each party in the other's channel: ``level`` dB quieter, ``lag`` s later, through a room if ``room`` is not 0."""
 
     def apply(rng: np.random.Generator, call: Signal) -> Signal:
         other = np.stack([delayed(in_room(rng, each, room) if room else each, lag) for each in call[::-1]])

@@ -1,12 +1,12 @@
-"""Fuzzing: inputs by grammar and by mutation, through everything that reads what strangers wrote.
+"""Fuzzing: generated and mutated inputs for all code that reads untrusted data.
 
     python -m benchmarks.fuzz                       all targets, more than 100,000 inputs, some minutes
     python -m benchmarks.fuzz decode --inputs 500   one of them
     python -m benchmarks.fuzz --report fuzz.json    with the figures
 
-An input is fine if it is taken or refused with an error of ours. Anything else is a crash of the parent, as is speech
-that is lost without a flag (``headers``), and more than the target's limit of seconds is a hang; such an input is kept
-(``--keep FOLDER``) for tests/hostile/cases, where every test run tries it again. ``--seed`` makes a run repeatable.
+An input passes if it is accepted, or refused with one of Stenopool's errors. Anything else is a crash, and so is speech
+that is lost without a flag (``headers``). Exceeding the target's time limit is a hang. Such inputs are stored (``--keep
+FOLDER``) for tests/hostile/cases, which every test run repeats. ``--seed`` makes a run repeatable.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ def fuzz(target: Target, inputs: int, seed: int) -> Result:
     chance, outcomes, slowest = random.Random(seed), Counter[str](), 0.0
     crashes: list[tuple[str, bytes]] = []
     hangs: list[bytes] = []
-    begun = time.monotonic()
+    first = time.monotonic()
     for _ in range(inputs):
         data = target.make(chance)
         started = time.monotonic()
@@ -148,7 +148,7 @@ def fuzz(target: Target, inputs: int, seed: int) -> Result:
         slowest = max(slowest, time.monotonic() - started)
         if time.monotonic() - started > target.limit:
             hangs.append(data)
-    return Result(inputs, time.monotonic() - begun, slowest, dict(outcomes.most_common()), crashes, hangs)
+    return Result(inputs, time.monotonic() - first, slowest, dict(outcomes.most_common()), crashes, hangs)
 
 
 # Recordings
@@ -395,7 +395,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
     from stenopool.api.problems import Problem
     from stenopool.api.uploads import UploadWriter, may_be_media, receive_form
 
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it tells of every form that is broken
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs every broken form
     keys = Keys([])
     types = [
         b"multipart/form-data; boundary=B",
@@ -451,8 +451,8 @@ def targets(names: list[str], folder: Path) -> Iterator[tuple[str, Target]]:
 
 def main(
     names: Annotated[list[str] | None, typer.Argument(help=f"Of {', '.join(TARGETS)}; all by default.")] = None,
-    inputs: Annotated[int | None, typer.Option(help="Inputs for each target, instead of its own number.")] = None,
-    seed: Annotated[int, typer.Option(help="What the inputs follow from.")] = 1,
+    inputs: Annotated[int | None, typer.Option(help="Number of inputs per target, instead of its default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 1,
     report: Annotated[Path | None, typer.Option(help="File for the figures, as JSON; added to.")] = None,
     keep: Annotated[Path, typer.Option(help="Folder for what crashed or hung.")] = Path("fuzz-found"),
 ) -> None:

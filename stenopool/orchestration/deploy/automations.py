@@ -80,7 +80,7 @@ async def end_runs_that_never_started(client: PrefectClient, target: Target) -> 
     too_old, ended = datetime.now(UTC) - LONGEST_START[target], list[str]()
     for run in await read_all(client, flow_run_filter=select_runs(StateType.PENDING, tags=[TAG])):
         if run.state and run.state.timestamp < too_old:
-            message = "It never started: its worker is gone. The next ingest takes up what is not done."
+            message = "It never started: its worker is gone. The next ingest does the rest."
             await client.set_flow_run_state(run.id, Crashed(message=message))
             ended.append(run.name)
     return ended

@@ -11,8 +11,8 @@ locals {
   # Keys below a prefix; the slash keeps "calls" from opening "calls-of-another-team".
   below = { for name, place in local.places : name => "${place.bucket}/${place.prefix == "" ? "" : "${place.prefix}/"}*" }
 
-  # Listing is a right on the bucket; what bounds it is the prefix that is asked for. S3 asks for it also before it answers
-  # "no such key" rather than "denied", with the key as the prefix: code that looks for checkpoints needs that.
+  # Listing is a permission on the bucket, limited by the requested prefix. S3 also requires it before it returns
+  # "no such key" rather than "denied", with the key as the prefix. Code that looks for checkpoints needs that.
   list = {
     for name, place in local.places : name => merge(
       {
@@ -29,15 +29,15 @@ locals {
   write  = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
   delete = ["s3:DeleteObject"]
 
-  # Who may do what where. Preparing reads recordings; transcribing reads only what preparing left at the destination,
-  # and asks the source no more than whether it is there.
+  # Permissions by role. `prepare` reads recordings. `transcribe` reads only the output of `prepare` at the destination,
+  # and only checks whether a recording exists in the source.
   rights = {
     cpu = { source = local.read, destination = concat(local.read, local.write, local.delete), models = local.read }
     gpu = { source = [], destination = concat(local.read, local.write, local.delete), models = local.read }
     api = { source = concat(local.read, local.write, local.delete), destination = concat(local.read, local.delete), models = [] }
   }
 
-  # Through which a key may be used: arrivals are encrypted with it too.
+  # Services through which a key may be used: arrivals are also encrypted with it.
   services = { cpu = var.arrivals_queue_arn == null ? ["s3"] : ["s3", "sqs"], gpu = ["s3"], api = ["s3"] }
 
   policies = {
@@ -54,7 +54,7 @@ locals {
             Resource = [local.below[name]]
           } if length(places[name]) > 0
         ],
-        # To sweep up parts of uploads that were cut off. S3 cannot limit this to a prefix; it shows keys, no contents.
+        # To clean up parts of interrupted uploads. S3 cannot limit this to a prefix; it shows keys, not contents.
         [
           for name in role == "cpu" ? ["destination"] : [] : {
             Sid      = "FindUnfinishedUploads"
@@ -63,7 +63,7 @@ locals {
             Resource = [local.places[name].bucket]
           }
         ],
-        # What the API remembers of requests and callbacks; and the exporter, which runs as the API does, folds figures of batches long over.
+        # The API stores requests and callbacks. The exporter, which has the same service account, merges the figures of old batches.
         [
           for name in role == "api" ? ["destination"] : [] : {
             Sid      = "KeepRecords"
@@ -80,7 +80,7 @@ locals {
           Condition = { StringEquals = { "kms:ViaService" = [for service in local.services[role] : "${service}.${data.aws_region.current.region}.amazonaws.com"] } }
         }],
         [
-          # `watch` runs where `ingest` does.
+          # `watch` runs in the same pool as `ingest`.
           for queue in role == "cpu" && var.arrivals_queue_arn != null ? [var.arrivals_queue_arn] : [] : {
             Sid      = "ReadArrivals"
             Effect   = "Allow"
@@ -98,7 +98,7 @@ resource "aws_iam_role" "this" {
   name_prefix = "${var.cluster_name}-${each.key}-"
   description = "Pods of the service account ${var.namespace}/${var.service_accounts[each.key]}"
 
-  # EKS stamps each session with who asked: another cluster's or namespace's pods are refused here too, not only by the
+  # EKS tags each session with its origin: pods of other clusters or namespaces are refused here too, not only by the
   # association.
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

@@ -1,7 +1,7 @@
-# Arrivals: the recordings' bucket tells EventBridge, a rule picks out our prefix, a queue keeps it until it is read.
+# Arrivals: the recordings bucket sends events to EventBridge, a rule selects the prefix, and a queue stores messages until they are read.
 
 resource "aws_s3_bucket_notification" "recordings" {
-  # This resource owns all of a bucket's notifications: on somebody else's bucket it would delete theirs.
+  # This resource manages all notifications of a bucket: on an existing bucket, it would delete others.
   count       = contains(local.ours, "recordings") ? 1 : 0
   bucket      = aws_s3_bucket.this["recordings"].id
   eventbridge = true
@@ -32,7 +32,7 @@ resource "aws_sqs_queue" "arrivals" {
   count                      = var.arrivals_queue ? 1 : 0
   name                       = "${var.name}-arrivals"
   kms_master_key_id          = var.kms_key_arn
-  message_retention_seconds  = 1209600 # two weeks, the most there is
+  message_retention_seconds  = 1209600 # two weeks, the maximum
   visibility_timeout_seconds = 300
 
   redrive_policy = jsonencode({
