@@ -334,11 +334,12 @@ def test_a_source_that_goes_away_ends_the_run_and_marks_nothing(tmp_path: Path, 
     assert ends == {}
 
 
-def test_a_source_that_is_locked_ends_the_run(tmp_path: Path, scratch: Scratch) -> None:
+@pytest.mark.parametrize("mode", [0, 0o400])
+def test_a_source_that_is_locked_ends_the_run(mode: int, tmp_path: Path, scratch: Scratch) -> None:
     run = run_context(tmp_path, scratch, execution=EXECUTION)
     (tmp_path / "source" / "a.wav").write_bytes(b"sound")
     with permissions_hold():
-        ends, errors = run_batch(run, meanwhile=lambda: (tmp_path / "source").chmod(0))
+        ends, errors = run_batch(run, meanwhile=lambda: (tmp_path / "source").chmod(mode))
         (tmp_path / "source").chmod(0o700)
     assert [type(error) for error in errors] == [AccessDenied]
     assert ends == {}
@@ -463,6 +464,15 @@ def test_a_look_at_the_root_counts_for_many_objects(scratch: Scratch, faulty: Fa
     assert Counter(ends.values()) == {ErrorCode.OBJECT_DENIED: 40}
     assert asked["GET"] == 40
     assert asked["list"] <= 3
+
+
+def test_an_old_transcript_that_is_archived_is_overwritten(scratch: Scratch, faulty: FaultyProxy, bucket: str) -> None:
+    """A bucket's lifecycle rules move old transcripts away, too."""
+    run = s3_run(bucket, scratch)
+    run.source.put_bytes("a.wav", b"sound")
+    run.destination.put_bytes("a.wav/transcript.json", b"{}")
+    faulty.choose = lambda method, path: "archived" if method == "GET" and "/transcript.json" in path else None
+    assert run_batch(run) == ({"a.wav": None}, [])
 
 
 # -- the destination --------------------------------------------------------------------------------------------------

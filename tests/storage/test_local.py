@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import random
 import socket
@@ -16,8 +17,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenopool.errors import ErrorCode, RecordingError, SetupError, StenopoolError, TransientError
+from stenopool.errors import (
+    AccessDenied,
+    ErrorCode,
+    KeyUnusable,
+    ObjectEncrypted,
+    RecordingError,
+    SetupError,
+    StenopoolError,
+    StorageUnavailable,
+    TransientError,
+)
 from stenopool.storage import ObjectStore, open_store
+from stenopool.storage.base import os_errors
 from stenopool.storage.local import LocalStore
 from tests.support.keys import any_key, file_keys
 
@@ -105,6 +117,25 @@ def test_names_that_are_not_utf8_are_passed_over_with_a_warning(
     (tmp_path / "ok.wav").write_bytes(b"")
     assert keys(open_store(str(tmp_path))) == ["ok.wav"]
     assert "not UTF-8" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EIO, StorageUnavailable),
+        (errno.ESTALE, StorageUnavailable),
+        (errno.ENOTCONN, StorageUnavailable),
+        (errno.EUCLEAN, StorageUnavailable),
+        (errno.ENOKEY, ObjectEncrypted),
+        (errno.EACCES, AccessDenied),
+        (errno.ENAMETOOLONG, KeyUnusable),
+        (errno.ELOOP, KeyUnusable),
+    ],
+)
+def test_what_errors_of_the_system_mean(number: int, kind: type[StenopoolError]) -> None:
+    with pytest.raises(StenopoolError) as caught, os_errors("a.wav"):
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is kind
 
 
 def test_unfinished_writes_are_never_seen(tmp_path: Path) -> None:
