@@ -36,7 +36,7 @@ from stenopool.speech.engines.policy import frame_seconds, is_loop
 
 Random = np.random.Generator
 _ORDER, _FRAME, _HOP = 18, 400, 160
-_THRESHOLDS = (0.1, 0.2)
+_THRESHOLDS = (0.2,)
 
 
 def colour(count: int, exponent: float, random: Random) -> Samples:
@@ -255,15 +255,15 @@ def choose(file: Path) -> None:
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     found = [row for row in rows if "threshold" in row]
     logprobs, no_speech_probs = (-0.4, -0.5, -0.6, -0.7, -0.8, -0.9, -1.0), (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
-    grid = list(itertools.product(_THRESHOLDS, logprobs, no_speech_probs, (0.0, 0.3, 0.5, 1.0)))
+    grid = list(itertools.product(_THRESHOLDS, logprobs, no_speech_probs, (0.0, 3.0, 5.0, 7.0)))
 
     def believed(row: dict[str, Any], constants: tuple[float, ...]) -> bool:
-        threshold, logprob, no_speech, voiced = constants
+        threshold, logprob, no_speech, slowest = constants
         return (
             row["threshold"] == threshold
             and row["logprob"] > logprob
             and row["no_speech"] < no_speech
-            and row["voiced"] >= voiced
+            and len(row["text"].strip().encode()) > slowest * row["seconds"]
             and row["ratio"] < policy.REPETITIVE
             and bool(row["text"].strip())
             and not is_loop(row["text"])
@@ -279,7 +279,7 @@ def choose(file: Path) -> None:
 
     def value(part: list[dict[str, Any]], constants: tuple[float, ...]) -> float:
         right, wrong, made_up = score(part, constants)
-        return right - wrong - 20 * made_up
+        return right - 3 * wrong - 20 * made_up
 
     chosen_from = [row for row in found if not is_kept_apart(row["name"])]
     apart = [row for row in found if is_kept_apart(row["name"])]

@@ -127,7 +127,11 @@ These make the fingerprint: with another value, a recording is transcribed anew.
   alignment of languages that no model aligns. Public models are recognized by name or digest, others by vocabulary.
 * Before each window, a model reads at most 223 tokens of prompt and vocabulary. If they are longer, half of the room is
   for the prompt and half for the vocabulary (what one does not need, the other gets), and the last part of each is
-  read. The flag `prompt_shortened` and a line in the log say so."""
+  read. The flag `prompt_shortened` and a line in the log say so.
+* Pauses of a second or more are searched for speech once more, at a normal level and with 0.4 of the threshold. What is
+  found is transcribed if the model is sure of the text, and dropped if the model hears no speech. Otherwise the
+  transcript has the flag `speech_unclear`, and `untranscribed` lists where. The pauses of split channels are not
+  searched, because the other party may be heard in them."""
 
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     (

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jiwer
+import numpy as np
 import pytest
+import soundfile
 from pydantic import ValidationError
 
 from stenopool.errors import ErrorCode, Failure, OutOfMemory, RecordingError, SetupError, TransientError
@@ -232,12 +234,28 @@ def test_hints_that_are_too_long_leave_room_for_the_text(name: str, prepared: Pa
     assert PROMPT_SHORTENED not in _results(_english(name), ENGLISH, prepared)[ENGLISH[1]].flags
 
 
+def test_quiet_speech_beside_loud_speech_is_written_too(name: str, prepared: Path) -> None:
+    loud, quiet = (_utterance(file, prepared).waveform.read() for file in (ENGLISH[1], JFK))
+    silence = np.zeros(16_000, np.float32)
+    parts = [loud, silence, quiet * np.float32(10 ** (-55 / 20)), silence]
+    soundfile.write(prepared / "quiet.flac", np.concatenate(parts), 16_000, subtype="PCM_16")
+    batch = [Utterance("quiet", Waveform(prepared / "quiet.flac"))]
+    ((_, transcript),) = _engine(name, "tiny.en").transcribe(batch, _english(name))
+    assert isinstance(transcript, Transcript)
+    most = 0.5 if name == "whisperx" else 0.25  # its own detector has the last word
+    assert _word_errors(f"{_reference(ENGLISH[1])} {_reference(JFK)}", transcript.text) <= most, transcript.text
+    assert transcript.flags == []
+    assert all(a.end <= b.start + 0.01 for a, b in pairwise(transcript.segments))
+    assert HALLUCINATION_SUSPECTED not in {flag for segment in transcript.segments for flag in segment.flags}
+
+
 def test_the_threshold_and_split_channels_decide_where_speech_is_looked_for(name: str, prepared: Path) -> None:
     waveform = _utterance("hard/noise-loud.flac", prepared).waveform
     found = {each: find_speech(waveform, _english(name, vad_threshold=each), 29.0) for each in (0.05, 0.5, 0.95)}
     seconds = [sum(region.duration for region in speech) for speech, _ in found.values()]
     assert seconds == sorted(seconds, reverse=True)
     assert seconds[0] > seconds[-1]
+    assert any(doubtful for _, doubtful in found.values())
     split = _english(name, vad_threshold=0.95, channels="split", diarization="off")
     assert find_speech(waveform, split, 29.0) == (found[0.95][0], []), "there is the other party"
 

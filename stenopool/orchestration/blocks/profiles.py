@@ -3,7 +3,7 @@
 from typing import Annotated, Any, TypeVar
 
 from prefect.blocks.core import Block
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, WrapValidator
 
 from stenopool.errors import ObjectNotFound, OptionsInvalid
 from stenopool.options import STORED, ExecutionOptions, TranscriptionOptions
@@ -11,7 +11,7 @@ from stenopool.options import STORED, ExecutionOptions, TranscriptionOptions
 M = TypeVar("M", bound=BaseModel)
 
 
-def _read_stored(options: Any) -> Any:
+def _read_stored(options: Any, _: object) -> TranscriptionOptions:
     return TranscriptionOptions.model_validate(options, context=STORED)
 
 
@@ -23,7 +23,7 @@ class TranscriptionProfile(Block):
     _description = "How recordings are transcribed: engine, model, language, speakers, formats."
     _code_example = "uv run stenopool deploy --target local"
 
-    options: Annotated[TranscriptionOptions, BeforeValidator(_read_stored)] = Field(
+    options: Annotated[TranscriptionOptions, WrapValidator(_read_stored)] = Field(
         default_factory=TranscriptionOptions, description="What to transcribe how; makes the fingerprint."
     )
     execution: ExecutionOptions = Field(

@@ -16,7 +16,7 @@ from stenopool.speech.audio.vad import GENEROUS, Region, chunks, find_doubtful, 
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import choose_placement, translate_faults
 from stenopool.speech.engines.assembly import build_transcript
-from stenopool.speech.engines.policy import LONGEST_WINDOW, Hints, judge, most_speech
+from stenopool.speech.engines.policy import LONGEST_WINDOW, TEMPERATURES, Hints, judge, most_speech
 from stenopool.speech.transcript import Segment, Transcript, Word
 from stenopool.whisper_models import ENGLISH, facts_of
 
@@ -76,9 +76,6 @@ class Engine(ABC):
         """
 
 
-SEARCHES_PAUSES = False  # until what it finds in many recordings and sounds has been measured
-
-
 def find_speech(
     waveform: Waveform, options: TranscriptionOptions, max_speech: float
 ) -> tuple[list[Region], list[list[Region]]]:
@@ -87,7 +84,7 @@ def find_speech(
     The pauses of a split channel hold the other party, at a low level: they are left alone.
     """
     speech = speech_regions(waveform, threshold=options.vad_threshold, max_speech=max_speech)
-    if not SEARCHES_PAUSES or options.channels == "split":
+    if options.channels == "split":
         return speech, []
     return speech, find_doubtful(waveform, speech, threshold=options.vad_threshold * GENEROUS, max_speech=max_speech)
 
@@ -139,7 +136,7 @@ class SerialEngine(Engine):
             changed: dict[str, Any] = {"vad_threshold": options.vad_threshold * GENEROUS}
             if language and options.language == "auto":
                 changed |= {"language": language[0], "languages": ()}
-            more, heard = self._recognize(waveform, [region], options.model_copy(update=changed))
+            more, heard = self._recognize(waveform, [region], options.model_copy(update=changed), temperatures=(0.0,))
             match judge(more, region.duration):
                 case "speech":
                     segments, language, speech = [*segments, *more], language or heard, [*speech, region]
@@ -161,6 +158,13 @@ class SerialEngine(Engine):
 
     @abstractmethod
     def _recognize(
-        self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
+        self,
+        waveform: Waveform,
+        speech: Sequence[Region],
+        options: TranscriptionOptions,
+        temperatures: Sequence[float] = TEMPERATURES,
     ) -> tuple[list[Segment], tuple[str, float]]:
-        """Segments of the recording; its language and that language's probability."""
+        """Segments of the recording; its language and that language's probability.
+
+        ``temperatures``: tried in this order until the text looks sound, if the engine does that.
+        """

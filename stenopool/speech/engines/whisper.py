@@ -57,14 +57,18 @@ class WhisperEngine(SerialEngine):
         return model
 
     def _recognize(
-        self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
+        self,
+        waveform: Waveform,
+        speech: Sequence[Region],
+        options: TranscriptionOptions,
+        temperatures: Sequence[float] = policy.TEMPERATURES,
     ) -> tuple[list[Segment], tuple[str, float]]:
         cut = chunks(speech, policy.most_speech(options, policy.LONGEST_WINDOW))
         languages, of_all = self._languages(waveform, cut, options)
         segments = [
             segment
             for chunk, spoken in zip(cut, languages, strict=True)
-            for segment in self._segments(waveform, chunk, spoken, options)
+            for segment in self._segments(waveform, chunk, spoken, options, temperatures)
         ]
         return segments, of_all
 
@@ -105,7 +109,12 @@ class WhisperEngine(SerialEngine):
     # -- text -----------------------------------------------------------------------------------------------------
 
     def _segments(
-        self, waveform: Waveform, chunk: Region, language: str, options: TranscriptionOptions
+        self,
+        waveform: Waveform,
+        chunk: Region,
+        language: str,
+        options: TranscriptionOptions,
+        temperatures: Sequence[float],
     ) -> Iterator[Segment]:
         """Segments of one chunk, in the recording's time."""
         import torch
@@ -117,7 +126,7 @@ class WhisperEngine(SerialEngine):
             task=options.task,
             beam_size=options.beam_size,
             best_of=policy.BEST_OF,
-            temperature=policy.TEMPERATURES,
+            temperature=tuple(temperatures),
             condition_on_previous_text=False,  # what was made up once is not to be made up again
             initial_prompt=self.hints(options).text,
             word_timestamps=options.word_timestamps != "off",

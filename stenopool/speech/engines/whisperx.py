@@ -57,7 +57,11 @@ class WhisperXEngine(SerialEngine):
             )
 
     def _recognize(
-        self, waveform: Waveform, speech: Sequence[Region], options: TranscriptionOptions
+        self,
+        waveform: Waveform,
+        speech: Sequence[Region],
+        options: TranscriptionOptions,
+        temperatures: Sequence[float] = policy.TEMPERATURES,  # noqa: ARG002
     ) -> tuple[list[Segment], tuple[str, float]]:
         decoder = self._decoder(options)
         language, probability = self._language(waveform, speech, decoder)

@@ -97,7 +97,7 @@ def test_a_device_that_holds_not_one_window_ends_the_call(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("said", "text", "flags"),
     [
-        (_said(" And here.", [Word(word=" And here.", start=0.2, end=0.9)]), "Hello. And here.", []),
+        (_said(" And here we are.", [Word(word=" are.", start=0.2, end=1.9)]), "Hello. are.", []),
         (WindowResult("en", " Thank you.", [1, 2], -0.3, 0.95), "Hello.", []),
         (WindowResult("en", " um hm", [1, 2], -1.6, 0.1), "Hello.", [SPEECH_UNCLEAR]),
     ],
@@ -132,7 +132,7 @@ def test_what_may_be_speech_inside_a_window_is_decoded_if_the_window_says_nothin
     job.open = 1
     (more,) = job.keep(window, [(window.region, _said(" Hello. Bye.", ends))])
     assert (more.region, more.doubtful, more.language, job.open) == (quiet, True, "en", 1)
-    assert job.keep(more, [(quiet, _said(" Yes.", [Word(word=" Yes.", start=1, end=2)]))]) == []
+    assert job.keep(more, [(quiet, _said(" Yes, it went to the harbour.", [Word(word=" Yes.", start=1, end=2)]))]) == []
     assert (job.open, job.found) == (0, [quiet])
 
 

@@ -79,7 +79,12 @@ def test_long_text_takes_no_time() -> None:
         ("unclear", [_segment(avg_logprob=-1.4, no_speech_prob=0.1)]),
         ("unclear", [_segment(compression_ratio=3.0)]),
         ("unclear", [_segment("no no no no no no no no no no no no no no no no no no no no no no")]),
-        ("unclear", [_segment("far more text than anybody says in four seconds " * 9)]),
+        (
+            "unclear",
+            [_segment("far more text than anybody says in four seconds, " + "not one word of it said twice " * 7)],
+        ),
+        ("unclear", [_segment("Okay.")]),  # one word in four seconds
+        ("speech", [_segment("今日は良い天気です。")]),
     ],
 )
 def test_what_may_be_speech_is_judged_by_its_text(verdict: Verdict, said: list[Segment]) -> None:
