@@ -8,7 +8,7 @@ from benchmarks.fuzz import TARGETS, Target, fuzz, targets
 from stenopool.errors import ErrorCode, StenopoolError
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*"))
-SHORT = {"probe": 250, "decode": 60, "headers": 40, "keys": 4000, "receipts": 1500, "renderers": 800, "api": 1000}
+SHORT = {"probe": 250, "decode": 60, "headers": 25, "keys": 4000, "receipts": 1500, "renderers": 800, "api": 1000}
 
 
 @pytest.mark.parametrize("name", TARGETS)

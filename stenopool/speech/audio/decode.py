@@ -184,6 +184,8 @@ def _arguments(found: Probe, part: Part | None, keep: int, out: str) -> list[str
         form = ["-ignore_length", "1"]
     elif found.contradictory and found.container.startswith("mov"):
         form = ["-ignore_editlist", "1"]  # it may be the lie, or be measured with it
+    if found.codec in ("tta", "flac"):  # their checksums find damage, and tables that lead astray
+        form += ["-err_detect", "crccheck"]
     source = ffmpeg.stretch(part.start, part.end) if part else ffmpeg.INPUT
     filters = ",".join((_CLOCK if found.clock else _NO_CLOCK, _mapping(found, part, keep), _RESAMPLE))
     bounds = [word for name, value in options.items() for word in (f"-{name}", value)]

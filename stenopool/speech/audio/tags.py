@@ -47,9 +47,10 @@ def _number(digits: bytes, bits: int) -> int:
 
 def _first_frame(read: Read, at: int, end: int) -> int | None:
     """Where the first frames begin."""
-    block = read(at, min(_SEARCHED, end - at) + 16384)
-    for found in re.finditer(rb"\xff[\xe2-\xff]", block):
-        if starts_with_frames(block[found.start() : found.start() + _FRAMES]):
+    length = min(_SEARCHED, end - at)
+    block = read(at, length + _FRAMES)
+    for found in re.finditer(rb"\xff[\xe2-\xff]", block[: length + 1]):
+        if found.start() < length and starts_with_frames(block[found.start() : found.start() + _FRAMES]):
             return at + found.start()
     return None
 

@@ -416,16 +416,32 @@ def test_id3_tag_that_hides_audio(extra: int, tmp_path: Path) -> None:
     assert extra == 1 or flags == [HEADER_MISMATCH]
 
 
-@pytest.mark.parametrize("name", ["picture", "padding", "text"])
-def test_id3_tag_that_is_large(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["picture", "padding", "text", "unsynchronized"])
+def test_id3_tag_that_is_right(name: str, tmp_path: Path) -> None:
     content = encode(tmp_path, "a.mp3", "-b:a", "64k", "-id3v2_version", "0")
     body = {
         "picture": b"APIC" + (60_000).to_bytes(4, "big") + b"\0\0" + np.random.default_rng(0).bytes(60_000),
         "padding": b"TIT2" + (5).to_bytes(4, "big") + b"\0\0\0abcd" + bytes(30_000),
+        "unsynchronized": b"TIT2" + (6).to_bytes(4, "big") + b"\0\0\1\xff\0\xfea\0b" + bytes(100),
         "text": b"COMM" + (30_000).to_bytes(4, "big") + b"\0\0" + b"\0engx" + b"y" * 29_995,
     }[name]
-    tag = b"ID3\3\0\0" + bytes(len(body) >> 7 * (3 - n) & 0x7F for n in range(4)) + body
+    tag = (
+        b"ID3\3\0"
+        + (b"\x80" if name == "unsynchronized" else b"\0")
+        + bytes(len(body) >> 7 * (3 - n) & 0x7F for n in range(4))
+        + body
+    )
     assert flags_of(tag + content, tmp_path)[0] == []
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.tta"])
+def test_checksums_of_frames_find_damage(name: str, tmp_path: Path) -> None:
+    """Also a table of frames that leads astray."""
+    content = encode(tmp_path, name)
+    assert flags_of(content, tmp_path)[0] == []
+    middle = len(content) // 2
+    damaged = content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 4]) + content[middle + 4 :]
+    assert DECODE_ERRORS in flags_of(damaged, tmp_path)[0]
 
 
 def test_mp3_header_that_promises_too_little(tmp_path: Path) -> None:
