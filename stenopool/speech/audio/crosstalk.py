@@ -28,7 +28,7 @@ FRAME = 32_768  # 2 s, compared at once
 MAX_LAG = SAMPLE_RATE  # a second: what separate recorders or a network delay
 _BAND = (200, 3_400)  # Hz: telephone speech, without hum
 
-PEAK = 12.0  # of the cross-correlation over its spread, above which channels share a sound
+PEAK = 18.0  # of the cross-correlation over its spread, above which channels share a sound
 APART_DB = 9.0  # level ratios while one and while the other speaks differ by more, unless the channels are copies
 COPY_DB = 12.0  # a quieter copy is bleeding: its own party may have said nothing
 MARGIN_DB = 6.0  # what exceeds the expected level of the other's sound by more is a channel's own
@@ -44,6 +44,9 @@ _SHORTEST = 10  # windows, of a recording that is compared
 _ROOM = 10.0  # a room's echoes have up to this many times the energy of the direct sound
 _CLEAR = 10.0  # times the noise, for a correlation to count
 _ECHO = 4  # windows for which they are heard
+_FULL = 0.25  # of a channel's energy: it is in a mix as it is, and does not bleed into it
+_MIX_SHARE = 0.3  # of a mix's windows that hold more than one of the others
+_MIX = 2.0  # times the energy that several others explain, below which nothing else is heard
 _HOLD = 2  # windows around a channel's own sound that are kept
 _SAME_LEVEL = 0.8  # of copies as loud as this, the first is kept
 
@@ -55,7 +58,9 @@ class Crosstalk:
     copies: dict[int, int] = field(default_factory=dict)
     """A channel, and the earlier or louder one that it is a copy of."""
     muted: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-    """A channel, and its windows of 0.1 s in which only another channel is heard."""
+    """A channel, and its windows of 0.1 s in which only others are heard."""
+    explained: dict[int, dict[int, Energies]] = field(default_factory=dict, compare=False)
+    """A channel, and the energy that each of the others brings into it, where that is about its own."""
 
 
 def find_crosstalk(blocks: Blocks, channels: int) -> Crosstalk:
@@ -81,6 +86,11 @@ def find_crosstalk(blocks: Blocks, channels: int) -> Crosstalk:
     for pair in pairs:
         if not found.copies.keys() & {pair.early, pair.late}:
             _find_bleeding(found, energy, pair)
+    for channel, sources in found.explained.items():
+        own = _is_active(energy[:, channel]) & ~found.muted[channel]
+        # The mix of others: what is left of it are the windows in which several of them speak.
+        if len(sources) > 1 and own.sum() < _MIX_SHARE * _is_active(energy[:, channel]).sum():
+            found.muted[channel] |= energy[:, channel] < _MIX * np.sum([*sources.values()], axis=0)
     found.muted = {n: muted for n, muted in found.muted.items() if muted.any()}
     return found
 
@@ -124,8 +134,8 @@ def _find_copy(found: Crosstalk, energy: Energies, pair: Pair) -> None:
 def _compare_levels(pair: Pair, spoken: NDArray[np.bool_]) -> tuple[int, int, NDArray[np.bool_]]:
     """The louder channel, the quieter one, and the windows in which that has nothing of its own."""
     if pair.second[spoken].sum() * _SAME_LEVEL > pair.first[spoken].sum():
-        return pair.late, pair.early, _find_repeats(pair.second, pair.first, pair.product, spoken, is_copy=True)
-    return pair.early, pair.late, _find_repeats(pair.first, pair.second, pair.product, spoken, is_copy=True)
+        return pair.late, pair.early, _find_repeats(pair.second, pair.first, pair.product, spoken, is_copy=True)[0]
+    return pair.early, pair.late, _find_repeats(pair.first, pair.second, pair.product, spoken, is_copy=True)[0]
 
 
 def _find_bleeding(found: Crosstalk, energy: Energies, pair: Pair) -> None:
@@ -136,15 +146,13 @@ def _find_bleeding(found: Crosstalk, energy: Energies, pair: Pair) -> None:
     middle = _split_levels(pair.ratios[spoken])
     if middle is None:  # one of them is silent but for the other
         _, repeating, repeats = _compare_levels(pair, spoken)
-        in_first = repeats & (repeating == pair.early)
-        in_second = repeats & (repeating == pair.late)
-    else:
-        below, above = pair.ratios < middle, pair.ratios > middle
-        in_second = below & _find_repeats(pair.first, pair.second, pair.product, spoken & below)
-        in_first = above & _find_repeats(pair.second, pair.first, pair.product, spoken & above)
-    _mute(found, pair.late, in_second)
-    ahead = round(pair.lag / WINDOW)
-    _mute(found, pair.early, np.pad(in_first[ahead:], (0, ahead)))  # in the early channel's own windows
+        _mute(found, pair, repeating, repeats, 0.0)
+        return
+    below, above = pair.ratios < middle, pair.ratios > middle
+    repeats, ratio = _find_repeats(pair.first, pair.second, pair.product, spoken & below)
+    _mute(found, pair, pair.late, repeats & below, ratio)
+    repeats, ratio = _find_repeats(pair.second, pair.first, pair.product, spoken & above)
+    _mute(found, pair, pair.early, repeats & above, ratio)
 
 
 def _split_levels(ratios: NDArray[np.float64]) -> float | None:
@@ -164,20 +172,27 @@ def _split_levels(ratios: NDArray[np.float64]) -> float | None:
     return (low + high) / 2 if high - low >= APART_DB else None
 
 
-def _mute(found: Crosstalk, channel: int, windows: NDArray[np.bool_]) -> None:
-    found.muted[channel] = found.muted.get(channel, False) | windows
+def _mute(found: Crosstalk, pair: Pair, channel: int, repeats: NDArray[np.bool_], ratio: float) -> None:
+    """Add to a channel of a pair the windows that repeat the other, and what the other brings into it at full level."""
+    energy = ratio * (pair.second if channel == pair.early else pair.first)
+    if channel == pair.early:  # in its own windows
+        ahead = round(pair.lag / WINDOW)
+        repeats, energy = np.pad(repeats[ahead:], (0, ahead)), np.pad(energy[ahead:], (0, ahead))
+    found.muted[channel] = found.muted.get(channel, False) | repeats
+    if ratio >= _FULL and repeats.any():
+        found.explained.setdefault(channel, {})[pair.early + pair.late - channel] = energy
 
 
 def _find_repeats(
     source: Energies, target: Energies, product: Energies, certain: NDArray[np.bool_], *, is_copy: bool = False
-) -> NDArray[np.bool_]:
+) -> tuple[NDArray[np.bool_], float]:
     """The windows of the target with no other sound than the source's, by the energies of both and their product.
 
-    In the ``certain`` ones the source is heard.
+    In the ``certain`` ones the source is heard. Returns also the part of its energy that it brings into the target.
     """
     certain = certain & (source > np.percentile(source, _LOUDEST) / 10)
     if certain.sum() < _LEAST_WINDOWS:
-        return np.zeros(len(target), bool)
+        return np.zeros(len(target), bool), 0.0
     # The part of the target that the source explains, without what else is heard; a room adds to it.
     gain = (product[certain].sum() / source[certain].sum()) ** 2
     ratio = float(np.median(target[certain] / source[certain]))
@@ -191,7 +206,7 @@ def _find_repeats(
         own |= (likeness < UNLIKE * usual) & (ratio * _smooth(source) > _CLEAR * noise)  # both speak
     own = _smooth(own, 5) >= 0.5  # a syllable, not a click
     own = _smooth(own, 2 * _HOLD + 1) > 1e-9
-    return ~own & (_smooth(_is_active(source), 2 * _ECHO + 1) > 1e-9)
+    return ~own & (_smooth(_is_active(source), 2 * _ECHO + 1) > 1e-9), ratio
 
 
 def _frames(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
@@ -204,7 +219,8 @@ def _frames(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
             rest = rest[FRAME:]
     if rest is not None and len(rest):
         last = np.zeros((rest.shape[1], FRAME), np.float32)
-        last[:, : len(rest)] = rest.T
+        # Tapered by itself: the end of a hum that both channels have would be a click in both.
+        last[:, : len(rest)] = (rest.T - rest.mean(axis=0)[:, None]) * np.hanning(len(rest))
         yield last
 
 

@@ -193,6 +193,19 @@ def test_three_microphones_on_a_table(call: Signal) -> None:
         assert (found.muted[n] & spoken).sum() <= 0.05 * spoken.sum()
 
 
+@needs_speech
+def test_a_track_that_is_the_mix_of_the_others(call: Signal) -> None:
+    """As streaming programs write it first: nothing remains of it, also where both speak, and all of the others."""
+    own = np.stack([call[0], np.roll(call[1], -4 * SAMPLE_RATE)])
+    found = compare(own.sum(axis=0), *own)
+    assert not found.copies
+    spoken = [windows_spoken(own, channel, 20) for channel in (0, 1)]
+    assert ((spoken[0] | spoken[1]) & ~found.muted[0]).mean() < 0.01
+    for channel in (0, 1):
+        loud = windows_spoken(own, channel, 15)
+        assert (found.muted[channel + 1] & loud).sum() <= 0.01 * loud.sum()
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
