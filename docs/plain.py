@@ -24,8 +24,9 @@ WORDS = Path(__file__).with_name("plain-words.txt")
 SKIPPED = re.compile(
     r"(^|/)(vendor|cases)/|\.(png|svg|lock)$|^LICENSE$"
     r"|^docs/(openapi\.json|transcript\.schema\.json|faults\.(json|md)|plain-\w+\.txt)$|^monitoring/(grafana|kubernetes)/"
+    r"|^stenopool/languages\.json$"
 )
-"""Vendored and generated files, hostile test input, and the lists of phrases."""
+"""Vendored and generated files, codes of languages, hostile test input, and the lists of phrases."""
 
 GENERATED = "<!-- Written by `python -m"
 RELEASED = "\n## [0."

@@ -1,4 +1,4 @@
-"""The commands in the guides are ones that there are, with options and files that there are."""
+"""The commands in the guides exist, with existing options and files."""
 
 import importlib.util
 from pathlib import Path
@@ -36,7 +36,7 @@ def comparisons(found: list[Command]) -> list[Command]:
 
 def complaint(words: list[str], app: typer.Typer = app) -> str | None:
     """The usage error that a command gets; it is parsed and not run."""
-    # Typer has a click of its own, whose classes it does not give out.
+    # Typer includes a copy of click, whose classes are private.
     command: Any = typer.main.get_command(app)
     arguments = words[1:]
     context = command.context_class(command, info_name=words[0])
@@ -53,17 +53,17 @@ def complaint(words: list[str], app: typer.Typer = app) -> str | None:
     return None
 
 
-def test_there_are_enough_of_them() -> None:
+def test_enough_commands_are_found() -> None:
     assert len(ours(ALL)) > 40
     assert {"helm", "kubectl", "docker", "curl"} <= {command.words[0] for command in ALL}
 
 
 @pytest.mark.parametrize("command", ours(ALL), ids=lambda command: f"{command.place}: {' '.join(command.words)}")
-def test_stenopool_takes_it(command: Command) -> None:
+def test_stenopool_accepts_it(command: Command) -> None:
     assert complaint(command.words) is None
 
 
-def test_the_comparison_takes_the_documented_options() -> None:
+def test_the_comparison_accepts_the_documented_options() -> None:
     found = comparisons(ALL)
     assert len(found) >= 2
     assert [(place, said) for words, place in found if (said := complaint(words, COMPARE))] == []
@@ -86,7 +86,7 @@ def test_wrong_ones_are_found(line: str, word: str) -> None:
     assert word in found
 
 
-def test_files_and_modules_that_commands_name_are_there() -> None:
+def test_files_and_modules_in_commands_exist() -> None:
     missing = []
     for words, place in ALL:
         for word in words:

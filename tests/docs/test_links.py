@@ -26,7 +26,7 @@ def test_the_index_names_every_page() -> None:
     index = REPOSITORY / "docs" / "README.md"
     text = index.read_text()
     pages = {file.relative_to(index.parent) for file in files() if index.parent in file.parents} - {Path("README.md")}
-    # Runbooks have an index of their own.
+    # Runbooks have a separate index.
     assert [str(page) for page in sorted(pages) if f"({page}" not in text and page.parts[0] != "runbooks"] == []
 
 

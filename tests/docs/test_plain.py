@@ -33,7 +33,7 @@ def test_phrases_are_found(text: str, phrase: str) -> None:
         "There is no receipt.",
         "The run is no longer queued.",
         "Go on to the next page.",
-        "In-house speech-to-text, without a household name.",
+        "In-house speech-to-text.",
         "The file exists. The run continues. It is not a recording.",
     ],
 )

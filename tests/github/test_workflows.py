@@ -104,7 +104,7 @@ PLANTED = {
         "template-injection",
     ),
     "all rights": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
-    "a need that there is not": (
+    "a missing need": (
         actionlint,
         r"    timeout-minutes: 15",
         "    timeout-minutes: 15\n    needs: build",

@@ -1,4 +1,4 @@
-"""Helm from the package registry, and the chart of ours."""
+"""Helm from the package registry, and Stenopool's chart."""
 
 import shutil
 import subprocess

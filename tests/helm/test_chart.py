@@ -153,7 +153,7 @@ def test_services_find_their_own_pods_and_no_runs(rendered: list[Manifest]) -> N
         assert not any(selector <= (run | {"app.kubernetes.io/instance": "stenopool"}).items() for run in runs)
 
 
-def test_containers_run_commands_that_there_are(rendered: list[Manifest]) -> None:
+def test_containers_run_existing_commands(rendered: list[Manifest]) -> None:
     for pod in pods(rendered).values():
         for container in pod["spec"]["containers"]:
             # The image's entry point stays: as process 1, Python would not die by a signal that it does not handle.
@@ -178,7 +178,7 @@ def test_probes_know_what_can_be_mended_by_a_restart(rendered: list[Manifest], n
     assert container["readinessProbe"]["timeoutSeconds"] > PATIENCE
 
 
-def test_settings_are_ones_that_there_are(chart: Chart) -> None:
+def test_settings_exist(chart: Chart) -> None:
     known = {
         f"STENOPOOL_{group}__{name}".upper()
         for group, field in Settings.model_fields.items()

@@ -37,7 +37,7 @@ def test_it_objects_to_nothing_but_the_list(chart: Chart, tmp_path: Path) -> Non
     assert _failed(chart, tmp_path) == set(yaml.safe_load(CONFIG.read_text())["skip-check"])
 
 
-def test_every_entry_of_the_list_has_its_reason() -> None:
+def test_every_entry_of_the_list_has_a_reason() -> None:
     lines = CONFIG.read_text().splitlines()
     entries = [i for i, line in enumerate(lines) if re.match(r"\s+- CKV", line)]
     assert entries

@@ -96,7 +96,7 @@ def test_namespaces_are_let_in_by_name(chart: Chart, ours: dict[str, Peer]) -> N
     assert policies.allow(NEIGHBOUR, SERVER, 4200)
 
 
-def test_a_store_inside_the_house_and_no_agent(chart: Chart) -> None:
+def test_a_store_on_the_internal_network_and_no_agent(chart: Chart) -> None:
     values = SMALLEST | {
         "networkPolicy": {"storageCidrs": ["10.7.0.0/16"], "storagePorts": [8333], "podIdentityAgent": False}
     }

@@ -1,4 +1,4 @@
-"""A restricted namespace takes every pod of ours: the chart's, and the runs'."""
+"""A restricted namespace accepts every Stenopool pod: those of the chart and of runs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The values for Prefect's charts: keys that the charts have, one place with the rest of the house, and no secret."""
+"""The values for Prefect's charts: keys that the charts have, consistent with other settings, and no secret."""
 
 import subprocess
 from pathlib import Path
@@ -126,7 +126,7 @@ def test_no_value_is_a_secret() -> None:
         assert not any(f"{word}:" in text for word in ("password", "authString"))
 
 
-def test_the_settings_of_the_house_become_a_config_map(programs: Path) -> None:
+def test_the_server_settings_become_a_config_map(programs: Path) -> None:
     """The command of docs/deploy/kubernetes.md, with the real kubectl."""
     file = REPOSITORY / "deployments" / "server.env"
     command = [str(programs / "kubectl"), "create", "configmap", "prefect-server-settings", f"--from-env-file={file}"]

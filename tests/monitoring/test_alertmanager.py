@@ -1,4 +1,4 @@
-"""Alertmanager's example: its own check, and who is told what."""
+"""The example for Alertmanager: its own check, and the recipients of alerts."""
 
 import shutil
 import subprocess
@@ -42,13 +42,13 @@ def test_a_mistake_is_found(tmp_path: Path, written: str, wrong: str) -> None:
 
 
 @needs_amtool
-@pytest.mark.parametrize(("severity", "told"), [("critical", "pager"), ("warning", "channel"), ("info", "mail")])
-def test_who_is_told(severity: str, told: str) -> None:
+@pytest.mark.parametrize(("severity", "sent"), [("critical", "pager"), ("warning", "channel"), ("info", "mail")])
+def test_recipients_by_severity(severity: str, sent: str) -> None:
     done = amtool("config", "routes", "test", f"--config.file={CONFIG}", f"severity={severity}", "service=stenopool")
-    assert done.stdout.split() == [told]
+    assert done.stdout.split() == [sent]
 
 
-def test_no_secret_stands_in_it() -> None:
+def test_it_has_no_secrets() -> None:
     def keys(node: object) -> set[str]:
         if isinstance(node, dict):
             return {*node, *(key for value in node.values() for key in keys(value))}
@@ -79,7 +79,7 @@ def alert(name: str, severity: str, **labels: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("alerts", "told"),
+    ("alerts", "sent"),
     [
         (
             [
@@ -109,11 +109,11 @@ def alert(name: str, severity: str, **labels: str) -> dict[str, str]:
     ids=["exporter", "prefect", "severities", "nothing to do with each other"],
 )
 def test_what_follows_from_worse_is_held_back(
-    alertmanager: Alertmanager, alerts: list[dict[str, str]], told: set[str]
+    alertmanager: Alertmanager, alerts: list[dict[str, str]], sent: set[str]
 ) -> None:
     alertmanager.fire(alerts)
-    seen = alertmanager.told(len(alerts))
-    assert {name for name, active in seen.items() if active} == told
+    seen = alertmanager.read_alerts(len(alerts))
+    assert {name for name, active in seen.items() if active} == sent
 
 
 def test_what_it_holds_back_exists() -> None:

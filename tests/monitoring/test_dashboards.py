@@ -52,7 +52,7 @@ def test_panels_say_what_they_show(panel: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-def test_panels_stand_beside_each_other(path: Any) -> None:
+def test_panels_do_not_overlap(path: Any) -> None:
     board = json.loads(path.read_text())
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:

@@ -1,4 +1,4 @@
-"""Debian's Alertmanager on a port of its own, with whatever configuration."""
+"""A real Alertmanager, on a free port and with a temporary folder."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -37,18 +37,18 @@ class Alertmanager(Server):
         body = [{"labels": dict(labels)} for labels in alerts]
         httpx.post(f"{self.url}/api/v2/alerts", json=body).raise_for_status()
 
-    def told(self, count: int) -> dict[str, bool]:
-        """Of each of ``count`` alerts that fire, by its name and severity, whether somebody is told."""
+    def read_alerts(self, count: int) -> dict[str, bool]:
+        """Whether each of ``count`` firing alerts is sent, by name and severity; inhibited alerts are not."""
         deadline = time.monotonic() + 20
         before: dict[str, bool] = {}
-        # What is held back is worked out beside: the same answer twice is taken for the last one.
-        while not before or before != (now := self._told(count)):
+        # Alertmanager computes inhibition asynchronously: two equal results in a row are final.
+        while not before or before != (now := self._read(count)):
             assert time.monotonic() < deadline, before
-            before = self._told(count)
+            before = self._read(count)
             time.sleep(0.3)
         return now
 
-    def _told(self, count: int) -> dict[str, bool]:
+    def _read(self, count: int) -> dict[str, bool]:
         alerts: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v2/alerts").raise_for_status().json()
         if len(alerts) != count or any(alert["status"]["state"] == "unprocessed" for alert in alerts):
             return {}

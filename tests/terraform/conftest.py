@@ -53,5 +53,5 @@ def testable(providers: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def spoilt(providers: dict[str, str], tmp_path: Path) -> Workspace:
-    """A tree of one's own, to plant a mistake in."""
+    """A separate tree in which a test plants a mistake."""
     return Workspace.copy(tmp_path, providers)

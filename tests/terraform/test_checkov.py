@@ -36,7 +36,7 @@ def test_it_objects_to_nothing_but_the_list() -> None:
     assert _failed(ROOT) == set(yaml.safe_load(CONFIG.read_text())["skip-check"])
 
 
-def test_every_entry_of_the_list_has_its_reason() -> None:
+def test_every_entry_of_the_list_has_a_reason() -> None:
     lines = CONFIG.read_text().splitlines()
     entries = [i for i, line in enumerate(lines) if re.match(r"\s+- CKV", line)]
     assert entries

@@ -36,7 +36,7 @@ def deployments(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
     return read(Path(file))
 
 
-def test_it_stands_in_for_ours_and_adds_the_schedule(deployments: list[Deployment]) -> None:
+def test_it_replaces_the_default_deployments_and_adds_the_schedule(deployments: list[Deployment]) -> None:
     ours = {(each.entrypoint, each.name) for each in read()}
     theirs = {(each.entrypoint, each.name) for each in deployments}
     assert theirs - ours == {("flows/ingest.py:ingest", "nightly"), ("flows/watch.py:watch", "arrivals")}

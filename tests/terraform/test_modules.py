@@ -8,7 +8,7 @@ from terraform.render_readmes import render
 from tests.support.terraform.workspace import ROOT, Workspace
 
 ALL = sorted(str(folder.relative_to(ROOT)) for kind in ("modules", "examples") for folder in (ROOT / kind).iterdir())
-# A password passes through it; no module can be tried by itself that hands out ephemeral values.
+# It outputs a password; a module with ephemeral outputs cannot be tested on its own.
 HANDS_OUT_A_SECRET = "modules/secret"
 TESTED = [name for name in ALL if name != HANDS_OUT_A_SECRET]
 
@@ -72,7 +72,7 @@ def test_versions_are_pinned(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_readme_lists_what_there_is(name: str) -> None:
+def test_readme_lists_inputs_and_outputs(name: str) -> None:
     folder = ROOT / name
     assert (folder / "README.md").read_text() == render(folder), "run: python -m terraform.render_readmes"
 

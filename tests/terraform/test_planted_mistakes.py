@@ -1,4 +1,4 @@
-"""Each check objects to what it is there for."""
+"""Each check finds the mistakes that it is meant to find."""
 
 import pytest
 
@@ -53,7 +53,7 @@ def test_validate_finds(spoilt: Workspace, mistake: str) -> None:
     assert any(complaint in found for found in complaints), complaints
 
 
-def test_validate_finds_wrong_use_of_a_module(spoilt: Workspace) -> None:
+def test_validate_finds_a_misused_module(spoilt: Workspace) -> None:
     spoilt.replace("examples/minimal/main.tf", "bucket_arns  = module.storage.bucket_arns", "buckets = {}")
     found = "\n".join(spoilt.complaints("examples/minimal"))
     assert 'The argument "bucket_arns" is required' in found

@@ -90,7 +90,7 @@ def test_images_of_others_are_pinned_by_digest(services: dict[str, Any]) -> None
         assert OURS.fullmatch(image) or re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image), name
 
 
-def test_no_secret_stands_in_the_configuration(house: House) -> None:
+def test_the_configuration_has_no_secrets(house: House) -> None:
     text = house.config("gpu", "observability").stdout
     texts = [secret for secret in house.secrets.values() if secret]
     assert len(texts) >= 12
@@ -100,10 +100,10 @@ def test_no_secret_stands_in_the_configuration(house: House) -> None:
 
 def test_no_password_has_a_default(services: dict[str, Any]) -> None:
     """What is called a password, a key or a secret is a path below /run/secrets."""
-    told = re.compile(r"PASSWORD|SECRET|AUTH_STRING|TOKEN|ACCESS_KEY|ENCRYPTION_KEY|CONNECTION_URL|API__KEYS")
+    secret_names = re.compile(r"PASSWORD|SECRET|AUTH_STRING|TOKEN|ACCESS_KEY|ENCRYPTION_KEY|CONNECTION_URL|API__KEYS")
     for service in services.values():
         for name, value in (service.get("environment") or {}).items():
-            assert not told.search(name) or value.startswith("/run/secrets/"), name
+            assert not secret_names.search(name) or value.startswith("/run/secrets/"), name
 
 
 def test_our_containers_cannot_write_their_root_nor_gain_rights(services: dict[str, Any]) -> None:
@@ -168,8 +168,8 @@ def test_prometheus_looks_for_services_by_the_names_that_they_have(services: dic
 
 
 PLANTED = {
-    "a key that there is not": ("stop_grace_period: 60s", "stop_grace_periods: 60s", "not allowed"),
-    "a need that there is not": ("postgres: { condition", "postgre: { condition", "postgre"),
+    "an unknown key": ("stop_grace_period: 60s", "stop_grace_periods: 60s", "not allowed"),
+    "a missing dependency": ("postgres: { condition", "postgre: { condition", "postgre"),
     "a secret that nobody declared": ("secrets: [grafana-password]", "secrets: [grafana-pasword]", "grafana-pasword"),
     "a volume that nobody declared": ("volumes: [redis:/data]", "volumes: [reddis:/data]", "reddis"),
 }

@@ -1,4 +1,4 @@
-"""The Dockerfiles as text: what hadolint finds, and what every image of ours has."""
+"""The Dockerfiles as text: what hadolint finds, and the rules for every image."""
 
 import json
 import re
@@ -68,7 +68,7 @@ class TestEach:
         assert len(bases) == 2
         assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", base) for base in bases)
 
-    def test_the_user_is_no_root_and_signals_reach_the_command(self, file: Path) -> None:
+    def test_the_user_is_not_root_and_signals_reach_the_command(self, file: Path) -> None:
         text = file.read_text()
         assert re.findall(r"(?m)^USER (.*)", text) == ["10001:0"]
         command = ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.container", "run"]

@@ -77,20 +77,20 @@ def test_compose_transcribes_what_its_api_is_sent(folder: Path) -> None:
         cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=1500,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-    told = done.stdout
-    assert SAID in told
+    output = done.stdout
+    assert SAID in output
     for service in ("postgres", "redis", "seaweedfs", "prefect-server", "api", "exporter", "worker-transcribe"):
-        assert f"{service} is healthy" in told
-    assert "down" not in told  # as Prometheus says of a target
-    assert "'status': 'done'}, '1'" in told
-    assert told.rstrip().endswith("all have ended")
+        assert f"{service} is healthy" in output
+    assert "down" not in output  # as Prometheus says of a target
+    assert "'status': 'done'}, '1'" in output
+    assert output.rstrip().endswith("all have ended")
 
 
 def test_what_gpu_dockerfile_installs_passes_its_self_test(images: Images) -> None:
     """On the CPU, and without an image. Everything that the engines import is there afterwards."""
     if (free := shutil.disk_usage(images.folder).free) < GPU_ROOM:
         pytest.skip(f"it takes {GPU_ROOM / 1e9:.0f} GB of disk, and {free / 1e9:.0f} are free")
-    told = "\n".join(gpu_steps(images))
+    output = "\n".join(gpu_steps(images))
     for part in ("CUDA libraries", "CTranslate2", "torch"):
-        assert f"ok    {part}" in told
-    assert "fail" not in told
+        assert f"ok    {part}" in output
+    assert "fail" not in output
