@@ -438,8 +438,9 @@ class Layout:
 def _pace(cues: Iterator[Cue], duration: float) -> Iterator[Cue]:
     """The cues in order of time, one after another, each held until it is read.
 
-    A cue is held into a pause, and into the next one if that can wait: for `LATEST` seconds at most, and if it can then
-    still be read; not past the recording's end. None is shorter than `SHORTEST`.
+    A cue is held into a pause, and into the next one if that can still be read afterwards, or else so far that both are
+    too fast to the same degree; for `LATEST` seconds at most, or as long as both are spoken at the same time. None goes
+    past the recording's end, or is shorter than `SHORTEST`.
     """
     ordered = sorted(cues, key=lambda cue: cue.start)
     begins = [cue.start for cue in ordered] + [inf, inf]
@@ -450,8 +451,11 @@ def _pace(cues: Iterator[Cue], duration: float) -> Iterator[Cue]:
         end = min(max(cue.end, min(read, duration)), start + LONGEST_SHOWN)
         following = begins[number + 1] - GAP
         if end > following:
-            spare = begins[number + 2] - GAP - begins[number + 1] - ordered[number + 1].reading_time
-            end = max(following, min(read, following + min(LATEST, spare)))
+            after, until = ordered[number + 1], begins[number + 2] - GAP
+            spare = until - after.reading_time
+            share = start + (until - start) * cue.reading_time / (cue.reading_time + after.reading_time)
+            latest = max(LATEST, cue.end - after.start)
+            end = max(following, min(read, following + latest, max(spare, share)))
         elif following - end < SHORT_PAUSE and following - start <= LONGEST_SHOWN:
             end = following
         start = round(start, 3)

@@ -218,8 +218,19 @@ class TestSeveralSpeakers:
         # A cue ends where the other begins to speak, so that all are shown about when they are said.
         spoken_at = {"Yes.": 1500, "Thank you very much.": 4000}
         for cue in cues:
-            assert abs(cue.start - spoken_at.get(" ".join(cue.lines), cue.start)) <= 700
+            assert abs(cue.start - spoken_at.get(" ".join(cue.lines), cue.start)) <= 900
         assert min(cue.end - cue.start for cue in cues) >= 450
+
+    def test_speech_at_the_same_time_shares_the_time(self) -> None:
+        """The first of two cues had what was left before the second began: next to nothing."""
+        segments = [
+            spoken("He began a confused complaint against the wizard,", pace=0.3, speaker="A", channel=0),
+            spoken("The horizon seems extremely distant.", pace=0.45, speaker="B", channel=1),
+            spoken("who had vanished.", 2.7, speaker="A", channel=0),
+        ]
+        first, second, _ = parse_vtt(render(Transcript(segments=segments), "vtt"))
+        speeds = [1000 * len(" ".join(cue.lines)) / (cue.end - cue.start) for cue in (first, second)]
+        assert max(speeds) < 40
 
     def test_their_cues_overlap_if_asked(self) -> None:
         cues = parse_vtt(render(self._call(), "vtt", SubtitleOptions(overlapping_cues=True)))
