@@ -1,4 +1,4 @@
-"""A real Alertmanager, on a free port and with a temporary folder."""
+"""Debian's Alertmanager on a free port, with any configuration."""
 
 import time
 from collections.abc import Mapping, Sequence
