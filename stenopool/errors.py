@@ -128,7 +128,7 @@ class ErrorCode(StrEnum):
     SOURCE_UNAVAILABLE = ("SOURCE_UNAVAILABLE", _WAIT, "The source does not answer.",
         "Check its endpoint and the network; the next run tries again.")
     STORAGE_UNAVAILABLE = ("STORAGE_UNAVAILABLE", _WAIT,
-        "A store does not answer, or answers with an error of its own.",
+        "A store does not answer, or answers with a server error.",
         "Check its endpoint and the network; the next run tries again.")
     OUT_OF_MEMORY = ("OUT_OF_MEMORY", _WAIT, "The machine or its GPU has no memory left.",
         "Lower --batch-size or use a smaller model.")
