@@ -3,6 +3,8 @@
 source listing ⋈ receipts ─► pending ─► shards ─► prepare, transcribe ─► report, _SUCCESS
 """
 
+import asyncio
+
 from prefect import flow, tags
 
 from stenopool.errors import ErrorCode
@@ -13,6 +15,7 @@ from stenopool.orchestration.blocks.profiles import apply_profile
 from stenopool.orchestration.dispatch import carry_shards, choose_dispatcher
 from stenopool.orchestration.runs import open_run
 from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.preflight import check_stores
 from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.shards import Plan
 from stenopool.runtime.startup import start_process
@@ -48,6 +51,7 @@ async def ingest(
     parameters = {"source": source, "destination": destination, "options": options, "execution": execution}
     stores = await open_stores(source, destination)
     with open_run(*stores, options, execution) as run, tags(f"engine:{options.engine}", f"model:{options.model}"):
+        await asyncio.to_thread(check_stores, run.source, run.destination, selection)
         again = None if retry is None else frozenset(retry)
         plan = Plan(run.source, run.destination, options, selection, execution.formats, again, clears=True)
         batch = await Batch.begin(run, plan, source)

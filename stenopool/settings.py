@@ -6,10 +6,12 @@ AWS_*, HF_*, PREFECT_* and CUDA_VISIBLE_DEVICES keep their own names and meaning
 import tempfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from stenopool.errors import OptionsInvalid
 
 
 def _split(value: Any) -> Any:
@@ -61,6 +63,31 @@ class ScratchSettings(_Section):
     """Where scratch folders are made."""
     max_bytes: Annotated[int, Field(gt=0)] = 40 * 1024**3
     """Most that one run's scratch may hold, in bytes."""
+
+
+class StorageSettings(_Section):
+    """What S3 buckets demand of requests; `stenopool doctor SOURCE DESTINATION` finds out what a bucket demands."""
+
+    encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    """Server-side encryption to request for every object written; unset: the bucket's default applies."""
+    kms_key: Annotated[str | None, Field(min_length=1)] = None
+    """Id or ARN of the KMS key; with no encryption set, it means aws:kms. Unset: the key of the bucket or account."""
+    requester_pays: bool = False
+    """Accept the cost of requests to requester-pays buckets."""
+    acl: Literal["private", "bucket-owner-read", "bucket-owner-full-control"] | None = None
+    """Canned ACL of every object written, where the policy of another account's bucket demands one."""
+    tags: Annotated[str | None, Field(pattern=r"^[^=&\s]+=[^=&\s]*(&[^=&\s]+=[^=&\s]*)*$")] = None
+    """Tags of every object written, URL-encoded: team=calls&kept=90d."""
+    addressing: Literal["path", "virtual"] | None = None
+    """path: ENDPOINT/BUCKET; virtual: BUCKET.ENDPOINT; unset: path at your own endpoints, virtual at AWS."""
+    conditional_writes: bool = True
+    """Off for stores without If-None-Match: two runs at once may transcribe a recording twice; no presigned uploads."""
+
+    @model_validator(mode="after")
+    def _check_key(self) -> Self:
+        if self.kms_key and self.encryption == "AES256":
+            raise ValueError("a KMS key needs an encryption by KMS, not AES256")
+        return self
 
 
 class BatchSettings(_Section):
@@ -212,6 +239,7 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     audio: AudioSettings = AudioSettings()
     scratch: ScratchSettings = ScratchSettings()
+    storage: StorageSettings = StorageSettings()
     batch: BatchSettings = BatchSettings()
     dispatch: DispatchSettings = DispatchSettings()
     retry: RetrySettings = RetrySettings()
@@ -226,4 +254,11 @@ class Settings(BaseSettings):
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings of this process, read once."""
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Not what was given: some settings are secret.
+        wrong = "; ".join(
+            f"STENOPOOL_{'__'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()
+        )
+        raise OptionsInvalid(f"{wrong}.", remedy="Correct the settings named; docs/settings.md lists all.") from None

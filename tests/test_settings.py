@@ -48,6 +48,12 @@ def test_a_documented_name_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -
         "STENOPOOL_LOG__FORMAT": "json",
         "STENOPOOL_API__NEUTRAL_NAMES": "True",
         "STENOPOOL_MODELS__MIRROR_SHA256": "7" * 64,
+        "STENOPOOL_STORAGE__ENCRYPTION": "aws:kms",
+        "STENOPOOL_STORAGE__REQUESTER_PAYS": "True",
+        "STENOPOOL_STORAGE__ACL": "bucket-owner-full-control",
+        "STENOPOOL_STORAGE__TAGS": "team=calls&kept=",
+        "STENOPOOL_STORAGE__ADDRESSING": "virtual",
+        "STENOPOOL_STORAGE__CONDITIONAL_WRITES": "False",
     }.get(name, "7")
     monkeypatch.setenv(name, value)
     get_settings.cache_clear()

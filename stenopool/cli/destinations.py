@@ -16,10 +16,11 @@ from stenopool.cli.display import out, print_line
 from stenopool.cli.parameters import DestinationArgument, JsonFlag, SourceArgument, with_options
 from stenopool.models.suitability import check_options
 from stenopool.options import Format, SubtitleOptions, TranscriptionOptions
-from stenopool.orchestration.blocks.locations import open_location
+from stenopool.orchestration.blocks.locations import open_existing, open_location
 from stenopool.pipeline import receipts, speaker_names
 from stenopool.pipeline.catalog import Selection
 from stenopool.pipeline.housekeeping import RemovedObjects, remove_leftovers
+from stenopool.pipeline.preflight import check_source
 from stenopool.pipeline.report import read_reports
 from stenopool.pipeline.shards import Plan
 from stenopool.speech.renderers import render
@@ -47,7 +48,10 @@ def plan(
     Example: stenopool plan ./recordings ./transcripts
     """
     check_options(options)
-    planned = Plan(open_location(source, must_exist=True), open_location(destination), options, selection)
+    stores = open_location(source, must_exist=True), open_location(destination)
+    if not selection.only:
+        check_source(*stores, selection)
+    planned = Plan(*stores, options, selection)
     for _ in planned.items():
         pass
     hours = {state: planned.seconds[state] / 3600 for state in ("new", "done", "quarantined", "waiting")}
@@ -83,7 +87,7 @@ def status(
 
     Example: stenopool status ./transcripts
     """
-    store = open_location(destination, must_exist=True)
+    store = open_existing(destination)
     counts = {"done": 0, "quarantined": 0}
     quarantined: list[receipts.Receipt] = []
     for _, group in groupby(receipts.list_receipts(store), attrgetter("key")):
@@ -158,7 +162,7 @@ def clean(
     """
     work = _parse_age(work_older_than, "--work-older-than")
     batches = None if batches_older_than == _NEVER else _parse_age(batches_older_than, "--batches-older-than")
-    store = open_location(destination, must_exist=True)
+    store = open_existing(destination)
     cleaned = remove_leftovers(store, work_older_than=work, batches_older_than=batches, dry_run=dry_run)
     if as_json:
         print(cleaned.model_dump_json())

@@ -12,11 +12,11 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from itertools import islice
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import soundfile
 import typer
@@ -29,7 +29,7 @@ from stenopool.errors import DeviceUnavailable, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.orchestration.workers import selftest
-from stenopool.pipeline import receipts
+from stenopool.pipeline.preflight import check_destination
 from stenopool.runtime.logs import printable
 from stenopool.runtime.scratch import Scratch
 from stenopool.settings import get_settings
@@ -37,6 +37,7 @@ from stenopool.speech import diarizers, engines
 from stenopool.speech.audio import ffmpeg, sandbox
 from stenopool.speech.audio.probe import probe
 from stenopool.speech.devices import choose_placement
+from stenopool.storage import ObjectStore, find_retention
 from stenopool.storage.base import Walk
 
 FindingStatus = Literal["ok", "warn", "fail"]
@@ -279,10 +280,12 @@ def _check_source(uri: str) -> str:
             # Listing and reading are different rights: s3:ListBucket and s3:GetObject, and kms:Decrypt a third.
             tried += 1
             try:
-                next(store.stream(info.key, last=0), None)
+                store.attempt(partial(_read_beginning, info.key))
             except StenopoolError as error:
                 refused.append(error)
     if not (listed or walk.unreadable):
+        if absence := store.find_absence():
+            raise absence
         raise _Wrong(f"{store.uri} is empty", "Check the prefix.", "warn")
     if refused and len(refused) == tried:
         raise refused[0]
@@ -294,22 +297,19 @@ def _check_source(uri: str) -> str:
     return f"{store.uri} lists and reads"
 
 
+def _read_beginning(key: str, store: ObjectStore) -> None:
+    next(store.stream(key, last=0), None)
+
+
 def _check_destination(uri: str) -> str:
     store = open_location(uri)
-    key = receipts.work_key(f"doctor-{uuid4().hex}", "probe")
-    try:
-        first = store.put_bytes(key, b"1", if_absent=True)
-        second = store.put_bytes(key, b"2", if_absent=True)
-        if (first, second, store.get_bytes(key)) != (True, False, b"1"):
-            raise _Wrong(
-                f"{store.uri} does not honour conditional writes (If-None-Match)",
-                "Use a store that supports If-None-Match; else two runs may write the same transcript.",
-            )
-    finally:
-        with suppress(StenopoolError):  # an error before this one is the one to report
-            store.delete(key)
-    if store.exists(key):
-        raise _Wrong(f"{store.uri} does not delete", "Allow s3:DeleteObject: checkpoints must be removed.")
+    check_destination(store)
+    if retention := find_retention(store):
+        raise _Wrong(
+            f"{store.uri} writes, reads and deletes, but Object Lock keeps every version of every object ({retention})",
+            "Checkpoints and audio between stages are kept too: use a bucket without a default retention.",
+            "warn",
+        )
     return f"{store.uri} writes, reads and deletes"
 
 

@@ -19,8 +19,9 @@ from stenopool.cli.display import err, out, print_line, show_progress, tabulate_
 from stenopool.cli.parameters import DestinationArgument, JsonFlag, SourceArgument, with_options
 from stenopool.errors import ErrorCode, SetupError, StenopoolError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
-from stenopool.orchestration.blocks.locations import open_location
+from stenopool.orchestration.blocks.locations import open_existing, open_location
 from stenopool.pipeline.catalog import CatalogEntry, Selection, list_entries
+from stenopool.pipeline.preflight import check_stores
 from stenopool.pipeline.quarantine import drop_deleted, list_quarantined, plan_attempts
 from stenopool.pipeline.receipts import output_key
 from stenopool.pipeline.report import BatchReport
@@ -66,7 +67,7 @@ def retry(
 
     Example: stenopool retry ./transcripts --code DECODE_TIMEOUT
     """
-    store = open_location(destination, must_exist=True)
+    store = open_existing(destination)
     quarantined = list_quarantined(store, code or ())
     if not quarantined:
         print_line("Nothing is in quarantine" + (f" for {', '.join(code)}." if code else "."), err)
@@ -153,6 +154,7 @@ def _ingest(
 
     embedded.set_environment()  # a block is loaded with Prefect
     stores = open_location(source, must_exist=True), open_location(destination)
+    check_stores(*stores, selection)
     embedded.begin()
     with ThreadPoolExecutor(1) as meanwhile:
         if get_settings().dispatch.by == "inline":

@@ -55,6 +55,9 @@ _OUTPUTS = ("transcript.", "audio.", "speakers.json")
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 _WILDCARD = re.compile(r"[*?\[]")
 _ASKED_TOGETHER, _ASKED_AT_A_TIME = 1000, 16  # about archived objects
+_MARKERS = ("/", "_$folder$")  # of folders: consoles write the first, Hadoop the second
+# A part that begins with a dot; not "." or "..", which no store can hold: these keys are reported.
+_HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|\Z))")
 _BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
 
 
@@ -116,7 +119,7 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
 
     def takes(self, key: str, modified: float) -> bool:
         """Whether an object of this key and Unix time is wanted. Objects without content are: they get reported."""
-        if not key or key.endswith("/") or _is_hidden(key):  # a folder's marker, something hidden
+        if not key or key.endswith(_MARKERS) or _is_hidden(key):
             return False
         if not key.startswith(self.prefix):
             return False
@@ -154,7 +157,7 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
 
 
 def _is_hidden(key: str) -> bool:
-    return key.startswith(".") or "/." in key
+    return (key.startswith(".") or "/." in key) and _HIDDEN.search(key) is not None
 
 
 _DEFAULT = Selection()

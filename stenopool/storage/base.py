@@ -110,6 +110,17 @@ class ObjectStore(Protocol):
         """Nothing if the store as a whole answers; else the error that it gives for every object."""
         next(self.list(page_size=1), None)
 
+    def attempt(self, step: "Callable[[ObjectStore], object]") -> None:
+        """Do ``step`` with this store. Its error says which setting the store needs for it, if one helps."""
+        step(self)
+
+    def find_absence(self, prefix: str = "") -> ObjectNotFound | None:  # noqa: ARG002 (what knows no folders)
+        """Why nothing is listed below a prefix, with what may be meant instead; None if it exists, and is empty.
+
+        Buckets and folders exist, and prefixes for which there is a marker.
+        """
+        return None
+
     def head(self, key: str) -> ObjectInfo:
         """What a listing would say of this object, except that one that has been restored is not ``archived``."""
 

@@ -26,6 +26,7 @@ from stenopool.errors import (
     StenopoolError,
     StorageUnavailable,
 )
+from stenopool.storage.absence import find_absence
 from stenopool.storage.base import (
     LONGEST_KEY,
     ObjectInfo,
@@ -98,6 +99,23 @@ class LocalStore(ObjectStore):
                 for key in sorted(f"{folder}{slash}{name}" for name in found if not name.startswith(_TEMPORARY)):
                     if key > start_after and (info := self._describe(key, held)):
                         yield info
+
+    def find_absence(self, prefix: str = "") -> ObjectNotFound | None:
+        return find_absence(prefix, f"{self.root}/", self._is_file, self._list_names) if prefix else None
+
+    def _is_file(self, key: str) -> bool:
+        with suppress(StenopoolError):
+            return self.exists(key)
+        return False
+
+    def _list_names(self, folder: str, beginning: str) -> Collection[str]:
+        """Names in a folder that begin like this; none in what is not a folder of ours."""
+        with suppress(StenopoolError, OSError):
+            path = self._path(folder.removesuffix("/")) if folder else self.root
+            with self._open_folder(folder, path) as held:
+                if held is not None and _real_path(held) == str(path):
+                    return _scan(held, beginning)
+        return []
 
     def _walk(
         self, held: int, folder_key: str, start_after: bytes, beginning: str, walk: Walk | None
@@ -400,6 +418,24 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir(follow_symlinks=False)
     except OSError:  # some file systems have to be asked; `_describe` asks again, and notes it
         return False
+
+
+def find_missing(folder: Path) -> ObjectNotFound:
+    """The error for a folder that does not exist, with what may be meant instead."""
+
+    def list_names(path: str, beginning: str) -> list[str]:
+        with suppress(OSError):
+            return _scan(f"/{path}", beginning)
+        return []
+
+    found = find_absence(f"{str(folder.absolute())[1:]}/", "/", lambda _: False, list_names)
+    return ObjectNotFound(f"There is no folder {folder}.", remedy=found.remedy if found else None)
+
+
+def _scan(folder: int | str, beginning: str) -> list[str]:
+    with os.scandir(folder) as entries:
+        names = [f"{one.name}/" if one.is_dir() else one.name for one in entries if one.name.startswith(beginning)]
+    return [name for name in names if name.isprintable()]
 
 
 def _real_path(held: int) -> str:

@@ -1,11 +1,12 @@
 """S3 through boto3, at any endpoint: AWS, MinIO, SeaweedFS, Google Cloud Storage's interoperability mode.
 
-boto3 reads AWS_ENDPOINT_URL(_S3), AWS_PROFILE and the other AWS_* itself; with an endpoint of one's own it addresses
-buckets by path.
+boto3 reads AWS_ENDPOINT_URL(_S3), AWS_PROFILE, AWS_CA_BUNDLE and the other AWS_* itself; at other endpoints than AWS
+it addresses buckets by path. What else buckets demand of requests is in `StorageSettings`; see `s3_rules`.
 """
 
 import os
 import re
+import ssl
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -32,6 +33,8 @@ from stenopool.errors import (
     StenopoolError,
     StorageUnavailable,
 )
+from stenopool.settings import StorageSettings, get_settings
+from stenopool.storage.absence import find_absence
 from stenopool.storage.base import (
     LONGEST_KEY,
     ObjectInfo,
@@ -43,6 +46,7 @@ from stenopool.storage.base import (
     leave_out_name,
 )
 from stenopool.storage.s3_listing import archived_class, list_pages, read_listings_fast
+from stenopool.storage.s3_rules import Trial, add_parameters, explain_refusal, signed_headers
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,19 +64,34 @@ class S3Store(ObjectStore):
 
     Listings come in the server's order. That is byte order on AWS, MinIO and Google; SeaweedFS lists as a file
     system does, a folder's content before the names that go on with a character below "/" (see `catalog`).
-    ``client`` is for credentials of one's own; without it, one client per process serves all stores.
+    ``client`` is for other credentials, and ``reconnect`` makes another one with them; without, one client per
+    process serves all stores.
     """
 
     def __init__(
-        self, bucket: str, prefix: str = "", *, client: "S3Client | None" = None, page_size: int = 1000
+        self,
+        bucket: str,
+        prefix: str = "",
+        *,
+        client: "S3Client | None" = None,
+        reconnect: "Callable[..., S3Client] | None" = None,
+        rules: StorageSettings | None = None,
+        page_size: int = 1000,
     ) -> None:
+        if prefix == "/" or prefix.endswith("//"):
+            raise LocationInvalid(
+                f"The address s3://{bucket}/{prefix} ends in more than one slash.",
+                remedy="End it in one slash at most; keys below an empty name are found with --prefix /.",
+            )
         self.bucket = bucket
-        prefix = prefix.strip("/")
-        self.prefix = f"{prefix}/" if prefix else ""
-        self.uri = self.address = f"s3://{bucket}/{prefix}".rstrip("/")
+        # Only the end is changed: objects whose keys begin with a slash, or have two in a row, are others.
+        self.prefix = f"{prefix.removesuffix('/')}/" if prefix else ""
+        self.uri = self.address = f"s3://{bucket}/{self.prefix}".removesuffix("/")
         if client:
             read_listings_fast(client)
         self._own_client = client
+        self.reconnect = reconnect or connect
+        self._rules = rules
         self._page_size = page_size
 
     @property
@@ -80,6 +99,48 @@ class S3Store(ObjectStore):
         """The boto3 client, e.g. for presigned addresses. Safe to share between threads."""
         # After a fork the parent's open connections must not be used: hence by process.
         return self._own_client or process_client(os.getpid())
+
+    @property
+    def rules(self) -> StorageSettings:
+        """What requests have to say in addition."""
+        return self._rules or get_settings().storage
+
+    @property
+    def checksums(self) -> str:
+        """When requests have a checksum: when_required, when_supported."""
+        config: Any = self.client.meta.config
+        return str(config.request_checksum_calculation)
+
+    def with_client(self, client: "S3Client", rules: StorageSettings) -> "S3Store":
+        """The same store with other settings."""
+        return S3Store(self.bucket, self.prefix, client=client, reconnect=self.reconnect, rules=rules)
+
+    def attempt(self, step: Callable[[ObjectStore], object]) -> None:
+        try:
+            step(self)
+        except StenopoolError as error:
+            explanation = explain_refusal(self, error, step)
+            if explanation is error:
+                raise
+            raise explanation from error
+
+    def find_absence(self, prefix: str = "") -> ObjectNotFound | None:
+        whole = self.prefix + prefix
+        return find_absence(whole, f"s3://{self.bucket}/", self._is_object, self._list_names) if whole else None
+
+    def _is_object(self, key: str) -> bool:
+        with suppress(StenopoolError), self.errors("head", key):
+            return int(self.client.head_object(Bucket=self.bucket, Key=key)["ContentLength"]) > 0
+        return False
+
+    def _list_names(self, folder: str, beginning: str) -> Collection[str]:
+        """Names in a folder, which is a whole prefix: a page of them, or none where we may not list it."""
+        with suppress(StenopoolError), self.errors("list", ""):
+            answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=folder + beginning, Delimiter="/")
+            folders = [one["Prefix"] for one in answer.get("CommonPrefixes", ())]
+            objects = [one["Key"] for one in answer.get("Contents", ())]
+            return [key[len(folder) :] for key in (*folders, *objects)]
+        return []
 
     def uri_of(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._whole(key)}"
@@ -158,6 +219,10 @@ class S3Store(ObjectStore):
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
         """False also if an earlier try of this call wrote the object and its answer was lost: it is there."""
         extra: dict[str, Any] = {"ContentType": content_type} if content_type else {}
+        if if_absent and not self.rules.conditional_writes:
+            if_absent = False
+            if self.exists(key):
+                return False
         if if_absent:
             extra["IfNoneMatch"] = "*"
         with self.errors("put", key):
@@ -171,12 +236,17 @@ class S3Store(ObjectStore):
         return True
 
     def presigned_put(self, key: str, size: int, lifetime: int, sha256: str | None = None) -> PresignedPut:
+        if not self.rules.conditional_writes:
+            raise LocationInvalid(
+                f"{self.uri} has no conditional writes: direct uploads are refused.", remedy="Send the file itself."
+            )
         # Never over an object, and never as a page that a browser would open. All of these are signed.
         request = {"ContentType": "application/octet-stream", "IfNoneMatch": "*"}
         headers = {"Content-Type": "application/octet-stream", "If-None-Match": "*"}
         if sha256:
             checksum = b64encode(bytes.fromhex(sha256)).decode()
             request["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = checksum
+        headers |= signed_headers(self.client, self.rules)
         whole = {"Bucket": self.bucket, "Key": self._whole(key), "ContentLength": size, **request}
         with self.errors("presign", key):
             return PresignedPut(self.client.generate_presigned_url("put_object", whole, lifetime), headers)
@@ -279,13 +349,18 @@ def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
     return client
 
 
-def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Client":
-    """A client with our time-outs and retries; ``parameters`` (endpoint_url, verify, ...) go to ``session.client``.
+def connect(session: boto3.Session | None = None, *, trial: Trial | None = None, **parameters: Any) -> "S3Client":
+    """A client with our time-outs, retries and rules; ``parameters`` (endpoint_url, ...) go to ``session.client``.
+
+    ``trial``: other settings than those of the environment, in requests that are made once.
 
     Raises `LocationInvalid` or `AccessDenied` when the environment or the parameters cannot be used.
     """
+    rules = get_settings().storage
     try:
-        config = Config(
+        session = session or boto3.Session()
+        own: Any = parameters.pop("config", None) or Config()
+        config: Any = Config(
             connect_timeout=10,
             read_timeout=60,
             tcp_keepalive=True,
@@ -297,18 +372,44 @@ def connect(session: boto3.Session | None = None, **parameters: Any) -> "S3Clien
             # botocore presigns with version 2 unless a version is named; that does not sign the length of an upload.
             signature_version="s3v4",
             # The checksums that boto3 sends since 1.36 are refused by older MinIO, SeaweedFS and by Google.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        own = parameters.pop("config", None)
-        return (session or boto3.Session()).client("s3", config=config.merge(own) if own else config, **parameters)
+            request_checksum_calculation=_chosen(session, "request_checksum_calculation", "when_required"),
+            response_checksum_validation=_chosen(session, "response_checksum_validation", "when_required"),
+        ).merge(own)
+        addressing = (own.s3 or {}).get("addressing_style") or rules.addressing  # a block's is its own
+        if trial and trial.addressing:
+            addressing = trial.addressing
+        if addressing:
+            styles: Any = {**(config.s3 or {}), "addressing_style": addressing}
+            config = config.merge(Config(s3=styles))
+        if trial:
+            config = config.merge(Config(connect_timeout=5, read_timeout=20, retries={"total_max_attempts": 1}))
+            if trial.checksums:
+                config = config.merge(Config(request_checksum_calculation=cast("Any", trial.checksums)))
+        client = session.client("s3", config=config, **parameters)
+        authorities = parameters.get("verify") or session._session.get_config_variable("ca_bundle")
+        if isinstance(authorities, str):
+            _check_certificates(authorities)
     except (aws.ProfileNotFound, aws.PartialCredentialsError) as error:
         raise AccessDenied(f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE.") from error
-    except (aws.BotoCoreError, ValueError) as error:
+    except (aws.BotoCoreError, ValueError, OSError) as error:
         raise LocationInvalid(
             f"S3 cannot be used: {type(error).__name__}.",  # its text may hold the address, and that a password
-            remedy="Check AWS_ENDPOINT_URL, AWS_MAX_ATTEMPTS, AWS_RETRY_MODE and the other AWS_*, and ~/.aws/config.",
+            remedy="Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, AWS_RETRY_MODE, the other AWS_* and"
+            " ~/.aws/config.",
         ) from error
+    add_parameters(client, rules)
+    return client
+
+
+def _chosen(session: boto3.Session, name: str, default: str) -> Any:
+    """A setting of botocore as the environment or ~/.aws/config have it: Stenopool's default must not replace those."""
+    return str(os.environ.get(f"AWS_{name.upper()}") or session._session.get_scoped_config().get(name) or default)
+
+
+def _check_certificates(path: str) -> None:
+    """OSError if this is not a file or folder of certificates; boto3 would raise it in the middle of a request."""
+    kind = {"capath": path} if Path(path).is_dir() else {"cafile": path}
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**kind)
 
 
 def _has_copy(answer: "HeadObjectOutputTypeDef") -> bool:
@@ -352,6 +453,12 @@ def _translate(error: Exception, what: str, *, reads: bool) -> StenopoolError:
         return AccessDenied(f"{what}: {type(error).__name__}.")
     if isinstance(error, aws.ParamValidationError):
         return LocationInvalid(f"{what}: not an S3 address.")
+    if isinstance(error, aws.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return LocationInvalid(
+            f"{what}: the endpoint's certificate is not trusted, or not made for this name.",
+            remedy="Set AWS_CA_BUNDLE to the file of its authority's certificate; if the certificate has no name for"
+            " the bucket, set STENOPOOL_STORAGE__ADDRESSING=path.",
+        )
     if not isinstance(error, aws.ClientError):
         return StorageUnavailable(f"{what}: {type(error).__name__}.")
     code, status = error.response.get("Error", {}).get("Code", "?"), _status(error)

@@ -7,6 +7,7 @@ A listing is complete, or it fails: what is not listed is not transcribed, and n
 that says wrongly, or not at all, how to continue is followed by other means, and every object is listed once.
 """
 
+import re
 import threading
 from array import array
 from binascii import a2b_qp
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import unquote_plus
 from xml.parsers import expat
 
-from stenopool.errors import StorageUnavailable
+from stenopool.errors import LocationInvalid, StorageUnavailable
 from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectInfo
 
@@ -197,6 +198,12 @@ def _page(call: Callable[..., Any], cut: _Cut, request: dict[str, Any]) -> Page:
     found = answer.get(_PAGE)
     if isinstance(found, Page):
         return found
+    plain = re.sub("/+", "/", cut.prefix).lstrip("/")
+    if found and plain != cut.prefix and str(found).startswith(plain):
+        raise LocationInvalid(
+            f"{where} cannot be listed: this store ignores slashes at the start and repeated ones.",
+            remedy=f"Use s3://{request['Bucket']}/{plain}, which is what it lists.",
+        )
     what = f"its keys do not begin with the prefix: {found!r}" if found else "the answer is not a listing"
     raise StorageUnavailable(f"{where} cannot be listed: {what}.", remedy=_FAULTY)
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stenopool.errors import ErrorCode, StorageUnavailable
+from stenopool.errors import ErrorCode, LocationInvalid, ObjectNotFound, StorageUnavailable
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.pipeline import speaker_names
 from stenopool.pipeline.catalog import Selection
@@ -22,6 +23,9 @@ from stenopool.settings import get_settings
 from stenopool.speech.transcript import CHANNEL_BLEED, DUPLICATE_CHANNELS, SINGLE_CHANNEL, Transcript
 from stenopool.storage import open_store
 from stenopool.storage.local import LocalStore
+from stenopool.storage.s3 import process_client
+from tests.support.faults import FaultyProxy
+from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech, recording_path
 
 pytestmark = needs_speech
@@ -67,7 +71,7 @@ def _count(
     monkeypatch.setattr(owner, name, counting)
 
 
-def ingest(source: Path, destination: Path, **parameters: Any) -> BatchReport:
+def ingest(source: Path, destination: Path | str, **parameters: Any) -> BatchReport:
     from stenopool.orchestration import entrypoints
 
     flow = entrypoints.load("ingest")
@@ -111,6 +115,33 @@ def test_recordings_become_transcripts_and_a_second_run_does_no_speech_work(
     second = ingest(source, destination)
     assert (second.new, second.done, second.already_done) == (0, 0, 1)
     assert calls == {"decode": 1, "transcribe": 1}
+
+
+def test_a_destination_that_refuses_conditional_writes_ends_the_run_before_any_speech_work(
+    source: Path, s3: SeaweedFS, bucket: str, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(method: str, path: str, headers: HTTPMessage) -> tuple[int, str] | None:
+        return (501, "NotImplemented") if "If-None-Match" in headers else None
+
+    with FaultyProxy(s3.s3, rules=(refuse,)) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        process_client.cache_clear()
+        with pytest.raises(LocationInvalid, match="If-None-Match") as caught:
+            ingest(source, f"s3://{bucket}/transcripts")
+        assert "STENOPOOL_STORAGE__CONDITIONAL_WRITES=false" in caught.value.remedy
+        assert calls == {}
+        monkeypatch.setenv("STENOPOOL_STORAGE__CONDITIONAL_WRITES", "false")
+        get_settings.cache_clear()
+        assert ingest(source, f"s3://{bucket}/transcripts").done == 1
+        assert ingest(source, f"s3://{bucket}/transcripts").already_done == 1
+    assert calls == {"decode": 1, "transcribe": 1}
+
+
+def test_a_misspelt_prefix_ends_the_run(source: Path, destination: Path, calls: Counter[str]) -> None:
+    with pytest.raises(ObjectNotFound, match="There is nothing at"):
+        ingest(source, destination, selection=Selection(prefix="cals/"))
+    assert calls == {}
+    assert not destination.exists()
 
 
 @pytest.mark.parametrize(("as_it_is", "sound"), [(256 * 1024, "audio/flac"), (0, "audio/webm")])

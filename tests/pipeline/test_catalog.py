@@ -210,6 +210,7 @@ def test_what_is_taken_if_nothing_is_said() -> None:
         "x/y.webm",
     ]
     no = [".hidden.wav", "x/.Trash/a.wav", "n.txt", "N.JSON", "cut.mp3.part", "b.crdownload", "folder/", "p.jpg"]
+    no += ["calls_$folder$", "x/..b/a.wav", "...wav"]
     fill(source, *yes, *no)
     assert taken(source, destination) == sorted(yes)
 

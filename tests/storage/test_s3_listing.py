@@ -281,7 +281,7 @@ def test_a_server_that_lists_in_no_order(odd_server: OddServer) -> None:
 @pytest.mark.parametrize(
     ("quirk", "said"),
     [
-        # Whatever is asked for, the first page comes.
+        # Every request gets the first page.
         (
             lambda answer, *_: re.sub("<IsTruncated>false", "<IsTruncated>true", TOKEN.sub("", answer)),
             "again and again",

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -10,10 +11,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 
 class CuttingProxy:
@@ -66,6 +73,8 @@ Fault = (
 )
 FAULTS: tuple[Fault, ...] = ("500", "503", "slow", "refused", "lost", "cut")
 Chooser = Callable[[str, str], Fault | None]
+# What a store's rules say of (method, address, headers): the status and code of a refusal, or nothing.
+Rule = Callable[[str, str, HTTPMessage], tuple[int, str] | None]
 _KMS = "User: arn:aws:iam::1:user/x is not authorized to perform: kms:Decrypt on the resource"
 _SSE_C = "The object was stored using a form of Server Side Encryption."
 # Status, code and message, as AWS gives them.
@@ -96,6 +105,9 @@ class FaultyProxy:
 
     ``rewrite``: for address and content of an answer, what the client gets in place of that.
 
+    ``rules``: what is refused, and by which answer; rules are of the store, and asked before anything else happens to
+    a call. The proxy may also be used as one: clients with HTTP_PROXY give it whole addresses.
+
     Which calls meet what follows from ``seed``, method, address and how often that was asked for, so it is the same
     however threads take turns. ``met`` counts the faults, ``calls`` all calls.
     """
@@ -109,10 +121,19 @@ class FaultyProxy:
         delay: float = 3.0,
         choose: Chooser | None = None,
         rewrite: Callable[[str, bytes], bytes] = lambda _, content: content,
+        rules: tuple[Rule, ...] = (),
+        strips: tuple[str, ...] = (),
+        keys: tuple[str, str] = ("", ""),
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
+        """``certificate``: files of a certificate and its key, to answer HTTPS.
+
+        ``strips``: headers that the server does not know; calls with these are signed again, without, with ``keys``.
+        """
         self.target = port
         self.rewrite = rewrite
         self.choose = choose
+        self.rules, self.strips, self.keys = rules, strips, keys
         self.share = share
         self.seed = seed
         self.delay = delay
@@ -123,6 +144,11 @@ class FaultyProxy:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_FaultyHandler, self))
         self._server.daemon_threads = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.endpoint = f"https://localhost:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -168,8 +194,10 @@ class _FaultyHandler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         fault = self.proxy.draw(self.command, self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if fault in _ERRORS:
-            status, name, message = _ERRORS[fault]
+        refusals = (rule(self.command, self.path, self.headers) for rule in self.proxy.rules)
+        refusal = next(filter(None, refusals), None)
+        if refusal or fault in _ERRORS:
+            status, name, message = (*refusal, "") if refusal else _ERRORS[str(fault)]
             error = f"<Error><Code>{name}</Code><Message>{message}</Message></Error>".encode()
             self._send(status, [], b"" if self.command == "HEAD" else error)
             return
@@ -203,13 +231,23 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         """The server's answer. The client's Host goes along as it is: it is part of what is signed."""
         connection = HTTPConnection("127.0.0.1", self.proxy.target, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
+        if any(name in headers for name in self.proxy.strips):
+            headers = self._signed_again(headers, body)
         try:
-            connection.request(self.command, self.path, body, headers)
+            parts = urlsplit(self.path)  # of a proxy's client it is the whole address
+            connection.request(self.command, parts._replace(scheme="", netloc="").geturl(), body, headers)
             answer = connection.getresponse()
             content = answer.read()
         finally:
             connection.close()
         return answer.status, answer.getheaders(), content
+
+    def _signed_again(self, headers: dict[str, str], body: bytes) -> dict[str, str]:
+        dropped = (*self.proxy.strips, "Authorization", "X-Amz-Date")
+        kept = {name: value for name, value in headers.items() if name not in dropped}
+        request = AWSRequest(self.command, f"http://{headers['Host']}{self.path}", kept, body)
+        S3SigV4Auth(Credentials(*self.proxy.keys), "s3", "us-east-1").add_auth(request)
+        return dict(request.headers.items())
 
     def _send(self, status: int, headers: list[tuple[str, str]], content: bytes, upto: int | None = None) -> None:
         self.send_response_only(status)

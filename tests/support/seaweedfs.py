@@ -54,6 +54,8 @@ class SeaweedFS:
             # Each bucket takes a volume of its own, and there are as many as fit into the free disk: by default of a
             # gigabyte, and with 50 GB free the tests' last buckets could not be written to.
             "-master.volumeSizeLimitMB=128",
+            # Answers at http://BUCKET.s3.test too, for clients that come by a proxy.
+            "-s3.domainName=s3.test",
         ]  # fmt: skip
         log = self.folder / "log.txt"
         with log.open("ab") as output:

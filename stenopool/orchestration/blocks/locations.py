@@ -9,6 +9,7 @@ Blocks are saved on a Prefect server, which is asked for them only if an address
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -52,6 +53,14 @@ def open_location(location: str, *, must_exist: bool = False) -> ObjectStore:
     return store
 
 
+def open_existing(location: str) -> ObjectStore:
+    """The store at an address with something in it, as `status` needs it; `ObjectNotFound` if there is nothing."""
+    store = open_location(location, must_exist=True)
+    if next(store.list(page_size=1), None) is None and (absence := store.find_absence()):
+        raise absence
+    return store
+
+
 async def open_stores(source: str, destination: str) -> tuple[ObjectStore, ObjectStore]:
     """What a flow reads, which must exist, and what it writes to."""
     return (
@@ -67,11 +76,11 @@ def _open_bucket(name: str, below: str, must_exist: bool) -> ObjectStore:
 
     saved = _load(S3Bucket, name)
     session = saved.credentials.get_boto3_session()
-    client = connect(session, **saved.credentials.aws_client_parameters.get_params_override())
+    reconnect = partial(connect, session, **saved.credentials.aws_client_parameters.get_params_override())
     prefix = "/".join(part for part in (saved.bucket_folder.strip("/"), below) if part)
-    store = S3Store(saved.bucket_name, prefix, client=client)
+    store = S3Store(saved.bucket_name, prefix, client=reconnect(), reconnect=reconnect)
     if must_exist:
-        store.check_root()
+        store.attempt(ObjectStore.check_root)
     return store
 
 

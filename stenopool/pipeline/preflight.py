@@ -1,0 +1,121 @@
+"""What is tried before any work: whether the source is what was meant, and the destination takes what a run writes.
+
+A run that finds this out after hours of transcribing has wasted them, and one that finds nothing to do looks well.
+"""
+
+from itertools import islice
+from uuid import uuid4
+
+from stenopool.errors import LocationInvalid, SetupError, StenopoolError
+from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.receipts import BATCHES, work_key
+from stenopool.pipeline.report import read_reports
+from stenopool.storage.base import ObjectInfo, ObjectStore, Walk
+
+_RECENT = 20  # batches whose sources are known
+_SOME_OUTPUT = ("audio.", "transcript.")
+
+
+def check_stores(source: ObjectStore, destination: ObjectStore, selection: Selection) -> None:
+    """What `ingest` tries first. Raises as `check_source` and `check_destination`.
+
+    Somebody waits for named recordings: then the source is not listed, and the destination only tried before its first
+    batch.
+    """
+    if not selection.only:
+        check_source(source, destination, selection)
+    begun = list[ObjectInfo]()
+    if selection.only:
+        destination.attempt(lambda store: begun.extend(islice(store.list(BATCHES, page_size=1), 1)))
+    if not begun:
+        check_destination(destination)
+
+
+def check_source(source: ObjectStore, destination: ObjectStore, selection: Selection) -> None:
+    """`ObjectNotFound`, with what may be meant, if the source or the selected prefix in it does not exist.
+
+    S3 has no empty folders. A source that was read before exists, though it may be empty now.
+    """
+    walk = Walk(selection.enters)
+    first = next(source.list(selection.prefix, page_size=1, walk=walk), None)
+    if walk.unreadable or (first and not first.key.startswith(_SOME_OUTPUT)):
+        return
+    absence = source.find_absence(selection.prefix)
+    if absence and not (selection.prefix == "" and _was_read(source, destination)):
+        raise absence
+
+
+def check_destination(destination: ObjectStore) -> None:
+    """Write an object, read, list and overwrite it, and delete it, as a run does.
+
+    Raises what the store raises, or `LocationInvalid` if it lacks something, with the setting that helps, if one does.
+    """
+    key = work_key(uuid4().hex, "probe")  # `clean` removes it, should we be killed in between
+    folder = key.rpartition("/")[0]
+    try:
+        _write_first(destination, key)
+        if destination.put_bytes(key, b"2", if_absent=True):
+            raise LocationInvalid(
+                f"{destination.uri} does not heed conditional writes (If-None-Match): it overwrites.",
+                remedy="Use a store that supports them, or set STENOPOOL_STORAGE__CONDITIONAL_WRITES=false; then two"
+                " runs at once may transcribe a recording twice.",
+            )
+        try:
+            destination.attempt(lambda store: store.put_bytes(key, b"3"))
+        except SetupError as error:
+            raise LocationInvalid(
+                f"{destination.uri} takes new objects, and does not overwrite them. {error.message}",
+                remedy="Allow it (write-once storage does not; Object Lock in a versioned bucket does).",
+            ) from error
+        if destination.get_bytes(key) != b"3" or [info.key for info in destination.list(f"{folder}/")] != [key]:
+            raise LocationInvalid(
+                f"{destination.uri} does not return or list what was written a moment ago.",
+                remedy="Use a store with read-after-write consistency; proxies and caches must not keep answers.",
+            )
+    except BaseException:
+        _delete(destination, key)
+        raise
+    if (refusal := _delete(destination, key)) or destination.exists(key):
+        raise LocationInvalid(
+            f"{destination.uri} does not delete. {refusal.message if refusal else ''}".rstrip(),
+            remedy="Allow s3:DeleteObject: checkpoints must be removed.",
+        )
+
+
+def _write_first(destination: ObjectStore, key: str) -> None:
+    def put(store: ObjectStore) -> None:
+        store.put_bytes(key, b"1", if_absent=True)
+        if store is not destination:  # a trial with other settings, and perhaps only these may delete
+            store.delete(key)
+
+    try:
+        destination.attempt(put)
+    except SetupError as error:
+        if destination.uri.startswith("file:") and _takes(destination, key):
+            raise LocationInvalid(
+                f"{destination.uri} is on a file system without hard links, which receipts need.",
+                remedy="Use another file system (not FAT, exFAT, or some network shares), or S3.",
+            ) from error
+        raise
+
+
+def _takes(destination: ObjectStore, key: str) -> bool:
+    try:
+        return destination.put_bytes(key, b"1")
+    except StenopoolError:
+        return False
+
+
+def _delete(destination: ObjectStore, key: str) -> StenopoolError | None:
+    try:
+        destination.delete(key)
+    except StenopoolError as error:
+        return error
+    return None
+
+
+def _was_read(source: ObjectStore, destination: ObjectStore) -> bool:
+    return any(
+        report.source == source.address and report.new + report.already_done + report.in_quarantine > 0
+        for report in islice(read_reports(destination), _RECENT)
+    )
