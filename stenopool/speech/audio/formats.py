@@ -256,7 +256,7 @@ def _extent(read: Read, chunks: _Chunks, data: tuple[int, int], size: int) -> _E
         return _Extent(end, end, unknown=False, extends=False)
     if rest.at < size and _begins_file(read(rest.at, 40)):
         return _Extent(end, rest.at, unknown=False, extends=False)
-    tidy = rest.at in range(size - 8, size + 3) or not any(read(rest.at, _BLOCK))
+    tidy = rest.at in range(size - 8, size + 3) or (rest.at < size and not any(read(rest.at, _BLOCK)))
     if tidy or size - end < _LEAST_TAIL:
         return _Extent(end, size, unknown=False, extends=False)
     after = _next_file(read, end, size)

@@ -32,7 +32,7 @@ MARKS = (b"<mpd", b"<smil", b"<assetmap", b"<compositionplaylist", b"<playlist")
 _MOST_TRIED = 4  # of joined files
 _PACKETS, _LEAST_PACKETS = 40, 3  # read in search of a clock that is wrong
 _OTHERS = 32 * 1024**2  # bytes of other streams that are read meanwhile
-_CLOCK_TOLERANCE = 1.1
+_CLOCK_TOLERANCE = 1.04
 _WITH_RATES = (
     "flac",
     "ogg",

@@ -523,6 +523,16 @@ def test_any_size_of_the_data(size: int, behind: bytes) -> None:
     assert found.contradictory or found.promised is None or found.promised >= len(VOICE) / RATE - 0.1
 
 
+@pytest.mark.parametrize("behind", [b"zzzz\x7f\x7f\x7f\x7f", b"LIST\xff\xff\xff\x00", b"data\x00\x00\x00\x00"])
+def test_samples_that_look_like_a_chunk(behind: bytes) -> None:
+    """One that would end behind the file is none."""
+    samples = bytearray(raw("PCM_U8", 1))
+    samples[8000 : 8000 + len(behind)] = behind
+    found = survey_of(riff(wave_format(bits=8, block=1, bytes=RATE), chunk(b"data", bytes(samples), size=8000)))
+    assert found.contradictory
+    assert found.parts[0].end >= len(samples)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_survey_of_anything(values: st.DataObject) -> None:
