@@ -19,7 +19,7 @@ from stenopool.speech.transcript import (
 
 
 @dataclass(frozen=True)
-class Layout:
+class ChannelLayout:
     """Which windows of which channel to mute, so that everything is transcribed once; and what to say about them."""
 
     undivided: bool = False
@@ -28,21 +28,21 @@ class Layout:
     flags: tuple[str, ...] = ()
 
 
-def find_layout(signals: Signals, names: Sequence[str]) -> Layout:
+def find_layout(signals: Signals, names: Sequence[str]) -> ChannelLayout:
     """Compare channels that are to be split. Where all are copies of one, the others leave ``signals``.
 
     ``names``: those that were given for the channels.
     """
     if signals.count == 1:
         # One name for one channel is as it should be.
-        return Layout(undivided=True, flags=(SINGLE_CHANNEL,)) if len(names) != 1 else Layout()
+        return ChannelLayout(undivided=True, flags=(SINGLE_CHANNEL,)) if len(names) != 1 else ChannelLayout()
     silent = signals.silent
     found = find_crosstalk(signals.blocks, signals.count)
     apart = [n for n in range(signals.count) if n not in found.copies and n not in silent]
     copies = [n for n in found.copies if n not in silent]
     if copies and len(apart) == 1:
         signals.keep(*apart)
-        return Layout(undivided=True, flags=(DUPLICATE_CHANNELS,))
+        return ChannelLayout(undivided=True, flags=(DUPLICATE_CHANNELS,))
     bled = {n: windows for n, windows in found.muted.items() if windows.sum() * WINDOW >= OWN_SECONDS * SAMPLE_RATE}
     whole = np.ones(-(-signals.frames // WINDOW), bool)
     flags = {
@@ -51,4 +51,6 @@ def find_layout(signals: Signals, names: Sequence[str]) -> Layout:
         SILENT_CHANNEL: silent if apart else [],
         CHANNEL_NAMES_MISMATCH: len(names) not in (0, signals.count),
     }
-    return Layout(muted={**bled, **dict.fromkeys(copies, whole)}, flags=tuple(flag for flag in flags if flags[flag]))
+    return ChannelLayout(
+        muted={**bled, **dict.fromkeys(copies, whole)}, flags=tuple(flag for flag in flags if flags[flag])
+    )

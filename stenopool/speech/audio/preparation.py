@@ -17,7 +17,7 @@ import soundfile
 from stenopool.errors import ErrorCode, RecordingError, TransientError
 from stenopool.options import ExecutionOptions, TranscriptionOptions
 from stenopool.speech.audio.decode import decode
-from stenopool.speech.audio.layout import Layout, find_layout
+from stenopool.speech.audio.layout import ChannelLayout, find_layout
 from stenopool.speech.audio.mixing import Mode, Signals, Spool, gain_db
 from stenopool.speech.audio.probe import Probe, Track, probe
 from stenopool.speech.audio.tracks import DecodedTrack, decode_tracks, name_tracks
@@ -61,7 +61,7 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
         tracks, flags = decode_tracks(found.tracks, options, decode_track)
         # First pass: measure every signal that may be kept.
         signals = Signals([each.spool for each in tracks], options.channels if len(tracks) == 1 else "mix")
-        layout = find_layout(signals, options.channel_names) if options.channels == "split" else Layout()
+        layout = find_layout(signals, options.channel_names) if options.channels == "split" else ChannelLayout()
         # Second pass: write those that are.
         with soundfile.SoundFile(flac, "w", SAMPLE_RATE, signals.count, "PCM_16", format="FLAC") as file:
             for block in signals.normalized(layout.muted):
