@@ -8,8 +8,8 @@ applied to the same calls, and each call is compared as `prepare_audio` does. Pe
 the correlation, the share of calls whose channels are taken for copies, the share of loud windows of own speech that
 are muted, and the share of the other's windows that remain in runs of 0.4 s or more, long enough for a word.
 
-The thresholds of `stenopool/speech/audio/crosstalk.py` were set on 100 calls of other seeds, half-way between the kinds
-in decibels: the highest peak without shared sound and the lowest with it, the level ratios of copies and of calls.
+The thresholds of `stenopool/speech/audio/crosstalk.py` were set on calls of other seeds: each about half-way, in
+decibels, between the highest value without the fault and the lowest with it.
 """
 
 import argparse
