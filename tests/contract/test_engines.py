@@ -228,6 +228,12 @@ def test_hints_that_are_too_long_leave_room_for_the_text(name: str, prepared: Pa
     names = tuple(f"{first} {last}" for first in ("Ann", "Bert", "Carla", "Dorothy") for last in NAMES)
     prose = "We talk about the harbour, the parcels and the long way that they went, as every week. " * 30
     options = _english(name, prompt=prose[:1900], vocabulary=names)
+    hints = _engine(name, "tiny.en").hints(options)
+    assert hints.shortened
+    assert prose[:1900].strip().endswith(hints.prompt or "?")
+    assert ", ".join(names).endswith(hints.vocabulary or "?")
+    if name == "whisper":
+        return  # it cuts a prompt at the same length itself, and takes minutes for one
     transcript = _results(options, ENGLISH[1:2], prepared)[ENGLISH[1]]
     assert transcript.flags == [PROMPT_SHORTENED]
     assert _word_errors(_reference(ENGLISH[1]), transcript.text) <= 0.25, transcript.text

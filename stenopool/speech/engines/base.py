@@ -61,6 +61,10 @@ class Engine(ABC):
             self.english_only = facts is not None and facts.languages == ENGLISH
 
     @abstractmethod
+    def hints(self, options: TranscriptionOptions) -> Hints:
+        """Prompt and vocabulary as the model reads them, once it is loaded."""
+
+    @abstractmethod
     def _load(self, found: models.FoundModel) -> Any:
         """The library's model, kept as ``_loaded``."""
 
@@ -151,10 +155,6 @@ class SerialEngine(Engine):
             missed=missed,
             hints=self.hints(options),
         )
-
-    @abstractmethod
-    def hints(self, options: TranscriptionOptions) -> Hints:
-        """Prompt and vocabulary as the model reads them, once it is loaded."""
 
     @abstractmethod
     def _recognize(

@@ -23,7 +23,7 @@ from stenopool.speech.devices import is_out_of_memory
 from stenopool.speech.engines import policy
 from stenopool.speech.engines.base import Engine, Utterance, find_speech, to_failure
 from stenopool.speech.engines.decoding import Decoder, WindowResult, stack_outputs
-from stenopool.speech.engines.policy import frame_seconds, most_speech, spread, vote
+from stenopool.speech.engines.policy import Hints, frame_seconds, most_speech, spread, vote
 from stenopool.speech.engines.pooling import WindowPool
 from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, cut_at_missing
 from stenopool.speech.transcript import NO_SPEECH, Transcript
@@ -57,6 +57,10 @@ class FasterWhisperEngine(Engine):
         self.decoder = lru_cache(maxsize=4)(
             lambda options: Decoder(self._loaded, options, english_only=self.english_only)
         )
+
+    def hints(self, options: TranscriptionOptions) -> Hints:
+        hints: Hints = self.decoder(options).hints
+        return hints
 
     def _load(self, found: FoundModel) -> Any:
         from faster_whisper import WhisperModel
