@@ -7,7 +7,7 @@ from itertools import islice
 from uuid import uuid4
 
 from stenopool.errors import LocationInvalid, SetupError, StenopoolError
-from stenopool.pipeline.catalog import Selection
+from stenopool.pipeline.catalog import Selection, selects_nothing
 from stenopool.pipeline.receipts import BATCHES, work_key
 from stenopool.pipeline.report import read_reports
 from stenopool.storage.base import ObjectInfo, ObjectStore, Walk
@@ -20,8 +20,10 @@ def check_stores(source: ObjectStore, destination: ObjectStore, selection: Selec
     """What `ingest` tries first. Raises as `check_source` and `check_destination`.
 
     Somebody waits for named recordings: then the source is not listed, and the destination only tried before its first
-    batch.
+    batch. A run that selects nothing writes nothing here either: see `selects_nothing`.
     """
+    if selects_nothing(source, destination, selection):
+        return
     if not selection.only:
         check_source(source, destination, selection)
     begun = list[ObjectInfo]()

@@ -1,6 +1,7 @@
 """What the recordings that notifications name still need, and how many of them one run carries."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from stenopool.errors import AccessDenied, ErrorCode, Failure, StorageUnavailable
 from stenopool.options import TranscriptionOptions
 from stenopool.orchestration.arrivals import _split, find_unfinished
-from stenopool.pipeline.catalog import list_entries
+from stenopool.pipeline.catalog import Selection, list_entries
+from stenopool.pipeline.preflight import check_stores
 from stenopool.pipeline.receipts import Receipt, write
+from stenopool.storage import open_store
 from stenopool.storage.base import ObjectInfo
 from tests.support.memory import MemoryStore
 
@@ -59,6 +62,17 @@ def test_what_is_done_gone_or_left_out_needs_nothing() -> None:
     assert [one.key for one in found.lost] == ["gone.wav", "k" * 1025]
     other = find_unfinished(source, destination, TranscriptionOptions(beam_size=1), ["done.wav", "bad.wav"])
     assert other.new == ["bad.wav", "done.wav"], "receipts are those of other options"
+
+
+@pytest.mark.parametrize("only", [("notes.txt",), ("out/.work/1/probe", "out/a.wav/audio.webm", "")])
+def test_what_is_tried_before_a_run_of_left_out_keys_writes_nothing(only: tuple[str, ...], tmp_path: Path) -> None:
+    """A trigger that names whatever was written would start the next run for it."""
+    source, destination = open_store(str(tmp_path)), open_store(f"{tmp_path}/out")
+    source.put_bytes("a.wav", b"x")
+    check_stores(source, destination, Selection(only=only))
+    assert not (tmp_path / "out").exists()
+    check_stores(source, destination, Selection(only=(*only, "a.wav")))
+    assert (tmp_path / "out").exists(), "the destination is tried"
 
 
 def test_no_keys_are_not_all_keys() -> None:
