@@ -41,7 +41,7 @@ WRITTEN = 1_790_000_000  # the sources' time, from which a folder makes their ET
 DONE, TRANSCRIBED, PREPARED, BROKEN = "a done.wav", "b transcribed.wav", "c prepared.wav", "broken.wav"
 TONES = {DONE: (2, 440), TRANSCRIBED: (3, 330), PREPARED: (4, 220)}
 VERSIONS = {"prepare": 1, "transcribe": 3, "align": 1, "diarize": 1, "assign": 1}
-SPOKEN = "ask not what your country can do for you"
+SPOKEN = "ask what you can do for your country"
 
 
 @pytest.fixture(autouse=True)
