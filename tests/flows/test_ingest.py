@@ -161,7 +161,7 @@ def test_one_more_format_is_rendered_without_speech_work(
     more = ExecutionOptions(device="cpu", formats=("txt", "srt", "html"))
     report = ingest(source, destination, execution=more)
     assert (report.new, report.done, report.rendered) == (0, 0, 1)
-    assert "what your country" in (destination / "jfk.flac" / "transcript.srt").read_text()
+    assert "what you can do for your country" in (destination / "jfk.flac" / "transcript.srt").read_text()
     assert f"data:{sound};base64," in (destination / "jfk.flac" / "transcript.html").read_text()
     assert calls["transcribe"] == 1
 
