@@ -8,6 +8,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Completed, Crashed, State
@@ -66,8 +67,9 @@ async def watched(queue: str) -> tuple[int, list[FlowRun]]:
     count = await watch(queue, SOURCE, DESTINATION, profile="watched")
     async with get_client() as client:
         deployment = await client.read_deployment_by_name("ingest/interactive")
-        runs = await client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_ASC)
-    return count, [run for run in runs if run.deployment_id == deployment.id and "watch-" in str(run.idempotency_key)]
+        of_it = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]))
+        runs = await client.read_flow_runs(flow_run_filter=of_it, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
+    return count, [run for run in runs if "watch-" in str(run.idempotency_key)]
 
 
 async def carried(run: FlowRun) -> BatchReport:
