@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from stenopool.speech.audio.movies import read_movie
-from stenopool.speech.audio.samples import RAW_FORMATS, ROUGH, Form, Read, Samples, block_size, forms_of
+from stenopool.speech.audio.samples import RAW_FORMATS, ROUGH, Read, SampleFormat, Samples, block_size, forms_of
 from stenopool.speech.audio.tags import find_hidden_audio, starts_with_frames
 
 # Sizes of "unknown length": 0xFFFFFFFF (FFmpeg, for a pipe), 0x7FFFF... (SoX).
@@ -45,12 +45,12 @@ _WAVE_SUBFORMAT = b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"  # GUIDs of format
 
 
 @dataclass(frozen=True)
-class Part:
+class FilePart:
     """A stretch of the file that is decoded as a file of its own: raw samples, or with headers if ``form`` is None."""
 
     start: int
     end: int
-    form: Form | None = None
+    form: SampleFormat | None = None
     to_its_end: bool = False  # its own header says less than there is
 
 
@@ -58,12 +58,12 @@ class Part:
 class Survey:
     """What was found."""
 
-    parts: list[Part] = field(default_factory=list)
+    parts: list[FilePart] = field(default_factory=list)
     contradictory: bool = False  # the header is contradicted by itself or by the data
     promised: float | None = None  # seconds according to the header
     payload: int | None = None  # bytes of media, where they can be told from the rest
     container: str = ""  # under libav's name
-    plain: Part | None = None  # its samples, if they are uncompressed; to decode where it is one of several files
+    plain: FilePart | None = None  # its samples, if they are uncompressed; to decode where it is one of several files
 
 
 class _Dialect(NamedTuple):
@@ -126,7 +126,7 @@ def survey(read: Read, size: int) -> Survey:
             return one
         found.container = found.container or one.container
         # Of a header without samples nothing is left.
-        found.parts += [part for part in one.parts or [one.plain or Part(at, after)] if part.end > part.start]
+        found.parts += [part for part in one.parts or [one.plain or FilePart(at, after)] if part.end > part.start]
         at = after
     if len(found.parts) >= MOST_PARTS:  # nobody joins so many
         found.parts[-1] = replace(found.parts[-1], end=size)
@@ -156,7 +156,7 @@ def _survey_one(read: Read, at: int, size: int) -> tuple[Survey, int]:
         movie = read_movie(read, at, size)
         return Survey(contradictory=movie.contradictory, payload=movie.media), movie.end
     if head[:3] == b"ID3" and (audio := find_hidden_audio(read, at, size)):
-        return Survey([Part(audio, size)], contradictory=True), size
+        return Survey([FilePart(audio, size)], contradictory=True), size
     return Survey(), size
 
 
@@ -206,19 +206,19 @@ def _wave(read: Read, at: int, size: int, chunks: _Chunks) -> tuple[Survey, int]
         return Survey(), size
     stale = _extent(read, chunks, data, size)
     if stale.after == data[0]:
-        return Survey([Part(at, at)]), stale.after
+        return Survey([FilePart(at, at)]), stale.after
     form, contradictory = _wave_form(wave, Samples(read, data[0], stale.end, order == ">"))
     contradictory |= stale.extends or lost
     promised = data[1] / wave.bytes_per_second if wave.bytes_per_second and not stale.unknown else None
     if form is None:  # compressed: its own demuxer, told to read on
-        parts = [Part(at, stale.end, to_its_end=True)] if stale.extends else []
+        parts = [FilePart(at, stale.end, to_its_end=True)] if stale.extends else []
         return Survey(parts, contradictory or not _blocks_agree(wave, in_block), promised), stale.after
     if starts_with_frames(read(data[0], _HEADER)):
-        return Survey([Part(data[0], stale.end)], contradictory=True), stale.after
+        return Survey([FilePart(data[0], stale.end)], contradictory=True), stale.after
     right = form[0] == _pcm_name(wave.tag, wave.bits, order) and not contradictory
     if right:
         promised = promised and data[1] / (form.sample_rate * block_size(form))
-    part = Part(data[0], stale.end, form)
+    part = FilePart(data[0], stale.end, form)
     whole = stale.unknown or chunks.dialect is _W64  # libav reads these to the end of the file
     padded = chunks.dialect.align != 2 or data[0] % 2 == 0  # where libav looks for them
     if right and not late and padded and (not whole or stale.after >= size):
@@ -328,7 +328,7 @@ def _blocks_agree(wave: _Wave, in_block: int) -> bool:
     return in_block == expected and abs(speed - wave.bytes_per_second) <= 0.02 * speed + 1
 
 
-def _wave_form(wave: _Wave, samples: Samples) -> tuple[Form | None, bool]:
+def _wave_form(wave: _Wave, samples: Samples) -> tuple[SampleFormat | None, bool]:
     """The form of the samples, None if they are compressed; and whether the header contradicts itself or them.
 
     The fields of the header say everything twice: the block is channels times bits, the bytes per second are the rate
@@ -342,7 +342,7 @@ def _wave_form(wave: _Wave, samples: Samples) -> tuple[Form | None, bool]:
     if agrees and wave.bytes_per_second in mistakes and wave.bytes_per_second // wave.block not in USUAL_RATES:
         wave = wave._replace(bytes_per_second=wave.rate * wave.block)
     declared = _pcm_name(wave.tag, wave.bits, order)
-    forms: list[tuple[int, Form]] = []
+    forms: list[tuple[int, SampleFormat]] = []
     shapes = {(wave.tag, wave.bits)} | {(1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64), (6, 8), (7, 8)}
     rates = {wave.rate} | ({round(wave.bytes_per_second / wave.block)} if wave.block else set())
     for tag, bits in shapes:
@@ -354,7 +354,7 @@ def _wave_form(wave: _Wave, samples: Samples) -> tuple[Form | None, bool]:
             for rate in rates | {round(wave.bytes_per_second / block)}:
                 said = _Wave(tag, channels, rate, rate * block, block, bits)
                 wrong = sum(a != b for a, b in zip(said, wave, strict=True))
-                forms.append((wrong, Form(name, rate, channels)))
+                forms.append((wrong, SampleFormat(name, rate, channels)))
     least = min((wrong for wrong, _ in forms), default=9)
     if least == 0:
         form = next(form for wrong, form in forms if wrong == 0)
@@ -363,10 +363,10 @@ def _wave_form(wave: _Wave, samples: Samples) -> tuple[Form | None, bool]:
         return None, False
     likely = [form for wrong, form in forms if wrong == least and 1 <= form.channels <= 64 and form.sample_rate]
     if declared and (least > 1 or not likely):
-        likely.append(Form(declared, wave.rate, max(1, wave.channels)))
+        likely.append(SampleFormat(declared, wave.rate, max(1, wave.channels)))
     if not likely:
         return None, False
-    first = Form(declared, wave.rate, wave.channels) if declared else likely[0]
+    first = SampleFormat(declared, wave.rate, wave.channels) if declared else likely[0]
     likely.sort(
         key=lambda form: (
             *(form.sample_rate not in USUAL_RATES, form != first, form.sample_rate != wave.rate),
@@ -386,7 +386,7 @@ def _simple(
     read: Read,
     at: int,
     data: tuple[int, int],
-    form: Form | None,
+    form: SampleFormat | None,
     extent: _Extent,
     *,
     block: int | None = None,
@@ -399,7 +399,7 @@ def _simple(
     """
     contradictory = extent.extends
     if form is None:
-        parts = [Part(at, extent.end, to_its_end=True)] if extent.extends else []
+        parts = [FilePart(at, extent.end, to_its_end=True)] if extent.extends else []
         return Survey(parts, contradictory, promised), extent.after
     samples = Samples(read, data[0], extent.end)
     if block and block != block_size(form):
@@ -408,8 +408,8 @@ def _simple(
         real, wrong = samples.check(form)
     if not wrong and not hides and not extent.extends:
         odd = form.sample_rate not in USUAL_RATES
-        return Survey([], odd, promised, plain=Part(data[0], extent.end, form)), extent.after
-    return Survey([Part(data[0], extent.end, real)], contradictory=True), extent.after
+        return Survey([], odd, promised, plain=FilePart(data[0], extent.end, form)), extent.after
+    return Survey([FilePart(data[0], extent.end, real)], contradictory=True), extent.after
 
 
 def _aiff(read: Read, at: int, size: int, compressed: bool) -> tuple[Survey, int]:
@@ -427,7 +427,7 @@ def _aiff(read: Read, at: int, size: int, compressed: bool) -> tuple[Survey, int
             raw = known.get(kind)
             raw = "s8" if raw in ("s8be", "s8le") else raw
             usable = raw in RAW_FORMATS and 1 <= channels <= 64 and rate > 0
-            form = Form(str(raw), rate, channels) if usable else None
+            form = SampleFormat(str(raw), rate, channels) if usable else None
         elif name == b"SSND" and data is None:
             (offset,) = struct.unpack(">I", read(begin, 4).ljust(4, b"\0"))
             hides = offset > _MOST_OFFSET or offset >= length  # for alignment to blocks
@@ -452,7 +452,7 @@ def _caf(read: Read, at: int, size: int) -> tuple[Survey, int]:
             raw = f"{'f' if flags & 1 else 's'}{bits}{'le' if flags & 2 else 'be'}" if kind == b"lpcm" else None
             raw = "s8" if raw in ("s8le", "s8be") else {b"ulaw": "mulaw", b"alaw": "alaw"}.get(kind, raw)
             usable = raw in RAW_FORMATS and 1 <= channels <= 64 and 0 < rate < 2**31
-            form = Form(str(raw), round(rate), channels) if usable else None
+            form = SampleFormat(str(raw), round(rate), channels) if usable else None
         elif name == b"data" and data is None:
             data = begin + 4, length - 4 if length > 0 else 0  # behind a count of edits
             if length <= 0 or begin + length >= size:
@@ -475,4 +475,4 @@ def _au(read: Read, at: int, size: int) -> tuple[Survey, int]:
     if start >= after or not name or not 1 <= channels <= 64 or not rate:
         return Survey(), after
     extent = _Extent(after, after, unknown=True, extends=False)
-    return _simple(read, at, (start, 0), Form(name, rate, channels), extent, hides=hides)
+    return _simple(read, at, (start, 0), SampleFormat(name, rate, channels), extent, hides=hides)

@@ -18,7 +18,7 @@ import av
 import av.logging
 from av.stream import Disposition
 
-from stenopool.speech.audio.formats import USUAL_RATES, Part, Survey, survey
+from stenopool.speech.audio.formats import USUAL_RATES, FilePart, Survey, survey
 
 FILE = 0  # the descriptor of the file to read
 UNKNOWN = "unknown"  # the codec of a track that FFmpeg cannot decode
@@ -53,7 +53,7 @@ def answer(options: dict[str, str]) -> dict[str, Any]:
     """The fields of `stenopool.speech.audio.probe.Probe`, or ``error`` (a code) and ``message``."""
     size = os.fstat(FILE).st_size
     surveyed = survey(read_at, size)
-    parts = surveyed.parts or [Part(0, size)]
+    parts = surveyed.parts or [FilePart(0, size)]
     told: dict[str, Any] = {}
     # The first of joined files may have no samples.
     for part in parts[:_MOST_TRIED]:
@@ -63,7 +63,7 @@ def answer(options: dict[str, str]) -> dict[str, Any]:
     return told if "error" in told else {**told, "parts": [describe_part(part) for part in surveyed.parts]}
 
 
-def open_part(part: Part, size: int, options: dict[str, str], surveyed: Survey) -> dict[str, Any]:
+def open_part(part: FilePart, size: int, options: dict[str, str], surveyed: Survey) -> dict[str, Any]:
     """The description or refusal of a part with headers of its own, which may be the whole file."""
     url = "fd:" if (part.start, part.end) == (0, size) else f"subfile,,start,{part.start},end,{part.end},,:fd:"
     with av.logging.Capture(local=True) as logs:
@@ -78,8 +78,8 @@ def open_part(part: Part, size: int, options: dict[str, str], surveyed: Survey) 
             return describe(container, estimated, surveyed)
 
 
-def describe_part(part: Part) -> dict[str, Any]:
-    """A part, as `stenopool.speech.audio.probe.Part` has it."""
+def describe_part(part: FilePart) -> dict[str, Any]:
+    """A part, as `stenopool.speech.audio.probe.FilePart` has it."""
     form = part.form
     return {
         "start": part.start,
@@ -91,7 +91,7 @@ def describe_part(part: Part) -> dict[str, Any]:
     }
 
 
-def describe_samples(part: Part, surveyed: Survey) -> dict[str, Any]:
+def describe_samples(part: FilePart, surveyed: Survey) -> dict[str, Any]:
     """The description of a part without headers."""
     form = part.form
     assert form is not None  # noqa: S101 (for mypy)

@@ -39,7 +39,7 @@ _BYTES = ("u8", "s8", "mulaw", "alaw")
 ROUGH = 0.4  # `Samples.roughness` of samples that are read in the right form is less, nearly always
 
 
-class Form(NamedTuple):
+class SampleFormat(NamedTuple):
     """The form of uncompressed samples."""
 
     name: str  # ffmpeg's name of the raw format
@@ -47,12 +47,12 @@ class Form(NamedTuple):
     channels: int
 
 
-def block_size(form: Form) -> int:
+def block_size(form: SampleFormat) -> int:
     """Bytes of one sample of all channels."""
     return form.channels * _WIDTHS[form.name]
 
 
-def forms_of(block: int, like: Form) -> list[Form]:
+def forms_of(block: int, like: SampleFormat) -> list[SampleFormat]:
     """The forms in which a sample of all channels has so many bytes, ``like`` first, which may have another number."""
     forms = (like._replace(name=name, channels=block // width) for name, width in _WIDTHS.items() if block % width == 0)
     return [like, *(form for form in forms if form != like and form.channels in (1, 2, like.channels))]
@@ -67,7 +67,7 @@ class Samples:
     end: int
     big: bool = False
 
-    def roughness(self, form: Form) -> float:
+    def roughness(self, form: SampleFormat) -> float:
         """How far samples are from the one before: 1 for noise, and for sound that is read in a wrong form; else 0.1.
 
         With the wrong number of channels, neighbours are compared that are not, so it is measured for each channel.
@@ -87,7 +87,7 @@ class Samples:
             return 1.0 if powers else 0.0
         return differences / powers
 
-    def best(self, forms: list[Form]) -> Form:
+    def best(self, forms: list[SampleFormat]) -> SampleFormat:
         """The form with which the samples are sound; the first, if several will do."""
         rough = {form: self.roughness(form) for form in forms}
         smoothest = min(rough.values())
@@ -95,7 +95,7 @@ class Samples:
         doubled = [form for form in good if self._looks_doubled(form)]
         return next((form for form in good if form not in doubled), good[0])
 
-    def check(self, form: Form) -> tuple[Form, bool]:
+    def check(self, form: SampleFormat) -> tuple[SampleFormat, bool]:
         """A form that nothing contradicts in the header, or the right one; and whether the samples contradict it."""
         if form.name[:3] == "s32" and self._are_floats(floats := form._replace(name="f32" + form.name[3:])):
             return floats, True
@@ -111,12 +111,12 @@ class Samples:
         # Which of the two is right, the samples do not say: two microphones may hear the same a little later.
         return form, self._looks_doubled(form) or self._looks_interleaved(form)
 
-    def _are_floats(self, form: Form) -> bool:
+    def _are_floats(self, form: SampleFormat) -> bool:
         """Whether they have sizes that samples have; other data makes floats of any exponent."""
         values = [abs(value) for stretch in self._stretches(form) for value in stretch if value]
         return bool(values) and sum(_TINY < value < _HUGE for value in values) > 0.9 * len(values)
 
-    def _looks_doubled(self, form: Form) -> bool:
+    def _looks_doubled(self, form: SampleFormat) -> bool:
         """Whether two channels are one, whose samples were dealt out to them."""
         if form.channels != 2:
             return False
@@ -128,7 +128,7 @@ class Samples:
             far += math.fsum((b - a) ** 2 for a, b in itertools.pairwise(left))
         return 0.6 * next_one < same < 1.6 * next_one and same < 0.5 * far
 
-    def _looks_interleaved(self, form: Form) -> bool:
+    def _looks_interleaved(self, form: SampleFormat) -> bool:
         """Whether one channel is two, whose samples take turns: every second step is another than those between."""
         if form.channels != 1:
             return False
@@ -138,7 +138,7 @@ class Samples:
             even += math.fsum((b - a) ** 2 for a, b in zip(values[1::2], values[2::2], strict=False))
         return max(odd, even) > 3 * min(odd, even)
 
-    def _stretches(self, form: Form) -> Iterator[list[float]]:
+    def _stretches(self, form: SampleFormat) -> Iterator[list[float]]:
         """Eight stretches of samples, from all over the file."""
         block = block_size(form)
         length = max(block, 1024 - 1024 % block)

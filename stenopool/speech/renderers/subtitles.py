@@ -54,7 +54,7 @@ class Unit(NamedTuple):
         return self.tokens[-1].end
 
 
-class Part(NamedTuple):
+class CuePart(NamedTuple):
     """What a speaker says without a long pause. ``named``: whether a label may be before each of its cues."""
 
     tokens: Sequence[Token]
@@ -163,7 +163,7 @@ def cues(transcript: Transcript, style: SubtitleOptions, label: Callable[[str | 
     if not any(stretch.speaker for stretch in said):
         label = _no_label
     parts = sorted(_parts(said, label), key=lambda part: part.start)
-    lanes: dict[int | None, list[Part]] = {}
+    lanes: dict[int | None, list[CuePart]] = {}
     for part in parts:
         lanes.setdefault(part.channel if style.overlapping_cues else None, []).append(part)
     paced = (cue for lane in lanes.values() for cue in _pace(_cut_lane(lane, style), transcript.duration or inf))
@@ -196,7 +196,7 @@ def split_moments(cue: Cue, style: SubtitleOptions) -> Iterator[tuple[float, flo
 # ---- parts: what may become one cue
 
 
-def _parts(said: Sequence[Stretch], label: Callable[[str | None], str]) -> Iterator[Part]:
+def _parts(said: Sequence[Stretch], label: Callable[[str | None], str]) -> Iterator[CuePart]:
     """What each speaker says without a long pause; sentences that follow each other too fast to be read are joined."""
     lines = [(stretch.segment.channel, _shorten_long_words(stretch.tokens)) for stretch in said]
     # Where speakers alternate in a way that only the times show, each cue may need a label.
@@ -218,7 +218,7 @@ def _parts(said: Sequence[Stretch], label: Callable[[str | None], str]) -> Itera
         named = tokens[0].speaker != speaker
         speaker = tokens[0].speaker
         for part in _at_long_pauses(tokens):
-            yield Part(part, channel, indent if mixed or named else 0, mixed)
+            yield CuePart(part, channel, indent if mixed or named else 0, mixed)
             named = False
 
 
@@ -310,7 +310,7 @@ def _split(tokens: Sequence[Token], cuts: Mapping[int, bool], *, word: bool, phr
 # ---- cuts: which units are one cue, and which one line
 
 
-def _cut_lane(lane: Sequence[Part], style: SubtitleOptions) -> Iterator[Cue]:
+def _cut_lane(lane: Sequence[CuePart], style: SubtitleOptions) -> Iterator[Cue]:
     """Cues of the parts, each with the times of its words. ``lane``: in order of time."""
     begins = [part.start for part in lane]
     for part in lane:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.lying_headers import voice
 from stenopool.errors import ErrorCode, RecordingError
 from stenopool.speech.audio.formats import Survey, survey
-from stenopool.speech.audio.samples import Form
+from stenopool.speech.audio.samples import SampleFormat
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.transcript import DECODE_ERRORS, HEADER_MISMATCH, TRUNCATED
 from tests.speech.audio.media import make, prepare
@@ -509,7 +509,7 @@ def test_any_value_of_any_field_of_a_wav(subtype: str, channels: int, name: str,
         same = name == "bits" and tag == 1 and (value + 7) // 8 * 8 == bits  # so many bytes hold that many bits
         assert same or name == "bytes" or (name == "tag" and found.plain is None)
     elif subtype == "PCM_16" and channels == 1:
-        assert found.parts[0].form == Form("s16le", found.parts[0].form.sample_rate, 1)
+        assert found.parts[0].form == SampleFormat("s16le", found.parts[0].form.sample_rate, 1)
 
 
 @settings(max_examples=60, deadline=None)
