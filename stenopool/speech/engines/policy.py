@@ -184,7 +184,9 @@ def judge(decoded: Iterable[Judged], seconds: float) -> Verdict:
         and not any(is_loop(each.text) or (each.compression_ratio or 0.0) > REPETITIVE for each in said)
     ):
         return "speech"
-    return "unclear" if silence < _SPEECH_HEARD else "noise"
+    # WhisperX does not ask whether there is speech: then nothing tells speech from noise.
+    asked = all(each.no_speech_prob is not None for each in said)
+    return "unclear" if asked and silence < _SPEECH_HEARD else "noise"
 
 
 def find_flags(segment: Segment, speech: Sequence[Region]) -> list[str]:

@@ -72,18 +72,27 @@ def test_long_text_takes_no_time() -> None:
     [
         ("speech", [_segment(no_speech_prob=0.1)]),
         ("speech", [_segment(no_speech_prob=None)]),  # WhisperX does not ask
+        ("noise", [_segment("Oh!", no_speech_prob=None, avg_logprob=-2.1)]),
         ("noise", []),
         ("noise", [_segment(" ")]),
         ("noise", [_segment("Thank you.", no_speech_prob=0.9)]),
         ("noise", [_segment(no_speech_prob=0.1), _segment(no_speech_prob=0.9)]),
         ("unclear", [_segment(avg_logprob=-1.4, no_speech_prob=0.1)]),
-        ("unclear", [_segment(compression_ratio=3.0)]),
-        ("unclear", [_segment("no no no no no no no no no no no no no no no no no no no no no no")]),
+        ("unclear", [_segment(compression_ratio=3.0, no_speech_prob=0.1)]),
         (
             "unclear",
-            [_segment("far more text than anybody says in four seconds, " + "not one word of it said twice " * 7)],
+            [_segment("no no no no no no no no no no no no no no no no no no no no no no", no_speech_prob=0.1)],
         ),
-        ("unclear", [_segment("Okay.")]),  # one word in four seconds
+        (
+            "unclear",
+            [
+                _segment(
+                    "far more text than anybody says in four seconds, " + "not one word of it said twice " * 7,
+                    no_speech_prob=0.1,
+                )
+            ],
+        ),
+        ("unclear", [_segment("Okay.", no_speech_prob=0.1)]),  # one word in four seconds
         ("speech", [_segment("今日は良い天気です。")]),
     ],
 )
