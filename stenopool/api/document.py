@@ -232,7 +232,7 @@ def _complete_operation(schemas: dict[str, Any], method: str, operation: dict[st
             **_ALWAYS,
             **(_WITH_RATE if operation.get("security") else {}),
             **(_DEPRECATED if operation.get("deprecated") else {}),
-            **(_WITH_ETAG if "304" in answers else {}),
+            **(_WITH_ETAG if "304" in answers and int(status) < 400 else {}),
         }
         headers |= {name: _header(meaning, always=True) for name, meaning in more.items()}
         answer["headers"] = headers | answer.get("headers", {})

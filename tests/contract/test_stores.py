@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from stenopool.errors import (
     ErrorCode,
     KeyUnusable,
+    LocationInvalid,
     RecordingError,
     SetupError,
     StenopoolError,
@@ -108,8 +110,11 @@ def test_only_the_endings_that_were_named(store: ObjectStore) -> None:
     assert [info.key for info in store.list("r/a!1", endings=endings, start_after=there[0])] == there[1:]
     assert list(store.list("r/a!1", endings=endings)) == [store.head(key) for key in there]
     assert [info.key for info in store.list("r/a!", endings=["1.y.json", "2.json"])] == ["r/a!1.y.json", "r/a!2.json"]
-    for prefix in ("r/c", "none/a!1", "r/a!1.json/a", "", "/", "/r/a!1", "r/a!1/", "nul\0"):
+    for prefix in ("r/c", "none/a!1", "r/a!1.json/a", "", "r/a!1/", "nul\0"):
         assert list(store.list(prefix, endings=endings)) == []
+    for prefix in ("/", "/r/a!1"):  # SeaweedFS ignores the slash, and would list what does not begin so
+        with suppress(LocationInvalid):
+            assert list(store.list(prefix, endings=endings)) == []
     assert list(store.list("r/a!1", endings=[])) == []
 
 

@@ -49,7 +49,7 @@ def test_json_holds_every_promised_key() -> None:
     document = json.loads(render(conversation(), "json"))
     assert {
         *("schema_version", "text", "language", "language_probability", "duration", "segments", "word_segments"),
-        *("speakers", "turns", "channels", "flags", "source", "audio", "provenance", "timings"),
+        *("speakers", "turns", "channels", "flags", "untranscribed", "source", "audio", "provenance", "timings"),
     } == set(document)
     segment = document["segments"][0]
     assert {
