@@ -2,6 +2,7 @@
 
 import ast
 import copy
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,12 @@ def test_nothing_that_one_can_ask_is_answered_otherwise_than_documented(api: Api
         )
         @given(operation.as_strategy())
         def ask(case: schemathesis.Case) -> None:
-            case.call_and_validate(headers={"Authorization": f"Bearer {secret('boss')}"}, checks=CHECKS, timeout=30)
+            answer = case.call(headers={"Authorization": f"Bearer {secret('boss')}"}, timeout=30)
+            # Nobody transcribes here, so a file that begins like audio waits as long as a request may.
+            late = answer.status_code == HTTPStatus.GATEWAY_TIMEOUT and answer.json()["code"] == "STILL_WORKING"
+            case.validate_response(
+                answer, checks=[check for check in CHECKS if not late or check is not not_a_server_error]
+            )
 
         ask()
         asked += 1
