@@ -65,6 +65,7 @@ ENV PATH=/opt/stenopool/bin:$PATH \
     DO_NOT_TRACK=1 \
     HF_HOME=/models/hub \
     HOME=/tmp \
+    LOGNAME=stenopool \
     PREFECT_HOME=/tmp/prefect \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     PYANNOTE_METRICS_ENABLED=0 \

@@ -27,6 +27,9 @@ rm -rf onnxruntime/transformers onnxruntime/tools onnxruntime/quantization
 # Prefect's newer page contacts amplitude.com whenever it is opened; it is off (deployments/server.env).
 rm -rf prefect/server/ui-v2
 
+# Manuals that packages bring along.
+rm -rf uniseg/docs
+
 # Stubs and declarations, for type checkers and compilers. Only lazy_loader reads stubs at run time; the image without
 # torch does not have it.
 if [ ! -d lazy_loader ]; then

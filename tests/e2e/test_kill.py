@@ -23,4 +23,4 @@ def test_nothing_is_lost_and_a_kill_costs_one_stage_of_what_was_in_hand(seaweedf
     print(outcome)
     assert outcome.faults == []
     assert len(outcome.kills) == KILLS, "it ended before it was killed so often: give it more recordings"
-    assert [again for again in outcome.repeated if not again.within_what_was_in_hand] == []
+    assert [again for again in outcome.repeated if not again.within_work_in_progress] == []
