@@ -1,7 +1,7 @@
 """The images, built from their Dockerfile where there is no Docker and no Docker Hub: by Debian's buildah and podman.
 
 ``python -m tests.support.images cpu FOLDER``   base and image, how large it is, and a transcription in it
-``python -m tests.support.images gpu FOLDER``   the steps of the target cuda12 up to its environment; self-test on the CPU
+``python -m tests.support.images gpu FOLDER``   the steps of the target cuda12, without its image; self-test on the CPU
 
 Root is needed, and the network as pip has it. All is in FOLDER, up to 4 GB (gpu: 12 GB), and is removed by hand.
 The bases are made of Debian's packages, less what debian:bookworm-slim leaves out, and of uv's wheel of the version
