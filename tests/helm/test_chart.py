@@ -128,7 +128,7 @@ def test_images_are_of_this_version(chart: Chart, rendered: list[Manifest]) -> N
     said = yaml.safe_load((chart.folder / "Chart.yaml").read_text())
     assert (said["appVersion"], said["version"]) == (__version__, __version__)
     images = {container["image"] for pod in pods(rendered).values() for container in pod["spec"]["containers"]}
-    assert images == {f"stenopool:{__version__}-cpu"}
+    assert images == {f"ghcr.io/stenopool/stenopool:{__version__}-cpu"}
 
 
 def test_everything_carries_the_recommended_labels(rendered: list[Manifest]) -> None:

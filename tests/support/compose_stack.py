@@ -25,7 +25,7 @@ import httpx
 from tests.support.compose import fetch
 from tests.support.images import REPOSITORY, Images
 
-OURS = "stenopool:"
+OURS = "ghcr.io/stenopool/stenopool:"
 _API, _PROMETHEUS = "http://127.0.0.1:8200", "http://127.0.0.1:9090/api/v1"
 # What the images' own entry points do before and instead of the command.
 _ENTRY = {

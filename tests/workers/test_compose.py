@@ -16,7 +16,7 @@ from tests.support.compose import fetch
 
 REPOSITORY = Path(__file__).parents[2]
 COMPOSE = REPOSITORY / "workers" / "compose"
-OURS = re.compile(r"stenopool:\S+-(cpu|cuda12)")
+OURS = re.compile(r"ghcr\.io/stenopool/stenopool:\S+-(cpu|cuda12)")
 ONCE = {"buckets", "deploy"}
 
 
