@@ -79,7 +79,10 @@ def make_buckets(locations: list[str], attempts: int = _ATTEMPTS) -> None:
             except ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                     raise
-                client.create_bucket(Bucket=bucket)
+                # AWS requires the region in the request, except for its first one, which it refuses there.
+                region = client.meta.region_name
+                place = {"LocationConstraint": region} if region not in (None, "us-east-1", "aws-global") else None
+                client.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
                 print(f"Made {bucket}.")
         except (BotoCoreError, ClientError) as error:
             sys.exit(f"{bucket}: {error}. Check AWS_ENDPOINT_URL_S3 and the keys.")
