@@ -56,6 +56,10 @@ class Images:
         """Host's network: other networks need rights that a container does not have."""
         return self._output("podman", *self._store, *arguments)
 
+    def pass_through(self, *arguments: str) -> None:
+        """podman, with this process's input and output. Raises subprocess.CalledProcessError if it fails."""
+        subprocess.run(["podman", *self._store, *arguments], env=self._environment, check=True)
+
     def _output(self, *command: str) -> str:
         """Raises RuntimeError with the command's last words."""
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)

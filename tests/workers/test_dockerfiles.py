@@ -30,7 +30,9 @@ def test_hadolint_finds_nothing(file: Path) -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("file", [WORKERS / "trim.sh", WORKERS / "compose/secrets.sh"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "file", [WORKERS / "trim.sh", *sorted(WORKERS.glob("compose/*.sh"))], ids=lambda path: path.name
+)
 def test_shellcheck_finds_nothing(file: Path) -> None:
     found = shellcheck(file)
     assert found.returncode == 0, found.stdout
@@ -80,7 +82,7 @@ def test_the_user_is_not_root_and_signals_reach_the_command() -> None:
 
 @pytest.mark.parametrize("target", ["cpu", "cuda12"])
 def test_labels_and_variables_of_each_image(target: str) -> None:
-    """Both are the stage `runtime`, which has the user and the entry point, and an environment of their own."""
+    """Both are the stage `runtime`, which has the user and the entry point, and their own environment."""
     assert re.search(rf"(?m)^FROM runtime AS {target}$", DOCKERFILE.read_text())
     text = body("runtime") + body(target)
     assert f"COPY --from={target}-environment " in text
