@@ -185,6 +185,12 @@ def deploy(
     file: Annotated[
         list[Path] | None, typer.Option(help="Deployments and schedules of your own, in the form of prefect.yaml.")
     ] = None,
+    pools: Annotated[
+        Path | None,
+        typer.Option(
+            help="Changes of the Kubernetes pools' job templates: variables, env, job_manifest. Pass it each time."
+        ),
+    ] = None,
     gpus: Annotated[
         int | None, typer.Option(min=1, help="Runs on the pool gpu at a time; at first 1, then what was set before.")
     ] = None,
@@ -206,11 +212,15 @@ def deploy(
     Run it again at any time. Example: stenopool deploy --target kubernetes --file schedules.yaml --gpus 4
     """
     from stenopool.orchestration.deploy.apply import apply, find_old_pools
+    from stenopool.orchestration.deploy.pools import read_changes
     from stenopool.orchestration.deploy.server import require_server
 
+    if pools and target != "kubernetes":
+        raise OptionsInvalid("--pools changes the templates of Kubernetes jobs.", remedy="Leave it out.")
+    jobs = read_changes(pools) if pools else None
     require_server()
     changes = asyncio.run(
-        apply(target, file or (), gpus=gpus, prepares=prepares, notify=notify, prune=prune, adopt=adopt)
+        apply(target, file or (), changes=jobs, gpus=gpus, prepares=prepares, notify=notify, prune=prune, adopt=adopt)
     )
     for line in changes:
         print_line(line)

@@ -3,25 +3,17 @@
 from typing import Any
 
 import pytest
-import yaml
 
 from stenopool.orchestration.names import PoolKind
 from tests.helm.conftest import SMALLEST
 from tests.orchestration.deploy.test_pools import POOLS, pod_of
 from tests.orchestration.deploy.test_pools import rendered as job
-from tests.support.helm.chart import VALUES, Chart, Manifest, complaints, pods
+from tests.support.helm.chart import Chart, Manifest, pods
 from tests.support.helm.pod_security import violations
 
 
-def test_the_namespace_is_restricted() -> None:
-    namespace = yaml.safe_load((VALUES / "namespace.yaml").read_text())
-    assert complaints(namespace) == []
-    labels = namespace["metadata"]["labels"]
-    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-
-
 def test_the_charts_pods(rendered: list[Manifest]) -> None:
-    assert pods(rendered).keys() == {"stenopool-api", "stenopool-exporter"}
+    assert {"stenopool-api", "prefect-server", "prefect-services", "prefect-worker-gpu"} < pods(rendered).keys()
     for pod in pods(rendered).values():
         assert violations(pod["spec"]) == []
         assert pod["spec"]["securityContext"]["runAsUser"] == 10001
