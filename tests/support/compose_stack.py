@@ -1,6 +1,6 @@
 """The compose file run by podman, where there is no Docker: ``python -m tests.support.compose_stack FOLDER``.
 
-A recording is transcribed; then backup.sh runs, everything is deleted, and restore.sh runs.
+A recording is transcribed; then follow an upgrade, backup.sh, the loss of everything, and restore.sh.
 
 What `docker compose config` makes of the file is started service by service, as it says: commands, environment,
 secrets, volumes, users, read-only roots, dependencies, health checks. FOLDER holds the CPU image already
@@ -49,6 +49,7 @@ _ENTRY = {
     "node-exporter": ["prometheus-node-exporter"],
 }  # fmt: skip
 _LEFT_OUT = {"grafana"}
+_FOUNDATIONS = {"postgres", "redis", "seaweedfs", "prefect-server"}  # stopped last
 _VOLUMES = "volumes"
 
 
@@ -114,7 +115,7 @@ class Installation:
             case ["ps", "--services"]:
                 print("\n".join(self.running()))
             case ["stop", *names]:
-                for name in names:
+                for name in sorted(names, key=_FOUNDATIONS.__contains__):
                     self.images.podman("stop", "--time=45", name)
             case ["down"]:
                 self.stop()
@@ -133,12 +134,16 @@ class Installation:
             case _:
                 sys.exit(f"This double of Docker does not know: {arguments}")
 
-    def running(self) -> list[str]:
-        return self.images.podman("ps", "--format={{.Names}}").split()
+    def running(self) -> dict[str, str]:
+        """Services that run, each with its image."""
+        lines = self.images.podman("ps", '--format={{.Names}} {{index .Labels "image"}}').splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines}
 
     def up(self) -> None:
-        """All that do not run, each after what it depends on."""
-        waiting = [name for name in self.services if name not in (_LEFT_OUT | set(self.running()))]
+        """All that do not run or have another image, each after what it depends on."""
+        images = self.running()
+        wanted = {name: service["image"] for name, service in self.services.items() if name not in _LEFT_OUT}
+        waiting = [name for name, image in wanted.items() if images.get(name) != image]
         while waiting:
             ready = [name for name in waiting if not set(self.services[name].get("depends_on") or ()) & set(waiting)]
             for name in ready:
@@ -149,8 +154,14 @@ class Installation:
 
     def start(self, name: str) -> None:
         service = self.services[name]
-        self.images.podman("rm", "--force", "--ignore", name)
-        arguments = ["--detach", f"--name={name}", "--network=host", *self._mounts(name)]
+        self.images.podman("rm", "--force", "--ignore", "--time=45", name)
+        arguments = [
+            "--detach",
+            f"--label=image={service['image']}",
+            f"--name={name}",
+            "--network=host",
+            *self._mounts(name),
+        ]
         arguments += [f"--add-host={other}:127.0.0.1" for other in (*self.services, "worker-gpu")]
         arguments += [f"--env={key}={value}" for key, value in (service.get("environment") or {}).items()]
         arguments += [f"--cap-drop={capability}" for capability in service.get("cap_drop") or ()]
@@ -220,7 +231,8 @@ class Installation:
         return self.images.podman("logs", "--tail=30", name)
 
     def stop(self) -> None:
-        for name in self.images.podman("ps", "--all", "--format={{.Names}}").split():
+        names = self.images.podman("ps", "--all", "--format={{.Names}}").split()
+        for name in sorted(names, key=_FOUNDATIONS.__contains__):
             self.images.podman("rm", "--force", "--time=45", name)
 
 
@@ -267,6 +279,13 @@ def _main(folder: Path, ours: str, others: str) -> None:
         text = httpx.get(f"{address}/transcript?format=txt", headers=key).text
         print(text)
         _look_at_metrics()
+        with (installation.compose / ".env").open("a") as file:
+            file.write("STENOPOOL_VERSION=0.1.1\n")
+        installation.script("docker", "compose", "up", "-d")
+        old = [
+            name for name, image in installation.running().items() if image.startswith(OURS) and "0.1.1" not in image
+        ]
+        say(f"upgraded; of the old version: {old}")
         backup = str(folder / "backup")
         installation.script("./backup.sh", backup)
         say("backed up")

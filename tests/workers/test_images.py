@@ -70,7 +70,7 @@ def test_it_transcribes_as_another_user_on_a_read_only_root(images: Images) -> N
 
 
 @pytest.mark.usefixtures("size")
-def test_compose_transcribes_what_its_api_is_sent_and_survives_the_loss_of_its_host(folder: Path) -> None:
+def test_compose_transcribes_and_survives_an_upgrade_and_the_loss_of_its_host(folder: Path) -> None:
     recording_path(RECORDING)  # what the installation sends: without it, it is skipped here
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.compose_stack", folder],
@@ -83,6 +83,7 @@ def test_compose_transcribes_what_its_api_is_sent_and_survives_the_loss_of_its_h
         assert f"{service} is healthy" in output
     assert "down" not in output  # as Prometheus says of a target
     assert "'status': 'done'}, '1'" in output
+    assert "upgraded; of the old version: []" in output
     assert "restored: completed, with the same transcript" in output
     assert output.rstrip().endswith("all have ended")
 
