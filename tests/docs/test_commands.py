@@ -10,7 +10,7 @@ import typer.main
 from benchmarks.compare.command import bench
 from stenopool.cli import app
 from stenopool.orchestration.deploy.specification import read
-from tests.support.markdown import REPOSITORY, Command, blocks, commands, files
+from tests.support.markdown import REPOSITORY, Command, blocks, commands, files, undefined
 
 ALL = [command for file in files() for command in commands(file)]
 COMPARE = typer.Typer()
@@ -100,6 +100,34 @@ def test_files_and_modules_in_commands_exist() -> None:
     # Written by the examples themselves.
     written = (": transcripts/", ": docs/benchmarks/gpu")
     assert [each for each in missing if not any(path in each for path in written)] == []
+
+
+FOR_NEWCOMERS = [
+    *sorted((REPOSITORY / "docs" / "deploy").glob("*.md")),
+    *sorted((REPOSITORY / "docs" / "operations").glob("*.md")),
+    REPOSITORY / "terraform" / "README.md",
+]
+
+
+@pytest.mark.parametrize("guide", FOR_NEWCOMERS, ids=lambda path: path.name)
+def test_guides_work_in_an_empty_shell(guide: Path) -> None:
+    """Each variable gets a value before it is used."""
+    assert undefined(guide) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('pg_dump "$DATABASE_URL"', ["DATABASE_URL"]),
+        ('export A=1 B=2\necho "$A${B}" $PWD', []),
+        ("echo $A\nA=1", ["A"]),
+        ("for kind in cpu cuda12; do\n  echo $kind $other\ndone", ["other"]),
+        ("awk '{print $NF}' file", []),
+    ],
+)
+def test_a_variable_without_a_value_is_found(text: str, names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "guide.md").write_text(f"```sh\n{text}\n```\n")
+    assert undefined(tmp_path / "guide.md") == names
 
 
 def test_the_deployments_in_the_guide_can_be_deployed(tmp_path: Path) -> None:
