@@ -9,8 +9,7 @@ import typer.main
 
 from benchmarks.compare.command import bench
 from stenopool.cli import app
-from stenopool.orchestration.deploy.specification import read
-from tests.support.markdown import REPOSITORY, Command, blocks, commands, files, undefined
+from tests.support.markdown import REPOSITORY, Command, commands, files, undefined
 
 ALL = [command for file in files() for command in commands(file)]
 COMPARE = typer.Typer()
@@ -128,15 +127,3 @@ def test_guides_work_in_an_empty_shell(guide: Path) -> None:
 def test_a_variable_without_a_value_is_found(text: str, names: list[str], tmp_path: Path) -> None:
     (tmp_path / "guide.md").write_text(f"```sh\n{text}\n```\n")
     assert undefined(tmp_path / "guide.md") == names
-
-
-def test_the_deployments_in_the_guide_can_be_deployed(tmp_path: Path) -> None:
-    guide = REPOSITORY / "docs" / "deploy" / "kubernetes.md"
-    (text,) = [block for block in blocks(guide, "yaml") if block.startswith("deployments:")]
-    file = tmp_path / "deployments.yaml"
-    file.write_text(text)
-    found = {(each.entrypoint, each.name): each for each in read(file)}
-    assert found.keys() == {(each.entrypoint, each.name) for each in read()}
-    for each in found.values():
-        kind = {"cpu": "cpu", "gpu": "cuda12"}[each.work_pool.name]
-        assert each.work_pool.job_variables["image"].endswith(f"-{kind}")

@@ -249,7 +249,7 @@ def test_other_settings_make_other_pods(chart: Chart, rendered: list[Manifest]) 
 
 def test_a_budget_never_holds_a_node_for_ever(chart: Chart) -> None:
     budgets = by_kind(chart.render(SMALLEST), "PodDisruptionBudget")
-    assert budgets.keys() == {"stenopool-api", "stenopool-prefect-server"}
+    assert budgets.keys() == {"stenopool-api", "prefect-server"}
     assert all(budget["spec"]["maxUnavailable"] == 1 for budget in budgets.values())
     assert "stenopool-api" not in by_kind(chart.render(VALUE_SETS["one of each"]), "PodDisruptionBudget")
 

@@ -1,7 +1,7 @@
-"""A simulation of nodes that come and go with pending pods, second by second: the published rules of Cluster Autoscaler.
+"""A simulation of nodes that come and go with pending pods, second by second, by the rules of Cluster Autoscaler.
 
-It knows of an empty group what the FAQ of the AWS provider says: CPU, memory, GPUs, and what tags tell of labels, taints
-and other resources. A joined node without its GPU counts as starting only if it has the label
+It knows of an empty group what the README of its AWS provider says: CPU, memory, GPUs, and what tags tell of labels,
+taints and other resources. A joined node without its GPU counts as starting only if it has the label
 `k8s.amazonaws.com/accelerator`; otherwise it looks ready, and another node is added. Prices, quotas and failures of a
 cloud are not simulated, and times are parameters.
 """
@@ -37,12 +37,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds, from docs/autoscaling.md."""
+    """Seconds. By default those behind docs/autoscaling.md's table of costs: three minutes of paid start."""
 
     scan: int = 10
-    join: int = 75
-    plugin: int = 25
-    image: int = 120
+    join: int = 60
+    plugin: int = 20
+    image: int = 100
     empty_for: int = 300
 
 
