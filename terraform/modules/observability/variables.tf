@@ -83,7 +83,7 @@ variable "container_logs" {
 }
 
 variable "cluster_name" {
-  description = "Name of the cluster, for pod logs."
+  description = "Name of the cluster, for the budget and pod logs."
   type        = string
   default     = null
 }

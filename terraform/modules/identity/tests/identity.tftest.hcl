@@ -128,10 +128,10 @@ run "the_exporter_sees_no_recording_and_changes_figures_only" {
   }
 
   assert {
-    condition = distinct(flatten([
+    condition = join(" ", distinct(flatten([
       for statement in jsondecode(aws_iam_role_policy.this["exporter"].policy).Statement : statement.Resource
       if length(setintersection(statement.Action, ["s3:PutObject", "s3:DeleteObject"])) > 0
-    ])) == ["arn:aws:s3:::transcripts/texts/.metrics/*"]
+    ]))) == "arn:aws:s3:::transcripts/texts/.metrics/*"
     error_message = "Got ${aws_iam_role_policy.this["exporter"].policy}"
   }
 }

@@ -73,8 +73,8 @@ run "everything_to_watch" {
   }
 
   assert {
-    condition     = one(aws_budgets_budget.this[0].cost_filter).values == tolist(["user:stenopool$stenopool"])
-    error_message = "The budget includes costs of others."
+    condition     = one(aws_budgets_budget.this[0].cost_filter).values == tolist(["user:stenopool$stenopool", "aws:eks:cluster-name$stenopool"])
+    error_message = "The budget includes costs of others, or leaves out the nodes."
   }
 
   assert {
