@@ -96,7 +96,7 @@ def test_it_is_valid(chart: Chart, values: str) -> None:
     manifests = chart.render(VALUE_SETS[values])
     assert manifests
     assert [complaint for manifest in manifests for complaint in complaints(manifest)] == []
-    names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
+    names = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in manifests]
     assert len(names) == len(set(names))
 
 
@@ -112,7 +112,7 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
     ),
     "unknown field of KEDA's": ("templates/autoscaling.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
     "no YAML": ("templates/api.yaml", "spec:\n", "spec:\n\t", "yaml"),
-    "unknown function": ("templates/api.yaml", "sha256sum", "sha257sum", "sha257sum"),
+    "unknown function": ("templates/_helpers.tpl", "sha256sum", "sha257sum", "sha257sum"),
     "value that is not there": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
 }
 

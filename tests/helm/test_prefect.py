@@ -74,7 +74,7 @@ def test_a_first_install_needs_no_hook(rendered: list[Manifest]) -> None:
         ("[prefect, server, database, upgrade, --yes]", "[prefect, server, database, reset]"),
         (
             '  {{- if eq $component "services" }}\n  annotations:',
-            "  {{- if true }}\n  annotations:\n    helm.sh/hook: x",
+            "  {{- if true }}\n  annotations:\n    helm.sh/hook: post-install",
         ),
     ],
     ids=["no tables", "a hook"],
