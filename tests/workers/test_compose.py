@@ -344,3 +344,76 @@ class TestSecrets:
 
     def test_git_does_not_see_them(self) -> None:
         subprocess.run(["git", "check-ignore", "-q", COMPOSE / "secrets/api-key"], cwd=REPOSITORY, check=True)
+
+
+class TestBackup:
+    """The scripts with a `docker` that records its arguments; tests/support/compose_stack.py runs them for real."""
+
+    DOCKER = """#!/bin/sh
+echo "$*" >>"{log}"
+case "$*" in
+    "compose ps --services") printf 'api\\npostgres\\nseaweedfs\\n' ;;
+    *pg_dump*) echo dump; {end} ;;
+    *"--entrypoint tar"*) echo tar ;;
+    *pg_restore* | *"--entrypoint sh"*) cat >>"{log}" ;;
+esac
+"""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        shutil.copytree(COMPOSE, tmp_path / "compose", ignore=shutil.ignore_patterns("secrets", ".env", "targets"))
+        secrets(tmp_path / "compose")
+        return tmp_path
+
+    def run(self, folder: Path, script: str, end: str = "true") -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        docker, log = folder / "bin/docker", folder / "log"
+        docker.parent.mkdir(exist_ok=True)
+        docker.write_text(self.DOCKER.format(log=log, end=end))
+        docker.chmod(0o755)
+        log.write_text("")
+        environment = os.environ | {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
+        command = [folder / "compose" / script, "backup"]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return done, log.read_text().splitlines()
+
+    def test_the_store_is_copied_while_nothing_writes_and_then_all_start(self, folder: Path) -> None:
+        done, calls = self.run(folder, "backup.sh")
+        assert done.returncode == 0, done.stderr
+        assert calls[:2] == ["compose ps --services", "compose stop api seaweedfs"]
+        assert "--entrypoint tar seaweedfs" in calls[3]
+        assert calls[4:] == ["compose up -d"]
+        backup = folder / "backup"
+        assert {path.name for path in backup.iterdir()} == {"prefect.dump", "seaweedfs.tar", "secrets", ".env"}
+        assert (backup / "prefect.dump").read_text() == "dump\n"
+        assert (backup / "secrets").stat().st_mode & 0o77 == 0
+        assert backup.stat().st_mode & 0o77 == 0
+
+    def test_a_failure_keeps_the_last_backup_and_starts_all(self, folder: Path) -> None:
+        self.run(folder, "backup.sh")
+        (folder / "backup/prefect.dump").write_text("the last one")
+        done, calls = self.run(folder, "backup.sh", end="exit 1")
+        assert done.returncode != 0
+        assert calls[-1] == "compose up -d"
+        assert (folder / "backup/prefect.dump").read_text() == "the last one"
+
+    def test_a_host_that_lost_everything_gets_secrets_and_choices_back(self, folder: Path) -> None:
+        (folder / "compose/.env").write_text("COMPOSE_PROFILES=gpu\n")
+        key = (folder / "compose/secrets/api-key").read_text()
+        self.run(folder, "backup.sh")
+        shutil.rmtree(folder / "compose/secrets")
+        (folder / "compose/.env").unlink()
+        done, calls = self.run(folder, "restore.sh")
+        assert done.returncode == 0, done.stderr
+        assert (folder / "compose/secrets/api-key").read_text() == key
+        assert (folder / "compose/.env").read_text() == "COMPOSE_PROFILES=gpu\n"
+        assert calls[:2] == ["compose down", "compose up -d --wait postgres"]
+        assert [call for call in calls if call in ("dump", "tar")] == ["dump", "tar"]
+        assert calls[-1] == "compose up -d"
+
+    def test_an_installation_with_other_secrets_is_left_alone(self, folder: Path) -> None:
+        self.run(folder, "backup.sh")
+        (folder / "compose/secrets/prefect-encryption-key").write_text("another\n")
+        done, calls = self.run(folder, "restore.sh")
+        assert done.returncode == 1
+        assert "other secrets" in done.stderr
+        assert calls == []
