@@ -6,7 +6,7 @@ checked from outside, by access reviews. Everybody may ask about themselves, and
 
 import asyncio
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stenopool import extras
 from stenopool.errors import AccessDenied
@@ -69,6 +69,7 @@ async def _find_missing(namespace: str, account: str | None) -> list[Right]:
                 attributes = client.V1ResourceAttributes(
                     namespace=namespace, verb=right.verb, group=right.group, resource=resource, subresource=subresource
                 )
+                answer: Any
                 if account:
                     groups = ["system:authenticated", "system:serviceaccounts"]
                     groups.append(f"system:serviceaccounts:{account.partition(':')[0]}")
