@@ -20,7 +20,8 @@ ingress = {
   certificate_arn = "arn:aws:acm:eu-central-1:111122223333:certificate/11111111-2222-3333-4444-555555555555"
 }
 
-database        = { instance_class = "db.m7g.large", storage_gb = 50, backup_days = 14 }
+database        = { instance_class = "db.m7g.large", storage_gb = 50 }
+backup_days     = 14
 cache_node_type = "cache.t4g.small"
 
 alarms         = true

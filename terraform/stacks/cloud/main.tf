@@ -114,7 +114,7 @@ module "database" {
   instance_class           = var.database.instance_class
   storage_gb               = var.database.storage_gb
   multi_az                 = var.standby
-  backup_days              = var.database.backup_days
+  backup_days              = var.backup_days
   apply_immediately        = var.database.apply_immediately
   deletion_protection      = var.protect
   kms_key_arn              = module.encryption.key_arn

@@ -123,9 +123,15 @@ variable "arrivals_queue" {
 }
 
 variable "database" {
-  description = "Major version, size and backups of PostgreSQL. Changes of version and class wait for the maintenance window unless apply_immediately."
-  type        = object({ postgres_version = optional(string, "17"), instance_class = optional(string, "db.t4g.small"), storage_gb = optional(number, 20), backup_days = optional(number, 7), apply_immediately = optional(bool, false) })
+  description = "Major version and size of PostgreSQL. Changes of version and class wait for the maintenance window unless apply_immediately."
+  type        = object({ postgres_version = optional(string, "17"), instance_class = optional(string, "db.t4g.small"), storage_gb = optional(number, 20), apply_immediately = optional(bool, false) })
   default     = {}
+}
+
+variable "backup_days" {
+  description = "Days for which backups of the database are kept."
+  type        = number
+  default     = 7
 }
 
 variable "cache_node_type" {
