@@ -94,7 +94,7 @@ class Installation:
 
     def read(self) -> None:
         """The services, and what one network for all makes necessary."""
-        command = [fetch(), "config", "--format=json"]
+        command = [str(fetch()), "config", "--format=json"]
         config = subprocess.run(command, cwd=self.compose, check=True, capture_output=True)
         self.services = json.loads(config.stdout)["services"]
         # The image's socket asks for no password.

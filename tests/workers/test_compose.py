@@ -45,7 +45,7 @@ class House:
         prefixes = ("STENOPOOL_", "AWS_", "COMPOSE_")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | own
         flags = [f"--profile={profile}" for profile in profiles]
-        command = [self._program, *flags, "config", "--format=json"]
+        command = [str(self._program), *flags, "config", "--format=json"]
         return subprocess.run(command, cwd=self.compose, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -371,7 +371,7 @@ esac
         docker.chmod(0o755)
         log.write_text("")
         environment = os.environ | {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
-        command = [folder / "compose" / script, "backup"]
+        command = [str(folder / "compose" / script), "backup"]
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         return done, log.read_text().splitlines()
 

@@ -9,6 +9,7 @@ import os
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 SECRETS = Path("/run/secrets")
@@ -80,9 +81,11 @@ def make_buckets(locations: list[str], attempts: int = _ATTEMPTS) -> None:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                     raise
                 # AWS requires the region in the request, except for its first one, which it refuses there.
-                region = client.meta.region_name
-                place = {"LocationConstraint": region} if region not in (None, "us-east-1", "aws-global") else None
-                client.create_bucket(Bucket=bucket, **({"CreateBucketConfiguration": place} if place else {}))
+                if (region := client.meta.region_name) in (None, "us-east-1", "aws-global"):
+                    client.create_bucket(Bucket=bucket)
+                else:
+                    place: Any = {"LocationConstraint": region}
+                    client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
                 print(f"Made {bucket}.")
         except (BotoCoreError, ClientError) as error:
             sys.exit(f"{bucket}: {error}. Check AWS_ENDPOINT_URL_S3 and the keys.")
