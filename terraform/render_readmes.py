@@ -44,6 +44,6 @@ def _table_of_outputs(folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    for kind in ("modules", "examples"):
+    for kind in ("modules", "stacks"):
         for module in sorted((ROOT / kind).iterdir()):
             (module / "README.md").write_text(render(module), encoding="utf-8")

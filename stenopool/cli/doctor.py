@@ -85,8 +85,11 @@ def doctor(
         str | None, typer.Argument(metavar="[DESTINATION]", help="Where transcripts are going to be written.")
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option(help="Kubernetes namespace of the jobs: does a worker with these credentials suffice?")
+        str | None, typer.Option(help="Kubernetes namespace of the jobs: checks the permissions of the worker.")
     ] = None,
+    service_account: Annotated[
+        str, typer.Option(help="The worker's service account, as namespace:name; empty: these credentials.")
+    ] = "stenopool:prefect-worker-gpu",
     as_json: JsonFlag = False,
 ) -> None:
     """Try what a run with these options needs: packages, weights, GPU, ffmpeg, storage rights, Prefect.
@@ -95,7 +98,7 @@ def doctor(
     """
     findings: list[Finding] = []
     without: set[str] = set()  # checks that failed, and those that were not tried for it
-    for check in list_checks(options, execution, source, destination, namespace):
+    for check in list_checks(options, execution, source, destination, namespace, service_account):
         if check.needs in without:
             finding = Finding(check.name, "warn", f"not tried: {check.needs} comes first")
         else:
@@ -125,6 +128,7 @@ def list_checks(
     source: str | None,
     destination: str | None,
     namespace: str | None = None,
+    account: str = "",
 ) -> Iterator[Check]:
     """Every check that applies, in the order in which a run would depend on them."""
     yield Check("packages", _check_packages)
@@ -145,7 +149,7 @@ def list_checks(
         yield Check("destination", lambda: _check_destination(destination))
     yield Check("Prefect", _check_prefect)
     if namespace is not None:
-        yield Check("Kubernetes", lambda: _check_kubernetes(namespace))
+        yield Check("Kubernetes", lambda: _check_kubernetes(namespace, account))
 
 
 def examine(check: Check) -> Finding:
@@ -338,15 +342,16 @@ def _check_prefect() -> str:
         ) from error
 
 
-def _check_kubernetes(namespace: str) -> str:
+def _check_kubernetes(namespace: str, account: str) -> str:
     from stenopool.orchestration.workers.rights import find_missing_rights
 
-    if missing := find_missing_rights(namespace):
+    if missing := find_missing_rights(namespace, account or None):
         raise _Wrong(
-            f"A worker in {namespace} may not " + "; may not ".join(f"{one} ({one.without})" for one in missing),
+            f"{account or 'This account'} may not in {namespace} "
+            + "; may not ".join(f"{one} ({one.without})" for one in missing),
             "Give the worker's service account a Role with these rights in this namespace (workers/README.md).",
         )
-    return f"a worker in {namespace} has all the rights that it needs"
+    return f"{account or 'this account'} has all the rights that a worker of {namespace} needs"
 
 
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|AUTH_STRING|_KEY)$", re.IGNORECASE)

@@ -62,19 +62,21 @@ def run_local_stack(
     page: bool,
     no_auth: bool = False,
     deploy: bool = True,
+    limit: int | None = None,
     pages: str | None = None,
 ) -> None:
     """Start it all, say so in one line on stdout, and keep it running until Ctrl-C or SIGTERM.
 
     With PREFECT_API_URL set, that server is used and none is started at ``prefect``; port 0 is any free one. ``page``:
-    Prefect's. ``no_auth``: the API asks nobody for a key. ``deploy``: apply the deployments first. ``pages``: address
+    Prefect's. ``no_auth``: the API asks nobody for a key. ``deploy``: apply the deployments first. ``limit``: runs at a
+    time of the worker of the pool gpu. ``pages``: address
     of the first worker's /metrics and /health, the next one has the next port. Raises `SetupError` before anything is
     started.
     """
     from prefect.client.orchestration import SyncPrefectClient
 
     names = _parse_pools(pools)
-    workers = {pool: _make_worker_command(pool, pages, number) for number, pool in enumerate(names)}
+    workers = {pool: _make_worker_command(pool, limit, pages, number) for number, pool in enumerate(names)}
     server = _choose_server(prefect, page=page)
     api_environment = _prepare_api(api, no_auth) if api else {}
     environment = server.make_client_environment()
@@ -216,8 +218,10 @@ def _worker_name(pool: str) -> str:
     return f"{socket.gethostname()}-{pool}"
 
 
-def _make_worker_command(pool: PoolKind, pages: str | None, number: int) -> list[str]:
+def _make_worker_command(pool: PoolKind, limit: int | None, pages: str | None, number: int) -> list[str]:
     options = ["--pool", pool_name(pool), "--name", _worker_name(pool)]
+    if limit and pool == "gpu":
+        options += ["--limit", str(limit)]
     if pages is None:
         return python_command("prefect", "worker", "start", "--type", "process", *options)
     try:

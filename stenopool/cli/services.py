@@ -12,11 +12,16 @@ import typer
 from stenopool.cli.display import err, print_line
 from stenopool.cli.local_stack import run_local_stack
 from stenopool.errors import ErrorCode, LocationInvalid, OptionsInvalid, SetupError
+from stenopool.orchestration.names import pool_kind
 from stenopool.runtime import signals
 from stenopool.runtime.network import Address, is_loopback
 from stenopool.runtime.processes import safe_environment
 from stenopool.settings import get_settings
 
+LimitOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Runs at a time in a worker of the pool gpu (default: only the limit of the pool)."),
+]
 HostOption = Annotated[str, typer.Option(help="Host that /metrics and /health are served on.")]
 PortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port that they are served on.")]
 
@@ -31,6 +36,7 @@ def up(
     ] = None,
     pools: Annotated[str, typer.Option(help="Work pools that this machine serves.")] = "cpu,gpu",
     deploy: Annotated[bool, typer.Option(help="Apply the deployments first; needed once per installation.")] = True,
+    limit: LimitOption = None,
     pages: Annotated[
         str | None,
         typer.Option(
@@ -57,6 +63,7 @@ def up(
         page=True,
         no_auth=get_settings().api.keys is None and is_loopback(host),
         deploy=deploy,
+        limit=limit,
         pages=pages,
     )
 
@@ -142,6 +149,7 @@ def exporter(
 def worker(
     pool: Annotated[str, typer.Option(help="Work pool: cpu or gpu, or the whole name of another.")],
     name: Annotated[str | None, typer.Option(help="Its name in Prefect (default: the host's and the pool's).")] = None,
+    limit: LimitOption = None,
     host: HostOption = "127.0.0.1",
     port: PortOption = 9481,
 ) -> None:
@@ -154,12 +162,17 @@ def worker(
     from stenopool.orchestration.deploy.server import require_server
     from stenopool.orchestration.workers.warm_worker import run_worker
 
+    if limit and pool_kind(pool) == "cpu":
+        raise OptionsInvalid(
+            "With a limit, runs of `ingest` would take the slots that the runs they wait for need.",
+            remedy="Leave --limit out; queues of the pool cpu bound the runs of `ingest`.",
+        )
     require_server()
     os.environ.update(safe_environment())  # Prefect starts runs with `python -m`
     # Prefect's workers end by this one only, also on SIGTERM.
     signals.interrupt_on(SIGINT)
     try:
-        asyncio.run(run_worker(pool, name, Address(host, port)))
+        asyncio.run(run_worker(pool, name, Address(host, port), limit))
     except ObjectNotFound as error:
         raise SetupError(ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no work pool {pool}.") from error
 
@@ -171,6 +184,12 @@ def deploy(
     ],
     file: Annotated[
         list[Path] | None, typer.Option(help="Deployments and schedules of your own, in the form of prefect.yaml.")
+    ] = None,
+    pools: Annotated[
+        Path | None,
+        typer.Option(
+            help="Changes of the Kubernetes pools' job templates: variables, env, job_manifest. Pass it each time."
+        ),
     ] = None,
     gpus: Annotated[
         int | None, typer.Option(min=1, help="Runs on the pool gpu at a time; at first 1, then what was set before.")
@@ -193,11 +212,15 @@ def deploy(
     Run it again at any time. Example: stenopool deploy --target kubernetes --file schedules.yaml --gpus 4
     """
     from stenopool.orchestration.deploy.apply import apply, find_old_pools
+    from stenopool.orchestration.deploy.pools import read_changes
     from stenopool.orchestration.deploy.server import require_server
 
+    if pools and target != "kubernetes":
+        raise OptionsInvalid("--pools changes the templates of Kubernetes jobs.", remedy="Leave it out.")
+    jobs = read_changes(pools) if pools else None
     require_server()
     changes = asyncio.run(
-        apply(target, file or (), gpus=gpus, prepares=prepares, notify=notify, prune=prune, adopt=adopt)
+        apply(target, file or (), changes=jobs, gpus=gpus, prepares=prepares, notify=notify, prune=prune, adopt=adopt)
     )
     for line in changes:
         print_line(line)

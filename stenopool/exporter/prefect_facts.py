@@ -101,6 +101,7 @@ async def _read_pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> Non
     for state in ("online", "offline"):
         facts.workers[pool, state] = 0
     try:
+        paused = (await client.read_work_pool(pool_name(pool))).is_paused
         queues = await client.read_work_queues(work_pool_name=pool_name(pool))
     except ObjectNotFound:  # nothing is deployed yet
         return
@@ -108,7 +109,8 @@ async def _read_pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> Non
     for worker in workers:
         facts.workers[pool, worker.status.value.lower()] += 1
     facts.last_seen[pool] = max((one.last_heartbeat_time for one in workers if one.last_heartbeat_time), default=None)
-    facts.paused |= {f"{pool}/{queue.name}": queue.is_paused for queue in queues if queue.name in QUEUES[pool]}
+    known = [queue for queue in queues if queue.name in QUEUES[pool]]
+    facts.paused |= {f"{pool}/{queue.name}": paused or queue.is_paused for queue in known}
 
 
 async def _count_zombies(client: PrefectClient, facts: Facts) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stenopool.cli.local_stack import _make_worker_command
 from stenopool.runtime.network import Address
 from stenopool.runtime.processes import Supervisor
 from tests.support.command_line import Call
@@ -26,6 +27,13 @@ def no_server() -> Iterator[None]:
 
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         yield
+
+
+@pytest.mark.parametrize("pages", [None, "127.0.0.1:9481"])
+def test_a_limit_is_for_the_worker_of_the_pool_gpu_only(pages: str | None) -> None:
+    assert "--limit" in _make_worker_command("gpu", 1, pages, 0)
+    assert "--limit" not in _make_worker_command("cpu", 1, pages, 0)
+    assert "--limit" not in _make_worker_command("gpu", None, pages, 0)
 
 
 @pytest.mark.usefixtures("no_server")
@@ -66,6 +74,11 @@ class TestRefused:
         answer = stenopool("up", "--port", free_port(), "--pages", "0.0.0.0")
         assert answer.code == 2
         assert "--pages like 127.0.0.1:9481" in answer.err
+
+    def test_a_limit_on_the_pool_whose_parents_wait_for_children(self, stenopool: Call) -> None:
+        answer = stenopool("worker", "--pool", "cpu", "--limit", "1")
+        assert answer.code == 2
+        assert "Leave --limit out" in answer.err
 
     def test_a_server_that_does_not_answer(self, stenopool: Call) -> None:
         from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -195,6 +208,7 @@ class TestPrograms:
 
 CHOOSE = """
 from stenopool.cli.local_stack import _choose_server
+from stenopool.cli.local_stack import _make_worker_command
 from stenopool.runtime.network import Address
 _choose_server(Address("127.0.0.1", 0), page=True)
 """

@@ -9,8 +9,7 @@ import typer.main
 
 from benchmarks.compare.command import bench
 from stenopool.cli import app
-from stenopool.orchestration.deploy.specification import read
-from tests.support.markdown import REPOSITORY, Command, blocks, commands, files
+from tests.support.markdown import REPOSITORY, Command, commands, files, undefined
 
 ALL = [command for file in files() for command in commands(file)]
 COMPARE = typer.Typer()
@@ -97,18 +96,37 @@ def test_files_and_modules_in_commands_exist() -> None:
             module = words[words.index("-m") + 1]
             if module.partition(".")[0] in FOLDERS and importlib.util.find_spec(module) is None:
                 missing.append(f"{place}: -m {module}")
-    # Written by the examples themselves.
-    written = (": transcripts/", ": docs/benchmarks/gpu")
+    # Written by the examples themselves, and the repository's own name.
+    written = (
+        ": transcripts/", ": docs/benchmarks/gpu", ": stenopool/stenopool",
+        ": terraform/stacks/cluster/cloud.auto.tfvars.json",
+    )  # fmt: skip
     assert [each for each in missing if not any(path in each for path in written)] == []
 
 
-def test_the_deployments_in_the_guide_can_be_deployed(tmp_path: Path) -> None:
-    guide = REPOSITORY / "docs" / "deploy" / "kubernetes.md"
-    (text,) = [block for block in blocks(guide, "yaml") if block.startswith("deployments:")]
-    file = tmp_path / "deployments.yaml"
-    file.write_text(text)
-    found = {(each.entrypoint, each.name): each for each in read(file)}
-    assert found.keys() == {(each.entrypoint, each.name) for each in read()}
-    for each in found.values():
-        kind = {"cpu": "cpu", "gpu": "cuda12"}[each.work_pool.name]
-        assert each.work_pool.job_variables["image"].endswith(f"-{kind}")
+FOR_NEWCOMERS = [
+    *sorted((REPOSITORY / "docs" / "deploy").glob("*.md")),
+    *sorted((REPOSITORY / "docs" / "operations").glob("*.md")),
+    REPOSITORY / "terraform" / "README.md",
+]
+
+
+@pytest.mark.parametrize("guide", FOR_NEWCOMERS, ids=lambda path: path.name)
+def test_guides_work_in_an_empty_shell(guide: Path) -> None:
+    """Each variable gets a value before it is used."""
+    assert undefined(guide) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('pg_dump "$DATABASE_URL"', ["DATABASE_URL"]),
+        ('export A=1 B=2\necho "$A${B}" $PWD', []),
+        ("echo $A\nA=1", ["A"]),
+        ("for kind in cpu cuda12; do\n  echo $kind $other\ndone", ["other"]),
+        ("awk '{print $NF}' file", []),
+    ],
+)
+def test_a_variable_without_a_value_is_found(text: str, names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "guide.md").write_text(f"```sh\n{text}\n```\n")
+    assert undefined(tmp_path / "guide.md") == names

@@ -242,6 +242,26 @@ def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
     asyncio.run(tidy())
 
 
+def test_queues_of_a_paused_pool_are_paused(pools: None) -> None:
+    """The guide for upgrades pauses pools."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolUpdate
+
+    async def pause(paused: bool) -> None:
+        async with get_client() as client:
+            await client.update_work_pool("stenopool-cpu", WorkPoolUpdate(is_paused=paused))
+
+    asyncio.run(pause(True))
+    try:
+        facts = asyncio.run(looked_at())
+    finally:
+        asyncio.run(pause(False))
+    assert {name for name, paused in facts.paused.items() if paused and name.startswith("cpu/")} == {
+        name for name in facts.paused if name.startswith("cpu/")
+    }
+    assert not facts.paused["gpu/batch"]
+
+
 def test_whether_a_run_is_over_is_asked_of_prefect(prefect_api: None) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed, Running

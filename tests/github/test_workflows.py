@@ -58,7 +58,49 @@ class TestEach:
     def test_only_a_release_may_write(self, workflow: Path) -> None:
         jobs: dict[str, Any] = yaml.safe_load(workflow.read_text())["jobs"]
         writes = {name for name, job in jobs.items() if "write" in job["permissions"].values()}
-        assert writes == ({"images", "draft"} if workflow.stem == "release" else set())
+        assert writes == ({"wheel", "images", "chart", "draft", "pypi"} if workflow.stem == "release" else set())
+
+
+def release_faults(text: str) -> list[str]:
+    """What would be public without a scan, or without provenance."""
+    jobs: dict[str, Any] = yaml.safe_load(text)["jobs"]
+    faults = []
+    for name in ("wheel", "images", "chart"):
+        if not any("actions/attest@" in step.get("uses", "") for step in jobs[name]["steps"]):
+            faults.append(f"{name} has no provenance")
+        if not {"id-token", "attestations", "artifact-metadata"} <= jobs[name]["permissions"].keys():
+            faults.append(f"{name} may not store its provenance")
+    (push,) = [step["with"] for step in jobs["images"]["steps"] if step.get("id") == "push"]
+    if "tags" in push or "push-by-digest=true" not in push.get("outputs", ""):
+        faults.append("an image has a name before it is scanned")
+    order = [str(step.get("uses") or step["run"]).partition("@")[0] for step in jobs["images"]["steps"]]
+    scan, tag = order.index("aquasecurity/trivy-action"), next(n for n, one in enumerate(order) if "imagetools" in one)
+    if scan > tag:
+        faults.append("an image is scanned after it has a name")
+    return faults
+
+
+def test_a_release_is_scanned_and_has_provenance_before_it_has_a_name() -> None:
+    assert release_faults((FOLDER / "release.yaml").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("          outputs: type=image.*", "          tags: x:1\n          push: true", "before it is scanned"),
+        (r"(?s)(      - uses: aquasecurity.*?20m\n)(.*?)(?=\n  chart:)", r"\2\n\1", "scanned after it has a name"),
+        (
+            "(?s)      - uses: actions/attest@\\S+ # v[0-9.]+\n        with:\n          subject-path: dist/\\*\n",
+            "",
+            "wheel",
+        ),
+        ("      artifact-metadata: write.*", "", "may not store"),
+    ],
+)
+def test_a_planted_mistake_in_the_release_is_found(old: str, new: str, fault: str) -> None:
+    changed, count = re.subn(old, new, (FOLDER / "release.yaml").read_text(), count=1)
+    assert count
+    assert any(fault in one for one in release_faults(changed))
 
 
 @pytest.mark.parametrize("workflow", ["ci", "nightly"])

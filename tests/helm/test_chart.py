@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import yaml
 
+from monitoring.render import RULES
 from stenopool import __version__
 from stenopool.orchestration.deploy.pools import template
 from stenopool.runtime.health import _PATIENCE as PATIENCE
 from stenopool.settings import Settings
 from tests.docs.test_commands import complaint
 from tests.helm.conftest import SMALLEST
-from tests.support.helm.chart import REPOSITORY, VALUES, Chart, Manifest, Refused, complaints, pods
+from tests.monitoring.known import JOBS
+from tests.support.helm.chart import Chart, Manifest, Refused, complaints, pods
 
 PLACES = SMALLEST["api"]
 VALUE_SETS: dict[str, dict[str, Any]] = {
@@ -20,7 +22,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     "everything": {
         "image": {"repository": "registry.example/steno", "tag": "1.2.3-cpu", "pullSecrets": [{"name": "registry"}]},
         "storage": {"region": "eu-central-1", "endpoint": "http://seaweedfs.storage:8333"},
-        "serviceAccounts": {"runs": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/runs"}}},
+        "serviceAccounts": {"cpu": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/runs"}}},
         "api": PLACES | {
             "replicas": 3,
             "env": {"STENOPOOL_API__MODEL": "large-v3"},
@@ -38,6 +40,24 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
             "dnsCidrs": ["169.254.20.10/32"], "storageCidrs": ["10.1.0.0/16"], "storagePorts": [8333],
         },
         "verticalAutoscaling": {"enabled": True},
+        "monitoring": {"enabled": True, "labels": {"release": "kube-prometheus-stack"}},
+        "pods": {"labels": {"team": "speech"}, "nodeSelector": {"pool": "a"}, "tolerations": [{"operator": "Exists"}]},
+        "deploy": {"gpus": 2, "notify": "slack-webhook/ops"},
+    },
+    "OpenShift, with a gateway": {
+        "api": PLACES | {
+            "route": {"enabled": True, "host": "speech.example.org", "parentRefs": [{"name": "gateway"}]},
+            "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+            "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/company"}],
+        },
+        "pods": {"user": 0},
+        "networkPolicy": {
+            "apiFromCidrs": ["10.0.0.0/16"], "databasePeers": [{"podSelector": {"matchLabels": {"app": "postgres"}}}],
+        },
+    },
+    "one namespace": SMALLEST | {"runs": {"namespace": "stenopool", "authSecret": {"name": "prefect-server"}}},
+    "another server": SMALLEST | {
+        "prefect": {"apiUrl": "https://prefect.example.org/api", "server": {"enabled": False}},
     },
     "keda": {"api": PLACES | {"autoscaling": {"by": "keda"}}},
     "keda with a query": {
@@ -59,7 +79,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     "exporter only": {"api": {"enabled": False}, "exporter": {"destination": "s3://transcripts"}},
     "nothing but policies": {
         "api": {"enabled": False}, "exporter": {"enabled": False}, "serviceAccounts": {"create": False},
-        "podDisruptionBudgets": {"enabled": False},
+        "podDisruptionBudgets": {"enabled": False}, "workers": {"enabled": False}, "deploy": {"enabled": False},
     },
     "no policies": SMALLEST | {"networkPolicy": {"enabled": False}},
     "no Prometheus": SMALLEST | {"networkPolicy": {"prometheusNamespace": ""}},
@@ -76,7 +96,7 @@ def test_it_is_valid(chart: Chart, values: str) -> None:
     manifests = chart.render(VALUE_SETS[values])
     assert manifests
     assert [complaint for manifest in manifests for complaint in complaints(manifest)] == []
-    names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
+    names = [(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in manifests]
     assert len(names) == len(set(names))
 
 
@@ -84,9 +104,15 @@ def test_it_is_valid(chart: Chart, values: str) -> None:
 BROKEN: dict[str, tuple[str, str, str, str]] = {
     "unknown field": ("templates/api.yaml", "periodSeconds: 3\n", "periodSecond: 3\n", "periodSecond"),
     "wrong type": ("templates/api.yaml", "containerPort: 8200", 'containerPort: "8200"', "integer"),
+    "unknown field of Prometheus'": (
+        "templates/monitoring.yaml",
+        "podMetricsEndpoints",
+        "podMetricEndpoints",
+        "podMetric",
+    ),
     "unknown field of KEDA's": ("templates/autoscaling.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
     "no YAML": ("templates/api.yaml", "spec:\n", "spec:\n\t", "yaml"),
-    "unknown function": ("templates/api.yaml", "sha256sum", "sha257sum", "sha257sum"),
+    "unknown function": ("templates/_helpers.tpl", "sha256sum", "sha257sum", "sha257sum"),
     "value that is not there": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
 }
 
@@ -128,7 +154,7 @@ def test_images_are_of_this_version(chart: Chart, rendered: list[Manifest]) -> N
     said = yaml.safe_load((chart.folder / "Chart.yaml").read_text())
     assert (said["appVersion"], said["version"]) == (__version__, __version__)
     images = {container["image"] for pod in pods(rendered).values() for container in pod["spec"]["containers"]}
-    assert images == {f"stenopool:{__version__}-cpu"}
+    assert images == {f"ghcr.io/stenopool/stenopool:{__version__}-cpu"}
 
 
 def test_everything_carries_the_recommended_labels(rendered: list[Manifest]) -> None:
@@ -144,7 +170,7 @@ def test_everything_carries_the_recommended_labels(rendered: list[Manifest]) -> 
 def test_services_find_their_own_pods_and_no_runs(rendered: list[Manifest]) -> None:
     runs = [template(pool, "kubernetes")["job_configuration"]["labels"] for pool in ("cpu", "gpu")]
     services = by_kind(rendered, "Service")
-    assert services.keys() == {"stenopool-api", "stenopool-exporter"}
+    assert services.keys() == {"stenopool-api", "stenopool-exporter", "prefect-server"}
     for name, service in services.items():
         selector = service["spec"]["selector"].items()
         found = [pod for pod, each in pods(rendered).items() if selector <= each["metadata"]["labels"].items()]
@@ -158,11 +184,13 @@ def test_containers_run_existing_commands(rendered: list[Manifest]) -> None:
         for container in pod["spec"]["containers"]:
             # The image's entry point stays: as process 1, Python would not die by a signal that it does not handle.
             assert "command" not in container
-            assert container["args"][0] == "stenopool"
-            assert complaint(container["args"]) is None
+            if container["args"][0] == "stenopool":
+                assert complaint([word.replace("=/etc/stenopool/", "=") for word in container["args"]]) is None
+            else:
+                assert container["args"][:2] == ["prefect", "server"]
 
 
-@pytest.mark.parametrize("name", ["stenopool-api", "stenopool-exporter"])
+@pytest.mark.parametrize("name", ["stenopool-api", "stenopool-exporter", "prefect-worker-cpu", "prefect-worker-gpu"])
 def test_probes_know_what_can_be_mended_by_a_restart(rendered: list[Manifest], name: str) -> None:
     (container,) = pods(rendered)[name]["spec"]["containers"]
     paths = {
@@ -221,7 +249,7 @@ def test_other_settings_make_other_pods(chart: Chart, rendered: list[Manifest]) 
 
 def test_a_budget_never_holds_a_node_for_ever(chart: Chart) -> None:
     budgets = by_kind(chart.render(SMALLEST), "PodDisruptionBudget")
-    assert budgets.keys() == {"stenopool-api", "stenopool-prefect-server"}
+    assert budgets.keys() == {"stenopool-api", "prefect-server"}
     assert all(budget["spec"]["maxUnavailable"] == 1 for budget in budgets.values())
     assert "stenopool-api" not in by_kind(chart.render(VALUE_SETS["one of each"]), "PodDisruptionBudget")
 
@@ -234,7 +262,8 @@ def test_an_autoscaler_and_the_chart_do_not_fight(chart: Chart) -> None:
     vertical = by_kind(chart.render(VALUE_SETS["everything"]), "VerticalPodAutoscaler")
     assert {each["spec"]["targetRef"]["name"] for each in vertical.values()} == {"stenopool-api", "stenopool-exporter"}
     for each in vertical.values():
-        assert each["spec"]["updatePolicy"]["updateMode"] == "Off"
+        # The exporter has one pod: by default, the updater wants two.
+        assert each["spec"]["updatePolicy"] == {"updateMode": "Off", "minReplicas": 1}
         (policy,) = each["spec"]["resourcePolicy"]["containerPolicies"]
         assert policy["controlledResources"] == ["memory"]
 
@@ -245,32 +274,50 @@ def test_the_volume_for_weights_is_the_one_that_the_job_template_tells_of(chart:
     assert [f'"claimName": "{name}"' in described for name in claims] == [True]
 
 
-def test_the_runs_service_account_is_the_job_templates(rendered: list[Manifest]) -> None:
+def test_no_pod_of_ours_has_a_token_unless_it_is_a_worker(rendered: list[Manifest]) -> None:
     accounts = by_kind(rendered, "ServiceAccount")
-    default = template("cpu", "kubernetes")["variables"]["properties"]["service_account_name"]["default"]
-    assert accounts.keys() == {default, "stenopool-api"}
     assert all(account["automountServiceAccountToken"] is False for account in accounts.values())
-    assert VALUES.joinpath("namespace.yaml").exists()
-
-
-def test_prometheus_finds_api_and_exporter(rendered: list[Manifest]) -> None:
-    monitors = yaml.safe_load_all((REPOSITORY / "monitoring" / "kubernetes" / "monitors.yaml").read_text())
-    asked = {
-        each["metadata"]["name"]: (
-            each["spec"]["selector"]["matchLabels"],
-            each["spec"]["podMetricsEndpoints"][0]["port"],
-        )
-        for each in monitors
-        if "matchLabels" in each["spec"]["selector"]
+    tokens = {
+        name
+        for name, pod in pods(rendered).items()
+        for volume in pod["spec"]["volumes"]
+        if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", []))
     }
-    assert asked.keys() == pods(rendered).keys()
-    for name, (labels, port) in asked.items():
-        pod = pods(rendered)[name]
-        assert labels.items() <= pod["metadata"]["labels"].items()
-        assert port in {each["name"] for container in pod["spec"]["containers"] for each in container["ports"]}
+    assert tokens == {"prefect-worker-cpu", "prefect-worker-gpu"}
+    assert not any(pod["spec"]["automountServiceAccountToken"] for pod in pods(rendered).values())
 
 
-def test_the_ingress_publishes_what_clients_use_and_no_more(chart: Chart) -> None:
+def test_prometheus_finds_api_exporter_and_workers(chart: Chart) -> None:
+    manifests = chart.render(VALUE_SETS["everything"])
+    monitors = by_kind(manifests, "PodMonitor")
+    found: dict[str, str] = {}
+    for monitor in monitors.values():
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        for name, pod in pods(manifests).items():
+            ports = {each["name"] for container in pod["spec"]["containers"] for each in container.get("ports", [])}
+            if monitor["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items():
+                assert endpoint["port"] in ports, name
+                found[name] = endpoint["relabelings"][0]["replacement"]
+    assert found == {
+        "stenopool-api": "stenopool-api", "stenopool-exporter": "stenopool-exporter",
+        "prefect-worker-cpu": "stenopool-worker", "prefect-worker-gpu": "stenopool-worker",
+    }  # fmt: skip
+    assert set(found.values()) == JOBS
+    (rule,) = by_kind(manifests, "PrometheusRule").values()
+    # With its default values, kube-prometheus-stack takes only what has the name of its release.
+    assert {each["metadata"]["labels"]["release"] for each in [rule, *monitors.values()]} == {"kube-prometheus-stack"}
+    groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    assert rule["spec"]["groups"] == groups
+    boards = by_kind(manifests, "ConfigMap")["stenopool-dashboards"]
+    assert boards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert boards["data"].keys() == {"cost.json", "operations.json", "performance.json"}
+    assert not any(each["kind"] == "PodMonitor" for each in chart.render(SMALLEST))
+
+
+def test_the_ingress_and_the_route_publish_what_clients_use_and_no_more(chart: Chart) -> None:
+    (route,) = by_kind(chart.render(VALUE_SETS["OpenShift, with a gateway"]), "HTTPRoute").values()
+    matches = {each["path"]["value"]: each["path"]["type"] for each in route["spec"]["rules"][0]["matches"]}
+    assert matches == {"/": "Exact", "/page": "PathPrefix", "/v1": "PathPrefix", "/openapi.json": "Exact"}
     (ingress,) = (one for one in chart.render(VALUE_SETS["everything"]) if one["kind"] == "Ingress")
     paths = {one["path"]: one["pathType"] for one in ingress["spec"]["rules"][0]["http"]["paths"]}
     assert paths == {"/": "Exact", "/page": "Prefix", "/v1": "Prefix", "/openapi.json": "Exact"}

@@ -2,59 +2,90 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.helm.chart import REPOSITORY, VALUES, complaints
-from tests.support.markdown import Command, commands
+from stenopool.orchestration.deploy.specification import read
+from tests.helm.test_prefect import names_set_twice, unready
+from tests.support.helm.chart import REPOSITORY, VALUES, Chart, Manifest, complaints
+from tests.support.markdown import blocks, commands
 from tests.terraform.test_modules import ROOT
 
-GUIDE = list(commands(REPOSITORY / "docs" / "deploy" / "kubernetes.md"))
+PAGE = REPOSITORY / "docs" / "deploy" / "kubernetes.md"
+GUIDE = list(commands(PAGE))
+(VALUES_OF_THE_GUIDE, *EXAMPLES) = (yaml.safe_load(block) for block in blocks(PAGE, "yaml"))
 
 
-def run(programs: Path, words: list[str], folder: Path) -> str:
-    """Words of a command as the guide has it."""
-    command = [str(programs / words[0]), *words[1:]]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={"HOME": "/nowhere"}, timeout=60)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+@pytest.fixture(scope="module")
+def manifests(chart: Chart) -> list[Manifest]:
+    """What the guide installs."""
+    return chart.render(VALUES_OF_THE_GUIDE)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [each for each in GUIDE if each.words[0] == "kubectl" and "create" in each.words],
-    ids=lambda command: command.words[command.words.index("create") + 1] + " " + command.words[-1][:40],
-)
-def test_settings_and_secrets_are_made(programs: Path, command: Command, tmp_path: Path) -> None:
+def asked(value: Any, key: str, inside: tuple[str, ...] = ("secretKeyRef", "secretRef", "secret")) -> set[str]:
+    """The names of secrets in a manifest."""
+    found: set[str] = set()
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name in inside and isinstance(each, dict):
+                found |= {each[field] for field in (key, "secretName") if field in each}
+            found |= asked(each, key, inside)
+    elif isinstance(value, list):
+        for each in value:
+            found |= asked(each, key, inside)
+    return found
+
+
+def test_the_secrets_that_pods_need_are_made(programs: Path, manifests: list[Manifest], tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("front-desk read,write 0123\n")
-    (tmp_path / "deployments").symlink_to(REPOSITORY / "deployments")
-    made = yaml.safe_load(run(programs, [*command.words, "--dry-run=client", "--output=yaml"], tmp_path))
-    assert complaints(made) == []
-    assert made["metadata"]["namespace"] == "stenopool"
-    # Something that is installed later asks for it by this name.
-    asked = "".join(file.read_text() for file in VALUES.rglob("*.yaml"))
-    assert made["metadata"]["name"] in asked
+    made = set()
+    for command in GUIDE:
+        if command.words[0] == "kubectl" and "create" in command.words and "secret" in command.words:
+            # The variable of the loop stands as 1.
+            words = [word if word != "1" else "stenopool-runs" for word in command.words]
+            line = [str(programs / words[0]), *words[1:], "--dry-run=client", "--output=yaml"]
+            result = subprocess.run(
+                line, capture_output=True, text=True, cwd=tmp_path, env={"HOME": "/nowhere"}, timeout=60
+            )
+            assert result.returncode == 0, result.stderr
+            secret = yaml.safe_load(result.stdout)
+            assert complaints(secret) == []
+            made.add(secret["metadata"]["name"])
+    assert made == asked(manifests, "name") | {"prefect-auth"}
 
 
-def test_our_chart_is_installed(programs: Path) -> None:
-    (command,) = [each.words for each in GUIDE if "workers/helm/stenopool" in each.words]
-    assert command[:4] == ["helm", "upgrade", "--install", "stenopool"]
-    manifests = list(yaml.safe_load_all(run(programs, ["helm", "template", *command[3:]], REPOSITORY)))
-    assert {"Deployment", "NetworkPolicy", "PersistentVolumeClaim"} <= {each["kind"] for each in manifests}
+def test_the_values_are_valid_and_install_in_one_go(manifests: list[Manifest]) -> None:
+    assert [complaint for each in manifests for complaint in complaints(each)] == []
+    assert names_set_twice(manifests) == []
+    assert unready(manifests) == []
+    (command,) = [each.words for each in GUIDE if "workers/helm/stenopool" in each.words and "--install" in each.words]
+    assert {"--wait", "--values", "values.yaml"} <= set(command)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: "-".join(example))
+def test_other_values_of_the_guide_are_valid(chart: Chart, example: dict[str, Any]) -> None:
+    api = VALUES_OF_THE_GUIDE["api"] | example.get("api", {})
+    manifests = chart.render(VALUES_OF_THE_GUIDE | example | {"api": api})
     assert [complaint for each in manifests for complaint in complaints(each)] == []
 
 
-def test_charts_are_of_the_versions_that_terraform_installs() -> None:
-    versions = {
-        word: command.words[command.words.index("--version") + 1]
-        for command in GUIDE
-        if "--version" in command.words
-        for word in command.words
-        if word.startswith(("prefect/", "nvdp/"))
+@pytest.mark.parametrize("values", [VALUES_OF_THE_GUIDE, EXAMPLES[0]], ids=["schedules", "without GPUs"])
+def test_its_deployments_are_deployed(values: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "deployments.yaml"
+    file.write_text(yaml.safe_dump({"deployments": values["deploy"]["deployments"]}))
+    assert len(read(file)) >= len(read())
+
+
+def test_files_of_values_exist() -> None:
+    files = {
+        Path(word).name for each in GUIDE for word in each.words if word.startswith("workers/helm/") and "yaml" in word
     }
-    prefect = (ROOT / "modules" / "prefect" / "variables.tf").read_text()
-    gpu_nodes = (ROOT / "modules" / "gpu_nodes" / "variables.tf").read_text()
-    assert versions.keys() == {"prefect/prefect-server", "prefect/prefect-worker", "nvdp/nvidia-device-plugin"}
-    for chart, version in versions.items():
-        assert f'default     = "{version}"' in (gpu_nodes if chart.startswith("nvdp") else prefect)
+    assert files == {path.name for path in VALUES.glob("*.yaml")} - {"checkov.yaml"}
+
+
+def test_the_device_plugin_is_of_the_version_that_terraform_installs() -> None:
+    (command,) = [each for each in GUIDE if "nvdp/nvidia-device-plugin" in each.words]
+    version = command.words[command.words.index("--version") + 1]
+    assert any(f'"{version}"' in path.read_text() for path in ROOT.rglob("variables.tf"))

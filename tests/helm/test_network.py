@@ -8,13 +8,13 @@ from tests.support.helm.chart import NAMESPACE, Chart, Manifest, pods
 from tests.support.helm.network import Peer, Policies
 
 NAME, COMPONENT = "app.kubernetes.io/name", "app.kubernetes.io/component"
-# The labels that Prefect's charts give their pods, as of 2026.4.
+RUNS = "stenopool-runs"
 SERVER = Peer("10.0.1.1", NAMESPACE, {NAME: "prefect-server", COMPONENT: "server"})
-SERVICES = Peer("10.0.1.2", NAMESPACE, {NAME: "prefect-server", COMPONENT: "background-services"})
-MIGRATION = Peer("10.0.1.3", NAMESPACE, {NAME: "prefect-server", COMPONENT: "pre-upgrade-hook"})
-WORKER = Peer("10.0.1.4", NAMESPACE, {NAME: "prefect-worker", COMPONENT: "worker"})
-RUN = Peer("10.0.1.5", NAMESPACE, template("gpu", "kubernetes")["job_configuration"]["labels"])
-STRANGER = Peer("10.0.1.6", NAMESPACE, {NAME: "miner"})
+SERVICES = Peer("10.0.1.2", NAMESPACE, {NAME: "prefect-server", COMPONENT: "services"})
+DEPLOY = Peer("10.0.1.3", NAMESPACE, {NAME: "stenopool", COMPONENT: "deploy"})
+WORKER = Peer("10.0.1.4", NAMESPACE, {NAME: "prefect-worker", COMPONENT: "worker-gpu"})
+RUN = Peer("10.0.1.5", RUNS, template("gpu", "kubernetes")["job_configuration"]["labels"])
+STRANGER = Peer("10.0.1.6", RUNS, {NAME: "miner"})
 PROMETHEUS = Peer("10.0.2.1", "monitoring", {NAME: "prometheus"})
 NEIGHBOUR = Peer("10.0.2.2", "default", {NAME: "prefect-worker"})
 NAMES = Peer("10.0.3.1", "kube-system", {"k8s-app": "kube-dns"})
@@ -27,7 +27,7 @@ AGENT = Peer("169.254.170.23")
 
 @pytest.fixture(scope="module")
 def policies(rendered: list[Manifest]) -> Policies:
-    return Policies(rendered, NAMESPACE)
+    return Policies(rendered)
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,12 @@ def ours(rendered: list[Manifest]) -> dict[str, Peer]:
     }
 
 
-@pytest.mark.parametrize("source", [WORKER, RUN], ids=["worker", "run"])
+@pytest.mark.parametrize("source", [WORKER, RUN, DEPLOY, SERVICES], ids=["worker", "run", "deploy", "services"])
 def test_work_reaches_prefect(policies: Policies, source: Peer) -> None:
     assert policies.allow(source, SERVER, 4200)
     assert not policies.allow(source, SERVER, 22)
     assert not policies.allow(SERVER, source, 8080)
-    assert not policies.allow(source, DATABASE, 5432)
+    assert policies.allow(source, DATABASE, 5432) == (source is SERVICES)
 
 
 @pytest.mark.parametrize("name", ["api", "exporter"])
@@ -66,7 +66,7 @@ def test_a_run_reaches_the_store_and_its_role_and_nobody_reaches_it(policies: Po
         assert not policies.allow(source, RUN, 8080)
 
 
-@pytest.mark.parametrize("part", [SERVER, SERVICES, MIGRATION], ids=["server", "services", "migration"])
+@pytest.mark.parametrize("part", [SERVER, SERVICES], ids=["server", "services"])
 def test_prefects_server_reaches_its_databases_and_not_the_world(policies: Policies, part: Peer) -> None:
     assert policies.allow(part, DATABASE, 5432)
     assert policies.allow(part, DATABASE, 6379)
@@ -76,6 +76,11 @@ def test_prefects_server_reaches_its_databases_and_not_the_world(policies: Polic
 def test_a_worker_reaches_the_kubernetes_api_and_a_run_has_no_token(policies: Policies) -> None:
     assert policies.allow(WORKER, KUBERNETES, 443)
     assert not policies.allow(WORKER, S3, 443)
+
+
+def test_prometheus_reaches_the_workers(policies: Policies) -> None:
+    assert policies.allow(PROMETHEUS, WORKER, 9481)
+    assert not policies.allow(RUN, WORKER, 9481)
 
 
 def test_strangers_reach_names_and_nothing_else(policies: Policies) -> None:
@@ -89,7 +94,7 @@ def test_namespaces_are_let_in_by_name(chart: Chart, ours: dict[str, Peer]) -> N
     values = SMALLEST | {
         "networkPolicy": {"apiFromNamespaces": ["ingress-nginx"], "prefectFromNamespaces": ["default"]}
     }
-    policies = Policies(chart.render(values), NAMESPACE)
+    policies = Policies(chart.render(values))
     ingress = Peer("10.0.2.3", "ingress-nginx")
     assert policies.allow(ingress, ours["api"], 8200)
     assert not policies.allow(ingress, ours["exporter"], 9480)
@@ -100,12 +105,30 @@ def test_a_store_on_the_internal_network_and_no_agent(chart: Chart) -> None:
     values = SMALLEST | {
         "networkPolicy": {"storageCidrs": ["10.7.0.0/16"], "storagePorts": [8333], "podIdentityAgent": False}
     }
-    policies = Policies(chart.render(values), NAMESPACE)
+    policies = Policies(chart.render(values))
     assert policies.allow(RUN, Peer("10.7.0.9"), 8333)
     assert not policies.allow(RUN, S3, 443)
     assert not policies.allow(RUN, AGENT, 80)
 
 
+def test_a_load_balancer_and_a_database_in_the_cluster(chart: Chart, ours: dict[str, Peer]) -> None:
+    values = SMALLEST | {
+        "networkPolicy": {
+            "apiFromCidrs": ["10.9.0.0/16"],
+            "databaseCidrs": [],
+            "databasePeers": [{"podSelector": {"matchLabels": {NAME: "postgres"}}}],
+        }
+    }
+    policies = Policies(chart.render(values))
+    assert policies.allow(Peer("10.9.0.7"), ours["api"], 8200)
+    assert not policies.allow(Peer("10.9.0.7"), SERVER, 4200)
+    assert not policies.allow(SERVER, DATABASE, 5432)
+
+
 def test_it_would_be_found_that_nothing_is_closed(spoilt: Chart) -> None:
-    spoilt.replace("templates/network.yaml", "policyTypes: [Ingress, Egress]\n---", "policyTypes: [Egress]\n---")
-    assert Policies(spoilt.render(SMALLEST), NAMESPACE).allow(PROMETHEUS, RUN, 8080)
+    spoilt.replace(
+        "templates/network.yaml",
+        "policyTypes: [Ingress, Egress]\n  egress: {{- toYaml (list $dns)",
+        "policyTypes: [Egress]\n  egress: {{- toYaml (list $dns)",
+    )
+    assert Policies(spoilt.render(SMALLEST)).allow(PROMETHEUS, RUN, 8080)

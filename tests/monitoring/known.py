@@ -19,6 +19,9 @@ _OTHERS = {
     "DCGM_FI_DEV_FB_USED": {"gpu", "Hostname"},
     "DCGM_FI_DEV_FB_FREE": {"gpu", "Hostname"},
     "node_cpu_seconds_total": {"cpu", "mode"},
+    "node_filesystem_avail_bytes": {"device", "fstype", "mountpoint"},
+    "node_filesystem_readonly": {"device", "fstype", "mountpoint"},
+    "node_filesystem_size_bytes": {"device", "fstype", "mountpoint"},
     "up": set[str](),
     "ALERTS": {"alertname", "alertstate", "severity", "service", "seen_by"},
 }

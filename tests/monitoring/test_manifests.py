@@ -1,54 +1,16 @@
-"""What compose and Kubernetes take: Prometheus' configuration, Grafana's provisioning, resources of operators."""
+"""What compose takes: Prometheus' configuration and Grafana's provisioning. The chart has its own tests."""
 
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
-from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from cloudcoil.models.prometheus_operator.v1 import PodMonitor, PrometheusRule
-from pydantic import BaseModel, ValidationError
 
 from monitoring.render import FOLDER
-from tests.monitoring.known import JOBS, unknown
-
-MODELS: tuple[type[BaseModel], ...] = (ScaledObject, PodMonitor, PrometheusRule)
-KINDS = {model.__name__: model for model in MODELS}
-RESOURCES = [
-    pytest.param(resource, id=f"{path.name}-{resource['kind']}-{resource['metadata']['name']}")
-    for folder in ("kubernetes", "autoscaling")
-    for path in sorted((FOLDER / folder).glob("*.yaml"))
-    for resource in yaml.safe_load_all(path.read_text())
-]
+from tests.monitoring.known import JOBS
 
 needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool: apt-get install prometheus")
-
-
-def validate(resource: dict[str, Any]) -> None:
-    """Raises where a resource is not what its schema says; Kubernetes' own, and those of the operators."""
-    if model := KINDS.get(resource["kind"]):
-        model.model_validate(resource, extra="forbid")
-    else:
-        kubernetes_validate.validate(resource, "1.31", strict=True)
-
-
-@pytest.mark.parametrize("resource", RESOURCES)
-def test_resources_are_what_their_schemas_say(resource: dict[str, Any]) -> None:
-    validate(resource)
-
-
-@pytest.mark.parametrize("resource", RESOURCES)
-def test_a_mistake_in_a_resource_is_found(resource: dict[str, Any]) -> None:
-    with pytest.raises((ValidationError, kubernetes_validate.ValidationError)):
-        validate({**resource, "spec": {**resource["spec"], "maxReplicaCountt": 4}})
-
-
-def test_what_scales_workers_is_exported() -> None:
-    scaled = yaml.safe_load((FOLDER / "autoscaling" / "worker-keda.yaml").read_text())
-    assert [unknown(trigger["metadata"]["query"]) for trigger in scaled["spec"]["triggers"]] == [[], []]
 
 
 @needs_promtool
@@ -67,9 +29,6 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
 def test_jobs_have_the_names_that_alerts_know() -> None:
     scraped = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     assert {job["job_name"] for job in scraped} >= JOBS
-    monitors = yaml.safe_load_all((FOLDER / "kubernetes" / "monitors.yaml").read_text())
-    relabelings = [monitor["spec"]["podMetricsEndpoints"][0]["relabelings"] for monitor in monitors]
-    assert {relabeling["replacement"] for (relabeling,) in relabelings} == JOBS
 
 
 def test_grafana_finds_the_dashboards() -> None:

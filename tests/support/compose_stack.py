@@ -1,5 +1,7 @@
 """The compose file run by podman, where there is no Docker: ``python -m tests.support.compose_stack FOLDER``.
 
+A recording is transcribed; then follow an upgrade, backup.sh, the loss of everything, and restore.sh.
+
 What `docker compose config` makes of the file is started service by service, as it says: commands, environment,
 secrets, volumes, users, read-only roots, dependencies, health checks. FOLDER holds the CPU image already
 (tests/support/images.py). Differences, all from what podman may do here:
@@ -8,7 +10,8 @@ secrets, volumes, users, read-only roots, dependencies, health checks. FOLDER ho
   would listen on the same port, one gets another;
 * PostgreSQL, Redis, Prometheus and Alertmanager are Debian's, SeaweedFS is that of its wheel, and there is no Grafana:
   their images cannot be fetched. What their entry points do is done by a few lines here;
-* health checks are asked by this program, since podman would need systemd for it.
+* health checks are asked by this program, since podman would need systemd for it;
+* for the scripts, `docker compose` is this program: it knows the commands that they use.
 """
 
 import json
@@ -17,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +29,7 @@ import httpx
 from tests.support.compose import fetch
 from tests.support.images import REPOSITORY, Images
 
-OURS = "stenopool:"
+OURS = "ghcr.io/stenopool/stenopool:"
 _API, _PROMETHEUS = "http://127.0.0.1:8200", "http://127.0.0.1:9090/api/v1"
 # What the images' own entry points do before and instead of the command.
 _ENTRY = {
@@ -42,43 +46,104 @@ _ENTRY = {
     "seaweedfs": ["weed", "-logtostderr"],
     "prometheus": ["prometheus"],
     "alertmanager": ["prometheus-alertmanager"],
+    "node-exporter": ["prometheus-node-exporter"],
 }  # fmt: skip
 _LEFT_OUT = {"grafana"}
+_FOUNDATIONS = {"postgres", "redis", "seaweedfs", "prefect-server"}  # stopped last
+_VOLUMES = "volumes"
 
 
 class Installation:
     """The services of the compose file, each a container; they end with ``stop``."""
 
-    def __init__(self, images: Images) -> None:
-        self.images = images
+    def __init__(self, images: Images, ours: str, others: str) -> None:
+        """``ours``, ``others``: the roots of both kinds of images."""
+        self.images, self.ours, self.others = images, ours, others
         self.folder = images.folder / "installation"
-        for part in ("workers/compose", "deployments", "monitoring"):
-            shutil.copytree(
-                REPOSITORY / part, self.folder / part, ignore=shutil.ignore_patterns("secrets", "__pycache__")
-            )
-        compose = self.folder / "workers/compose"
-        subprocess.run(["sh", compose / "secrets.sh"], check=True, capture_output=True)
-        self.secrets = {file.name: file.read_text().strip() for file in (compose / "secrets").iterdir()}
-        environment = {**os.environ, "STENOPOOL_CPU_TRANSCRIBER_TAG": "cpu"}
-        command = [fetch(), "--profile=observability", "config", "--format=json"]
-        config = subprocess.run(command, cwd=compose, env=environment, check=True, capture_output=True)
-        self.services: dict[str, Any] = json.loads(config.stdout)["services"]
-        self.started: list[str] = []
+        self.compose = self.folder / "workers/compose"
+        self.services: dict[str, Any] = {}
 
-    def adapt(self, ours: str, others: str, weights: Path) -> None:
-        """Roots of both kinds of images, and what one network for all makes necessary."""
-        self.ours, self.others = ours, others
-        self.services["postgres"]["environment"]["PGDATA"] = "/var/lib/postgresql/data"
+    def make(self) -> None:
+        """The files, with secrets, as on a host where nothing was installed."""
+        ignore = shutil.ignore_patterns("secrets", "targets", ".env", "__pycache__")
+        for part in ("workers/compose", "deployments", "monitoring"):
+            shutil.copytree(REPOSITORY / part, self.folder / part, ignore=ignore)
+        subprocess.run(["sh", self.compose / "secrets.sh"], check=True, capture_output=True)
+        choices = "COMPOSE_PROFILES=observability\nSTENOPOOL_CPU_TRANSCRIBER_TAG=cpu\n"
+        (self.compose / ".env").write_text(choices)
+        shim = self.folder / "bin/docker"
+        shim.parent.mkdir()
+        module = [sys.executable, "-m", "tests.support.compose_stack", str(self.images.folder), self.ours, self.others]
+        shim.write_text(f'#!/bin/sh\ncd {REPOSITORY}\nexec {" ".join(module)} "$@"\n')
+        shim.chmod(0o755)
+
+    def secret(self, name: str) -> str:
+        return (self.compose / "secrets" / name).read_text().strip()
+
+    def script(self, *command: str) -> None:
+        """A script of the folder, for which `docker` is this program."""
+        environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
+        subprocess.run(command, cwd=self.compose, env=environment, check=True)
+
+    def lose(self) -> None:
+        """All data, as when a disk breaks."""
+        self.stop()
+        shutil.rmtree(self.folder / _VOLUMES)
+        shutil.rmtree(self.compose / "secrets")
+        (self.compose / ".env").unlink()
+
+    def read(self) -> None:
+        """The services, and what one network for all makes necessary."""
+        command = [str(fetch()), "config", "--format=json"]
+        config = subprocess.run(command, cwd=self.compose, check=True, capture_output=True)
+        self.services = json.loads(config.stdout)["services"]
+        # The image's socket asks for no password.
+        own = {"PGDATA": "/var/lib/postgresql/data", "PGHOST": "/var/lib/postgresql/data"}
+        self.services["postgres"]["environment"] |= {**own, "PGPASSWORD": self.secret("postgres-password")}
         self.services["api"]["environment"]["STENOPOOL_API__MODEL"] = "tiny.en"
         worker = self.services["worker-transcribe"]
         worker["command"][-1] = "0.0.0.0:9482"
         worker["environment"]["STENOPOOL_HEALTH"] = "http://127.0.0.1:9482/health/live"
         worker["environment"]["STENOPOOL_MODELS__PATH"] = "/weights"
-        worker["volumes"].append({"type": "bind", "source": str(weights), "target": "/weights", "read_only": True})
+        weights = str(self.images.folder / "weights")
+        worker["volumes"].append({"type": "bind", "source": weights, "target": "/weights", "read_only": True})
+
+    def docker_compose(self, arguments: list[str]) -> None:
+        """`docker compose ...`, as the scripts use it."""
+        self.read()
+        match arguments:
+            case ["ps", "--services"]:
+                print("\n".join(self.running()))
+            case ["stop", *names]:
+                for name in sorted(names, key=_FOUNDATIONS.__contains__):
+                    self.images.podman("stop", "--time=45", name)
+            case ["down"]:
+                self.stop()
+            case ["up", "-d"]:
+                self.up()
+            case ["up", "-d", "--wait", name]:
+                self.start(name)
+                self.wait(name, "service_healthy")
+            case ["exec", "-T", name, *command]:
+                self.images.pass_through("exec", "--interactive", name, *command)
+            case ["run", "--rm", "-T", "--no-deps", "--entrypoint", program, name, *command]:
+                mounts = self._mounts(name)
+                self.images.pass_through(
+                    "run", "--rm", "--interactive", *mounts, "--rootfs", self.others, program, *command
+                )
+            case _:
+                sys.exit(f"This double of Docker does not know: {arguments}")
+
+    def running(self) -> dict[str, str]:
+        """Services that run, each with its image."""
+        lines = self.images.podman("ps", '--format={{.Names}} {{index .Labels "image"}}').splitlines()
+        return {line.split()[0]: line.split()[1] for line in lines}
 
     def up(self) -> None:
-        """All of them, each after what it depends on."""
-        waiting = [name for name in self.services if name not in _LEFT_OUT]
+        """All that do not run or have another image, each after what it depends on."""
+        images = self.running()
+        wanted = {name: service["image"] for name, service in self.services.items() if name not in _LEFT_OUT}
+        waiting = [name for name, image in wanted.items() if images.get(name) != image]
         while waiting:
             ready = [name for name in waiting if not set(self.services[name].get("depends_on") or ()) & set(waiting)]
             for name in ready:
@@ -89,7 +154,14 @@ class Installation:
 
     def start(self, name: str) -> None:
         service = self.services[name]
-        arguments = ["--detach", f"--name={name}", "--network=host", *self._mounts(name)]
+        self.images.podman("rm", "--force", "--ignore", "--time=45", name)
+        arguments = [
+            "--detach",
+            f"--label=image={service['image']}",
+            f"--name={name}",
+            "--network=host",
+            *self._mounts(name),
+        ]
         arguments += [f"--add-host={other}:127.0.0.1" for other in (*self.services, "worker-gpu")]
         arguments += [f"--env={key}={value}" for key, value in (service.get("environment") or {}).items()]
         arguments += [f"--cap-drop={capability}" for capability in service.get("cap_drop") or ()]
@@ -104,14 +176,13 @@ class Installation:
         else:
             arguments += ["--rootfs", self.others, *_ENTRY[name]]
         self.images.podman("run", *arguments, *command)
-        self.started.append(name)
 
     def _mounts(self, name: str) -> list[str]:
         service, mounts = self.services[name], []
         for secret in service.get("secrets") or ():
             target = secret.get("target") or secret["source"]
             target = target if target.startswith("/") else f"/run/secrets/{target}"
-            source = self.folder / "workers/compose/secrets" / Path(secret["source"])
+            source = self.compose / "secrets" / secret["source"]
             mounts.append(f"--volume={source}:{target}:ro")
         for volume in service.get("volumes") or ():
             if volume["type"] == "volume":
@@ -125,7 +196,7 @@ class Installation:
 
     def _volume(self, name: str) -> Path:
         """As Docker makes it from what the image has there: for ours, writable for group 0."""
-        folder = self.folder / "volumes" / name
+        folder = self.folder / _VOLUMES / name
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
         return folder
@@ -160,7 +231,8 @@ class Installation:
         return self.images.podman("logs", "--tail=30", name)
 
     def stop(self) -> None:
-        for name in reversed(self.started):
+        names = self.images.podman("ps", "--all", "--format={{.Names}}").split()
+        for name in sorted(names, key=_FOUNDATIONS.__contains__):
             self.images.podman("rm", "--force", "--time=45", name)
 
 
@@ -168,12 +240,13 @@ def _roots(images: Images) -> tuple[str, str]:
     """The image's, and one with the servers of others. Needs the network."""
     ours = images.buildah("mount", images.buildah("from", "localhost/stenopool:cpu"))
     others = images.folder / "others"
-    packages = "postgresql,redis-server,prometheus,prometheus-alertmanager,wget"
+    packages = "postgresql,redis-server,prometheus,prometheus-alertmanager,prometheus-node-exporter,wget"
     command = ["mmdebstrap", "--variant=minbase", "--quiet", f"--include={packages}", "bookworm", str(others)]
     subprocess.run(command, check=True)
     programs = others / "usr/local/bin"
-    (programs / "pg_isready").write_text('#!/bin/sh\nexec /usr/lib/postgresql/*/bin/pg_isready "$@"\n')
-    (programs / "pg_isready").chmod(0o755)
+    for program in ("pg_isready", "pg_dump", "pg_restore"):
+        (programs / program).write_text(f'#!/bin/sh\nexec /usr/lib/postgresql/*/bin/{program} "$@"\n')
+        (programs / program).chmod(0o755)
     shutil.copy2(Path(sys.executable).with_name("weed"), programs / "weed")
     return ours, str(others)
 
@@ -181,21 +254,17 @@ def _roots(images: Images) -> tuple[str, str]:
 def _main(folder: Path, ours: str, others: str) -> None:
     from tests.support.speech import recording_path
 
-    installation = Installation(Images(folder))
-    installation.adapt(ours, others, folder / "weights")
+    installation = Installation(Images(folder), ours, others)
+    installation.make()
     begun = time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - begun:4.0f} s  {what}", flush=True)
 
     try:
-        installation.up()
-        for name in installation.started:
-            if name not in ("buckets", "deploy"):
-                installation.wait(name, "service_healthy")
-                say(f"{name} is healthy")
+        _start(installation, say)
         print(installation.log("deploy"))
-        key = {"Authorization": f"Bearer {installation.secrets['api-key']}"}
+        key = {"Authorization": f"Bearer {installation.secret('api-key')}"}
         sent = httpx.post(
             f"{_API}/v1/recordings",
             headers=key,
@@ -207,25 +276,55 @@ def _main(folder: Path, ours: str, others: str) -> None:
         while (state := httpx.get(address, headers=key, timeout=60).json()["state"]) in ("queued", "running"):
             time.sleep(2)
         say(state)
-        print(httpx.get(f"{address}/transcript?format=txt", headers=key).text)
-        # The run ends after its receipt; then the exporter looks, and Prometheus asks the exporter.
-        counted: list[dict[str, Any]] = []
-        late = time.monotonic() + 120
-        while not counted and time.monotonic() < late:
-            time.sleep(5)
-            counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total>0").json()["data"]["result"]
-        for target in httpx.get(f"{_PROMETHEUS}/targets").json()["data"]["activeTargets"]:
-            print(target["labels"]["job"], target["scrapeUrl"], target["health"])
-        print([(one["metric"], one["value"][1]) for one in counted])
-        groups = httpx.get(f"{_PROMETHEUS}/rules").json()["data"]["groups"]
-        print(sum(len(group["rules"]) for group in groups), "rules are loaded")
+        text = httpx.get(f"{address}/transcript?format=txt", headers=key).text
+        print(text)
+        _look_at_metrics()
+        with (installation.compose / ".env").open("a") as file:
+            file.write("STENOPOOL_VERSION=0.1.1\n")
+        installation.script("docker", "compose", "up", "-d")
+        old = [
+            name for name, image in installation.running().items() if image.startswith(OURS) and "0.1.1" not in image
+        ]
+        say(f"upgraded; of the old version: {old}")
+        backup = str(folder / "backup")
+        installation.script("./backup.sh", backup)
+        say("backed up")
+        installation.lose()
+        installation.script("./restore.sh", backup)
+        _start(installation, say)
+        kept = httpx.get(address, headers=key, timeout=60).json()["state"]
+        assert httpx.get(f"{address}/transcript?format=txt", headers=key).text == text
+        say(f"restored: {kept}, with the same transcript")
         installation.stop()
         say("all have ended")
     except BaseException:
-        for name in installation.started:
+        for name in installation.running():
             print(f"--- {name}\n{installation.log(name)}")
         installation.stop()
         raise
+
+
+def _start(installation: Installation, say: Callable[[str], None]) -> None:
+    """`docker compose up -d`, until all are healthy."""
+    installation.read()
+    installation.up()
+    for name in installation.running():
+        installation.wait(name, "service_healthy")
+        say(f"{name} is healthy")
+
+
+def _look_at_metrics() -> None:
+    """The run ends after its receipt; then the exporter looks, and Prometheus asks the exporter."""
+    counted: list[dict[str, Any]] = []
+    late = time.monotonic() + 120
+    while not counted and time.monotonic() < late:
+        time.sleep(5)
+        counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total>0").json()["data"]["result"]
+    for target in httpx.get(f"{_PROMETHEUS}/targets").json()["data"]["activeTargets"]:
+        print(target["labels"]["job"], target["scrapeUrl"], target["health"])
+    print([(one["metric"], one["value"][1]) for one in counted])
+    groups = httpx.get(f"{_PROMETHEUS}/rules").json()["data"]["groups"]
+    print(sum(len(group["rules"]) for group in groups), "rules are loaded")
 
 
 if __name__ == "__main__":
@@ -252,4 +351,7 @@ if __name__ == "__main__":
             *roots,
         ]
         sys.exit(subprocess.run(["unshare", "--net", *inside], check=False).returncode)
-    _main(where, sys.argv[2], sys.argv[3])
+    if len(sys.argv) > 4:  # as `docker compose ...`
+        Installation(Images(where), sys.argv[2], sys.argv[3]).docker_compose(sys.argv[5:])
+    else:
+        _main(where, sys.argv[2], sys.argv[3])

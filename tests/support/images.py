@@ -1,11 +1,11 @@
-"""The images, built from their Dockerfiles where there is no Docker and no Docker Hub: by Debian's buildah and podman.
+"""The images, built from their Dockerfile where there is no Docker and no Docker Hub: by Debian's buildah and podman.
 
 ``python -m tests.support.images cpu FOLDER``   base and image, how large it is, and a transcription in it
-``python -m tests.support.images gpu FOLDER``   the steps of gpu.Dockerfile up to its environment; self-test on the CPU
+``python -m tests.support.images gpu FOLDER``   the steps of the target cuda12, without its image; self-test on the CPU
 
 Root is needed, and the network as pip has it. All is in FOLDER, up to 4 GB (gpu: 12 GB), and is removed by hand.
 The bases are made of Debian's packages, less what debian:bookworm-slim leaves out, and of uv's wheel of the version
-that the Dockerfiles name.
+that the Dockerfile names.
 """
 
 import os
@@ -23,6 +23,7 @@ from pathlib import Path
 from tests.support.terraform.tools import uvx
 
 REPOSITORY = Path(__file__).parents[2]
+DOCKERFILE = REPOSITORY / "workers/Dockerfile"
 PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
 _CONTAINERS = """\
 [containers]
@@ -55,6 +56,10 @@ class Images:
         """Host's network: other networks need rights that a container does not have."""
         return self._output("podman", *self._store, *arguments)
 
+    def pass_through(self, *arguments: str) -> None:
+        """podman, with this process's input and output. Raises subprocess.CalledProcessError if it fails."""
+        subprocess.run(["podman", *self._store, *arguments], env=self._environment, check=True)
+
     def _output(self, *command: str) -> str:
         """Raises RuntimeError with the command's last words."""
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
@@ -80,8 +85,7 @@ class Images:
 
     def _uv(self) -> Path:
         """A folder with the program, as the image has it: of the same version, and no shim."""
-        dockerfile = (REPOSITORY / "workers/cpu.Dockerfile").read_text()
-        (version,) = re.findall(r"astral-sh/uv:([\d.]+)@", dockerfile)
+        (version,) = re.findall(r"astral-sh/uv:([\d.]+)@", DOCKERFILE.read_text())
         wheels, tree = self.folder / "wheels", self.folder / "uv"
         tree.mkdir()
         subprocess.run(uvx("pip", "download", "--quiet", "--no-deps", f"--dest={wheels}", f"uv=={version}"), check=True)
@@ -95,11 +99,11 @@ class Images:
         self.buildah("copy", "--quiet", container, str(tree), "/")
         self.buildah("commit", "--quiet", "--rm", "--format=docker", container, name)
 
-    def build(self, dockerfile: str, name: str, context: Path = REPOSITORY, **arguments: str) -> int:
+    def build(self, target: str, name: str, **arguments: str) -> int:
         """Build it and say how many bytes it has. No layers: with vfs each would be a copy of all below it."""
         given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
-        file = f"--file={REPOSITORY / 'workers' / dockerfile}"
-        self.buildah("bud", "--layers=false", "--format=docker", file, *given, f"--tag={name}", str(context))
+        file = [f"--file={DOCKERFILE}", f"--target={target}"]
+        self.buildah("bud", "--layers=false", "--format=docker", *file, *given, f"--tag={name}", str(REPOSITORY))
         return int(self.podman("image", "inspect", "--format={{.Size}}", name))
 
     def run(self, image: str, *command: str, volumes: dict[Path, str] | None = None, **environment: str) -> str:
@@ -112,19 +116,22 @@ class Images:
 BASES = {"DEBIAN": "localhost/debian", "UV": "localhost/uv"}
 
 
-def steps(dockerfile: Path, stage: str) -> Iterator[str]:
+def body(stage: str) -> str:
+    """A stage's own lines, without comments."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE.read_text())
+    (found,) = re.findall(rf"(?ms)^FROM \S+ AS {stage}$(.*?)(?=^FROM |\Z)", text)
+    return str(found)
+
+
+def steps(stage: str) -> Iterator[str]:
     """The RUN commands of a stage, without their mounts."""
-    text = re.sub(r"(?m)^\s*#.*\n", "", dockerfile.read_text())
-    (body,) = re.findall(rf"(?ms)^FROM \S+ AS {stage}$(.*?)(?=^FROM |\Z)", text)
-    for command in re.findall(r"(?ms)^RUN (.*?[^\\])$", body):
+    for command in re.findall(r"(?ms)^RUN (.*?[^\\])$", body(stage)):
         yield re.sub(r"--mount=\S+\s+(\\\n\s*)?", "", command)
 
 
-def variables(dockerfile: Path, stage: str) -> dict[str, str]:
+def variables(stage: str) -> dict[str, str]:
     """The ENV of a stage, without PATH."""
-    text = re.sub(r"(?m)^\s*#.*\n", "", dockerfile.read_text())
-    (body,) = re.findall(rf"(?ms)^FROM \S+ AS {stage}$(.*?)(?=^FROM |\Z)", text)
-    (block,) = re.findall(r"(?ms)^ENV (.*?[^\\])$", body)
+    (block,) = re.findall(r"(?ms)^ENV (.*?[^\\])$", body(stage))
     pairs = (pair.partition("=") for pair in block.replace("\\\n", " ").split())
     return {name: value.strip('"') for name, _, value in pairs if name != "PATH"}
 
@@ -135,7 +142,7 @@ def _cpu(images: Images) -> None:
     begun = time.monotonic()
     images.make_bases()
     based = time.monotonic()
-    size = images.build("cpu.Dockerfile", "localhost/stenopool:cpu", **BASES)
+    size = images.build("cpu", "localhost/stenopool:cpu", **BASES)
     print(f"base {based - begun:.0f} s, image {time.monotonic() - based:.0f} s, {size / 1e6:.0f} MB")
     print(transcribe(images, "localhost/stenopool:cpu", recording_path("en/LJ001-0001.flac")))
 
@@ -171,22 +178,21 @@ def gpu_steps(images: Images) -> Iterator[str]:
 
     No image is made of it: that would copy its 8 GB three times.
     """
-    dockerfile = REPOSITORY / "workers/gpu.Dockerfile"
     container = images.buildah("from", "localhost/debian")
     images.buildah("copy", "--quiet", "--from=localhost/uv", container, "/uv", "/usr/local/bin/uv")
     cache = Path(os.environ.get("UV_CACHE_DIR", Path.home() / ".cache/uv"))
-    environment = [f"--env={name}={value}" for name, value in variables(dockerfile, "builder").items()]
+    environment = [f"--env={name}={value}" for name, value in variables("builder").items()]
     for line in (REPOSITORY / ".dockerignore").read_text().splitlines():
         if line.startswith("!"):
             images.buildah("copy", "--quiet", container, str(REPOSITORY / line[1:]), f"/src/{line[1:]}")
     images.buildah("copy", "--quiet", container, str(REPOSITORY / "workers/trim.sh"), "/src/trim.sh")
     mount = f"--volume={cache}:/root/.cache/uv"
-    for stage in ("base", "builder"):
-        for command in steps(dockerfile, stage):
+    for stage in ("base", "builder", "cuda12-environment"):
+        for command in steps(stage):
             begun = time.monotonic()
             images.buildah("run", "--workingdir=/src", mount, *environment, container, "--", "sh", "-ec", command)
             yield f"{time.monotonic() - begun:4.0f} s  {' '.join(command.split())[:100]}"
-    runtime = [f"--env={name}={value}" for name, value in variables(dockerfile, "runtime").items()]
+    runtime = [f"--env={name}={value}" for name, value in (variables("runtime") | variables("cuda12")).items()]
     command = "PATH=/opt/stenopool/bin:$PATH; exec python -m stenopool.orchestration.workers.selftest cpu 2>&1"
     yield images.buildah("run", "--user=10001:0", "--workingdir=/tmp", *runtime, container, "--", "sh", "-ec", command)
     # What trim.sh took away is missed by none of these.

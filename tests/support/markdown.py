@@ -63,6 +63,17 @@ def commands(file: Path) -> Iterator[Command]:
                 yield from _simple(line, str(file.relative_to(REPOSITORY)))
 
 
+def undefined(file: Path) -> list[str]:
+    """Variables that the file's shell blocks use and that no line before gives a value, as in a newcomer's shell."""
+    known, found = {"HOME", "PATH", "PWD", "USER"}, []
+    for block in (block for language in ("sh", "bash", "console") for block in blocks(file, language)):
+        for line in re.sub(r"'[^'\n]*'", "''", block).splitlines():
+            line = line.partition(" # ")[0]
+            known |= set(re.findall(r"(?:^|[\s;&(])(?:(?:export|for|read) +)?(\w+)(?==| in )", line))
+            found += [name for name in re.findall(r"\$\{?([A-Za-z_]\w*)", line) if name not in known]
+    return found
+
+
 def _simple(line: str, place: str) -> Iterator[Command]:
     while (inner := re.sub(r"\$\([^()]*\)", "1", line)) != line:
         line = inner

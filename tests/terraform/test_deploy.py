@@ -1,7 +1,6 @@
 """What Terraform hands to `stenopool deploy` and to charts is what they take."""
 
 import json
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,83 +11,94 @@ import yaml
 from stenopool import __version__
 from stenopool.orchestration.deploy.pools import template
 from stenopool.orchestration.deploy.specification import Deployment, read
+from stenopool.orchestration.names import PoolKind
 from tests.support.helm.chart import VALUES, Chart, pods
-from tests.support.helm.prefect_charts import Name, unknown
 from tests.support.helm.tools import fetch
-from tests.support.terraform.workspace import ROOT, Workspace
+from tests.support.kubernetes.scheduler import quantity
+from tests.support.terraform.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
 def state(testable: Workspace) -> dict[str, Any]:
-    """The complete example, applied with providers that only have schemas."""
-    example = "examples/complete"
-    testable.init(example)
-    lines = testable.run(example, "test", "-json", "-verbose").stdout.splitlines()
-    states: list[dict[str, Any]] = [each["test_state"] for each in map(json.loads, lines) if "test_state" in each]
-    return states[0]
+    """The stack of the cloud, applied with providers that only have schemas."""
+    return testable.apply("stacks/cloud")
 
 
 @pytest.fixture(scope="module")
 def deployments(state: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> list[Deployment]:
-    """Its output, read as `stenopool deploy --file` reads it."""
+    """Those of its values for the chart, read as `stenopool deploy --file` reads them."""
     file = tmp_path_factory.mktemp("deploy") / "deployments.yaml"
-    file.write_text(state["outputs"]["deployments"]["value"])
+    file.write_text(
+        yaml.safe_dump({"deployments": yaml.safe_load(state["outputs"]["chart"]["value"])["deploy"]["deployments"]})
+    )
     return read(Path(file))
 
 
-def test_it_replaces_the_default_deployments_and_adds_the_schedule(deployments: list[Deployment]) -> None:
+def test_it_adds_the_schedule_and_the_queue_of_arrivals(deployments: list[Deployment]) -> None:
     ours = {(each.entrypoint, each.name) for each in read()}
     theirs = {(each.entrypoint, each.name) for each in deployments}
     assert theirs - ours == {("flows/ingest.py:ingest", "nightly"), ("flows/watch.py:watch", "arrivals")}
-    assert ours <= theirs
-    assert all(each.work_pool.job_variables for each in deployments)
 
 
-def test_job_templates_know_its_variables(deployments: list[Deployment]) -> None:
-    for each in deployments:
-        known = template(each.work_pool.name, "kubernetes")["variables"]["properties"]
-        assert each.work_pool.job_variables.keys() <= known.keys()
+@pytest.fixture(scope="module")
+def hints(testable: Workspace) -> dict[str, dict[str, str]]:
+    """What the autoscaler knows about a group without nodes, by group."""
+    found: dict[str, dict[str, str]] = {}
+    for each in testable.apply("modules/nodes")["root_module"]["resources"]:
+        if each["type"] == "aws_autoscaling_group_tag":
+            (tag,) = each["values"]["tag"]
+            group = each["index"].partition(" ")[0]
+            found.setdefault(group, {})[tag["key"].removeprefix("k8s.io/cluster-autoscaler/node-template/")] = tag[
+                "value"
+            ]
+    return found
 
 
-def test_each_pool_has_its_image_and_account(deployments: list[Deployment]) -> None:
-    for each in deployments:
-        kind = {"cpu": "cpu", "gpu": "cuda12"}[each.work_pool.name]
-        assert each.work_pool.job_variables["image"].endswith(f":{__version__}-{kind}")
-        assert each.work_pool.job_variables["service_account_name"] == f"stenopool-{each.work_pool.name}"
+def job(pool: PoolKind) -> dict[str, Any]:
+    """The pod of a run, with the defaults of the template's variables."""
+    whole = template(pool, "kubernetes")
+    text = json.dumps(whole["job_configuration"]["job_manifest"]["spec"]["template"]["spec"])
+    for name, variable in whole["variables"]["properties"].items():
+        text = text.replace(f'"{{{{ {name} }}}}"', json.dumps(variable.get("default")))
+    filled: dict[str, Any] = json.loads(text)
+    return filled
 
 
 @pytest.mark.parametrize("pool", ["cpu", "gpu"])
-def test_gpu_nodes_are_what_the_job_template_asks_for(pool: str) -> None:
-    text = (ROOT / "modules" / "gpu_nodes" / "main.tf").read_text()
-    job = template(pool, "kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
-    tolerated = {(each["key"], each["effect"]) for each in job.get("tolerations", ())}
-    (taint,) = re.findall(r'taint = { key = "(.*?)", value = ".*?", effect = "(.*?)" }', text)
-    assert tolerated == ({taint} if pool == "gpu" else set())
-    assert '"accelerator"            = "nvidia"' in text
+def test_a_run_fits_a_node_that_does_not_exist_yet(pool: PoolKind, hints: dict[str, dict[str, str]]) -> None:
+    """Without a hint for each resource, label and taint, the autoscaler never adds the first node."""
+    pod = job(pool)
+    resources = pod["containers"][0]["resources"]
+    wanted: dict[str, str] = resources["requests"] | resources["limits"]
+    for known in ("cpu", "memory"):  # by the instance type
+        wanted.pop(known)
+    tolerated = {each["key"] for each in pod.get("tolerations") or ()}
+    groups = {name: facts for name, facts in hints.items() if name.startswith(pool)}
+    assert groups
+    for facts in groups.values():
+        for resource, amount in wanted.items():
+            assert quantity(facts.get(f"resources/{resource}", "0")) >= quantity(amount), resource
+        for label, value in (pod["nodeSelector"] or {}).items():
+            assert facts.get(f"label/{label}") == value
+        assert {key.removeprefix("taint/") for key in facts if key.startswith("taint/")} == tolerated
 
 
-def releases(state: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The values of each Helm release, in the order in which Helm lays them over each other."""
-    modules = state["root_module"]["child_modules"]
-    resources = [each for module in modules for each in module.get("resources", ())]
-    return {
-        each["values"]["name"]: [yaml.safe_load(text) for text in each["values"]["values"]]
-        for each in resources
-        if each["type"] == "helm_release"
-    }
+def test_a_node_whose_gpu_is_not_registered_yet_is_waited_for(hints: dict[str, dict[str, str]]) -> None:
+    """Without this label, the autoscaler adds a second node in the meantime."""
+    for group in ("gpu-spot", "gpu-on-demand"):
+        assert "label/k8s.amazonaws.com/accelerator" in hints[group]
 
 
-def test_prefects_charts_know_every_value(state: dict[str, Any]) -> None:
-    charts: dict[str, Name] = {
-        "prefect-server": "prefect-server",
-        "prefect-worker-cpu": "prefect-worker",
-        "prefect-worker-gpu": "prefect-worker",
-    }
-    found = releases(state)
-    assert charts.keys() <= found.keys()
-    for release, chart in charts.items():
-        assert len(found[release]) == 2
-        assert [unknown(chart, values) for values in found[release]] == [[], []]
+def test_the_pool_of_auto_mode_is_what_the_job_template_asks_for(testable: Workspace) -> None:
+    (release,) = testable.apply("modules/scaling")["root_module"]["resources"]
+    manifests = yaml.safe_load(release["values"]["values"][0])["manifests"]
+    (nodes,) = [each["spec"]["template"] for each in manifests if each["kind"] == "NodePool"]
+    pod = job("gpu")
+    assert pod["nodeSelector"].items() <= nodes["metadata"]["labels"].items()
+    assert [each["key"] for each in nodes["spec"]["taints"]] == [each["key"] for each in pod["tolerations"]]
+    (disk,) = [each["spec"]["ephemeralStorage"]["size"] for each in manifests if each["kind"] == "NodeClass"]
+    requested = pod["containers"][0]["resources"]["requests"]["ephemeral-storage"]
+    assert quantity(disk) > 2 * quantity(requested)
 
 
 def test_our_chart_takes_its_values(state: dict[str, Any]) -> None:
@@ -97,8 +107,26 @@ def test_our_chart_takes_its_values(state: dict[str, Any]) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         pytest.skip(f"helm cannot be fetched: {error}")
     manifests = Chart(VALUES / "stenopool").render(yaml.safe_load(state["outputs"]["chart"]["value"]))
-    (container,) = pods(manifests)["stenopool-api"]["spec"]["containers"]
-    assert container["image"].endswith(f":{__version__}-cpu")
-    assert pods(manifests)["stenopool-api"]["spec"]["serviceAccountName"] == "stenopool-api"
-    # Terraform has made them.
-    assert not any(each["kind"] == "ServiceAccount" for each in manifests)
+    images = {container["image"] for pod in pods(manifests).values() for container in pod["spec"]["containers"]}
+    (image,) = images
+    assert image.endswith(f":{__version__}-cpu")
+    accounts = {each["metadata"]["name"] for each in manifests if each["kind"] == "ServiceAccount"}
+    assert {"stenopool-cpu", "stenopool-gpu", "stenopool-api", "stenopool-exporter"} <= accounts
+    (ingress,) = [each for each in manifests if each["kind"] == "Ingress"]
+    assert ingress["spec"]["rules"][0]["host"] == "stenopool.example.org"
+
+
+def test_namespaces_and_secrets_are_those_that_the_chart_expects(testable: Workspace) -> None:
+    values = yaml.safe_load((VALUES / "stenopool" / "values.yaml").read_text())
+    modules = testable.apply("stacks/cluster")["root_module"]["child_modules"]
+    resources = [each for module in modules for each in module.get("resources", ())]
+    metadata = [each["values"]["metadata"][0] for each in resources if each["type"].startswith("kubernetes_")]
+    made = {(each.get("namespace"), each["name"]) for each in metadata}
+    namespace, runs = "stenopool", values["runs"]["namespace"]
+    assert made == {
+        (None, namespace),
+        (None, runs),
+        (namespace, values["prefect"]["server"]["secret"]),
+        (namespace, values["prefect"]["server"]["environmentSecret"]),
+        (runs, values["runs"]["authSecret"]["name"]),
+    }

@@ -1,5 +1,6 @@
-"""Every module and example: formatted, valid against the providers' schemas, passing its own tests, documented."""
+"""Every module and stack: formatted, valid against the providers' schemas, passing its own tests, documented."""
 
+import json
 import re
 
 import pytest
@@ -7,13 +8,16 @@ import pytest
 from terraform.render_readmes import render
 from tests.support.terraform.workspace import ROOT, Workspace
 
-ALL = sorted(str(folder.relative_to(ROOT)) for kind in ("modules", "examples") for folder in (ROOT / kind).iterdir())
-# It outputs a password; a module with ephemeral outputs cannot be tested on its own.
-HANDS_OUT_A_SECRET = "modules/secret"
-TESTED = [name for name in ALL if name != HANDS_OUT_A_SECRET]
+ALL = sorted(str(folder.relative_to(ROOT)) for kind in ("modules", "stacks") for folder in (ROOT / kind).iterdir())
+# A module with ephemeral outputs cannot be tested on its own.
+HANDS_OUT_A_SECRET = "modules/password"
+VALID = [name for name in ALL if name != HANDS_OUT_A_SECRET]
+# `terraform test` has no mocks for ephemeral resources.
+TESTED = [name for name in VALID if name != "modules/secret"]
+EXAMPLES = sorted(file.name for file in (ROOT / "examples").glob("*.tfvars"))
 
 
-@pytest.mark.parametrize("name", TESTED)
+@pytest.mark.parametrize("name", VALID)
 def test_is_valid(tree: Workspace, name: str) -> None:
     assert tree.complaints(name) == []
 
@@ -31,9 +35,23 @@ def test_passes_its_own_tests(testable: Workspace, name: str) -> None:
     assert re.search(r"^Success! [1-9]\d* passed, 0 failed", result.stdout, re.MULTILINE), result.stdout
 
 
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_can_be_applied(testable: Workspace, example: str) -> None:
+    """Both stacks, one after the other, with nothing but what the example and the first one's output say."""
+    cloud, cluster = "stacks/cloud", "stacks/cluster"
+    outputs = testable.apply(cloud, f"../../examples/{example}")["outputs"]
+    given = testable.folder / cluster / f"{example}.json"
+    given.write_text(json.dumps(outputs["cluster"]["value"] | EXTRA.get(example, {})))
+    assert testable.apply(cluster, given.name)
+
+
 def test_is_formatted(tree: Workspace) -> None:
     result = tree.run(".", "fmt", "-check", "-recursive", "-diff")
     assert result.returncode == 0, result.stdout
+
+
+# What an example's comment says that the second stack needs.
+EXTRA = {"air-gapped.tfvars": {"mirror": "111122223333.dkr.ecr.eu-central-1.amazonaws.com"}}
 
 
 def _blocks(kind: str) -> list[tuple[str, str]]:
@@ -60,7 +78,7 @@ def test_variables_have_a_type_and_outputs_and_variables_a_description() -> None
 def test_modules_come_from_this_tree() -> None:
     source = re.compile(r'^  source\s+= "(.*)"', re.MULTILINE)
     sources = [found for _, body in _blocks("module") for found in source.findall(body)]
-    assert len(sources) > 20
+    assert len(sources) > 15
     assert [found for found in sources if not found.startswith("../../modules/")] == []
 
 
@@ -68,7 +86,7 @@ def test_modules_come_from_this_tree() -> None:
 def test_versions_are_pinned(name: str) -> None:
     text = "".join(file.read_text() for file in (ROOT / name).glob("*.tf"))
     assert re.search(r'required_version = ">= 1\.11, < 2\.0"', text)
-    assert len(re.findall(r'source  = "hashicorp/', text)) == len(re.findall(r'version = "~> \d+\.\d+"', text))
+    assert len(re.findall(r'source = "hashicorp/', text)) == len(re.findall(r'version = "~> \d+\.\d+"', text))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -77,12 +95,16 @@ def test_readme_lists_inputs_and_outputs(name: str) -> None:
     assert (folder / "README.md").read_text() == render(folder), "run: python -m terraform.render_readmes"
 
 
+def test_renovate_moves_the_versions_of_charts_and_of_kubernetes() -> None:
+    moved = re.compile(r"^  # renovate: datasource=\S+ depName=\S+.*\n  default +=", re.MULTILINE)
+    versions = [(name, body) for name, body in _blocks("variable") if re.search(r"(chart|plugin)_version$", name)]
+    versions += [
+        (name, body) for name, body in _blocks("variable") if name == "stacks/cloud/variables.tf: kubernetes_version"
+    ]
+    assert len(versions) == 3
+    assert [name for name, body in versions if not moved.search(body)] == []
+
+
 def test_every_module_says_what_it_costs() -> None:
     modules = [folder for folder in (ROOT / "modules").iterdir() if folder.is_dir()]
     assert [each.name for each in modules if "\n**Cost.** " not in (each / "README.md").read_text()] == []
-
-
-def test_examples_reach_their_clusters_in_the_same_way() -> None:
-    """Each is a root module that people copy, so they cannot share a file; they must not drift apart either."""
-    texts = {(example / "providers.tf").read_text() for example in (ROOT / "examples").iterdir()}
-    assert len(texts) == 1

@@ -39,7 +39,7 @@ WRONG = {
         "Ephemeral values are not valid",
     ),
     "a block of Helm's provider 2": (
-        ("gpu_nodes/main.tf", 'chart      = "nvidia-device-plugin"', 'chart = "x"\n  set {\n    name = "y"\n  }'),
+        ("scaling/main.tf", 'chart      = "nvidia-device-plugin"', 'chart = "x"\n  set {\n    name = "y"\n  }'),
         'Blocks of type "set" are not expected here',
     ),
 }
@@ -54,33 +54,52 @@ def test_validate_finds(spoilt: Workspace, mistake: str) -> None:
 
 
 def test_validate_finds_a_misused_module(spoilt: Workspace) -> None:
-    spoilt.replace("examples/minimal/main.tf", "bucket_arns  = module.storage.bucket_arns", "buckets = {}")
-    found = "\n".join(spoilt.complaints("examples/minimal"))
+    spoilt.replace("stacks/cloud/main.tf", "bucket_arns        = module.storage.bucket_arns", "buckets = {}")
+    found = "\n".join(spoilt.complaints("stacks/cloud"))
     assert 'The argument "bucket_arns" is required' in found
     assert 'An argument named "buckets" is not expected here' in found
 
 
 # Valid, and a fault all the same: the module's own tests must find it.
 RISKY = {
-    "no label": ("gpu_nodes/main.tf", '"accelerator"            = "nvidia"', '"accelerator"            = "yes"'),
-    "no taint": ("gpu_nodes/node_groups.tf", 'effect = "NO_SCHEDULE"', 'effect = "PREFER_NO_SCHEDULE"'),
-    "never empty": ("gpu_nodes/node_groups.tf", "min_size     = 0", "min_size     = 1"),
-    "no taint by Karpenter": ("gpu_nodes/karpenter.tf", "taints       = [local.taint]", "taints       = []"),
+    "no label": (
+        "nodes/main.tf",
+        '"accelerator"                   = "nvidia"',
+        '"accelerator"                   = "yes"',
+    ),
+    "no taint": ("nodes/main.tf", 'effect = "NO_SCHEDULE"', 'effect = "PREFER_NO_SCHEDULE"'),
+    "never empty": ("nodes/main.tf", "{ min_size = 0 }", "{ min_size = 1 }"),
+    "no disk from zero": ("nodes/main.tf", '"ephemeral-storage" =', '"storage" ='),
+    "two nodes from zero": ("nodes/main.tf", '"k8s.amazonaws.com/accelerator" =', '"example.org/accelerator" ='),
+    "old nodes": ("nodes/main.tf", "  version                = var.kubernetes_version\n", ""),
+    "old images": ("nodes/main.tf", "/${var.kubernetes_version}/", "/1.30/"),
+    "old add-ons": ("cluster/nodes.tf", "  addon_version               = each.value.version\n", ""),
+    "no taint in Auto Mode": ("scaling/main.tf", "taints       = [local.taint]", "taints       = []"),
+    "policies not enforced": ("scaling/main.tf", 'controller = "true"', 'controller = "false"'),
+    "image from the internet": ("scaling/main.tf", '"${var.mirror}/${name}"', '"registry.k8s.io/${name}"'),
+    "other buckets": ("network/endpoints.tf", '"aws:ResourceAccount"', '"aws:PrincipalAccount"'),
+    "one snapshot": ("database/main.tf", '-${trimprefix(aws_security_group.this.id, "sg-")}', ""),
     "may be public": ("storage/main.tf", "restrict_public_buckets = true", "restrict_public_buckets = false"),
     "no TLS": ("storage/main.tf", '"aws:SecureTransport" = "false"', '"aws:SecureTransport" = "true"'),
     "transcripts expire": ("storage/lifecycle.tf", "prefix = local.work_prefix", 'prefix = ""'),
     "lists too much": ("identity/main.tf", '["${place.prefix}/*"]', '["${place.prefix}*"]'),
     "reads too much": ("identity/main.tf", '"${place.prefix}/"}*"', '"${place.prefix}"}*"'),
     "GPU reads recordings": ("identity/main.tf", "gpu = { source = []", "gpu = { source = local.read"),
-    "any namespace's pods": ("identity/main.tf", '"aws:RequestTag/kubernetes-namespace"       = var.namespace\n', ""),
+    "any namespace's pods": (
+        "identity/main.tf",
+        '"aws:RequestTag/kubernetes-namespace"       = local.namespaces[each.key]\n',
+        "",
+    ),
     "S3 is paid for": ("network/endpoints.tf", '= "Gateway"', '= "Interface"'),
     "API on the internet": ("cluster/main.tf", "= length(var.public_access_cidrs) > 0\n", "= true\n"),
     "API open to all": ("cluster/variables.tf", 'cidrs, "0.0.0.0/0")', 'cidrs, "0.0.0.0/1")'),
-    "sizes other clusters": ("autoscaler/main.tf", '"owned" } }', '"*" } }'),
+    "sizes other clusters": ("nodes/addons.tf", '"owned" } }', '"*" } }'),
     "database in public": ("database/main.tf", "publicly_accessible    = false", "publicly_accessible    = true"),
     "pods may be root": ("prefect/main.tf", 'enforce" = "restricted"', 'enforce" = "baseline"'),
-    "a pool without a worker": ("prefect/main.tf", 'toset(["cpu", "gpu"])', 'toset(["gpu"])'),
-    "blind observer": ("prefect/variables.tf", "OBSERVER_NAMESPACES", "WORKER"),
+    "runs near the secrets": ("prefect/variables.tf", "!= var.namespace", '!= ""'),
+    "load balancer refused": ("chart/main.tf", "[] : [var.ingress.cidr]", "[] : []"),
+    "no names in Auto Mode": ("chart/main.tf", '"${var.dns_address}/32"', '"169.254.20.10/32"'),
+    "exporter writes more": ("identity/main.tf", '{ names = [".metrics"]', '{ names = [".metrics", ".api"]'),
     "watch may not read": ("identity/main.tf", 'for queue in role == "cpu"', 'for queue in role == "gpu"'),
     "alarm turned round": (
         "observability/main.tf",

@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
+from stenopool import __version__
 from stenopool.cli import app
 from tests.support.compose import fetch
 
 REPOSITORY = Path(__file__).parents[2]
 COMPOSE = REPOSITORY / "workers" / "compose"
-OURS = re.compile(r"stenopool:\S+-(cpu|cuda12)")
+OURS = re.compile(r"ghcr\.io/stenopool/stenopool:\S+-(cpu|cuda12)")
 ONCE = {"buckets", "deploy"}
+CARDS = ("gpu", *(f"gpu-{number}" for number in range(1, 8)))
+ALL = (*CARDS, "observability", "tls")
 
 
 def secrets(folder: Path) -> dict[str, str]:
@@ -31,16 +34,18 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         for part in ("workers/compose", "deployments", "monitoring"):
-            ignore = shutil.ignore_patterns("secrets", "__pycache__")
+            ignore = shutil.ignore_patterns("secrets", "__pycache__", ".env", "stenopool.env", "targets")
             shutil.copytree(REPOSITORY / part, folder / part, ignore=ignore)
         self.compose = folder / "workers" / "compose"
         self.secrets = secrets(self.compose)
         self._program = fetch()
 
-    def config(self, *profiles: str) -> subprocess.CompletedProcess[str]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("STENOPOOL_", "AWS_"))}
+    def config(self, *profiles: str, **own: str) -> subprocess.CompletedProcess[str]:
+        """What Compose reads, with these profiles, and these lines in addition to those of .env."""
+        prefixes = ("STENOPOOL_", "AWS_", "COMPOSE_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)} | own
         flags = [f"--profile={profile}" for profile in profiles]
-        command = [self._program, *flags, "config", "--format=json"]
+        command = [str(self._program), *flags, "config", "--format=json"]
         return subprocess.run(command, cwd=self.compose, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -55,17 +60,18 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
 
 @pytest.fixture(scope="module")
 def services(house: House) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(house.config("gpu", "observability").stdout)["services"]
+    found: dict[str, Any] = json.loads(house.config(*ALL).stdout)["services"]
     return found
 
 
-@pytest.mark.parametrize("profiles", [(), ("gpu",), ("observability",), ("gpu", "observability")], ids="+".join)
+@pytest.mark.parametrize("profiles", [(), ("gpu",), ("observability",), ALL], ids="+".join)
 def test_every_profile_is_read(profiles: tuple[str, ...], house: House) -> None:
     found = house.config(*profiles)
     assert found.returncode == 0, found.stderr
     assert found.stderr == ""
     named = set(json.loads(found.stdout)["services"])
     assert ("worker-gpu" in named) == ("gpu" in profiles)
+    assert ("proxy" in named) == ("tls" in profiles)
     assert {"prometheus", "alertmanager", "grafana", "exporter"} <= named or "observability" not in profiles
     assert {
         "postgres", "redis", "seaweedfs", "buckets", "prefect-server", "prefect-services", "deploy", "worker-cpu",
@@ -91,7 +97,7 @@ def test_images_of_others_are_pinned_by_digest(services: dict[str, Any]) -> None
 
 
 def test_the_configuration_has_no_secrets(house: House) -> None:
-    text = house.config("gpu", "observability").stdout
+    text = house.config(*ALL).stdout
     texts = [secret for secret in house.secrets.values() if secret]
     assert len(texts) >= 12
     for secret in texts:
@@ -115,7 +121,8 @@ def test_our_containers_cannot_write_their_root_nor_gain_rights(services: dict[s
 
 
 def test_ports_are_open_on_this_host_only(services: dict[str, Any]) -> None:
-    ports = [port for service in services.values() for port in service.get("ports", ())]
+    """Except those of the proxy, which encrypts."""
+    ports = [port for name, service in services.items() if name != "proxy" for port in service.get("ports", ())]
     assert len(ports) == 5
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
@@ -127,8 +134,121 @@ def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:
 
 
 def test_data_lie_in_named_volumes(house: House) -> None:
-    volumes = json.loads(house.config("observability").stdout)["volumes"]
-    assert set(volumes) == {"postgres", "redis", "seaweedfs", "models", "prometheus", "alertmanager", "grafana"}
+    volumes = json.loads(house.config("observability", "tls").stdout)["volumes"]
+    named = {"postgres", "redis", "seaweedfs", "models", "prometheus", "alertmanager", "grafana", "certificates"}
+    assert set(volumes) == named
+
+
+def test_secrets_of_runs_leave_nothing_behind_in_services_without_audio(services: dict[str, Any]) -> None:
+    """/tmp of the image is a volume without a name, which `down` leaves behind: needed for audio only."""
+    ours = {name for name, service in services.items() if OURS.fullmatch(service["image"])}
+    with_audio = {name for name in ours if name == "api" or name.startswith("worker-")}
+    assert {name for name in ours if services[name].get("tmpfs") == ["/tmp"]} == ours - with_audio
+
+
+def test_each_gpu_worker_has_its_own_card_and_one_run_at_a_time(services: dict[str, Any]) -> None:
+    workers = {name: service for name, service in services.items() if name.startswith("worker-gpu")}
+    assert card_faults(workers) == []
+    assert {service["profiles"][0] for service in workers.values()} == set(CARDS)
+
+
+def card_faults(workers: dict[str, Any]) -> list[str]:
+    """`count: 1` is the first card for every container (moby: countToDevices)."""
+    faults, used = [], []
+    for name, service in workers.items():
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        used += device.get("device_ids", [])
+        if "device_ids" not in device or (device["driver"], device["capabilities"]) != ("nvidia", ["gpu"]):
+            faults.append(f"{name} requests any card")
+        if service["command"][service["command"].index("--limit") + 1 :][:1] != ["1"]:
+            faults.append(f"{name} has no limit")
+        if service["networks"]["default"]["aliases"] != ["worker-gpu"]:
+            faults.append(f"{name} is not scraped")
+    return faults + ["two workers use the same card" for _ in range(len(used) - len(set(used)))]
+
+
+def test_two_workers_on_one_card_are_found(services: dict[str, Any]) -> None:
+    same = json.loads(json.dumps({name: services[name] for name in ("worker-gpu", "worker-gpu-1")}))
+    same["worker-gpu-1"]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] = ["0"]
+    assert card_faults(same) == ["two workers use the same card"]
+    same["worker-gpu-1"]["deploy"]["resources"]["reservations"]["devices"] = [
+        {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    ]
+    assert card_faults(same) == ["worker-gpu-1 requests any card"]
+
+
+def test_choices_are_remembered(house: House) -> None:
+    """In .env, so that `docker compose up -d`, as in the guide for upgrades, needs no options."""
+    (house.compose / ".env").write_text(
+        "COMPOSE_PROFILES=gpu,gpu-1,observability\nSTENOPOOL_CPU_TRANSCRIBERS=0\nSTENOPOOL_CPU_WORKERS=3\n"
+    )
+    try:
+        found = json.loads(house.config().stdout)["services"]
+    finally:
+        shutil.copy(house.compose / "example.env", house.compose / ".env")
+    assert {"worker-gpu", "worker-gpu-1", "exporter", "grafana"} <= set(found)
+    assert "worker-gpu-2" not in found
+    assert found["worker-transcribe"]["deploy"]["replicas"] == 0
+    assert found["worker-cpu"]["deploy"]["replicas"] == 3
+    for guide in ("docs/deploy/compose.md", "docs/operations/upgrade.md"):
+        assert not re.search(r"docker compose.*--(profile|scale)", (REPOSITORY / guide).read_text())
+
+
+def test_everything_has_a_default(house: House, services: dict[str, Any]) -> None:
+    """Without .env, the same services; the version is that of the checkout, so an upgrade cannot mix two."""
+    (house.compose / ".env").unlink()
+    try:
+        found = json.loads(house.config(*ALL).stdout)["services"]
+    finally:
+        shutil.copy(house.compose / "example.env", house.compose / ".env")
+    assert found == services
+    versions = {
+        service["image"].partition(":")[2].partition("-")[0] for service in found.values() if "build" in service
+    }
+    assert versions == {__version__}
+
+
+def test_every_line_of_the_example_is_a_variable_of_compose() -> None:
+    text = (COMPOSE / "compose.yaml").read_text()
+    names = set(re.findall(r"(?m)^#?([A-Z0-9_]+)=", (COMPOSE / "example.env").read_text()))
+    assert names - {"COMPOSE_PROFILES"} == set(re.findall(r"\$\{(\w+)", text))
+    for own in (".env", "stenopool.env", "targets/node.json"):
+        subprocess.run(["git", "check-ignore", "-q", COMPOSE / own], cwd=REPOSITORY, check=True)
+
+
+def test_settings_reach_all_of_our_services(house: House) -> None:
+    file = house.compose / "stenopool.env"
+    file.write_text("STENOPOOL_PRICES__GPU_HOUR=1.5\nSTENOPOOL_MODELS__MIRROR=s3://models\nHF_HUB_OFFLINE=1\n")
+    try:
+        found = json.loads(house.config(*ALL).stdout)["services"]
+    finally:
+        file.unlink()
+    for service in found.values():
+        if OURS.fullmatch(service["image"]):
+            assert service["environment"]["STENOPOOL_PRICES__GPU_HOUR"] == "1.5"
+            assert service["environment"]["HF_HUB_OFFLINE"] == "1"
+
+
+def test_workers_cannot_reach_the_databases(services: dict[str, Any]) -> None:
+    """They decode files from outside."""
+    reach = {name for name, service in services.items() if "data" in service["networks"]}
+    assert reach == {"postgres", "redis", "prefect-server", "prefect-services"}
+    assert set(services["postgres"]["networks"]) == set(services["redis"]["networks"]) == {"data"}
+
+
+def test_a_further_host_needs_two_addresses(house: House) -> None:
+    own = {"STENOPOOL_PREFECT_URL": "https://prefect.x/api", "AWS_ENDPOINT_URL_S3": "https://s3.x"}
+    worker = json.loads(house.config("gpu", **own).stdout)["services"]["worker-gpu"]
+    assert worker["environment"]["PREFECT_API_URL"] == "https://prefect.x/api"
+    assert worker["environment"]["AWS_ENDPOINT_URL_S3"] == "https://s3.x"
+
+
+def test_the_proxy_serves_what_the_guide_says(services: dict[str, Any]) -> None:
+    sites = re.findall(
+        r"(?m)^(\S*)\{\$STENOPOOL_DOMAIN\} \{\n.*\n\treverse_proxy (\S+):(\d+)$", (COMPOSE / "Caddyfile").read_text()
+    )
+    assert sites == [("", "api", "8200"), ("prefect.", "prefect-server", "4200"), ("s3.", "seaweedfs", "8333")]
+    assert {name for _, name, _ in sites} <= set(services)
 
 
 def test_the_commands_are_ours_as_they_are_now(services: dict[str, Any]) -> None:
@@ -170,6 +290,7 @@ def test_prometheus_looks_for_services_by_the_names_that_they_have(services: dic
 PLANTED = {
     "an unknown key": ("stop_grace_period: 60s", "stop_grace_periods: 60s", "not allowed"),
     "a missing dependency": ("postgres: { condition", "postgre: { condition", "postgre"),
+    "a network that nobody declared": ("networks: [data]", "networks: [date]", "date"),
     "a secret that nobody declared": ("secrets: [grafana-password]", "secrets: [grafana-pasword]", "grafana-pasword"),
     "a volume that nobody declared": ("volumes: [redis:/data]", "volumes: [reddis:/data]", "reddis"),
 }
@@ -183,7 +304,7 @@ def test_a_planted_mistake_is_found(mistake: str, house: House) -> None:
     assert old in right
     file.write_text(right.replace(old, new))
     try:
-        found = house.config("gpu", "observability")
+        found = house.config(*ALL)
     finally:
         file.write_text(right)
     assert found.returncode != 0
@@ -222,3 +343,76 @@ class TestSecrets:
 
     def test_git_does_not_see_them(self) -> None:
         subprocess.run(["git", "check-ignore", "-q", COMPOSE / "secrets/api-key"], cwd=REPOSITORY, check=True)
+
+
+class TestBackup:
+    """The scripts with a `docker` that records its arguments; tests/support/compose_stack.py runs them for real."""
+
+    DOCKER = """#!/bin/sh
+echo "$*" >>"{log}"
+case "$*" in
+    "compose ps --services") printf 'api\\npostgres\\nseaweedfs\\n' ;;
+    *pg_dump*) echo dump; {end} ;;
+    *"--entrypoint tar"*) echo tar ;;
+    *pg_restore* | *"--entrypoint sh"*) cat >>"{log}" ;;
+esac
+"""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        shutil.copytree(COMPOSE, tmp_path / "compose", ignore=shutil.ignore_patterns("secrets", ".env", "targets"))
+        secrets(tmp_path / "compose")
+        return tmp_path
+
+    def run(self, folder: Path, script: str, end: str = "true") -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        docker, log = folder / "bin/docker", folder / "log"
+        docker.parent.mkdir(exist_ok=True)
+        docker.write_text(self.DOCKER.format(log=log, end=end))
+        docker.chmod(0o755)
+        log.write_text("")
+        environment = os.environ | {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
+        command = [str(folder / "compose" / script), "backup"]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        return done, log.read_text().splitlines()
+
+    def test_the_store_is_copied_while_nothing_writes_and_then_all_start(self, folder: Path) -> None:
+        done, calls = self.run(folder, "backup.sh")
+        assert done.returncode == 0, done.stderr
+        assert calls[:2] == ["compose ps --services", "compose stop api seaweedfs"]
+        assert "--entrypoint tar seaweedfs" in calls[3]
+        assert calls[4:] == ["compose up -d"]
+        backup = folder / "backup"
+        assert {path.name for path in backup.iterdir()} == {"prefect.dump", "seaweedfs.tar", "secrets", ".env"}
+        assert (backup / "prefect.dump").read_text() == "dump\n"
+        assert (backup / "secrets").stat().st_mode & 0o77 == 0
+        assert backup.stat().st_mode & 0o77 == 0
+
+    def test_a_failure_keeps_the_last_backup_and_starts_all(self, folder: Path) -> None:
+        self.run(folder, "backup.sh")
+        (folder / "backup/prefect.dump").write_text("the last one")
+        done, calls = self.run(folder, "backup.sh", end="exit 1")
+        assert done.returncode != 0
+        assert calls[-1] == "compose up -d"
+        assert (folder / "backup/prefect.dump").read_text() == "the last one"
+
+    def test_a_host_that_lost_everything_gets_secrets_and_choices_back(self, folder: Path) -> None:
+        (folder / "compose/.env").write_text("COMPOSE_PROFILES=gpu\n")
+        key = (folder / "compose/secrets/api-key").read_text()
+        self.run(folder, "backup.sh")
+        shutil.rmtree(folder / "compose/secrets")
+        (folder / "compose/.env").unlink()
+        done, calls = self.run(folder, "restore.sh")
+        assert done.returncode == 0, done.stderr
+        assert (folder / "compose/secrets/api-key").read_text() == key
+        assert (folder / "compose/.env").read_text() == "COMPOSE_PROFILES=gpu\n"
+        assert calls[:2] == ["compose down", "compose up -d --wait postgres"]
+        assert [call for call in calls if call in ("dump", "tar")] == ["dump", "tar"]
+        assert calls[-1] == "compose up -d"
+
+    def test_an_installation_with_other_secrets_is_left_alone(self, folder: Path) -> None:
+        self.run(folder, "backup.sh")
+        (folder / "compose/secrets/prefect-encryption-key").write_text("another\n")
+        done, calls = self.run(folder, "restore.sh")
+        assert done.returncode == 1
+        assert "other secrets" in done.stderr
+        assert calls == []

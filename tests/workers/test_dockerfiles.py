@@ -1,4 +1,4 @@
-"""The Dockerfiles as text: what hadolint finds, and the rules for every image."""
+"""The Dockerfile as text: what hadolint finds, and the rules for both images."""
 
 import json
 import re
@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.images import body
+
 WORKERS = Path(__file__).parents[2] / "workers"
-CPU, GPU, BAKED = (WORKERS / f"{name}.Dockerfile" for name in ("cpu", "gpu", "baked"))
+DOCKERFILE, BAKED = WORKERS / "Dockerfile", WORKERS / "baked.Dockerfile"
 
 
 def hadolint(file: Path) -> subprocess.CompletedProcess[str]:
@@ -22,13 +24,15 @@ def shellcheck(file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, file], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("file", [CPU, GPU, BAKED], ids=lambda path: path.name)
+@pytest.mark.parametrize("file", [DOCKERFILE, BAKED], ids=lambda path: path.name)
 def test_hadolint_finds_nothing(file: Path) -> None:
     found = hadolint(file)
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-@pytest.mark.parametrize("file", [WORKERS / "trim.sh", WORKERS / "compose/secrets.sh"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "file", [WORKERS / "trim.sh", *sorted(WORKERS.glob("compose/*.sh"))], ids=lambda path: path.name
+)
 def test_shellcheck_finds_nothing(file: Path) -> None:
     found = shellcheck(file)
     assert found.returncode == 0, found.stdout
@@ -46,7 +50,7 @@ PLANTED = {
 @pytest.mark.parametrize("mistake", PLANTED)
 def test_a_planted_mistake_is_found(mistake: str, tmp_path: Path) -> None:
     pattern, replacement, finding = PLANTED[mistake]
-    changed, count = re.subn(pattern, replacement, CPU.read_text(), count=1)
+    changed, count = re.subn(pattern, replacement, DOCKERFILE.read_text(), count=1)
     assert count
     file = tmp_path / "Dockerfile"
     file.write_text(changed)
@@ -61,41 +65,37 @@ def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
     assert "SC2086" in shellcheck(script).stdout
 
 
-@pytest.mark.parametrize("file", [CPU, GPU], ids=lambda path: path.name)
-class TestEach:
-    def test_bases_are_pinned_by_digest(self, file: Path) -> None:
-        bases = re.findall(r"(?m)^ARG (?:DEBIAN|UV)=(.*)", file.read_text())
-        assert len(bases) == 2
-        assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", base) for base in bases)
-
-    def test_the_user_is_not_root_and_signals_reach_the_command(self, file: Path) -> None:
-        text = file.read_text()
-        assert re.findall(r"(?m)^USER (.*)", text) == ["10001:0"]
-        command = ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.container", "run"]
-        assert f"ENTRYPOINT {json.dumps(command)}" in text
-
-    def test_says_what_it_is_and_how_it_does(self, file: Path) -> None:
-        text = file.read_text()
-        for label in ("title", "description", "source", "licenses", "version", "revision"):
-            assert f"org.opencontainers.image.{label}=" in text
-        command = ["python", "-P", "-m", "stenopool.orchestration.workers.container", "health"]
-        assert re.search(rf"(?m)^HEALTHCHECK .* CMD {re.escape(json.dumps(command))}$", text)
+def test_bases_are_pinned_by_digest() -> None:
+    bases = re.findall(r"(?m)^ARG (?:DEBIAN|UV)=(.*)", DOCKERFILE.read_text())
+    assert len(bases) == 2
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", base) for base in bases)
 
 
-def test_both_images_differ_only_in_what_is_installed() -> None:
-    """Two files, because a GPU and its reasons would make one unreadable; what they share must stay the same."""
-
-    def shared(file: Path) -> str:
-        body = file.read_text().partition("# The digests are")[2]
-        body = re.sub(r"--extra [a-z]+( --extra [a-z]+)*", "--extra ...", body)
-        body = re.sub(
-            r"STENOPOOL_SCRATCH__DIR=/tmp.*?\n# With `docker run", "# With `docker run", body, flags=re.DOTALL
-        )
-        return re.sub(r"(?m)^.*image\.(description|version)=.*$|^# as zombies.*$", "", body)
-
-    assert shared(CPU) == shared(GPU)
+def test_the_user_is_not_root_and_signals_reach_the_command() -> None:
+    text = body("runtime")
+    assert re.findall(r"(?m)^USER (.*)", DOCKERFILE.read_text()) == ["10001:0"]
+    command = ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.container", "run"]
+    assert f"ENTRYPOINT {json.dumps(command)}" in text
+    command = ["python", "-P", "-m", "stenopool.orchestration.workers.container", "health"]
+    assert re.search(rf"(?m)^HEALTHCHECK .* CMD {re.escape(json.dumps(command))}$", text)
 
 
-def test_the_image_without_torch_asks_for_no_extra_that_brings_it() -> None:
-    assert set(re.findall(r"--extra (\w+)", CPU.read_text())) == {"server", "kubernetes", "api"}
-    assert {"whisper", "whisperx", "diarization"} <= set(re.findall(r"--extra (\w+)", GPU.read_text()))
+@pytest.mark.parametrize("target", ["cpu", "cuda12"])
+def test_labels_and_variables_of_each_image(target: str) -> None:
+    """Both are the stage `runtime`, which has the user and the entry point, and their own environment."""
+    assert re.search(rf"(?m)^FROM runtime AS {target}$", DOCKERFILE.read_text())
+    text = body("runtime") + body(target)
+    assert f"COPY --from={target}-environment " in text
+    for label in ("title", "description", "source", "licenses", "version", "revision"):
+        assert text.count(f"org.opencontainers.image.{label}=") == 1
+    # Drivers that run CUDA 12.8 by minor version compatibility would be refused.
+    assert "NVIDIA_REQUIRE_CUDA" not in text
+
+
+def test_both_environments_differ_only_in_their_extras() -> None:
+    """The image without torch has no extra that installs it."""
+    cpu, cuda12 = body("cpu-environment"), body("cuda12-environment")
+    assert set(re.findall(r"--extra (\w+)", cpu)) == {"server", "kubernetes", "api"}
+    assert {"whisper", "whisperx", "diarization"} <= set(re.findall(r"--extra (\w+)", cuda12))
+    one, other = (re.sub(r"--extra \w+( --extra \w+)*", "--extra ...", text) for text in (cpu, cuda12))
+    assert one == other

@@ -1,12 +1,14 @@
 #!/bin/sh
-# Creates the secrets that compose.yaml mounts, in ./secrets; existing files are kept. There are no defaults: without
+# Creates the secrets that compose.yaml mounts, in ./secrets, and .env; existing files are kept. There are no defaults: without
 # these files, nothing starts.
 set -eu
 cd "$(dirname "$0")"
 
 # The folder is closed to other users of this host; the files are readable by any user of the containers.
 umask 022
-mkdir -p secrets
+[ -e .env ] || cp example.env .env
+# Prometheus reads here which other hosts to scrape (monitoring/prometheus.yaml).
+mkdir -p secrets targets
 chmod 700 secrets
 cd secrets
 

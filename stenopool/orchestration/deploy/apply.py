@@ -25,6 +25,7 @@ from stenopool.orchestration.deploy.automations import (
     end_runs_that_never_started,
 )
 from stenopool.orchestration.deploy.pools import (
+    Changes,
     Target,
     apply_pools,
     check_pools,
@@ -32,6 +33,7 @@ from stenopool.orchestration.deploy.pools import (
     count_unfinished,
     is_ours,
     read_pool,
+    size_parents,
 )
 from stenopool.orchestration.deploy.specification import PULL_STEPS, Deployment, read
 from stenopool.orchestration.names import QUEUES, TAG, PoolKind, pool_name
@@ -41,6 +43,7 @@ async def apply(
     target: Target,
     files: Sequence[Path] = (),
     *,
+    changes: Changes | None = None,
     gpus: int | None = None,
     prepares: int | None = None,
     notify: str | None = None,
@@ -49,8 +52,9 @@ async def apply(
 ) -> list[str]:
     """Apply everything to the server that PREFECT_API_URL names; returns a line per change.
 
-    ``files``: your own specifications. ``prune``: delete Stenopool's deployments that no file names any more, and its
-    empty pools with names of earlier versions. ``adopt``: take over others' pools and automations with our names.
+    ``files``: your own specifications. ``changes``: of the pools' job templates. ``prune``: delete Stenopool's
+    deployments that no file names any more, and its empty pools with names of earlier versions. ``adopt``: take over
+    others' pools and automations with our names.
     Raises `SetupError`, before anything is changed, for those without ``adopt`` and for an invalid file.
     """
     wanted = read(*files)
@@ -61,9 +65,9 @@ async def apply(
         await check_automations(client, adopt=adopt)
         before = await _state(client)
         await register()
-        await apply_pools(client, target, gpus, prepares)
+        await apply_pools(client, target, gpus, prepares, changes)
         for deployment in wanted:
-            await _deploy(client, deployment)
+            await _deploy(client, deployment, size_parents(deployment, target))
         await _move_deployments(client)
         if prune:
             await _prune(client, wanted)
@@ -78,7 +82,7 @@ async def find_old_pools() -> dict[str, int]:
         return {pool: await count_unfinished(client, pool) for pool in await _find_old_pools(client)}
 
 
-async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
+async def _deploy(client: PrefectClient, wanted: Deployment, job_variables: dict[str, Any]) -> None:
     flow = entrypoints.load(wanted.flow)
     limit = wanted.concurrency_limit
     await client.create_deployment(
@@ -88,7 +92,7 @@ async def _deploy(client: PrefectClient, wanted: Deployment) -> None:
         entrypoint=wanted.entrypoint,
         work_pool_name=pool_name(wanted.work_pool.name),
         work_queue_name=wanted.work_pool.work_queue_name,
-        job_variables=wanted.work_pool.job_variables,
+        job_variables=job_variables,
         schedules=[
             DeploymentScheduleCreate.from_schedule(
                 Schedule(**{**schedule.model_dump(), "slug": schedule.slug or f"{wanted.name}-{number}"})

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import yaml
@@ -16,26 +17,91 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.objects import WorkPool
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from stenopool import __version__, shipped
-from stenopool.errors import ErrorCode, OptionsInvalid, SetupError
+from stenopool.errors import ErrorCode, ObjectNotFound, OptionsInvalid, SetupError
+from stenopool.orchestration.deploy.specification import Deployment
 from stenopool.orchestration.flow_runs import UNFINISHED, select_runs
-from stenopool.orchestration.names import MARK, QUEUES, PoolKind, pool_name
+from stenopool.orchestration.names import MARK, PARENT_QUEUES, QUEUES, PoolKind, pool_name
 
 PoolType = Literal["kubernetes", "process"]
 Target = Literal["local", "kubernetes"]
 _TYPES: dict[Target, PoolType] = {"local": "process", "kubernetes": "kubernetes"}
 
 
-def template(pool: PoolKind, type_: PoolType) -> dict[str, Any]:
+GPU = "nvidia.com/gpu"
+PARENT_SCRATCH = 1024**3
+_PARENT = {"cpu_request": "250m", "memory_request": "512Mi", "memory_limit": "1Gi", "scratch_size": "1Gi"}
+
+
+class PoolChanges(BaseModel):
+    """What an installation changes in the job template of a pool."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variables: dict[str, Any] = Field(default_factory=dict)
+    """New defaults of job variables; null: none."""
+    job_manifest: dict[str, Any] = Field(default_factory=dict)
+    """Laid over the Kubernetes job: objects are merged, null removes a field, lists and other values are replaced."""
+    gpu_resource: str = GPU
+    """The resource that a GPU pod requests one of, for example a MIG profile."""
+
+
+Changes = dict[PoolKind, PoolChanges]
+
+
+def read_changes(path: Path) -> Changes:
+    """Read the changes of job templates, by pool, from a YAML file.
+
+    Raises `ObjectNotFound` if it cannot be read and `OptionsInvalid` if it has unknown pools, keys or variables.
+    """
+    try:
+        content = yaml.safe_load(path.read_text("utf-8")) or {}
+        found = TypeAdapter(Changes).validate_python(content)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ObjectNotFound(f"{path} cannot be read: {error}.") from error
+    except (yaml.YAMLError, ValidationError) as error:
+        raise OptionsInvalid(f"{path}: {error}.", remedy="Correct the file.") from error
+    for pool, changes in found.items():
+        unknown = changes.variables.keys() - template(pool, "kubernetes")["variables"]["properties"].keys()
+        if unknown:
+            raise OptionsInvalid(
+                f"{path}: {pool_name(pool)} has no job variable {', '.join(sorted(unknown))}.",
+                remedy="Use a variable of workers/templates/kubernetes.yaml, or job_manifest.",
+            )
+    return found
+
+
+def template(pool: PoolKind, type_: PoolType, changes: PoolChanges | None = None) -> dict[str, Any]:
     """How a worker starts a run of the pool, as Prefect's API takes it; the caller's own copy.
 
     Raises KeyError for an unknown pool and FileNotFoundError for an unknown type.
     """
     text = (shipped.folder() / f"workers/templates/{type_}.yaml").read_text(encoding="utf-8")
-    found = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]
+    loaded = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]
     # Aliases are one object in several places; through JSON each place gets its own.
-    return cast("dict[str, Any]", json.loads(json.dumps(found)))
+    found = cast("dict[str, Any]", json.loads(json.dumps(loaded)))
+    if changes:
+        configuration, variables = found["job_configuration"], found["variables"]["properties"]
+        (container,) = configuration["job_manifest"]["spec"]["template"]["spec"]["containers"]
+        limits = container["resources"]["limits"]
+        if GPU in limits:
+            limits[changes.gpu_resource] = limits.pop(GPU)
+        configuration["job_manifest"] = _merge(configuration["job_manifest"], changes.job_manifest)
+        for name, default in changes.variables.items():
+            variables[name].pop("default", None)
+            if default is not None:
+                variables[name]["default"] = default
+    return found
+
+
+def _merge(under: Any, over: Any) -> Any:
+    """RFC 7396, a JSON merge patch."""
+    if not (isinstance(under, dict) and isinstance(over, dict)):
+        return over
+    both = under | {key: _merge(under.get(key, {}), value) for key, value in over.items()}
+    return {key: value for key, value in both.items() if value is not None}
 
 
 def is_ours(pool: WorkPool) -> bool:
@@ -105,14 +171,26 @@ def _in_pool(name: str) -> WorkPoolFilter:
     return WorkPoolFilter(name=WorkPoolFilterName(any_=[name]))
 
 
-async def apply_pools(client: PrefectClient, target: Target, gpus: int | None, prepares: int | None) -> None:
+def size_parents(deployment: Deployment, target: Target) -> dict[str, Any]:
+    """The job variables of a deployment. Parents only wait: with the size of `prepare`, they would take its nodes."""
+    variables = deployment.work_pool.job_variables
+    if target != "kubernetes" or deployment.work_pool.work_queue_name not in PARENT_QUEUES:
+        return variables
+    own = {} if "scratch_size" in variables else {"STENOPOOL_SCRATCH__MAX_BYTES": str(PARENT_SCRATCH * 3 // 4)}
+    return {**_PARENT, **variables, "env": own | variables.get("env", {})}
+
+
+async def apply_pools(
+    client: PrefectClient, target: Target, gpus: int | None, prepares: int | None, changes: Changes | None = None
+) -> None:
     """Create or update both pools; `check_pools` has found that they are ours.
 
     ``gpus``: maximum number of runs on the pool gpu at a time (default: as it is, 1 for a new pool). ``prepares``:
-    maximum number of runs of `prepare` at a time in each of its queues.
+    maximum number of runs of `prepare` at a time in each of its queues. ``changes``: of the job templates.
     """
     for kind, queues in QUEUES.items():
-        await _apply_pool(client, kind, target, gpus if kind == "gpu" else None)
+        job = template(kind, _TYPES[target], (changes or {}).get(kind))
+        await _apply_pool(client, kind, target, job, gpus if kind == "gpu" else None)
         pool = pool_name(kind)
         there = {queue.name: queue for queue in await client.read_work_queues(work_pool_name=pool)}
         for priority, (name, limit) in enumerate(queues.items(), start=1):
@@ -124,7 +202,9 @@ async def apply_pools(client: PrefectClient, target: Target, gpus: int | None, p
                 await client.create_work_queue(name, priority=priority, concurrency_limit=limit, work_pool_name=pool)
 
 
-async def _apply_pool(client: PrefectClient, kind: PoolKind, target: Target, limit: int | None) -> None:
+async def _apply_pool(
+    client: PrefectClient, kind: PoolKind, target: Target, job: dict[str, Any], limit: int | None
+) -> None:
     name, type_ = pool_name(kind), _TYPES[target]
     pool = await read_pool(client, name)
     if pool and pool.type != type_:
@@ -132,7 +212,7 @@ async def _apply_pool(client: PrefectClient, kind: PoolKind, target: Target, lim
         await client.delete_work_pool(name)
         pool = None
     limit = limit or (pool.concurrency_limit if pool else 1 if kind == "gpu" else None)
-    wanted = {"description": MARK, "base_job_template": template(kind, type_), "concurrency_limit": limit}
+    wanted = {"description": MARK, "base_job_template": job, "concurrency_limit": limit}
     if pool is None:
         await client.create_work_pool(WorkPoolCreate(name=name, type=type_, **wanted))
     else:

@@ -9,6 +9,7 @@ import os
 import sys
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 SECRETS = Path("/run/secrets")
@@ -79,7 +80,12 @@ def make_buckets(locations: list[str], attempts: int = _ATTEMPTS) -> None:
             except ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                     raise
-                client.create_bucket(Bucket=bucket)
+                # AWS requires the region in the request, except for its first one, which it refuses there.
+                if (region := client.meta.region_name) in (None, "us-east-1", "aws-global"):
+                    client.create_bucket(Bucket=bucket)
+                else:
+                    place: Any = {"LocationConstraint": region}
+                    client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
                 print(f"Made {bucket}.")
         except (BotoCoreError, ClientError) as error:
             sys.exit(f"{bucket}: {error}. Check AWS_ENDPOINT_URL_S3 and the keys.")

@@ -1,12 +1,12 @@
 """The permissions that a Kubernetes worker needs, and which of them are missing.
 
 A worker that cannot watch looks healthy: it starts pods and never learns what becomes of them. So the permissions are
-checked from outside, by a self-subject access review, which the API server answers to everybody.
+checked from outside, by access reviews. Everybody may ask about themselves, and administrators about others.
 """
 
 import asyncio
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stenopool import extras
 from stenopool.errors import AccessDenied
@@ -40,24 +40,25 @@ WORKER_RIGHTS = (
 )
 
 
-def find_missing_rights(namespace: str) -> list[Right]:
-    """Those that this process lacks in the namespace: with its service account in a pod, else with its kubeconfig.
+def find_missing_rights(namespace: str, account: str | None = None) -> list[Right]:
+    """Those that a service account lacks in the namespace.
 
-    To ask for a worker, run it with the worker's service account or kubeconfig. Raises `SetupError`: EXTRA_MISSING
-    without the extra kubernetes, ACCESS_DENIED where no API server answers.
+    ``account``: namespace and name, as in ``stenopool:prefect-worker-gpu``; the caller must be allowed to create access
+    reviews. Without it, and in a pod, the rights are the caller's own: those of its service account or kubeconfig.
+    Raises `SetupError`: EXTRA_MISSING without the extra kubernetes, ACCESS_DENIED where no API server answers.
     """
     extras.require("Asking a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
-    return asyncio.run(_find_missing(namespace))
+    return asyncio.run(_find_missing(namespace, account))
 
 
-async def _find_missing(namespace: str) -> list[Right]:
+async def _find_missing(namespace: str, account: str | None) -> list[Right]:
     from kubernetes_asyncio import client, config
 
     missing = []
     try:
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
-            api = client.ApiClient()
+            api, account = client.ApiClient(), None
         except config.ConfigException:
             # By name: the package reads the variable only when it is imported.
             api = await config.new_client_from_config(os.environ.get("KUBECONFIG"))
@@ -68,15 +69,27 @@ async def _find_missing(namespace: str) -> list[Right]:
                 attributes = client.V1ResourceAttributes(
                     namespace=namespace, verb=right.verb, group=right.group, resource=resource, subresource=subresource
                 )
-                spec = client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
-                review = client.V1SelfSubjectAccessReview(spec=spec)
-                answer = await asking.create_self_subject_access_review(review, _request_timeout=20)
+                answer: Any
+                if account:
+                    groups = ["system:authenticated", "system:serviceaccounts"]
+                    groups.append(f"system:serviceaccounts:{account.partition(':')[0]}")
+                    user = f"system:serviceaccount:{account}"
+                    about = client.V1SubjectAccessReviewSpec(groups=groups, resource_attributes=attributes, user=user)
+                    answer = await asking.create_subject_access_review(
+                        client.V1SubjectAccessReview(spec=about), _request_timeout=20
+                    )
+                else:
+                    own = client.V1SelfSubjectAccessReviewSpec(resource_attributes=attributes)
+                    answer = await asking.create_self_subject_access_review(
+                        client.V1SelfSubjectAccessReview(spec=own), _request_timeout=20
+                    )
                 if not answer.status.allowed:
                     missing.append(right)
     except Exception as error:
         raise AccessDenied(
             f"The Kubernetes API server does not say what is allowed: {type(error).__name__} "
             + str(error).partition("\n")[0],
-            remedy="Check KUBECONFIG and its token, or the pod's service account.",
+            remedy="Check KUBECONFIG and its token, or the pod's service account. To check another account than "
+            "your own, you need the permission to create subjectaccessreviews.",
         ) from error
     return missing

@@ -22,7 +22,7 @@ from stenopool.runtime.processes import python_command
 _TIMEOUT = 300.0  # seconds: the largest model from a cold disk
 _MAJOR = re.compile(rb"libcu(blas|dnn)\.so\.(\d+)\0")
 _REMEDY = {
-    "CUDA libraries": "Build the image again from uv.lock (workers/gpu.Dockerfile), and set no other LD_LIBRARY_PATH.",
+    "CUDA libraries": "Build the image again from uv.lock (workers/Dockerfile), and set no other LD_LIBRARY_PATH.",
     "GPU": "Start the container with a GPU (docker run --gpus all; Kubernetes: limit nvidia.com/gpu) on a host with an "
     "NVIDIA driver for CUDA 12.8 and the container toolkit; or set STENOPOOL_SELFTEST=cpu to work without.",
     "CTranslate2": "It does not work on this device: compare the versions above with the driver's (nvidia-smi).",

@@ -71,11 +71,11 @@ class WorkerStatus(Collector):
             raise RuntimeError("the worker does not poll any more")
 
 
-async def run_worker(pool: str, name: str | None, address: Address) -> None:
+async def run_worker(pool: str, name: str | None, address: Address, limit: int | None = None) -> None:
     """Work for the pool until SIGTERM or SIGINT, with health and metrics at this address.
 
     ``pool``: cpu, gpu, or the whole name of a pool on the server. The worker's type is the pool's: process or
-    kubernetes. Raises Prefect's `ObjectNotFound` where there is no pool of this name.
+    kubernetes. ``limit``: runs at a time. Raises Prefect's `ObjectNotFound` where there is no pool of this name.
     """
     known = pool_kind(pool)
     work_pool = pool_name(known) if known == pool else pool
@@ -83,7 +83,7 @@ async def run_worker(pool: str, name: str | None, address: Address) -> None:
         kind = (await client.read_work_pool(work_pool)).type
     kind_of_worker: Any = BaseWorker.get_worker_class_from_type(kind)
     pool = known or pool
-    worker = kind_of_worker(work_pool_name=work_pool, name=name or f"{socket.gethostname()}-{pool}")
+    worker = kind_of_worker(work_pool_name=work_pool, name=name or f"{socket.gethostname()}-{pool}", limit=limit)
     setup_signal_handlers_worker(os.getpid(), f"the {kind} worker", logger.info)
     checks = {"prefect": _check_prefect} | ({"weights": _check_weights} if (kind, pool) == ("process", "gpu") else {})
     with _serve(WorkerStatus(worker, pool, checks).app(), address):

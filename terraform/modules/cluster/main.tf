@@ -1,5 +1,12 @@
 data "aws_partition" "current" {}
 
+locals {
+  policies = "arn:${data.aws_partition.current.partition}:iam::aws:policy"
+  # In Auto Mode, the control plane also manages nodes, volumes, load balancers and the network.
+  auto    = var.auto_mode ? ["auto"] : []
+  managed = var.auto_mode ? ["Compute", "BlockStorage", "LoadBalancing", "Networking"] : []
+}
+
 resource "aws_cloudwatch_log_group" "control_plane" {
   # EKS writes to this name. Otherwise it creates the group, unencrypted and without expiry.
   name              = "/aws/eks/${var.name}/cluster"
@@ -14,14 +21,15 @@ resource "aws_iam_role" "control_plane" {
     Statement = [{
       Effect    = "Allow"
       Principal = { Service = "eks.amazonaws.com" }
-      Action    = "sts:AssumeRole"
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
     }]
   })
 }
 
 resource "aws_iam_role_policy_attachment" "control_plane" {
+  for_each   = toset(concat(["Cluster"], local.managed))
   role       = aws_iam_role.control_plane.name
-  policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/AmazonEKSClusterPolicy"
+  policy_arn = "${local.policies}/AmazonEKS${each.key}Policy"
 }
 
 resource "aws_iam_role_policy" "control_plane" {
@@ -58,6 +66,36 @@ resource "aws_eks_cluster" "this" {
     bootstrap_cluster_creator_admin_permissions = true
   }
 
+  # The three belong together: EKS refuses one without the others.
+  dynamic "compute_config" {
+    for_each = local.auto
+    content {
+      enabled       = true
+      node_pools    = ["general-purpose"] # the module scaling adds the pool of GPU nodes
+      node_role_arn = aws_iam_role.node.arn
+    }
+  }
+
+  dynamic "storage_config" {
+    for_each = local.auto
+    content {
+      block_storage {
+        enabled = true
+      }
+    }
+  }
+
+  kubernetes_network_config {
+    service_ipv4_cidr = var.service_cidr
+
+    dynamic "elastic_load_balancing" {
+      for_each = local.auto
+      content {
+        enabled = true
+      }
+    }
+  }
+
   encryption_config {
     resources = ["secrets"]
 
@@ -74,6 +112,7 @@ resource "aws_eks_cluster" "this" {
   depends_on = [
     aws_iam_role_policy_attachment.control_plane,
     aws_iam_role_policy.control_plane,
+    aws_iam_role_policy_attachment.node,
     aws_cloudwatch_log_group.control_plane,
   ]
 }
@@ -93,11 +132,4 @@ resource "aws_eks_access_policy_association" "administrator" {
   access_scope {
     type = "cluster"
   }
-}
-
-# Karpenter finds the security group by this tag.
-resource "aws_ec2_tag" "discovery" {
-  resource_id = aws_eks_cluster.this.vpc_config[0].cluster_security_group_id
-  key         = "karpenter.sh/discovery"
-  value       = var.name
 }

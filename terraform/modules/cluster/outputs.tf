@@ -1,7 +1,12 @@
 output "name" {
   description = "Name of the cluster, once nodes can join it."
   value       = aws_eks_cluster.this.name
-  depends_on  = [aws_eks_addon.network_plugin, aws_eks_addon.node]
+  depends_on  = [aws_eks_addon.node]
+}
+
+output "kubernetes_version" {
+  description = "Kubernetes version of the control plane, which nodes and add-ons follow."
+  value       = aws_eks_cluster.this.version
 }
 
 output "arn" {
@@ -12,6 +17,11 @@ output "arn" {
 output "endpoint" {
   description = "URL of the Kubernetes API."
   value       = aws_eks_cluster.this.endpoint
+}
+
+output "dns_address" {
+  description = "Address of the cluster's DNS. In Auto Mode no pod has it, so network policies must name the address."
+  value       = cidrhost(var.service_cidr, 10)
 }
 
 output "certificate_authority" {
@@ -31,6 +41,6 @@ output "node_role_arn" {
 }
 
 output "node_role_name" {
-  description = "Name of the nodes' role, for Karpenter."
+  description = "Name of the same role, for the node class of Auto Mode."
   value       = aws_iam_role.node.name
 }

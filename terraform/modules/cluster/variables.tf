@@ -19,6 +19,12 @@ variable "kubernetes_version" {
   }
 }
 
+variable "auto_mode" {
+  description = "EKS Auto Mode: AWS runs and updates nodes, network plugin, volumes, GPU drivers and load balancers. False: the module nodes."
+  type        = bool
+  default     = true
+}
+
 variable "subnet_ids" {
   description = "Private subnets, in at least two zones."
   type        = list(string)
@@ -27,6 +33,12 @@ variable "subnet_ids" {
     condition     = length(var.subnet_ids) >= 2
     error_message = "EKS needs subnets in at least two zones."
   }
+}
+
+variable "service_cidr" {
+  description = "Addresses of services inside the cluster; must not overlap with the network."
+  type        = string
+  default     = "172.20.0.0/16"
 }
 
 variable "public_access_cidrs" {

@@ -90,13 +90,16 @@ resource "aws_db_instance" "this" {
   publicly_accessible    = false
   parameter_group_name   = aws_db_parameter_group.this.name
 
-  backup_retention_period   = var.backup_days
-  copy_tags_to_snapshot     = true
-  delete_automated_backups  = false
-  deletion_protection       = var.deletion_protection
-  skip_final_snapshot       = !var.deletion_protection
-  final_snapshot_identifier = "${var.name}-prefect-final"
+  backup_retention_period  = var.backup_days
+  copy_tags_to_snapshot    = true
+  delete_automated_backups = false
+  deletion_protection      = var.deletion_protection
+  skip_final_snapshot      = !var.deletion_protection
+  # Unique, because a snapshot of an earlier database keeps its name.
+  final_snapshot_identifier = "${var.name}-prefect-final-${trimprefix(aws_security_group.this.id, "sg-")}"
 
+  apply_immediately                   = var.apply_immediately
+  allow_major_version_upgrade         = true # only if postgres_version is raised
   auto_minor_version_upgrade          = true
   iam_database_authentication_enabled = true
   enabled_cloudwatch_logs_exports     = ["postgresql", "upgrade"]

@@ -95,6 +95,12 @@ variable "backup_days" {
   }
 }
 
+variable "apply_immediately" {
+  description = "Apply changes of the class or version at once, with an interruption of minutes. False: in the maintenance window."
+  type        = bool
+  default     = false
+}
+
 variable "deletion_protection" {
   description = "Refuse to delete the database, and keep a final snapshot if it is deleted."
   type        = bool

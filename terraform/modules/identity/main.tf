@@ -35,17 +35,26 @@ locals {
     cpu = { source = local.read, destination = concat(local.read, local.write, local.delete), models = local.read }
     gpu = { source = [], destination = concat(local.read, local.write, local.delete), models = local.read }
     api = { source = concat(local.read, local.write, local.delete), destination = concat(local.read, local.delete), models = [] }
+    # It reads receipts and figures of batches, and merges the figures of old ones.
+    exporter = { source = [], destination = local.read, models = [] }
   }
 
+  # Folders at the destination that only this role writes: requests and callbacks; figures.
+  folders = {
+    api      = { names = [".api", ".callbacks"], actions = ["s3:PutObject"] }
+    exporter = { names = [".metrics"], actions = ["s3:PutObject", "s3:DeleteObject"] }
+  }
+
+  namespaces = { cpu = var.runs_namespace, gpu = var.runs_namespace, api = var.namespace, exporter = var.namespace }
+
   # Services through which a key may be used: arrivals are also encrypted with it.
-  services = { cpu = var.arrivals_queue_arn == null ? ["s3"] : ["s3", "sqs"], gpu = ["s3"], api = ["s3"] }
+  services = { cpu = var.arrivals_queue_arn == null ? ["s3"] : ["s3", "sqs"], gpu = ["s3"], api = ["s3"], exporter = ["s3"] }
 
   policies = {
     for role, places in local.rights : role => {
       Version = "2012-10-17"
       Statement = concat(
-        [for name in ["source", "destination"] : local.list[name]],
-        [for name in ["models"] : local.list[name] if length(places[name]) > 0],
+        [for name in ["source", "destination", "models"] : local.list[name] if length(places[name]) > 0 || (name == "source" && role == "gpu")],
         [
           for name in ["source", "destination", "models"] : {
             Sid      = "Use${title(name)}"
@@ -63,14 +72,13 @@ locals {
             Resource = [local.places[name].bucket]
           }
         ],
-        # The API stores requests and callbacks. The exporter, which has the same service account, merges the figures of old batches.
         [
-          for name in role == "api" ? ["destination"] : [] : {
+          for name, folder in local.folders : {
             Sid      = "KeepRecords"
             Effect   = "Allow"
-            Action   = ["s3:PutObject"]
-            Resource = [for folder in [".api", ".callbacks", ".metrics"] : "${trimsuffix(local.below[name], "*")}${folder}/*"]
-          }
+            Action   = folder.actions
+            Resource = [for path in folder.names : "${trimsuffix(local.below.destination, "*")}${path}/*"]
+          } if name == role
         ],
         [{
           Sid       = "Decrypt"
@@ -96,7 +104,7 @@ locals {
 resource "aws_iam_role" "this" {
   for_each    = local.policies
   name_prefix = "${var.cluster_name}-${each.key}-"
-  description = "Pods of the service account ${var.namespace}/${var.service_accounts[each.key]}"
+  description = "Pods of the service account ${local.namespaces[each.key]}/${var.service_accounts[each.key]}"
 
   # EKS tags each session with its origin: pods of other clusters or namespaces are refused here too, not only by the
   # association.
@@ -110,7 +118,7 @@ resource "aws_iam_role" "this" {
         ArnEquals = { "aws:SourceArn" = var.cluster_arn }
         StringEquals = {
           "aws:SourceAccount"                         = data.aws_caller_identity.current.account_id
-          "aws:RequestTag/kubernetes-namespace"       = var.namespace
+          "aws:RequestTag/kubernetes-namespace"       = local.namespaces[each.key]
           "aws:RequestTag/kubernetes-service-account" = var.service_accounts[each.key]
         }
       }
@@ -128,7 +136,7 @@ resource "aws_iam_role_policy" "this" {
 resource "aws_eks_pod_identity_association" "this" {
   for_each        = local.policies
   cluster_name    = var.cluster_name
-  namespace       = var.namespace
+  namespace       = local.namespaces[each.key]
   service_account = var.service_accounts[each.key]
   role_arn        = aws_iam_role.this[each.key].arn
 }

@@ -9,23 +9,30 @@ variable "cluster_arn" {
 }
 
 variable "namespace" {
-  description = "Namespace of the pods."
+  description = "Namespace of API and exporter."
   type        = string
   default     = "stenopool"
 }
 
+variable "runs_namespace" {
+  description = "Namespace of the runs."
+  type        = string
+  default     = "stenopool-runs"
+}
+
 variable "service_accounts" {
-  description = "Service accounts that get the roles: for `watch`, `ingest` and `prepare` runs, for `transcribe` runs, and for the API."
+  description = "Service accounts that get the roles: for `watch`, `ingest` and `prepare` runs, for `transcribe` runs, for the API and for the exporter."
   type = object({
-    cpu = optional(string, "stenopool-cpu")
-    gpu = optional(string, "stenopool-gpu")
-    api = optional(string, "stenopool-api")
+    cpu      = optional(string, "stenopool-cpu")
+    gpu      = optional(string, "stenopool-gpu")
+    api      = optional(string, "stenopool-api")
+    exporter = optional(string, "stenopool-exporter")
   })
   default = {}
 
   validation {
-    condition     = length(distinct(values(var.service_accounts))) == 3
-    error_message = "Use three different service accounts: each account has one role, and the GPU role must not read recordings."
+    condition     = length(distinct(values(var.service_accounts))) == 4
+    error_message = "Use four different service accounts: each account has one role, and the GPU role must not read recordings."
   }
 }
 

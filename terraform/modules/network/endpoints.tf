@@ -4,7 +4,29 @@ resource "aws_vpc_endpoint" "s3" {
   vpc_endpoint_type = "Gateway"
   service_name      = "com.amazonaws.${data.aws_region.current.region}.s3"
   route_table_ids   = [for table in aws_route_table.private : table.id]
-  tags              = { Name = "${var.name}-s3" }
+
+  # Without NAT, this is the only way out: buckets of others are refused, but for that of image layers in ECR. With NAT, a
+  # policy would keep nothing in, and break registries that use S3 (registry.k8s.io).
+  policy = var.nat != "none" ? null : jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Effect    = "Allow"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = "*"
+        Condition = { StringEquals = { "aws:ResourceAccount" = concat([data.aws_caller_identity.current.account_id], var.bucket_accounts) } }
+      },
+      {
+        Effect    = "Allow"
+        Principal = "*"
+        Action    = "s3:GetObject"
+        Resource  = "arn:${data.aws_partition.current.partition}:s3:::prod-${data.aws_region.current.region}-starport-layer-bucket/*"
+      },
+    ]
+  })
+
+  tags = { Name = "${var.name}-s3" }
 }
 
 resource "aws_security_group" "endpoints" {

@@ -1,5 +1,5 @@
 variable "name" {
-  description = "Name of the installation; Karpenter also finds the subnets by it."
+  description = "Name of the installation."
   type        = string
 }
 
@@ -44,6 +44,12 @@ variable "nat" {
 variable "interface_endpoints" {
   description = "AWS services to reach without NAT, for example [\"ec2\", \"ecr.api\", \"ecr.dkr\", \"eks\", \"eks-auth\", \"sts\", \"logs\"]."
   type        = set(string)
+  default     = []
+}
+
+variable "bucket_accounts" {
+  description = "Other AWS accounts whose buckets may be used without NAT, such as that of your own recordings."
+  type        = list(string)
   default     = []
 }
 

@@ -6,10 +6,11 @@ resource "aws_budgets_budget" "this" {
   limit_unit   = "USD"
   time_unit    = "MONTHLY"
 
-  # The tag of all resources in the examples. It has an effect once it is activated as a cost allocation tag.
+  # The tag of everything that Terraform creates, and AWS's own tag of the nodes, which Terraform does not create. Both
+  # have an effect once they are activated as cost allocation tags.
   cost_filter {
     name   = "TagKeyValue"
-    values = [format("user:stenopool$%s", var.name)]
+    values = concat([format("user:stenopool$%s", var.name)], [for name in var.cluster_name[*] : format("aws:eks:cluster-name$%s", name)])
   }
 
   notification {

@@ -34,10 +34,18 @@ resource "aws_iam_role_policy_attachment" "agent" {
   policy_arn = "arn:${data.aws_partition.current.partition}:iam::aws:policy/CloudWatchAgentServerPolicy"
 }
 
+data "aws_eks_addon_version" "agent" {
+  count              = length(aws_iam_role.agent)
+  addon_name         = "amazon-cloudwatch-observability"
+  kubernetes_version = var.kubernetes_version
+  most_recent        = true
+}
+
 resource "aws_eks_addon" "agent" {
   count                       = length(aws_iam_role.agent)
   cluster_name                = var.cluster_name
   addon_name                  = "amazon-cloudwatch-observability"
+  addon_version               = data.aws_eks_addon_version.agent[0].version
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
 

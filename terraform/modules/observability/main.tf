@@ -38,10 +38,15 @@ locals {
     cpu         = { metric = "EngineCPUUtilization", comparison = "GreaterThanThreshold", threshold = 90, periods = 3, says = "The cache's CPU is at its limit." }
     connections = { metric = "CurrConnections", comparison = "LessThanThreshold", threshold = 1, periods = 3, says = "The cache has no connections: Prefect's server is down or cannot reach it." }
   }
+  queue_alarms = {
+    waiting       = { metric = "ApproximateAgeOfOldestMessage", comparison = "GreaterThanThreshold", threshold = 6 * 3600, periods = 3, says = "A recording arrived six hours ago and is not transcribed: check the deployment `arrivals`." }
+    undeliverable = { metric = "ApproximateNumberOfMessagesVisible", comparison = "GreaterThanThreshold", threshold = 0, periods = 1, says = "Arrivals were not transcribed after ten attempts. A run over the prefix finds their recordings." }
+  }
   databases = { for id in var.database_identifier[*] : "database" => { namespace = "AWS/RDS", dimensions = { DBInstanceIdentifier = id }, alarms = local.database_alarms } }
   caches    = { for i, id in var.cache_node_ids : "cache-${i + 1}" => { namespace = "AWS/ElastiCache", dimensions = { CacheClusterId = id }, alarms = local.cache_alarms } }
+  queues    = merge([for kind, names in var.queue_names : { for name in names : "queue-${kind}" => { namespace = "AWS/SQS", dimensions = { QueueName = name }, alarms = { messages = local.queue_alarms[kind] } } }]...)
   alarms = merge([
-    for name, watched in merge(local.databases, local.caches) : {
+    for name, watched in merge(local.databases, local.caches, local.queues) : {
       for key, alarm in watched.alarms : "${name}-${key}" => merge(alarm, { namespace = watched.namespace, dimensions = watched.dimensions })
     }
   ]...)
@@ -59,7 +64,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   statistic           = "Average"
   period              = 300
   evaluation_periods  = each.value.periods
-  treat_missing_data  = "breaching" # what reports nothing is down
+  treat_missing_data  = each.value.namespace == "AWS/SQS" ? "notBreaching" : "breaching" # what reports nothing is down; an unused queue reports nothing
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
 }

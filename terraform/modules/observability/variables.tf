@@ -37,8 +37,14 @@ variable "cache_node_ids" {
   default     = []
 }
 
+variable "queue_names" {
+  description = "Queues of arrivals to watch: messages that wait, and messages that could not be delivered."
+  type        = object({ waiting = list(string), undeliverable = list(string) })
+  default     = { waiting = [], undeliverable = [] }
+}
+
 variable "gpu_autoscaling_groups" {
-  description = "GPU node groups to watch, by capacity type."
+  description = "GPU node groups to watch, by capacity type; none in Auto Mode."
   type        = map(string)
   default     = {}
 }
@@ -71,19 +77,25 @@ variable "container_logs" {
   default     = false
 
   validation {
-    condition     = !var.container_logs || (var.cluster_name != null && var.cluster_arn != null)
-    error_message = "Pod logs need cluster_name and cluster_arn."
+    condition     = !var.container_logs || (var.cluster_name != null && var.cluster_arn != null && var.kubernetes_version != null)
+    error_message = "Pod logs need cluster_name, cluster_arn and kubernetes_version."
   }
 }
 
 variable "cluster_name" {
-  description = "Name of the cluster, for pod logs."
+  description = "Name of the cluster, for the budget and pod logs."
   type        = string
   default     = null
 }
 
 variable "cluster_arn" {
   description = "ARN of the cluster, for pod logs."
+  type        = string
+  default     = null
+}
+
+variable "kubernetes_version" {
+  description = "Version of the cluster, which the add-on for pod logs follows."
   type        = string
   default     = null
 }

@@ -18,8 +18,3 @@ resource "aws_secretsmanager_secret_version" "this" {
   secret_string_wo         = ephemeral.aws_secretsmanager_random_password.this.random_password
   secret_string_wo_version = var.generation
 }
-
-# Read back rather than passed on: after an interrupted apply, the next one would generate another password.
-ephemeral "aws_secretsmanager_secret_version" "this" {
-  secret_id = aws_secretsmanager_secret_version.this.secret_id
-}

@@ -1,11 +1,4 @@
-output "value" {
-  description = "The password; ephemeral, so it can be used in write-only arguments only."
-  value       = ephemeral.aws_secretsmanager_secret_version.this.secret_string
-  ephemeral   = true
-  sensitive   = true
-}
-
 output "arn" {
-  description = "ARN of the secret, for `aws secretsmanager get-secret-value`."
-  value       = aws_secretsmanager_secret.this.arn
+  description = "ARN of the secret, for `aws secretsmanager get-secret-value` and the module password."
+  value       = aws_secretsmanager_secret_version.this.arn
 }

@@ -24,6 +24,11 @@ output "arrivals_queue_url" {
   value       = one(aws_sqs_queue.arrivals[*].id)
 }
 
+output "queue_names" {
+  description = "Queues for alarms: messages that wait, and messages that could not be delivered."
+  value       = { waiting = aws_sqs_queue.arrivals[*].name, undeliverable = aws_sqs_queue.undeliverable[*].name }
+}
+
 output "arrivals_queue_arn" {
   description = "ARN of the same queue; null without a queue."
   value       = one(aws_sqs_queue.arrivals[*].arn)

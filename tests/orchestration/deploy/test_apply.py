@@ -16,7 +16,7 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from stenopool.errors import ErrorCode, SetupError
 from stenopool.orchestration.deploy.apply import apply, find_old_pools
 from stenopool.orchestration.deploy.automations import LONGEST_START
-from stenopool.orchestration.deploy.pools import template
+from stenopool.orchestration.deploy.pools import read_changes, template
 from stenopool.orchestration.names import FAILURES, HEARTBEAT_SECONDS, MARK, NEVER_STARTED, TAG, ZOMBIES
 from stenopool.settings import get_settings
 from tests.orchestration.deploy.test_specification import NIGHTLY
@@ -45,6 +45,20 @@ def empty_server(prefect_api: None) -> None:
             await client.delete_work_pool(pool.name)
 
     with_client(remove)
+
+
+def test_changes_of_job_templates_are_applied_and_reported(tmp_path: Path) -> None:
+    file = tmp_path / "pools.yaml"
+    file.write_text("gpu: {variables: {runtime_class_name: nvidia}}")
+    changes = read_changes(file)
+    applied(target="kubernetes", changes=changes)
+    assert applied(target="kubernetes", changes=changes) == []
+    pool = with_client(lambda client: client.read_work_pool("stenopool-gpu"))
+    assert pool.base_job_template["variables"]["properties"]["runtime_class_name"]["default"] == "nvidia"
+    deployment = with_client(lambda client: client.read_deployment_by_name("ingest/batch"))
+    assert deployment.job_variables["cpu_request"] == "250m"
+    # Without the file they are gone, and said to be.
+    assert applied(target="kubernetes") == ["~ work pool stenopool-gpu: job template changed"]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -14,8 +15,16 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessJobConfiguration
 from prefect_kubernetes.worker import KubernetesWorkerJobConfiguration
 
-from stenopool.errors import OptionsInvalid
-from stenopool.orchestration.deploy.pools import PoolType, check_variables, template
+from stenopool.errors import ObjectNotFound, OptionsInvalid
+from stenopool.orchestration.deploy.pools import (
+    Changes,
+    PoolType,
+    check_variables,
+    read_changes,
+    size_parents,
+    template,
+)
+from stenopool.orchestration.deploy.specification import Deployment, read
 from stenopool.orchestration.names import PoolKind
 from tests.support.kubernetes import Node, Taint
 from tests.support.kubernetes.scheduler import Scheduler
@@ -39,6 +48,11 @@ OVERRIDES: dict[str, Any] = {
     "active_deadline_seconds": 600,
     "finished_job_ttl": 0,
     "node_selector": {"nvidia.com/gpu.product": "NVIDIA-L4"},
+    "tolerations": [{"key": "team", "operator": "Exists"}],
+    "runtime_class_name": "nvidia",
+    "priority_class_name": "low",
+    "extra_volume": {"name": "ca", "configMap": {"name": "ca"}},
+    "extra_volume_mount": {"name": "ca", "mountPath": "/etc/company"},
     "labels": {"team": "archive"},
     "annotations": {"cost": "calls"},
 }
@@ -203,7 +217,83 @@ def test_a_gpu_pod_takes_one_gpu() -> None:
     assert toleration == {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
     shm = next(one for one in pod_of(rendered("gpu"))["volumes"] if one["name"] == "shm")
     assert shm["emptyDir"]["medium"] == "Memory"
-    assert "tolerations" not in pod_of(rendered("cpu"))
+    assert pod_of(rendered("cpu"))["tolerations"] == []
+
+
+def test_fields_without_a_value_are_left_out() -> None:
+    pod = pod_of(rendered("gpu"))
+    assert not pod.keys() & {"runtimeClassName", "priorityClassName"}
+    names = [volume["name"] for volume in pod["volumes"]]
+    assert names == ["tmp", "models", "shm"]
+    pod = pod_of(rendered("gpu", OVERRIDES))
+    assert (pod["runtimeClassName"], pod["priorityClassName"]) == ("nvidia", "low")
+    assert {"name": "ca", "mountPath": "/etc/company"} in pod["containers"][0]["volumeMounts"]
+
+
+CHANGES = """
+gpu:
+  gpu_resource: nvidia.com/mig-1g.10gb
+  variables: {runtime_class_name: nvidia, priority_class_name: null, env: {A: b}}
+  job_manifest:
+    spec: {template: {spec: {securityContext: {runAsUser: null, fsGroup: null}, hostAliases: []}}}
+"""
+
+
+def changes(tmp_path: Path, text: str) -> Changes:
+    path = tmp_path / "pools.yaml"
+    path.write_text(text)
+    return read_changes(path)
+
+
+def test_an_installation_changes_the_job_template(tmp_path: Path) -> None:
+    base = template("gpu", "kubernetes", changes(tmp_path, CHANGES)["gpu"])
+    job = rendered("gpu", {"env": {"C": "d"}}, base=base)
+    kubernetes_validate.validate(job, "1.37", strict=True)
+    pod = pod_of(job)
+    assert pod["runtimeClassName"] == "nvidia"
+    assert pod["securityContext"].keys() == {"runAsNonRoot", "runAsGroup", "fsGroupChangePolicy", "seccompProfile"}
+    assert pod["hostAliases"] == []
+    assert pod["containers"][0]["resources"]["limits"] == {"memory": "16Gi", "nvidia.com/mig-1g.10gb": "1"}
+    # A deployment's variables are added to those of the installation.
+    assert environment_of(job).items() >= {"A": "b", "C": "d", "STENOPOOL_STOP__GRACE": "25"}.items()
+    assert template("gpu", "kubernetes") != base
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("gpu: {variables: {runtimeClass: nvidia}}", "no job variable runtimeClass"),
+        ("tpu: {}", "tpu"),
+        ("gpu: {variable: {}}", "variable"),
+        ("gpu: [", "pools.yaml"),
+    ],
+)
+def test_a_mistake_in_the_changes_is_found(tmp_path: Path, text: str, word: str) -> None:
+    with pytest.raises(OptionsInvalid, match=word):
+        changes(tmp_path, text)
+
+
+def test_a_file_of_changes_that_is_not_there_is_found(tmp_path: Path) -> None:
+    with pytest.raises(ObjectNotFound):
+        read_changes(tmp_path / "pools.yaml")
+
+
+@pytest.mark.parametrize("deployment", read(), ids=lambda each: f"{each.flow}/{each.name}")
+def test_only_runs_that_wait_for_others_are_small(deployment: Deployment) -> None:
+    sized = size_parents(deployment, "kubernetes")
+    assert size_parents(deployment, "local") == {}
+    assert bool(sized) is (deployment.flow == "ingest")
+    if sized:
+        job = rendered("cpu", sized)
+        assert int(environment_of(job)["STENOPOOL_SCRATCH__MAX_BYTES"]) < 1024**3
+        assert pod_of(job)["containers"][0]["resources"]["requests"]["cpu"] == "250m"
+
+
+def test_a_parents_own_size_is_kept() -> None:
+    (wanted, *_) = read()
+    pool = wanted.work_pool.model_copy(update={"job_variables": {"cpu_request": "1", "env": {"A": "b"}}})
+    sized = size_parents(wanted.model_copy(update={"work_pool": pool}), "kubernetes")
+    assert (sized["cpu_request"], sized["memory_limit"], sized["env"]["A"]) == ("1", "1Gi", "b")
 
 
 def test_without_prefects_own_fields_where_they_do_not_belong() -> None:

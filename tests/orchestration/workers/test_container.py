@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from stenopool.orchestration.workers.container import check_health, make_buckets, read_secrets
 from tests.support.processes import free_port
@@ -138,6 +139,22 @@ def test_makes_what_is_not_there_and_keeps_what_is(there: SeaweedFS, capsys: pyt
     assert there.client().head_object(Bucket=old, Key="call.wav")["ContentLength"] == 1
     make_buckets([f"s3://{old}-new"])
     assert capsys.readouterr().out == ""
+
+
+def test_a_bucket_of_aws_is_made_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS refuses a request without the region, except in us-east-1; moto too."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}")
+        for region in ("eu-central-1", "us-east-1"):
+            monkeypatch.setenv("AWS_DEFAULT_REGION", region)
+            make_buckets([f"s3://calls-{region}"])
+    finally:
+        server.stop()
 
 
 def test_a_wrong_key_is_told_at_once(there: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,36 @@ def test_rights_elsewhere_do_not_count(cluster: Cluster, monkeypatch: pytest.Mon
     assert ask(cluster, list(WORKER_RIGHTS), monkeypatch, where="default") == list(WORKER_RIGHTS)
 
 
+ADMINISTRATOR = User(
+    "administrator", (Rule(None, "authorization.k8s.io", "subjectaccessreviews", frozenset(["create"])),)
+)
+
+
+def worker(cluster: Cluster, name: str, rights: list[Right]) -> None:
+    rules = tuple(Rule(NAMESPACE, right.group, right.resource, frozenset([right.verb])) for right in rights)
+    cluster.kubeconfig(User(f"system:serviceaccount:{name}", rules))
+
+
+@pytest.mark.parametrize("missing", [None, *WORKER_RIGHTS], ids=str)
+def test_an_administrator_asks_about_the_worker(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, missing: Right | None
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(ADMINISTRATOR)))
+    worker(cluster, "services:worker", [one for one in WORKER_RIGHTS if one != missing])
+    assert find_missing_rights(NAMESPACE, "services:worker") == ([missing] if missing else [])
+    # Not about the administrator, and not about somebody else.
+    assert find_missing_rights(NAMESPACE) == list(WORKER_RIGHTS)
+    assert find_missing_rights(NAMESPACE, "services:nobody") == list(WORKER_RIGHTS)
+
+
+def test_asking_about_others_is_a_right_too(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker(cluster, "services:worker", list(WORKER_RIGHTS))
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(User("guest"))))
+    with pytest.raises(SetupError, match=r"\(403\)") as raised:
+        find_missing_rights(NAMESPACE, "services:worker")
+    assert "subjectaccessreviews" in raised.value.remedy
+
+
 def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     path = cluster.kubeconfig(User("stranger"))
     cluster.api.users.clear()

@@ -15,11 +15,10 @@ class Peer:
 
 
 class Policies:
-    """Network policies of one namespace."""
+    """The network policies of some manifests."""
 
-    def __init__(self, manifests: list[dict[str, Any]], namespace: str) -> None:
-        self.namespace = namespace
-        self.specs = [each["spec"] for each in manifests if each["kind"] == "NetworkPolicy"]
+    def __init__(self, manifests: list[dict[str, Any]]) -> None:
+        self.policies = [each for each in manifests if each["kind"] == "NetworkPolicy"]
 
     def allow(self, source: Peer, target: Peer, port: int, protocol: str = "TCP") -> bool:
         """Both ends must agree: the source to let it out, the target to let it in."""
@@ -28,36 +27,38 @@ class Policies:
         )
 
     def _lets(self, way: str, at: Peer, other: Peer, port: int, protocol: str) -> bool:
-        if at.namespace != self.namespace:
-            return True
         binding = [
-            spec
-            for spec in self.specs
-            if way.capitalize() in spec["policyTypes"] and _selects(spec["podSelector"], at.labels)
+            each["spec"]
+            for each in self.policies
+            if each["metadata"]["namespace"] == at.namespace
+            and way.capitalize() in each["spec"]["policyTypes"]
+            and _selects(each["spec"]["podSelector"], at.labels)
         ]
         side = "to" if way == "egress" else "from"
         rules = [rule for spec in binding for rule in spec.get(way, ())]
         return not binding or any(
-            self._among(rule.get(side), other) and _opens(rule.get("ports"), port, protocol) for rule in rules
+            _among(rule.get(side), other, at.namespace) and _opens(rule.get("ports"), port, protocol) for rule in rules
         )
 
-    def _among(self, peers: list[dict[str, Any]] | None, other: Peer) -> bool:
-        # A rule that names nobody means everybody.
-        return not peers or any(self._is(peer, other) for peer in peers)
 
-    def _is(self, peer: dict[str, Any], other: Peer) -> bool:
-        if block := peer.get("ipBlock"):
-            ip = ipaddress.ip_address(other.ip)
-            without = [ipaddress.ip_network(each) for each in block.get("except", ())]
-            return ip in ipaddress.ip_network(block["cidr"]) and not any(ip in each for each in without)
-        if other.namespace is None:
+def _among(peers: list[dict[str, Any]] | None, other: Peer, namespace: str | None) -> bool:
+    # A rule that names nobody means everybody.
+    return not peers or any(_is(peer, other, namespace) for peer in peers)
+
+
+def _is(peer: dict[str, Any], other: Peer, namespace: str | None) -> bool:
+    if block := peer.get("ipBlock"):
+        ip = ipaddress.ip_address(other.ip)
+        without = [ipaddress.ip_network(each) for each in block.get("except", ())]
+        return ip in ipaddress.ip_network(block["cidr"]) and not any(ip in each for each in without)
+    if other.namespace is None:
+        return False
+    if "namespaceSelector" in peer:
+        if not _selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": other.namespace}):
             return False
-        if "namespaceSelector" in peer:
-            if not _selects(peer["namespaceSelector"], {"kubernetes.io/metadata.name": other.namespace}):
-                return False
-        elif other.namespace != self.namespace:
-            return False
-        return _selects(peer.get("podSelector", {}), other.labels)
+    elif other.namespace != namespace:
+        return False
+    return _selects(peer.get("podSelector", {}), other.labels)
 
 
 def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:

@@ -40,6 +40,7 @@ KINDS = (
     # kopf waits for this one, and never says so.
     Kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
     Kind("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False),
+    Kind("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview", namespaced=False),
 )
 
 
@@ -95,6 +96,10 @@ class Api:
             what = f'resource "{address.resource}" in API group "{address.kind.group}"{where}'
             message = f'{address.kind.name} is forbidden: User "{user.name}" cannot {verb} {what}'
             raise ApiError(HTTPStatus.FORBIDDEN, "Forbidden", message)
+        if address.kind.name == "subjectaccessreviews":
+            body = await _body(request)
+            about = next((one for one in self.users.values() if one.name == body["spec"]["user"]), User("nobody"))
+            return web.json_response(_review(about, body), status=HTTPStatus.CREATED)
         if verb == "watch":
             return await self._watch(request, address)
         if address.subresource == "log" and verb == "get":

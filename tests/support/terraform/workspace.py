@@ -6,17 +6,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-REPOSITORY = Path(__file__).parents[3]
-ROOT = REPOSITORY / "terraform"
+ROOT = Path(__file__).parents[3] / "terraform"
 STAND_INS = Path(__file__).parent / "stand_ins"
-# What the examples read beside the tree.
-READ = (
-    "deployments/server.env",
-    "deployments/prefect.yaml",
-    "workers/helm/prefect-server.yaml",
-    "workers/helm/prefect-worker.yaml",
-)
 
 
 @dataclass
@@ -28,12 +21,8 @@ class Workspace:
 
     @classmethod
     def copy(cls, folder: Path, environment: dict[str, str]) -> "Workspace":
-        """A copy of the whole tree, whose modules refer to each other, and of what it reads beside it."""
+        """A copy of the whole tree, whose modules refer to each other."""
         shutil.copytree(ROOT, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
-        for source in READ:
-            target = folder / source
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / source, target)
         return cls(folder / "terraform", environment)
 
     def use_stand_ins(self) -> None:
@@ -76,6 +65,29 @@ class Workspace:
         self.init(module)
         answer = json.loads(self.run(module, "validate", "-json").stdout)
         return [f"{each['summary']}: {each.get('detail', '')}" for each in answer["diagnostics"]]
+
+    def apply(self, module: str, variables: str | None = None) -> dict[str, Any]:
+        """Apply a module with mocked providers, and a file of variables; the state.
+
+        Without a file, the variables and the first run of its tests count. Raises RuntimeError with Terraform's words
+        if that fails.
+        """
+        self.init(module)
+        (tests,) = (self.folder / module / "tests").glob("*.hcl")
+        options = []
+        if variables:
+            applied = self.folder / module / "applied"
+            applied.mkdir(exist_ok=True)
+            mocks = tests.read_text().partition("\nvariables {")[0]
+            (applied / "apply.tftest.hcl").write_text(f'{mocks}\nrun "apply" {{}}\n')
+            options = ["-test-directory=applied", f"-var-file={variables}"]
+        result = self.run(module, "test", "-json", "-verbose", *options)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        states: list[dict[str, Any]] = [line["test_state"] for line in lines if "test_state" in line]
+        if result.returncode or not states:
+            said = [line["diagnostic"] for line in lines if line.get("@level") == "error" and "diagnostic" in line]
+            raise RuntimeError(f"{said}\n{result.stderr}")
+        return states[0]
 
     def test(self, module: str) -> subprocess.CompletedProcess[str]:
         """Run the module's `tests/*.tftest.hcl`."""

@@ -61,14 +61,62 @@ run "administrators" {
   }
 }
 
+run "auto_mode_manages_nodes_volumes_and_load_balancers" {
+  assert {
+    condition     = aws_eks_cluster.this.compute_config[0].enabled && aws_eks_cluster.this.storage_config[0].block_storage[0].enabled && aws_eks_cluster.this.kubernetes_network_config[0].elastic_load_balancing[0].enabled
+    error_message = "EKS refuses a part of Auto Mode without the others."
+  }
+
+  assert {
+    condition     = toset([for item in aws_iam_role_policy_attachment.control_plane : regex("AmazonEKS(.*)Policy$", item.policy_arn)[0]]) == toset(["Cluster", "Compute", "BlockStorage", "LoadBalancing", "Networking"])
+    error_message = "The control plane lacks permissions for what it manages."
+  }
+
+  assert {
+    condition     = cidrhost(aws_eks_cluster.this.kubernetes_network_config[0].service_ipv4_cidr, 10) == output.dns_address
+    error_message = "EKS uses the tenth address of the services for DNS, not ${output.dns_address}."
+  }
+
+  assert {
+    condition     = keys(aws_eks_addon.node) == ["metrics-server"]
+    error_message = "Auto Mode has the rest built in: two network plugins would give addresses to pods."
+  }
+}
+
+run "nodes_and_addons_follow_the_control_plane" {
+  variables {
+    auto_mode          = false
+    kubernetes_version = "1.34"
+  }
+
+  assert {
+    condition     = length(aws_eks_cluster.this.compute_config) == 0 && toset(keys(aws_eks_addon.node)) == toset(["vpc-cni", "kube-proxy", "eks-pod-identity-agent"])
+    error_message = "Nodes of your own need the add-ons."
+  }
+
+  assert {
+    condition     = alltrue([for name, addon in aws_eks_addon.node : addon.addon_version == data.aws_eks_addon_version.node[name].version]) && alltrue([for item in data.aws_eks_addon_version.node : item.kubernetes_version == "1.34" && item.most_recent])
+    error_message = "Without a version, an add-on stays at that of the first day."
+  }
+
+  assert {
+    condition     = output.kubernetes_version == "1.34"
+    error_message = "Nodes follow this version."
+  }
+}
+
 run "nodes_have_no_rights_on_the_network" {
+  variables {
+    auto_mode = false
+  }
+
   assert {
     condition     = alltrue([for attachment in aws_iam_role_policy_attachment.node : !endswith(attachment.policy_arn, "AmazonEKS_CNI_Policy")])
     error_message = "The permissions of the network plugin belong to a separate role."
   }
 
   assert {
-    condition     = jsondecode(aws_eks_addon.network_plugin.configuration_values).enableNetworkPolicy == "true"
+    condition     = jsondecode(aws_eks_addon.node["vpc-cni"].configuration_values).enableNetworkPolicy == "true"
     error_message = "Network policies are not enforced."
   }
 }

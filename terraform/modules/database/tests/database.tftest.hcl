@@ -3,6 +3,10 @@ mock_provider "aws" {
     defaults = { partition = "aws" }
   }
 
+  mock_resource "aws_security_group" {
+    defaults = { id = "sg-0123" }
+  }
+
   mock_resource "aws_iam_role" {
     defaults = { arn = "arn:aws:iam::111122223333:role/monitoring" }
   }
@@ -42,6 +46,13 @@ run "inside_encrypted_and_kept" {
   assert {
     condition     = aws_db_instance.this.password == null && aws_db_instance.this.password_wo == null
     error_message = "The password is in the state."
+  }
+}
+
+run "a_second_destroy_also_leaves_a_snapshot" {
+  assert {
+    condition     = aws_db_instance.this.final_snapshot_identifier == "stenopool-prefect-final-0123"
+    error_message = "The name of the first database's snapshot is taken: ${aws_db_instance.this.final_snapshot_identifier}."
   }
 }
 

@@ -97,7 +97,7 @@ run "only_this_clusters_service_accounts" {
         ArnEquals = { "aws:SourceArn" = var.cluster_arn }
         StringEquals = {
           "aws:SourceAccount"                         = "111122223333"
-          "aws:RequestTag/kubernetes-namespace"       = "stenopool"
+          "aws:RequestTag/kubernetes-namespace"       = contains(["cpu", "gpu"], name) ? "stenopool-runs" : "stenopool"
           "aws:RequestTag/kubernetes-service-account" = "stenopool-${name}"
         }
       }
@@ -106,7 +106,7 @@ run "only_this_clusters_service_accounts" {
   }
 
   assert {
-    condition     = { for name, association in aws_eks_pod_identity_association.this : name => "${association.namespace}/${association.service_account}" } == { for name in ["cpu", "gpu", "api"] : name => "stenopool/stenopool-${name}" }
+    condition     = { for name, association in aws_eks_pod_identity_association.this : name => "${association.namespace}/${association.service_account}" } == { cpu = "stenopool-runs/stenopool-cpu", gpu = "stenopool-runs/stenopool-gpu", api = "stenopool/stenopool-api", exporter = "stenopool/stenopool-exporter" }
     error_message = "A service account has no role."
   }
 }
@@ -116,8 +116,23 @@ run "the_api_writes_no_transcripts" {
     condition = join(" ", distinct(flatten([
       for statement in jsondecode(aws_iam_role_policy.this["api"].policy).Statement : statement.Resource
       if contains(statement.Action, "s3:PutObject") && !strcontains(jsonencode(statement.Resource), "recordings")
-    ]))) == "arn:aws:s3:::transcripts/texts/.api/* arn:aws:s3:::transcripts/texts/.callbacks/* arn:aws:s3:::transcripts/texts/.metrics/*"
+    ]))) == "arn:aws:s3:::transcripts/texts/.api/* arn:aws:s3:::transcripts/texts/.callbacks/*"
     error_message = "Got ${aws_iam_role_policy.this["api"].policy}"
+  }
+}
+
+run "the_exporter_sees_no_recording_and_changes_figures_only" {
+  assert {
+    condition     = !strcontains(aws_iam_role_policy.this["exporter"].policy, "recordings")
+    error_message = "Got ${aws_iam_role_policy.this["exporter"].policy}"
+  }
+
+  assert {
+    condition = join(" ", distinct(flatten([
+      for statement in jsondecode(aws_iam_role_policy.this["exporter"].policy).Statement : statement.Resource
+      if length(setintersection(statement.Action, ["s3:PutObject", "s3:DeleteObject"])) > 0
+    ]))) == "arn:aws:s3:::transcripts/texts/.metrics/*"
+    error_message = "Got ${aws_iam_role_policy.this["exporter"].policy}"
   }
 }
 
@@ -135,7 +150,7 @@ run "watch_reads_arrivals" {
   }
 
   assert {
-    condition     = alltrue([for role in ["gpu", "api"] : !strcontains(aws_iam_role_policy.this[role].policy, "sqs")])
+    condition     = alltrue([for role in ["gpu", "api", "exporter"] : !strcontains(aws_iam_role_policy.this[role].policy, "sqs")])
     error_message = "Only `watch` may read the queue."
   }
 }

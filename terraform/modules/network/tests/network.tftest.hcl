@@ -3,6 +3,14 @@ mock_provider "aws" {
     defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
   }
 
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
+  }
+
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+
   mock_data "aws_region" {
     defaults = { region = "eu-central-1" }
   }
@@ -65,6 +73,13 @@ run "air_gapped" {
   assert {
     condition     = length(aws_nat_gateway.this) == 0 && length(aws_route.nat) == 0 && length(aws_vpc_endpoint.interface) == 6
     error_message = "Expected no route to the internet and an endpoint for each service."
+  }
+
+  assert {
+    condition = [for statement in jsondecode(aws_vpc_endpoint.s3.policy).Statement : try(statement.Condition.StringEquals["aws:ResourceAccount"], statement.Resource)] == [
+      ["111122223333"], "arn:aws:s3:::prod-eu-central-1-starport-layer-bucket/*"
+    ]
+    error_message = "Recordings could be copied to a bucket of another account: ${aws_vpc_endpoint.s3.policy}"
   }
 }
 

@@ -33,15 +33,17 @@ run "everything_to_watch" {
     mail_addresses         = ["ops@example.org"]
     database_identifier    = "stenopool-prefect"
     cache_node_ids         = ["stenopool-prefect-001", "stenopool-prefect-002"]
+    queue_names            = { waiting = ["stenopool-arrivals"], undeliverable = ["stenopool-arrivals-undeliverable"] }
     gpu_autoscaling_groups = { spot = "eks-gpu-spot", on-demand = "eks-gpu-on-demand" }
     monthly_budget         = 500
     container_logs         = true
     cluster_name           = "stenopool"
     cluster_arn            = "arn:aws:eks:eu-central-1:111122223333:cluster/stenopool"
+    kubernetes_version     = "1.34"
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.this) == 9 && length(aws_cloudwatch_metric_alarm.gpu_nodes) == 2
+    condition     = length(aws_cloudwatch_metric_alarm.this) == 11 && length(aws_cloudwatch_metric_alarm.gpu_nodes) == 2
     error_message = "Alarms are missing: ${join(", ", keys(aws_cloudwatch_metric_alarm.this))}."
   }
 
@@ -61,8 +63,18 @@ run "everything_to_watch" {
   }
 
   assert {
-    condition     = one(aws_budgets_budget.this[0].cost_filter).values == tolist(["user:stenopool$stenopool"])
-    error_message = "The budget includes costs of others."
+    condition     = aws_cloudwatch_metric_alarm.this["queue-undeliverable-messages"].dimensions.QueueName == "stenopool-arrivals-undeliverable" && aws_cloudwatch_metric_alarm.this["queue-undeliverable-messages"].threshold == 0
+    error_message = "Arrivals could be lost unnoticed."
+  }
+
+  assert {
+    condition     = aws_eks_addon.agent[0].addon_version == data.aws_eks_addon_version.agent[0].version
+    error_message = "The agent would stay at the version of the first day."
+  }
+
+  assert {
+    condition     = one(aws_budgets_budget.this[0].cost_filter).values == tolist(["user:stenopool$stenopool", "aws:eks:cluster-name$stenopool"])
+    error_message = "The budget includes costs of others, or leaves out the nodes."
   }
 
   assert {

@@ -1,4 +1,4 @@
-# Stands in for modules/secret where an example is tested: `terraform test` has no mocks for ephemeral resources.
+# Replaces modules/secret where a stack is tested: `terraform test` has no mocks for ephemeral resources.
 
 variable "name" {
   type = string
@@ -19,18 +19,6 @@ variable "recovery_window_days" {
 
 variable "kms_key_arn" {
   type = string
-}
-
-variable "password" {
-  type      = string
-  default   = "0123456789abcdefghijABCDEFGHIJ0123456789"
-  ephemeral = true
-}
-
-output "value" {
-  value     = var.password
-  ephemeral = true
-  sensitive = true
 }
 
 output "arn" {

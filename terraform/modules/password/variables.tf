@@ -1,0 +1,4 @@
+variable "arn" {
+  description = "ARN of a secret in Secrets Manager."
+  type        = string
+}
