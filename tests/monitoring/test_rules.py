@@ -96,7 +96,7 @@ def test_each_alert_says_what_is_and_what_to_do(alert: dict[str, Any]) -> None:
     page = RUNBOOKS / alert["annotations"]["runbook_url"].rpartition("/docs/runbooks/")[2]
     text = page.read_text()
     assert alert["alert"] in text
-    for part in ("## What it means", "## Look", "## Do"):
+    for part in ("## Meaning", "## Diagnosis", "## Fix"):
         assert part in text
 
 
