@@ -110,7 +110,7 @@ def bleeding(level: float, lag: float = 0.03, hiss: float = -70, room: float = 0
 
 
 def copy(lag: float = 0.0, gain: float = 1.0, room: float = 0) -> Fault:
-    """The conversation in both channels."""
+    """The conversation, on both channels."""
 
     def apply(rng: np.random.Generator, call: Signal) -> Signal:
         mono = call.sum(axis=0)
@@ -158,7 +158,7 @@ COPIES: dict[str, Fault] = {
 
 
 def measure(voices: Voices, fault: Fault, calls: int, seed: int) -> list[tuple[float, ...]]:
-    """Per call: peak, copies, own speech muted, the other's left."""
+    """Per call: peak, copies, own speech muted, the other party's speech left."""
     rows = []
     for number in range(calls):
         rng = np.random.default_rng([seed, number])

@@ -43,7 +43,7 @@ OTHERS = (
     "hard/truncated-no-moov.m4a",
     "hard/video-no-audio.mp4",
 )
-# A line of the journal that says a phase has started, and the longest pause in seconds from there to the kill.
+# A journal line that marks the start of a phase, and the longest pause in seconds between it and the kill.
 PHASES = {
     "listing": ("planned\t", 0.2),
     "decoding": ("decode\t", 0.5),
