@@ -1,4 +1,4 @@
-"""Killed at four random moments and started again each time: as if nothing had happened, and little done twice."""
+"""A program killed at four random moments, and restarted each time: the same result, with little repeated work."""
 
 from pathlib import Path
 
@@ -17,8 +17,10 @@ KILLS = 4
     "kill -9 at any moment",
     "The next run continues: nothing lost, nothing duplicated, at most one stage of the current work repeated.",
 )
-def test_nothing_is_lost_and_a_kill_costs_one_stage_of_what_was_in_hand(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
-    """The whole of it, 30 kills: python -m benchmarks.kill."""
+def test_kills_lose_nothing_and_each_repeats_at_most_one_stage_of_the_work_in_progress(
+    seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    """The full version, 30 kills: python -m benchmarks.kill."""
     outcome = kill_again_and_again(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
     print(outcome)
     assert outcome.faults == []

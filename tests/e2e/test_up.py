@@ -1,4 +1,4 @@
-"""``stenopool up``, and ``serve`` on its own: they come up, keep what they started alive, and leave nothing behind."""
+"""``stenopool up`` and ``serve``: they start, keep their processes alive, and leave nothing behind."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ FOREIGN = ("api", "flows", "workers", "prefect", "uvicorn", "yaml", "pydantic", 
 
 @pytest.fixture
 def project(tmp_path: Path, stenopool: Program) -> Path:
-    """Somebody's project, in which the command is started: it has packages named like ours and like Prefect's."""
+    """A project folder in which the command is started: it has packages named like ours and like Prefect's."""
     stenopool.folder = tmp_path / "project"
     for name in FOREIGN:
         package = stenopool.folder / name
@@ -58,7 +58,7 @@ def start(stenopool: Program, project: Path) -> Iterator[Start]:
             up.remove()
 
 
-def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, stenopool: Program) -> None:
+def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, stenopool: Program) -> None:
     host = "::1" if has_ipv6() else "127.0.0.1"
     page, api = (Address(host, free_port()).url for _ in range(2))
     port, api_port = (str(httpx.URL(url).port) for url in (page, api))
@@ -73,7 +73,7 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
     assert str(stenopool.home / ".prefect" / "stenopool-auth") in up.log.read_text()
     assert f"API {api}" in up.line
     assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"
-    assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key: it serves this machine alone
+    assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key, because it serves only this machine
     assert (stenopool.home / "stenopool" / "recordings").is_dir()
     assert stat.S_IMODE((stenopool.home / ".prefect" / "stenopool.db").stat().st_mode) == 0o600
     with SyncPrefectClient(url, auth_string=password) as client:
@@ -101,7 +101,7 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
     assert up.log.read_text().splitlines()[-1] == "Stopped."
 
 
-def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers_along(
+def test_up_uses_an_existing_server_and_a_killed_up_ends_its_workers(
     start: Start, prefect_server: PrefectServer
 ) -> None:
     since = datetime.now(UTC)
@@ -111,7 +111,7 @@ def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers
     with prefect_server.client() as client:
         assert online(client, "cpu", since=since)
     assert prefect_server.auth.encode() not in up.log.read_bytes()
-    # What only the server may know does not reach the processes that flow runs come from.
+    # The server's secrets do not reach the processes that flow runs come from.
     (worker,) = up.children("worker start")
     assert b"postgresql" not in Path(f"/proc/{worker}/environ").read_bytes()
 
@@ -122,7 +122,7 @@ def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers
 
 @needs_speech
 @pytest.mark.slow
-def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) -> None:
+def test_serve_alone_transcribes_and_resumes_after_a_stop(start: Start) -> None:
     audio = recording_path(recordings("en_short")[0]["file"]).read_bytes()
     port = str(free_port())
     environment = {"STENOPOOL_API__MODEL": "tiny.en"}
@@ -145,14 +145,16 @@ def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) 
 
 
 def kept_password(stenopool: Program) -> str:
-    """What the person who started it reads in the file that is theirs alone."""
+    """The contents of the private file, readable only by the user who started it."""
     file = stenopool.home / ".prefect" / "stenopool-auth"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     return file.read_text().strip()
 
 
 def changed_nothing(url: str) -> None:
-    """Whoever has no password, another user of this machine or any web page, gets 401 or 403, whatever is asked."""
+    """A client without the password, such as another user of this machine or any web page, gets 401 or 403 for every
+    request.
+    """
     for sent in ({}, {"Origin": "https://evil.example"}, {"Host": "evil.example:4200"}, {"Content-Type": "text/plain"}):
         answer = httpx.post(f"{url}/flows/", content=b'{"name": "evil"}', headers=sent)
         assert answer.status_code == (401 if not {"Origin", "Host"} & sent.keys() else 403)
@@ -160,7 +162,7 @@ def changed_nothing(url: str) -> None:
 
 
 def command_lines(up: Up) -> list[str]:
-    """What `ps` shows of all that it started."""
+    """The command lines of all started processes, as `ps` shows them."""
     return [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in [up.process.pid, *up.children()]]
 
 
@@ -174,7 +176,7 @@ def has_ipv6() -> bool:
 
 
 def online(client: SyncPrefectClient, pool: str, since: datetime) -> bool:
-    """Whether a worker of the pool is online and has been heard of since."""
+    """Whether a worker of the pool is online and has sent a heartbeat since."""
     try:
         workers = client.read_workers_for_work_pool(f"stenopool-{pool}")
     except ObjectNotFound:

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes while real batches run: what it counts is what the reports say, kills or no kills."""
+"""A real Prometheus scrapes during real batches: its counts equal the reports, with and without kills."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ PRICES = {"STENOPOOL_PRICES__GPU_HOUR": "3.5", "STENOPOOL_PRICES__DAILY_BUDGET":
 
 
 class House:
-    """A source, a destination, an exporter that watches it and a Prometheus that scrapes that."""
+    """A source, a destination, an exporter that watches it, and a Prometheus that scrapes the exporter."""
 
     def __init__(self, folder: Path, prefect: str) -> None:
         self.source, self.destination = folder / "source", folder / "destination"
@@ -63,7 +63,7 @@ def house(prefect_api: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     try:
         made.exporter.start()
         made.prometheus.start()
-        made.prometheus.scraped()  # an increase needs a first sample: Prometheus takes seconds to find its targets
+        made.prometheus.scraped()  # an increase needs a first sample, and Prometheus takes seconds to find its targets
         yield made
     finally:
         made.prometheus.stop()
@@ -80,7 +80,7 @@ def ingest(house: House) -> BatchReport:
     return asyncio.run(flow(str(house.source), str(house.destination), options=options, execution=execution))
 
 
-def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) -> None:
+def test_prometheus_counts_equal_the_reports_also_after_a_kill(house: House) -> None:
     short = [item["file"] for item in recordings("en_short")[:9]]
     house.add(*short[:3], *FAILING)
     report = ingest(house)
@@ -94,18 +94,18 @@ def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) 
     # Two shards of up to four, batches of two.
     assert query('stenopool_stage_seconds_count{stage="transcribe"}')["transcribe",] >= 2
     assert query('stenopool_stage_seconds_sum{stage="receipt"}')["receipt",] > 0
-    # By then the first series were there, at 0: what came is an increase.
+    # By then the first series existed, at 0, so new values are increases.
     assert query('increase(stenopool_recordings_total{status="done"}[5m]) > 0')
     assert lint(house.exporter.get("/metrics").text) == ""
 
-    # A second batch, whose process is killed in its middle.
+    # A second batch, whose process is killed in the middle.
     house.add(*short[3:])
     killed_after(house, receipts_done=5)
     before = len(done(house))
     assert 5 <= before < 9
     assert counted(house.exporter, house.prometheus)["done"] <= before
 
-    # The exporter and Prometheus do not remember it: they ask. Here the exporter is killed too.
+    # The exporter and Prometheus do not remember the batch: they query it. Here the exporter is killed too.
     house.exporter.kill()
     declared_crashed(house)
     last = ingest(house)
@@ -115,7 +115,7 @@ def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) 
     lost, both = done_by_lost(house), said([report, last])
     assert (last.done, last.already_done) == (6 - lost, 3 + lost)
     assert figures["done"] == both["done"] + lost == len(done(house)) == 9
-    # What it left was done by the next one before anybody could count it as left.
+    # The next run finished the remaining work before it could be counted as remaining.
     assert figures["failures"] == both["failures"]
     assert figures["audio"]["faster-whisper", "tiny.en"] == pytest.approx(
         fsum(receipt.duration or 0 for receipt in done(house)), rel=1e-12
@@ -124,7 +124,7 @@ def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) 
 
 
 def killed_after(house: House, receipts_done: int) -> None:
-    """`stenopool run`, SIGKILLed as soon as this many receipts are there."""
+    """`stenopool run`, killed with SIGKILL once this many receipts exist."""
     command = [str(Path(sys.executable).with_name("stenopool")), "run", str(house.source), str(house.destination)]
     command += ["--model", "tiny.en", "--diarization", "off", "--device", "cpu", "--formats", "json,txt"]
     process = subprocess.Popen(
@@ -147,7 +147,7 @@ def done(house: House) -> list[receipts.Receipt]:
 
 
 def declared_crashed(house: House) -> None:
-    """What a worker, or the automation for silent runs, does when a run's process is gone."""
+    """As a worker, or the automation for silent runs, does when a run's process is gone."""
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed
 
@@ -160,7 +160,7 @@ def declared_crashed(house: House) -> None:
 
 
 def done_by_lost(house: House) -> int:
-    """Recordings that the batch without a report finished, by their receipts."""
+    """Recordings finished by the batch without a report, by their receipts."""
     reported = {report.batch for report in house.reports()}
     (batch,) = {info.key.split("/")[1] for info in house.store.list(BATCHES)} - reported
     return sum(receipt.batch == batch for receipt in done(house))
