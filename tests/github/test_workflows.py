@@ -1,4 +1,4 @@
-"""The GitHub workflows: what zizmor and actionlint find, and what they would find."""
+"""The GitHub workflows, checked by zizmor and actionlint, which find planted mistakes."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 def zizmor(*files: Path) -> subprocess.CompletedProcess[str]:
-    """Offline: what asks GitHub (known vulnerabilities of actions, commits that no branch holds) is left out."""
+    """Offline: checks that query GitHub (known vulnerabilities of actions, commits in no branch) are left out."""
     return run("zizmor", "--offline", "--quiet", "--no-progress", "--format=plain", *files)
 
 
@@ -42,13 +42,13 @@ def test_actionlint_finds_nothing() -> None:
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 class TestEach:
-    def test_actions_are_pinned_by_commit_and_say_which_version_that_is(self, workflow: Path) -> None:
+    def test_actions_are_pinned_by_commit_with_the_version_in_a_comment(self, workflow: Path) -> None:
         uses = re.findall(r"(?m)^ +(?:- )?uses: (.*)", workflow.read_text())
         assert uses
         for one in uses:
             assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
 
-    def test_rights_are_given_by_job_and_time_is_bounded(self, workflow: Path) -> None:
+    def test_permissions_are_granted_per_job_and_time_is_limited(self, workflow: Path) -> None:
         content = yaml.safe_load(workflow.read_text())
         assert content["permissions"] == {}
         for job in content["jobs"].values():
@@ -62,8 +62,8 @@ class TestEach:
 
 
 @pytest.mark.parametrize("workflow", ["ci", "nightly"])
-def test_tests_cannot_outgrow_the_runner(workflow: str) -> None:
-    """A hosted runner has 16 GB and is killed without a message when they are full."""
+def test_tests_fit_the_runner(workflow: str) -> None:
+    """A hosted runner has 16 GB and is killed without a message when memory is full."""
     limits = re.findall(r"MemoryMax=(\d+)G", (FOLDER / f"{workflow}.yaml").read_text())
     assert limits
     assert all(int(limit) <= 14 for limit in limits)

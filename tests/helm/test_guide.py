@@ -14,7 +14,7 @@ GUIDE = list(commands(REPOSITORY / "docs" / "deploy" / "kubernetes.md"))
 
 
 def run(programs: Path, words: list[str], folder: Path) -> str:
-    """Words of a command as the guide has it."""
+    """Words of a command in the guide."""
     command = [str(programs / words[0]), *words[1:]]
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder, env={"HOME": "/nowhere"}, timeout=60)
     assert result.returncode == 0, result.stderr
@@ -26,13 +26,13 @@ def run(programs: Path, words: list[str], folder: Path) -> str:
     [each for each in GUIDE if each.words[0] == "kubectl" and "create" in each.words],
     ids=lambda command: command.words[command.words.index("create") + 1] + " " + command.words[-1][:40],
 )
-def test_settings_and_secrets_are_made(programs: Path, command: Command, tmp_path: Path) -> None:
+def test_settings_and_secrets_are_created(programs: Path, command: Command, tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("front-desk read,write 0123\n")
     (tmp_path / "deployments").symlink_to(REPOSITORY / "deployments")
     made = yaml.safe_load(run(programs, [*command.words, "--dry-run=client", "--output=yaml"], tmp_path))
     assert complaints(made) == []
     assert made["metadata"]["namespace"] == "stenopool"
-    # Something that is installed later asks for it by this name.
+    # Something installed later refers to it by this name.
     asked = "".join(file.read_text() for file in VALUES.rglob("*.yaml"))
     assert made["metadata"]["name"] in asked
 
@@ -45,7 +45,7 @@ def test_our_chart_is_installed(programs: Path) -> None:
     assert [complaint for each in manifests for complaint in complaints(each)] == []
 
 
-def test_charts_are_of_the_versions_that_terraform_installs() -> None:
+def test_chart_versions_match_terraform() -> None:
     versions = {
         word: command.words[command.words.index("--version") + 1]
         for command in GUIDE

@@ -13,14 +13,14 @@ from tests.support.helm.chart import VALUES, Chart, Manifest, complaints, pods
 from tests.support.helm.pod_security import violations
 
 
-def test_the_namespace_is_restricted() -> None:
+def test_the_namespace_enforces_restricted() -> None:
     namespace = yaml.safe_load((VALUES / "namespace.yaml").read_text())
     assert complaints(namespace) == []
     labels = namespace["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_the_charts_pods(rendered: list[Manifest]) -> None:
+def test_chart_pods_are_accepted(rendered: list[Manifest]) -> None:
     assert pods(rendered).keys() == {"stenopool-api", "stenopool-exporter"}
     for pod in pods(rendered).values():
         assert violations(pod["spec"]) == []
@@ -33,7 +33,7 @@ def test_the_charts_pods(rendered: list[Manifest]) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_the_runs_pods(pool: PoolKind) -> None:
+def test_run_pods_are_accepted(pool: PoolKind) -> None:
     assert violations(pod_of(job(pool))) == []
 
 
@@ -62,6 +62,6 @@ def test_a_planted_mistake_is_found(spoilt: Chart, mistake: str) -> None:
         ("initContainers", [{"name": "first"}], "first: capabilities"),
     ],
 )
-def test_what_else_is_refused(rendered: list[Manifest], field: str, value: Any, word: str) -> None:
+def test_other_violations_are_refused(rendered: list[Manifest], field: str, value: Any, word: str) -> None:
     spec = pods(rendered)["stenopool-api"]["spec"] | {field: value}
     assert any(word in found for found in violations(spec))

@@ -1,4 +1,4 @@
-"""The values for Prefect's charts: keys that the charts have, consistent with other settings, and no secret."""
+"""The values for Prefect's charts: known keys, consistent with other settings, without secrets."""
 
 import subprocess
 from pathlib import Path
@@ -18,7 +18,7 @@ POOLS = tuple(QUEUES)
 
 
 def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """As Helm lays one file of values over another."""
+    """Merge value files like Helm."""
     both = under | over
     for key in under.keys() & over.keys():
         if isinstance(under[key], dict) and isinstance(over[key], dict):
@@ -64,7 +64,7 @@ def test_every_pool_has_its_worker() -> None:
         "cpu": "stenopool-cpu",
         "gpu": "stenopool-gpu",
     }
-    # Two releases in one namespace must not share names.
+    # Two releases in one namespace must have different names.
     assert len({values["fullnameOverride"] for values in WORKERS.values()}) == len(POOLS)
 
 
@@ -74,7 +74,7 @@ def test_workers_watch_their_namespace_and_hide_the_password(pool: str) -> None:
     environment = {each["name"]: each.get("value") for each in worker["extraEnvVars"]}
     prefix = "PREFECT_INTEGRATIONS_KUBERNETES"
     assert environment[f"{prefix}_OBSERVER_NAMESPACES"] == "$(NAMESPACE)"
-    # Kubernetes puts in only what stands before.
+    # Kubernetes substitutes only variables that are defined earlier.
     assert worker["extraEnvVars"][0] == {
         "name": "NAMESPACE",
         "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}},
@@ -106,20 +106,20 @@ def test_prefects_images_are_of_the_version_that_is_installed() -> None:
 
 
 @pytest.mark.parametrize("part", ["server", "backgroundServices"])
-def test_a_restricted_namespace_takes_the_servers_pods(part: str) -> None:
+def test_a_restricted_namespace_accepts_the_servers_pods(part: str) -> None:
     values = SERVER[part]
-    # The charts set the rest: user 1001, no root, no more rights, a read-only root.
+    # The charts set the rest: user 1001, not root, no additional capabilities, a read-only root.
     assert values["podSecurityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert values["containerSecurityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert SERVER["migrations"]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
-def test_the_charts_own_databases_are_off() -> None:
+def test_the_databases_of_the_charts_are_off() -> None:
     assert [SERVER[name]["enabled"] for name in ("postgresql", "redis")] == [False, False]
     assert SERVER["secret"]["create"] is False
 
 
-def test_no_value_is_a_secret() -> None:
+def test_values_contain_no_secrets() -> None:
     for values in (SERVER, *WORKERS.values()):
         text = yaml.safe_dump(values)
         assert "://" not in text.replace("http://prefect-server:4200/api", "")
@@ -138,7 +138,7 @@ def test_the_server_settings_become_a_config_map(programs: Path) -> None:
         assert SERVER[part]["extraEnvVarsCM"] == made["metadata"]["name"]
 
 
-def test_gpu_nodes_are_what_the_job_template_asks_for() -> None:
+def test_gpu_nodes_match_the_job_template() -> None:
     from stenopool.orchestration.deploy.pools import template
 
     plugin = read("nvidia-device-plugin")

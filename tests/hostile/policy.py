@@ -1,4 +1,4 @@
-"""Rules that hold for all our code, read from its syntax trees. Each finding is (line, rule)."""
+"""Rules for all our code, checked on its syntax trees. Each finding is (line, rule)."""
 
 import ast
 import itertools
@@ -19,7 +19,7 @@ PACKAGES = (
     "terraform",
 )
 
-# Modules whose data formats run code when they are read.
+# Modules whose data formats execute code when read.
 _UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 _UNSAFE_CALLS = {
     "eval": "runs text as code",
@@ -39,12 +39,12 @@ _UNSAFE_CALLS = {
     "xml.etree.ElementTree.parse": "expands entities",
     "xml.etree.ElementTree.fromstring": "expands entities",
 }
-_LOADERS = {"torch.load"}  # fine with weights_only=True, spelled out
-_OPEN_TO_ALL = 0o022  # whoever else may write
+_LOADERS = {"torch.load"}  # allowed with weights_only=True, spelled out
+_OPEN_TO_ALL = 0o022  # only the owner may write
 
 
 def findings(source: str) -> Iterator[tuple[int, str]]:
-    """What the rules say of a module's text."""
+    """Violations of the rules in a module's source text."""
     tree = ast.parse(source)
     names = _imported(tree)
     for node in ast.walk(tree):
@@ -64,7 +64,7 @@ def _unsafe(module: str) -> bool:
 
 
 def _imported(tree: ast.AST) -> dict[str, str]:
-    """What each imported name stands for, wherever in the module it is imported."""
+    """The module or object behind each imported name, wherever it is imported."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -94,7 +94,7 @@ def _call(node: ast.Call, names: dict[str, str]) -> Iterator[str]:
 
 def _starts_python(parts: Sequence[ast.expr], names: dict[str, str]) -> bool:
     """Whether a command runs Python without -P as its first option. A name alone, as in ``Path(sys.executable)``, is
-    none.
+    not a command.
     """
     for part, option in itertools.pairwise(parts):
         named = isinstance(part, ast.Name | ast.Attribute) and _dotted(part, names)
@@ -104,7 +104,7 @@ def _starts_python(parts: Sequence[ast.expr], names: dict[str, str]) -> bool:
 
 
 def _modes(called: str, node: ast.Call, arguments: dict[str, ast.expr]) -> Iterator[str]:
-    """Files and folders that others may write to; a place in /tmp that anybody can guess and take first."""
+    """Files and folders that others may write to; a predictable path in /tmp that anybody can create first."""
     last = called.rpartition(".")[2]
     if last in ("chmod", "mkdir", "makedirs", "mkfifo"):
         for value in [*node.args, *arguments.values()]:
@@ -123,7 +123,7 @@ def _is(value: ast.expr | None, wanted: bool) -> bool:
 
 
 def _dotted(node: ast.expr, names: dict[str, str]) -> str:
-    """The whole name of what is called, with imports under other names undone; "?" where it is no name."""
+    """The full name of the called function, with import aliases resolved; "?" if it has no name."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)

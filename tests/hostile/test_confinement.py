@@ -1,7 +1,7 @@
-"""What a decoder that was taken over by a file tries, and the kernel refuses.
+"""Attempts of a decoder that a file has taken over, all refused by the kernel.
 
-Each row is Python that a real child runs, started as decoders are; a child without confinement shows that the attempt
-is a real one.
+Each row is Python code that a real child runs, started like a decoder. A child without confinement shows that the
+attempt would work.
 """
 
 import errno
@@ -21,10 +21,10 @@ from stenopool.speech.audio import confinement, sandbox
 from tests.support.waiting import wait_until
 
 LANDLOCK, SECCOMP = confinement.LANDLOCK, confinement.SECCOMP
-# ENOSYS: what libc takes as a reason to try an older call.
+# ENOSYS: libc then tries an older call.
 REFUSED = {SECCOMP: (errno.EACCES, errno.ENOSYS), LANDLOCK: (errno.EACCES, errno.EPERM)}
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
-YAMA = _YAMA.exists() and _YAMA.read_text().strip() != "0"  # refuses some of it to anybody
+YAMA = _YAMA.exists() and _YAMA.read_text().strip() != "0"  # partly refused to everybody
 
 PROLOGUE = """
 import ctypes, errno, fcntl, mmap, os, platform, resource, select, signal, socket, struct, sys, termios
@@ -57,7 +57,9 @@ else:
 
 
 class Row(NamedTuple):
-    """An attempt, by which part of the kernel it is refused, and whether any kernel and user could do it unconfined."""
+    """An attempt: the part of the kernel that refuses it, and whether it works unconfined on any kernel and for any
+    user.
+    """
 
     name: str
     attempt: str
@@ -66,7 +68,7 @@ class Row(NamedTuple):
 
 
 def files() -> Iterator[Row]:
-    """The file system."""
+    """Attempts on the file system."""
     yield Row("create a file", "open(folder + '/new', 'w')")
     yield Row("create a file, by creat()", "function('creat', (folder + '/new').encode(), 0o600)")
     yield Row("create a file without a name", "os.open(folder, os.O_TMPFILE | os.O_RDWR)", everywhere=False)
@@ -117,7 +119,7 @@ def files() -> Iterator[Row]:
 
 
 def processes() -> Iterator[Row]:
-    """Other processes: the service above all."""
+    """Attempts on other processes, above all the service."""
     yield Row("write to another's memory in /proc", "open(f'/proc/{victim}/mem', 'r+b')", everywhere=not YAMA)
     yield Row("read another's memory in /proc", "open(f'/proc/{victim}/mem', 'rb')", LANDLOCK, everywhere=not YAMA)
     yield Row("read another's environment", "open(f'/proc/{victim}/environ').read()", LANDLOCK)
@@ -164,7 +166,7 @@ def processes() -> Iterator[Row]:
 
 
 def kernel() -> Iterator[Row]:
-    """The network, and interfaces of the kernel by which others were taken over."""
+    """Attempts on the network, and on kernel interfaces used in past attacks."""
     yield Row("a socket", "socket.socket()")
     yield Row("a local socket", "socket.socket(socket.AF_UNIX)")
     yield Row("a packet socket", "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)")
@@ -205,7 +207,7 @@ ROWS = [*files(), *processes(), *kernel()]
 
 @pytest.fixture
 def victim() -> Iterator[int]:
-    """Somebody else of the same user."""
+    """Another process of the same user."""
     with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as process:
         yield process.pid
         process.kill()
@@ -227,7 +229,7 @@ def command(row: Row, folder: Path, victim: int) -> list[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name.replace(" ", "-"))
-def test_attempt(row: Row, folder: Path, victim: int) -> None:
+def test_an_attempt_is_refused(row: Row, folder: Path, victim: int) -> None:
     if row.by in sandbox.missing():
         pytest.skip(f"this kernel lacks {row.by}, by which it is refused")
     before = {path.name: (path.lstat().st_mode, path.lstat().st_mtime) for path in folder.iterdir()}
@@ -242,7 +244,7 @@ def test_attempt(row: Row, folder: Path, victim: int) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.everywhere], ids=lambda row: row.name.replace(" ", "-"))
-def test_the_attempt_is_real(row: Row, folder: Path, victim: int) -> None:
+def test_an_attempt_works_without_confinement(row: Row, folder: Path, victim: int) -> None:
     """Without confinement it works."""
     with (folder / "own").open("rb") as recording:
         run = subprocess.run(
@@ -251,8 +253,8 @@ def test_the_attempt_is_real(row: Row, folder: Path, victim: int) -> None:
     assert run.stdout.splitlines()[-1:] == [b"done"], (run.stdout, run.stderr)
 
 
-def test_input_to_a_terminal() -> None:
-    """TIOCSTI types into whatever terminal the service was started from."""
+def test_terminal_input_is_refused() -> None:
+    """TIOCSTI types into the terminal from which the service was started."""
     ours, theirs = pty.openpty()
     attempt = "import fcntl\ntry:\n  fcntl.ioctl(0, 0x5412, b'x')\nexcept OSError as error:\n  print(error.errno)\n"
     with sandbox.start([sys.executable, "-S", "-c", attempt], stdin=theirs, stdout=subprocess.PIPE) as child:
@@ -282,14 +284,14 @@ def test_no_secrets_and_no_open_files_are_inherited(monkeypatch: pytest.MonkeyPa
     assert {name.partition(b"=")[0] for name in given if name} <= {b"PATH", b"LANG", b"LD_LIBRARY_PATH", b"PYTHONPATH"}
 
 
-def test_abort_still_ends_it() -> None:
-    """A signal to itself: libav's way to stop when it finds itself broken."""
+def test_abort_still_ends_the_process() -> None:
+    """A signal to itself: libav's way to stop after an internal error."""
     with sandbox.start([sys.executable, "-S", "-c", "import os; os.abort()"]) as child:
         assert child.wait(30) == -6
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a processor without a table of calls."""
+def test_missing_protection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor without a table of system calls."""
     confinement.missing.cache_clear()
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert SECCOMP in sandbox.missing()
@@ -297,7 +299,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_decoders_end_with_their_launcher() -> None:
-    """Killed, it takes them along; the next start starts another."""
+    """Killed, it ends its decoders; the next start starts another launcher."""
     with sandbox.start(["/bin/sleep", "60"]) as child:
         launcher = sandbox._launchers().get(False)
         launcher.process.kill()
@@ -308,7 +310,7 @@ def test_decoders_end_with_their_launcher() -> None:
     assert sandbox._launchers().get(False) is not launcher
 
 
-def test_the_memory_of_who_starts_them_is_closed() -> None:
+def test_the_memory_of_the_starting_process_is_closed() -> None:
     """For kernels without Landlock: /proc/PID/mem and environ belong to root."""
     program = (
         "import ctypes\nfrom stenopool.speech.audio import sandbox\n"
@@ -320,7 +322,7 @@ def test_the_memory_of_who_starts_them_is_closed() -> None:
 
 
 def interpret(code: bytes, call: bytes) -> int:
-    """What a filter returns for a call: the few instructions of BPF that ours has."""
+    """The filter's result for a call, by the few BPF instructions that ours has."""
     lines, at, word = list(struct.iter_unpack("HBBI", code)), 0, 0
     while True:
         kind, true, false, value = lines[at]
@@ -337,8 +339,10 @@ def interpret(code: bytes, call: bytes) -> int:
 
 
 @pytest.mark.parametrize("machine", confinement._MACHINES)
-def test_the_filter_of_each_machine(machine: str) -> None:
-    """Run here, where one of the two machines at most is at hand: every number, and calls with arguments."""
+def test_the_filter_of_each_architecture(machine: str) -> None:
+    """Simulated here, because at most one of the two architectures is available: every number, and calls with
+    arguments.
+    """
     column, constant = confinement._MACHINES[machine]
     code = confinement._assemble(column, constant, 1234)
 
