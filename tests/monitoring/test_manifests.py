@@ -1,4 +1,4 @@
-"""What compose and Kubernetes take: Prometheus' configuration, Grafana's provisioning, resources of operators."""
+"""Files for compose and Kubernetes: Prometheus' configuration, Grafana's provisioning, resources of operators."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="no pro
 
 
 def validate(resource: dict[str, Any]) -> None:
-    """Raises where a resource is not what its schema says; Kubernetes' own, and those of the operators."""
+    """Raises if a resource does not match its schema, of Kubernetes or of an operator."""
     if model := KINDS.get(resource["kind"]):
         model.model_validate(resource, extra="forbid")
     else:
@@ -36,7 +36,7 @@ def validate(resource: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("resource", RESOURCES)
-def test_resources_are_what_their_schemas_say(resource: dict[str, Any]) -> None:
+def test_resources_match_their_schemas(resource: dict[str, Any]) -> None:
     validate(resource)
 
 
@@ -46,13 +46,13 @@ def test_a_mistake_in_a_resource_is_found(resource: dict[str, Any]) -> None:
         validate({**resource, "spec": {**resource["spec"], "maxReplicaCountt": 4}})
 
 
-def test_what_scales_workers_is_exported() -> None:
+def test_metrics_that_scale_workers_are_exported() -> None:
     scaled = yaml.safe_load((FOLDER / "autoscaling" / "worker-keda.yaml").read_text())
     assert [unknown(trigger["metadata"]["query"]) for trigger in scaled["spec"]["triggers"]] == [[], []]
 
 
 @needs_promtool
-def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     def check(folder: Path) -> int:
         command = ["promtool", "check", "config", str(folder / "prometheus.yaml")]
         return subprocess.run(command, capture_output=True, check=False).returncode
@@ -64,7 +64,7 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     assert check(tmp_path) != 0
 
 
-def test_jobs_have_the_names_that_alerts_know() -> None:
+def test_jobs_have_the_names_that_alerts_use() -> None:
     scraped = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     assert {job["job_name"] for job in scraped} >= JOBS
     monitors = yaml.safe_load_all((FOLDER / "kubernetes" / "monitors.yaml").read_text())
