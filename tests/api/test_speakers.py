@@ -76,7 +76,7 @@ def test_a_view_has_the_words_in_paragraphs(api: Api) -> None:
     first, second = view["paragraphs"]
     assert first["stretches"][0]["words"] == [["Hello", True, 0.5, 1.0], ["there.", True, 1.0, 1.5]]
     assert (first["speaker"], second["speaker"]) == (0, 1)
-    assert second["stretches"][0]["doubt"].startswith("may be made up")
+    assert second["stretches"][0]["doubt"].startswith("may be a hallucination")
     assert view["voices"][1]["spans"] == [[2.0, 4.125]]
 
 

@@ -37,7 +37,7 @@ def test_languages_and_doubts_are_told() -> None:
     transcript.segments.append(spoken("Na gut.", 5, language="de", speaker="SPEAKER_00"))
     out = printed(transcript)
     assert "[de] Na gut." in out
-    assert "may be made up" in out
+    assert "may be a hallucination" in out
 
 
 def test_neither_markup_nor_terminal_codes_take_effect() -> None:

@@ -32,7 +32,7 @@ def test_flags_are_told_in_words() -> None:
     transcript.segments[0].flags = [LOW_CONFIDENCE]
     transcript.flags = [TRUNCATED]
     page = render(transcript, "html")
-    assert "may be made up" in page
+    assert "may be a hallucination" in page
     assert "low confidence" in page
     assert "<dd>truncated</dd>" in page
 
