@@ -71,12 +71,12 @@ def test_what_is_no_age_removes_nothing(option: str, age: str, destination: Path
 def test_it_says_what_it_removed(destination: Path, stenopool: Call) -> None:
     would = stenopool("clean", destination, "--dry-run", "--batches-older-than", "30d").out.splitlines()
     assert would[:2] == [
-        "would remove the checkpoints of 1 recordings: 1 objects, 1.5 kB",
-        "would remove 1 batches: 1 objects, 1.5 kB",
+        "would delete the checkpoints of 1 recordings: 1 objects, 1.5 kB",
+        "would delete 1 batches: 1 objects, 1.5 kB",
     ]
     assert len(left(destination)) == 4
     did = stenopool("clean", destination, "--batches-older-than", "30d").out.splitlines()
-    assert did[:2] == [line.replace("would remove", "removed") for line in would[:2]]
+    assert did[:2] == [line.replace("would delete", "deleted") for line in would[:2]]
 
 
 def test_json(destination: Path, stenopool: Call) -> None:

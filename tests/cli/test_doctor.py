@@ -54,7 +54,7 @@ def test_every_fault_is_told_with_its_remedy(tmp_path: Path, stenopool: Call, mo
     assert failed == {"engine", "source", "destination", "Prefect"}
     assert all(found[name]["remedy"] for name in failed)
     assert found["CTranslate2"]["status"] == "warn"
-    assert "not tried" in found["CTranslate2"]["found"]
+    assert "skipped: needs" in found["CTranslate2"]["found"]
 
     lines = stenopool("doctor", *wrong).out.splitlines()
     assert any(line.startswith("fail source") for line in lines)
@@ -111,7 +111,7 @@ def test_prefects_address_is_told_without_its_password() -> None:
     with temporary_settings({PREFECT_API_URL: "http://me:pass@127.0.0.1:1/api"}):
         finding = _examined("Prefect")
     assert finding.status == "fail"
-    assert finding.found.startswith("http://127.0.0.1:1 does not answer")
+    assert finding.found.startswith("http://127.0.0.1:1 does not respond")
     assert "pass" not in finding.found
 
 

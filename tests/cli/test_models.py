@@ -25,12 +25,12 @@ def test_list_says_what_is_here_and_what_is_not(stenopool: Call) -> None:
     assert known["base"] == {"name": "base", "kind": "ctranslate2", "origin": "wheel", "at_hand": True}
     assert known["large-v3"]["origin"] == "hub"
     lines = [line.split() for line in stenopool("models", "list").out.splitlines()]
-    assert ["base", "wheel", "here"] in lines
+    assert ["base", "wheel", "available"] in lines
     of_languages = stenopool("models", "list", "--kind", "wav2vec2").out
     assert "base" not in of_languages
     assert "\nde " in of_languages
     states = {line.split()[0]: line.partition("hub")[2].strip() for line in of_languages.splitlines()[1:]}
-    assert (states["en"], states["de"]) == ("to be fetched", "to be pinned")
+    assert (states["en"], states["de"]) == ("not downloaded", "not pinned")
 
 
 def test_path_prints_the_folder_and_nothing_else(stenopool: Call) -> None:

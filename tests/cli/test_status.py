@@ -147,7 +147,7 @@ def test_one_receipt_or_report_that_cannot_be_read_hides_no_other(
     assert corrupt.startswith("RECEIPT_CORRUPT: ")
     assert "20261102T000000Z-aaaaaaaa/report.json is skipped" in skipped
     retried = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
-    assert (retried.code, retried.err.splitlines()[-1]) == (0, "Nothing is in quarantine for TOO_LONG.")
+    assert (retried.code, retried.err.splitlines()[-1]) == (0, "No recordings are quarantined with TOO_LONG.")
 
 
 @pytest.mark.parametrize("command", [("status",), ("retry", "--code", "INPUT_CORRUPT", "--source", "SOURCE")])
@@ -171,7 +171,7 @@ def test_a_receipt_that_vanishes_while_receipts_are_read(
 def test_retry_with_nothing_to_take_up_does_nothing(destination: Path, source: Path, stenopool: Call) -> None:
     before = sorted(destination.rglob("*"))
     answer = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
-    assert (answer.code, answer.err) == (0, "Nothing is in quarantine for TOO_LONG.\n")
+    assert (answer.code, answer.err) == (0, "No recordings are quarantined with TOO_LONG.\n")
     assert sorted(destination.rglob("*")) == before
 
 
@@ -189,7 +189,7 @@ def test_retry_lets_a_deleted_recording_go(destination: Path, source: Path, sten
     answer = stenopool("retry", destination, "--source", source, "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out) == {"new": 0, "done": 0, "failed": []}
-    assert answer.err == "bad\\x1b[31m.wav is no longer in its source, and no longer quarantined.\n"
+    assert answer.err == "bad\\x1b[31m.wav no longer exists in its source: removed from quarantine.\n"
     assert json.loads(stenopool("status", destination, "--json").out)["quarantined"] == 0
 
 

@@ -38,11 +38,11 @@ def test_each_recording_is_retried_with_its_options_and_deleted_ones_are_skipped
 
     done = stenopool("retry", results, "--json")
     assert done.returncode == 1, done.stderr[-3000:]
-    assert "1 recordings are not retried. MODEL_MISSING: " in done.stderr
+    assert "1 recordings were not retried. MODEL_MISSING: " in done.stderr
     retried = json.loads(done.stdout)
     assert (retried["new"], retried["done"]) == (2, 2)
     assert retried["failed"] == []
-    assert "deleted.flac is no longer in its source, and no longer quarantined." in done.stderr
+    assert "deleted.flac no longer exists in its source: removed from quarantine." in done.stderr
     made = {}
     for name in ("first.flac", "second.flac"):
         transcript = json.loads((results / name / "transcript.json").read_bytes())
