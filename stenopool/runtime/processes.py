@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from stenopool.runtime.signals import ignore_stops
@@ -122,11 +123,14 @@ class Supervisor:
         *,
         last: bool = False,
         pass_fds: Sequence[int] = (),
+        log: Path | None = None,
     ) -> "subprocess.Popen[bytes]":
-        """Start a program and keep it running; returns its first process. ``environment``: all of it. ``pass_fds``:
-        descriptors of this process that it is given each time.
+        """Start a program and keep it running; returns its first process.
+
+        ``environment``: all of it. ``pass_fds``: descriptors of this process that each start inherits. ``log``: file
+        to append the output to; by default, the output goes to stderr.
         """
-        child = _keep_running(name, command, self.environment(environment, last=last), pass_fds, self._report)
+        child = _keep_running(name, command, self.environment(environment, last=last), pass_fds, log, self._report)
         self._children.append(child)
         return next(child)
 
@@ -141,31 +145,34 @@ def _keep_running(
     command: Sequence[str],
     environment: Mapping[str, str],
     pass_fds: Sequence[int],
+    log: Path | None,
     report: Callable[[str], object],
 ) -> "Iterator[subprocess.Popen[bytes]]":
-    """A program's process, asked for again and again. When it has ended it is started again; if it did not last a
-    minute, after twice the pause.
+    """Yield the current process of a program. An ended one is restarted, after a pause that doubles if it ran for less
+    than a minute.
     """
     pause = 0.5
     while True:
         started = time.monotonic()
-        # Not `spawn`: after a sudden death flow runs have to end before the worker that would kill them.
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            # stdout is for the command's own answer.
-            stdout=sys.stderr.fileno(),
-            # Ctrl-C on a terminal is for the command, which ends its children in the right order.
-            start_new_session=True,
-            pass_fds=pass_fds,
-        )
+        # Not to stdout, which is for the command's own output.
+        with log.open("ab") if log else nullcontext(sys.stderr) as output:
+            # Not `spawn`: after a sudden death flow runs have to end before the worker that would kill them.
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output.fileno(),
+                stderr=output.fileno(),
+                # Ctrl-C on a terminal is for the command, which ends its children in the right order.
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
         while (code := process.poll()) is None:
             yield process
         ended = time.monotonic()
         pause = 1.0 if ended - started > _LASTED else min(2 * pause, _LONGEST_PAUSE)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        report(f"{name} {how}; starting it again in {pause:.0f} s.")
+        report(f"{name} {how}; restarting it in {pause:.0f} s." + (f" Its log: {log}" if log else ""))
         while time.monotonic() < ended + pause:
             yield process
 

@@ -186,7 +186,7 @@ class TestPrograms:
         os.kill(stack.wait_for("worker"), signal.SIGKILL)
         stack.wait_for("worker", times=2)
         stack.wait_for("flow-run", times=2)
-        assert "The worker was ended by SIGKILL; starting it again in 1 s." in stack.log.read_text()
+        assert "The worker was ended by SIGKILL; restarting it in 1 s." in stack.log.read_text()
         stack.command.terminate()
         assert stack.command.wait(30) == 0
         assert not [pid for pid in stack.pids() if alive(pid)]

@@ -88,7 +88,7 @@ def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, 
         wait_until(lambda: online(client, "gpu", since=killed), "a new worker", seconds=120)
         (another,) = up.children("--pool stenopool-gpu")
         assert another != worker
-        assert "The worker of gpu was ended by SIGKILL; starting it again in 1 s." in up.log.read_text()
+        assert "The worker of gpu was ended by SIGKILL; restarting it in 1 s." in up.log.read_text()
 
     refused = stenopool("up", "--host", host, "--port", port)
     assert refused.returncode == 2
