@@ -185,12 +185,12 @@ async def without_pools() -> None:
 
 def test_before_deployment_there_are_no_runs_and_no_errors(prefect_api: None) -> None:
     asyncio.run(without_pools())
-    facts = asyncio.run(read_facts())
+    facts = asyncio.run(current_facts())
     assert set(facts.depth.values()) == {0}
     assert facts.last_seen == {"cpu": None, "gpu": None}
 
 
-async def read_facts() -> prefect_facts.Facts:
+async def current_facts() -> prefect_facts.Facts:
     from prefect.client.orchestration import get_client
 
     async with get_client() as client:
@@ -223,7 +223,7 @@ def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
             return made
 
     made = asyncio.run(arrange())
-    facts = asyncio.run(read_facts())
+    facts = asyncio.run(current_facts())
     depth = {state: facts.depth["gpu/batch", state] for state in ("waiting", "pending", "running")}
     assert depth == {"waiting": 2, "pending": 1, "running": 1}  # tomorrow's does not wait
     assert facts.depth["gpu/interactive", "waiting"] == 0

@@ -35,7 +35,7 @@ def page(browser: Browser, tmp_path: Path) -> Page:
     return opened
 
 
-def test_words_are_in_the_order_of_most_of_the_text(page: Page) -> None:
+def test_words_are_in_the_direction_of_most_of_the_text(page: Page) -> None:
     wrong = watched(page)
     for paragraph, (language, sentences) in zip(page.locator("#text p").all(), SENTENCES.items(), strict=True):
         words = paragraph.locator("[data-t]")
