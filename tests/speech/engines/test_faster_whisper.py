@@ -73,7 +73,7 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path: Path, caplo
         engine._decode(windows)
     assert answers == windows
     assert all(spans[0][1].text == " yes yes yes" for window in answers for spans in [window.said])
-    assert "Out of memory with 8 windows at once; going on with 4." in caplog.messages
+    assert "Out of memory with 8 windows at once; continuing with 4." in caplog.messages
 
 
 def test_a_single_window_that_does_not_fit_is_a_device_error(tmp_path: Path) -> None:
