@@ -15,7 +15,7 @@ KILLS = 4
 
 @pytest.mark.fault(
     "kill -9 at any moment",
-    "The next run continues: nothing lost, nothing duplicated, at most one stage of the current work repeated.",
+    "The next run continues: nothing lost, nothing duplicated, at most one stage of the work in progress repeated.",
 )
 def test_kills_lose_nothing_and_each_repeats_at_most_one_stage_of_the_work_in_progress(
     seaweedfs: SeaweedFS, tmp_path: Path

@@ -210,7 +210,7 @@ def test_an_evicted_run_is_rescheduled(installation: Installation) -> None:
     assert "Crashed" not in installation.states(run)
 
 
-@pytest.mark.fault("pod lost with its node", "The run is Crashed at once, and its work is planned again.")
+@pytest.mark.fault("pod lost with its node", "The run is marked Crashed at once, and its work is planned again.")
 def test_a_lost_run_crashes_unless_the_worker_cannot_watch(installation: Installation) -> None:
     seen, unseen = installation.start(pool_name("cpu")), installation.start("blind")
     for run in (unseen, seen):
@@ -231,7 +231,7 @@ def test_a_worker_that_lacks_the_right_to_watch_is_detected(
     assert find_missing_rights(WATCHED) == []
 
 
-@pytest.mark.fault("pod out of memory", "The run is Crashed; the next ingest does the rest, and only that.")
+@pytest.mark.fault("pod out of memory", "The run is marked Crashed; the next ingest does the rest, and nothing else.")
 @needs_speech
 def test_the_next_ingest_finishes_the_work_of_a_pod_out_of_memory(installation: Installation, bucket: str) -> None:
     source, destination = open_store(f"s3://{bucket}/calls"), f"s3://{bucket}/transcripts"

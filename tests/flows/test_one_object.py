@@ -33,8 +33,8 @@ def ingest(source: object, destination: object, **parameters: Any) -> BatchRepor
 
 
 @pytest.mark.fault(
-    "files and folders that may not be read, pipes, dangling links, among recordings of a folder",
-    "Each is named with its code; all others are transcribed. When they may be read, the next run does them.",
+    "unreadable files and folders, pipes and dangling links in a folder of recordings",
+    "Each is reported with its code; all others are transcribed. Once readable, the next run transcribes them.",
 )
 def test_unreadable_files_do_not_stop_a_folder(tmp_path: Path) -> None:
     source, destination = tmp_path / "source", tmp_path / "destination"
@@ -67,8 +67,8 @@ def test_unreadable_files_do_not_stop_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "objects that are archived, denied, encrypted with a disabled key or gone, among recordings of a bucket",
-    "Each is named with its code; all others are transcribed. Archived ones are not opened.",
+    "objects that are archived, denied, missing or encrypted with a disabled key, in a bucket of recordings",
+    "Each is reported with its code; all others are transcribed. Archived objects are not read.",
 )
 def test_unreadable_objects_do_not_stop_a_bucket(
     s3: SeaweedFS, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -95,8 +95,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> float:
 
 @needs_speech
 @pytest.mark.fault(
-    "notification delivered twice, its object gone, its run killed",
-    "A message stays until its recordings are done, quarantined or gone; each is transcribed once.",
+    "notification delivered twice, its object deleted, its run killed",
+    "A message stays queued until its recordings are done, quarantined or deleted. Each is transcribed once.",
 )
 def test_new_recordings_below_the_source_are_transcribed_once(queue: str, soon: float) -> None:
     s3, messages = boto3.client("s3"), boto3.client("sqs")

@@ -92,7 +92,7 @@ def send_heartbeat(server: LocalServer, run: UUID) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.fault(
     "runs die between Pending and Running, and the server is killed (no Redis)",
-    "They are ended, and their slots are free again within minutes. Runs that wait for another machine are left alone.",
+    "They end, and their slots are free within minutes. Runs that wait for another machine are left alone.",
 )
 def test_no_slot_is_held_forever(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def soon(*given: Any) -> list[AutomationCore]:
