@@ -10,8 +10,8 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 
 PAGE = 200  # the most that Prefect's server gives at a time
-UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
-UNFINISHED = (StateType.SCHEDULED, *UNDER_WAY)
+IN_PROGRESS = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
+UNFINISHED = (StateType.SCHEDULED, *IN_PROGRESS)
 
 
 def select_runs(

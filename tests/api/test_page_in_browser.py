@@ -95,12 +95,12 @@ def test_a_key_opens_the_page_for_this_tab_only(browser: Browser, api: Api) -> N
         expect(page.get_by_label("Key", exact=True)).to_be_focused()
         page.keyboard.type("steno_wrong")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_contain_text("This key is not known.")
+        expect(page.get_by_role("alert")).to_contain_text("Unknown key.")
         page.get_by_label("Key", exact=True).fill(secret("boss"))
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="In the queue")).to_be_visible()
         page.reload()
-        expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible()
+        expect(page.get_by_text("The queue is empty.")).to_be_visible()
         kept = page.evaluate("({s: {...sessionStorage}, l: {...localStorage}, c: document.cookie})")
         assert (list(kept["s"].values()), kept["l"], kept["c"]) == ([secret("boss")], {}, "")
         another = page.context.new_page()
@@ -157,7 +157,7 @@ def test_files_are_sent_and_wait_in_order_and_are_cancelled_and_cleared(browser:
         expect(rows(page, "Sent from this tab").filter(has_text="two.wav")).to_contain_text("Cancelled")
 
         page.get_by_role("button", name="Pause").click()
-        expect(page.get_by_text("Paused: what is under way goes on")).to_be_visible()
+        expect(page.get_by_text("Paused: runs in progress continue")).to_be_visible()
         page.get_by_role("button", name="Resume").click()
         expect(page.get_by_role("button", name="Pause")).to_be_visible()
 
@@ -170,7 +170,7 @@ def test_files_are_sent_and_wait_in_order_and_are_cancelled_and_cleared(browser:
         expect(waiting).to_have_count(2)
         page.get_by_role("button", name="Clear").click()
         page.get_by_role("button", name="Clear the queue").click()
-        expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible()
+        expect(page.get_by_text("The queue is empty.")).to_be_visible()
         expect(page.get_by_role("log").filter(has_text="2 runs cleared.")).to_have_count(1)
 
 
@@ -184,7 +184,7 @@ def test_what_is_dropped_and_what_is_named_is_sent(browser: Browser, api: Api) -
         )
         page.dispatch_event(".drop", "drop", {"dataTransfer": data})
         expect(rows(page, "In the order")).to_contain_text("drop.wav")
-        address = page.get_by_label("Or give an address below")
+        address = page.get_by_label("Or enter an address below")
         address.fill("s3://elsewhere/a.wav")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert").filter(has_text="LOCATION_INVALID")).to_be_visible()
@@ -212,9 +212,9 @@ def test_options_come_from_the_schema_and_go_with_the_recording(
         # What cannot be honoured together is said before anything is sent.
         page.get_by_label("Channels", exact=True).select_option("split")
         page.get_by_label("Number of speakers").fill("2")
-        expect(page.get_by_role("alert").filter(has_text="do not go together")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="cannot be combined")).to_be_visible()
         page.get_by_label("Channels", exact=True).select_option("mix")
-        expect(page.get_by_role("alert").filter(has_text="do not go together")).to_have_count(0)
+        expect(page.get_by_role("alert").filter(has_text="cannot be combined")).to_have_count(0)
         page.set_input_files("input[type=file]", files=[file("mit.wav")])
         expect(rows(page, "In the order")).to_contain_text("mit.wav")
     with api.client() as client:
@@ -251,7 +251,7 @@ def test_recordings_are_searched_filtered_and_paged(browser: Browser, api: Api, 
         page.reload()  # the address says what was asked for
         expect(found).to_have_count(10)
         page.get_by_label("Search by name or folder").fill("no such thing")
-        expect(page.get_by_text("No recording is like that.")).to_be_visible()
+        expect(page.get_by_text("No recordings match.")).to_be_visible()
         page.get_by_label("Search by name or folder").fill("")
         page.get_by_label("State").select_option("failed")
         expect(found).to_have_count(1)
@@ -264,7 +264,7 @@ def test_recordings_are_searched_filtered_and_paged(browser: Browser, api: Api, 
         page.get_by_label("State").select_option("completed")
         page.get_by_role("button", name="Delete interview.wav").click()
         page.get_by_role("button", name="Delete it").click()
-        expect(page.get_by_text("No recording is like that.")).to_be_visible()
+        expect(page.get_by_text("No recordings match.")).to_be_visible()
     assert not api.source.exists(decode(good))
 
 
@@ -349,7 +349,7 @@ def test_nobody_is_shut_out(scheme: Any, browser: Browser, api: Api, prefect: "S
         assert barriers(page) == []
     with visit(browser, api, color_scheme=scheme, viewport=PHONE) as page:
         page.set_input_files("input[type=file]", files=[file("no.wav", b"no recording")])
-        expect(page.get_by_text("Not taken")).to_be_visible()
+        expect(page.get_by_text("Refused", exact=True)).to_be_visible()
         expect(rows(page, "In the order")).to_have_count(2)
         page.get_by_text("More options").click()
         fits(page)
@@ -377,8 +377,8 @@ def fits(page: Page) -> None:
 
 def test_a_service_that_is_away_is_said_and_comes_back(browser: Browser, api: Api) -> None:
     with visit(browser, api) as page:
-        expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible()
+        expect(page.get_by_text("The queue is empty.")).to_be_visible()
         page.context.set_offline(True)
-        expect(page.get_by_text("The service does not answer.")).to_be_visible()
+        expect(page.get_by_text("The service does not respond.")).to_be_visible()
         page.context.set_offline(False)
-        expect(page.get_by_text("The service does not answer.")).to_have_count(0)
+        expect(page.get_by_text("The service does not respond.")).to_have_count(0)

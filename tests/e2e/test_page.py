@@ -56,7 +56,7 @@ def test_recordings_are_sent_watched_cancelled_cleared_retried_read_and_named(
 
     # They run one after another, and the page shows the progress. Nothing was in the API's memory.
     served.kill()
-    expect(page.get_by_text("The service does not answer.")).to_be_visible()
+    expect(page.get_by_text("The service does not respond.")).to_be_visible()
     served.start()
     page.get_by_role("button", name="Resume").click()
     expect(queue.filter(has_text=first.name)).to_contain_text("Transcribing", timeout=WORK)
@@ -70,7 +70,7 @@ def test_recordings_are_sent_watched_cancelled_cleared_retried_read_and_named(
     expect(queue.filter(has_text="broken.mp3")).to_contain_text("No. ")
     page.get_by_role("button", name="Clear").click()
     page.get_by_role("button", name="Clear the queue").click()
-    expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible(timeout=WORK)
+    expect(page.get_by_text("The queue is empty.")).to_be_visible(timeout=WORK)
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("link", name="Recordings").click()
     page.get_by_role("button", name=f"Retry {second.name}").click()
