@@ -106,7 +106,7 @@ def test_runs_over_many_recordings_need_the_scope_batch(api: Api) -> None:
     everything = {"uri": f"{api.source.uri}/a/"}
     with api.client("sender") as client:
         answer = client.post("/v1/recordings", json=everything)
-    assert (answer.status_code, "scope batch" in answer.json()["detail"]) == (403, True)
+    assert (answer.status_code, "`batch` scope" in answer.json()["detail"]) == (403, True)
     with api.client("clerk") as client:
         run = client.post("/v1/recordings", json=everything).raise_for_status().json()["id"]
     with api.client("deleter") as client:
@@ -143,7 +143,7 @@ def test_only_keys_that_edit_transcribe_over_a_transcript(api: Api) -> None:
         api.finish(encode("others.wav"))
         assert sender.post("/v1/recordings", json=body).json()["state"] == "completed"
         refused = sender.post("/v1/recordings", json=other)
-        assert (refused.status_code, "scope edit" in refused.json()["detail"]) == (403, True)
+        assert (refused.status_code, "`edit` scope" in refused.json()["detail"]) == (403, True)
         assert clerk.get("/v1/queue").json()["entries"] == []
         assert clerk.post("/v1/recordings", json=other).json()["state"] == "queued"
 
@@ -309,10 +309,10 @@ def test_without_keys_only_this_machine_is_served(deployed: None, settings: ApiS
 @pytest.mark.parametrize(
     ("settings_of", "said"),
     [
-        ({"SOURCE": ""}, "does not know its source"),
-        ({"KEYS": ""}, "has no keys"),
-        ({"DESTINATION": "{source}/out"}, "inside each other"),
-        ({"KEYS": "/nowhere"}, "cannot be read"),
+        ({"SOURCE": ""}, "source of the API is not set"),
+        ({"KEYS": ""}, "No API keys are configured"),
+        ({"DESTINATION": "{source}/out"}, "source and destination overlap"),
+        ({"KEYS": "/nowhere"}, "Cannot read the key file"),
     ],
 )
 def test_what_serve_refuses(

@@ -1,4 +1,4 @@
-"""The file of keys: its lines, what is refused, and that a running API follows it."""
+"""The key file: valid and invalid lines, and reloading by a running API."""
 
 import logging
 import os
@@ -16,17 +16,17 @@ from tests.support.waiting import wait_until
 
 DIGEST = "a" * 64
 BAD_LINES = {
-    "name read": "is not a name",
-    f"name read,all {DIGEST}": "is not a name",
-    f"name  {DIGEST}": "is not a name",
-    f"name read {DIGEST.upper()}": "is not a name",
-    "name read the-key-itself": "is not a name",
-    "a b c d": "is not a name",
-    f"name read {DIGEST} the-key-itself": "is not a name",
-    f"name read {DIGEST} prefix=a/ prefix=b/": "is not a name",
-    f"na\u202eme read {DIGEST}": "is not a name",
+    "name read": "expected a name",
+    f"name read,all {DIGEST}": "expected a name",
+    f"name  {DIGEST}": "expected a name",
+    f"name read {DIGEST.upper()}": "expected a name",
+    "name read the-key-itself": "expected a name",
+    "a b c d": "expected a name",
+    f"name read {DIGEST} the-key-itself": "expected a name",
+    f"name read {DIGEST} prefix=a/ prefix=b/": "expected a name",
+    f"na\u202eme read {DIGEST}": "expected a name",
     **{
-        f"name read {DIGEST} prefix={prefix}": "is not a folder"
+        f"name read {DIGEST} prefix={prefix}": "must be a folder"
         for prefix in (
             "",
             "a",
@@ -42,9 +42,9 @@ BAD_LINES = {
             "x" * 1100 + "/",
         )
     },
-    f"name read,admin {DIGEST} prefix=a/": "takes no prefix",
-    f"name read {DIGEST} until=soon": "is not a date",
-    f"name read {DIGEST} until=": "is not a date",
+    f"name read,admin {DIGEST} prefix=a/": "cannot have a prefix",
+    f"name read {DIGEST} until=soon": "must be a date",
+    f"name read {DIGEST} until=": "must be a date",
 }
 
 
@@ -63,8 +63,8 @@ def test_a_bad_line_is_named_and_not_repeated(line: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (key_line("anna", "read"), f"anna write {DIGEST}", "has the name of line 1"),
-        (key_line("anna", "read"), key_line("anna", "read").replace("anna", "bob", 1), "has the key of line 1"),
+        (key_line("anna", "read"), f"anna write {DIGEST}", "has the same name as line 1"),
+        (key_line("anna", "read"), key_line("anna", "read").replace("anna", "bob", 1), "has the same key as line 1"),
     ],
 )
 def test_no_two_keys_have_one_name_and_no_two_names_one_key(first: str, second: str, said: str, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_running_api_follows_the_file(served: Api, settings: ApiSettings, capl
     assert status(served, "clerk") == 401  # taken back
     with served.client("boss") as client:
         assert client.get("/v1/about").json()["scopes"] == ["read"]
-    assert "The keys were read again: added new; changed boss; removed" in caplog.text
+    assert "Reloaded the keys: added new; changed boss; removed" in caplog.text
     for secret_of in ("new", "boss"):
         assert secret(secret_of) not in caplog.text
 
@@ -169,11 +169,11 @@ def test_a_broken_file_changes_nothing_and_is_reported_once(
         path.unlink()
     else:
         path.write_bytes(content[broken])
-    wait_until(lambda: status(served, "clerk") and "stay as they were" in caplog.text, "it is reported", seconds=10)
+    wait_until(lambda: status(served, "clerk") and "previous keys remain" in caplog.text, "it is reported", seconds=10)
     for _ in range(3):
         time.sleep(0.6)
         assert (status(served, "clerk"), status(served, "new")) == (200, 401)
-    (report,) = [record for record in caplog.records if "stay as they were" in record.getMessage()]
+    (report,) = [record for record in caplog.records if "previous keys remain" in record.getMessage()]
     assert report.levelname == "ERROR"
     assert str(path) in report.getMessage()
     assert "the-key-itself" not in caplog.text

@@ -92,7 +92,7 @@ def test_an_unknown_field_is_refused_by_name_before_the_file_is_read(field: str,
     assert (answer.status_code, answer.json()["code"]) == (422, "UNKNOWN_FIELD")
     assert [error["field"] for error in answer.json()["errors"]] == [field]
     assert "external_id" in answer.json()["remedy"]  # what there is
-    assert ("put it into options" in answer.json()["remedy"]) == (field == "language")
+    assert ("send it in options" in answer.json()["remedy"]) == (field == "language")
     assert shared.api.keys() == []
 
 

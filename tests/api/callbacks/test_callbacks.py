@@ -219,7 +219,7 @@ def test_an_address_with_a_secret_stands_in_no_log(
         assert "hunter2" not in json.dumps(prefect.read_flow_run(run).model_dump(mode="json"))
         prefect.delete_flow_run(run)
         receiver.wait_for(2)
-    assert "it will be tried again" in caplog.text
+    assert "it will be retried" in caplog.text
     ours = [record.getMessage() for record in caplog.records if record.name.startswith(("stenopool", "api", "uvicorn"))]
     assert not [line for line in ours if "hunter2" in line]
 

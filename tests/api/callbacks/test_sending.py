@@ -213,7 +213,7 @@ def test_one_who_never_answers_is_given_up(tmp_path: Path) -> None:
 def test_secrets_that_are_none_are_refused_and_not_repeated(secrets: str, tmp_path: Path) -> None:
     path = tmp_path / "secrets"
     path.write_text(secrets)
-    with pytest.raises(SetupError, match="does not hold a secret per line") as error:
+    with pytest.raises(SetupError, match="must have one secret per line") as error:
         Sender(CallbackSettings(secrets=path))
     assert "hunter2" not in str(error.value)
 
