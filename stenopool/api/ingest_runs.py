@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Cancelling
 from stenopool.api.ids import encode, text_of
 from stenopool.api.schema import Described
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.flow_runs import PAGE, IN_PROGRESS, UNFINISHED, read_all, select_runs
+from stenopool.orchestration.flow_runs import IN_PROGRESS, PAGE, UNFINISHED, read_all, select_runs
 from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
 
 _KEYS_AT_ONCE = 50  # per request for runs: a page has room for four runs of each
