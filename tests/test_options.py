@@ -31,7 +31,7 @@ any_choices = st.fixed_dictionaries({}, optional=_SOMETHING)
 
 
 def _refusal(choices: dict[str, Any]) -> str:
-    """Why the choices are refused; empty if they are not."""
+    """The message about invalid choices; empty if they are valid."""
     try:
         TranscriptionOptions(**choices)
     except ValidationError as error:
@@ -40,7 +40,7 @@ def _refusal(choices: dict[str, Any]) -> str:
 
 
 @given(any_choices)
-def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str, Any]) -> None:
+def test_an_error_names_two_options_and_their_values(choices: dict[str, Any]) -> None:
     refusal = _refusal(choices)
     if not refusal:
         return
@@ -51,7 +51,7 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
     implied = {"channels": "split"} if several else {}
     implied |= {"diarization": "channels"} if {**implied, **choices}.get("channels") == "split" else {}
     for name, value in options.items():
-        # Typed by the person, implied by that, or a default.
+        # Given by the user, implied by that, or a default.
         meant = {name: TranscriptionOptions.model_fields[name].default, **implied, **choices}[name]
         if value:
             assert value == (",".join(meant) if isinstance(meant, tuple) else str(meant)), refusal
@@ -136,7 +136,7 @@ def test_several_tracks_are_split_channels(tracks: list[str]) -> None:
     assert (options.channels, options.diarization) == ("split", "channels")
 
 
-def test_the_track_may_be_left_to_stenopool() -> None:
+def test_the_track_may_be_chosen_automatically() -> None:
     assert TranscriptionOptions(tracks=("auto",)) == TranscriptionOptions()
     assert TranscriptionOptions(tracks=("2",)).channels == "mix"
 
@@ -198,7 +198,7 @@ def test_a_language_may_be_a_tag_or_a_name(given: str, meant: str) -> None:
         ({"language": "yue"}, "large-v3 and turbo do"),
     ],
 )
-def test_a_refusal_says_which_model_would_do(choices: dict[str, Any], remedy: str) -> None:
+def test_an_error_names_the_models_that_support_the_request(choices: dict[str, Any], remedy: str) -> None:
     assert remedy in _refusal(choices)
 
 
@@ -219,7 +219,7 @@ def test_a_prompt_may_have_brackets() -> None:
     assert _refusal({"prompt": "a <| b |> c <pipe|> <||> x<y|>z", "vocabulary": ["C|D>"]}) == ""
 
 
-def test_stored_options_that_are_refused_now_can_be_read() -> None:
+def test_stored_options_that_are_now_refused_can_be_read() -> None:
     for stored in ({"model": "turbo", "task": "translate"}, {"model": "distil-large-v3", "language": "de"}):
         assert TranscriptionOptions.model_validate(stored, context=STORED).model_dump(exclude_unset=True) == stored
 
@@ -242,7 +242,7 @@ def test_json_is_always_written_and_formats_have_one_order() -> None:
 
 
 @pytest.mark.parametrize("model", [TranscriptionOptions, ExecutionOptions])
-def test_options_do_not_change_once_made(model: type[TranscriptionOptions | ExecutionOptions]) -> None:
+def test_options_are_immutable(model: type[TranscriptionOptions | ExecutionOptions]) -> None:
     options = model()
     for name in model.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
@@ -250,7 +250,7 @@ def test_options_do_not_change_once_made(model: type[TranscriptionOptions | Exec
 
 
 def _unbounded(schema: dict[str, Any], path: str) -> Iterator[str]:
-    """The texts and lists in a JSON Schema that may have any length."""
+    """The texts and lists in a JSON Schema that have no maximum length."""
     for part in schema.get("anyOf", [schema]):
         if part.get("type") == "string" and not part.keys() & {"enum", "const", "maxLength"}:
             yield path
@@ -262,7 +262,7 @@ def _unbounded(schema: dict[str, Any], path: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("model", [TranscriptionOptions, ExecutionOptions, SubtitleOptions])
-def test_every_text_and_every_list_has_a_bound(model: Any) -> None:
+def test_every_text_and_every_list_has_a_maximum_length(model: Any) -> None:
     properties = model.model_json_schema()["properties"]
     assert properties.keys() == model.model_fields.keys()
     assert [path for name, schema in properties.items() for path in _unbounded(schema, name)] == []
@@ -305,5 +305,5 @@ def test_stored_options_without_bounds_are_read() -> None:
 
 
 @pytest.mark.parametrize("field", ["model", "language", "prompt", "languages", "vocabulary", "channel_names"])
-def test_what_is_not_text_is_refused(field: str) -> None:
+def test_invalid_unicode_is_refused(field: str) -> None:
     assert _refusal({field: ["\ud800"] if LONG.get(f"{field}[]") or field == "languages" else "\ud800"})

@@ -25,4 +25,4 @@ def test_kills_lose_nothing_and_each_repeats_at_most_one_stage_of_the_work_in_pr
     print(outcome)
     assert outcome.faults == []
     assert len(outcome.kills) == KILLS, "it ended before it was killed so often: give it more recordings"
-    assert [again for again in outcome.repeated if not again.within_what_was_in_hand] == []
+    assert [again for again in outcome.repeated if not again.within_work_in_progress] == []

@@ -69,7 +69,7 @@ def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, 
     password = kept_password(stenopool)
     changed_nothing(url)
     assert not [line for line in command_lines(up) if password in line]
-    assert password not in up.log.read_text(), "it is no terminal"
+    assert password not in up.log.read_text(), "the log is not a terminal"
     assert str(stenopool.home / ".prefect" / "stenopool-auth") in up.log.read_text()
     assert f"API {api}" in up.line
     assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"

@@ -202,7 +202,7 @@ def test_a_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
             pod.cut()
             time.sleep(15)
             assert process.poll() is None, "the run did not outlive the outage"
-            pod.mend()
+            pod.restore()
             said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said[-3000:]
     assert_each_once(destination, keys)

@@ -118,8 +118,8 @@ def _modes(called: str, node: ast.Call, arguments: dict[str, ast.expr]) -> Itera
                 yield f"{called}: a name in /tmp that anybody can take first (tempfile)"
 
 
-def _is(value: ast.expr | None, wanted: bool) -> bool:
-    return isinstance(value, ast.Constant) and value.value is wanted
+def _is(value: ast.expr | None, constant: bool) -> bool:
+    return isinstance(value, ast.Constant) and value.value is constant
 
 
 def _dotted(node: ast.expr, names: dict[str, str]) -> str:

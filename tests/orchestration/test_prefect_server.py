@@ -100,12 +100,12 @@ FOREIGN: dict[str, tuple[dict[str, str], int]] = {
     "JSON by a page": (EVIL | JSON, 403),
     "a file or a sandboxed frame": ({"Origin": "null"} | JSON, 403),
     "a page of another port": ({"Origin": "http://127.0.0.1:1"} | JSON, 403),
-    "a page under another name of ours": ({"Origin": "http://localhost:4200"} | JSON, 403),
-    "an origin that is none": ({"Origin": "http://["} | JSON, 403),
-    "a name that leads here": ({"Host": "evil.example:4200"} | JSON, 403),
+    "a page under another of our names": ({"Origin": "http://localhost:4200"} | JSON, 403),
+    "an invalid origin": ({"Origin": "http://["} | JSON, 403),
+    "a name that resolves to this machine": ({"Host": "evil.example:4200"} | JSON, 403),
     "and its own page": ({"Host": "evil.example:4200", "Origin": "http://evil.example:4200"} | JSON, 403),
     "a public name of loopback": ({"Host": "127.0.0.1.nip.io"} | JSON, 403),
-    "a host that is none": ({"Host": "["} | JSON, 403),
+    "an invalid host": ({"Host": "["} | JSON, 403),
 }
 
 

@@ -52,7 +52,7 @@ def test_shards_are_yielded_before_the_listing_ends() -> None:
     def listing() -> Iterator[WorkItem]:
         for number in range(4):
             yield _item(f"{number}.wav")
-        raise AssertionError("asked for more than the first shards hold")
+        raise AssertionError("the listing was read beyond the first shards")
 
     settings = BatchSettings(shard_recordings=2, balanced_shards=2)
     assert len(next(split_into_shards(listing(), "b", settings)).items) == 2

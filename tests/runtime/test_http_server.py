@@ -33,7 +33,7 @@ async def _read(request: Request) -> Response:
     try:
         return PlainTextResponse(str(len(await request.body())))
     except ClientDisconnect:  # like that of a client that has gone away
-        return PlainTextResponse("nobody reads this")
+        return PlainTextResponse("nothing reads this")
 
 
 async def _slow(request: Request) -> Response:

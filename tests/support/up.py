@@ -1,4 +1,4 @@
-"""``stenopool up`` or ``serve`` as a process, with all that it starts."""
+"""``stenopool up`` or ``serve`` as a process, with all processes that it starts."""
 
 import os
 import queue
@@ -14,7 +14,7 @@ from tests.e2e.conftest import Program
 
 
 class Up:
-    """The command at work; ``line`` is what it says when it is ready."""
+    """The running command; ``line`` is its output when it is ready."""
 
     def __init__(self, stenopool: Program, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._home = f"HOME={stenopool.home}".encode()
@@ -40,11 +40,11 @@ class Up:
         self._lines.put("")
 
     def rest(self) -> str:
-        """What it said after that, until its end."""
+        """Its later output, until its end."""
         return "".join(iter(lambda: self._lines.get(timeout=60), ""))
 
     def children(self, words: str = "") -> list[int]:
-        """The processes that carry its mark, which it passes down; those with these words in their command line."""
+        """Processes with its mark, which children inherit; only those with these words in their command line."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

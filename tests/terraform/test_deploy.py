@@ -1,4 +1,4 @@
-"""What Terraform hands to `stenopool deploy` and to charts is what they take."""
+"""`stenopool deploy` and the charts accept Terraform's outputs."""
 
 import json
 import re
@@ -44,7 +44,7 @@ def test_it_replaces_the_default_deployments_and_adds_the_schedule(deployments: 
     assert all(each.work_pool.job_variables for each in deployments)
 
 
-def test_job_templates_know_its_variables(deployments: list[Deployment]) -> None:
+def test_job_templates_have_its_variables(deployments: list[Deployment]) -> None:
     for each in deployments:
         known = template(each.work_pool.name, "kubernetes")["variables"]["properties"]
         assert each.work_pool.job_variables.keys() <= known.keys()
@@ -58,7 +58,7 @@ def test_each_pool_has_its_image_and_account(deployments: list[Deployment]) -> N
 
 
 @pytest.mark.parametrize("pool", ["cpu", "gpu"])
-def test_gpu_nodes_are_what_the_job_template_asks_for(pool: str) -> None:
+def test_gpu_nodes_match_the_job_template(pool: str) -> None:
     text = (ROOT / "modules" / "gpu_nodes" / "main.tf").read_text()
     job = template(pool, "kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
     tolerated = {(each["key"], each["effect"]) for each in job.get("tolerations", ())}
@@ -68,7 +68,7 @@ def test_gpu_nodes_are_what_the_job_template_asks_for(pool: str) -> None:
 
 
 def releases(state: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The values of each Helm release, in the order in which Helm lays them over each other."""
+    """The values of each Helm release, in the order in which Helm merges them."""
     modules = state["root_module"]["child_modules"]
     resources = [each for module in modules for each in module.get("resources", ())]
     return {
@@ -78,7 +78,7 @@ def releases(state: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def test_prefects_charts_know_every_value(state: dict[str, Any]) -> None:
+def test_prefects_charts_have_every_value(state: dict[str, Any]) -> None:
     charts: dict[str, Name] = {
         "prefect-server": "prefect-server",
         "prefect-worker-cpu": "prefect-worker",
@@ -91,7 +91,7 @@ def test_prefects_charts_know_every_value(state: dict[str, Any]) -> None:
         assert [unknown(chart, values) for values in found[release]] == [[], []]
 
 
-def test_our_chart_takes_its_values(state: dict[str, Any]) -> None:
+def test_our_chart_accepts_its_values(state: dict[str, Any]) -> None:
     try:
         fetch()
     except (OSError, subprocess.SubprocessError) as error:
@@ -100,5 +100,5 @@ def test_our_chart_takes_its_values(state: dict[str, Any]) -> None:
     (container,) = pods(manifests)["stenopool-api"]["spec"]["containers"]
     assert container["image"].endswith(f":{__version__}-cpu")
     assert pods(manifests)["stenopool-api"]["spec"]["serviceAccountName"] == "stenopool-api"
-    # Terraform has made them.
+    # Terraform has created them.
     assert not any(each["kind"] == "ServiceAccount" for each in manifests)

@@ -14,24 +14,24 @@ TESTED = [name for name in ALL if name != HANDS_OUT_A_SECRET]
 
 
 @pytest.mark.parametrize("name", TESTED)
-def test_is_valid(tree: Workspace, name: str) -> None:
+def test_a_module_is_valid(tree: Workspace, name: str) -> None:
     assert tree.complaints(name) == []
 
 
-def test_the_module_that_hands_out_a_secret_is_valid_but_for_that(tree: Workspace) -> None:
+def test_the_module_that_outputs_a_secret_is_valid_apart_from_that(tree: Workspace) -> None:
     assert [complaint.partition(":")[0] for complaint in tree.complaints(HANDS_OUT_A_SECRET)] == [
         "Ephemeral output not allowed"
     ]
 
 
 @pytest.mark.parametrize("name", TESTED)
-def test_passes_its_own_tests(testable: Workspace, name: str) -> None:
+def test_a_module_passes_its_own_tests(testable: Workspace, name: str) -> None:
     result = testable.test(name)
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^Success! [1-9]\d* passed, 0 failed", result.stdout, re.MULTILINE), result.stdout
 
 
-def test_is_formatted(tree: Workspace) -> None:
+def test_a_module_is_formatted(tree: Workspace) -> None:
     result = tree.run(".", "fmt", "-check", "-recursive", "-diff")
     assert result.returncode == 0, result.stdout
 
@@ -45,7 +45,7 @@ def _blocks(kind: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_variables_have_a_type_and_outputs_and_variables_a_description() -> None:
+def test_variables_have_types_and_descriptions_and_outputs_have_descriptions() -> None:
     wanted = [("variable", "type"), ("variable", "description"), ("output", "description")]
     lacking = [
         f"{place} has no {field}"
@@ -57,7 +57,7 @@ def test_variables_have_a_type_and_outputs_and_variables_a_description() -> None
     assert lacking == []
 
 
-def test_modules_come_from_this_tree() -> None:
+def test_modules_come_from_this_repository() -> None:
     source = re.compile(r'^  source\s+= "(.*)"', re.MULTILINE)
     sources = [found for _, body in _blocks("module") for found in source.findall(body)]
     assert len(sources) > 20
@@ -77,12 +77,12 @@ def test_readme_lists_inputs_and_outputs(name: str) -> None:
     assert (folder / "README.md").read_text() == render(folder), "run: python -m terraform.render_readmes"
 
 
-def test_every_module_says_what_it_costs() -> None:
+def test_every_module_states_its_cost() -> None:
     modules = [folder for folder in (ROOT / "modules").iterdir() if folder.is_dir()]
     assert [each.name for each in modules if "\n**Cost.** " not in (each / "README.md").read_text()] == []
 
 
-def test_examples_reach_their_clusters_in_the_same_way() -> None:
-    """Each is a root module that people copy, so they cannot share a file; they must not drift apart either."""
+def test_examples_connect_to_their_clusters_in_the_same_way() -> None:
+    """People copy these root modules, so they cannot share a file; but they must not differ either."""
     texts = {(example / "providers.tf").read_text() for example in (ROOT / "examples").iterdir()}
     assert len(texts) == 1

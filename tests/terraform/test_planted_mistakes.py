@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.terraform.workspace import Workspace
 
-# What is wrong: the file, the text that is replaced, by what; and words of Terraform's complaint.
+# The mistake: the file, the text to replace, its replacement; and words of Terraform's error.
 WRONG = {
     "unknown argument": (
         ("storage/main.tf", "block_public_acls       = true", "block_public_acl        = true"),
@@ -46,7 +46,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("mistake", WRONG)
-def test_validate_finds(spoilt: Workspace, mistake: str) -> None:
+def test_validate_finds_a_mistake(spoilt: Workspace, mistake: str) -> None:
     (file, old, new), complaint = WRONG[mistake]
     spoilt.replace(f"modules/{file}", old, new)
     complaints = spoilt.complaints(f"modules/{file.partition('/')[0]}")
@@ -60,7 +60,7 @@ def test_validate_finds_a_misused_module(spoilt: Workspace) -> None:
     assert 'An argument named "buckets" is not expected here' in found
 
 
-# Valid, and a fault all the same: the module's own tests must find it.
+# Valid but wrong: the module's own tests must find it.
 RISKY = {
     "no label": ("gpu_nodes/main.tf", '"accelerator"            = "nvidia"', '"accelerator"            = "yes"'),
     "no taint": ("gpu_nodes/node_groups.tf", 'effect = "NO_SCHEDULE"', 'effect = "PREFER_NO_SCHEDULE"'),
@@ -91,7 +91,7 @@ RISKY = {
 
 
 @pytest.mark.parametrize("mistake", RISKY)
-def test_its_tests_find(spoilt: Workspace, mistake: str) -> None:
+def test_the_modules_tests_find_a_mistake(spoilt: Workspace, mistake: str) -> None:
     file, old, new = RISKY[mistake]
     module = f"modules/{file.partition('/')[0]}"
     spoilt.replace(f"modules/{file}", old, new)
@@ -101,6 +101,6 @@ def test_its_tests_find(spoilt: Workspace, mistake: str) -> None:
     assert "Test assertion failed" in result.stderr or "Missing expected failure" in result.stderr, result.stderr
 
 
-def test_fmt_finds_bad_format(spoilt: Workspace) -> None:
+def test_fmt_finds_bad_formatting(spoilt: Workspace) -> None:
     spoilt.replace("modules/registry/main.tf", "force_delete         = var", "force_delete = var")
     assert spoilt.run(".", "fmt", "-check", "-recursive").returncode == 3

@@ -1,4 +1,4 @@
-"""The Dockerfiles as text: what hadolint finds, and the rules for every image."""
+"""The Dockerfiles: checked by hadolint, and the rules for every image."""
 
 import json
 import re
@@ -74,7 +74,7 @@ class TestEach:
         command = ["/usr/bin/tini", "--", "python", "-P", "-m", "stenopool.orchestration.workers.container", "run"]
         assert f"ENTRYPOINT {json.dumps(command)}" in text
 
-    def test_says_what_it_is_and_how_it_does(self, file: Path) -> None:
+    def test_an_image_has_labels_and_a_health_check(self, file: Path) -> None:
         text = file.read_text()
         for label in ("title", "description", "source", "licenses", "version", "revision"):
             assert f"org.opencontainers.image.{label}=" in text
@@ -82,8 +82,8 @@ class TestEach:
         assert re.search(rf"(?m)^HEALTHCHECK .* CMD {re.escape(json.dumps(command))}$", text)
 
 
-def test_both_images_differ_only_in_what_is_installed() -> None:
-    """Two files, because a GPU and its reasons would make one unreadable; what they share must stay the same."""
+def test_the_two_images_differ_only_in_installed_packages() -> None:
+    """Two files, because the GPU's comments would make one file unreadable; their common part must stay the same."""
 
     def shared(file: Path) -> str:
         body = file.read_text().partition("# The digests are")[2]
@@ -96,6 +96,6 @@ def test_both_images_differ_only_in_what_is_installed() -> None:
     assert shared(CPU) == shared(GPU)
 
 
-def test_the_image_without_torch_asks_for_no_extra_that_brings_it() -> None:
+def test_the_image_without_torch_installs_no_extra_that_needs_it() -> None:
     assert set(re.findall(r"--extra (\w+)", CPU.read_text())) == {"server", "kubernetes", "api"}
     assert {"whisper", "whisperx", "diarization"} <= set(re.findall(r"--extra (\w+)", GPU.read_text()))

@@ -127,7 +127,7 @@ def test_only_our_silent_runs_are_ended(
     try:
         until(lambda: {state_of(client, run) for run in runs} <= {"Running", "Crashed"}, "running run", 120)
         theirs, ours = runs
-        until(lambda: state_of(client, ours) == "Crashed", "end of ours", 60)
+        until(lambda: state_of(client, ours) == "Crashed", "our run to crash", 60)
         time.sleep(15)  # the foreign run has been silent for as long, whichever started first
         assert state_of(client, theirs) == "Running"
     finally:

@@ -40,7 +40,7 @@ class TestSecrets:
         (tmp_path / "Keys").write_text("front-desk")
         (tmp_path / "FOLDER").mkdir()
         read_secrets(tmp_path)
-        read_secrets(tmp_path / "that there is not")
+        read_secrets(tmp_path / "missing")
         assert dict(os.environ) == before
 
     def test_existing_variables_are_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

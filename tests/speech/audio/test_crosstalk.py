@@ -96,7 +96,7 @@ COPIES: dict[str, Callable[[Signal], tuple[Signal, ...]]] = {
     "inverted, quieter and later": lambda mono: (mono, -0.4 * delayed(mono, 0.12)),
     "11 dB quieter": lambda mono: (0.28 * mono, mono),
     "with an offset": lambda mono: (mono, 0.5 * mono + 0.05),
-    "with noise of its own": lambda mono: (mono, mono + 0.003 * np.random.default_rng(3).standard_normal(len(mono))),
+    "with separate noise": lambda mono: (mono, mono + 0.003 * np.random.default_rng(3).standard_normal(len(mono))),
     "over a telephone": lambda mono: (mono, over_telephone(mono)),
     "two microphones in a room": lambda mono: (in_room(mono, seed=4), in_room(delayed(mono, 0.004), seed=5)),
 }
@@ -159,7 +159,7 @@ def test_a_voice_is_muted_only_in_the_other_channel(call: Signal, name: str) -> 
 
 
 @needs_speech
-def test_a_single_voice_in_both_channels_keeps_its_own(call: Signal) -> None:
+def test_a_single_voice_stays_in_its_own_channel(call: Signal) -> None:
     """A message on an answering machine: the other channel has only its echo, and must not count as a second person."""
     found = compare(call[0], 10 ** (-25 / 20) * delayed(call[0], 0.04))
     assert not found.copies

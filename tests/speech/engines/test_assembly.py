@@ -60,7 +60,7 @@ def test_segments_are_numbered_and_flagged_or_dropped() -> None:
     assert assemble("drop") == ("Hello. Bye.", [0, 1], [[], []])
 
 
-def test_an_empty_result_is_no_speech() -> None:
+def test_an_empty_result_means_no_speech() -> None:
     options = TranscriptionOptions(hallucinations="drop")
     made_up = Segment(start=5, end=6, text=" Thanks for watching.")
     transcript = build_transcript([made_up], [], options, language=("en", 0.9), duration=10.0)

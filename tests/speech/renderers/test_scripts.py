@@ -180,7 +180,7 @@ class TestReadingSpeed:
         (cue,) = parse_vtt(render(Transcript(segments=segments), "vtt"))
         assert cue.lines == ["Yes. I see. Good morning to you."]
 
-    def test_the_next_speaker_waits_briefly_where_there_is_time(self) -> None:
+    def test_the_next_speaker_waits_briefly_if_time_allows(self) -> None:
         segments = [spoken("Yes.", pace=0.3, speaker="A"), spoken("We all know that.", 0.3, pace=0.7, speaker="B")]
         first, second = parse_vtt(render(Transcript(segments=segments), "vtt"))
         assert (first.end, second.start) == (833, 916)

@@ -1,4 +1,4 @@
-"""Who reaches whom under a set of network policies, as a network plugin that enforces them decides it."""
+"""Connections allowed by a set of network policies, as an enforcing network plugin decides."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod of a namespace, or, without one, an address outside the cluster."""
+    """A pod of a namespace, or, without a namespace, an address outside the cluster."""
 
     ip: str
     namespace: str | None = None
@@ -42,7 +42,7 @@ class Policies:
         )
 
     def _among(self, peers: list[dict[str, Any]] | None, other: Peer) -> bool:
-        # A rule that names nobody means everybody.
+        # A rule without peers means everybody.
         return not peers or any(self._is(peer, other) for peer in peers)
 
     def _is(self, peer: dict[str, Any], other: Peer) -> bool:

@@ -1,4 +1,4 @@
-"""What Prefect's charts take: they cannot be fetched here, so their keys were read and are listed in tests/helm."""
+"""The values that Prefect's charts accept. The charts cannot be downloaded here, so tests/helm lists their keys."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ KEYS = Path(__file__).parents[2] / "helm" / "prefect_keys.txt"
 
 
 def unknown(chart: Name, values: dict[str, Any]) -> list[str]:
-    """Paths of the values that the chart has no place for."""
+    """Paths of values that are unknown to the chart."""
     known = _known(chart)
 
     def below(path: str, value: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""A copy of `terraform/` in which Terraform is run, so that the checkout stays clean and mistakes can be planted."""
+"""A copy of `terraform/` in which Terraform runs, so that the checkout stays clean and mistakes can be planted."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[3]
 ROOT = REPOSITORY / "terraform"
 STAND_INS = Path(__file__).parent / "stand_ins"
-# What the examples read beside the tree.
+# Files outside the tree that the examples read.
 READ = (
     "deployments/server.env",
     "deployments/prefect.yaml",
@@ -28,7 +28,7 @@ class Workspace:
 
     @classmethod
     def copy(cls, folder: Path, environment: dict[str, str]) -> "Workspace":
-        """A copy of the whole tree, whose modules refer to each other, and of what it reads beside it."""
+        """A copy of the whole tree, because modules refer to each other, and of the files that it reads."""
         shutil.copytree(ROOT, folder / "terraform", ignore=shutil.ignore_patterns(".terraform*"))
         for source in READ:
             target = folder / source
@@ -37,15 +37,15 @@ class Workspace:
         return cls(folder / "terraform", environment)
 
     def use_stand_ins(self) -> None:
-        """Put the stand-ins in the place of the modules that `terraform test` cannot run."""
+        """Replace the modules that `terraform test` cannot run with stand-ins."""
         shutil.copytree(STAND_INS, self.folder / "modules", dirs_exist_ok=True, copy_function=shutil.copy)
-        for stand_in in STAND_INS.iterdir():
-            for extra in (self.folder / "modules" / stand_in.name).glob("*.tf"):
-                if not (stand_in / extra.name).exists():
+        for replacement in STAND_INS.iterdir():
+            for extra in (self.folder / "modules" / replacement.name).glob("*.tf"):
+                if not (replacement / extra.name).exists():
                     extra.unlink()
 
     def replace(self, file: str, old: str, new: str) -> None:
-        """Plant a mistake; raises ValueError where the text to replace is not there exactly once."""
+        """Plant a mistake; raises ValueError unless the text to replace occurs exactly once."""
         path = self.folder / file
         text = path.read_text()
         if text.count(old) != 1:
@@ -54,7 +54,7 @@ class Workspace:
 
     def run(self, module: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run `terraform COMMAND` in a module's folder."""
-        # The settings of the person who runs the tests (mirrors, credentials, TF_VAR_...) must not decide the outcome.
+        # The user's settings (mirrors, credentials, TF_VAR_...) must not affect the result.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_"))}
         fixed = {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
         return subprocess.run(
@@ -66,13 +66,13 @@ class Workspace:
         )
 
     def init(self, module: str) -> None:
-        """Link the modules; raises RuntimeError with Terraform's words if that fails."""
+        """Link the modules; raises RuntimeError with Terraform's output if that fails."""
         result = self.run(module, "init", "-backend=false", "-input=false", "-no-color")
         if result.returncode:
             raise RuntimeError(result.stdout + result.stderr)
 
     def complaints(self, module: str) -> list[str]:
-        """What `terraform validate` objects to; warnings count."""
+        """The errors and warnings of `terraform validate`."""
         self.init(module)
         answer = json.loads(self.run(module, "validate", "-json").stdout)
         return [f"{each['summary']}: {each.get('detail', '')}" for each in answer["diagnostics"]]

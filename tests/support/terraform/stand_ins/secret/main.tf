@@ -1,4 +1,4 @@
-# Stands in for modules/secret where an example is tested: `terraform test` has no mocks for ephemeral resources.
+# A stand-in for modules/secret in tests of examples: `terraform test` has no mocks for ephemeral resources.
 
 variable "name" {
   type = string
