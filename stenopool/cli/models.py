@@ -42,7 +42,11 @@ def list_(kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
     known = [model for model in store.list_models() if model.kind == kind]
     missing = {True: "not downloaded", False: "not pinned"}
     rows = [
-        (model.name, model.origin, "available" if model.at_hand else missing[store.is_pinned(model.name, kind)])
+        (
+            model.name,
+            model.origin,
+            "available" if model.at_hand else missing[store.is_pinned(model.name, kind)],  # codespell:ignore
+        )
         for model in known
     ]
     _print_models(as_json, [model._asdict() for model in known], ("model", "source", "status"), rows)

@@ -1,4 +1,4 @@
-"""Options on the command line: what is typed reaches the models, what is not typed is left to them."""
+"""Options on the command line reach the models; for all others, the defaults of the models apply."""
 
 from pathlib import Path
 from typing import Any, get_origin
@@ -16,7 +16,7 @@ from tests.support.command_line import Call
 
 
 def _typed(*arguments: str) -> dict[str, Any]:
-    """The models that a command is called with."""
+    """The models that the command receives."""
     app = typer.Typer()
     seen: dict[str, Any] = {}
 
@@ -33,13 +33,13 @@ def _list_options(model: type[BaseModel]) -> list[str]:
     return [name for name, field in model.model_fields.items() if get_origin(field.annotation) is tuple]
 
 
-def test_nothing_typed_is_all_defaults() -> None:
+def test_without_options_all_defaults_apply() -> None:
     seen = _typed()
     assert seen == {"options": TranscriptionOptions(), "execution": ExecutionOptions(), "selection": Selection()}
     assert not any(model.model_fields_set for model in seen.values())
 
 
-def test_every_option_can_be_typed() -> None:
+def test_every_option_can_be_set() -> None:
     choices = {
         "options": TranscriptionOptions(
             engine="whisper", model="small", language="per-segment", languages=("de", "en"), task="translate",
