@@ -120,7 +120,7 @@ def exporter(
 ) -> None:
     """Serve metrics for Prometheus: batches, queues, workers. Run one per installation.
 
-    Queues and workers come from the Prefect server at PREFECT_API_URL. You can restart it at any time.
+    Queues and workers come from the Prefect server at PREFECT_API_URL. You can restart the exporter at any time.
 
     Example: stenopool exporter s3://transcripts --port 9480
     """
