@@ -19,7 +19,7 @@ from stenopool.options import EngineName, MachineOptions
 def require_device(execution: MachineOptions) -> bool:
     """Whether models run on CUDA here. Raises `SetupError` DEVICE_UNAVAILABLE if it was requested and cannot be used.
 
-    Asks CTranslate2, which is always installed; torch takes seconds to import.
+    Uses CTranslate2, which is always installed; torch takes seconds to import.
     """
     import ctranslate2
 

@@ -82,7 +82,7 @@ _NAME = re.compile(rb"[A-Za-z0-9_\- .\xa9?()]{4}")
 
 @dataclass
 class _Chunks:
-    """Iterates over the chunks of a file from ``at``, which afterwards is where they end, for whatever reason."""
+    """Iterates over the chunks of a file from ``at``. Afterwards, ``at`` is the position at which they end."""
 
     read: Read
     dialect: _Dialect

@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", RuntimeWarning)
     from pydub import AudioSegment
 
-WINDOW = SAMPLE_RATE // 10  # samples; every block but the last has whole windows
+WINDOW = SAMPLE_RATE // 10  # samples; every block except the last has whole windows
 FULL_SCALE = 32768.0
 # The gates of ITU-R BS.1770, which exclude silence and parts far below the rest. The first is lower than the standard's
 # -70, because whole corpora (FLEURS) are at -66 dB.

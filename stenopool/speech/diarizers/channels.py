@@ -14,7 +14,7 @@ from stenopool.speech.devices import translate_faults
 from stenopool.speech.speakers import channel_name
 from stenopool.speech.transcript import SpeakerTurn
 
-# The pause that ends a turn, and the padding, which is shorter than for an engine.
+# Seconds: the pause that ends a turn, and the padding, which is shorter than for an engine.
 _PAUSE, _PAD = 0.5, 0.1
 
 

@@ -117,7 +117,7 @@ class SerialEngine(Engine):
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
-        """As `Engine.transcribe`."""
+        """See `Engine.transcribe`."""
         self.load()
         for utterance in batch:
             result: Transcript | Failure

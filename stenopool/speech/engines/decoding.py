@@ -118,7 +118,7 @@ class Decoder:
         return decoded
 
     def decode_carefully(self, window: Samples, language: str) -> WindowResult:
-        """Decode one window in the full 30 seconds, with rising temperatures until the text looks sound."""
+        """Decode one window in the full 30 seconds, with rising temperatures until the text is plausible."""
         tokenizer = self.tokenizer(language)
         encoded = self.encode([window], policy.LONGEST_WINDOW)
         result, _, temperature, _ = self.whisper.generate_with_fallback(

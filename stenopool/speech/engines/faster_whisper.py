@@ -168,7 +168,7 @@ class FasterWhisperEngine(Engine):
     def _repair(self, window: Window, decoded: WindowResult) -> list[RegionResult]:
         """The window's result, or a better one if it misses speech or its text looks wrong.
 
-        What may be noise is not worth a second try: `policy.judge` drops what looks unsound.
+        Windows that may be noise are not decoded again, because `policy.judge` drops implausible text.
         """
         if window.doubtful:
             return [(window.region, decoded)]
@@ -271,7 +271,7 @@ class _Run:
         opinions = [(window.opinion or {}, window.region.duration) for window in voters]
         job.language = vote(opinions, self.options.languages)
 
-    # -- answers ----------------------------------------------------------------------------------------------------
+    # -- results ----------------------------------------------------------------------------------------------------
 
     def _keep(self, window: Window) -> _Result | None:
         """Store a window's result. Returns the utterance's result once it is complete or has failed."""

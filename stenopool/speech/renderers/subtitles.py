@@ -194,13 +194,13 @@ def split_moments(cue: Cue, style: SubtitleOptions) -> Iterator[tuple[float, flo
         yield clock, cue.end, None
 
 
-# ---- parts: what may become one cue
+# ---- parts: candidates for cues
 
 
 def _parts(said: Sequence[Stretch], label: Callable[[str | None], str]) -> Iterator[CuePart]:
     """Speech of each speaker, cut at long pauses. Sentences that follow each other too fast to be read are joined."""
     lines = [(stretch.segment.channel, _shorten_long_words(stretch.tokens)) for stretch in said]
-    # If speakers overlap or alternate within segments, each cue may need a label.
+    # With several channels, or segments that overlap in time, each cue may need a label.
     channels = {channel for channel, _ in lines}
     mixed = len(channels) > 1 or any(a[-1].start > b[0].start for (_, a), (_, b) in pairwise(lines))
     begins = [*(tokens[0].start for _, tokens in lines[1:]), inf]
@@ -246,7 +246,7 @@ def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
     yield tokens[begin:]
 
 
-# ---- units: what stays on one line
+# ---- units: never broken across lines
 
 
 def _units(tokens: Sequence[Token], line_width: int) -> list[Unit]:
@@ -308,7 +308,7 @@ def _split(tokens: Sequence[Token], cuts: Mapping[int, bool], *, word: bool, phr
     yield _unit(gathered, word=word, phrase=phrase)
 
 
-# ---- cuts: which units are one cue, and which one line
+# ---- cuts: divide units into cues and lines
 
 
 def _cut_lane(lane: Sequence[CuePart], style: SubtitleOptions) -> Iterator[Cue]:
@@ -461,6 +461,6 @@ def _pace(cues: Iterator[Cue], duration: float) -> Iterator[Cue]:
             end = following
         start = round(start, 3)
         end = round(max(end, start + SHORTEST), 3)
-        # Cues of almost no duration have no gaps after them.
+        # Very short cues have no gap after them.
         clock = end + GAP if end - start > 2 * GAP else end
         yield replace(cue, start=start, end=end)
