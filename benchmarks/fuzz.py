@@ -365,7 +365,7 @@ def renderers_target(_folder: Path, _: list[bytes]) -> Target:
             text = render(transcript, format)
             text.encode()
             if format == "html" and text.count("<script") > 1:
-                raise AssertionError("a script of somebody else's")
+                raise AssertionError("another user's script")
             if format == "vtt" and text.count(" --> ") != text.count("-->"):
                 raise AssertionError("an arrow inside a cue")
 
@@ -454,7 +454,7 @@ def main(
     inputs: Annotated[int | None, typer.Option(help="Number of inputs per target, instead of its default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 1,
     report: Annotated[Path | None, typer.Option(help="File for the figures, as JSON; added to.")] = None,
-    keep: Annotated[Path, typer.Option(help="Folder for what crashed or hung.")] = Path("fuzz-found"),
+    keep: Annotated[Path, typer.Option(help="Folder for inputs that crashed or hung.")] = Path("fuzz-found"),
 ) -> None:
     """Fuzz, print the figures, and exit with 1 if anything crashed or hung."""
     figures: dict[str, Any] = json.loads(report.read_text()) if report and report.exists() else {}

@@ -254,7 +254,7 @@ def _faults(bench: Bench) -> list[str]:
     faults += [f"{key}: {n} receipts" for key, n in _by_key(receipts).items() if n > 1]
     faults += [f"{key}: no receipt" for key in set(bench.keys) - _by_key(receipts).keys()]
     faults += [f"left over: {info.key}" for info in killed.list(WORK)]
-    faults += [f"left over in scratch: {path.name}" for path in bench.scratch.iterdir()]
+    faults += [f"remaining in scratch: {path.name}" for path in bench.scratch.iterdir()]
     return faults
 
 

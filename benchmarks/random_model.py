@@ -159,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="large-v3")
-    parser.add_argument("--tokens", type=int, default=25, help="Length of what is said in each window.")
+    parser.add_argument("--tokens", type=int, default=25, help="Number of text tokens in each window.")
     arguments = parser.parse_args()
     write(arguments.folder, SHAPES[arguments.shape], arguments.tokens)
     print(f"A {arguments.shape} of random weights is in {arguments.folder}")

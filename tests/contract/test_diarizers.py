@@ -131,7 +131,7 @@ def test_limits_on_the_number_of_speakers_are_kept(
     diarizer: Diarizer, name: str, bounds: dict[str, int], allowed: set[int], prepare: Prepare
 ) -> None:
     if name == "channels":
-        pytest.skip("a channel is one speaker: options refuse bounds there")
+        pytest.skip("a channel is one speaker: options refuse limits")
     options = TranscriptionOptions(diarization=name, **bounds)
     assert len(names(diarizer.diarize([prepare("diar/conv-3spk.flac")], options))) in allowed
 

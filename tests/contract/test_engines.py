@@ -263,7 +263,7 @@ def test_the_threshold_and_split_channels_decide_where_speech_is_detected(name: 
     assert seconds[0] > seconds[-1]
     assert any(doubtful for _, doubtful in found.values())
     split = _english(name, vad_threshold=0.95, channels="split", diarization="off")
-    assert find_speech(waveform, split, 29.0) == (found[0.95][0], []), "there is the other party"
+    assert find_speech(waveform, split, 29.0) == (found[0.95][0], []), "the other speaker is present"
 
 
 def test_translation_is_english(name: str, prepared: Path) -> None:

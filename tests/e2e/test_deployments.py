@@ -116,7 +116,7 @@ def test_schedule_form_and_request_each_start_runs_in_order(
         assert started_by_api(workers, *by_request, key="once") == request
         until(lambda: len(children(client, [hand, request])) == 2, "two more runs of transcribe")
         # The next minute's run found this run in progress and was skipped.
-        until(lambda: left_out(client, nightly), "a run of the schedule that is left out")
+        until(lambda: left_out(client, nightly), "a skipped run of the schedule")
         client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=False))
         first = of(client, nightly)[0]
         ended = [until(lambda run=run: over(client, run), "the end of ingest") for run in (first, hand, request)]

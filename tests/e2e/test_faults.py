@@ -70,7 +70,7 @@ def assert_all_done(report: dict[str, Any], keys: set[str], destination: str) ->
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("moment", ["audio.flac", "transcribe", RECEIPTS])
-def test_storage_away_for_20_seconds(
+def test_storage_unreachable_for_20_seconds(
     moment: str, stenopool: Program, own_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped when the first object of this name exists: while audio is stored, during speech, at the receipts."""

@@ -24,5 +24,5 @@ def test_kills_lose_nothing_and_each_repeats_at_most_one_stage_of_the_work_in_pr
     outcome = kill_again_and_again(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
     print(outcome)
     assert outcome.faults == []
-    assert len(outcome.kills) == KILLS, "it ended before it was killed so often: give it more recordings"
+    assert len(outcome.kills) == KILLS, "it ended before all kills: use more recordings"
     assert [again for again in outcome.repeated if not again.within_work_in_progress] == []

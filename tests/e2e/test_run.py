@@ -73,7 +73,7 @@ def test_sigterm_leaves_no_scratch_and_the_next_run_resumes(stenopool: Program, 
     report = stenopool.json("run", folder, results, *FAST)
     assert report["done"] > 0, "the signal did not end the run"
     assert report["done"] + report["already_done"] == len(long)
-    assert "normalize" not in report["stage_speed"], "what was prepared before the signal was prepared again"
+    assert "normalize" not in report["stage_speed"], "recordings prepared before the signal were prepared again"
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, 
     up.process.terminate()
     assert up.process.wait(60) == 0
     assert up.children() == []
-    assert up.rest() == "", "the ready line is all that it says on stdout"
+    assert up.rest() == "", "stdout has only the ready line"
     assert up.log.read_text().splitlines()[-1] == "Stopped."
 
 

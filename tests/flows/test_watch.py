@@ -131,7 +131,7 @@ def test_new_recordings_below_the_source_are_transcribed_once(queue: str, soon: 
         assert (found, again.parameters["selection"]) == (1, {"only": ["a b+é.flac"]})
         report = await carried(again)
         await end(again, Completed())
-        assert count(queue, VISIBLE) > 5, "what the run wrote was not announced"
+        assert count(queue, VISIBLE) > 5, "there was no notification of the run's output"
         await asyncio.sleep(soon)
         # All output of the run is below the source, and none of it starts another run.
         found, runs = await watched(queue)

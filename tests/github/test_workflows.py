@@ -91,19 +91,19 @@ def test_slow_tests_run_each_night() -> None:
 
 
 PLANTED = {
-    "an action by a tag that can be moved": (
+    "an action pinned only by tag": (
         zizmor,
         r"actions/checkout@[0-9a-f]{40} # v[\d.]+",
         "actions/checkout@v6",
         "unpinned-uses",
     ),
-    "what a stranger writes, in a shell": (
+    "untrusted input in a shell": (
         zizmor,
         r"run: uv run --no-sync poe check",
         "run: echo ${{ github.event.pull_request.title }}",
         "template-injection",
     ),
-    "all rights": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
+    "all permissions": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
     "a missing need": (
         actionlint,
         r"    timeout-minutes: 15",
@@ -116,7 +116,7 @@ PLANTED = {
         "run: rm -r $GITHUB_WORKSPACE",
         "SC2086",
     ),
-    "an input that the event has not": (
+    "an input that the event lacks": (
         actionlint,
         r"run: uv run --no-sync poe check",
         "run: echo '${{ inputs.nobody }}'",

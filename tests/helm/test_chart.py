@@ -57,7 +57,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     },
     "one of each": {"api": PLACES | {"replicas": 1}, "prefect": {"authSecret": {"name": ""}}},
     "exporter only": {"api": {"enabled": False}, "exporter": {"destination": "s3://transcripts"}},
-    "nothing but policies": {
+    "only policies": {
         "api": {"enabled": False}, "exporter": {"enabled": False}, "serviceAccounts": {"create": False},
         "podDisruptionBudgets": {"enabled": False},
     },
@@ -87,7 +87,7 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
     "unknown field of KEDA's": ("templates/autoscaling.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
     "no YAML": ("templates/api.yaml", "spec:\n", "spec:\n\t", "yaml"),
     "unknown function": ("templates/api.yaml", "sha256sum", "sha257sum", "sha257sum"),
-    "value that is not there": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
+    "missing value": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
 }
 
 

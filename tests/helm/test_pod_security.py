@@ -41,7 +41,7 @@ PLANTED: dict[str, tuple[str, str, str]] = {
     "root": ("runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot"),
     "user 0": ("runAsUser: 10001", "runAsUser: 0", "root"),
     "no seccomp": ("seccompProfile: { type: RuntimeDefault }", "seccompProfile: { type: Unconfined }", "seccomp"),
-    "more rights": ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "Escalation"),
+    "privilege escalation": ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "Escalation"),
     "capabilities": ("capabilities: { drop: [ALL] }", "capabilities: { drop: [NET_RAW] }", "not dropped"),
 }
 

@@ -22,20 +22,20 @@ PACKAGES = (
 # Modules whose data formats execute code when read.
 _UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 _UNSAFE_CALLS = {
-    "eval": "runs text as code",
-    "exec": "runs text as code",
-    "compile": "makes code of text",
+    "eval": "executes text as code",
+    "exec": "executes text as code",
+    "compile": "creates code from text",
     "os.system": "starts a shell",
     "os.popen": "starts a shell",
     "subprocess.getoutput": "starts a shell",
     "subprocess.getstatusoutput": "starts a shell",
     "asyncio.create_subprocess_shell": "starts a shell",
-    "tempfile.mktemp": "leaves a name for others to take",
-    "yaml.load": "makes any object (yaml.safe_load)",
-    "yaml.unsafe_load": "makes any object (yaml.safe_load)",
-    "yaml.full_load": "makes any object (yaml.safe_load)",
-    "torch.jit.load": "runs what it loads",
-    "torch.hub.load": "runs what it fetches",
+    "tempfile.mktemp": "leaves a name that others can use first",
+    "yaml.load": "creates any object (use yaml.safe_load)",
+    "yaml.unsafe_load": "creates any object (use yaml.safe_load)",
+    "yaml.full_load": "creates any object (use yaml.safe_load)",
+    "torch.jit.load": "executes what it loads",
+    "torch.hub.load": "executes what it downloads",
     "xml.etree.ElementTree.parse": "expands entities",
     "xml.etree.ElementTree.fromstring": "expands entities",
 }
@@ -56,7 +56,7 @@ def findings(source: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.List | ast.Tuple | ast.Call):
             parts = node.args if isinstance(node, ast.Call) else node.elts
             if _starts_python(parts, names):
-                yield node.lineno, "Python without -P runs what lies in the current folder (processes.python_command)"
+                yield node.lineno, "Python without -P imports from the current folder (use processes.python_command)"
 
 
 def _unsafe(module: str) -> bool:

@@ -91,8 +91,8 @@ def files() -> Iterator[Row]:
     yield Row("unlink", "os.unlink(own)")
     yield Row("make a folder", "os.mkdir(folder + '/new')")
     yield Row("remove a folder", "os.rmdir(folder + '/empty')")
-    yield Row("make a pipe with a name", "os.mkfifo(folder + '/new')")
-    yield Row("make a socket with a name", "os.mknod(folder + '/new', 0o140600)")
+    yield Row("make a named pipe", "os.mkfifo(folder + '/new')")
+    yield Row("make a named socket", "os.mknod(folder + '/new', 0o140600)")
     yield Row("chmod", "os.chmod(own, 0o777)")
     yield Row("chmod its standard input", "os.fchmod(0, 0o777)")
     yield Row("chmod, by fchmodat2()", "call(452, -100, own.encode(), 0o777, 0)", everywhere=False)
@@ -120,9 +120,11 @@ def files() -> Iterator[Row]:
 
 def processes() -> Iterator[Row]:
     """Attempts on other processes, above all the service."""
-    yield Row("write to another's memory in /proc", "open(f'/proc/{victim}/mem', 'r+b')", everywhere=not YAMA)
-    yield Row("read another's memory in /proc", "open(f'/proc/{victim}/mem', 'rb')", LANDLOCK, everywhere=not YAMA)
-    yield Row("read another's environment", "open(f'/proc/{victim}/environ').read()", LANDLOCK)
+    yield Row("write another process's memory in /proc", "open(f'/proc/{victim}/mem', 'r+b')", everywhere=not YAMA)
+    yield Row(
+        "read another process's memory in /proc", "open(f'/proc/{victim}/mem', 'rb')", LANDLOCK, everywhere=not YAMA
+    )
+    yield Row("read another process's environment", "open(f'/proc/{victim}/environ').read()", LANDLOCK)
     yield Row("write to its parent's memory", "open(f'/proc/{os.getppid()}/mem', 'r+b')", everywhere=not YAMA)
     yield Row("read its parent's environment", "open(f'/proc/{os.getppid()}/environ').read()", LANDLOCK)
     vector = "ctypes.byref(Vector(ctypes.addressof(ctypes.create_string_buffer(8)), 8)), 1"
@@ -130,28 +132,28 @@ def processes() -> Iterator[Row]:
     yield Row("process_vm_writev", f"call((311, 271), os.getpid(), {vector}, {vector}, 0)")
     yield Row("process_madvise", f"call(440, call(434, os.getpid(), 0) or 3, {vector}, 4, 0)", everywhere=False)
     yield Row("ptrace", "call((101, 117), 0x4206, victim, 0, 0)", everywhere=False)
-    yield Row("compare with another", "call((312, 272), os.getpid(), victim, 0, 0, 0)", everywhere=False)
-    yield Row("a handle of another", "os.pidfd_open(victim)")
-    yield Row("another's open file", "call(438, 3, 0, 0)", everywhere=False)
+    yield Row("compare with another process", "call((312, 272), os.getpid(), victim, 0, 0, 0)", everywhere=False)
+    yield Row("a handle of another process", "os.pidfd_open(victim)")
+    yield Row("another process's open file", "call(438, 3, 0, 0)", everywhere=False)
     yield Row("signal by a handle", "call(424, 3, 0, None, 0)", everywhere=False)
     yield Row("signal", "os.kill(victim, 0)")
     yield Row("signal its parent", "os.kill(os.getppid(), signal.SIGCONT)")
     yield Row("signal its group", "os.kill(0, signal.SIGCONT)")
-    yield Row("signal everybody", "os.kill(-1, 0)")
+    yield Row("signal all processes", "os.kill(-1, 0)")
     yield Row("signal a thread", "call((234, 131), victim, victim, 0)")
     yield Row("signal a thread, by tkill()", "call((200, 130), victim, 0)")
     yield Row("signal with a value", "function('sigqueue', victim, 0, None)")
     yield Row("signal when its own pipe is read", "fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, victim)")
-    yield Row("signal by whom it names", "fcntl.fcntl(os.pipe()[0], 15, struct.pack('ii', 1, victim))")
-    yield Row("limit another", "resource.prlimit(victim, resource.RLIMIT_CPU, (10**6, 10**6))")
-    yield Row("read another's limits", "resource.prlimit(victim, resource.RLIMIT_CPU)")
+    yield Row("signal through a file's owner", "fcntl.fcntl(os.pipe()[0], 15, struct.pack('ii', 1, victim))")
+    yield Row("limit another process", "resource.prlimit(victim, resource.RLIMIT_CPU, (10**6, 10**6))")
+    yield Row("read another process's limits", "resource.prlimit(victim, resource.RLIMIT_CPU)")
     core = "resource.RLIMIT_CORE"
     yield Row("change its own limits", f"resource.setrlimit({core}, resource.getrlimit({core}))")
-    yield Row("slow another down", "os.setpriority(os.PRIO_PROCESS, victim, 5)")
-    yield Row("schedule another", "os.sched_setscheduler(victim, os.SCHED_BATCH, os.sched_param(0))")
-    yield Row("take another's processors", "os.sched_setaffinity(victim, os.sched_getaffinity(0))")
+    yield Row("slow another process down", "os.setpriority(os.PRIO_PROCESS, victim, 5)")
+    yield Row("schedule another process", "os.sched_setscheduler(victim, os.SCHED_BATCH, os.sched_param(0))")
+    yield Row("set another process's processors", "os.sched_setaffinity(victim, os.sched_getaffinity(0))")
     nodes = "struct.pack('Q', 1), struct.pack('Q', 1)"
-    yield Row("move another's memory", f"call((256, 238), victim, 8, {nodes})", everywhere=False)
+    yield Row("move another process's memory", f"call((256, 238), victim, 8, {nodes})", everywhere=False)
     yield Row("fork", "os.fork() or os._exit(0)")
     yield Row("vfork", "call((58, 220), 17, 0, 0, 0, 0)", everywhere=False)
     yield Row("clone3", "call(435, struct.pack('8Q', 0, 0, 0, 0, 0, 0, 0, 0), 64)", everywhere=False)
@@ -159,8 +161,8 @@ def processes() -> Iterator[Row]:
     yield Row("a user namespace", "call((272, 97), 0x10000000)", everywhere=False)
     yield Row("a network namespace", "call((272, 97), 0x40000000)", everywhere=False)
     yield Row("a user namespace, by clone()", "call((56, 220), 0x10000000 | 17, 0, 0, 0, 0) or None", everywhere=False)
-    yield Row("another's namespace", "call((308, 268), 0, 0)", everywhere=False)
-    yield Row("be debugged by anybody", "function('prctl', 0x59616D61, -1, 0, 0, 0)", everywhere=False)
+    yield Row("another process's namespace", "call((308, 268), 0, 0)", everywhere=False)
+    yield Row("be debugged by any process", "function('prctl', 0x59616D61, -1, 0, 0, 0)", everywhere=False)
     yield Row("be dumped", "function('prctl', 4, 1, 0, 0, 0)")
     yield Row("outlive its parent", "function('prctl', 1, 0, 0, 0, 0)")
 
@@ -182,9 +184,7 @@ def kernel() -> Iterator[Row]:
     yield Row("request a key", "call((249, 218), b'user', b'x', None, -3)", everywhere=False)
     yield Row("shared memory", "call((29, 194), 0, 4096, 0o1600)", everywhere=False)
     yield Row("a message queue", "call((68, 186), 0, 0o1600)", everywhere=False)
-    yield Row(
-        "a message queue with a name", "call((240, 180), b'stenopool-test', 0o100, 0o600, None)", everywhere=False
-    )
+    yield Row("a named message queue", "call((240, 180), b'stenopool-test', 0o100, 0o600, None)", everywhere=False)
     yield Row("semaphores", "call((64, 190), 0, 1, 0o1600)", everywhere=False)
     yield Row("watch the file system", "call((300, 262), 0, 0)", everywhere=False)
     yield Row("send a file", "os.sendfile(1, 0, 0, 0)", everywhere=False)
@@ -193,10 +193,12 @@ def kernel() -> Iterator[Row]:
     yield Row("copy between files", "os.copy_file_range(0, 0, 0)", everywhere=False)
     yield Row("a larger pipe", "fcntl.fcntl(1, 1031, 65536)")
     yield Row("set the clock", "call((227, 112), 0, struct.pack('qq', -1, 0))", everywhere=False)
-    yield Row("name the machine", "call((170, 161), None, -1)", everywhere=False)
+    yield Row("change the host name", "call((170, 161), None, -1)", everywhere=False)
     yield Row("another filter", "call((317, 277), 0, 0, None)", everywhere=False)
     yield Row("the kernel's log", "call((103, 116), 10, None, 0)", everywhere=False)
-    yield Row("another table of calls", "call(0x40000000 + 83, (folder + '/new').encode(), 0o700)", everywhere=False)
+    yield Row(
+        "another table of system calls", "call(0x40000000 + 83, (folder + '/new').encode(), 0o700)", everywhere=False
+    )
     if os.uname().machine == "x86_64":
         # push rbx; mov eax, 20 (getpid of 32 bits); int 0x80; pop rbx; ret
         yield Row("32-bit calls", r"machine_code(b'\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3')", everywhere=False)

@@ -66,7 +66,7 @@ def test_no_output_contains_a_secret(stenopool: Program, s3: SeaweedFS, bucket: 
     home = list(files(stenopool.home))
     assert any(place.endswith(".db") for place, _ in home)
     for name, places in {
-        "what was said": [(f"output {number}", text.encode()) for number, text in enumerate(said)],
+        "output": [(f"output {number}", text.encode()) for number, text in enumerate(said)],
         "process lists": [("a command line", line) for line in lists.seen],
         "the destination": list(objects(destination)),
         "the home": home,

@@ -203,7 +203,7 @@ class TestMirror:
             models.find("tiny.en", "ctranslate2")
         assert raised.value.code is ErrorCode.MODEL_CORRUPT
         assert "model.bin" in raised.value.message
-        assert not [path for path in store.rglob("*") if path.name == "model.bin"], "nothing of it is kept"
+        assert not [path for path in store.rglob("*") if path.name == "model.bin"], "no part of it is kept"
 
     def test_a_changed_manifest_is_refused_if_its_checksum_is_known(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -288,7 +288,7 @@ class TestWithoutANetwork:
         import socket
 
         def refuse(*_: object) -> None:
-            raise AssertionError("the network was asked")
+            raise AssertionError("the network was used")
 
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
         monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -145,7 +145,7 @@ def test_changed_content_under_the_same_commit_is_refused(
     assert "MODEL_CORRUPT" in refused.stderr
     assert file in refused.stderr
     kept = [path for path in other.hub_cache.rglob("*") if path.is_file() and path.read_bytes() == b"theirs"]
-    assert kept == [], "nothing of it is left to be found"
+    assert kept == [], "no part of it remains"
     served.commits[FIRST] = dict(WHISPER)
     assert other("path").returncode == 0
 

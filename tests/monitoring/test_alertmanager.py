@@ -106,7 +106,7 @@ def alert(name: str, severity: str, **labels: str) -> dict[str, str]:
             {"StenopoolZombieRuns warning", "StenopoolCostAboveBudget critical"},
         ),
     ],
-    ids=["exporter", "prefect", "severities", "nothing to do with each other"],
+    ids=["exporter", "prefect", "severities", "unrelated alerts"],
 )
 def test_consequences_of_a_more_severe_alert_are_inhibited(
     alertmanager: Alertmanager, alerts: list[dict[str, str]], sent: set[str]

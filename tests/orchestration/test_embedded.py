@@ -49,7 +49,7 @@ def test_two_servers_of_one_user_share_no_database_and_leave_nothing_behind(tmp_
         servers = [psutil.Process(int(pid)) for pid in pids]
         assert len(set(addresses)) == len({database(server) for server in servers}) == 2
         (kept,) = home.glob("*.db")
-        assert kept.name.startswith("stenopool-empty-"), "made once: tables take seconds"
+        assert kept.name.startswith("stenopool-empty-"), "created once: tables take seconds"
 
         both[0].communicate()
         assert both[0].returncode == 0

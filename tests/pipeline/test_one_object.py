@@ -134,20 +134,23 @@ LISTED: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
     "pipe": (lambda path: replace(path, os.mkfifo), ErrorCode.NOT_A_FILE),
     "socket": (lambda path: replace(path, bind_socket), ErrorCode.NOT_A_FILE),
     "device": (lambda path: replace(path, make_device), ErrorCode.NOT_A_FILE),
-    "link to nothing": (lambda path: replace(path, lambda at: at.symlink_to("nothing")), ErrorCode.NOT_A_FILE),
+    "broken link": (lambda path: replace(path, lambda at: at.symlink_to("nothing")), ErrorCode.NOT_A_FILE),
     "link to itself": (lambda path: replace(path, lambda at: at.symlink_to(at.name)), ErrorCode.NOT_A_FILE),
-    "link out": (lambda path: replace(path, lambda at: at.symlink_to("/etc/hostname")), ErrorCode.NOT_A_FILE),
+    "link to the outside": (
+        lambda path: replace(path, lambda at: at.symlink_to("/etc/hostname")),
+        ErrorCode.NOT_A_FILE,
+    ),
 }
 AFTER: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
     "gone": (Path.unlink, ErrorCode.OBJECT_GONE),
-    "a folder by now": (lambda path: replace(path, Path.mkdir), ErrorCode.OBJECT_GONE),
-    "a pipe by now": (lambda path: replace(path, os.mkfifo), ErrorCode.OBJECT_GONE),
-    "another content": (lambda path: path.write_bytes(b"longer than before"), ErrorCode.SOURCE_CHANGED),
-    "its folder is locked": (lambda path: path.parent.chmod(0), ErrorCode.OBJECT_DENIED),
+    "replaced by a folder": (lambda path: replace(path, Path.mkdir), ErrorCode.OBJECT_GONE),
+    "replaced by a pipe": (lambda path: replace(path, os.mkfifo), ErrorCode.OBJECT_GONE),
+    "changed content": (lambda path: path.write_bytes(b"longer than before"), ErrorCode.SOURCE_CHANGED),
+    "its folder is unreadable": (lambda path: path.parent.chmod(0), ErrorCode.OBJECT_DENIED),
 }
 OUTPUTS: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
-    "an output folder of others": (lambda path: path.mkdir(0o500, parents=True), ErrorCode.OUTPUT_DENIED),
-    "a file in the place of the output folder": (write_file, ErrorCode.KEY_UNUSABLE),
+    "another user's output folder": (lambda path: path.mkdir(0o500, parents=True), ErrorCode.OUTPUT_DENIED),
+    "a file in place of the output folder": (write_file, ErrorCode.KEY_UNUSABLE),
 }
 FOLDER_FAULTS = LISTED | AFTER | OUTPUTS
 
@@ -244,7 +247,7 @@ def test_an_unlistable_folder_is_named_and_the_rest_is_processed(tmp_path: Path,
     }
     assert left == {"r/no search.wav": ErrorCode.OBJECT_DENIED}, "the rest is done or excluded"
     assert "lost+found/" not in by_name
-    assert inner == {}, "nothing else can hold what is included"
+    assert inner == {}, "no other folder can contain included files"
 
 
 def test_an_excluded_folder_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,7 +502,7 @@ def test_an_unwritable_output_affects_only_its_recording(tmp_path: Path, scratch
         "b.wav": ErrorCode.OUTPUT_DENIED,
         "c.wav": None,
     }
-    assert list(run.destination.list(WORK)) == [], "the look left nothing"
+    assert list(run.destination.list(WORK)) == [], "the check left nothing"
 
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out").chmod(0o500)

@@ -136,7 +136,7 @@ def test_logs_of_a_shard_are_found_however_its_work_was_split(store: LocalStore)
     write_log(store, shard, "prepare", prepared)
     found, (ready,) = read_prepared(store, shard)
     assert found == prepared
-    assert (ready.recording.key, ready.seconds) == ("a.wav", 3.5), "batches are made of exact lengths"
+    assert (ready.recording.key, ready.seconds) == ("a.wav", 3.5), "batches use exact lengths"
     transcribed = ShardLog(outcomes=[outcome("a", "done", duration=3.5)])
     write_log(store, shard, "transcribe", transcribed)
     assert read_logs(store, shard) == [prepared, transcribed]

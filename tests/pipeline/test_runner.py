@@ -184,7 +184,7 @@ def test_a_missing_checkpoint_means_that_another_run_finished_the_job(run: RunCo
     work.errors["assign", "1.wav"] = [ObjectNotFound("the checkpoint")]
     jobs, errors = carry(run, (stage,), ITEMS[:1])
     assert not errors
-    assert [job.failure and job.failure.code for job in jobs] == [ErrorCode.RUN_LOST], "nobody finished it"
+    assert [job.failure and job.failure.code for job in jobs] == [ErrorCode.RUN_LOST], "no run finished it"
 
     item = ITEMS[0]
     receipts.write(run.destination, Receipt(key=item.recording.key, fingerprint=item.fingerprint, status="done"))

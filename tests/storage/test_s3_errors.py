@@ -61,7 +61,7 @@ def raised(operation: str, code: str, status: int, message: str = "") -> Stenopo
         ("NoSuchBucket", 404, "", ObjectNotFound, ObjectNotFound),
         ("ExpiredToken", 400, "", AccessDenied, AccessDenied),
         ("UnavailableForLegalReasons", 451, "", StorageUnavailable, StorageUnavailable),
-        ("InternalError", 500, "KMS is away", StorageUnavailable, StorageUnavailable),
+        ("InternalError", 500, "KMS is down", StorageUnavailable, StorageUnavailable),
         ("KeyTooLongError", 400, "", KeyUnusable, KeyUnusable),
     ],
 )

@@ -185,7 +185,7 @@ SURVIVED: dict[str, Quirk] = {
     "a blank token": lambda answer, *_: TOKEN.sub("<NextContinuationToken> </NextContinuationToken>", answer),
     "a marker, as in version 1": lambda answer, *_: TOKEN.sub(f"<NextMarker>{last_key(answer)}</NextMarker>", answer),
     "a constant token": a_constant_token,
-    "two tokens in turn": two_tokens_in_turn,
+    "two alternating tokens": two_tokens_in_turn,
     "always a new token, to the first page": always_a_new_token_to_the_first_page,
     "does not say whether it is truncated": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", answer),
     "nor has a token": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", TOKEN.sub("", answer)),
@@ -195,7 +195,7 @@ SURVIVED: dict[str, Quirk] = {
     "every object twice, in reverse order, without a token": lambda *given: in_reverse(
         each_twice(TOKEN.sub("", given[0]))
     ),
-    "an empty page now and then": an_empty_page_now_and_then,
+    "occasional empty pages": an_empty_page_now_and_then,
 }
 
 
@@ -286,7 +286,7 @@ def test_a_server_that_lists_without_order(odd_server: OddServer) -> None:
         # Every request gets the first page.
         (
             lambda answer, *_: re.sub("<IsTruncated>false", "<IsTruncated>true", TOKEN.sub("", answer)),
-            "again and again",
+            "repeated",
         ),
         (lambda answer, *_: without_objects(TOKEN.sub("", answer)), "without objects"),
         (lambda answer, *_: answer.replace("<Key>in/", "<Key>other/"), "other/000.wav"),

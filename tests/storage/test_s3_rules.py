@@ -125,15 +125,15 @@ CASES = {
         ("server-side encryption", f"{STORAGE}ENCRYPTION=aws:kms"),
         {f"{STORAGE}ENCRYPTION": "aws:kms"},
     ),
-    "a certain key demanded": Case(
+    "a specific key required": Case(
         (demands(f"{ENCRYPTION}-aws-kms-key-id", KEY),), (f"{STORAGE}KMS_KEY",), {f"{STORAGE}KMS_KEY": KEY}
     ),
-    "an owner who gets the objects": Case(
+    "an owner who receives the objects": Case(
         (demands("x-amz-acl", "bucket-owner-full-control"),),
         (f"{STORAGE}ACL=bucket-owner-full-control",),
         {f"{STORAGE}ACL": "bucket-owner-full-control"},
     ),
-    "tags demanded": Case(
+    "tags required": Case(
         (demands("x-amz-tagging", "team=calls"),), (f"{STORAGE}TAGS",), {f"{STORAGE}TAGS": "team=calls"}
     ),
     "requester pays": Case(
@@ -141,7 +141,7 @@ CASES = {
         ("requester", f"{STORAGE}REQUESTER_PAYS=true"),
         {f"{STORAGE}REQUESTER_PAYS": "true"},
     ),
-    "checksums demanded, as with Object Lock": Case(
+    "checksums required, as with Object Lock": Case(
         (demands("x-amz-checksum-crc32", of=lambda method, path: method == "PUT", status=400),),
         ("checksums", f"{CHECKSUMS}=when_supported"),
         {CHECKSUMS: "when_supported"},
@@ -151,7 +151,7 @@ CASES = {
         (f"{STORAGE}ENCRYPTION=AES256 and {STORAGE}ACL=bucket-owner-full-control",),
         {f"{STORAGE}ENCRYPTION": "AES256", f"{STORAGE}ACL": "bucket-owner-full-control"},
     ),
-    "encryption demanded, conditions refused": Case(
+    "encryption required, conditions refused": Case(
         (demands(ENCRYPTION, "AES256"), refuses("If-None-Match", 501, "NotImplemented")),
         (f"{STORAGE}CONDITIONAL_WRITES=false and {STORAGE}ENCRYPTION=AES256",),
         {f"{STORAGE}CONDITIONAL_WRITES": "false", f"{STORAGE}ENCRYPTION": "AES256"},

@@ -75,14 +75,14 @@ RISKY = {
     "any namespace's pods": ("identity/main.tf", '"aws:RequestTag/kubernetes-namespace"       = var.namespace\n', ""),
     "S3 is paid for": ("network/endpoints.tf", '= "Gateway"', '= "Interface"'),
     "API on the internet": ("cluster/main.tf", "= length(var.public_access_cidrs) > 0\n", "= true\n"),
-    "API open to all": ("cluster/variables.tf", 'cidrs, "0.0.0.0/0")', 'cidrs, "0.0.0.0/1")'),
+    "API open to the internet": ("cluster/variables.tf", 'cidrs, "0.0.0.0/0")', 'cidrs, "0.0.0.0/1")'),
     "sizes other clusters": ("autoscaler/main.tf", '"owned" } }', '"*" } }'),
-    "database in public": ("database/main.tf", "publicly_accessible    = false", "publicly_accessible    = true"),
+    "public database": ("database/main.tf", "publicly_accessible    = false", "publicly_accessible    = true"),
     "pods may be root": ("prefect/main.tf", 'enforce" = "restricted"', 'enforce" = "baseline"'),
     "a pool without a worker": ("prefect/main.tf", 'toset(["cpu", "gpu"])', 'toset(["gpu"])'),
     "blind observer": ("prefect/variables.tf", "OBSERVER_NAMESPACES", "WORKER"),
     "watch may not read": ("identity/main.tf", 'for queue in role == "cpu"', 'for queue in role == "gpu"'),
-    "alarm turned round": (
+    "alarm inverted": (
         "observability/main.tf",
         '"LessThanThreshold", threshold = 3',
         '"GreaterThanThreshold", threshold = 3',

@@ -170,8 +170,8 @@ def test_prometheus_uses_the_names_of_the_services(services: dict[str, Any]) -> 
 PLANTED = {
     "an unknown key": ("stop_grace_period: 60s", "stop_grace_periods: 60s", "not allowed"),
     "a missing dependency": ("postgres: { condition", "postgre: { condition", "postgre"),
-    "a secret that nobody declared": ("secrets: [grafana-password]", "secrets: [grafana-pasword]", "grafana-pasword"),
-    "a volume that nobody declared": ("volumes: [redis:/data]", "volumes: [reddis:/data]", "reddis"),
+    "an undeclared secret": ("secrets: [grafana-password]", "secrets: [grafana-pasword]", "grafana-pasword"),
+    "an undeclared volume": ("volumes: [redis:/data]", "volumes: [reddis:/data]", "reddis"),
 }
 
 

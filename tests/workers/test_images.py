@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
         pytest.skip(f"not installed: {', '.join(missing)}")
     if subprocess.run(["unshare", "--mount", "--net", "true"], check=False).returncode:
-        pytest.skip("this machine allows no namespaces")
+        pytest.skip("this machine does not allow namespaces")
     folder = tmp_path_factory.mktemp("images")
     yield folder
     shutil.rmtree(folder)
@@ -45,7 +45,7 @@ def images(folder: Path) -> Images:
     try:
         images.make_bases()
     except (RuntimeError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no base can be made here: {error}")
+        pytest.skip(f"the base images cannot be created here: {error}")
     return images
 
 

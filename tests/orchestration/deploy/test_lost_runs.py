@@ -116,8 +116,8 @@ def test_no_slot_is_held_forever(server: LocalServer, monkeypatch: pytest.Monkey
         time.sleep(3)  # events are being stored; a kill loses those of the last moment
         server.kill()
         server.start()
-        wait_until(lambda: state_of(client, never) == "Crashed", "the end of what never started", seconds=60)
-        wait_until(lambda: state_of(client, silent) == "Crashed", "the end of what was never heard of", seconds=60)
+        wait_until(lambda: state_of(client, never) == "Crashed", "the end of the run that never started", seconds=60)
+        wait_until(lambda: state_of(client, silent) == "Crashed", "the end of the run without events", seconds=60)
         again = lambda: state_of(client, add_run(client, "scheduled", Pending(), tags=())) == "Pending"  # noqa: E731
         wait_until(again, "a free slot of the schedule", seconds=LEASE + 60)
         assert state_of(client, evicted) == "AwaitingRetry"

@@ -178,7 +178,7 @@ NVIDIA = {"accelerator": "nvidia"}
         ("gpu", Node("gpu without a taint", GPU, NVIDIA), True),
         ("gpu", Node("gpu without drivers", CPU, NVIDIA, (TAINT,)), False),
         ("gpu", Node("gpu of another label", GPU, {"accelerator": "amd"}, (TAINT,)), False),
-        ("gpu", Node("gpu for somebody else", GPU, NVIDIA, (TAINT, Taint("team", "vision"))), False),
+        ("gpu", Node("gpu of another team", GPU, NVIDIA, (TAINT, Taint("team", "vision"))), False),
         ("gpu", Node("cpu", CPU), False),
         ("cpu", Node("cpu", CPU), True),
         ("cpu", Node("gpu", GPU, NVIDIA, (TAINT,)), False),
@@ -221,7 +221,7 @@ def test_every_variable_is_described_and_used(pool: PoolKind, kind: PoolType) ->
     for name, variable in base["variables"]["properties"].items():
         assert variable["title"], name
         assert variable["description"].endswith("."), name
-        assert f"{{{{ {name} }}}}" in used or name == "env", f"{name} is in no use"
+        assert f"{{{{ {name} }}}}" in used or name == "env", f"{name} is unused"
 
 
 @pytest.mark.parametrize("pool", POOLS)

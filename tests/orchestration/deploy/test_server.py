@@ -109,7 +109,7 @@ def test_pages_of_other_sites_may_not_call_it(prefect_server: PrefectServer) -> 
 def test_the_page_calls_the_server_that_it_came_from(prefect_server: PrefectServer) -> None:
     served = httpx.get(f"{prefect_server.url.removesuffix('/api')}/ui-settings").json()
     assert served["api_url"] == "/api"
-    assert served["default_ui"] == "v1", "the newer page asks amplitude.com"
+    assert served["default_ui"] == "v1", "the newer page contacts amplitude.com"
 
 
 RUN = """

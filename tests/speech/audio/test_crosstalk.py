@@ -111,13 +111,13 @@ def test_a_copied_channel_is_found(call: Signal, name: str) -> None:
 
 
 APART: dict[str, Callable[[Signal], Signal]] = {
-    "as it was said": lambda call: call,
+    "unchanged": lambda call: call,
     "over a telephone": lambda call: np.stack([over_telephone(each) for each in call]),
     "digital silence between": lambda call: np.where(np.abs(call) > 0.002, call, 0),
     "the same hum": lambda call: call + 0.01 * np.sin(np.arange(call.shape[1]) * 2 * np.pi * 50 / SAMPLE_RATE),
     "both at once": lambda call: np.stack([call[0], np.roll(call[1], -8 * SAMPLE_RATE)]),
-    "one says nothing": lambda call: np.stack([call[0], 0 * call[1]]),
-    "nobody says anything": lambda call: 0 * call,
+    "one person is silent": lambda call: np.stack([call[0], 0 * call[1]]),
+    "both people are silent": lambda call: 0 * call,
     "one is 30 dB quieter": lambda call: call * [[1.0], [0.03]],
     "very short": lambda call: call[:, SAMPLE_RATE : SAMPLE_RATE * 5 // 4],
 }

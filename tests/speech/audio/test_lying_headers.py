@@ -157,8 +157,8 @@ RIGHT: dict[str, bytes] = {
     "LIST before the data": riff(wave_format(), LIST, data()),
     "junk before the format": riff(chunk(b"JUNK", bytes(52)), wave_format(), data()),
     "odd chunk, padded": riff(ODD, wave_format(), data(), ODD),
-    "metadata behind the data": riff(wave_format(), data(), LIST, chunk(b"id3 ", bytes(3000))),
-    "zeros behind the data": riff(wave_format(), data()) + bytes(4096),
+    "metadata after the data": riff(wave_format(), data(), LIST, chunk(b"id3 ", bytes(3000))),
+    "zeros after the data": riff(wave_format(), data()) + bytes(4096),
     "size of the file 0": riff(wave_format(), data(), size=0),
     "sizes of a pipe (FFmpeg)": riff(wave_format(), data(size=2**32 - 1), size=2**32 - 1),
     "sizes of a pipe (SoX)": riff(wave_format(), data(size=0x7FFFF000), size=0x7FFFF024),
@@ -175,7 +175,7 @@ RIGHT: dict[str, bytes] = {
     "AU, size too small": au(VOICE, size=100),
     "bytes per second of bits": riff(wave_format(bytes=16 * RATE), data()),
     "bytes per second 0": riff(wave_format(bytes=0), data()),
-    "format behind the data": riff(data(), wave_format()),
+    "format after the data": riff(data(), wave_format()),
     "odd chunk, not padded": riff(UNPADDED, wave_format(), data()),
     "odd chunk before the data, not padded": riff(wave_format(), UNPADDED, data()),
 }
@@ -211,7 +211,7 @@ CONTRADICTED: dict[str, bytes] = {
     "no channels": riff(wave_format(channels=0), data()),
     "8 bits": riff(wave_format(bits=8), data()),
     "24 bits": riff(wave_format(bits=24), data()),
-    "rate that nobody uses": riff(wave_format(rate=16384), data()),
+    "unusual rate": riff(wave_format(rate=16384), data()),
     "rate 0": riff(wave_format(rate=0), data()),
     "mu-law of 16 bits": riff(wave_format(tag=7), data()),
     "floats of 16 bits": riff(wave_format(tag=3), data()),
@@ -318,7 +318,7 @@ def flags_of(content: bytes, folder: Path) -> tuple[list[str], NDArray[np.float6
 
 MP4_LIES = {
     "edits of half a second": (b"elst", 8, 500),
-    "edits that begin after 2 s": (b"elst", 12, 2 * RATE),
+    "edits that start after 2 s": (b"elst", 12, 2 * RATE),
     "half the samples in stsz": (b"stsz", 8, 20),
     "half the samples in stts": (b"stts", 8, 20),
     "one chunk fewer": (b"stco", 4, 1),

@@ -40,7 +40,7 @@ def tracks(*written: str) -> list[Track]:
     ("written", "languages", "best"),
     [
         pytest.param(["-", "-"], [], 1, id="the first"),
-        pytest.param(["-", "- - default"], [], 2, id="the default, as players do"),
+        pytest.param(["-", "- - default"], [], 2, id="the default, like players"),
         pytest.param(["ger - default", "eng"], ["en"], 2, id="the language before the default"),
         pytest.param(["ger - default", "en-US"], ["en"], 2, id="tag with a region"),
         pytest.param(["ger - default", "eng"], ["de", "en"], 1, id="the first language of an allow-list"),
@@ -54,10 +54,10 @@ def tracks(*written: str) -> list[Track]:
         pytest.param(["eng Audio_Description", "eng"], [], 2, id="description by its title"),
         pytest.param(["eng - clean_effects", "eng"], [], 2, id="music and effects"),
         pytest.param(["zxx - default", "und"], [], 2, id="no linguistic content"),
-        pytest.param(["eng - karaoke", "eng - hearing_impaired"], [], 2, id="clear dialogue is talk"),
-        pytest.param(["eng - dub", "jpn - original"], [], 2, id="what was spoken before its dubbing"),
-        pytest.param(["eng - dub", "jpn - original"], ["en"], 1, id="a dubbing in the language wanted"),
-        pytest.param(["ger", "eng - comment"], ["en"], 2, id="a commentary before a language that is not wanted"),
+        pytest.param(["eng - karaoke", "eng - hearing_impaired"], [], 2, id="clear dialogue is speech"),
+        pytest.param(["eng - dub", "jpn - original"], [], 2, id="the original before its dubbing"),
+        pytest.param(["eng - dub", "jpn - original"], ["en"], 1, id="a dubbing in the requested language"),
+        pytest.param(["ger", "eng - comment"], ["en"], 2, id="a commentary before another language"),
         pytest.param(["- - default undecodable", "-"], [], 2, id="a codec that FFmpeg knows"),
     ],
 )

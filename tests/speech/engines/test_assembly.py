@@ -32,7 +32,7 @@ def test_a_window_becomes_sentences_in_the_recordings_time() -> None:
     assert [(s.start, s.end, s.text) for s in segments] == [(101.0, 101.5, " Yes."), (102.0, 103.5, " Twelve 12 more.")]
     assert [(word.start, word.end) for word in segments[1].words] == [(102.0, 102.5), (None, None), (103.0, 103.5)]
     assert {segment.language for segment in segments} == {"en"}
-    assert words[0].start == 1.0, "what was decoded is left as it was"
+    assert words[0].start == 1.0, "the decoded segment is unchanged"
 
 
 def test_without_words_the_window_is_one_segment() -> None:

@@ -73,7 +73,7 @@ def test_a_long_hint_is_cut_to_its_last_words(
         assert ", ".join(vocabulary).endswith(hints.vocabulary)
         assert hints.vocabulary.split(", ")[-1] == vocabulary[-1] or len(vocabulary[-1]) > 50
     if prompt == PROSE[:1900] and len(vocabulary) == 1:
-        assert hints.vocabulary == "Kowloon", "what one does not need is the other's"
+        assert hints.vocabulary == "Kowloon", "unused room of one hint is available to the other"
 
 
 @pytest.mark.parametrize(
