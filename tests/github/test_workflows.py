@@ -103,7 +103,7 @@ PLANTED = {
         "run: echo ${{ github.event.pull_request.title }}",
         "template-injection",
     ),
-    "all permissions": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
+    "write-all": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
     "a missing need": (
         actionlint,
         r"    timeout-minutes: 15",
