@@ -52,7 +52,7 @@ def _cut(samples: Signal, frame: int = 400) -> Iterator[Signal]:
 
 
 def make_call(rng: np.random.Generator, voices: Voices) -> Signal:
-    """What two parties say, each alone: shape (2, samples)."""
+    """The speech of two people, each alone: shape (2, samples)."""
     parties = rng.choice(sorted(voices), 2, replace=False)
     seconds = float(rng.choice([12, 30, 60, 120]))
     call, clock, speaking = (

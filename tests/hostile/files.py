@@ -286,9 +286,7 @@ OTHERS = [
     Attack("four-gigabytes.wav", lambda path, _: wav(path, claims=0x7FFE_0000), (E.TOO_LONG,)),
     Attack("65535-channels.wav", lambda path, _: wav(path, channels=65535), (E.INPUT_CORRUPT, E.TOO_MANY_CHANNELS)),
     Attack("100-channels.wav", lambda path, _: wav(path, channels=100), (E.TOO_MANY_CHANNELS,)),
-    Attack(
-        "no-channels.wav", lambda path, _: wav(path, channels=0), ()
-    ),  # its other fields say that it has one channel
+    Attack("no-channels.wav", lambda path, _: wav(path, channels=0), ()),  # its other fields mean one channel
     Attack("rate-1.wav", lambda path, _: wav(path, rate=1), (E.SAMPLE_RATE_UNUSABLE,)),
     Attack("rate-2000000000.wav", lambda path, _: wav(path, rate=2_000_000_000), (E.SAMPLE_RATE_UNUSABLE,)),
     Attack("49-days.flac", flac_claim, (E.TOO_LONG,)),

@@ -280,7 +280,7 @@ def test_no_secrets_and_no_open_files_are_inherited(monkeypatch: pytest.MonkeyPa
     descriptors, names = json.loads(said)
     assert descriptors == [0, 1, 2]
     assert set(names) <= {"PATH", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH"}
-    # The prober is forked from the launcher and has what that has.
+    # The prober is forked from the launcher and inherits its files and environment.
     launcher = sandbox._launchers().get(True).process.pid
     given = Path(f"/proc/{launcher}/environ").read_bytes().split(b"\0")
     assert {name.partition(b"=")[0] for name in given if name} <= {b"PATH", b"LANG", b"LD_LIBRARY_PATH", b"PYTHONPATH"}

@@ -66,7 +66,7 @@ def test_a_listing_is_one_request_per_page(server: Server, store: S3Store) -> No
 
 def test_reading_only_the_first_key_is_one_request(server: Server, store: S3Store) -> None:
     assert next(store.list()).key == "000.wav"
-    time.sleep(0.5)  # a request in advance would come from a thread
+    time.sleep(0.5)  # a prefetch would come from a thread
     assert server.requests == 1
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def descendants(pid: int) -> list[int]:
-    """Its children, and theirs."""
+    """All descendants of a process."""
     found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):

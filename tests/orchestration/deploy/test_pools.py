@@ -239,7 +239,7 @@ def test_process_jobs_are_valid(pool: PoolKind) -> None:
 
 @pytest.mark.parametrize("variable", ["command", "env", "working_dir", "env.PATH"])
 def test_a_servers_process_pool_accepts_no_command_or_environment(variable: str, prefect_api: None) -> None:
-    """From no one, however a run is requested: the server refuses the request."""
+    """However the run is requested, the server refuses it."""
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
