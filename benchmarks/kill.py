@@ -210,9 +210,7 @@ def _is_short(item: dict[str, Any]) -> bool:
     return bool(item["kind"] == "en_short")
 
 
-def kill_again_and_again(
-    server: SeaweedFS, folder: Path, *, kills: int, recordings: int = 58, seed: int = 1
-) -> Outcome:
+def kill_repeatedly(server: SeaweedFS, folder: Path, *, kills: int, recordings: int = 58, seed: int = 1) -> Outcome:
     """Run undisturbed, run with kills, compare."""
     bench = Bench(server, folder, recordings, seed)
     bench.live("peaceful")
@@ -285,7 +283,7 @@ def main() -> int:
         server = SeaweedFS(Path(folder) / "s3")
         server.start()
         try:
-            outcome = kill_again_and_again(
+            outcome = kill_repeatedly(
                 server, Path(folder), kills=arguments.kills, recordings=arguments.recordings, seed=arguments.seed
             )
         finally:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kill import kill_again_and_again
+from benchmarks.kill import kill_repeatedly
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech
 
@@ -21,7 +21,7 @@ def test_kills_lose_nothing_and_each_repeats_at_most_one_stage_of_the_work_in_pr
     seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     """The full version, 30 kills: python -m benchmarks.kill."""
-    outcome = kill_again_and_again(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
+    outcome = kill_repeatedly(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
     print(outcome)
     assert outcome.faults == []
     assert len(outcome.kills) == KILLS, "it ended before all kills: use more recordings"

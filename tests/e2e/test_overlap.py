@@ -74,7 +74,7 @@ def test_two_runs_of_one_prefix(moment: str, stenopool: Program, bucket: str, tm
             second.wait(timeout=500)
             first.send_signal(signal.SIGCONT)
         said = [process.communicate(timeout=500)[0] for process in (first, second)]
-    say_what_was_done_twice(moment, journals)
+    print_repeated_work(moment, journals)
     # 1 for the run that finds the empty file, which may be both.
     assert {first.returncode, second.returncode} <= {0, 1}, "\n".join(said)[-6000:]
 
@@ -101,7 +101,7 @@ def hold(process: subprocess.Popen[str], journal: Path, line: str) -> None:
     process.send_signal(signal.SIGSTOP)
 
 
-def say_what_was_done_twice(moment: str, journals: list[Path]) -> None:
+def print_repeated_work(moment: str, journals: list[Path]) -> None:
     decoded, spoken = zip(*map(read_started, journals), strict=True)
     twice = set(spoken[0]) & set(spoken[1])
     print(f"{moment}: decoded twice {len(set(decoded[0]) & set(decoded[1]))}, transcribed twice {len(twice)} of 15")

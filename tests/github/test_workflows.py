@@ -41,7 +41,7 @@ def test_actionlint_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-class TestEach:
+class TestWorkflow:
     def test_actions_are_pinned_by_commit_with_the_version_in_a_comment(self, workflow: Path) -> None:
         uses = re.findall(r"(?m)^ +(?:- )?uses: (.*)", workflow.read_text())
         assert uses

@@ -158,18 +158,18 @@ def a_constant_token(answer: str, *_: object) -> str:
     return TOKEN.sub(f"<NextContinuationToken>{KEYS[0].encode().hex()}</NextContinuationToken>", answer)
 
 
-def two_tokens_in_turn(answer: str, query: dict[str, str], number: int) -> str:
+def two_alternating_tokens(answer: str, query: dict[str, str], number: int) -> str:
     """Back and forth, like a cache whose key is too short."""
     back = "in/" if number % 2 else KEYS[0]
     return TOKEN.sub(f"<NextContinuationToken>{back.encode().hex()}</NextContinuationToken>", answer)
 
 
-def always_a_new_token_to_the_first_page(answer: str, query: dict[str, str], number: int) -> str:
+def new_token_for_the_first_page(answer: str, query: dict[str, str], number: int) -> str:
     before_all = "!" * (number + 1)
     return TOKEN.sub(f"<NextContinuationToken>{before_all.encode().hex()}</NextContinuationToken>", answer)
 
 
-def an_empty_page_now_and_then(answer: str, query: dict[str, str], number: int) -> str:
+def occasional_empty_pages(answer: str, query: dict[str, str], number: int) -> str:
     """With a token that continues from the same place, as if a page's objects had been deleted."""
     if number % 2 == 0:
         return answer
@@ -185,8 +185,8 @@ SURVIVED: dict[str, Quirk] = {
     "a blank token": lambda answer, *_: TOKEN.sub("<NextContinuationToken> </NextContinuationToken>", answer),
     "a marker, as in version 1": lambda answer, *_: TOKEN.sub(f"<NextMarker>{last_key(answer)}</NextMarker>", answer),
     "a constant token": a_constant_token,
-    "two alternating tokens": two_tokens_in_turn,
-    "always a new token, to the first page": always_a_new_token_to_the_first_page,
+    "two alternating tokens": two_alternating_tokens,
+    "always a new token, to the first page": new_token_for_the_first_page,
     "does not say whether it is truncated": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", answer),
     "nor has a token": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", TOKEN.sub("", answer)),
     "TRUE": lambda answer, *_: answer.replace("<IsTruncated>true", "<IsTruncated> TRUE "),
@@ -195,7 +195,7 @@ SURVIVED: dict[str, Quirk] = {
     "every object twice, in reverse order, without a token": lambda *given: in_reverse(
         each_twice(TOKEN.sub("", given[0]))
     ),
-    "occasional empty pages": an_empty_page_now_and_then,
+    "occasional empty pages": occasional_empty_pages,
 }
 
 

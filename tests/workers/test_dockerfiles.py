@@ -62,7 +62,7 @@ def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", [CPU, GPU], ids=lambda path: path.name)
-class TestEach:
+class TestDockerfile:
     def test_bases_are_pinned_by_digest(self, file: Path) -> None:
         bases = re.findall(r"(?m)^ARG (?:DEBIAN|UV)=(.*)", file.read_text())
         assert len(bases) == 2

@@ -49,7 +49,7 @@ def test_a_library_that_kills_its_process_is_reported(
     assert "compare the versions" in said
 
 
-class TestWanted:
+class TestReadVersions:
     def test_versions_of_libraries_opened_by_name_are_read(self, tmp_path: Path) -> None:
         library = tmp_path / "lib.so"
         library.write_bytes(b"\x7fELF\0libcudnn.so.8\0...\0libcublas.so.12\0libcuda.so.1\0")
