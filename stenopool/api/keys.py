@@ -126,7 +126,7 @@ class Limiter:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: str, price: float = 1) -> Allowance:
-        """Take ``price`` tokens of the caller's, or as many as a full bucket has.
+        """Take ``price`` tokens from the caller's bucket, or as many as a full bucket has.
 
         The headers follow draft-ietf-httpapi-ratelimit-headers-10.
         """

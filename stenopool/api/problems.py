@@ -39,7 +39,7 @@ API_CODES: dict[str, str] = {
     "IDEMPOTENCY_KEY_REUSED": "The Idempotency-Key was used for a different request.",
     "METHOD_NOT_ALLOWED": "The address does not support this method.",
     "NOT_ACCEPTABLE": "No transcript format matches the Accept header.",
-    "NOT_COMPLETED": "The recording has no transcript: it is not finished, failed, or was not submitted.",
+    "NOT_COMPLETED": "The recording has no transcript: it is not finished, has failed, or was never submitted.",
     "NOT_FOUND": "The address does not exist.",
     "PRECONDITION_FAILED": "The content has changed since its ETag was read: `If-Match` does not match.",
     "PREFECT_UNAVAILABLE": "The Prefect server does not respond.",
