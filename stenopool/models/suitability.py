@@ -21,7 +21,7 @@ def check_options(options: TranscriptionOptions) -> None:
     ):
         raise OptionsInvalid(
             f"engine=whisper and model={options.model} cannot be combined: openai-whisper has no such checkpoint.",
-            remedy="Use engine faster-whisper or whisperx with it, or another model.",
+            remedy="Use it with engine faster-whisper or whisperx, or use another model.",
         )
     languages = aligned_languages(options)
     if languages and not any(models.is_known(code, "wav2vec2") for code in languages):
@@ -29,7 +29,7 @@ def check_options(options: TranscriptionOptions) -> None:
         raise OptionsInvalid(
             f"{named} and word_timestamps=alignment cannot be combined: no model aligns "
             f"{', '.join(language_names()[code].title() for code in languages)}.",
-            remedy="Use word_timestamps attention, or put a wav2vec2 model for the language below "
+            remedy="Use word_timestamps=attention, or put a wav2vec2 model for the language below "
             f"STENOPOOL_MODELS__PATH, as wav2vec2/{languages[0]}.",
         )
 
@@ -44,7 +44,7 @@ def check_model(options: TranscriptionOptions, facts: ModelFacts | None) -> None
 
 
 def aligned_languages(options: TranscriptionOptions) -> tuple[str, ...]:
-    """The languages whose words may be aligned; empty if that is not requested, or if they may be any."""
+    """The languages whose words may be aligned; empty if alignment is not requested, or if any language is possible."""
     if options.word_timestamps != "alignment":
         return ()
     if (facts := facts_of(options.model)) and facts.languages == ENGLISH:

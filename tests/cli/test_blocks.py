@@ -79,5 +79,5 @@ def test_an_unreachable_prefect_server_is_named(stenopool: Call) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         answer = stenopool("status", DESTINATION)
     assert answer.code == 2
-    assert "STORAGE_UNAVAILABLE: The Prefect server cannot be asked for the block s3-bucket/archive" in answer.err
+    assert "STORAGE_UNAVAILABLE: Cannot load the block s3-bucket/archive" in answer.err
     assert "Traceback" not in answer.err

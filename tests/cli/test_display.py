@@ -86,13 +86,13 @@ def test_warnings_of_the_log_are_shown_and_failures_once(terminal: bool, caplog:
         with show_progress(console, diarize=True):
             emit(Event("done", "a.wav", 1.0))
             emit(Event("failed", "b.wav", 0.0, FAILURE))
-            logger.warning("%s: no audio for the page", HOSTILE)
+            logger.warning("%s: cannot prepare audio for the page", HOSTILE)
         logger.warning("afterwards")
     finally:
         logger.removeHandler(kept)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("EMPTY_FILE") == 1
-    assert text.count(": no audio for the page") == 1
+    assert text.count(": cannot prepare audio for the page") == 1
     assert "\x07" not in text
     assert "a.wav: done" not in text
     assert caplog.messages == [

@@ -74,7 +74,7 @@ def test_single_unreadable_objects_are_a_warning(tmp_path: Path) -> None:
     (tmp_path / "lost+found").chmod(0o700)
     assert some.status == "warn"
     assert "a.wav: Permission denied" in some.found
-    assert "lost+found/ may not be read" in some.found
+    assert "lost+found/ is denied" in some.found
     assert (none.status, none.found.partition(":")[0]) == ("fail", "ACCESS_DENIED")
 
 

@@ -114,7 +114,7 @@ def test_wrong_options_are_one_line_and_a_remedy(
     line, remedy = answer.err.splitlines()
     assert line.startswith("OPTIONS_INVALID: ")
     assert said in line
-    assert remedy == "Change one of the options named."
+    assert remedy == "Change one of the options in the message."
     assert not (tmp_path / "out").exists()
 
 

@@ -145,7 +145,7 @@ def test_an_unreadable_receipt_or_report_hides_no_other(
     assert found["quarantined"] == 2
     corrupt, skipped = caplog.messages
     assert corrupt.startswith("RECEIPT_CORRUPT: ")
-    assert "20261102T000000Z-aaaaaaaa/report.json is skipped" in skipped
+    assert "20261102T000000Z-aaaaaaaa/report.json: " in skipped
     retried = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
     assert (retried.code, retried.err.splitlines()[-1]) == (0, "No recordings are quarantined with TOO_LONG.")
 
@@ -212,7 +212,7 @@ def test_a_misspelt_location_is_an_error(command: tuple[str, ...], tmp_path: Pat
     answer = stenopool(command[0], *(tmp_path / name for name in command[1:]))
     assert (answer.code, answer.out) == (2, "")
     line, remedy = answer.err.splitlines()
-    assert line == f"OBJECT_NOT_FOUND: There is no folder {tmp_path / 'MISSING'}."
+    assert line == f"OBJECT_NOT_FOUND: The folder {tmp_path / 'MISSING'} does not exist."
     assert remedy
 
 

@@ -138,7 +138,7 @@ def test_a_destination_that_refuses_conditional_writes_ends_the_run_before_any_s
 
 
 def test_a_misspelt_prefix_ends_the_run(source: Path, destination: Path, calls: Counter[str]) -> None:
-    with pytest.raises(ObjectNotFound, match="There is nothing at"):
+    with pytest.raises(ObjectNotFound, match="Nothing exists at"):
         ingest(source, destination, selection=Selection(prefix="cals/"))
     assert calls == {}
     assert not destination.exists()

@@ -167,7 +167,7 @@ def test_a_cached_copy_that_differs_from_the_pin_is_not_used(machines: tuple[Mac
     weights.write_bytes(b"theirs")
     offline = one("path", HF_HUB_OFFLINE="1")
     assert offline.returncode == 2
-    assert "not what is pinned" in offline.stderr
+    assert "does not match its pin" in offline.stderr
     damaged = one("verify", HF_HUB_OFFLINE="1")
     assert damaged.returncode == 1
     assert "model.bin" in damaged.stdout

@@ -358,7 +358,9 @@ def test_excluded_named_recordings_are_reported(caplog: pytest.LogCaptureFixture
     assert [item.recording.key for item in plan.items()] == ["a.wav"]
     assert [failed.key for failed in plan.unusable] == ["gone.wav"]
     left_out = "'', '.hidden.wav', 'folder/', 'notes.txt'"
-    assert caplog.messages[-1] == f"4 of the named recordings are left out, as a listing would: {left_out}"
+    assert (
+        caplog.messages[-1] == f"Skipped 4 of the given recordings, because a listing would not select them: {left_out}"
+    )
 
 
 def recording(key: str) -> Recording:

@@ -224,7 +224,7 @@ def test_a_pool_in_use_keeps_its_type() -> None:
     applied()
     run = add_run("stenopool-gpu", tags=["stenopool"])
     error = refuse(target="kubernetes")
-    assert "1 runs are in it" in error.message
+    assert "1 open runs" in error.message
     end(run)
     applied(target="kubernetes")
 

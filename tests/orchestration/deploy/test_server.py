@@ -91,7 +91,7 @@ def test_a_command_without_the_password_says_so(prefect_server: PrefectServer) -
     for password in (None, "stenopool:wrong"):
         with (
             temporary_settings({PREFECT_API_URL: prefect_server.url, PREFECT_API_AUTH_STRING: password}),
-            pytest.raises(AccessDenied, match="refuses our password") as refused,
+            pytest.raises(AccessDenied, match="refuses the password") as refused,
         ):
             require_server()
         assert "PREFECT_API_AUTH_STRING" in refused.value.remedy

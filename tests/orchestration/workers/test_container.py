@@ -74,7 +74,7 @@ class TestCommand:
     def test_an_unknown_command_is_reported(self) -> None:
         done = entry("stenopol")
         assert done.returncode == 1
-        assert done.stderr == "stenopol cannot be started: No such file or directory.\n"
+        assert done.stderr == "Cannot start stenopol: No such file or directory.\n"
 
     def test_without_a_command_the_help_is_named(self) -> None:
         assert "stenopool --help" in entry().stderr
@@ -119,7 +119,7 @@ class TestHealth:
 
 def test_an_empty_address_is_healthy_and_an_invalid_one_is_not() -> None:
     check_health("")
-    with pytest.raises(SystemExit, match="not an address"):
+    with pytest.raises(SystemExit, match="not a valid address"):
         check_health("cpu")
 
 
@@ -136,7 +136,7 @@ def test_missing_buckets_are_created_and_existing_ones_kept(
     old = there.make_bucket()
     there.client().put_object(Bucket=old, Key="call.wav", Body=b"1")
     make_buckets([f"s3://{old}", "/recordings", f"s3://{old}-new"])
-    assert capsys.readouterr().out == f"Made {old}-new.\n"
+    assert capsys.readouterr().out == f"Created {old}-new.\n"
     assert there.client().head_object(Bucket=old, Key="call.wav")["ContentLength"] == 1
     make_buckets([f"s3://{old}-new"])
     assert capsys.readouterr().out == ""

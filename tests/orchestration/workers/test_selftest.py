@@ -32,7 +32,7 @@ def test_without_a_gpu_the_remedy_is_shown(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr(selftest, "attempt", lambda *what: attempt(*what) if what == ("gpu",) else "tried above")
     assert not selftest.run("cuda")
     said = capsys.readouterr().err
-    assert "no GPU can be used" in said
+    assert "no usable GPU was found" in said
     assert "--gpus all" in said
 
 
@@ -46,7 +46,7 @@ def test_a_library_that_kills_its_process_is_reported(
     assert not selftest.run("cpu")
     said = capsys.readouterr().err
     assert "killed by signal 6" in said
-    assert "compare the versions" in said
+    assert "Compare the versions" in said
 
 
 class TestReadVersions:
