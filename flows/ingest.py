@@ -56,7 +56,7 @@ async def ingest(
         plan = Plan(run.source, run.destination, options, selection, execution.formats, again, clears=True)
         batch = await Batch.begin(run, plan, source)
         # Shards started by an earlier attempt at this run are finished before the remaining recordings are listed.
-        async for logs in carry_shards(batch.begun, dispatcher, run.destination, parameters):
+        async for logs in carry_shards(batch.started_shards, dispatcher, run.destination, parameters):
             await batch.add(logs, resumed=True)
         async for logs in carry_shards(batch.plan_shards(), dispatcher, run.destination, parameters):
             await batch.add(logs)

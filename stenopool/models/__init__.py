@@ -114,14 +114,19 @@ def list_models() -> list[KnownModel]:
     for source in _sources():
         for model in source.known():
             listed.setdefault((model.name, model.kind), model)
-    return sorted(listed.values(), key=lambda model: (KINDS.index(model.kind), not model.at_hand, model.name))
+    return sorted(
+        listed.values(),
+        key=lambda model: (KINDS.index(model.kind), not model.at_hand, model.name),  # codespell:ignore
+    )
 
 
 def has_speech_weights() -> bool:
     """Whether a Whisper model is on this machine or can be fetched from the hub. Fetches nothing."""
     # Lazily, source by source, so that the hub's cache is not searched for every name if an earlier source has a model.
     return not hub.is_offline() or any(
-        model.at_hand and model.kind in ("ctranslate2", "openai") for source in _sources() for model in source.known()
+        model.at_hand and model.kind in ("ctranslate2", "openai")  # codespell:ignore
+        for source in _sources()
+        for model in source.known()
     )
 
 

@@ -26,12 +26,13 @@ _WHEELS = {
 
 
 class KnownModel(NamedTuple):
-    """A model that a source can provide. ``at_hand``: without using the network."""
+    """A model that a source can provide."""
 
     name: str
     kind: ModelKind
     origin: str
-    at_hand: bool
+    at_hand: bool  # codespell:ignore (a name in the JSON output)
+    """Whether it is available without using the network."""
 
 
 class ModelSource(Protocol):

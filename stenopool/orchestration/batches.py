@@ -27,7 +27,7 @@ class Batch:
     run: RunContext
     plan: Plan
     source: str
-    begun: list[Shard]
+    started_shards: list[Shard]
     """Shards started by an earlier attempt at this run."""
     artifact: UUID
     """The progress bar in the Prefect UI."""
@@ -42,20 +42,20 @@ class Batch:
         """Start a batch, or resume that of an earlier attempt at the same run."""
         started_at = datetime.now(UTC)
         name = batch_name(runtime.flow_run.scheduled_start_time or started_at, str(runtime.flow_run.id))
-        begun = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
-        plan.begun = sum(len(shard.new) for shard in begun)
+        started_shards = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
+        plan.already_started = sum(len(shard.new) for shard in started_shards)
         if plan.selection.max_count:
             plan.waited = await asyncio.to_thread(find_waiting, run.destination)
         artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {cell(source)}")
         counts = BatchCounts.of(run, name, str(runtime.flow_run.id), started_at)
         writes = not await asyncio.to_thread(selects_nothing, run.source, run.destination, plan.selection)
-        if writes and not begun:
+        if writes and not started_shards:
             await asyncio.to_thread(counts.write, run.destination)
-        return cls(run, plan, source, begun, artifact, counts, writes)
+        return cls(run, plan, source, started_shards, artifact, counts, writes)
 
     def plan_shards(self) -> Iterator[Shard]:
         """Shards of the pending recordings, as they are listed."""
-        first = max((shard.number + 1 for shard in self.begun), default=0)
+        first = max((shard.number + 1 for shard in self.started_shards), default=0)
         return split_into_shards(self.plan.items(), self.counts.batch, get_settings().batch, first)
 
     async def add(self, logs: list[ShardLog], *, resumed: bool = False) -> None:

@@ -82,7 +82,7 @@ class ByDeployment:
                         deployment,
                         client=client,
                         parameters={"batch": batch, "shard": shard, **chosen},
-                        idempotency_key=f"{batch}/{shard:05d}/{deployment}",  # asked for twice, it is the same run
+                        idempotency_key=f"{batch}/{shard:05d}/{deployment}",  # a repeated request returns the same run
                         work_queue_name=_queue(),
                         tags=[f"batch:{batch}", *sorted(TagsContext.get().current_tags)],
                         timeout=0,

@@ -26,10 +26,10 @@ def check_stores(source: ObjectStore, destination: ObjectStore, selection: Selec
         return
     if not selection.only:
         check_source(source, destination, selection)
-    begun = list[ObjectInfo]()
+    existing = list[ObjectInfo]()
     if selection.only:
-        destination.attempt(lambda store: begun.extend(islice(store.list(BATCHES, page_size=1), 1)))
-    if not begun:
+        destination.attempt(lambda store: existing.extend(islice(store.list(BATCHES, page_size=1), 1)))
+    if not existing:
         check_destination(destination)
 
 

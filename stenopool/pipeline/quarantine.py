@@ -118,8 +118,8 @@ def _find_deleted(attempt: Attempt, open_source: Callable[[str], ObjectStore]) -
 def _options_of(
     receipt: Receipt, candidates: Iterable[BatchReport], source: Callable[[], ObjectStore]
 ) -> TranscriptionOptions:
-    if told := next(_usable([receipt.options]), None):
-        return told
+    if stored := next(_usable([receipt.options]), None):
+        return stored
     usable = list(_usable(report.options for report in candidates))
     matching: Iterable[TranscriptionOptions] = ()
     with suppress(ObjectNotFound, RecordingError):  # the run reports it
@@ -128,8 +128,8 @@ def _options_of(
     return next(chain(matching, usable), TranscriptionOptions())
 
 
-def _usable(told: Iterable[dict[str, Any] | None]) -> Iterator[TranscriptionOptions]:
+def _usable(stored: Iterable[dict[str, Any] | None]) -> Iterator[TranscriptionOptions]:
     """The options that are valid in this version; options of earlier releases may not be."""
-    for options in told:
+    for options in stored:
         with suppress(ValidationError):
             yield TranscriptionOptions.model_validate(options, context=STORED)

@@ -177,7 +177,7 @@ class _Attempt:
             try:
                 if self.fatal:
                     return
-                if self._take_up(job):
+                if self._needs_work(job):
                     self._stage.run(self._runner.context, job)
                 self._leave(job)
             except BaseException as error:
@@ -221,12 +221,12 @@ class _Attempt:
 
     def _coming(self) -> Iterator[Job]:
         while (job := self._queue.get()) is not None and not self._closed:
-            if self._take_up(job):
+            if self._needs_work(job):
                 yield job
             else:
                 self._leave(job)
 
-    def _take_up(self, job: Job) -> bool:
+    def _needs_work(self, job: Job) -> bool:
         """Whether the stage has work to do for the job. Stops here if requested."""
         if self._stage.stoppable:
             stop_if_asked()

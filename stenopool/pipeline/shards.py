@@ -85,7 +85,7 @@ class Plan:
     """Fingerprints to process last: they failed in the last run, and must not use up ``selection.max_count`` in every
     run.
     """
-    begun: int = 0
+    already_started: int = 0
     """Recordings started by earlier attempts at the same run; they count towards ``selection.max_count``."""
     counts: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -95,7 +95,7 @@ class Plan:
 
     def items(self) -> Iterator[WorkItem]:
         """The work items, in the source's order. Ends after ``selection.max_count`` recordings to transcribe."""
-        if self.begun >= (most := self.selection.max_count or maxsize):
+        if self.already_started >= (most := self.selection.max_count or maxsize):
             return
         # Fingerprints in the work area: few, of runs that are in progress or were interrupted.
         checkpoints = self.destination.list(receipts.WORK) if self.clears else ()
@@ -121,7 +121,7 @@ class Plan:
                 if state == "new":
                     emit(Event("planned", item.recording.key, item.seconds))
                 yield item
-            if self.counts["new"] + self.begun == most:
+            if self.counts["new"] + self.already_started == most:
                 return
         if named:
             some = ", ".join(map(repr, sorted(named)[:_MOST_NAMED])) + (", ..." if len(named) > _MOST_NAMED else "")
@@ -300,21 +300,21 @@ def read_prepared(destination: ObjectStore, shard: Shard) -> tuple[ShardLog, lis
 
 
 def _outcome_by_receipt(destination: ObjectStore, batch: str, item: WorkItem) -> Outcome:
-    told = partial(Outcome, key=item.recording.key, fingerprint=item.fingerprint)
+    outcome = partial(Outcome, key=item.recording.key, fingerprint=item.fingerprint)
     ends = {name.status: name for name in receipts.find_receipts(destination, item.recording.key, item.fingerprint)}
     failure = RunLost("Its run ended without a result.").failure()
     if item.formats:
         if "done" in ends and set(item.formats) <= ends["done"].formats:
-            return told(status="rendered")
+            return outcome(status="rendered")
     elif "done" in ends:
         receipt = receipts.read(destination, ends["done"])
         if receipt is None or receipt.batch != batch:
-            return told(status="skipped")
-        return told(status="done", duration=receipt.duration, flags=receipt.flags)
+            return outcome(status="skipped")
+        return outcome(status="done", duration=receipt.duration, flags=receipt.flags)
     elif "quarantined" in ends and not item.attempts:
         receipt = receipts.read(destination, ends["quarantined"])
         failure = (receipt and receipt.failure) or failure
-    return told(status="deferred" if failure.code.retryable else "quarantined", failure=failure)
+    return outcome(status="deferred" if failure.code.retryable else "quarantined", failure=failure)
 
 
 def _log_key(shard: Shard, flow: str) -> str:

@@ -213,7 +213,7 @@ def server_options(connections: int = 64, timeout: int = 15, trusted_proxies: st
     return {
         "http": BoundedProtocol,
         "ws": "none",
-        "limit_concurrency": connections + 1,  # one more is accepted, to respond that there are too many
+        "limit_concurrency": connections + 1,  # accept one more, to refuse it with a response
         "timeout_keep_alive": timeout,
         "forwarded_allow_ips": trusted_proxies,
         "server_header": False,

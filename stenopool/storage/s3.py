@@ -170,8 +170,8 @@ class S3Store(ObjectStore):
         answer = self._head(key)
         etag, modified = answer["ETag"].strip('"'), answer["LastModified"].timestamp()
         # Intelligent-Tiering has an archive status instead of a separate class.
-        told: dict[str, Any] = {**answer}
-        archived = told.get("ArchiveStatus") or archived_class(told.get("StorageClass", ""))
+        fields: dict[str, Any] = {**answer}
+        archived = fields.get("ArchiveStatus") or archived_class(fields.get("StorageClass", ""))
         return ObjectInfo(key, answer["ContentLength"], etag, modified, "" if _has_copy(answer) else archived)
 
     def is_restored(self, key: str) -> bool:

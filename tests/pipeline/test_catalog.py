@@ -233,9 +233,9 @@ def test_selection_by_patterns_dates_and_counts() -> None:
         ({"retry": frozenset()}, ["2.wav", "3.wav"]),
         ({"retry": frozenset({ErrorCode.NOT_AUDIO})}, ["2.wav", "3.wav"]),
         ({"retry": frozenset({ErrorCode.TOO_LONG})}, ["3.wav", "6.wav"]),
-        ({"begun": 1}, ["3.wav"]),
-        ({"begun": 2}, []),
-        ({"begun": 3}, []),
+        ({"already_started": 1}, ["3.wav"]),
+        ({"already_started": 2}, []),
+        ({"already_started": 3}, []),
     ],
 )
 def test_max_count_counts_only_recordings_to_transcribe(given: dict[str, Any], planned: list[str]) -> None:

@@ -200,5 +200,5 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
         else:
             for field in old:
                 if old[field] != new[field]:
-                    told = f" {old[field]} → {new[field]}"
-                    yield f"~ {name}: {field}{told if len(told) < 100 else ' changed'}"
+                    change = f" {old[field]} → {new[field]}"
+                    yield f"~ {name}: {field}{change if len(change) < 100 else ' changed'}"

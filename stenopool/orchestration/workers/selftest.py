@@ -94,7 +94,7 @@ def _libraries() -> str:
     """Check that the libraries CTranslate2 needs can be opened and are the same files that torch has opened."""
     import ctranslate2
     import psutil
-    import torch  # opens the libraries of its own wheels
+    import torch  # opens the libraries in its wheels
 
     own = next(Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*"))
     names = read_versions(own)
