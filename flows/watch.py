@@ -73,5 +73,5 @@ async def watch(
     safe = [message for message, keys in named if not keys & waits_for]
     await delete_messages(queue_url, safe)
     await keep_messages(queue_url, [message for message, keys in named if keys & waits_for])
-    log.info("%d messages, %d of them done; %d new recordings", len(named), len(safe), count)
+    log.info("%d messages, %d of them done; %d recordings started", len(named), len(safe), count)
     return count

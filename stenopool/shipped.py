@@ -1,6 +1,6 @@
-"""Non-Python-package files that the program reads: flows, job templates, `deployments/`.
+"""Files outside the package's modules that the program reads: flows, job templates, `deployments/`.
 
-In a checkout they are in the root folders; a wheel contains them inside the package.
+In a checkout they are in the root folders; in a wheel they are inside the package.
 """
 
 from pathlib import Path

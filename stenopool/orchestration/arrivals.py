@@ -58,9 +58,7 @@ async def read_options(client: PrefectClient, deployment: str, profile: str | No
     try:
         defaults = (await client.read_deployment_by_name(deployment)).parameters
     except ObjectNotFound as error:
-        raise SetupError(
-            ErrorCode.DEPLOYMENT_MISSING, f"The deployment {deployment} does not exist on the Prefect server."
-        ) from error
+        raise SetupError(ErrorCode.DEPLOYMENT_MISSING, f"The Prefect server has no deployment {deployment}.") from error
     options = TranscriptionOptions.model_validate(defaults.get("options") or {}, context=STORED)
     return (await apply_profile(profile or defaults.get("profile"), options, ExecutionOptions()))[0]
 

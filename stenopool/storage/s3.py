@@ -345,7 +345,7 @@ class S3Writer:
 def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
     """The client shared by a process's stores. ``process_id`` is only the cache key.
 
-    AWS_MAX_ATTEMPTS and AWS_RETRY_MODE are honored; the default is 6 attempts with the standard back-off.
+    AWS_MAX_ATTEMPTS and AWS_RETRY_MODE are honoured; the default is 6 attempts with the standard back-off.
     """
     client = connect()
     read_listings_fast(client)

@@ -44,7 +44,7 @@ class Trial(NamedTuple):
 
 
 class _Change(NamedTuple):
-    """A setting that may resolve a refusal: the store's behavior, and how to write the setting."""
+    """A setting that may resolve a refusal: the store's behaviour, and how to write the setting."""
 
     cause: str
     setting: str
@@ -156,7 +156,7 @@ def _list_changes(store: "S3Store") -> Iterator[_Change]:
     for name, what in (("encryption", "this encryption"), ("acl", "ACLs"), ("tags", "tags")):
         if getattr(rules, name):
             unset = {name: None} | ({"kms_key": None} if name == "encryption" else {})
-            yield _Change(f"The store refuses {what}.", f"{_PREFIX}{name.upper()} to nothing", unset)
+            yield _Change(f"The store refuses {what}.", f"{_PREFIX}{name.upper()} to an empty value", unset)
 
 
 def _list_addressing() -> Iterator[_Change]:
