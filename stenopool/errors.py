@@ -182,9 +182,9 @@ class Failure(BaseModel):
     code: ErrorCode
     """Stable error code; see docs/errors.md."""
     message: str
-    """What happened."""
+    """Description of the failure."""
     remedy: str
-    """What to do."""
+    """Suggested remedy."""
     stage: str | None = None
     """The stage that failed."""
 

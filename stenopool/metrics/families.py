@@ -50,5 +50,5 @@ def build_info() -> Family:
 
 
 def up(states: Iterable[tuple[str, bool]]) -> Family:
-    """Which dependencies are available."""
+    """Availability of the dependencies."""
     return family("stenopool_dependency_up", dict(states))

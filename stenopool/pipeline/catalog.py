@@ -102,7 +102,7 @@ def fingerprinter(options: TranscriptionOptions) -> Callable[[Recording | Object
 
 
 class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """Which objects of the source are transcribed."""
+    """Rules for selecting objects of the source."""
 
     prefix: str = ""
     """Only keys with this prefix are listed."""

@@ -21,7 +21,7 @@ _BATCH_FOLDER = re.compile(rf"^{re.escape(BATCHES)}[^/]+/")
 
 
 class RemovedObjects(BaseModel):
-    """What was deleted, or in a dry run would be: folders (one per fingerprint or batch), their objects and bytes."""
+    """Numbers of deleted folders (one per fingerprint or batch), objects and bytes; in a dry run, those to delete."""
 
     folders: int = 0
     objects: int = 0

@@ -34,7 +34,7 @@ class FailedRecording(BaseModel):
 
 
 class Outcome(BaseModel, frozen=True):
-    """What happened to one work item in one run."""
+    """The result of one work item in one run."""
 
     key: str
     fingerprint: str
@@ -69,7 +69,7 @@ class StageAttempt(BaseModel, frozen=True):
 
 
 class ShardLog(BaseModel):
-    """What one run over a shard did. During the run, stages append to both lists from several threads."""
+    """The log of one run over a shard. During the run, stages append to both lists from several threads."""
 
     machine: Machine = "gpu"
     """Machine type, which determines the price."""
