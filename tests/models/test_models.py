@@ -356,10 +356,10 @@ def test_verify_finds_a_flipped_bit(store: Path) -> None:
 
 def test_list_shows_which_models_are_available() -> None:
     listed = {(model.name, model.kind): model for model in models.list_models()}
-    assert listed["base", "ctranslate2"].at_hand
+    assert listed["base", "ctranslate2"].at_hand  # codespell:ignore
     assert listed["base", "ctranslate2"].origin == "wheel"
-    assert not listed["large-v3", "ctranslate2"].at_hand
-    assert not listed["de", "wav2vec2"].at_hand
+    assert not listed["large-v3", "ctranslate2"].at_hand  # codespell:ignore
+    assert not listed["de", "wav2vec2"].at_hand  # codespell:ignore
     assert ("turbo", "openai") in listed
 
 
