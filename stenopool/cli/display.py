@@ -5,11 +5,13 @@ Progress is bars on a terminal, and one line per recording in a pipe or a CI log
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +28,15 @@ _STEPS = {"prepared": "prepare", "transcribed": "transcribe", "diarized": "diari
 def print_line(text: str, console: Console = out, style: str | None = None) -> None:
     """Print one line without wrapping, as logs need it. Markup and control characters in it have no effect."""
     console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_addresses(title: str, rows: Mapping[str, str], end: str) -> None:
+    """Print a block on ``out``, without rows that have no value. On a terminal, addresses and paths are links."""
+    text = Text.assemble((title, "bold"), "\n\n")
+    for name, value in ((name, value) for name, value in rows.items() if value):
+        link = value if value.startswith("http") else Path(value).as_uri() if value.startswith("/") else None
+        text.append(f"  {name:<13}").append(printable(value), Style(link=link)).append("\n")
+    out.print(text.append(f"\n{end}"), soft_wrap=True, highlight=False)
 
 
 @contextmanager

@@ -3,16 +3,18 @@
 import asyncio
 import gc
 import os
+import sys
 from pathlib import Path
 from signal import SIGINT
 from typing import Annotated, Literal
 
 import typer
 
-from stenopool.cli.display import err, print_line
-from stenopool.cli.local_stack import run_local_stack
+from stenopool.cli.display import err, print_addresses, print_line
+from stenopool.cli.local_stack import STOP_HINT, listen, run_local_stack, without_password
 from stenopool.errors import ErrorCode, LocationInvalid, OptionsInvalid, SetupError
 from stenopool.runtime import signals
+from stenopool.runtime.logs import writes_json
 from stenopool.runtime.network import Address, is_loopback
 from stenopool.runtime.processes import safe_environment
 from stenopool.settings import get_settings
@@ -104,6 +106,18 @@ def serve(
     allow_many_files()
     settings = get_settings().api
     options = server_options(settings.connections, settings.header_timeout, settings.forwarded_allow_ips)
+    if sys.stdout.isatty() and not writes_json():
+        address = Address(host, port)
+        listen(address).close()  # a port that is taken is reported before the block
+        rows = {
+            "Web page": address.url,
+            "API": f"{address.url}/v1",
+            "Prefect API": without_password(get_current_settings().api.url or ""),
+            "Recordings": settings.source or "",
+            "Transcripts": settings.destination or "",
+        }
+        print_addresses("The API is running", rows, STOP_HINT)
+        options |= {"log_level": "warning"}  # instead of uvicorn's banner and access log
     uvicorn.run(app, host=host, port=port, **options)
 
 

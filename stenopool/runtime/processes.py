@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -155,15 +155,14 @@ def _keep_running(
     pause = 0.5
     while True:
         started = time.monotonic()
-        # Not to stdout, which is for the command's own output.
-        with log.open("ab") if log else nullcontext(sys.stderr) as output:
+        with open_output(log) as output:
             # Not `spawn`: if this process is killed, flow runs must end before the worker, which would kill them.
             process = subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
-                stdout=output.fileno(),
-                stderr=output.fileno(),
+                stdout=output,
+                stderr=output,
                 # Ctrl-C in a terminal must reach only the command, which ends its children in the right order.
                 start_new_session=True,
                 pass_fds=pass_fds,
@@ -176,6 +175,19 @@ def _keep_running(
         report(f"{name} {how}; restarting it in {pause:.0f} s." + (f" Its log: {log}" if log else ""))
         while time.monotonic() < ended + pause:
             yield process
+
+
+@contextmanager
+def open_output(log: Path | None) -> Iterator[int]:
+    """The descriptor of a private log file, or of stderr: stdout is for the output of the command itself."""
+    if log is None:
+        yield sys.stderr.fileno()
+        return
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def end_all(mark: str, grace: float) -> None:

@@ -2,13 +2,14 @@
 
 import io
 import logging
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from stenopool.cli.display import print_line, printable, show_progress, tabulate_failures
+from stenopool.cli.display import print_addresses, print_line, printable, show_progress, tabulate_failures
 from stenopool.errors import ErrorCode, Failure
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.pipeline.report import BatchReport
@@ -37,6 +38,29 @@ def test_any_text_is_printed_as_one_line(text: str) -> None:
     shown = console.file.getvalue().removesuffix("\n")
     assert shown.isprintable()
     assert shown.endswith("[bold]b")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_addresses_are_links_on_a_terminal(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(force_terminal=terminal, color_system="truecolor" if terminal else None, width=40)
+    monkeypatch.setattr("stenopool.cli.display.out", console)
+    rows = {"Web page": "http://127.0.0.1:8200", "API": "", "Logs": "/a folder/[logs]\x1b", "Workers": "cpu, gpu"}
+    print_addresses("Running", rows, "Press Ctrl-C to stop.")
+    printed = capsys.readouterr().out
+    links = re.findall(r"\x1b]8;[^;]*;([^\x1b]+)", printed)
+    assert links == (["http://127.0.0.1:8200", "file:///a%20folder/%5Blogs%5D%1B"] if terminal else [])
+    if not terminal:
+        assert printed.splitlines() == [
+            "Running",
+            "",
+            "  Web page     http://127.0.0.1:8200",
+            "  Logs         /a folder/[logs]\\x1b",
+            "  Workers      cpu, gpu",
+            "",
+            "Press Ctrl-C to stop.",
+        ]
 
 
 def _shown(console: Console, *events: Event) -> str:

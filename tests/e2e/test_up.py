@@ -64,14 +64,23 @@ def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, 
     port, api_port = (str(httpx.URL(url).port) for url in (page, api))
     url = f"{page}/api"
     up = start("up", "--host", host, "--port", port, "--api-port", api_port)
-    assert f"page {page}, interface {url}, workers cpu, gpu" in up.line
+    home = stenopool.home
+    assert up.rows == {
+        "Web page": api,
+        "API": f"{api}/v1",
+        "Prefect": page,
+        "Prefect API": url,
+        "Password": str(home / ".prefect" / "stenopool-auth"),
+        "Recordings": str(home / "stenopool" / "recordings"),
+        "Transcripts": str(home / "stenopool" / "transcripts"),
+        "Workers": "cpu, gpu",
+        "Logs": str(home / ".prefect" / "stenopool-logs"),
+    }
     assert httpx.get(f"{url}/health").json() is True
     password = kept_password(stenopool)
     changed_nothing(url)
     assert not [line for line in command_lines(up) if password in line]
-    assert password not in up.log.read_text(), "the log is not a terminal"
-    assert str(stenopool.home / ".prefect" / "stenopool-auth") in up.log.read_text()
-    assert f"API {api}" in up.line
+    assert password not in up.log.read_text(), "stdout is not a terminal"
     assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"
     assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key, because it serves only this machine
     assert (stenopool.home / "stenopool" / "recordings").is_dir()
@@ -88,7 +97,6 @@ def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, 
         wait_until(lambda: online(client, "gpu", since=killed), "a new worker", seconds=120)
         (another,) = up.children("--pool stenopool-gpu")
         assert another != worker
-        assert "The worker of gpu was ended by SIGKILL; restarting it in 1 s." in up.log.read_text()
 
     refused = stenopool("up", "--host", host, "--port", port)
     assert refused.returncode == 2
@@ -97,8 +105,14 @@ def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, 
     up.process.terminate()
     assert up.process.wait(60) == 0
     assert up.children() == []
-    assert up.rest() == "", "stdout has only the ready line"
-    assert up.log.read_text().splitlines()[-1] == "Stopped."
+    assert up.rest() == "", "the block is its only output on stdout"
+    logs = home / ".prefect" / "stenopool-logs"
+    restarted, stopping, stopped = up.log.read_text().splitlines()  # nothing from its programs
+    assert restarted == f"The worker of gpu was ended by SIGKILL; restarting it in 1 s. Its log: {logs}/worker-gpu.log"
+    assert (stopping[:9], stopped) == ("Stopping:", "Stopped.")
+    names = {"prefect-server.log", "deploy.log", "worker-cpu.log", "worker-gpu.log", "api.log"}
+    assert {path.name for path in logs.iterdir()} == names
+    assert {stat.S_IMODE(path.stat().st_mode) for path in logs.iterdir()} == {0o600}
 
 
 def test_up_uses_an_existing_server_and_a_killed_up_ends_its_workers(
@@ -106,7 +120,8 @@ def test_up_uses_an_existing_server_and_a_killed_up_ends_its_workers(
 ) -> None:
     since = datetime.now(UTC)
     up = start("up", "--no-api", "--pools", "cpu", environment=prefect_server.environment | ONLY_FOR_SERVERS)
-    assert f"interface {prefect_server.url}, workers cpu" in up.line
+    assert (up.rows["Prefect API"], up.rows["Workers"]) == (prefect_server.url, "cpu")
+    assert not {"API", "Password"} & up.rows.keys()
     assert up.children("prefect_server") == []
     with prefect_server.client() as client:
         assert online(client, "cpu", since=since)
