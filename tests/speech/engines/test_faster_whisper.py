@@ -88,7 +88,7 @@ def test_a_device_without_room_for_one_window_ends_the_call(tmp_path: Path) -> N
     engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
     engine._loaded = object()  # loaded, and never asked
     engine.decoder = lambda _: SmallDevice(0)  # type: ignore[assignment, return-value]
-    with pytest.raises(OutOfMemory, match="one window"):
+    with pytest.raises(OutOfMemory, match="single window"):
         list(engine.transcribe(_prepared(tmp_path, engine, 2), OPTIONS))
 
 
