@@ -208,7 +208,7 @@ MEASURES = (
     Measure("long recordings, WER", "long", word_errors, 5.3),
     Measure("seven languages, language right", "lang_short", right_languages, 25),
     Measure("three languages in one recording, WER", "code_switch", word_errors, 18.0, PER_SEGMENT),
-    Measure("no speech, nothing heard", "no_speech", empty, 7),
+    Measure("no speech, empty result", "no_speech", empty, 7),
     Measure("file formats within 5 % WER", "format", close, 31),
     Measure("file formats, WER", "format", word_errors),
     Measure("one party per channel, split, WER", "stereo", word_errors, 10.0, SPLIT),

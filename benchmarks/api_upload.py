@@ -64,7 +64,7 @@ def upload(served: Installation, size: int) -> tuple[float, str]:
     for chunk in served.source.stream(decode(answer["id"])):
         stored.update(chunk)
     if not digest.hexdigest() == stored.hexdigest() == answer["sha256"]:
-        raise RuntimeError("what is stored is not what was sent")
+        raise RuntimeError("the stored object differs from the upload")
     return seconds, str(answer["id"])
 
 

@@ -5,7 +5,7 @@
 FOLDER has clips of one speaker each, named SPEAKER-anything.flac or .wav, 16 kHz mono (LibriSpeech's names). A call has
 two of them in turns, with pauses and overlaps, for 12 s to 2 minutes, at different levels. Each kind of fault is
 applied to the same calls, and each call is compared as `prepare_audio` does. Per kind: the lowest and highest peak of
-the correlation, the share of calls whose channels are taken for copies, the share of loud windows of own speech that
+the correlation, the share of calls whose channels are detected as copies, the share of loud windows of own speech that
 are muted, and the share of the other's windows that remain in runs of 0.4 s or more, long enough for a word.
 
 The thresholds of `stenopool/speech/audio/crosstalk.py` were set on calls of other seeds: each about half-way, in
@@ -52,7 +52,7 @@ def _cut(samples: Signal, frame: int = 400) -> Iterator[Signal]:
 
 
 def make_call(rng: np.random.Generator, voices: Voices) -> Signal:
-    """What two parties say, each alone: shape (2, samples)."""
+    """The speech of two people, each alone: shape (2, samples)."""
     parties = rng.choice(sorted(voices), 2, replace=False)
     seconds = float(rng.choice([12, 30, 60, 120]))
     call, clock, speaking = (
@@ -110,7 +110,7 @@ def bleeding(level: float, lag: float = 0.03, hiss: float = -70, room: float = 0
 
 
 def copy(lag: float = 0.0, gain: float = 1.0, room: float = 0) -> Fault:
-    """The conversation in both channels."""
+    """The conversation, on both channels."""
 
     def apply(rng: np.random.Generator, call: Signal) -> Signal:
         mono = call.sum(axis=0)
@@ -158,7 +158,7 @@ COPIES: dict[str, Fault] = {
 
 
 def measure(voices: Voices, fault: Fault, calls: int, seed: int) -> list[tuple[float, ...]]:
-    """Per call: peak, copies, own speech muted, the other's left."""
+    """Per call: peak, copies, own speech muted, the other party's speech left."""
     rows = []
     for number in range(calls):
         rng = np.random.default_rng([seed, number])
@@ -192,7 +192,9 @@ def main() -> None:
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     voices = read_voices(arguments.voices)
-    print("| kind | peak, lowest to highest | taken for copies | own speech muted, mean and worst | the other's left |")
+    print(
+        "| kind | peak, lowest to highest | detected as copies | own speech muted, mean and worst | other voice left |"
+    )
     print("| --- | ---: | ---: | ---: | ---: |")
     for name, fault in {**APART, **BLEEDING, **COPIES}.items():
         if arguments.only in name:

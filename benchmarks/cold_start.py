@@ -198,7 +198,7 @@ def main() -> None:
         once(folder, arguments.clip, 0, options)
         rounds = [once(folder, arguments.clip, number + 1, options) for number in range(arguments.rounds)]
     print(f"Medians of {len(rounds)} runs, seconds. Load average now: {os.getloadavg()[0]:.1f}\n")
-    print("| part | begins at | takes | processor |", "| --- | ---: | ---: | ---: |", sep="\n")
+    print("| part | start | duration | processor |", "| --- | ---: | ---: | ---: |", sep="\n")
     middle = {
         part: tuple(statistics.median(one[part][i] for one in rounds if part in one) for i in range(3))
         for part in dict.fromkeys(part for one in rounds for part in one)

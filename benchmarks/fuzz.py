@@ -31,7 +31,7 @@ from stenopool.errors import ErrorCode, Failure, StenopoolError
 Make = Callable[[random.Random], bytes]
 Try = Callable[[bytes], object]
 
-# What parsers stumble over: limits of integers, the ends of texts, the marks of formats.
+# Typical problems for parsers: limits of integers, ends of strings, magic bytes of formats.
 _TOKENS = [
     *(
         b"",
@@ -80,7 +80,7 @@ _TOKENS = [
 
 
 class Target(NamedTuple):
-    """What is fuzzed: how inputs are made and tried, how many by default, and the seconds that one may take."""
+    """A fuzz target: how to make and try inputs, the default number of inputs, and the time limit of one in seconds."""
 
     make: Make
     attempt: Try
@@ -89,7 +89,7 @@ class Target(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a target."""
+    """The results of a target."""
 
     inputs: int
     seconds: float
@@ -100,10 +100,10 @@ class Result(NamedTuple):
 
 
 def mutated(chance: random.Random, data: bytes, most: int = 8) -> bytes:
-    """``data`` with bits flipped, bytes, numbers and marks put in, pieces doubled, moved and cut off."""
+    """``data`` with flipped bits, inserted bytes, numbers and magic bytes, and pieces duplicated, moved and cut off."""
     out = bytearray(data)
     for _ in range(chance.randint(1, most)):
-        # Headers are where the decisions fall.
+        # Headers decide most.
         at = chance.randrange(min(len(out), 512) if chance.random() < 0.6 else len(out)) if out else 0
         match chance.randrange(8):
             case 0 if out:
@@ -129,7 +129,7 @@ def mutated(chance: random.Random, data: bytes, most: int = 8) -> bytes:
 
 
 def fuzz(target: Target, inputs: int, seed: int) -> Result:
-    """Try that many inputs."""
+    """Try this many inputs."""
     chance, outcomes, slowest = random.Random(seed), Counter[str](), 0.0
     crashes: list[tuple[str, bytes]] = []
     hangs: list[bytes] = []
@@ -155,7 +155,7 @@ def fuzz(target: Target, inputs: int, seed: int) -> Result:
 
 
 def recordings(folder: Path) -> list[bytes]:
-    """A fifth of a second of sound in the containers and codecs that people use."""
+    """A fifth of a second of sound in common containers and codecs."""
     import subprocess
 
     import imageio_ffmpeg
@@ -181,7 +181,7 @@ def recordings(folder: Path) -> list[bytes]:
 
 
 def probe_target(folder: Path, seeds: list[bytes]) -> Target:
-    """Headers, by the prober."""
+    """Headers, read by the prober."""
     from stenopool.speech.audio.probe import probe
 
     path = folder / "probed"
@@ -194,7 +194,7 @@ def probe_target(folder: Path, seeds: list[bytes]) -> Target:
 
 
 def decode_target(folder: Path, seeds: list[bytes]) -> Target:
-    """The whole of a recording's preparation."""
+    """The whole preparation of a recording."""
     from stenopool.options import ExecutionOptions, TranscriptionOptions
     from stenopool.speech.audio.preparation import prepare_audio
 
@@ -206,12 +206,12 @@ def decode_target(folder: Path, seeds: list[bytes]) -> Target:
         prepare_audio(path, folder / "out.flac", options, ExecutionOptions(max_duration=7200))
         (folder / "out.flac").unlink()
 
-    # Few changes each: what no longer has headers never comes to the decoder.
+    # Few changes each: an input without headers does not reach the decoder.
     return Target(lambda chance: mutated(chance, chance.choice(seeds), most=3), attempt, 4_000, 160.0)
 
 
 def headers_target(folder: Path, _: list[bytes]) -> Target:
-    """Speech whose headers lie is not lost without a flag or a code. The first byte of an input is its form."""
+    """Speech under wrong headers is not lost without a flag or a code. The first byte of an input selects its form."""
     from benchmarks.lying_headers import Judge, changed, seeds
 
     originals = seeds(folder)
@@ -234,7 +234,7 @@ def _key(chance: random.Random) -> bytes:
 
 
 def keys_target(folder: Path, _: list[bytes]) -> Target:
-    """A key to its outputs, receipts and file, and back."""
+    """Convert a key to its outputs, receipts and file, and back."""
     from stenopool.options import FORMATS
     from stenopool.pipeline.receipts import output_key, parse_receipt_key, receipt_key
     from stenopool.storage.local import LocalStore
@@ -261,7 +261,7 @@ def keys_target(folder: Path, _: list[bytes]) -> Target:
 
 
 def _json(chance: random.Random, value: Any) -> Any:
-    """A document with some of its values exchanged, lost or doubled."""
+    """A document with some values replaced, removed or duplicated."""
     odd = [None, True, -1, 0, 1e308, 2**70, "", "x" * 999, "\0", "\ud800", [], {}, [[]] * 3, {"a": 1}, "NaN", "-->"]
     if chance.random() < 0.08:
         return chance.choice(odd)
@@ -279,7 +279,7 @@ def _document(chance: random.Random, example: Any) -> bytes:
 
 
 def receipts_target(folder: Path, _: list[bytes]) -> Target:
-    """Receipts as they are read from the destination, by name and by content."""
+    """Receipts as read from the destination, by name and by content."""
     from stenopool.pipeline import receipts
     from stenopool.pipeline.receipts import Receipt, receipt_key
     from stenopool.storage.local import LocalStore
@@ -307,7 +307,7 @@ def receipts_target(folder: Path, _: list[bytes]) -> Target:
 
 
 def _said(chance: random.Random) -> bytes:
-    """A transcript, as JSON: texts that mean something to some format, times that make no sense."""
+    """A transcript as JSON, with texts that have a meaning in some format, and impossible times."""
     texts = [token.decode(errors="replace") for token in _TOKENS] + [
         "Hello there.",
         " the",
@@ -351,7 +351,7 @@ def _said(chance: random.Random) -> bytes:
 
 
 def renderers_target(_folder: Path, _: list[bytes]) -> Target:
-    """Transcripts to every format."""
+    """Render transcripts in every format."""
     from stenopool.options import FORMATS
     from stenopool.speech.renderers import render
     from stenopool.speech.transcript import Transcript
@@ -365,7 +365,7 @@ def renderers_target(_folder: Path, _: list[bytes]) -> Target:
             text = render(transcript, format)
             text.encode()
             if format == "html" and text.count("<script") > 1:
-                raise AssertionError("a script of somebody else's")
+                raise AssertionError("another user's script")
             if format == "vtt" and text.count(" --> ") != text.count("-->"):
                 raise AssertionError("an arrow inside a cue")
 
@@ -387,7 +387,7 @@ def _form(chance: random.Random) -> bytes:
 
 
 def api_target(_folder: Path, _: list[bytes]) -> Target:
-    """Ids, keys of access, first bytes and forms, as the API reads them."""
+    """Ids, API keys, first bytes and forms, as the API reads them."""
     from fastapi import Request
 
     from stenopool.api import ids
@@ -395,7 +395,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
     from stenopool.api.problems import Problem
     from stenopool.api.uploads import UploadWriter, may_be_media, receive_form
 
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it logs every broken form
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # logs every broken form
     keys = Keys([])
     types = [
         b"multipart/form-data; boundary=B",
@@ -443,7 +443,7 @@ TARGETS: dict[str, Callable[[Path, list[bytes]], Target]] = {
 
 
 def targets(names: list[str], folder: Path) -> Iterator[tuple[str, Target]]:
-    """The targets, made ready; seeds only where they are needed."""
+    """The targets, initialized; seeds are created only if needed."""
     seeds = recordings(folder) if {"probe", "decode"} & set(names) else []
     for name in names:
         yield name, TARGETS[name](folder, seeds)
@@ -454,9 +454,9 @@ def main(
     inputs: Annotated[int | None, typer.Option(help="Number of inputs per target, instead of its default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random inputs.")] = 1,
     report: Annotated[Path | None, typer.Option(help="File for the figures, as JSON; added to.")] = None,
-    keep: Annotated[Path, typer.Option(help="Folder for what crashed or hung.")] = Path("fuzz-found"),
+    keep: Annotated[Path, typer.Option(help="Folder for inputs that crashed or hung.")] = Path("fuzz-found"),
 ) -> None:
-    """Fuzz, print the figures, and end with 1 if anything crashed or hung."""
+    """Fuzz, print the figures, and exit with 1 if anything crashed or hung."""
     figures: dict[str, Any] = json.loads(report.read_text()) if report and report.exists() else {}
     found = 0
     with tempfile.TemporaryDirectory() as folder:

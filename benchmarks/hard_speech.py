@@ -1,12 +1,13 @@
-"""Speech that is hard to find, and sounds that are no speech: what the second search finds, and what of it is believed.
+"""Speech that is hard to detect, and sounds without speech: results of the second search, and which of them are
+accepted.
 
     python -m benchmarks.hard_speech FOLDER_OF_SOUNDS [--out candidates.jsonl]   # decode every candidate, once
     python -m benchmarks.hard_speech --choose candidates.jsonl                  # choose the constants, and check them
 
-Recordings of the speech set are covered with noise and music, made quiet beside a loud talker, whispered and sung. The
+Recordings of the speech set are mixed with noise and music, made quiet next to a loud speaker, whispered and sung. The
 sounds are noises, tones and music from the given folder and generated ones. Each candidate of
 `stenopool.speech.audio.vad.find_doubtful` is decoded; its words are right if the reference has them. The constants of
-`stenopool.speech.engines.policy.judge` are chosen on folds of the recordings, and checked on those kept apart.
+`stenopool.speech.engines.policy.judge` are chosen on folds of the recordings, and checked on the others.
 """
 
 import argparse
@@ -48,13 +49,13 @@ def colour(count: int, exponent: float, random: Random) -> Samples:
 
 
 def active_level(samples: Samples) -> float:
-    """Root mean square of the loud tenths of a second."""
+    """Root mean square of the loudest tenths of a second."""
     power = (samples[: len(samples) // 1600 * 1600].reshape(-1, 1600) ** 2).mean(axis=1)
     return float(np.sqrt(power[power > power.max() * 1e-3].mean()))
 
 
 def cover(speech: Samples, sound: Samples, snr: float) -> Samples:
-    """Speech with a sound at this signal-to-noise ratio in decibels."""
+    """Speech mixed with a sound at this signal-to-noise ratio in decibels."""
     sound = np.resize(sound, len(speech))
     mixed = speech + sound / np.sqrt(np.mean(sound**2) + 1e-12) * active_level(speech) * 10 ** (-snr / 20)
     return (mixed / max(1.0, np.abs(mixed).max() / 0.9)).astype(np.float32)
@@ -77,7 +78,7 @@ def vocode(speech: Samples, excitation: Samples) -> Samples:
 
 
 def stretch(speech: Samples, factor: float) -> Samples:
-    """Slower speech at the same pitch, by overlap and add."""
+    """Slower speech at the same pitch, by overlap-add."""
     size, hop = 640, 160
     out, weight, window = np.zeros(int(len(speech) * factor) + size), np.zeros(0), np.hanning(size)
     weight, last = np.full_like(out, 1e-3), None
@@ -95,12 +96,12 @@ def stretch(speech: Samples, factor: float) -> Samples:
 
 
 def whisper(speech: Samples, random: Random) -> Samples:
-    """Without a voice: noise through the filter of the mouth, and no emphasis of low frequencies."""
+    """Whispered: noise through the vocal tract filter, without emphasis of low frequencies."""
     return vocode(speech, random.standard_normal(len(speech) + _FRAME).astype(np.float32)) * 0.3
 
 
 def sing(speech: Samples, random: Random) -> Samples:
-    """Slow, on notes with vibrato."""
+    """Sung: slow, on notes with vibrato."""
     slow = stretch(speech, 1.6)
     count = len(slow) + _FRAME
     notes = np.repeat(random.choice([220, 247, 262, 294, 330, 349, 392], count // 6400 + 1), 6400)[:count]
@@ -110,7 +111,7 @@ def sing(speech: Samples, random: Random) -> Samples:
 
 
 def load(path: Path) -> Samples:
-    """A file as the engines would be given it."""
+    """A file as the engines receive it."""
     with tempfile.TemporaryDirectory() as folder:
         prepare_audio(path, Path(folder) / "a.flac", TranscriptionOptions(), ExecutionOptions())
         return Waveform(Path(folder) / "a.flac").read()
@@ -119,7 +120,7 @@ def load(path: Path) -> Samples:
 def hard_versions(
     speech: Samples, other: Samples, music: list[Samples], random: Random
 ) -> Iterator[tuple[str, Samples]]:
-    """The recording in the conditions that are to be tried. ``other``: a loud talker beside whom it is quiet."""
+    """The recording in the conditions to test. ``other``: a loud speaker next to whom it is quiet."""
     count = len(speech)
     for name, exponent in {"white": 0.0, "pink": 0.5, "brown": 1.0}.items():
         for snr in (0, -5, -10):
@@ -140,7 +141,7 @@ def hard_versions(
 
 
 def sounds(folder: Path, random: Random) -> Iterator[tuple[str, Samples]]:
-    """Sounds that are no speech: the folder's, in parts of 30 seconds at most or many in a row, and generated ones."""
+    """Sounds without speech: from the folder, in parts of at most 30 seconds or many in a row, and generated ones."""
     short: list[Samples] = []
     for file in sorted(each for each in folder.rglob("*") if each.suffix in (".wav", ".mp3", ".ogg")):
         samples = load(file)
@@ -192,15 +193,15 @@ def words_of(text: str) -> list[str]:
 
 
 def count_right(text: str, reference: str) -> int:
-    """Words of the text that are in the reference in this order."""
+    """Words of the text that occur in the reference in this order."""
     matcher = difflib.SequenceMatcher(None, words_of(text), words_of(reference), autojunk=False)
     return sum(block.size for block in matcher.get_matching_blocks())
 
 
 def candidates(samples: Samples, decoder: Any, language: str) -> Iterator[dict[str, Any]]:
-    """What the second search finds, decoded."""
+    """Results of the second search, decoded."""
     with tempfile.TemporaryDirectory() as folder:
-        (level,) = mixing.measure([samples[:, None] * mixing.FULL_SCALE])  # as `prepare_audio` normalizes it
+        (level,) = mixing.measure([samples[:, None] * mixing.FULL_SCALE])  # normalized like `prepare_audio`
         normal = np.clip(samples * 10 ** (mixing.gain_db([level]) / 20), -1, 1)
         soundfile.write(Path(folder) / "a.flac", normal, SAMPLE_RATE, subtype="PCM_16")
         waveform = Waveform(Path(folder) / "a.flac")
@@ -251,7 +252,7 @@ def measure(folder: Path, out: Path, every: int) -> None:
 
 
 def choose(file: Path) -> None:
-    """Choose the constants on folds and print what they do to the recordings kept apart."""
+    """Choose the constants on folds, and print their effect on the other recordings."""
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     found = [row for row in rows if "threshold" in row]
     logprobs, no_speech_probs = (-0.4, -0.5, -0.6, -0.7, -0.8, -0.9, -1.0), (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)

@@ -43,7 +43,7 @@ OTHERS = (
     "hard/truncated-no-moov.m4a",
     "hard/video-no-audio.mp4",
 )
-# A line of the journal that says a phase has started, and the longest pause in seconds from there to the kill.
+# A journal line that marks the start of a phase, and the longest pause in seconds between it and the kill.
 PHASES = {
     "listing": ("planned\t", 0.2),
     "decoding": ("decode\t", 0.5),
@@ -210,9 +210,7 @@ def _is_short(item: dict[str, Any]) -> bool:
     return bool(item["kind"] == "en_short")
 
 
-def kill_again_and_again(
-    server: SeaweedFS, folder: Path, *, kills: int, recordings: int = 58, seed: int = 1
-) -> Outcome:
+def kill_repeatedly(server: SeaweedFS, folder: Path, *, kills: int, recordings: int = 58, seed: int = 1) -> Outcome:
     """Run undisturbed, run with kills, compare."""
     bench = Bench(server, folder, recordings, seed)
     bench.live("peaceful")
@@ -254,7 +252,7 @@ def _faults(bench: Bench) -> list[str]:
     faults += [f"{key}: {n} receipts" for key, n in _by_key(receipts).items() if n > 1]
     faults += [f"{key}: no receipt" for key in set(bench.keys) - _by_key(receipts).keys()]
     faults += [f"left over: {info.key}" for info in killed.list(WORK)]
-    faults += [f"left over in scratch: {path.name}" for path in bench.scratch.iterdir()]
+    faults += [f"remaining in scratch: {path.name}" for path in bench.scratch.iterdir()]
     return faults
 
 
@@ -285,7 +283,7 @@ def main() -> int:
         server = SeaweedFS(Path(folder) / "s3")
         server.start()
         try:
-            outcome = kill_again_and_again(
+            outcome = kill_repeatedly(
                 server, Path(folder), kills=arguments.kills, recordings=arguments.recordings, seed=arguments.seed
             )
         finally:

@@ -1,8 +1,8 @@
-"""Speech in files of which one header field lies: it is there, or a flag or a code says that it may not be.
+"""Speech in files with one wrong header field is found, or a flag or a code says that it may be missing.
 
-A target of `benchmarks.fuzz`. Each input is a recording of four seconds in one of the forms below, with one field of
-its headers changed. After its preparation, each half second of speech of the unchanged recording must be found in the
-result, wherever it is; else the transcript must carry a flag (of the preparation, or that there is no speech).
+A target of `benchmarks.fuzz`. Each input is a recording of four seconds in one of the forms below, with one header
+field changed. After preparation, each half second of speech of the unchanged recording must be found anywhere in the
+result; otherwise the transcript must carry a flag (of the preparation, or that it has no speech).
 """
 
 import random
@@ -65,7 +65,7 @@ FORMS: dict[str, list[str]] = {
 }
 _ORDERS: tuple[Literal["little"], Literal["big"]] = ("little", "big")
 _WORDS = [(4 + 4 * n, 4) for n in range(10)]
-# Mark, order, and the fields behind the mark: offset, bytes.
+# Magic bytes, byte order, and the fields after them: offset, bytes.
 _FIELDS: list[tuple[bytes, Literal["little", "big"], list[tuple[int, int]]]] = [
     (b"RIFF", "little", [(4, 4)]),
     (b"ds64", "little", [(4, 4), (8, 8), (16, 8), (24, 8)]),
@@ -109,7 +109,7 @@ _ALIKE = 0.75
 
 
 def seeds(folder: Path) -> list[tuple[str, bytes]]:
-    """The recordings, unchanged: name and contents. They are of four seconds of speech, if there are recordings."""
+    """The unchanged recordings: name and contents. Four seconds of speech each, if recordings are available."""
     from tests.support.speech import SPEECH
 
     made, speech = [], SPEECH / "en" / "jfk.flac"
@@ -126,7 +126,7 @@ def seeds(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def voice(seconds: float, seed: int = 0) -> NDArray[np.int16]:
-    """A gliding, voiced sound in syllables: mono, 16 kHz. No two stretches are alike."""
+    """A gliding, voiced sound in syllables: mono, 16 kHz. No two parts are alike."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * 16000)) / 16000
     pitch = 120 + 40 * np.sin(2 * np.pi * 0.31 * time + seed)
@@ -137,7 +137,7 @@ def voice(seconds: float, seed: int = 0) -> NDArray[np.int16]:
 
 
 def changed(chance: random.Random, data: bytes, name: str) -> bytes:
-    """The recording with one header field changed; in Ogg, the page's checksum is changed with it or not."""
+    """The recording with one header field changed; in Ogg, the page's checksum may be updated too."""
     out = bytearray(data)
     named = fields(data)
     if named and chance.random() < 0.75:
@@ -157,7 +157,7 @@ def changed(chance: random.Random, data: bytes, name: str) -> bytes:
             old ^ 1 << chance.randrange(8 * width),
             chance.randrange(most + 1),
         ]
-        values += [round(old * factor) for factor in (0.1, 0.3, 0.5, 0.8, 1.2, 2, 3, 10)]  # what might be true
+        values += [round(old * factor) for factor in (0.1, 0.3, 0.5, 0.8, 1.2, 2, 3, 10)]  # could be correct
         new = chance.choice([*values, chance.choice([1, 2, 6, 8, 24, 32, 8000, 22050, 44100, 48000])]) & most
     out[at : at + width] = new.to_bytes(width, order)
     if name in ("opus", "ogg") and chance.random() < 0.7:
@@ -166,18 +166,18 @@ def changed(chance: random.Random, data: bytes, name: str) -> bytes:
 
 
 def fields(data: bytes) -> list[tuple[int, int, Literal["little", "big"]]]:
-    """The fields of headers that have fixed places behind a mark: position, bytes, order."""
+    """Header fields at fixed offsets after their magic bytes: position, bytes, byte order."""
     found: list[tuple[int, int, Literal["little", "big"]]] = []
     for mark, order, places in _FIELDS:
         at = data.find(mark)
-        while 0 <= at < _HEADERS or (at >= 0 and b"moov" in data):  # elsewhere it is sound that looks like a mark
+        while 0 <= at < _HEADERS or (at >= 0 and b"moov" in data):  # elsewhere, sound that looks like magic bytes
             found += [(at + offset, width, order) for offset, width in places if at + offset >= 0]
             at = data.find(mark, at + 1) if mark == b"OggS" else -1
     return found
 
 
 def _places(name: str, data: bytes) -> list[int]:
-    """Positions of headers: before the media, and behind it in formats that keep their tables there."""
+    """Positions of headers: before the media, and after it in formats that keep their tables there."""
     from_the_start = {
         **{"mp3": 200, "id3.mp3": 600, "aac": 7, "amr": 6, "ac3": 7, "ts": 600, "opus": 400, "ogg": 3800, "webm": 600},
         **{"mka": 700, "aac.mka": 700, "flac": 120, "wma": 900, "avi": 5800, "flv": 400, "wv": 60, "tta": 80},
@@ -194,7 +194,7 @@ def _places(name: str, data: bytes) -> list[int]:
 
 
 def _sum_pages(out: bytearray) -> None:
-    """Put right the checksums of all Ogg pages: the lie is then in the field alone."""
+    """Update the checksums of all Ogg pages, so that only the field is wrong."""
     at = 0
     while (at := out.find(b"OggS", at)) >= 0 and at + 27 <= len(out):
         table = out[at + 27 : at + 27 + out[at + 26]]
@@ -223,7 +223,7 @@ def _ogg_sum(page: bytes) -> int:
 
 
 def features(samples: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Levels in bands, in dB, each 10 ms: shape (hops, bands)."""
+    """Levels in bands, in dB, every 10 ms: shape (hops, bands)."""
     if len(samples) < _FRAME:
         samples = np.pad(samples, (0, _FRAME - len(samples)))
     frames = np.lib.stride_tricks.sliding_window_view(samples, _FRAME)[::_HOP] * np.hanning(_FRAME)
@@ -234,10 +234,10 @@ def features(samples: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def missing(reference: NDArray[np.float64], got: NDArray[np.float64]) -> list[float]:
-    """Where the half seconds of speech begin, in seconds, that are not in ``got``."""
+    """Start times, in seconds, of the half seconds of speech that are missing in ``got``."""
     loudness = reference.mean(axis=1)
     lost = []
-    # A pause may have come between: of silence that no microphone hears.
+    # A pause may be inserted, of digital silence.
     whole, dense = _finder(got, _BLOCK), _finder(got[got.max(axis=1) > got.min() + 1], _BLOCK)
     for start in range(0, len(reference) - _BLOCK + 1, _BLOCK // 2):
         block = reference[start : start + _BLOCK]
@@ -247,11 +247,11 @@ def missing(reference: NDArray[np.float64], got: NDArray[np.float64]) -> list[fl
 
 
 def _finder(got: NDArray[np.float64], length: int) -> Callable[[NDArray[np.float64]], bool]:
-    """A function that says whether a stretch of so many hops is somewhere in ``got``."""
+    """A function that says whether a part of this many hops occurs anywhere in ``got``."""
     if len(got) < length:
         got = np.pad(got, ((0, length - len(got)), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(got, length, axis=0)
-    # How levels change: most sounds of a voice have much the same spectrum.
+    # Changes of levels: most sounds of a voice have nearly the same spectrum.
     windows = (windows - windows.mean(axis=2, keepdims=True)).reshape(len(windows), -1)
     norms = np.linalg.norm(windows, axis=1) + 1e-9
 
@@ -263,7 +263,7 @@ def _finder(got: NDArray[np.float64], length: int) -> Callable[[NDArray[np.float
 
 
 class Judge:
-    """Prepares changed recordings, and finds the speech that is lost without a word."""
+    """Prepares changed recordings, and finds speech that is lost silently."""
 
     def __init__(self, folder: Path, originals: list[tuple[str, bytes]]) -> None:
         self._folder = folder
@@ -271,7 +271,7 @@ class Judge:
         self._references: dict[int, tuple[NDArray[np.float64], int]] = {}
 
     def prepare(self, data: bytes) -> tuple[NDArray[np.float64], int, list[str]]:
-        """What comes out, the rate in the header, and the flags. Raises `StenopoolError`."""
+        """The prepared audio, the rate in the header, and the flags. Raises `StenopoolError`."""
         with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
             source, flac = Path(scratch) / "source", Path(scratch) / "out.flac"
             source.write_bytes(data)
@@ -293,7 +293,7 @@ class Judge:
         (sent, right), (name, original) = self._references[number], self._originals[number]
         got, rate, flags = self.prepare(data)
         if rate != right and rate in USUAL_RATES and not name.endswith("wav"):
-            return  # said once, and as good as another: nobody can know
+            return  # contradicted by nothing else in the file, so undetectable
         if not flags and (lost := missing(sent, got)):
             where = [at for at, pair in enumerate(zip(data, original, strict=False)) if pair[0] != pair[1]]
-            raise AssertionError(f"lost without a word: {lost} s of {name}; bytes {where[:8]} are changed")
+            raise AssertionError(f"lost silently: {lost} s of {name}; bytes {where[:8]} are changed")

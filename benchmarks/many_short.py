@@ -228,7 +228,7 @@ def checks(watch: Watch, report: dict[str, Any], runs: dict[str, int], count: in
     speeds = ", ".join(f"{stage} {speed:.1f}" for stage, speed in report["stage_speed"].items())
     return [
         *found,
-        Check("left in scratch and work area", f"{len(left)} files", "0", not left),
+        Check("remaining in scratch and work area", f"{len(left)} files", "0", not left),
         Check("time", f"{seconds:.0f} s for {audio:.0f} s of audio"),
         Check("audio seconds per second", f"{audio / seconds:.1f} ({speeds})"),
         Check(

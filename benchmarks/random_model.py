@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from stenopool import models
 
-# Row length of the table of positions, beside which all that the layers add is little; and the score (before softmax)
-# of the token that it points to, beside which the others have about 0: together they weigh e to the 11th.
+# Row length of the table of positions, much larger than what the layers add; and the score (before softmax) of the
+# token that it points to. The others have about 0: together they weigh e to the 11th.
 _POINTING = 100.0
 _SCORE = 16.0
-_SMALL, _USUAL = 0.001, 0.02  # deviations of weights: of what is added to the stream, and of the rest
+_SMALL, _USUAL = 0.001, 0.02  # deviations of weights: of those added to the stream, and of the rest
 _AUDIO_POSITIONS, _TEXT_POSITIONS = 1500, 448
-_PROMPT = 3  # tokens before the one after which the text begins: start, language, task
+_PROMPT = 3  # tokens before the text starts: start, language, task
 _TIMING_HEADS = 10
 _TIMES = 1501  # tokens for 0.00 to 30.00 seconds
-_COMMON = 2000  # words among which the text is chosen; a tokenizer has the most usual ones first
+_COMMON = 2000  # words for the text; the most common ones come first in a tokenizer
 
 
 class Shape(NamedTuple):
@@ -78,7 +78,7 @@ def _vocabulary(base: Path) -> list[str]:
     tokenizer = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
     numbers: dict[str, int] = tokenizer["model"]["vocab"]
     numbers |= {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-    # Times follow, as in every Whisper; not each tokenizer.json names them.
+    # Times follow, as in every Whisper; not every tokenizer.json names them.
     times = [f"<|{n * 0.02:.2f}|>" for n in range(_TIMES)]
     return [*sorted(numbers.keys() - set(times), key=numbers.__getitem__), *times]
 
@@ -118,7 +118,9 @@ def _decoder(spec: Any, shape: Shape, script: list[int], vocabulary: int, random
 
 
 def _attention(spec: Any, width: int, random: np.random.Generator) -> None:
-    """Self-attention asks for queries, keys and values at once; the one to the encoder for keys and values apart."""
+    """Self-attention computes queries, keys and values together; attention to the encoder computes keys and values
+    separately.
+    """
     _norm(spec.layer_norm, width)
     *asked, out = spec.linear
     for linear, times in zip(asked, (3,) if len(asked) == 1 else (1, 2), strict=True):
@@ -157,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--shape", choices=SHAPES, default="large-v3")
-    parser.add_argument("--tokens", type=int, default=25, help="Length of what is said in each window.")
+    parser.add_argument("--tokens", type=int, default=25, help="Number of text tokens in each window.")
     arguments = parser.parse_args()
     write(arguments.folder, SHAPES[arguments.shape], arguments.tokens)
     print(f"A {arguments.shape} of random weights is in {arguments.folder}")

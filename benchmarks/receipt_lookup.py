@@ -53,7 +53,7 @@ def time_round(store: ObjectStore, numbers: list[int]) -> float:
     found = [len(find_receipts(store, *name_recording(number))) for number in numbers]
     took = time.process_time() - began
     if found != [1 - number % 2 for number in numbers]:
-        sys.exit("A look-up found what is not there, or missed what is.")
+        sys.exit("A look-up returned a wrong result.")
     return took / len(numbers)
 
 

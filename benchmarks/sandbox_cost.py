@@ -96,7 +96,7 @@ def main() -> int:
             plain, confined, median = compare(path, arguments.rounds * 60 // min(60, seconds))
             figures = f"{plain * 1000:.1f} ms plain, {confined * 1000:.1f} ms confined"
             print(f"{name}: {figures}, ratio {confined / plain:.3f} (median of the rounds {median:.3f})", flush=True)
-            last = confined / plain  # of the last file, the longest: decoding dominates, not the start of processes
+            last = confined / plain  # of the last file, the longest: decoding dominates, not starting processes
     return int(last > MOST)
 
 

@@ -204,7 +204,7 @@ def main() -> int:
             sampler.start()
             bucket = server.make_bucket()
             number, ends, left = asyncio.run(rounds(arguments.minutes, folder, f"s3://{bucket}", arguments.seed))
-            assert sampler.is_alive(), "the sampler has failed, and what grew since is not known"
+            assert sampler.is_alive(), "the sampler has failed; later growth is unknown"
             sampler.over.set()
             sampler.join()
         finally:

@@ -1,4 +1,4 @@
-"""Register the block types and the profile `default` , on the server that PREFECT_API_URL names."""
+"""Register the block types and the profile `default` on the server in PREFECT_API_URL."""
 
 import asyncio
 

@@ -22,12 +22,12 @@ _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties
 
 
 def find_breaking_changes(before: Schema, after: Schema) -> list[str]:
-    """What a client that follows the document ``before`` may stumble over."""
+    """The changes that break a client written for the document ``before``."""
     return list(_Comparison(before, after).compare())
 
 
 class _Comparison:
-    """Where something is sent by us, less of it breaks clients; where it is taken, more that is required does."""
+    """Less content in responses breaks clients, and so do more requirements on requests."""
 
     def __init__(self, before: Schema, after: Schema) -> None:
         self._before, self._after = before, after
@@ -62,7 +62,7 @@ class _Comparison:
             yield f"{where}: body required"
         yield from self._content(f"{where}: body", body, new_body, is_sent=body_is_sent)
         for status, answer in old.get("responses", {}).items():
-            if status[0] in "23":  # refusals may come and go
+            if status[0] in "23":  # error responses may change
                 there = new.get("responses", {}).get(status)
                 if there is None:
                     yield f"{where}: status {status} removed"
@@ -86,7 +86,7 @@ class _Comparison:
 
     def _schema(self, where: str, old: Schema, new: Schema, *, is_sent: bool) -> Iterator[str]:
         (old_name, old), (new_name, new) = _resolve(self._before, old), _resolve(self._after, new)
-        if old_name and new_name:  # once, and not in circles
+        if old_name and new_name:  # once each, also for recursive schemas
             if (old_name, new_name, is_sent) in self._seen:
                 return
             self._seen.add((old_name, new_name, is_sent))
@@ -94,7 +94,7 @@ class _Comparison:
         if len(before) == len(after) == 1:
             yield from self._simple(where, old, new, is_sent=is_sent)
             return
-        # Each kind of value that can come must be one that was, or still is, expected.
+        # Each kind of value that can be sent must be one that the receiver expects.
         for coming in after if is_sent else before:
             expected = before if is_sent else after
             pairs = ((one, coming) if is_sent else (coming, one) for one in expected)
@@ -112,10 +112,10 @@ class _Comparison:
         if wide is not None and (narrow is None or not narrow <= wide):
             yield f"{where}: {_describe(old)} became {_describe(new)}"
             return
-        if not is_sent:  # clients must expect new values of what is sent
+        if not is_sent:  # clients must expect new values in responses
             values, allowed = _values(old), _values(new)
             if allowed is not None and (values is None or any(value not in allowed for value in values)):
-                yield f"{where}: fewer values are taken"
+                yield f"{where}: fewer values are accepted"
             yield from _bounds(where, old, new)
         yield from self._properties(where, old, new, is_sent=is_sent)
         for name in ("items", "additionalProperties"):
@@ -135,11 +135,11 @@ class _Comparison:
         else:
             yield from (f"{where}.{name}: required" for name in sorted(needed - always))
             if new.get("additionalProperties") is False and old.get("additionalProperties", True) is not False:
-                yield f"{where}: other fields are refused"
+                yield f"{where}: other fields are rejected"
 
 
 def _resolve(document: Schema, schema: Schema) -> tuple[str, Schema]:
-    """The name and the content of what a reference leads to; an empty name for what is none."""
+    """The name and the content of a reference's target. A schema that is not a reference has an empty name."""
     name = schema.get("$ref", "")
     if not name:
         return "", schema
@@ -197,12 +197,12 @@ def _git(*arguments: str) -> str | None:
 
 
 def main() -> None:
-    """Compare with a revision, print what breaks, and exit with 1 if anything does."""
+    """Compare with a revision, print breaking changes, and exit with 1 if there are any."""
     newest = (_git("describe", "--tags", "--abbrev=0", "--match", "v*") or "").strip()
     revision = sys.argv[1] if len(sys.argv) > 1 else newest or "HEAD^"
     before = _git("show", f"{revision}:./{DOCUMENT.name}")
     if before is None:
-        print(f"{revision} has no docs/{DOCUMENT.name}: there is nothing to compare with.")
+        print(f"{revision} has no docs/{DOCUMENT.name} to compare with.")
         return
     found = find_breaking_changes(json.loads(before), json.loads(DOCUMENT.read_text()))
     for fault in found:

@@ -1,6 +1,6 @@
-"""Write the reference pages from the code that they describe: ``python -m docs.render_docs``.
+"""Generate the reference pages from the code: ``python -m docs.render_docs``.
 
-A test compares the pages with what this would write, so they cannot drift.
+A test compares the pages with the output, so they cannot drift.
 """
 
 import json
@@ -29,31 +29,31 @@ _NOTE = "<!-- Written by `python -m docs.render_docs`; change the code it descri
 _SETTINGS = f"""{_NOTE}
 # Settings
 
-Everything about an installation that is no option of a run. Set as environment variables; `__` goes a level deeper.
-`AWS_*`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_OFFLINE`, `PREFECT_*` and `CUDA_VISIBLE_DEVICES` keep their own names and
+These environment variables configure an installation; [options](options.md) configure a run. `__` separates the levels
+of a name. `AWS_*`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_OFFLINE`, `PREFECT_*` and `CUDA_VISIBLE_DEVICES` have their usual
 meaning and are not repeated here.
 """
 
 _OPTIONS = f"""{_NOTE}
 # Options
 
-The same names everywhere: `--beam-size 1` on the command line is `beam_size` in the API, the Prefect form, a saved
-profile and JSON. Lists are given with commas (`--languages en,de`) or by repeating the option; patterns and keys,
-which may hold commas themselves, by repeating only. What does not go together, or an engine cannot honour, is refused
-with a line that names both.
+Options have the same names everywhere: `--beam-size 1` on the command line is `beam_size` in the API, the Prefect form,
+saved profiles and JSON. Separate the values of a list with commas (`--languages en,de`), or repeat the option. Patterns
+and keys may contain commas, so repeat the option for them. Options that contradict each other, or that the engine does
+not support, are rejected with a message that names both.
 """
 
 _METRICS = f"""{_NOTE}
 # Metrics
 
-What Prometheus can scrape, all in seconds and bytes. How the counters come about, and why they are right after kills
-and restarts, is in [monitoring.md](monitoring.md).
+Three programs serve metrics for Prometheus, in seconds and bytes. [Monitoring](monitoring.md) explains how the counters
+are calculated, and why they are correct after kills and restarts.
 
-| program | started by | port | |
+| program | started by | port | metrics |
 | --- | --- | --- | --- |
-| exporter | `stenopool exporter DESTINATION` | 9480 | what batches did, what waits, who works; one per house |
-| api | `stenopool serve` | 8200 | its own requests |
-| worker | `stenopool worker --pool gpu` | 9481 | its own runs and state |
+| exporter | `stenopool exporter DESTINATION` | 9480 | batches, queues, workers; one exporter per installation |
+| api | `stenopool serve` | 8200 | its requests |
+| worker | `stenopool worker --pool gpu` | 9481 | its runs and state |
 """
 
 _EXTENSIONS = fill(" ".join(sorted(IGNORED_EXTENSIONS)), 120)
@@ -61,9 +61,9 @@ _EXTENSIONS = fill(" ".join(sorted(IGNORED_EXTENSIONS)), 120)
 _ERRORS = f"""{_NOTE}
 # Errors
 
-Codes are stable: programs may compare them. An answer of the API is a problem (RFC 9457), whose `type` leads here; a
-recording that cannot be transcribed has the same codes in its state, in callbacks and in `stenopool status`. What
-happens to a recording with each code: [What happens to my file](what-happens-to-my-file.md).
+Codes are stable, so programs may compare them. The API returns errors as problems (RFC 9457); their `type` links to
+this page. A recording that cannot be transcribed has the same codes in its state, in callbacks and in `stenopool
+status`. [What happens to my file](what-happens-to-my-file.md) explains what each code means for a recording.
 """
 
 _FILE = f"""{_NOTE}
@@ -71,102 +71,105 @@ _FILE = f"""{_NOTE}
 
 Every object below the source ends in one of four ways, and no object stops the others.
 
-* **Done**: its transcript and a receipt are at the destination. The next runs skip it. `stenopool status` counts it.
-* **Waiting**: it could not be read or written this time, though nothing is wrong with its content. Each run tries it
-  again, names it in its table and in `report.json`, and ends with exit code 1, until it is done or excluded.
-* **Quarantined**: its content or its name has to change; another try would end the same. `stenopool status` names it.
-  The next runs leave it alone. `stenopool retry` tries it again; new content under the same key is a new recording.
-* **Passed over**: it is not selected, or not a recording. These are hidden keys (a part begins with a dot) and folder
-  markers; what Stenopool itself wrote; what `--exclude`, `--include`, `--prefix` or `--modified-since` leave out; and,
+* **Done**: its transcript and a receipt are at the destination. Later runs skip it. `stenopool status` counts it.
+* **Waiting**: it could not be read or written this time, although nothing is wrong with its content. Each run retries
+  it, lists it in its table and in `report.json`, and exits with code 1, until it is done or excluded.
+* **Quarantined**: another attempt would fail too, until its content or its name changes. `stenopool status` lists it.
+  Later runs skip it. `stenopool retry` retries it; new content under the same key is a new recording.
+* **Ignored**: it is not selected, or it is not a recording. Stenopool ignores hidden keys (a part starts with a dot),
+  folder markers, its own files, objects that `--exclude`, `--include`, `--prefix` or `--modified-since` leave out, and,
   without `--include`, the extensions below. Everything else is inspected, whatever its name. In a folder, links to
   other folders are not followed, and a folder whose whole content is excluded (`--exclude 'lost+found/*'`) is not
   opened.
 
-A transcript that may not be right says so in its `flags`, and nothing is removed from it.
+A transcript that may be wrong has `flags` that say why. Nothing is removed from it.
 
-Extensions that are passed over:
+Ignored extensions:
 {_EXTENSIONS}
 
 ## One object, or the whole store?
 
-A server refuses one forbidden object with the same words as all objects to wrong credentials. So when an object is
-refused, missing or unreadable, Stenopool tries the root of its store: can the source be listed, can the destination be
-written to? (One request; its answer counts for five seconds.)
+A server returns the same error for one forbidden object and for wrong credentials. So when an object is denied, missing
+or unreadable, Stenopool checks the root of the store: can it list the source, and write to the destination? This is one
+request; its result is valid for five seconds.
 
-* The root answers: the error is this recording's, with one of the codes below. All others are done.
-* It does not: no other recording would fare better. The run ends with exit code 2 and the store's own error
-  (`ACCESS_DENIED`, `OBJECT_NOT_FOUND`, `STORAGE_UNAVAILABLE`), and no recording is marked. What is done is kept.
+* The root responds: the error concerns this recording only, and it gets one of the codes below. All others are
+  transcribed.
+* It does not: every other recording would fail too. The run ends with exit code 2 and the error of the store
+  (`ACCESS_DENIED`, `OBJECT_NOT_FOUND`, `STORAGE_UNAVAILABLE`), and no recording is marked. Finished transcripts are
+  kept.
 
-Archived storage classes are seen in the listing, so those objects are not opened; a restored one is transcribed.
-`stenopool plan` and `stenopool doctor` count what has to be restored first.
+The listing shows archived storage classes, so those objects are not opened. Restored ones are transcribed. `stenopool
+plan` and `stenopool doctor` count the objects to restore first.
 """
 
 _DISPOSITIONS = {
-    Disposition.WAIT: ("Waiting", "Tried again by the next run, on its own. Nothing has to be reset."),
+    Disposition.WAIT: ("Waiting", "The next run retries it automatically. There is nothing to reset."),
     Disposition.QUARANTINE: (
         "Quarantined",
-        "Needs a person. After the remedy: `stenopool retry DESTINATION --code CODE`, or upload the object again. "
-        "`KEY_UNUSABLE` and `NOT_A_FILE` are seen in the listing and get no receipt: each run names them, until they "
-        "are renamed, removed or excluded.",
+        "Someone has to act. After the remedy, run `stenopool retry DESTINATION --code CODE`, or upload the object "
+        "again. `KEY_UNUSABLE` and `NOT_A_FILE` are found in the listing and get no receipt: each run lists them until "
+        "they are renamed, removed or excluded.",
     ),
     Disposition.STOP: (
         "Not about a file",
-        "The run ends with exit code 2, or does not begin. After the remedy, run the same command again. Only a key "
-        "that was requested by name (`--only`, notifications, `retry`) and is missing is reported as "
-        "`OBJECT_NOT_FOUND` and stops nothing.",
+        "The run ends with exit code 2, or does not start. After the remedy, run the same command again. The exception "
+        "is a missing key that was requested by name (`--only`, notifications, `retry`): it is reported as "
+        "`OBJECT_NOT_FOUND`, and the run continues.",
     ),
 }
 
 _TRANSCRIPTION = """\
-These make the fingerprint: with another value, a recording is transcribed anew.
+These options are part of the fingerprint: with another value, a recording is transcribed again.
 
 * A language is a code (`en`, `deu`), a tag or a locale (`pt-BR`, `zh-Hant`, `de_AT.UTF-8`) or an English name. All
   spellings of a language have the same fingerprint.
-* What the model cannot do is refused before the work begins, with what would work instead: translation with turbo and
-  distil models, languages that the model was not trained on or has no token for (`yue` needs large-v3 or turbo),
-  alignment of languages that no model aligns. Public models are recognized by name or digest, others by vocabulary.
-* Before each window, a model reads at most 223 tokens of prompt and vocabulary. If they are longer, half of the room is
-  for the prompt and half for the vocabulary (what one does not need, the other gets), and the last part of each is
-  read. The flag `prompt_shortened` and a line in the log say so.
-* Pauses of a second or more are searched for speech once more, at a normal level and with 0.4 of the threshold. What is
-  found is transcribed if the model is sure of the text, and dropped if the model hears no speech. Otherwise the
-  transcript has the flag `speech_unclear`, and `untranscribed` lists where. The pauses of split channels are not
-  searched, because the other party may be heard in them."""
+* Requests that the model does not support are rejected before the run starts, with alternatives: translation with turbo
+  and distil models, languages that the model was not trained on or has no token for (`yue` needs large-v3 or turbo),
+  alignment of languages without an alignment model. Public models are recognized by name or digest, others by
+  vocabulary.
+* Before each window, a model reads at most 223 tokens of prompt and vocabulary. If they are longer, each gets half,
+  plus any tokens that the other does not need, and only its last part is read. The flag `prompt_shortened` and a line
+  in the log report it.
+* Pauses of a second or more are searched for speech again, at a normal level and with 0.4 of the threshold. Any speech
+  found is transcribed if the model is sure of the text, and dropped if the model detects no speech. Otherwise, the
+  transcript has the flag `speech_unclear`, and `untranscribed` lists the times. The pauses of split channels are not
+  searched, because the other party may be audible in them."""
 
 _SECTIONS: tuple[tuple[str, str, type[BaseModel]], ...] = (
     (
-        "What changes a transcript",
+        "Transcription",
         _TRANSCRIPTION,
         TranscriptionOptions,
     ),
     (
-        "How it is done here",
-        "Outside the fingerprint: changing these makes no recording pending again.",
+        "Execution",
+        "These options are not part of the fingerprint: changing them makes no recording pending again.",
         ExecutionOptions,
     ),
     (
         "Subtitles",
-        "How SRT and WebVTT files look when they are written; outside the fingerprint too. Existing files stay as\n"
-        "they are: write one again with `stenopool show TRANSCRIPT --format srt`, or request another style from the\n"
-        "API (`GET /v1/recordings/{id}/transcript?format=srt&max_line_width=32`; form fields of the same names at\n"
-        "`/v1/audio/transcriptions`). When speakers are given names, the API rewrites the files in the default style.\n"
+        "The style of SRT and WebVTT files; not part of the fingerprint either. Existing files do not change. To get\n"
+        "another style, run `stenopool show TRANSCRIPT --format srt`, or request it from the API\n"
+        "(`GET /v1/recordings/{id}/transcript?format=srt&max_line_width=32`; form fields of the same names at\n"
+        "`/v1/audio/transcriptions`). When you name speakers, the API rewrites the files in the default style.\n"
         "\n"
-        "The rules are those of [Netflix's\n"
-        "guides](https://partnerhelp.netflixstudios.com/hc/en-us/articles/215758617) for captions in the language\n"
-        "spoken. Lines are measured in columns, of which Chinese, Japanese and Korean characters take two, and\n"
-        "break where their script allows (Unicode's UAX 14; Thai between words). A cue lasts 0.83 to 7 s, and is\n"
-        "held into a pause until it can be read: at 20 characters a second, 14 in Korean, 11 in Chinese, 7 in\n"
-        "Japanese; where people speak faster, it is shown while they speak. Cues do not overlap. In SRT, a\n"
-        "speaker's label appears where the speaker changes; it does not count as text to read. Lines in Arabic and\n"
-        "Hebrew have direction marks (U+202B, U+202C), so that players show them in order.",
+        "The rules follow [Netflix's\n"
+        "guides](https://partnerhelp.netflixstudios.com/hc/en-us/articles/215758617) for captions in the spoken\n"
+        "language. Line width is counted in columns; Chinese, Japanese and Korean characters take two. Lines break\n"
+        "where their script allows it (Unicode's UAX 14; Thai between words). A cue lasts 0.83 to 7 s. It extends\n"
+        "into a pause until there was time to read it: 20 characters per second, 14 in Korean, 11 in Chinese, 7 in\n"
+        "Japanese. For faster speech, it is shown while people speak. Cues do not overlap. In SRT, a speaker's label\n"
+        "appears where the speaker changes, and does not count as text to read. Lines in Arabic and Hebrew have\n"
+        "direction marks (U+202B, U+202C), so that players show them in order.",
         SubtitleOptions,
     ),
-    ("Which recordings", "Taken from the source; `stenopool run` and `stenopool plan`.", Selection),
+    ("Recordings", "The selection from the source, for `stenopool run` and `stenopool plan`.", Selection),
 )
 
 
 def render() -> dict[Path, str]:
-    """Each page's path and what should stand in it."""
+    """The path and the content of each page."""
     return {
         _FOLDER / "settings.md": _settings(),
         _FOLDER / "options.md": _options(),
@@ -179,19 +182,19 @@ def render() -> dict[Path, str]:
 
 
 def render_document() -> dict[str, Any]:
-    """The OpenAPI document, as every installation serves it."""
+    """The OpenAPI document that every installation serves."""
     document = create_app(ApiSettings(), CallbackSettings()).openapi()
     return dict(json.loads(json.dumps(document)))
 
 
 def _errors() -> str:
-    lines = [_ERRORS, "## Of the API alone", ""]
+    lines = [_ERRORS, "## API errors", ""]
     for code, meaning in sorted(API_CODES.items()):
         lines += [f"### {code}", "", meaning, ""]
-    lines += ["## Of recordings, storage and installations", "", "What to do, where nothing more exact is said:", ""]
+    lines += ["## Errors of recordings, storage and installations", "", "An error may have a more specific remedy.", ""]
     for error in ErrorCode:
         lines += [f"### {error}", "", f"{error.meaning} {error.remedy}", ""]
-        lines += [f"{_DISPOSITIONS[error.disposition][0]}. As an answer of the API: {status_of(error)}.", ""]
+        lines += [f"{_DISPOSITIONS[error.disposition][0]}. HTTP status in the API: {status_of(error)}.", ""]
     return "\n".join(lines)
 
 
@@ -203,7 +206,7 @@ def _file() -> str:
             "",
             fill(text, 120),
             "",
-            "| code | what it means | what to do |",
+            "| code | meaning | remedy |",
             "| --- | --- | --- |",
         ]
         lines += [_row(code, code.meaning, code.remedy) for code in ErrorCode if code.disposition is disposition]
@@ -233,7 +236,7 @@ def _options() -> str:
     for title, text, model in _SECTIONS:
         properties = model.model_json_schema()["properties"]
         lines += [f"## {title}", "", text, ""]
-        lines += ["| option | values | default | |", "| --- | --- | --- | --- |"]
+        lines += ["| option | values | default | description |", "| --- | --- | --- | --- |"]
         lines += [
             _row(f"--{name.replace('_', '-')}", _values(properties[name]), _default(field), field.description)
             for name, field in _fields(model)
@@ -246,7 +249,7 @@ def _options() -> str:
 def _metrics() -> str:
     lines = [_METRICS]
     for program in ("exporter", "api", "worker"):
-        lines += [f"## {program}", "", "| metric | kind | labels | |", "| --- | --- | --- | --- |"]
+        lines += [f"## {program}", "", "| metric | kind | labels | description |", "| --- | --- | --- | --- |"]
         lines += [_row(*_metric(metric)) for metric in read_metrics().values() if program in metric.programs]
         lines.append("")
     return "\n".join(lines)
@@ -268,7 +271,7 @@ def _first_line(model: type) -> str:
 
 def _table(head: str, fields: Iterator[tuple[str, FieldInfo]]) -> list[str]:
     rows = [_row(name, _default(field), field.description) for name, field in fields]
-    return [f"| {head} | default | |", "| --- | --- | --- |", *rows, ""]
+    return [f"| {head} | default | description |", "| --- | --- | --- |", *rows, ""]
 
 
 def _row(name: str, *cells: str | None) -> str:
@@ -276,7 +279,7 @@ def _row(name: str, *cells: str | None) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    """The default as a reader's machine has it, not this one: home and the temporary folder are named, not resolved."""
+    """The default on a reader's machine: the home and temporary folders are named, not resolved."""
     value = field.default
     if value in (None, (), "") or value is False:
         return ""
@@ -290,11 +293,11 @@ def _default(field: FieldInfo) -> str:
 
 
 def _values(schema: dict[str, Any]) -> str:
-    """What may be given, in words, from a field's JSON Schema."""
-    if "anyOf" in schema:  # this or nothing
+    """The allowed values in words, from a field's JSON Schema."""
+    if "anyOf" in schema:  # optional
         return _values(schema["anyOf"][0])
     if "items" in schema:
-        most = f"; {schema['maxItems']} at most" if "maxItems" in schema and "enum" not in schema["items"] else ""
+        most = f"; at most {schema['maxItems']}" if "maxItems" in schema and "enum" not in schema["items"] else ""
         return f"list of {_values(schema['items'])}{most}"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])

@@ -39,7 +39,7 @@ def everything(home: Path) -> Iterator[None]:
     command = [str(Path(sys.executable).with_name("stenopool")), "up", "--no-api", "--port", str(PORT)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        print(process.stdout.readline())  # the ready line
+        print(process.stdout.readline())  # "Stenopool is running"
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""`ingest`: the parent run. Lists what is pending, cuts it into shards, has them done, and reports.
+"""`ingest`: the parent run. Lists pending recordings, splits them into shards, runs the shards, and writes a report.
 
 source listing ⋈ receipts ─► pending ─► shards ─► prepare, transcribe ─► report, _SUCCESS
 """
@@ -20,7 +20,7 @@ from stenopool.pipeline.report import BatchReport
 from stenopool.pipeline.shards import Plan
 from stenopool.runtime.startup import start_process
 
-start_process()  # in a worker, this file is where the process becomes ours
+start_process()  # in a worker, this file is Stenopool's entry point
 
 
 @flow(name="ingest", flow_run_name="ingest {source}", persist_result=False)
@@ -36,14 +36,14 @@ async def ingest(
     """Transcribe every recording below a prefix that has no receipt yet.
 
     Args:
-        source: Where recordings are read: s3://bucket/prefix, a folder, or a saved block such as
+        source: Location of the recordings: s3://bucket/prefix, a folder, or a saved block such as
             block://s3-bucket/NAME/prefix.
-        destination: Where transcripts, receipts and work files go; written like the source.
-        profile: Name of a saved Transcription Profile. Options below that are not left as they are go before it.
-        options: What to transcribe how. Changing one of these makes all recordings pending again.
-        execution: How it is done here: device, formats, limits. Changing these makes nothing pending again.
-        selection: Which recordings of the source are taken.
-        retry: Take up quarantined recordings with these error codes again; an empty list takes all, nothing none.
+        destination: Location for transcripts, receipts and work files, in the same format as the source.
+        profile: Name of a saved Transcription Profile. Options below that are changed take precedence.
+        options: Transcription options. Changing any of these makes all recordings pending again.
+        execution: Execution options: device, formats, limits. Changing these makes no recording pending again.
+        selection: Which recordings of the source to transcribe.
+        retry: Retry quarantined recordings with these error codes; an empty list retries all, no value retries none.
     """
     options, execution = await apply_profile(profile, options, execution)
     dispatcher = choose_dispatcher()
@@ -55,8 +55,8 @@ async def ingest(
         again = None if retry is None else frozenset(retry)
         plan = Plan(run.source, run.destination, options, selection, execution.formats, again, clears=True)
         batch = await Batch.begin(run, plan, source)
-        # What an earlier attempt at this run began is finished before the listing tells what is left.
-        async for logs in carry_shards(batch.begun, dispatcher, run.destination, parameters):
+        # Shards started by an earlier attempt at this run are finished before the remaining recordings are listed.
+        async for logs in carry_shards(batch.started_shards, dispatcher, run.destination, parameters):
             await batch.add(logs, resumed=True)
         async for logs in carry_shards(batch.plan_shards(), dispatcher, run.destination, parameters):
             await batch.add(logs)

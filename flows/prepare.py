@@ -1,8 +1,8 @@
-"""`prepare`: one run per shard on the CPU pool. A bad file is found here and never wakes a GPU.
+"""`prepare`: one run per shard on the CPU pool. Invalid files are found here and never use a GPU.
 
     fetch ─► probe, decode, normalize ─► store 16 kHz FLAC in the work area
 
-The stages work side by side: each recording moves on as soon as it can. Formats that finished recordings lack are
+The stages run concurrently: each recording moves on as soon as possible. Missing formats of finished recordings are
 rendered here too.
 """
 
@@ -18,22 +18,22 @@ from stenopool.pipeline.shards import Shard
 from stenopool.pipeline.stages import PREPARE_STAGES, RENDER_STAGES
 from stenopool.runtime.startup import start_process
 
-start_process()  # in a worker, this file is where the process becomes ours
+start_process()  # in a worker, this file is Stenopool's entry point
 
 
 @flow(name="prepare", flow_run_name="prepare {batch} shard {shard}", persist_result=False)
 async def prepare(
     source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> None:
-    """Make one shard's recordings ready for the GPU, and quarantine those that cannot be transcribed.
+    """Prepare one shard's recordings for the GPU, and quarantine those that cannot be transcribed.
 
     Args:
-        source: Where recordings are read: a folder or s3://bucket/prefix.
-        destination: Where transcripts, receipts and work files go.
+        source: Location of the recordings: a folder or s3://bucket/prefix.
+        destination: Location for transcripts, receipts and work files.
         batch: The batch that the shard belongs to.
         shard: The shard's number in its batch.
-        options: What to transcribe how; makes the fingerprint.
-        execution: How it is done here.
+        options: Transcription options; part of the fingerprint.
+        execution: Execution options.
     """
     with open_run(*await open_stores(source, destination), options, execution, batch, shard) as run:
         work = await asyncio.to_thread(Shard.read, run.destination, batch, shard)

@@ -1,8 +1,8 @@
-"""`shard`: both halves of a shard in one run, on one machine. What `stenopool run` does with each shard.
+"""`shard`: both halves of a shard in one run on one machine. `stenopool run` runs this for each shard.
 
     fetch ─► normalize ─► store ─► transcribe, diarize ─► assign speakers ─► render, upload ─► receipt
 
-The stages work side by side, so the first transcript exists seconds after the first recording was fetched.
+The stages run concurrently, so the first transcript exists seconds after the first recording was fetched.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from stenopool.pipeline.stages import RENDER_STAGES, SHARD_STAGES
 async def shard(
     source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> ShardLog:
-    """Prepare and transcribe one shard's recordings; returns what happened to each.
+    """Prepare and transcribe one shard's recordings; returns the result of each.
 
     Args:
-        source: Where recordings are read: a folder or s3://bucket/prefix.
-        destination: Where transcripts, receipts and work files go.
+        source: Location of the recordings: a folder or s3://bucket/prefix.
+        destination: Location for transcripts, receipts and work files.
         batch: The batch that the shard belongs to.
         shard: The shard's number in its batch.
-        options: What to transcribe how; makes the fingerprint.
-        execution: How it is done here.
+        options: Transcription options; part of the fingerprint.
+        execution: Execution options.
     """
     with open_run(*await open_stores(source, destination), options, execution, batch, shard) as run:
         work = await asyncio.to_thread(Shard.read, run.destination, batch, shard)

@@ -3,7 +3,7 @@
     fetch audio ─► transcribe ─► align ─► assign speakers ─► render, upload ─► receipt
               └──► diarize ────────────────┘
 
-The stages work side by side: each recording moves on as soon as it can, and is uploaded as soon as its transcript
+The stages run concurrently: each recording moves on as soon as possible, and is uploaded as soon as its transcript
 exists.
 """
 
@@ -20,22 +20,22 @@ from stenopool.pipeline.stages import TRANSCRIBE_STAGES
 from stenopool.runtime.startup import start_process
 from stenopool.speech.loaded import check_models
 
-start_process()  # in a worker, this file is where the process becomes ours
+start_process()  # in a worker, this file is Stenopool's entry point
 
 
 @flow(name="transcribe", flow_run_name="transcribe {batch} shard {shard}", persist_result=False)
 async def transcribe(
     source: str, destination: str, batch: str, shard: int, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> None:
-    """Turn one shard's prepared audio into speaker-labelled transcripts.
+    """Transcribe one shard's prepared audio, with speaker labels.
 
     Args:
-        source: Where recordings are read: a folder or s3://bucket/prefix.
-        destination: Where transcripts, receipts and work files go.
+        source: Location of the recordings: a folder or s3://bucket/prefix.
+        destination: Location for transcripts, receipts and work files.
         batch: The batch that the shard belongs to.
         shard: The shard's number in its batch.
-        options: What to transcribe how; makes the fingerprint.
-        execution: How it is done here.
+        options: Transcription options; part of the fingerprint.
+        execution: Execution options.
     """
     await asyncio.to_thread(check_models, options, execution)
     with open_run(*await open_stores(source, destination), options, execution, batch, shard) as run:

@@ -1,7 +1,7 @@
-"""`watch`: what a bucket's notifications name is transcribed a minute later, without listing the bucket.
+"""`watch`: transcribes recordings a minute after a bucket notification, without listing the bucket.
 
 SQS queue ─► notifications ─► keys of recordings below the source ─► one interactive ingest of those without a receipt
-      └─► deleted, once each recording that they name is done, quarantined or gone
+      └─► deleted when all their recordings are done, quarantined or gone
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from stenopool.orchestration.sqs import (
 )
 from stenopool.runtime.startup import start_process
 
-start_process()  # in a worker, this file is where the process becomes ours
+start_process()  # in a worker, this file is Stenopool's entry point
 
 
 def _name() -> str:
@@ -38,18 +38,18 @@ async def watch(
     profile: str | None = None,
     deployment: str = "ingest/interactive",
 ) -> int:
-    """Start an ingest of the recordings that have arrived, and return how many they are.
+    """Start an ingest of the recordings that have arrived; returns their number.
 
-    A message stays in the queue until its recordings have receipts or are gone. One that is not a bucket notification
-    stays for the queue's dead-letter queue to catch. What is lost on the way is found by the next scheduled ingest of
-    the prefix: notifications reduce latency, the schedule guarantees that nothing is missed.
+    A message stays in the queue until its recordings have receipts or no longer exist. A message that is not a bucket
+    notification stays until it moves to the dead-letter queue. Lost notifications are covered by the next scheduled
+    ingest of the prefix: notifications reduce latency, and the schedule guarantees that nothing is missed.
 
     Args:
-        queue_url: URL of the SQS queue that the bucket's notifications go to (directly, by SNS or EventBridge).
-        source: Where recordings are read, e.g. s3://bucket/prefix; messages about other objects are dropped.
-        destination: Where transcripts go; may be below the source.
+        queue_url: URL of the SQS queue for the bucket's notifications (direct, or through SNS or EventBridge).
+        source: Location of the recordings, e.g. s3://bucket/prefix; messages about other objects are deleted.
+        destination: Location for transcripts; may be below the source.
         profile: Name of a saved Transcription Profile.
-        deployment: The deployment of ingest that is started.
+        deployment: The deployment of ingest to run.
     """
     log = get_run_logger()
     stores = await open_stores(source, destination)
@@ -62,7 +62,7 @@ async def watch(
                 named.append((message, keys_below(stores[0], parse_notification(message.body))))
             except OptionsInvalid as error:
                 log.warning("message %s: %s", message.id, error.message)
-        # Notifications about what a run wrote must not start the next one: what a listing would leave out is not found.
+        # Notifications about a run's output must not start another run: keys that a listing would omit are ignored.
         keys = set[str]().union(*(keys for _, keys in named))
         found = await asyncio.to_thread(find_unfinished, *stores, options, keys)
         for failed in (*found.unreadable, *found.lost):
@@ -73,5 +73,5 @@ async def watch(
     safe = [message for message, keys in named if not keys & waits_for]
     await delete_messages(queue_url, safe)
     await keep_messages(queue_url, [message for message, keys in named if keys & waits_for])
-    log.info("%d messages, %d of them done; %d new recordings", len(named), len(safe), count)
+    log.info("%d messages, %d of them done; %d recordings started", len(named), len(safe), count)
     return count

@@ -1,4 +1,4 @@
-"""`python -P -m stenopool`: the command line, also where no script is installed."""
+"""`python -P -m stenopool`: the command line, for environments without the `stenopool` script."""
 
 from stenopool.cli import main
 

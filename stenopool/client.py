@@ -1,12 +1,12 @@
-"""A client of the API, for programs: `Client`, and `AsyncClient` with the same methods to await.
+"""A client for the API: `Client`, and `AsyncClient` with the same methods to await.
 
     with Client("https://stenopool.example.org", key) as client:
         recording = client.wait(client.send("call.wav", options={"language": "en"}).id)
         print(client.transcript(recording.id).text)
 
-What the API answers is a model here. Members that are added to an answer later are kept, so a newer server is no
-trouble. A refusal is an `ApiError`. Requests that may be repeated are, after a refusal that says when (429, 503) and
-after a broken connection; what sends something carries an Idempotency-Key for that.
+Responses are models. They keep unknown members, so newer servers are supported. An error response raises `ApiError`.
+Requests that can be repeated are retried after a broken connection, and after 429 and 503 with a time to wait. Requests
+that send something carry an Idempotency-Key, so that they can be repeated.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ T = TypeVar("T")
 P = ParamSpec("P")
 Options = TranscriptionOptions | Mapping[str, Any]
 State = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
-_TRANSIENT = (429, 503)  # refused before anything was done
+_TRANSIENT = (429, 503)  # refused without any effect
 _LONGEST_PAUSE = 30.0  # seconds
-_POLLS = (0.5, 5.0)  # seconds: the first pause between two looks at a recording, and the longest
+_POLLS = (0.5, 5.0)  # seconds: the first and the longest pause between checks of a recording
 
 
 class ApiError(Exception):
-    """A refusal. ``problem`` is the whole document, where the answer was one."""
+    """An error response. ``problem`` is the whole document, if the response was one."""
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
         self.status = status
@@ -76,7 +76,7 @@ class Run(_Answer):
 
 
 class Recording(_Answer):
-    """A recording. A key without the scope ``read`` gets to know the id and the state only."""
+    """A recording. A key without the scope ``read`` gets only the id and the state."""
 
     id: str
     state: State
@@ -111,7 +111,7 @@ class Batch(_Answer):
 
 
 class About(_Answer):
-    """The program, and what the key may do."""
+    """The program, and the permissions of the key."""
 
     version: str
     name: str
@@ -119,7 +119,7 @@ class About(_Answer):
 
 
 class Callback(_Answer):
-    """A callback that has not arrived."""
+    """A callback that has not been delivered."""
 
     id: str
     event: str
@@ -132,7 +132,7 @@ class Callback(_Answer):
 
 
 class CallbackOutcome(_Answer):
-    """What a receiver made of a test."""
+    """The result of a test."""
 
     delivered: bool
     failure: str | None
@@ -141,9 +141,9 @@ class CallbackOutcome(_Answer):
 
 @dataclass(frozen=True)
 class _Call(Generic[T]):
-    """A request, and what its answer means. ``file``: of a form, as path, or as name and content.
+    """A request, and how to parse its response. ``file``: of a form, as path, or as name and content.
 
-    ``repeatable``: also where it is not known whether the request arrived.
+    ``repeatable``: also if it is unknown whether the request arrived.
     """
 
     method: str
@@ -155,14 +155,14 @@ class _Call(Generic[T]):
 
 
 class _Attempt(Generic[T]):
-    """One try of a call: a context with httpx's arguments, which swallows what the next try may mend."""
+    """One attempt of a call: a context with httpx's arguments, which suppresses errors that a retry may fix."""
 
     def __init__(self, call: _Call[T], pause: float | None) -> None:
         self.pause = 0.0
         self.done = False
         self.result: T
         self._call = call
-        self._next = pause  # seconds until the next try; None if there is none
+        self._next = pause  # seconds until the next attempt; None for the last
         self._files = ExitStack()
 
     def __enter__(self) -> dict[str, Any]:
@@ -181,7 +181,7 @@ class _Attempt(Generic[T]):
         return True
 
     def read(self, answer: httpx.Response) -> None:
-        """Take the answer. Raises `ApiError`, unless another try may help."""
+        """Parse the response. Raises `ApiError`, unless a retry may help."""
         if answer.is_success:
             self.result, self.done = self._call.parse(answer), True
             return
@@ -194,7 +194,7 @@ class _Attempt(Generic[T]):
 
 def _attempts(call: _Call[T], retries: int) -> Iterator[_Attempt[T]]:
     for number in range(retries + 1):
-        pause = min(_LONGEST_PAUSE, 0.5 * 2**number) * random.uniform(0.5, 1)  # noqa: S311 (so that not all come at once)
+        pause = min(_LONGEST_PAUSE, 0.5 * 2**number) * random.uniform(0.5, 1)  # noqa: S311 (spreads the retries of many clients)
         attempt = _Attempt(call, pause if number < retries else None)
         yield attempt
         if attempt.done:
@@ -237,7 +237,7 @@ def _at(collection: str, id: str, *parts: str) -> str:
     return "/".join(("/v1", collection, quote(id, safe=""), *parts))
 
 
-# What can be asked, once for both clients.
+# The requests, shared by both clients.
 
 
 def _send(
@@ -267,7 +267,7 @@ def _submit(
 
 
 def _get_recording(id: str) -> _Call[Recording]:
-    """A recording's state; if it failed, why."""
+    """Return a recording's state; if it failed, also the reason."""
     return _Call("GET", _at("recordings", id), _as(Recording))
 
 
@@ -277,28 +277,28 @@ def _retry(id: str) -> _Call[Recording]:
 
 
 def _delete(id: str) -> _Call[None]:
-    """Remove a recording with all that was made of it."""
+    """Delete a recording with everything that was made from it."""
     return _Call("DELETE", _at("recordings", id), _nothing, repeatable=False)
 
 
 def _get_transcript(id: str) -> _Call[Transcript]:
-    """The transcript; `ApiError` NOT_COMPLETED if there is none."""
+    """Return the transcript. Raises `ApiError` NOT_COMPLETED if there is none."""
     return _Call("GET", _at("recordings", id, "transcript"), _as(Transcript), {"params": {"format": "json"}})
 
 
 def _render(id: str, format: Format, **style: Any) -> _Call[str]:
-    """The transcript in a format. ``style``: of subtitles, e.g. ``max_line_width=32``."""
+    """Return the transcript in a format. ``style``: of subtitles, e.g. ``max_line_width=32``."""
     sent = {"params": {"format": format, **style}}
     return _Call("GET", _at("recordings", id, "transcript"), lambda answer: answer.content.decode(), sent)
 
 
 def _get_speakers(id: str) -> _Call[dict[str, str | None]]:
-    """The names of the speakers, by label."""
+    """Return the names of the speakers, by label."""
     return _Call("GET", _at("recordings", id, "speakers"), _names_of)
 
 
 def _name_speakers(id: str, names: Mapping[str, str]) -> _Call[dict[str, str | None]]:
-    """Name the speakers: these names and no others."""
+    """Name the speakers; labels that are left out lose their name."""
     return _Call("PUT", _at("recordings", id, "speakers"), _names_of, {"json": {"names": dict(names)}})
 
 
@@ -311,27 +311,27 @@ def _start_batch(
 
 
 def _get_batch(id: str) -> _Call[Batch]:
-    """A batch and its counts."""
+    """Return a batch with its counts."""
     return _Call("GET", _at("batches", id), _as(Batch))
 
 
 def _cancel(run: str) -> _Call[None]:
-    """Cancel a run; its recordings are kept."""
+    """Cancel a run, and keep its recordings."""
     return _Call("DELETE", _at("queue", run), _nothing, repeatable=False)
 
 
 def _pause_queue(paused: bool = True) -> _Call[None]:
-    """Pause the queue, or with False resume it."""
+    """Pause the queue, or resume it with False."""
     return _Call("PATCH", "/v1/queue", _nothing, {"json": {"paused": paused}})
 
 
 def _test_callback(url: str) -> _Call[CallbackOutcome]:
-    """Send a test event to an address."""
+    """Send a test event to a URL."""
     return _Call("POST", "/v1/callbacks/test", _as(CallbackOutcome), {"json": {"url": url}}, repeatable=False)
 
 
 def _about() -> _Call[About]:
-    """The program, and what the key may do."""
+    """Return the version of the program, and the permissions of the key."""
     return _Call("GET", "/v1/about", _as(About))
 
 
@@ -344,12 +344,12 @@ def _page(path: str, model: type[M], cursor: str | None, filters: dict[str, Any]
 
 
 def _polls(timeout: float | None) -> Iterator[float]:
-    """Pauses between two looks; raises `TimeoutError` after so many seconds."""
+    """Yield the pauses between checks. Raises `TimeoutError` after ``timeout`` seconds."""
     deadline, pause = (math.inf if timeout is None else time.monotonic() + timeout), _POLLS[0]
     while time.monotonic() < deadline:
         yield pause
         pause = min(1.3 * pause, _POLLS[1])
-    raise TimeoutError("The recording has not ended in time.")
+    raise TimeoutError("The recording did not end in time.")
 
 
 def _http_options(url: str, key: str | None, timeout: float, more: dict[str, Any]) -> dict[str, Any]:
@@ -374,7 +374,7 @@ def _async(make: Callable[P, _Call[T]]) -> Callable[Concatenate["AsyncClient", P
 
 
 class Client:
-    """``url``: of the API. ``key``: not needed with `--no-auth`. ``retries``: of one call. ``more``: for httpx."""
+    """A client. ``url``: of the API. ``key``: omit with `--no-auth`. ``retries``: per call. ``more``: for httpx."""
 
     def __init__(
         self, url: str, key: str | None = None, *, retries: int = 4, timeout: float = 60.0, **more: Any
@@ -405,19 +405,19 @@ class Client:
     about = _sync(_about)
 
     def recordings(self, **filters: Any) -> Iterator[Recording]:
-        """All recordings, newest upload first. ``filters``: state, q, modified_since, modified_before, limit."""
+        """Yield all recordings, newest upload first. ``filters``: state, q, modified_since, modified_before, limit."""
         return self._all("/v1/recordings", Recording, filters)
 
     def queue(self, **filters: Any) -> Iterator[Run]:
-        """All unfinished runs in their order. ``filters``: state, limit."""
+        """Yield all unfinished runs in order. ``filters``: state, limit."""
         return self._all("/v1/queue", Run, filters)
 
     def callbacks(self) -> Iterator[Callback]:
-        """This key's callbacks that have not arrived."""
+        """Yield this key's callbacks that have not been delivered."""
         return self._all("/v1/callbacks", Callback, {})
 
     def wait(self, id: str, timeout: float | None = None) -> Recording:
-        """The recording when it has ended, however that is. Raises `TimeoutError`."""
+        """Return the recording when it has ended, successfully or not. Raises `TimeoutError`."""
         for pause in _polls(timeout):
             if (recording := self.recording(id)).is_over:
                 return recording
@@ -425,7 +425,7 @@ class Client:
         raise AssertionError
 
     def is_alive(self) -> bool:
-        """Whether an API answers; asked once, without exceptions."""
+        """Whether the API responds. Makes one attempt, and raises nothing."""
         try:
             return self._http.get("/health/live").is_success
         except httpx.HTTPError:
@@ -449,7 +449,7 @@ class Client:
 
 
 class AsyncClient:
-    """`Client` for asyncio: its methods are awaited, its lists iterated with ``async for``."""
+    """`Client` for asyncio: await its methods, and iterate over its lists with ``async for``."""
 
     def __init__(
         self, url: str, key: str | None = None, *, retries: int = 4, timeout: float = 60.0, **more: Any

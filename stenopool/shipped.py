@@ -1,6 +1,6 @@
-"""Files of the root folders (flows, job templates, `deployments/`) that the program reads.
+"""Files outside the package's modules that the program reads: flows, job templates, `deployments/`.
 
-In a checkout they are where people edit them; a wheel carries them inside the package.
+In a checkout they are in the root folders; in a wheel they are inside the package.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: a real S3 server, and settings that do not leak from the developer's shell."""
+"""Shared fixtures: a real S3 server, and settings isolated from the developer's shell."""
 
 import os
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ __all__ = ["browser", "postgres", "prefect_server", "pytest_runtest_makereport",
 os.environ["STENOPOOL_RETRY__BASE_DELAY"] = "0"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
-# As deployments/embedded.env says: on SQLite they make requests wait for seconds.
+# As in deployments/embedded.env: on SQLite they delay requests by seconds.
 os.environ["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED"] = "false"
 os.environ["PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED"] = "false"
 
-# Examples touch disks and servers, on machines that others use too: how long one takes says nothing.
+# Examples use disks and servers on shared machines, so the time of one example means nothing.
 hypothesis.settings.register_profile("stenopool", deadline=None)
 hypothesis.settings.load_profile("stenopool")
 
 
 @pytest.fixture(autouse=True)
 def _fresh_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Settings are read once per process; each test reads its own, with scratch below its own folder."""
+    """Settings are read once per process; each test reads its own, with scratch in its own folder."""
     monkeypatch.setenv("STENOPOOL_SCRATCH__DIR", str(tmp_path / "scratch"))
     get_settings.cache_clear()
     yield
@@ -41,7 +41,7 @@ def _fresh_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture(scope="session")
 def prefect_api() -> Iterator[None]:
-    """A real Prefect server on SQLite, started once for the session; this process's clients speak to it."""
+    """A real Prefect server on SQLite, started once per session; clients in this process use it."""
     from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
@@ -50,7 +50,7 @@ def prefect_api() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    """The server, started once for the session; `s3` is the fixture that makes addresses reach it."""
+    """The server, started once per session; the `s3` fixture makes addresses reach it."""
     server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
     server.start()
     yield server
@@ -73,5 +73,5 @@ def s3(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seawee
 
 @pytest.fixture
 def bucket(s3: SeaweedFS) -> str:
-    """A new bucket's name on the server."""
+    """Name of a new bucket on the server."""
     return s3.make_bucket()

@@ -1,4 +1,4 @@
-"""Errors: each has a code, a remedy, and survives the way from one process to another."""
+"""Errors: each has a code and a remedy, and survives being passed between processes."""
 
 import ast
 import copy
@@ -21,7 +21,7 @@ from stenopool.errors import (
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_every_code_says_what_to_do_in_a_line(code: ErrorCode) -> None:
+def test_every_code_has_a_remedy_in_one_line(code: ErrorCode) -> None:
     assert code.value == code.name
     for text in (code.meaning, code.remedy):
         assert text.endswith(".")
@@ -45,7 +45,7 @@ CATEGORIES = (RecordingError, TransientError, SetupError)
 
 
 @pytest.mark.parametrize("kind", CONDITIONS)
-def test_a_condition_brings_its_code_remedy_and_category(kind: type[errors.ObjectNotFound]) -> None:
+def test_an_error_class_has_its_code_remedy_and_category(kind: type[errors.ObjectNotFound]) -> None:
     error = kind("It happened.")
     assert str(error) == f"{kind.code}: It happened. {kind.code.remedy}"
     assert kind("It happened.", remedy="Do this.").remedy == "Do this."
@@ -72,8 +72,8 @@ def product_trees() -> dict[str, ast.AST]:
     return {str(path): ast.parse(path.read_text()) for path in paths if path != package / "errors.py"}
 
 
-def test_conditions_are_raised_through_their_classes_and_nobody_compares_codes() -> None:
-    """Otherwise ``except ObjectNotFound`` would miss one that was raised as a plain `SetupError`."""
+def test_errors_are_raised_through_their_classes_and_codes_are_never_compared() -> None:
+    """Otherwise ``except ObjectNotFound`` would miss an error raised as a plain `SetupError`."""
     own = {kind.code.name for kind in CONDITIONS}
     bases = {category.__name__ for category in CATEGORIES}
     found = []
@@ -89,7 +89,7 @@ def test_conditions_are_raised_through_their_classes_and_nobody_compares_codes()
 
 
 @pytest.mark.parametrize("code", ErrorCode)
-def test_the_record_of_an_error_says_the_same(code: ErrorCode) -> None:
+def test_the_record_of_an_error_has_the_same_text(code: ErrorCode) -> None:
     error = StenopoolError(code, "It happened.")
     record = error.failure("prepare")
     assert (record.code, record.message, record.remedy) == (code, error.message, error.remedy)
@@ -97,7 +97,7 @@ def test_the_record_of_an_error_says_the_same(code: ErrorCode) -> None:
     assert Failure.model_validate_json(record.model_dump_json()) == record
 
 
-def test_what_is_wrong_with_the_content_is_quarantined_and_what_is_wrong_around_it_waits() -> None:
+def test_content_errors_are_quarantined_and_other_errors_wait() -> None:
     content = {ErrorCode.INPUT_CORRUPT, ErrorCode.TOO_LONG, ErrorCode.KEY_UNUSABLE, ErrorCode.NOT_A_FILE}
     around = {ErrorCode.OBJECT_ARCHIVED, ErrorCode.OBJECT_DENIED, ErrorCode.OBJECT_ENCRYPTED, ErrorCode.OBJECT_GONE}
     assert {code.disposition for code in content} == {Disposition.QUARANTINE}

@@ -1,4 +1,4 @@
-"""Importing a module does nothing but define things: whoever owns the process sets it up."""
+"""Importing a module only defines things; the owner of the process configures it."""
 
 import ast
 import json
@@ -19,10 +19,10 @@ MODULES = sorted(
     if not module.name.endswith("__main__")
 )
 
-# The second import is looked at: by then other people's packages are loaded, and what they do at import is done.
+# The second import is checked: by then, third-party packages are loaded, and their side effects are over.
 PROGRAM = """
 import atexit, gc, importlib, json, logging, os, signal, sys, threading
-from multiprocessing import util as _  # registers a function of its own
+from multiprocessing import util as _  # registers its own function
 
 def state():
     named = logging.root.manager.loggerDict.values()
@@ -61,7 +61,7 @@ print(json.dumps({"changed": found, "loaded": sorted({name.partition(".")[0] for
 
 _WARM_WORKER = "stenopool.orchestration.workers.warm_worker"
 
-# Packages that take seconds or hundreds of megabytes, and the only modules that may import them as they are imported.
+# Packages that take seconds or hundreds of megabytes, and the only modules that may import them at import time.
 HEAVY = {
     "torch": (),
     "torchaudio": (),
@@ -88,7 +88,7 @@ HEAVY = {
 def imported() -> dict[str, dict[str, list[str]]]:
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, json.dumps(MODULES)],
-        env=os.environ | {"STENOPOOL_LOG__FORMAT": "json"},  # setting up the log would change a formatter
+        env=os.environ | {"STENOPOOL_LOG__FORMAT": "json"},  # configuring the log would change a formatter
         capture_output=True,
         text=True,
         timeout=300,
@@ -97,17 +97,17 @@ def imported() -> dict[str, dict[str, list[str]]]:
     return dict(json.loads(run.stdout.splitlines()[-1]))
 
 
-def test_an_import_changes_nothing_of_the_process(imported: dict[str, dict[str, list[str]]]) -> None:
+def test_an_import_changes_nothing_in_the_process(imported: dict[str, dict[str, list[str]]]) -> None:
     assert imported["changed"] == {}
 
 
-def test_what_only_an_adapter_needs_is_loaded_by_no_import(imported: dict[str, dict[str, list[str]]]) -> None:
+def test_packages_of_adapters_are_loaded_by_no_import(imported: dict[str, dict[str, list[str]]]) -> None:
     nobody = [name for name, modules in HEAVY.items() if not modules]
     assert [name for name in nobody if name in imported["loaded"]] == []
 
 
 @pytest.mark.parametrize("package", HEAVY)
-def test_a_heavy_package_is_imported_where_it_is_used(package: str) -> None:
+def test_a_heavy_package_is_imported_only_where_it_is_used(package: str) -> None:
     found = {name for name in MODULES if package in _imported_at_import(_path(name))}
     assert {name for name in found if not name.startswith(HEAVY[package] or ("nowhere",))} == set()
 
@@ -118,7 +118,7 @@ def _path(name: str) -> Path:
 
 
 def _imported_at_import(path: Path) -> set[str]:
-    """Top-level packages that a module imports when it is imported itself: not in functions, not for types alone."""
+    """Top-level packages that a module imports when it is imported: not in functions, not for types alone."""
     found: set[str] = set()
 
     def walk(statements: list[ast.stmt]) -> None:

@@ -1,4 +1,4 @@
-"""Marks that end sentences, everywhere: in segments, between speakers, in subtitles; and blanks between texts."""
+"""Marks that end sentences, wherever they matter: segments, speakers, subtitles; and blanks between texts."""
 
 from collections.abc import Callable
 
@@ -33,13 +33,13 @@ def _words(mark: str) -> list[Word]:
 
 @pytest.mark.parametrize("mark", [*SENTENCE_END, "؟»", '।"', "。」"])
 class TestSentenceEnd:
-    def test_segments_are_cut(self, mark: str) -> None:
+    def test_segments_are_cut_after_the_mark(self, mark: str) -> None:
         assert [len(part) for part in split_sentences(_words(mark))] == [2, 3]
 
-    def test_speakers_are_smoothed_within_it(self, mark: str) -> None:
+    def test_speakers_are_smoothed_within_a_sentence(self, mark: str) -> None:
         assert list(speakers._sentences(_words(mark))) == [(0, 2), (2, 5)]
 
-    def test_subtitles_break_after_it(self, mark: str) -> None:
+    def test_subtitles_break_after_the_mark(self, mark: str) -> None:
         words = _words(mark)
         text = "".join(word.word for word in words)
         transcript = Transcript(language="en", segments=[Segment(start=0, end=5, text=text, words=words)])
@@ -64,7 +64,7 @@ def test_a_mark_ends_a_sentence_or_a_clause() -> None:
         ("EN", "en"),
         ("zh-Hant", "zh"),
         ("German", "de"),
-        # Siblings: locales, extended and three-letter tags, aliases, names with a country.
+        # Related codes: locales, extended and three-letter tags, aliases, names with a country.
         ("de_DE.UTF-8", "de"),
         ("ca_ES@valencia", "ca"),
         ("zh-yue-HK", "yue"),
@@ -82,7 +82,7 @@ def test_a_mark_ends_a_sentence_or_a_clause() -> None:
         *((text, None) for text in ("", "klingon", "C", "und", "xx-en", "en-", "en,de", "en-US-", "e", "-en")),
     ],
 )
-def test_a_language_is_found_however_it_is_written(given: str, code: str | None) -> None:
+def test_a_language_is_found_in_any_spelling(given: str, code: str | None) -> None:
     assert find_language(given) == code
 
 
@@ -126,7 +126,7 @@ def test_a_misspelt_language_gets_a_suggestion(given: str, said: str) -> None:
         ("नमस्ते।", "दुनिया", True),
     ],
 )
-def test_the_scripts_on_both_sides_decide_on_the_blank(before: str, after: str, blank: bool) -> None:
+def test_the_scripts_on_both_sides_decide_about_the_blank(before: str, after: str, blank: bool) -> None:
     assert have_blank_between(before, after) is blank
     assert join_texts(["", before, " ", f" {after} "]) == f"{before}{' ' * blank}{after}"
 

@@ -1,6 +1,6 @@
 """One word, one meaning: no two modules and no two public classes of the package have the same name.
 
-In ``cli/`` and ``api/routers/`` a module is called after its command or resource; ``base`` is always a package's
+In ``cli/`` and ``api/routers/`` a module is named after its command or resource; ``base`` is always a package's
 protocol, ``app`` always an ASGI application. ``client`` is for other programs: its classes are named after the API's.
 """
 
@@ -22,7 +22,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def test_modules() -> None:
+def test_no_two_modules_have_the_same_name() -> None:
     called: defaultdict[str, list[str]] = defaultdict(list)
     for name, path in modules().items():
         if not name.startswith(NAMED_AFTER_WHAT_THEY_SERVE) and path.parent != PACKAGE / "_shipped":
@@ -31,7 +31,7 @@ def test_modules() -> None:
     assert twice == {}
 
 
-def test_public_classes() -> None:
+def test_no_two_public_classes_have_the_same_name() -> None:
     called: defaultdict[str, list[str]] = defaultdict(list)
     for name, path in modules().items():
         for node in ast.parse(path.read_text("utf-8")).body if name != "client.py" else ():
@@ -40,7 +40,7 @@ def test_public_classes() -> None:
     assert {name: places for name, places in called.items() if len(places) > 1} == {}
 
 
-def test_no_function_is_longer_than_a_screen() -> None:
+def test_no_function_is_longer_than_60_lines() -> None:
     long = [
         f"{name}: {node.name}"
         for name, path in modules().items()

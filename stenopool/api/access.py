@@ -13,14 +13,15 @@ from stenopool.api.headers import FORM, media_type
 from stenopool.api.keys import NOBODY, Key, Keys, Scope
 from stenopool.api.problems import Problem
 
-_RENDERING = 10  # requests that one counts as, if it may have to render a transcript
+_RENDERING = 10  # how many requests one counts as if it may render a transcript
 _bearer = HTTPBearer(auto_error=False, description="A key from `python -m stenopool.api.keys`.")
 
 
 class Requirement:
-    """Dependency: the caller, whose key has this scope; None: any key. `GuardedRoute` checks it before the body.
+    """Dependency that returns the caller, and requires a scope (None: any key).
 
-    ``price``: how many requests of the key's rate one counts as. The first requirement of a route decides.
+    `GuardedRoute` checks it before the body. ``price``: how many requests one counts as for the rate limit. The first
+    requirement of a route decides.
     """
 
     def __init__(self, scope: Scope | None = None, price: int = 1) -> None:
@@ -33,7 +34,7 @@ class Requirement:
         return await self.check(request)
 
     async def check(self, request: Request) -> Key:
-        """The problems 401, 403 and 429. All scopes but ``read`` are for changes, which are logged."""
+        """Raises the problems 401, 403 and 429. All scopes except ``read`` allow changes, which are logged."""
         key = await _identify(request, self._price)
         if self._scope:
             request.state.is_change = self._scope != "read" or getattr(request.state, "is_change", False)
@@ -42,26 +43,26 @@ class Requirement:
 
 
 def require_scope(caller: Key, scope: Scope) -> None:
-    """The problem 403 if the caller's key lacks the scope."""
+    """Raises the problem 403 if the caller's key lacks the scope."""
     if not caller.may(scope):
-        remedy = f"Use a key that has it, or add {scope} to the key's line in the file of keys."
-        raise Problem(403, "FORBIDDEN", f"This key lacks the scope {scope}.", remedy)
+        remedy = f"Use a key with this scope, or add {scope} to the key's line in the key file."
+        raise Problem(403, "FORBIDDEN", f"This key lacks the `{scope}` scope.", remedy)
 
 
 async def _identify(request: Request, price: int) -> Key:
-    """The caller. Counts a request once, however many requirements its route has."""
+    """Return the caller. Counts each request once, however many requirements its route has."""
     state = request.state
     if hasattr(state, "caller"):
         known: Key = state.caller
         return known
-    service = request.app.state.service  # all of it; what a route gets is what this caller may see
+    service = request.app.state.service  # unrestricted; a route gets only what this caller may see
     keys: Keys | None = service.keys
     key: Key | None = NOBODY
     if keys is not None:
         credentials = await _bearer(request)
         key = keys.holder(credentials.credentials) if credentials else None
     address = request.client.host if request.client else "?"
-    # Wrong keys count for their address, so that keys cannot be guessed by the thousand.
+    # Unknown keys count towards the limit of their address, which slows down guessing.
     allowance = service.limiter.take(f"key {key.name}" if key else f"address {address}", price)
     state.rate = allowance.headers
     if not allowance.allowed:
@@ -80,9 +81,9 @@ async def _identify(request: Request, price: int) -> Key:
 
 
 class GuardedRoute(APIRoute):
-    """A route whose requirements are checked before its body is read: FastAPI would read the body first.
+    """A route that checks its requirements before it reads the body; FastAPI would read the body first.
 
-    A body may be as large as an upload only where the document says that the route takes a form, and in that form.
+    Only a form may be as large as an upload, and only on routes that document a form.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -95,7 +96,7 @@ class GuardedRoute(APIRoute):
                 await requirement.check(request)
             body: Body = request.state.body
             if takes_files and media_type(request.headers) == FORM:
-                # In addition to the file, a form has other fields and the lines between them.
+                # A form also has other fields, and lines between them.
                 body.limit = request.app.state.service.settings.max_bytes + SMALL
             body.check_size()
             return await handle(_JsonRequest(request.scope, request.receive))
@@ -104,7 +105,7 @@ class GuardedRoute(APIRoute):
 
 
 class _JsonRequest(Request):
-    """A request whose JSON is read by a strict parser."""
+    """A request that parses JSON strictly."""
 
     async def json(self) -> Any:
         try:
@@ -120,7 +121,7 @@ def _requirements(dependant: Dependant) -> Iterator[Requirement]:
         yield from _requirements(each)
 
 
-# Dependencies of routes. FastAPI resolves those of the decorator before the parameters'.
+# Dependencies of routes. FastAPI resolves those of the decorator before those of the parameters.
 ANY_CALLER = Depends(Requirement())
 CAN_READ = Depends(Requirement("read"))
 CAN_RENDER = Depends(Requirement("read", _RENDERING))

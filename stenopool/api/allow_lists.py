@@ -1,4 +1,4 @@
-"""What requests may choose of what workers download and load: the operator lists models, engines and diarizers."""
+"""Restricts which models, engines and diarizers requests may choose, because workers download and load them."""
 
 from typing import get_args
 
@@ -9,9 +9,9 @@ from stenopool.settings import ApiSettings
 
 
 class AllowLists:
-    """Allowed values of some options, by name, and the service's own defaults.
+    """Allowed values of some options, by name, and the installation's defaults.
 
-    Raises `OptionsInvalid` for a setting with a name that nothing has.
+    Raises `OptionsInvalid` if a setting contains an unknown name.
     """
 
     def __init__(self, settings: ApiSettings) -> None:
@@ -21,12 +21,12 @@ class AllowLists:
         ):
             if unknown := set(given) - set(known):
                 raise OptionsInvalid(
-                    f"STENOPOOL_API__{setting} does not know {', '.join(sorted(unknown))}.",
-                    remedy=f"Use {', '.join(known)}.",
+                    f"STENOPOOL_API__{setting} contains unknown names: {', '.join(sorted(unknown))}.",
+                    remedy=f"Choose from {', '.join(known)}.",
                 )
         if not settings.engines:
             raise OptionsInvalid("STENOPOOL_API__ENGINES is empty.", remedy="Name at least one engine.")
-        # Alignment is WhisperX's, and a model for each language.
+        # Only WhisperX aligns words, with a model for each language.
         aligned = ("alignment",) if "whisperx" in settings.engines else ()
         self.allowed = {
             "model": list(dict.fromkeys((settings.model, *settings.models))),
@@ -40,12 +40,12 @@ class AllowLists:
                 self.defaults[option] = self.allowed[option][0]
 
     def check(self, options: TranscriptionOptions) -> None:
-        """The problem 422, naming the fields, for options that are not allowed here."""
+        """Raises the problem 422, listing the fields, for options that are not allowed here."""
         errors = [
             {"field": name, "message": f"{getattr(options, name)} is not allowed here: use {', '.join(values)}"}
             for name, values in self.allowed.items()
             if getattr(options, name) not in values
         ]
         if errors:
-            remedy = "GET /v1/options lists what is; STENOPOOL_API__MODELS, __ENGINES and __DIARIZERS add to it."
+            remedy = "GET /v1/options lists what is allowed; STENOPOOL_API__MODELS, __ENGINES, __DIARIZERS add to it."
             raise invalid("The options are not allowed here.", ErrorCode.OPTIONS_INVALID, remedy=remedy, errors=errors)

@@ -24,18 +24,18 @@ from stenopool.api.service import open_service
 from stenopool.runtime.health import health_router
 from stenopool.settings import ApiSettings, CallbackSettings, get_settings
 
-_THREADS = 32  # as many as the S3 client has connections
+_THREADS = 32  # the number of connections of the S3 client
 
 
 def create_app(
     settings: ApiSettings | None = None, callbacks: CallbackSettings | None = None, *, authenticated: bool = True
 ) -> FastAPI:
-    """The service. ``authenticated=False`` is for loopback only: requests from elsewhere are refused."""
+    """Create the application. ``authenticated=False`` is for loopback only: requests from elsewhere are refused."""
     settings, callbacks = settings or get_settings().api, callbacks or get_settings().callbacks
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Python's default, four more than processors, is for computing; our threads wait for stores.
+        # Python's default (processors + 4) suits computation; these threads wait for stores.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         async with open_service(settings, callbacks, authenticated=authenticated) as service:
             app.state.service = service
@@ -44,7 +44,7 @@ def create_app(
             yield
             deliveries.cancel()
 
-    # A redirect would lead to the Host that the client sent, and without TLS.
+    # A redirect would use the Host that the client sent, and plain HTTP.
     app = create_documented_app(lifespan=lifespan, redirect_slashes=False)
     metrics = RequestMetrics()
     app.add_middleware(ConditionalRequests)  # innermost

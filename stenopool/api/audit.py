@@ -1,4 +1,4 @@
-"""Ids of requests, and the audit log: a line for every request that changes something, also for a refused one."""
+"""Request ids, and the audit log: one line for every request that changes something, including refused ones."""
 
 import json
 import logging
@@ -17,10 +17,10 @@ _ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 
 
 class Audit:
-    """Outermost middleware. A request keeps its own ``X-Request-Id`` if that is one; the answer has it too.
+    """Outermost middleware. Keeps a request's ``X-Request-Id`` if it is valid, and returns it in the response.
 
-    What the line says comes from the request's state: its ``caller`` and whether it ``is_change`` from access.py, the
-    ``recording`` (its key, or a prefix) from service.py, the ``code`` of a refusal from problems.py.
+    The line is built from the request's state: ``caller`` and ``is_change`` from access.py, ``recording`` (its key, or
+    a prefix) from service.py, and the ``code`` of a refusal from problems.py.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,7 +38,7 @@ class Audit:
             nonlocal is_answered
             if message["type"] == "http.response.start":
                 is_answered = True
-                _write_line(scope, message["status"])  # before anybody knows the answer
+                _write_line(scope, message["status"])  # before the client sees the response
                 MutableHeaders(scope=message)[_HEADER] = state["request_id"]
             await send(message)
 
@@ -51,7 +51,7 @@ class Audit:
 
 
 def show_audit_log() -> None:
-    """Let the lines through, and show them on stderr where nobody else has set up a log."""
+    """Enable the audit log. If no log handler is configured, write it to stderr."""
     log.setLevel(logging.INFO)
     if not log.hasHandlers():
         logging.root.addHandler(logging.StreamHandler())
@@ -73,6 +73,6 @@ def _write_line(scope: Scope, status: int) -> None:
         "outcome": f"{status} {state['code']}" if "code" in state else str(status),
     }
     with log_context(**fields):
-        # As JSON, a name cannot pass for another field.
+        # JSON quoting keeps a name from imitating another field.
         parts = (f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in fields.items())
         log.info("%s request=%s", " ".join(parts), json.dumps(state["request_id"]))

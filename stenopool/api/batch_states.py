@@ -1,4 +1,4 @@
-"""A batch's state: what Prefect says of its run, and the figures that the run writes into the destination."""
+"""The state of a batch: Prefect's state of its run, and the figures that the run writes to the destination."""
 
 import asyncio
 from collections import Counter
@@ -22,51 +22,51 @@ from stenopool.pipeline.report import BatchCounts, BatchReport
 from stenopool.pipeline.shards import estimate_seconds
 from stenopool.storage import ObjectStore
 
-_MOST_PLANNED = 10_000  # recordings that a dry run looks at
+_MOST_PLANNED = 10_000  # maximum number of recordings in a dry run
 
 
 class RecordingCounts(BaseModel):
-    """A batch's recordings. What the listing tells is null until the batch has ended."""
+    """Number of recordings by outcome. `new`, `already_done` and `in_quarantine` are null until the batch has ended."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     new: int | None = None
     """To be transcribed."""
     already_done: int | None = None
-    """Had a transcript before."""
+    """Already had a transcript."""
     in_quarantine: int | None = None
-    """Failed in an earlier batch, and were not tried again."""
+    """Failed in an earlier batch, and were not retried."""
     done: int = 0
     """Transcribed by this batch so far."""
     failed: int = 0
     """Failed in this batch so far."""
     deferred: int = 0
-    """Left to the next batch, because of a fault that may pass."""
+    """Left for the next batch because of a transient error."""
 
 
 class BatchState(ClientData):
-    """A batch: one run over everything below a prefix, or in a dry run what it would do."""
+    """A batch, which is one run over everything below a prefix; or the result of a dry run."""
 
     id: UUID | None
-    """The run's id, also in the queue; null in a dry run."""
+    """The run's id, which the queue uses too; null in a dry run."""
     prefix: str
-    """What the keys of its recordings begin with."""
+    """Prefix of the keys of its recordings."""
     state: RunState | Literal["planned"]
-    """planned: a dry run."""
+    """`planned` for a dry run."""
     queued_at: datetime | None
     """When it was submitted; null in a dry run."""
     recordings: RecordingCounts = RecordingCounts()
-    """How many, by what happened to them."""
+    """Number of recordings by outcome."""
     failures: dict[str, int] = Field(default_factory=dict)
     """Failed and deferred recordings by error code."""
     audio_seconds: float = 0.0
-    """Seconds of audio transcribed so far; in a dry run, an estimate of what is new."""
+    """Seconds of audio transcribed so far; in a dry run, the estimated duration of new recordings."""
     truncated: bool = False
-    """Whether a dry run ended early: it counts 10,000 recordings at most."""
+    """Whether a dry run stopped early: it counts at most 10,000 recordings."""
 
 
 async def read_batch(service: Service, id: UUID) -> BatchState:
-    """A batch that the API started; the problem 404 for any other run."""
+    """Return a batch that the API started. Raises the problem 404 for any other run."""
     run = await service.runs.run(id)
     if run is None or (entry := entry_of(run)).prefix is None or not entry.is_below(service.caller.prefix):
         raise not_found("Unknown batch.")
@@ -85,7 +85,7 @@ async def read_batch(service: Service, id: UUID) -> BatchState:
 
 
 async def plan_batch(service: Service, prefix: str, options: TranscriptionOptions, client: ClientData) -> BatchState:
-    """What a batch would do. Nothing is started or written."""
+    """Plan a batch. Nothing is started or written."""
 
     def plan() -> tuple[Counter[str], float, bool]:
         states, seconds = Counter[str](), 0.0

@@ -1,4 +1,4 @@
-"""What clients attach to a recording or a batch: an id and metadata of their own, which come back unchanged.
+"""Ids and metadata that clients attach to a recording or a batch. They are returned unchanged.
 
 <destination>/.api/clients/<digest of the recording's key, or the run's id>.json
 """
@@ -17,14 +17,14 @@ _Value = Annotated[str, Field(max_length=512)]
 
 
 class ClientData(BaseModel):
-    """The client's own data of a recording or a batch."""
+    """Client data of a recording or a batch."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     external_id: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    """The client's own id for this, e.g. a call's number. It is returned in the state and in callbacks."""
+    """The client's id for this, e.g. a call number. Returned in the state and in callbacks."""
     metadata: Annotated[dict[_Name, _Value], Field(max_length=16)] = {}
-    """The client's own data, returned like external_id: 16 pairs, names of 64 and values of 512 characters at most."""
+    """The client's data, returned like external_id: at most 16 pairs of a name (64 characters) and a value (512)."""
 
     @property
     def is_given(self) -> bool:
@@ -32,12 +32,12 @@ class ClientData(BaseModel):
 
 
 def read_client_data(destination: ObjectStore, about: str | UUID) -> ClientData:
-    """What was attached to a recording (by key) or to a run (by id); empty if nothing was."""
+    """Return the data attached to a recording (by key) or a run (by id); empty if there is none."""
     return read_model(destination, _name(about), ClientData) or ClientData()
 
 
 def write_client_data(destination: ObjectStore, about: str | UUID, data: ClientData) -> None:
-    """Attach it in place of what was attached before. A request that brings nothing changes nothing."""
+    """Replace the attached data. If the request has no data, nothing changes."""
     if data.is_given:
         content = ClientData(external_id=data.external_id, metadata=data.metadata).model_dump_json()
         destination.put_bytes(_name(about), content.encode(), content_type="application/json")

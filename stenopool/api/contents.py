@@ -1,5 +1,5 @@
-# ruff: noqa: ARG001 (a dependency whose parameters are for the document)
-"""Answers with content: conditional requests, ranges and HEAD, the same for files, sound and JSON (RFC 9110)."""
+# ruff: noqa: ARG001 (a dependency whose parameters document headers)
+"""Responses with content: conditional requests, ranges and HEAD for files, audio and JSON alike (RFC 9110)."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from stenopool.api.headers import byte_range, is_known
 from stenopool.api.problems import Problem
 from stenopool.storage import ObjectInfo, ObjectStore
 
-_IS_HEAD = "stenopool.head"  # in a scope
+_IS_HEAD = "stenopool.head"  # key in the ASGI scope
 
 
 class ByteSource(Protocol):
@@ -24,21 +24,21 @@ class ByteSource(Protocol):
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """Number of bytes."""
 
     def read(self, first: int, last: int) -> Iterator[bytes]:
-        """From ``first`` to ``last``, both included."""
+        """Read from ``first`` to ``last``, both inclusive."""
 
 
 class Stored:
-    """The body of an object in a store, as it was when it was looked up."""
+    """The content of a stored object, in the version that was looked up."""
 
     def __init__(self, store: ObjectStore, info: ObjectInfo) -> None:
         self._store, self._info, self.size = store, info, info.size
 
     def read(self, first: int, last: int) -> Iterator[bytes]:
-        """Fails with SOURCE_CHANGED if the object has been replaced since."""
-        if first > last:  # an empty object: S3 has no empty range
+        """Raises SOURCE_CHANGED if the object has been replaced since."""
+        if first > last:  # an empty object: S3 rejects empty ranges
             return iter(())
         end = None if last == self.size - 1 else last
         return self._store.stream(self._info.key, first=first, last=end, etag=self._info.etag)
@@ -46,15 +46,15 @@ class Stored:
 
 @dataclass(frozen=True)
 class Content:
-    """What an address has now. It is opened only if the client does not have it yet."""
+    """The current content of a URL. It is opened only if the client does not have it yet."""
 
     etag: str
-    """A strong entity tag, with its quotation marks."""
+    """A strong entity tag, including the quotation marks."""
     open: Callable[[], Awaitable[ByteSource]]
 
     @classmethod
     def of_object(cls, store: ObjectStore, info: ObjectInfo) -> "Content":
-        """An object of a store, as it was listed."""
+        """The content of an object in a store, as it was listed."""
 
         async def open() -> ByteSource:
             return Stored(store, info)
@@ -63,15 +63,15 @@ class Content:
 
 
 def make_etag(*parts: object) -> str:
-    """A strong entity tag for content that is made from these parts and nothing else."""
+    """Return a strong entity tag for content that depends on exactly these parts."""
     return f'"{hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]}"'
 
 
 def require_match(if_match: str | None, etag: str) -> None:
-    """The problem 412 if an If-Match header does not name this entity tag; weak tags match nothing."""
+    """Raises the problem 412 if an If-Match header does not contain this entity tag. Weak tags never match."""
     if if_match is not None and not {etag, "*"} & {tag.strip() for tag in if_match.split(",")}:
         remedy = "GET it again, and repeat the change with the new ETag in If-Match."
-        raise Problem(412, "PRECONDITION_FAILED", "It has been changed meanwhile.", remedy, {"ETag": etag})
+        raise Problem(412, "PRECONDITION_FAILED", "The content has changed since it was read.", remedy, {"ETag": etag})
 
 
 def _header(description: str) -> Any:
@@ -80,32 +80,33 @@ def _header(description: str) -> Any:
 
 async def _conditions(
     request: Request,
-    range: Annotated[str | None, _header("bytes=FIRST-LAST: one range.")] = None,
-    if_range: Annotated[str | None, _header("An ETag: the range only if it is still this content's.")] = None,
-    if_none_match: Annotated[str | None, _header("ETags of what the client has: 304 if it is one of them.")] = None,
-    if_match: Annotated[str | None, _header("ETags of what the client expects: 412 if it is none of them.")] = None,
+    range: Annotated[str | None, _header("One range: bytes=FIRST-LAST.")] = None,
+    if_range: Annotated[str | None, _header("An ETag: the range is sent only if this is current.")] = None,
+    if_none_match: Annotated[str | None, _header("ETags that the client has: 304 if one matches.")] = None,
+    if_match: Annotated[str | None, _header("ETags that the client expects: 412 if none matches.")] = None,
 ) -> Request:
-    """Dependency: the request, with the headers that `respond` reads in the document."""
+    """Dependency that returns the request, and documents the headers that `respond` reads."""
     return request
 
 
 ConditionalRequest = Annotated[Request, Depends(_conditions)]
 NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "The client has it: If-None-Match names its ETag."}
+    304: {"description": "Not modified: If-None-Match contains the current ETag."}
 }
-# Answers of `respond` in addition to 200.
+# Responses of `respond` in addition to 200.
 ANSWERS: dict[int | str, dict[str, Any]] = {
     206: {"description": "The requested range."},
     **NOT_MODIFIED,
-    412: {"description": "It has another ETag than If-Match names."},
-    416: {"description": "There is no such range; Content-Range says how many bytes there are."},
+    412: {"description": "If-Match does not contain the current ETag."},
+    416: {"description": "The range is outside the content; Content-Range has the size."},
 }
 
 
 async def respond(request: Request, content: Content, headers: Mapping[str, str]) -> Response:
-    """The content or the part that is requested; 304 for a client that has it. ``headers``: of the whole content.
+    """Return the content, the requested range, or 304 for a client that has it. ``headers``: of the whole content.
 
-    Raises the problems 412 and 416. A Range header that is malformed, of another unit or has several ranges is ignored.
+    Raises the problems 412 and 416. A Range header that is malformed, uses another unit or has several ranges is
+    ignored.
     """
     asked = request.headers
     known = {"ETag": content.etag, **{name: value for name, value in headers.items() if name == "Vary"}}
@@ -126,7 +127,7 @@ async def respond(request: Request, content: Content, headers: Mapping[str, str]
 
 
 def _part(asked: str | None, size: int) -> tuple[int, int] | None:
-    """The first and the last byte requested; None for all, also if the header is unknown (RFC 9110, 14.2)."""
+    """The first and last byte of the request; None for all of them, also if the header is unknown (RFC 9110, 14.2)."""
     written = byte_range(asked)
     if written is None:
         return None
@@ -134,15 +135,15 @@ def _part(asked: str | None, size: int) -> tuple[int, int] | None:
     first, last = (int(begin), int(end or size - 1)) if begin else (size - int(end), size - 1)
     first, last = max(0, first), min(last, size - 1)
     if first > last:
-        detail, remedy = "There is no such range.", f"The content has {size} bytes."
+        detail, remedy = "The requested range is outside the content.", f"The content has {size} bytes."
         raise Problem(416, "RANGE_NOT_SATISFIABLE", detail, remedy, {"Content-Range": f"bytes */{size}"})
     return first, last
 
 
 class ConditionalRequests:
-    """Middleware: HEAD wherever GET is; an ETag for every JSON document, and 304 for a client that has it.
+    """Middleware: HEAD wherever GET is allowed, an ETag for every JSON response, and 304 for a client that has it.
 
-    Routes see GET. The server sees HEAD again when the answer begins, and sends no body.
+    Routes see GET. The server sees HEAD again when the response starts, and sends no body.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -157,14 +158,14 @@ class ConditionalRequests:
         async def send_tagged(message: Message) -> None:
             scope["method"] = method
             if message["type"] == "http.response.start" and _is_untagged_json(message):
-                begin.append(message)  # it waits for its body
+                begin.append(message)  # held until the body is known
                 return
             if begin and not message.get("more_body"):
                 start = begin.pop()
                 message = _tag(start, message, known)
                 await send(start)
             elif begin:
-                await send(begin.pop())  # in several parts: not to be gathered
+                await send(begin.pop())  # a body in several parts is not buffered
             await send(message)
 
         scope["method"] = "GET"
@@ -182,7 +183,7 @@ def _is_untagged_json(start: Message) -> bool:
 
 
 def _tag(start: Message, message: Message, known: str | None) -> Message:
-    """Give an answer its ETag; the body to send, which is empty if the client has it."""
+    """Add an ETag to a response. Returns the body to send, which is empty if the client has it."""
     etag, headers = make_etag(hashlib.sha256(message.get("body", b"")).hexdigest()), MutableHeaders(scope=start)
     headers["ETag"] = etag
     if not is_known(known, etag):

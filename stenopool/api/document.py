@@ -1,8 +1,9 @@
-"""The OpenAPI document: FastAPI's, with what holds for many routes said once.
+"""The OpenAPI document: FastAPI's, plus whatever applies to many routes.
 
-A route declares its own answers: models, and the refusals that only it sends, as ``responses={409: {}}``. Everything
-else follows from what an operation is: whether it needs a key, takes input, or has a body. Each refusal gets the
-schema of a problem, each status its headers, each model an example. Tests compare what is sent with all of it.
+A route declares only its own responses: models, and the refusals that no other route sends, as ``responses={409: {}}``.
+Everything else follows from the kind of operation: whether it needs a key, takes input, or has a body. Each refusal
+gets the schema of a problem, each status its headers, each model an example. The tests compare every response with the
+document.
 """
 
 import json
@@ -26,7 +27,7 @@ CONTRACT = "1"
 """The version of the contract, and of the addresses' prefix. docs/api.md says what may change within it."""
 
 _REF = "#/components/schemas/{model}"
-# Models that a route reads by itself, so that FastAPI does not find them.
+# Models that a route parses itself, so FastAPI does not find them.
 _MODELS: tuple[tuple[type[BaseModel], JsonSchemaMode], ...] = (
     (DirectUpload, "validation"),
     (FromSource, "validation"),
@@ -34,19 +35,19 @@ _MODELS: tuple[tuple[type[BaseModel], JsonSchemaMode], ...] = (
 )
 
 _TAGS = {
-    "recordings": "Send recordings, list them, follow and remove them.",
-    "transcripts": "What is made of a recording.",
-    "uploads": "Addresses to send recordings to the store directly.",
-    "batches": "Everything below a prefix, as one run.",
-    "queue": "What is unfinished, in the order in which it will run.",
-    "callbacks": "Events that are sent when something has ended.",
-    "openai": "The shape of OpenAI's API, for its clients.",
-    "options": "What can be chosen for a recording.",
+    "recordings": "Send, list, follow and delete recordings.",
+    "transcripts": "Transcripts of recordings, and names of speakers.",
+    "uploads": "Presigned URLs for uploads directly to the store.",
+    "batches": "Transcribe everything below a prefix in one run.",
+    "queue": "Unfinished runs, in the order in which they will run.",
+    "callbacks": "Events sent when a recording or a batch has ended.",
+    "openai": "An OpenAI-compatible API.",
+    "options": "The options of a recording.",
     "about": "The program and the caller.",
-    "health": "For probes and Prometheus; without a key.",
+    "health": "For probes and Prometheus; no key is required.",
 }
 
-# Refusals by what an operation is. What a single route adds, it declares itself.
+# Refusals by kind of operation. A route declares those that only it sends.
 _EVERY = (400, 403, 408, 413, 431, 500, 503)
 _WITH_KEY = (401, 429)
 _WITH_INPUT = (422,)
@@ -58,45 +59,45 @@ _WITH_TAG = {"transcripts": (406, 409)}
 _REFUSALS = {
     400: ("BAD_REQUEST", "The request is malformed."),
     401: ("UNAUTHENTICATED", "The key is missing or unknown."),
-    403: ("FORBIDDEN", "The key lacks a scope; or without keys, the request is not from this machine."),
-    404: ("OBJECT_NOT_FOUND", "There is no such thing."),
-    406: ("NOT_ACCEPTABLE", "There is none of this media type."),
+    403: ("FORBIDDEN", "The key lacks a scope; or, without keys, the request is not from this machine."),
+    404: ("OBJECT_NOT_FOUND", "It does not exist."),
+    406: ("NOT_ACCEPTABLE", "Not available in an accepted media type."),
     408: ("BODY_TOO_SLOW", "The request arrives too slowly."),
-    412: ("PRECONDITION_FAILED", "It has been changed meanwhile."),
-    409: ("RECORDING_BUSY", "Its state does not allow it now."),
+    412: ("PRECONDITION_FAILED", "The content has changed since it was read."),
+    409: ("RECORDING_BUSY", "The current state does not allow this."),
     413: ("TOO_LARGE", "The body is too large."),
-    415: ("UNSUPPORTED_MEDIA_TYPE", "The body is of a type that is not taken here, or not audio."),
-    416: ("RANGE_NOT_SATISFIABLE", "It does not have this range."),
-    422: ("REQUEST_INVALID", "Something does not match the schema, or cannot be honoured."),
+    415: ("UNSUPPORTED_MEDIA_TYPE", "The Content-Type is not supported, or the file is not audio."),
+    416: ("RANGE_NOT_SATISFIABLE", "The requested range is outside the content."),
+    422: ("REQUEST_INVALID", "The request does not match the schema, or cannot be fulfilled."),
     429: ("TOO_MANY_REQUESTS", "Too many requests."),
     431: ("HEADERS_TOO_LARGE", "The headers are too large."),
-    500: ("INTERNAL", "A fault of the service or of its installation; another try does not help."),
-    503: ("PREFECT_UNAVAILABLE", "The service, or something that it needs, is not available now."),
-    504: ("STILL_WORKING", "It takes longer than the request may."),
+    500: ("INTERNAL", "An error in the service or its configuration; retrying does not help."),
+    503: ("PREFECT_UNAVAILABLE", "The service, or something that it depends on, is unavailable."),
+    504: ("STILL_WORKING", "The result is not ready within the time limit of a request."),
 }
 
 # By status: name, whether it is always sent, meaning.
 _HEADERS: dict[int, tuple[tuple[str, bool, str], ...]] = {
-    206: (("Content-Range", True, "The bytes that are sent: `bytes FIRST-LAST/SIZE`."),),
-    401: (("WWW-Authenticate", True, "How to present a key."),),
+    206: (("Content-Range", True, "The range that is sent: `bytes FIRST-LAST/SIZE`."),),
+    401: (("WWW-Authenticate", True, "How to authenticate."),),
     416: (("Content-Range", True, "The size: `bytes */SIZE`."),),
-    429: (("Retry-After", True, "Seconds after which a request is answered."),),
-    503: (("Retry-After", False, "Seconds after which another try may help; absent where it would not."),),
-    504: (("Location", True, "Where the result will be."),),
+    429: (("Retry-After", True, "Seconds to wait before the next request."),),
+    503: (("Retry-After", False, "Seconds to wait before a retry; absent if retrying does not help."),),
+    504: (("Location", True, "Address of the result."),),
 }
 
-_ALWAYS = {"X-Request-Id": "The request's id: the client's own, or a random one."}
+_ALWAYS = {"X-Request-Id": "The request's id: the client's, or a random one."}
 _WITH_RATE = {
-    "RateLimit": "Requests left, and seconds until all are there again (draft-ietf-httpapi-ratelimit-headers).",
-    "RateLimit-Policy": "Requests that the key may make at once, and the seconds after which they are there again.",
+    "RateLimit": "Requests left, and seconds until the quota is full again (draft-ietf-httpapi-ratelimit-headers).",
+    "RateLimit-Policy": "Quota of requests, and seconds in which it is refilled.",
 }
 _DEPRECATED = {
-    "Deprecation": "Since when this is deprecated (RFC 9745).",
-    "Link": 'What replaces it: rel="successor-version".',
+    "Deprecation": "When this was deprecated (RFC 9745).",
+    "Link": 'The replacement: rel="successor-version".',
 }
-_WITH_ETAG = {"ETag": "The content's entity tag, for If-None-Match, If-Match and If-Range."}
+_WITH_ETAG = {"ETag": "Entity tag for If-None-Match, If-Match and If-Range."}
 
-# What fields of a name look like in examples, wherever they are.
+# Example values of fields, by name.
 _EXAMPLES: dict[str, Any] = {
     "age": 12.5,
     "code": "INPUT_CORRUPT",
@@ -135,11 +136,11 @@ _FORMATS = {
     "uuid": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
     "binary": "...",
 }
-_DEPTH = 8  # levels of an example; no model of ours goes deeper
+_DEPTH = 8  # levels of an example; no model is deeper
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI, whose document says what is really sent."""
+    """FastAPI with a document that describes every response."""
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
@@ -148,16 +149,19 @@ class DocumentedApp(FastAPI):
 
     @cached_property
     def document(self) -> bytes:
-        """What /openapi.json sends, encoded once: anybody may ask for it."""
+        """The content of /openapi.json, encoded once: anyone may request it."""
         return json.dumps(self.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def create_documented_app(**options: Any) -> DocumentedApp:
-    """An application without routes. FastAPI's /docs loads scripts from elsewhere, so there is only /openapi.json."""
+    """Create an application without routes.
+
+    Only /openapi.json is served, because FastAPI's /docs loads scripts from other hosts.
+    """
     app = DocumentedApp(
         title="Stenopool",
         summary="Recordings in, speaker-labelled transcripts out.",
-        description="Errors are problems (RFC 9457). What may change within /v1 is said in docs/api.md.",
+        description="Errors are problems (RFC 9457). docs/api.md says what may change within /v1.",
         version=CONTRACT,
         contact={"name": "Stenopool", "url": "https://github.com/stenopool/stenopool"},
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -176,21 +180,21 @@ def create_documented_app(**options: Any) -> DocumentedApp:
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Path, method and operation of each."""
+    """Yield the path, method and operation of each route."""
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
 
 
 def _operation_id(route: APIRoute) -> str:
-    """The function's name; an old address of the same function has one of its own."""
+    """The function's name; a deprecated route of the same function gets a different id."""
     return f"{route.name}_deprecated" if route.deprecated else route.name
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schemas: dict[str, Any] = components.setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which are never sent
+    for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's, which are never sent
         schemas.pop(name, None)
     schemas |= models_json_schema(_MODELS, ref_template=_REF)[1].get("$defs", {})
     problem = ProblemDocument.model_json_schema(ref_template=_REF)
@@ -265,7 +269,7 @@ def _header(meaning: str, always: bool) -> dict[str, Any]:
 
 
 def _add_examples(schemas: dict[str, Any], holder: dict[str, Any]) -> None:
-    """One for each media type that has a schema, unless the route gives its own."""
+    """Add an example for each media type that has a schema, unless the route has one."""
     for kind, media in holder.get("content", {}).items():
         if not media.get("schema"):
             media["schema"] = {"type": "string"} if kind.startswith("text/") else {}
@@ -303,7 +307,7 @@ def _example(schemas: dict[str, Any], schema: dict[str, Any], depth: int = 0) ->
 
 
 def _takes(schemas: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
-    """Whether a field, going by its type, can have this value."""
+    """Whether a field's type allows this value."""
     if "$ref" in schema:
         return _takes(schemas, schemas[schema["$ref"].rpartition("/")[2]], value)
     if "anyOf" in schema:
@@ -324,10 +328,10 @@ def _takes(schemas: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
 
 
 def _webhook(name: str, event: type[BaseModel]) -> dict[str, Any]:
-    """What a receiver of callbacks gets, in the form of Standard Webhooks."""
+    """Describe an event as a webhook, in the form of Standard Webhooks."""
     sent = {
-        "webhook-id": "The same for all tries of one event: drop what you had before.",
-        "webhook-timestamp": "When this try was made, in Unix seconds.",
+        "webhook-id": "The same for all attempts to deliver an event; ignore duplicates.",
+        "webhook-timestamp": "Time of this attempt, in Unix seconds.",
         "webhook-signature": "HMAC-SHA256 of id.timestamp.body, one for each secret.",
     }
     return {
@@ -344,9 +348,9 @@ def _webhook(name: str, event: type[BaseModel]) -> dict[str, Any]:
                 "content": {"application/json": {"schema": {"$ref": _REF.format(model=event.__name__)}}},
             },
             "responses": {
-                "2XX": {"description": "The event was taken."},
-                "410": {"description": "It is not wanted, now or ever."},
-                "default": {"description": "It is sent again later."},
+                "2XX": {"description": "The event was accepted."},
+                "410": {"description": "The receiver will never accept this event."},
+                "default": {"description": "The event is sent again later."},
             },
         }
     }

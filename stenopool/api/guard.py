@@ -1,6 +1,6 @@
-"""The first check of a request, by its headers alone, and the bounds within which its body is read.
+"""The first check of a request, which needs only its headers, and the limits for reading its body.
 
-The checks of the key are in `access`: they too come before the body.
+`access` checks the key, also before the body.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stenopool.api.problems import Problem, answer, too_large
 from stenopool.runtime.network import is_loopback
 
-SMALL = 1024 * 1024  # bytes of a body that is not an upload
+SMALL = 1024 * 1024  # maximum size of a body that is not an upload
 _SLOWEST = 64 * 1024  # bytes per second
 
 _HEADERS = {
@@ -28,12 +28,12 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
 }
-_CLOSE = {"Connection": "close"}  # the rest of the body would come over it
+_CLOSE = {"Connection": "close"}  # otherwise the rest of the body would arrive on this connection
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]{0,5})?")
 
 
 class Guard:
-    """``local_only``: refuse other machines. ``timeout``, ``longest``: of a `Body`."""
+    """Middleware. ``local_only``: refuse other machines. ``timeout``, ``longest``: see `Body`."""
 
     def __init__(self, app: ASGIApp, *, local_only: bool, timeout: float, longest: float) -> None:
         self._app = app
@@ -54,8 +54,8 @@ class Guard:
                 answered = MutableHeaders(scope=message)
                 for name, value in {**_HEADERS, **state.get("rate", {})}.items():
                     answered.setdefault(name, value)
-                # Of a body that is not read, nobody knows whether it still comes, or at what cost it would be skipped.
-                if ("expect" in headers and not body.begun) or ("transfer-encoding" in headers and not body.is_over):
+                # An unread body may still arrive, and skipping it may be expensive.
+                if ("expect" in headers and not body.started) or ("transfer-encoding" in headers and not body.is_over):
                     answered["Connection"] = "close"
                 body.is_answered = True
             await send(message)
@@ -67,23 +67,25 @@ class Guard:
 
     def _refuse(self, headers: Headers, version: str) -> Problem | None:
         hosts = headers.getlist("host")
-        # A page from elsewhere must not reach us through a browser.
+        # Pages of other sites must not reach the API through a browser.
         if self._local_only and not _is_here(*(headers.get(name, "").lower() for name in ("host", "origin"))):
             return Problem(403, "FORBIDDEN", "Without keys, only this machine has access.", "Set STENOPOOL_API__KEYS.")
         if (hosts or version == "1.1") and not (len(hosts) == 1 and _HOST.fullmatch(hosts[0])):
-            return Problem(400, "BAD_REQUEST", "The header Host is not a name and a port.", "Send one valid Host.")
+            return Problem(
+                400, "BAD_REQUEST", "The Host header is invalid.", "Send one Host header with a name and a port."
+            )
         return None
 
 
 class Body:
-    """A request's body, which must not be larger than ``limit``, or too slow.
+    """A request's body, limited to ``limit`` bytes and in time.
 
-    ``timeout``: seconds that the client has, plus one for each 64 KiB received; ``longest``: in all.
+    ``timeout``: seconds for the whole body, plus one for each 64 KiB received; ``longest``: the maximum.
     """
 
     def __init__(self, receive: Receive, declared: str, timeout: float, longest: float) -> None:
         self.limit = SMALL
-        self.begun = self.is_answered = False
+        self.started = self.is_answered = False
         self._receive = receive
         self._declared = int(declared) if declared.isdecimal() else 0
         self._timeout = timeout
@@ -94,18 +96,18 @@ class Body:
         self.is_over = False
 
     def check_size(self) -> None:
-        """The problem 413 for a body that is declared to be too large."""
+        """Raises the problem 413 if the declared size is above the limit."""
         if self._declared > self.limit:
             raise too_large("The body", self.limit)
 
     async def receive(self) -> Message:
-        """The next part; the problems 408 and 413."""
+        """Return the next part. Raises the problems 408 and 413."""
         if self.is_over or self.is_answered:  # now the caller waits for a disconnect
             return await self._receive()
         now = time.monotonic()
-        if not self.begun:
-            self.begun, self._start = True, now
-        # Only waiting counts for the rate, not the time that we take to store what arrived.
+        if not self.started:
+            self.started, self._start = True, now
+        # Only waiting counts, not the time for storing what arrived.
         left = self._timeout + self._received / _SLOWEST - self._waited
         try:
             async with asyncio.timeout(min(left, self._start + self._longest - now)):
@@ -121,12 +123,12 @@ class Body:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """A client's JSON. ValueError, too, for what we could not write again: lone surrogates, NaN, depths of hundreds."""
+    """Parse JSON. Raises ValueError also for what cannot be written again: lone surrogates, NaN, hundreds of levels."""
     return from_json(text, allow_inf_nan=False)
 
 
 def _is_here(host: str, origin: str) -> bool:
-    """Whether the request names this machine, and comes from no page but ours."""
+    """Whether the request is for this machine, and does not come from another site's page."""
     try:
         return is_loopback(urlsplit(f"//{host}").hostname or "") and (not origin or urlsplit(origin).netloc == host)
     except ValueError:  # such as "[::1"

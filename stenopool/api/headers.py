@@ -1,4 +1,4 @@
-"""Parses request headers, and marks what is deprecated.
+"""Parses request headers, and marks deprecated routes.
 
 Types, units, hosts and preferences are case-insensitive in HTTP.
 """
@@ -9,13 +9,13 @@ from typing import Any
 
 from fastapi import Depends, Response
 
-DEPRECATED_SINCE = "@1795996800"  # 30 November 2026, as RFC 9745 writes it
+DEPRECATED_SINCE = "@1795996800"  # 30 November 2026, in the format of RFC 9745
 FORM = "multipart/form-data"
 _BYTE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
 
 
 def mark_deprecated(response: Response, successor: str) -> None:
-    """Say that another route does what this request asked for; this way is removed in 1.0 (RFC 9745, RFC 8288)."""
+    """Mark the request as deprecated in favour of another route; it is removed in 1.0 (RFC 9745, RFC 8288)."""
     response.headers["Deprecation"] = DEPRECATED_SINCE
     response.headers["Link"] = f'<{successor}>; rel="successor-version"'
 
@@ -30,29 +30,29 @@ def deprecated_for(successor: str) -> Any:
 
 
 def media_type(headers: Mapping[str, str]) -> str:
-    """The body's media type in lower case, without parameters; empty if it is not given."""
+    """The body's media type in lower case, without parameters; empty if it is missing."""
     return _name(headers.get("content-type", ""))
 
 
 def accepted_types(accept: str) -> list[str]:
-    """The media types of an Accept header, the best first, without those that are refused (q=0)."""
+    """The media types of an Accept header, best first, without those that are refused (q=0)."""
     ranked = sorted(accept.split(","), key=_quality, reverse=True)
     return [_name(each) for each in ranked if _quality(each) > 0]
 
 
 def byte_range(value: str | None) -> tuple[str, str] | None:
-    """The first and the last byte as they are written, of which one may be empty; None for anything but one range."""
+    """The first and last byte as written, one of which may be empty; None for anything but a single range."""
     match = _BYTE_RANGE.fullmatch((value or "").replace(" ", ""))
     return (match[1], match[2]) if match and any(match.groups()) else None
 
 
 def prefers(value: str | None, preference: str) -> bool:
-    """Whether a Prefer header holds this preference."""
+    """Whether a Prefer header contains this preference."""
     return preference in map(_name, (value or "").split(","))
 
 
 def is_known(if_none_match: str | None, etag: str) -> bool:
-    """Whether an If-None-Match header names this entity tag, be it strong or weak."""
+    """Whether an If-None-Match header contains this entity tag, strong or weak."""
     tags = [tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")]
     return etag.removeprefix("W/") in tags or "*" in tags
 

@@ -1,8 +1,8 @@
-"""Idempotency keys: the first request with each key is remembered in the destination for a week.
+"""Idempotency keys: the destination keeps the first request with each key for a week.
 
     <destination>/.api/requests/<digest of the caller and the key>.json
 
-A record is written only if it is absent, so one of several simultaneous requests is the first, in whichever process.
+A record is written only if it is absent, so only one of several simultaneous requests is the first, in any process.
 """
 
 import asyncio
@@ -29,15 +29,15 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="For 7 days, the same request with the same key has no further effect. Another request with this "
-        "key, i.e. another file (name, size, SHA-256), options, external_id or metadata, is refused: 422 "
+        description="For 7 days, the same request with the same key has no further effect. A different request "
+        "with this key, i.e. another file (name, size, SHA-256), options, external_id or metadata, is refused: 422 "
         "IDEMPOTENCY_KEY_REUSED.",
     ),
 ]
 
 
 class FirstRequest(BaseModel):
-    """The first request with a key. ``request``: digest of the request. ``key``: the recording that it is about."""
+    """The first request with a key. ``request``: digest of the request. ``key``: the recording's key."""
 
     request: str
     key: str = ""
@@ -46,20 +46,20 @@ class FirstRequest(BaseModel):
 
 
 class Claim(FirstRequest):
-    """The first request with the key of this one. ``repeated``: it was an earlier one."""
+    """The first request with a key. ``repeated``: whether that was an earlier request."""
 
     repeated: bool = False
 
 
 def token_of(caller: Key, idempotency_key: str | None) -> str | None:
-    """The name of a key's record, which depends on the caller and the key only."""
+    """The name of a key's record, which depends only on the caller and the key."""
     if idempotency_key is None:
         return None
     return hashlib.sha256(f"{caller.name}\0{idempotency_key}".encode()).hexdigest()[:32]
 
 
 async def find_first(destination: ObjectStore, token: str | None) -> FirstRequest | None:
-    """The first request with this key, if it is remembered."""
+    """Return the first request with this key, if it is stored."""
     return await asyncio.to_thread(_read, destination, token) if token else None
 
 
@@ -67,15 +67,15 @@ async def find_first(destination: ObjectStore, token: str | None) -> FirstReques
 async def claimed(
     destination: ObjectStore, token: str | None, request: dict[str, Any], key: str = ""
 ) -> AsyncIterator[Claim]:
-    """Remember a request as the first with its key, or get the one that was; forgotten if the block fails.
+    """Store a request as the first with its key, or return the earlier one. If the block fails, the record is deleted.
 
-    Raises the problem 422 IDEMPOTENCY_KEY_REUSED if that was another request. Without a key, each is the first.
+    Raises the problem 422 IDEMPOTENCY_KEY_REUSED if the earlier request differs. Without a key, each is the first.
     """
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     mine = FirstRequest(request=digest, key=key)
     first = await asyncio.to_thread(_claim, destination, token, mine) if token else mine
     if first.request != digest:
-        message = "This Idempotency-Key was used for another request: another file, options or metadata."
+        message = "This Idempotency-Key was used for a different request: another file, options or metadata."
         raise Problem(422, "IDEMPOTENCY_KEY_REUSED", message, "Use a new key for each request.")
     repeated = first.nonce != mine.nonce
     try:
@@ -87,9 +87,9 @@ async def claimed(
 
 
 def in_progress() -> Problem:
-    """The first request with this key has not stored its recording yet."""
+    """The problem 409: the first request with this key has not stored its recording yet."""
     message = "A request with this Idempotency-Key is in progress."
-    return Problem(409, "IDEMPOTENCY_IN_PROGRESS", message, "Send it again in a second.", {"Retry-After": "1"})
+    return Problem(409, "IDEMPOTENCY_IN_PROGRESS", message, "Try again in a second.", {"Retry-After": "1"})
 
 
 def _claim(destination: ObjectStore, token: str, mine: FirstRequest) -> FirstRequest:
@@ -98,7 +98,7 @@ def _claim(destination: ObjectStore, token: str, mine: FirstRequest) -> FirstReq
             return mine
         if first := _read(destination, token):
             return first
-        destination.delete(_name(token))  # too old, or not a record
+        destination.delete(_name(token))  # expired, or invalid
     raise in_progress()
 
 

@@ -1,6 +1,6 @@
-"""A recording's id: its key as base64url without padding, which fits into one part of a URL.
+"""A recording's id: its key as base64url without padding, which fits in a segment of a URL path.
 
-It is reversible, so no table of ids is needed. An id that does not decode to a recording's key is an unknown recording.
+It is reversible, so no table of ids is needed. An id that does not decode to a recording's key is unknown.
 """
 
 import base64
@@ -14,12 +14,12 @@ _ALL = Selection()
 
 
 def encode(key: str) -> str:
-    """The id of a key."""
+    """Return the id of a key."""
     return base64.urlsafe_b64encode(key.encode()).rstrip(b"=").decode()
 
 
 def decode(id: str) -> str:
-    """The key of an id; the problem 404 for an invalid id."""
+    """Return the key of an id. Raises the problem 404 if the id is invalid."""
     try:
         key = text_of(id)
         check(key)
@@ -31,12 +31,12 @@ def decode(id: str) -> str:
 
 
 def text_of(id: str) -> str:
-    """What was encoded; `ValueError` for anything else."""
+    """Decode an id. Raises `ValueError` if it is invalid."""
     return base64.urlsafe_b64decode(id + "=" * (-len(id) % 4)).decode()
 
 
 def check(key: str) -> None:
-    """`RecordingError` KEY_UNUSABLE for a key that a listing skips: hidden objects, our own, documents."""
+    """Raises `RecordingError` KEY_UNUSABLE for keys that listings skip: hidden objects, Stenopool's, documents."""
     check_key(key)
     if "\\" in key or any(ord(character) < 32 for character in key) or not _ALL.takes(key, 0.0):
         raise KeyUnusable(f"{key!r} is not the key of a recording.")

@@ -1,4 +1,4 @@
-"""Starts, reads and cancels runs of `ingest` on a Prefect server, and the queue that they wait in."""
+"""Starts, reads and cancels runs of `ingest` on a Prefect server, and reads their queue."""
 
 import asyncio
 import time
@@ -20,15 +20,15 @@ from prefect.states import Cancelled, Cancelling
 from stenopool.api.ids import encode, text_of
 from stenopool.api.schema import Described
 from stenopool.errors import ErrorCode, SetupError
-from stenopool.orchestration.flow_runs import PAGE, UNDER_WAY, UNFINISHED, read_all, select_runs
+from stenopool.orchestration.flow_runs import IN_PROGRESS, PAGE, UNFINISHED, read_all, select_runs
 from stenopool.orchestration.names import API_TAG, PARENT_QUEUES, PROGRESS, RECORDING_TAG, TAG, pool_name
 
-_KEYS_AT_ONCE = 50  # in one request for runs: a page holds four of each
-_FRESH = 1.0  # seconds that the queue is remembered: it is read once per second, however many ask
-_MOST_ANSWERS = 8  # of up to a thousand entries, 400 KB
+_KEYS_AT_ONCE = 50  # per request for runs: a page has room for four runs of each
+_FRESH = 1.0  # seconds that the queue is cached: it is read once per second, whatever the number of clients
+_MOST_ANSWERS = 8  # cached responses, each with up to a thousand entries (400 KB)
 
 Place = tuple[int, int, int, str]
-"""Where a run is in the order in which workers take runs: 0 once one took it, its queue, when it is due, its id."""
+"""A run's place in the order in which workers take runs: 0 once it was taken, its queue, when it is due, its id."""
 RunState = Literal["queued", "running", "completed", "failed", "cancelled"]
 RunStage = Literal["starting", "ingest", "prepare", "transcribe", "cancelling"]
 _ENDS: dict[StateType, RunState] = {
@@ -40,51 +40,51 @@ _ENDS: dict[StateType, RunState] = {
 
 
 class QueueEntry(Described):
-    """One run of `ingest`: over one recording, or everything below a prefix."""
+    """A run of `ingest`, over one recording or over everything below a prefix."""
 
     id: UUID
     """The run's id."""
     name: str
-    """Its recording's key, or its name in Prefect."""
+    """The recording's key, or the run's name in Prefect."""
     recording: str | None
-    """The id of its one recording."""
+    """The recording's id; null for a run over a prefix."""
     prefix: str | None = None
-    """What the keys of its recordings begin with."""
+    """Prefix of the keys of its recordings."""
     state: RunState
-    """What happens to it, or how it ended."""
+    """The current state, or how the run ended."""
     stage: RunStage | None = None
-    """What a run in progress does."""
+    """The current stage of a run in progress."""
     progress: float | None = None
-    """Per cent of its recordings that have ended."""
+    """Percentage of its recordings that have ended."""
     position: int | None = None
-    """Place in the queue, from 1; null once a worker has taken it."""
+    """Position in the queue, from 1; null once a worker has taken the run."""
     queue: str | None
-    """The work queue that it waits in."""
+    """The work queue of the run."""
     queued_at: datetime
     """When it was submitted."""
     age: float
     """Seconds since it was submitted."""
 
     def is_below(self, prefix: str) -> bool:
-        """Whether all its recordings are below a prefix."""
+        """Whether all its recordings are below the prefix."""
         below = self.prefix or "" if self.recording is None else text_of(self.recording)
         return below.startswith(prefix)
 
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """The queue at one moment: runs in progress, then waiting ones in the order in which workers take them."""
+    """The queue at one moment: runs in progress, then queued runs in the order in which workers take them."""
 
     entries: list[QueueEntry] = field(default_factory=list)
     paused: bool = False
     places: list["Place"] = field(default_factory=list)
-    """Of each entry: what they are sorted by."""
+    """The sort key of each entry."""
     answers: dict[object, bytes] = field(default_factory=dict)
-    """Answers made from this snapshot, by request: hundreds of clients send the same each second."""
+    """Responses made from this snapshot, by request: hundreds of clients send the same one each second."""
     _below: dict[str, "QueueSnapshot"] = field(default_factory=dict)
 
     def below(self, prefix: str) -> "QueueSnapshot":
-        """The part of it that is below a prefix; positions stay those in the whole queue."""
+        """Return the part below a prefix. Positions remain those in the whole queue."""
         if not prefix:
             return self
         if prefix not in self._below:
@@ -95,16 +95,16 @@ class QueueSnapshot:
         return self._below[prefix]
 
     def keep(self, request: object, answer: bytes) -> None:
-        """Remember an answer, the first few: clients choose the requests."""
+        """Cache a response. Only the first few are kept, because clients choose the requests."""
         if len(self.answers) < _MOST_ANSWERS:
             self.answers[request] = answer
 
     def run_for(self, key: str) -> QueueEntry | None:
-        """The run over this recording alone."""
+        """Return the run over this recording alone."""
         return self._of_one.get(encode(key))
 
     def run_covering(self, key: str) -> QueueEntry | None:
-        """The first run over a prefix that includes this recording."""
+        """Return the first run over a prefix that includes this recording."""
         return next((entry for entry in self._of_many if key.startswith(entry.prefix or "")), None)
 
     @cached_property
@@ -125,7 +125,7 @@ class QueueSnapshot:
 
 
 class IngestRuns:
-    """The runs on a Prefect server. Raises httpx's and Prefect's errors if it does not answer."""
+    """The runs on a Prefect server. Raises errors of httpx and Prefect if the server does not respond."""
 
     def __init__(self, client: PrefectClient) -> None:
         self._client = client
@@ -136,7 +136,7 @@ class IngestRuns:
         self._changes = 0
 
     async def deployment_id(self, name: str) -> UUID:
-        """`SetupError` DEPLOYMENT_MISSING if the server does not have it."""
+        """Return a deployment's id. Raises `SetupError` DEPLOYMENT_MISSING if the server does not have it."""
         if name not in self._deployments:
             try:
                 self._deployments[name] = (await self._client.read_deployment_by_name(name)).id
@@ -151,7 +151,7 @@ class IngestRuns:
     async def start(
         self, deployment: str, parameters: dict[str, Any], idempotency_key: str, tags: Iterable[str] = ()
     ) -> FlowRun:
-        """A run, or the one that was started with the same idempotency key."""
+        """Start a run, or return the one that was started with the same idempotency key."""
         run = await self._client.create_flow_run_from_deployment(
             await self.deployment_id(deployment),
             parameters=parameters,
@@ -162,12 +162,12 @@ class IngestRuns:
         return run
 
     def forget_queue(self) -> None:
-        """Discard the remembered queue, and the one that is being read."""
+        """Discard the cached queue, and one that is being read."""
         self._read_at = float("-inf")
         self._changes += 1
 
     async def queue(self) -> QueueSnapshot:
-        """The queue, at most a second old."""
+        """Return the queue, at most a second old."""
         if time.monotonic() - self._read_at < _FRESH:
             return self._queue
         async with self._lock:
@@ -180,8 +180,8 @@ class IngestRuns:
 
     async def _read_queue(self) -> QueueSnapshot:
         runs, queues = await asyncio.gather(self._read_unfinished(*UNFINISHED), self._read_parent_queues())
-        under_way = [run.id for run in runs if run.state_type in UNDER_WAY]
-        stages, progress = await asyncio.gather(self._read_stages(under_way), self._read_progress(under_way))
+        in_progress = [run.id for run in runs if run.state_type in IN_PROGRESS]
+        stages, progress = await asyncio.gather(self._read_stages(in_progress), self._read_progress(in_progress))
         runs.sort(key=_place)
         entries, positions = [entry_of(run) for run in runs], count(1)
         for run, entry in zip(runs, entries, strict=True):
@@ -192,23 +192,23 @@ class IngestRuns:
         return QueueSnapshot(entries, all(queue.is_paused for queue in queues), [_place(run) for run in runs])
 
     async def _read_parent_queues(self) -> list[WorkQueue]:
-        """The work queues that runs of `ingest` wait in."""
+        """Read the work queues of `ingest`."""
         pool = pool_name("cpu")
         return [await self._client.read_work_queue_by_name(name, work_pool_name=pool) for name in PARENT_QUEUES]
 
     async def _read_unfinished(self, *states: StateType) -> list[FlowRun]:
-        """All runs of the parents' queues in these states that are due."""
+        """Read all runs of the parents' queues that are in these states and due."""
         due = datetime.now(UTC) + timedelta(seconds=10)
         return await read_all(
             self._client,
-            # The tag, because others may have queues with these names in their own pools.
+            # Filter by tag, because other pools may have queues with these names.
             flow_run_filter=select_runs(*states, tags=[TAG], due=due),
             work_queue_filter=WorkQueueFilter.model_validate({"name": {"any_": list(PARENT_QUEUES)}}),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
         )
 
     async def _read_stages(self, parents: Collection[UUID]) -> dict[str, RunStage]:
-        """The latest stage that runs for each parent, by the last 8 digits of its id, which end its batch's name."""
+        """Return the current stage of each parent, by the last 8 digits of its id, with which its batch's name ends."""
         found: dict[str, RunStage] = {}
         stages: tuple[RunStage, ...] = ("prepare", "transcribe") if parents else ()
         for stage in stages:
@@ -227,7 +227,7 @@ class IngestRuns:
         return {one.flow_run_id: float(str(one.data or 0)) for one in artifacts if one.flow_run_id}
 
     async def run(self, id: UUID) -> FlowRun | None:
-        """A run that the API started, also one that has ended; None for any other."""
+        """Return a run that the API started, also one that has ended; None for any other."""
         try:
             run = await self._client.read_flow_run(id)
         except ObjectNotFound:
@@ -235,7 +235,7 @@ class IngestRuns:
         return run if {TAG, API_TAG} <= set(run.tags) else None
 
     async def last_runs(self, keys: Iterable[str]) -> dict[str, FlowRun]:
-        """The last run of each of these recordings, unless it had none of its own."""
+        """Return the last run over each of these recordings alone; those without one are left out."""
         whole = list(keys)
         chunks = (whole[begin : begin + _KEYS_AT_ONCE] for begin in range(0, len(whole), _KEYS_AT_ONCE))
         parts = await asyncio.gather(*map(self._last, chunks))
@@ -256,14 +256,14 @@ class IngestRuns:
         return found
 
     async def unfinished_run(self, tag: str) -> FlowRun | None:
-        """The unfinished run with this tag."""
+        """Return the unfinished run with this tag."""
         runs = await self._client.read_flow_runs(
             flow_run_filter=select_runs(*UNFINISHED, tags=[TAG, API_TAG, tag]), limit=1
         )
         return runs[0] if runs else None
 
     async def failed_keys(self) -> list[str]:
-        """The keys of recordings with a recent run that failed."""
+        """Return the keys of recordings with a recent run that failed."""
         runs = await self._client.read_flow_runs(
             flow_run_filter=select_runs(StateType.FAILED, StateType.CRASHED, tags=[TAG, API_TAG]),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
@@ -272,12 +272,12 @@ class IngestRuns:
         return list(dict.fromkeys(entry.name for entry in map(entry_of, runs) if entry.recording))
 
     async def cancel(self, run: UUID) -> None:
-        """Cancel a run. A waiting one ends at once, one in progress when its worker has stopped it."""
+        """Cancel a run. A queued run ends immediately, a run in progress when its worker has stopped it."""
         await self._client.set_flow_run_state(run, Cancelling())
         self.forget_queue()
 
     async def clear(self) -> int:
-        """Cancel all waiting runs; returns how many. Runs in progress continue."""
+        """Cancel all queued runs, and return their number. Runs in progress continue."""
         waiting = await self._read_unfinished(StateType.SCHEDULED)
         for run in waiting:
             await self._client.set_flow_run_state(run.id, Cancelled(message="Cleared from the queue."))
@@ -291,7 +291,7 @@ class IngestRuns:
         self.forget_queue()
 
     async def check_health(self, deployment: str) -> None:
-        """Raises if the server does not answer or lacks the deployment."""
+        """Raises an error if the server does not respond or lacks the deployment."""
         error = await self._client.api_healthcheck()
         if error:
             raise error
@@ -299,9 +299,9 @@ class IngestRuns:
 
 
 def entry_of(run: FlowRun) -> QueueEntry:
-    """One run, also one that has ended, without its position in the queue."""
+    """Describe a run, also one that has ended, without its position in the queue."""
     now = datetime.now(UTC)
-    # Workers order runs by when they are due: when submitted, unless the run was postponed since.
+    # Workers take runs in the order in which they are due: as submitted, unless a run was postponed.
     since = min((moment for moment in (run.created, run.expected_start_time) if moment), default=now)
     selection: dict[str, Any] = run.parameters.get("selection") or {}
     only, prefix = selection.get("only") or [], selection.get("prefix")
@@ -325,7 +325,7 @@ def is_over(run: FlowRun) -> bool:
 def _state(run: FlowRun) -> RunState:
     if run.state_type in _ENDS:
         return _ENDS[run.state_type]
-    return "running" if run.state_type in UNDER_WAY else "queued"
+    return "running" if run.state_type in IN_PROGRESS else "queued"
 
 
 def _stage(run: FlowRun, stages: dict[str, RunStage]) -> RunStage:
@@ -337,7 +337,7 @@ def _stage(run: FlowRun, stages: dict[str, RunStage]) -> RunStage:
 
 
 def _place(run: FlowRun) -> Place:
-    """``run`` is in one of the parents' queues."""
+    """Return the sort key of a run in one of the parents' queues."""
     due = int(run.expected_start_time.timestamp() * 1e6) if run.expected_start_time else 0
-    waits = int(run.state_type not in UNDER_WAY)
+    waits = int(run.state_type not in IN_PROGRESS)
     return waits, PARENT_QUEUES.index(str(run.work_queue_name)), due, run.id.hex

@@ -1,11 +1,11 @@
-"""Bearer keys and their scopes, stored as digests in a file, and how often each may ask.
+"""Bearer keys and their scopes, stored as digests in a file, and rate limits.
 
     # name      scopes             SHA-256 of the key                                                optional
     front-desk  read,write         5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8  until=2027-01-01
     agency      read,write,delete  6b3a55e0261b0304143f805a24924d0c1c44524821305f31d9277843b8a10f4e  prefix=agency/
 
 A key from `python -m stenopool.api.keys NAME read,write` is 32 random bytes. It cannot be guessed from a plain digest,
-so no request needs the slow digests that passwords do.
+so the slow digests that passwords need are unnecessary.
 """
 
 import hashlib
@@ -31,14 +31,14 @@ Scope = Literal["read", "write", "delete", "batch", "edit", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 _COLUMNS = ("prefix", "until")
 _MOST_CALLERS = 10_000
-_FRESH = 1.0  # seconds between two looks at the file
+_FRESH = 1.0  # seconds between checks of the file
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key. ``write`` alone cannot read; ``admin`` includes all.
+    """A key's entry. ``write`` does not include reading; ``admin`` includes everything.
 
-    ``prefix``: only recordings with this prefix exist for it; empty: all. ``until``: when it expires.
+    ``prefix``: only recordings with this prefix exist for the key; empty: all. ``until``: when it expires.
     """
 
     name: str
@@ -55,29 +55,29 @@ class Key:
 
 
 NOBODY = Key("nobody", frozenset(SCOPES), "")
-"""The caller with `--no-auth`, and the service itself."""
+"""The caller with `--no-auth`, and the service's own caller."""
 
 
 class Keys:
-    """The keys of one installation. Those of a file are read again when it has changed."""
+    """The keys of an installation. If they come from a file, they are reloaded when it changes."""
 
     def __init__(self, keys: Iterable[Key], path: Path | None = None, content: bytes = b"") -> None:
         self._keys = tuple(keys)
         self._path = path
         self._content = content
-        self._looked_at = time.monotonic()
-        self._refused = ""  # why the file's present content is not used
+        self._checked_at = time.monotonic()
+        self._refused = ""  # why the file's current content is not used
 
     @classmethod
     def read(cls, path: Path) -> "Keys":
-        """Raises `ObjectNotFound` or `OptionsInvalid`, naming the line."""
+        """Read a key file. Raises `ObjectNotFound`, or `OptionsInvalid` with the line."""
         content = _content(path)
         return cls(_parse(content, path), path, content)
 
     def holder(self, presented: str) -> Key | None:
-        """The presented key's entry; None if it is unknown or has expired.
+        """Return the entry of a key; None if it is unknown or has expired.
 
-        Compares with all, each in constant time, so that timing reveals nothing.
+        Compares it with all keys, each in constant time, so timing reveals nothing.
         """
         self._follow_file()
         digest, found = digest_of(presented), None
@@ -87,13 +87,13 @@ class Keys:
         return None if found is None or found.is_expired() else found
 
     def _follow_file(self) -> None:
-        """Use what the file holds now. Content, not time stamps: two changes may have the same.
+        """Reload the file if its content has changed. Time stamps are not enough: two versions may have the same one.
 
         A file that cannot be used changes nothing.
         """
-        if self._path is None or time.monotonic() - self._looked_at < _FRESH:
+        if self._path is None or time.monotonic() - self._checked_at < _FRESH:
             return
-        self._looked_at = time.monotonic()
+        self._checked_at = time.monotonic()
         try:
             content = _content(self._path)
             if content == self._content and not self._refused:
@@ -102,14 +102,14 @@ class Keys:
         except SetupError as error:
             if str(error) != self._refused:
                 self._refused = str(error)
-                log.error("The keys stay as they were. %s", error)
+                log.error("The previous keys remain in use. %s", error)
             return
-        log.info("The keys were read again: %s.", _describe_change(self._keys, keys))
+        log.info("Reloaded the keys: %s.", _describe_change(self._keys, keys))
         self._keys, self._content, self._refused = keys, content, ""
 
 
 class Allowance(NamedTuple):
-    """Whether a caller may ask now; if not, in how many seconds. ``headers``: the same for the answer."""
+    """Whether a caller may send a request now; if not, the seconds to wait. ``headers``: the same for the response."""
 
     allowed: bool
     wait: int
@@ -117,7 +117,7 @@ class Allowance(NamedTuple):
 
 
 class Limiter:
-    """A token bucket per caller: ``rate`` requests per second, and twice that at once."""
+    """A token bucket per caller: ``rate`` requests per second, with bursts of twice that."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -126,15 +126,15 @@ class Limiter:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: str, price: float = 1) -> Allowance:
-        """Take ``price`` tokens of the caller's, all of them where it has fewer at most.
+        """Take ``price`` tokens from the caller's bucket, or as many as a full bucket has.
 
-        The headers are those of draft-ietf-httpapi-ratelimit-headers-10.
+        The headers follow draft-ietf-httpapi-ratelimit-headers-10.
         """
         price = min(price, self._most)
         now = time.monotonic()
         left, since = self._buckets.pop(caller, (self._most, now))
         left = min(self._most, left + (now - since) * self._rate)
-        if len(self._buckets) >= _MOST_CALLERS:  # the one not seen for the longest time goes
+        if len(self._buckets) >= _MOST_CALLERS:  # drop the one not seen for the longest time
             del self._buckets[next(iter(self._buckets))]
         after = left - price if left >= price else left
         self._buckets[caller] = (after, now)
@@ -144,11 +144,11 @@ class Limiter:
 
 
 def require_file(path: Path | None) -> Path:
-    """The configured file; `OptionsInvalid` if none is."""
+    """Return the configured file. Raises `OptionsInvalid` if none is configured."""
     if path is None:
         raise OptionsInvalid(
-            "The API has no keys.",
-            remedy="Set STENOPOOL_API__KEYS (`python -m stenopool.api.keys` makes a line); on loopback, or --no-auth.",
+            "No API keys are configured.",
+            remedy="Set STENOPOOL_API__KEYS (see `python -m stenopool.api.keys`), or use --no-auth on loopback.",
         )
     return path
 
@@ -158,7 +158,7 @@ def digest_of(key: str) -> str:
 
 
 def line(name: str, scopes: str, key: str, *columns: str) -> str:
-    """The file's line for a key. ``columns``: ``prefix=`` and ``until=``."""
+    """Format the file's line for a key. ``columns``: ``prefix=`` and ``until=``."""
     return " ".join((name, scopes, digest_of(key), *columns))
 
 
@@ -167,17 +167,17 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ObjectNotFound(
-            f"The file of keys {path} cannot be read: {error.strerror}.",
-            remedy="Create it: `python -m stenopool.api.keys NAME read,write >> FILE`; set STENOPOOL_API__KEYS.",
+            f"Cannot read the key file {path}: {error.strerror}.",
+            remedy="Create it (`python -m stenopool.api.keys NAME read,write >> FILE`), and set STENOPOOL_API__KEYS.",
         ) from error
 
 
 def _parse(content: bytes, path: Path) -> list[Key]:
-    """The keys of a file's lines. No two have the same name or digest: the audit log names one holder."""
+    """Parse the lines of a key file. Names and digests must be unique: the audit log names one holder."""
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise OptionsInvalid(f"The file of keys {path} is not text in UTF-8.", remedy="Write it again.") from None
+        raise OptionsInvalid(f"{path} is not UTF-8 text.", remedy="Recreate it.") from None
     keys: list[Key] = []
     found: dict[tuple[str, str], int] = {}
     for number, text in enumerate(lines, 1):
@@ -188,15 +188,15 @@ def _parse(content: bytes, path: Path) -> list[Key]:
             first = found.setdefault(own, number)
             if first != number:
                 raise OptionsInvalid(
-                    f"{path}:{number} has the {own[0]} of line {first}.",
-                    remedy="Give each line a name and a key of its own.",
+                    f"{path}:{number} has the same {own[0]} as line {first}.",
+                    remedy="Use a different name and key on each line.",
                 )
         keys.append(key)
     return keys
 
 
 def _key(line: str, where: str) -> Key:
-    # What is wrong is never repeated: it may be the key itself.
+    # Messages never quote the line: it may contain the key.
     parts = line.split()
     name, scopes, digest = [*parts, "", "", ""][:3]
     granted, options = scopes.split(","), dict(column.partition("=")[::2] for column in parts[3:])
@@ -208,23 +208,23 @@ def _key(line: str, where: str) -> Key:
         or set(options) - set(_COLUMNS)
         or len(options) != len(parts[3:])
     ):
-        raise _invalid(f"{where} is not a name, scopes ({', '.join(SCOPES)}), a SHA-256, and prefix= or until=.")
+        raise _invalid(f"{where}: expected a name, scopes ({', '.join(SCOPES)}), a SHA-256, [prefix=], [until=].")
     prefix = options.get("prefix", "")
     if "prefix" in options and not _is_folder(prefix):
-        raise _invalid(f"{where}: prefix= is not a folder below the source, such as prefix=agency/.")
+        raise _invalid(f"{where}: prefix= must be a folder below the source, such as prefix=agency/.")
     if prefix and "admin" in granted:
-        raise _invalid(f"{where}: the scope admin is for everything, so it takes no prefix=.")
+        raise _invalid(f"{where}: the admin scope covers everything, so it cannot have a prefix=.")
     try:
         until = datetime.fromisoformat(options["until"]) if "until" in options else None
     except ValueError:
-        raise _invalid(f"{where}: until= is not a date or a time, such as until=2027-01-01.") from None
+        raise _invalid(f"{where}: until= must be a date or a time, such as until=2027-01-01.") from None
     if until and until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return Key(name, frozenset(granted), digest, prefix, until)
 
 
 def _is_folder(prefix: str) -> bool:
-    """Whether recordings can have the prefix: a listing skips what is hidden."""
+    """Whether recordings can have the prefix; listings skip hidden names."""
     try:
         check_key(f"{prefix}a")
     except KeyUnusable:
@@ -234,7 +234,7 @@ def _is_folder(prefix: str) -> bool:
 
 
 def _invalid(message: str) -> OptionsInvalid:
-    return OptionsInvalid(message, remedy="`python -m stenopool.api.keys NAME read,write` prints such a line.")
+    return OptionsInvalid(message, remedy="`python -m stenopool.api.keys NAME read,write` prints a valid line.")
 
 
 def _describe_change(before: Iterable[Key], after: Iterable[Key]) -> str:
@@ -250,7 +250,7 @@ def _describe_change(before: Iterable[Key], after: Iterable[Key]) -> str:
 def main() -> None:
     """``python -m stenopool.api.keys NAME SCOPES [prefix=FOLDER/] [until=DATE]``.
 
-    Prints the key on stderr, its line for the file on stdout.
+    Prints the key to stderr, and its line for the key file to stdout.
     """
     if len(sys.argv) < 3:
         sys.exit(f"Usage: python -m stenopool.api.keys NAME {','.join(SCOPES)} [prefix=FOLDER/] [until=DATE] >> FILE")
@@ -262,7 +262,7 @@ def main() -> None:
     except OptionsInvalid as error:
         sys.exit(str(error))
     sys.stdout.write(f"{text}\n")
-    sys.stderr.write(f"The key, shown this once: {key}\n")
+    sys.stderr.write(f"Key (shown only once): {key}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What happens to a recording in the API: it is uploaded and submitted, perhaps submitted again, perhaps removed."""
+"""What happens to a recording in the API: upload, submission, retries, removal."""
 
 import asyncio
 import hashlib
@@ -31,7 +31,7 @@ from stenopool.pipeline.receipts import WORK
 from stenopool.pipeline.speaker_names import names_key
 from stenopool.storage import ObjectInfo
 
-_AT_ONCE = 500  # recordings that one request retries at most
+_AT_ONCE = 500  # maximum number of recordings that one request retries
 
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
@@ -39,37 +39,37 @@ CallbackAddress = Annotated[str | None, Field(max_length=2000, repr=False)]
 
 
 class FromSource(ClientData):
-    """A recording that is below the source, or was sent to a presigned address."""
+    """A recording below the source, or one that was uploaded to a presigned URL."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     uri: Annotated[str, Field(min_length=1, max_length=4096)]
     """The recording's address, below the API's source."""
     options: RequestedOptions = Field(default_factory=dict)
-    """Those that differ from the defaults."""
+    """Options that differ from the defaults."""
     callback: CallbackAddress = None
-    """Where to send an event when the recording has ended."""
+    """URL that receives an event when the recording has ended."""
     sha256: Sha256 | None = None
-    """The recording's expected SHA-256; the recording is read to check it."""
+    """The expected SHA-256; the API reads the recording to check it."""
 
 
 class Accepted(Described):
     """A recording that was accepted."""
 
     id: str
-    """Its id in addresses."""
+    """The recording's id."""
     uri: str
-    """Its address in the source."""
+    """The recording's address in the source."""
     state: StateName
-    """What happens to it."""
+    """The recording's state."""
     size: int
-    """Its size in bytes."""
+    """Size in bytes."""
     sha256: str | None = None
-    """Digest of an upload, as it arrived."""
+    """SHA-256 of an upload, as received."""
 
 
 class ReceivedUpload(NamedTuple):
-    """A form that was read, its file, the token of its idempotency key, and its recording's key."""
+    """A parsed form, its file, the token of its idempotency key, and its recording's key."""
 
     form: Form
     file: UploadWriter
@@ -81,11 +81,11 @@ class ReceivedUpload(NamedTuple):
 async def receive_upload(
     request: Request, service: Service, caller: Key, idempotency_key: str | None, fields: Collection[str]
 ) -> AsyncIterator[ReceivedUpload]:
-    """Read an upload. What is not accepted inside the block leaves nothing behind. ``fields``: as `receive_form`.
+    """Read an upload. Unless it is accepted inside the block, it leaves nothing behind. ``fields``: see `receive_form`.
 
-    With an idempotency key that was used before, the file is only compared: its recording exists.
+    If the idempotency key was used before, the file is only compared, because its recording exists.
     """
-    await service.runs.deployment_id(service.settings.deployment)  # before gigabytes are read for nothing
+    await service.runs.deployment_id(service.settings.deployment)  # fail before gigabytes are read
     token, key, file = token_of(caller, idempotency_key), "", UploadWriter(None, "")
     first = await find_first(service.destination, token)
     first_key = first.key if first else ""
@@ -94,7 +94,7 @@ async def receive_upload(
     def opener(filename: str) -> UploadWriter:
         nonlocal key, file
         key = service.new_key(filename)
-        # Of another name, it will be refused; of the same one, it goes where the first request would have put it.
+        # A different name is refused later; the same name gets the key that the first request would have used.
         if first_key.rpartition("/")[2] == filename:
             key = first_key
         file = UploadWriter(None if is_stored else service.source, key)
@@ -110,7 +110,7 @@ async def receive_upload(
 async def accept_upload(service: Service, upload: ReceivedUpload, options: TranscriptionOptions) -> Accepted:
     """Store an upload in the source and submit it; if it cannot be submitted, it is not stored.
 
-    Its field ``callback``: where to send an event when the recording is finished.
+    The form's field ``callback`` is the URL that receives an event when the recording has ended.
     """
     form, file, key = upload.form, upload.file, upload.key
     callback, wanted, client = form.value("callback"), form.value("sha256"), _client_data(form)
@@ -133,7 +133,7 @@ async def accept_upload(service: Service, upload: ReceivedUpload, options: Trans
                 await asyncio.to_thread(service.source.delete, key)
                 await asyncio.to_thread(delete_client_data, service.destination, key)
             raise
-    # Reading the queue for each of two hundred simultaneous uploads would take longer than the uploads.
+    # With two hundred simultaneous uploads, reading the queue for each would be slower than the uploads.
     state = "queued" if waits else (await states.read_state(service, info.key)).state
     return _accepted(service, info, state, file.sha256)
 
@@ -167,9 +167,9 @@ async def _submit(
     *,
     again: bool,
 ) -> bool:
-    """Submit a recording with all that belongs to it; returns whether it has a run that waits.
+    """Submit a recording with its callback and client data; returns whether its run is queued.
 
-    ``again``: the same request was sent before. Then only what its first try did not come to is done.
+    ``again``: the same request was sent before, so only what it left undone is done.
     """
     await service.add_callback(callback, key=info.key, work=fingerprint(info, options))
     is_known = again and await service.runs.last_runs([info.key])
@@ -188,11 +188,11 @@ def _client_data(form: Form) -> ClientData:
     try:
         return ClientData.model_validate(given)
     except ValidationError as error:
-        raise invalid("The form's fields cannot be used.", errors=field_errors(error.errors())) from None
+        raise invalid("The form has invalid fields.", errors=field_errors(error.errors())) from None
 
 
 def parse_field(form: Form, name: str) -> Any:
-    """A form's field of JSON; an empty object if it is missing. The problem 422 for anything else."""
+    """Parse a form's field as JSON; an empty object if it is missing. Raises the problem 422 if it is invalid."""
     try:
         return parse_json(form.value(name) or "{}")
     except ValueError:
@@ -200,13 +200,13 @@ def parse_field(form: Form, name: str) -> Any:
 
 
 def choices(options: TranscriptionOptions, client: ClientData) -> dict[str, Any]:
-    """What two requests must have in common to be the same one, in addition to their recording."""
+    """Return what makes two requests for a recording the same request."""
     chosen = options.model_dump(mode="json", exclude_defaults=True)
     return {"options": chosen, "external_id": client.external_id, "metadata": client.metadata}
 
 
 async def _digest(service: Service, info: ObjectInfo) -> str:
-    """The SHA-256 of an object, which is read for it."""
+    """Read an object, and return its SHA-256."""
 
     def read() -> str:
         digest = hashlib.sha256()
@@ -219,26 +219,26 @@ async def _digest(service: Service, info: ObjectInfo) -> str:
 
 
 def _other_content() -> Problem:
-    return Problem(422, "CHECKSUM_MISMATCH", "The file does not match its SHA-256.", "Send it again.")
+    return Problem(422, "CHECKSUM_MISMATCH", "The file does not match its SHA-256.", "Send the file again.")
 
 
 def check_size(service: Service, size: int) -> None:
-    """The problem 413 for a file larger than the API takes."""
+    """Raises the problem 413 for a file that is larger than the API accepts."""
     if size > service.settings.max_bytes:
         raise too_large("The file", service.settings.max_bytes)
 
 
 async def retry(service: Service, key: str) -> FlowRun | None:
-    """Submit one recording again, unless it is in the queue; returns its run, or None if it is done."""
+    """Submit a recording again, unless it is in the queue; returns its run, or None if it is done."""
     info = await service.head(key)
     last = await options_of(service, key)
-    # What an earlier version stored may have no bounds.
+    # Options that an earlier version stored may lack limits.
     options = service.options(last.model_dump(mode="json", exclude_unset=True))
     return await service.submit(info, options, again=True)
 
 
 async def retry_failed(service: Service) -> int:
-    """Submit quarantined recordings and those whose run was lost; returns how many (some hundred at a time)."""
+    """Submit quarantined recordings and those whose run was lost; returns how many (a few hundred at a time)."""
     named = (name.key for name in receipts.list_receipts(service.destination) if name.status == "quarantined")
     found = await asyncio.to_thread(lambda: list(islice(named, _AT_ONCE)))
     lost = await service.runs.last_runs(await service.runs.failed_keys())
@@ -256,20 +256,21 @@ async def retry_failed(service: Service) -> int:
                 await asyncio.to_thread(end_quarantine, service.destination, key)
             continue
         submitted += 1
-    service.notes.recording = ""  # not the last of them alone
+    service.notes.recording = ""  # not just the last of them
     return submitted
 
 
 async def options_of(service: Service, key: str) -> TranscriptionOptions:
-    """The options of the recording's last run, as they are stored; the defaults if Prefect has none."""
+    """Return the options of the recording's last run, as they are stored; the defaults if Prefect has none."""
     last = (await service.runs.last_runs([key])).get(key)
     return service.options(last.parameters.get("options") if last else None, STORED)
 
 
 async def remove(service: Service, key: str) -> None:
-    """Remove the recording, its transcripts, receipts and checkpoints. If interrupted, it can be repeated.
+    """Remove a recording with its transcripts, receipts and checkpoints. If interrupted, it can be repeated.
 
-    The problem 404 if it does not exist, 409 while it is transcribed: the worker would write again what was removed.
+    Raises the problem 404 if it does not exist, 409 while it is being transcribed: the worker would write the removed
+    files again.
     """
     info = await service.head(key)
     service.runs.forget_queue()
@@ -277,11 +278,11 @@ async def remove(service: Service, key: str) -> None:
     active, others = queue.run_for(key), queue.run_covering(key)
     if busy := next((entry for entry in (active, others) if entry and entry.state == "running"), None):
         others_run = not busy.is_below(service.caller.prefix)
-        remedy = "Try again when it is done." if others_run else f"DELETE /v1/queue/{busy.id}, then again."
+        remedy = "Try again when it is done." if others_run else f"DELETE /v1/queue/{busy.id}, then try again."
         raise Problem(409, "RECORDING_BUSY", "The recording is being transcribed.", remedy)
     if active:
         await service.runs.cancel(active.id)
-    # A run that failed or was cancelled left checkpoints, and no receipt that names them.
+    # Failed and cancelled runs leave checkpoints, but no receipt that names them.
     works: set[str] = set()
     with suppress(Problem):  # options that this version does not know
         works.add(fingerprint(info, await options_of(service, key)))
@@ -302,5 +303,5 @@ def _remove(service: Service, key: str, works: set[str]) -> None:
     for receipt in named:
         service.destination.delete(receipt)
     delete_client_data(service.destination, key)
-    # Last, because a repeated request looks for it.
+    # The source comes last, because a repeated request checks for it.
     service.source.delete(key)

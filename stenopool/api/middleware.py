@@ -1,4 +1,4 @@
-"""Metrics of requests: the middleware that counts them, and what /metrics says of them and of the dependencies."""
+"""Request metrics: the middleware that counts requests, and the collector behind /metrics."""
 
 import time
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from stenopool.api.service import Service
 from stenopool.metrics.families import build_info, own, up
 from stenopool.runtime.health import Health
 
-# One series for all addresses that are not a route, however many somebody tries.
+# One series for all paths that are not a route, so that clients cannot create series.
 _OTHER = "other"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestMetrics(Collector):
-    """The metrics of one API. ``health``: its dependencies, as last checked."""
+    """The metrics of one API. ``health``: the last check of its dependencies."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -32,7 +32,7 @@ class RequestMetrics(Collector):
         self.registry.register(self)
 
     async def look(self, request: Request) -> Health:
-        """Check the dependencies, and note what was found."""
+        """Check the dependencies, and store the result."""
         service: Service = request.app.state.service
         self.health = await service.readiness.look()
         return self.health
@@ -44,7 +44,7 @@ class RequestMetrics(Collector):
 
 
 class RequestMeter:
-    """Outermost middleware, so that refused requests are counted too."""
+    """Middleware around `Guard`, so that refused requests are counted too."""
 
     def __init__(self, app: ASGIApp, metrics: RequestMetrics) -> None:
         self._app = app
@@ -74,7 +74,7 @@ class RequestMeter:
         finally:
             metrics.in_progress.dec()
             method = scope["method"] if scope["method"] in _METHODS else _OTHER
-            # The router puts its route into the scope. Templates are few, addresses are not.
+            # The scope has the route's template: templates are few, paths are not.
             route = getattr(scope.get("route"), "path", _OTHER)
             metrics.requests.labels(method, route, str(status)).inc()
             metrics.seconds.labels(method, route).observe(time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""Transcripts in the formats of OpenAI's API reference."""
+"""Transcripts in OpenAI's response formats."""
 
 from collections.abc import Collection
 from typing import Any, Literal, get_args
@@ -18,7 +18,7 @@ def format_transcript(
     granularities: Collection[str],
     subtitles: SubtitleOptions = SubtitleOptions(),  # noqa: B008 (frozen)
 ) -> str | dict[str, Any]:
-    """The body of the answer: text for text, srt and vtt, else an object."""
+    """Return the body of the response: a string for text, srt and vtt, else an object."""
     text = transcript.text.strip()
     if format == "srt" or format == "vtt":
         return render(transcript, format, subtitles)
@@ -62,7 +62,7 @@ def _format_verbose(segment: Segment) -> dict[str, Any]:
         "text": segment.text,
         "tokens": [],
         "temperature": segment.temperature or 0.0,
-        # OpenAI's clients expect numbers; these are harmless where an engine gives none.
+        # OpenAI's clients expect numbers; these are harmless if an engine returns none.
         "avg_logprob": segment.avg_logprob if segment.avg_logprob is not None else 0.0,
         "compression_ratio": segment.compression_ratio if segment.compression_ratio is not None else 1.0,
         "no_speech_prob": segment.no_speech_prob if segment.no_speech_prob is not None else 0.0,

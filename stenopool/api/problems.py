@@ -1,6 +1,6 @@
 """Errors as `application/problem+json` (RFC 9457): status, code, what happened, what to do.
 
-`ProblemDocument` is the body of each of them, and what the OpenAPI document says of them.
+`ProblemDocument` is the body of each response, and its schema in the OpenAPI document.
 """
 
 from http import HTTPStatus
@@ -25,41 +25,41 @@ _ERRORS = "https://github.com/stenopool/stenopool/blob/main/docs/errors.md"
 _RETRY = {"Retry-After": "5"}
 
 API_CODES: dict[str, str] = {
-    "ALREADY_UPLOADED": "The address was used: the recording is there, and can be submitted.",
-    "BAD_REQUEST": "The request is malformed: its headers, or a body that is not what its Content-Type says.",
+    "ALREADY_UPLOADED": "The upload URL was used already; submit the recording.",
+    "BAD_REQUEST": "The request is malformed: invalid headers, or a body that does not match its Content-Type.",
     "BODY_TOO_SLOW": "The body arrives too slowly.",
-    "BUSY": "Too much of this is being done at once; Retry-After says when to try again.",
-    "CALLBACK_REFUSED": "Callbacks may not be sent to this address.",
-    "CALLBACKS_PENDING": "This key waits for as many callbacks as one key may.",
-    "CHECKSUM_MISMATCH": "The file is not the one whose SHA-256 was given.",
-    "HEADERS_TOO_LARGE": "The headers are too large, or too many.",
+    "BUSY": "Too many of these requests are in progress; Retry-After says when to try again.",
+    "CALLBACK_REFUSED": "Callbacks to this address are not allowed.",
+    "CALLBACKS_PENDING": "The key has the maximum number of pending callbacks.",
+    "CHECKSUM_MISMATCH": "The file does not match the SHA-256 of the request.",
+    "HEADERS_TOO_LARGE": "The headers are too large, or too numerous.",
     "HEADERS_TOO_SLOW": "The headers arrive too slowly.",
-    "FORBIDDEN": "The key lacks a scope, or without keys the request is not from this machine.",
-    "IDEMPOTENCY_IN_PROGRESS": "The first request with this Idempotency-Key is being stored.",
-    "IDEMPOTENCY_KEY_REUSED": "The Idempotency-Key was used for something else.",
-    "METHOD_NOT_ALLOWED": "The address has no such method.",
-    "NOT_ACCEPTABLE": "There is no transcript of the media type in Accept.",
-    "NOT_COMPLETED": "The recording has no transcript yet, or will have none.",
-    "NOT_FOUND": "There is no such address.",
-    "PRECONDITION_FAILED": "It has been changed since its ETag was read; `If-Match` names another.",
-    "PREFECT_UNAVAILABLE": "The Prefect server does not answer.",
-    "RANGE_NOT_SATISFIABLE": "The file does not have the bytes in Range.",
+    "FORBIDDEN": "The key lacks a scope; or, without keys, the request is not from this machine.",
+    "IDEMPOTENCY_IN_PROGRESS": "The first request with this Idempotency-Key is still being stored.",
+    "IDEMPOTENCY_KEY_REUSED": "The Idempotency-Key was used for a different request.",
+    "METHOD_NOT_ALLOWED": "The address does not support this method.",
+    "NOT_ACCEPTABLE": "No transcript format matches the Accept header.",
+    "NOT_COMPLETED": "The recording has no transcript: it is not finished, has failed, or was never submitted.",
+    "NOT_FOUND": "The address does not exist.",
+    "PRECONDITION_FAILED": "The content has changed since its ETag was read: `If-Match` does not match.",
+    "PREFECT_UNAVAILABLE": "The Prefect server does not respond.",
+    "RANGE_NOT_SATISFIABLE": "The requested range is outside the file.",
     "RECORDING_BUSY": "The recording is being transcribed.",
     "RENDER_FAILED": "The transcript could not be rendered in this format.",
-    "REQUEST_INVALID": "A parameter or the body does not match the schema; `errors` names the fields.",
-    "STILL_WORKING": "The transcript takes longer than the request may; it is at the address in Location later.",
-    "TOO_MANY_REQUESTS": "The key, or the address, has used its rate; Retry-After says when to go on.",
-    "TOO_MANY_UPLOADS": "Too many uploads are being read; Retry-After says when to try again.",
+    "REQUEST_INVALID": "A parameter or the body does not match the schema; `errors` lists the fields.",
+    "STILL_WORKING": "The transcript is not ready within the time limit; GET the address in Location later.",
+    "TOO_MANY_REQUESTS": "The rate limit of the key or the address is exceeded; Retry-After says when to try again.",
+    "TOO_MANY_UPLOADS": "Too many uploads are in progress; Retry-After says when to try again.",
     "UNAUTHENTICATED": "The key is missing or unknown.",
-    "UNKNOWN_FIELD": "The form has a field that is not known here.",
-    "UNSUPPORTED_MEDIA_TYPE": "The body is of a Content-Type that is not taken here.",
+    "UNKNOWN_FIELD": "The form has an unknown field.",
+    "UNSUPPORTED_MEDIA_TYPE": "The Content-Type is not supported.",
 }
-"""The codes of answers that are no `ErrorCode`, for docs/errors.md."""
+"""The codes of responses that are not an `ErrorCode`, for docs/errors.md."""
 
 _STATUS: dict[ErrorCode, int] = {
     ErrorCode.OBJECT_NOT_FOUND: 404,
     ErrorCode.SOURCE_CHANGED: 409,
-    # Another try helps only when somebody has changed something about the object.
+    # Retrying helps only after somebody has changed the object.
     ErrorCode.OBJECT_ARCHIVED: 409,
     ErrorCode.OBJECT_DENIED: 422,
     ErrorCode.OBJECT_ENCRYPTED: 422,
@@ -72,30 +72,30 @@ _STATUS: dict[ErrorCode, int] = {
     ErrorCode.LOCATION_INVALID: 422,
     ErrorCode.OPTIONS_INVALID: 422,
     ErrorCode.EMPTY_FILE: 422,
-    # The service's own permissions, which neither the caller nor another try changes.
+    # The service's own permissions: neither the caller nor a retry can change them.
     ErrorCode.ACCESS_DENIED: 500,
     ErrorCode.DEPLOYMENT_MISSING: 503,
 }
 
 
 class FieldError(Described):
-    """What is wrong with one field of a request."""
+    """An invalid field of a request."""
 
     field: str
-    """Where it is: body, query, path or header, and the names of fields, with dots between."""
+    """Where it is: body, query, path or header, followed by field names, separated by dots."""
     message: str
     """What is wrong."""
     pointer: str | None = None
-    """The same as a JSON Pointer (RFC 6901)."""
+    """The same location as a JSON Pointer (RFC 6901)."""
 
 
 class ProblemDocument(Described):
-    """An error (RFC 9457). Programs look at `code`, people read `detail` and `remedy`. There may be more members."""
+    """An error (RFC 9457). `code` is for programs; `detail` and `remedy` are for people. There may be more members."""
 
     model_config = ConfigDict(title="Problem", extra="allow")
 
     type: str
-    """Address of what is known about this code."""
+    """URL of the documentation of the code."""
     title: str
     """The status in words."""
     status: int
@@ -103,21 +103,21 @@ class ProblemDocument(Described):
     detail: str
     """What happened."""
     code: str
-    """A stable name; docs/errors.md lists them."""
+    """A stable code; docs/errors.md lists them all."""
     remedy: str
     """What to do."""
     instance: str
     """Path of the request."""
     request_id: str | None
-    """The request's id, as in X-Request-Id: for a report."""
+    """The request's id, as in X-Request-Id; include it in reports."""
     errors: list[FieldError] | None = None
-    """The fields that are wrong; absent where none is."""
+    """The invalid fields; absent if there are none."""
 
 
 class Problem(HTTPException):
-    """A refusal: ``status``, a stable ``code``, ``detail`` (what happened) and ``remedy`` (what to do).
+    """An error response: ``status``, a stable ``code``, ``detail`` (what happened) and ``remedy`` (what to do).
 
-    An `ErrorCode` brings its own remedy.
+    An `ErrorCode` has its own remedy.
     """
 
     def __init__(
@@ -134,13 +134,13 @@ def not_found(detail: str) -> Problem:
 
 
 def invalid(detail: str, code: str = "REQUEST_INVALID", *, remedy: str = "", **more: Any) -> Problem:
-    """The problem 422, whose remedy is the code's. ``more``: members of the document, e.g. ``errors`` by field."""
-    remedy = remedy or getattr(code, "remedy", "Change what is named; see /openapi.json.")
+    """Return the problem 422, by default with the code's remedy. ``more``: other members, such as ``errors``."""
+    remedy = remedy or getattr(code, "remedy", "Correct the request; see /openapi.json.")
     return Problem(422, code, detail, remedy, **more)
 
 
 def type_of(code: str) -> str:
-    """The address that says what a code means."""
+    """Return the URL of the documentation of a code."""
     return f"{_ERRORS}#{code.lower()}"
 
 
@@ -150,8 +150,8 @@ def too_large(what: str, limit: int, headers: dict[str, str] | None = None) -> P
 
 
 def answer(request: Request, problem: Problem) -> JSONResponse:
-    """The document. Below /v1/audio it has OpenAI's member ``error`` too, where its clients look for the message."""
-    path = request.scope["path"]  # request.url would parse the header Host, which may be anything
+    """Return the response. Below /v1/audio it also has the member ``error``, which OpenAI's clients read."""
+    path = request.scope["path"]  # request.url would parse the Host header, which may be invalid
     document = ProblemDocument(
         type=type_of(problem.code),
         title=HTTPStatus(problem.status_code).phrase,
@@ -173,7 +173,7 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Every error that a route can raise becomes a problem."""
+    """Turn every error that a route can raise into a problem."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
         return answer(request, _problem_of(error))
@@ -184,7 +184,7 @@ def install(app: FastAPI) -> None:
 
 
 def status_of(code: ErrorCode) -> int:
-    """The HTTP status of an error with this code."""
+    """Return the HTTP status of an error with this code."""
     return _STATUS.get(code, 503 if code.retryable else 422)
 
 
@@ -204,15 +204,15 @@ def _problem_of(error: Exception) -> Problem:
             message = "Stenopool's deployments were not found on the Prefect server."
             return Problem(503, ErrorCode.DEPLOYMENT_MISSING, message, "Run `stenopool deploy` for this server.")
         case httpx.HTTPError() | PrefectHTTPStatusError():
-            log.warning("The Prefect server does not answer: %s", type(error).__name__)
-            return Problem(503, "PREFECT_UNAVAILABLE", "The Prefect server does not answer.", "Try again.", _RETRY)
+            log.warning("The Prefect server does not respond: %s", type(error).__name__)
+            return Problem(503, "PREFECT_UNAVAILABLE", "The Prefect server does not respond.", "Try again.", _RETRY)
         case _:  # uvicorn logs it
-            remedy = "This is a fault of Stenopool; report it with the request_id."
+            remedy = "This is a bug in Stenopool; report it with the request_id."
             return Problem(500, "INTERNAL", "An unexpected error occurred.", remedy)
 
 
 def field_errors(errors: Any) -> list[dict[str, str]]:
-    """pydantic's errors, without the input that they quote: it may be long, or a secret."""
+    """Return pydantic's errors without the input that they quote: it may be long, or a secret."""
     return [
         {
             "field": ".".join(map(str, error["loc"])),

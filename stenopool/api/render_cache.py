@@ -1,4 +1,4 @@
-"""What was rendered, kept for the next request: bounded, made once however many ask, and never a file with a name."""
+"""A cache of rendered files: bounded, rendered once for simultaneous requests, and in files without a name."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from stenopool.settings import get_settings
 
 _MOST_BYTES = 256 * 1024 * 1024  # kept on the scratch disk
 _MOST_FILES = 128  # each is an open descriptor
-_LONGEST = 600.0  # seconds: so long something remains of a recording that was deleted
+_LONGEST = 600.0  # seconds that a file is kept, also after its recording was deleted
 _AT_ONCE = 2
 _MOST_PENDING = 32
 _CHUNK = 1024 * 1024
@@ -22,7 +22,7 @@ Make = Callable[[IO[bytes]], str]
 
 
 class Rendered:
-    """A file without a name, closed when the last who reads it is done. ``media_type``: where it was found out."""
+    """A file without a name, closed after its last reader. ``media_type``: if it was detected."""
 
     def __init__(self, file: IO[bytes], media_type: str = "") -> None:
         self.media_type = media_type
@@ -31,31 +31,31 @@ class Rendered:
         weakref.finalize(self, file.close)
 
     def read(self, first: int, last: int) -> Iterator[bytes]:
-        """The bytes from ``first`` to ``last``, both included. Any number may read at the same time."""
+        """Read from ``first`` to ``last``, both inclusive. Any number of readers may read at the same time."""
         while first <= last and (part := os.pread(self._file.fileno(), min(_CHUNK, last - first + 1), first)):
             first += len(part)
             yield part
 
 
 def open_unlinked() -> IO[bytes]:
-    """A temporary file that no folder shows, for its owner alone (0600); whatever happens, it leaves nothing behind."""
+    """Open a temporary file without a name, for its owner alone (0600). It never leaves anything behind."""
     folder = get_settings().scratch.dir
     folder.mkdir(parents=True, exist_ok=True)
     return tempfile.TemporaryFile(dir=folder, buffering=_CHUNK)
 
 
 class RenderCache:
-    """Files by name, the least recently used ones dropped first. A name says everything that the content depends on."""
+    """Files by name. The least recently used are dropped first. A name covers everything that the file depends on."""
 
     def __init__(self, most_bytes: int = _MOST_BYTES, most_files: int = _MOST_FILES, longest: float = _LONGEST) -> None:
         self._most_bytes, self._most_files, self._longest = most_bytes, most_files, longest
-        self._tasks: dict[str, asyncio.Task[Rendered]] = {}  # the last used one is last
+        self._tasks: dict[str, asyncio.Task[Rendered]] = {}  # the most recently used is last
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def get(self, name: str, make: Make) -> Rendered:
-        """The file with this name; ``make`` writes it if it is not kept. Who asks meanwhile waits for the same file.
+        """Return the file with this name. Simultaneous requests wait for the same file.
 
-        The problem 503 while many others are being made.
+        ``make`` writes it if it is not cached. Raises the problem 503 while many others are being made.
         """
         task = self._tasks.pop(name, None)
         if task is None or (task.done() and self._failed(task)):
@@ -66,11 +66,11 @@ class RenderCache:
             task.add_done_callback(lambda _: self._drop())
             asyncio.get_running_loop().call_later(self._longest, self._tasks.pop, name, None)
         self._tasks[name] = task
-        return await asyncio.shield(task)  # a client that leaves does not stop it: others may wait for it
+        return await asyncio.shield(task)  # a client that disconnects does not stop it: others may be waiting
 
     @property
     def size(self) -> int:
-        """The bytes that are kept."""
+        """Number of cached bytes."""
         return sum(task.result().size for task in self._tasks.values() if task.done() and not self._failed(task))
 
     async def _make(self, make: Make) -> Rendered:
@@ -89,7 +89,7 @@ class RenderCache:
         return Rendered(file, media_type)
 
     def _drop(self) -> None:
-        """Forget what failed, and the oldest of what is too much."""
+        """Drop what failed, and the oldest files if there are too many."""
         done = {name: task for name, task in self._tasks.items() if task.done()}
         files, size = len(done), self.size
         for name, task in done.items():

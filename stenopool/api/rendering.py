@@ -1,6 +1,6 @@
-"""Renders a transcript in a process of its own: ``python -m stenopool.api.rendering < order and transcript > file``.
+"""Renders a transcript in a separate process: ``python -m stenopool.api.rendering < order and transcript > file``.
 
-Reading and rendering twelve hours takes seconds, in which the API would answer nobody, because Python runs one thread
+Reading and rendering twelve hours takes seconds, in which the API could not respond, because Python runs one thread
 at a time. This module imports neither Prefect nor the web framework, so the process starts in a quarter of a second.
 """
 
@@ -22,7 +22,7 @@ Product = Literal["file", "view", "speakers", "openai"]
 
 
 class Order(BaseModel, frozen=True):
-    """What to make of a transcript: a file, what the page shows, its speakers, or an answer in OpenAI's shape."""
+    """What to make from a transcript: a file, the page's view, its speakers, or a response in OpenAI's shape."""
 
     product: Product
     id: str
@@ -30,7 +30,7 @@ class Order(BaseModel, frozen=True):
     key: str
     """The recording's key."""
     format: Format | ResponseFormat = "json"
-    """Of a file or of OpenAI's answer."""
+    """Format of a file or of OpenAI's response."""
     subtitles: SubtitleOptions = SubtitleOptions()
     """Style of srt and vtt."""
     granularities: tuple[str, ...] = ()
@@ -38,25 +38,25 @@ class Order(BaseModel, frozen=True):
 
 
 class Extras(BaseModel, frozen=True):
-    """What lies beside the transcript."""
+    """What is stored beside the transcript."""
 
     names: str | None = None
-    """The content of the file with its speakers' names."""
+    """Content of the file with the speakers' names."""
     audio: str | None = None
-    """The sound that its page plays."""
+    """The audio that its page plays."""
 
 
 class Speakers(Described):
     """The speakers of a transcript."""
 
     names: dict[str, str | None]
-    """Names by the label that diarization gave; null for a speaker without a name."""
+    """Names by the label from diarization; null for a speaker without a name."""
     fingerprint: str
-    """What the labels belong to: a transcript with other options has others."""
+    """Identifies the transcript that the labels belong to; other options give other labels."""
 
 
 def produce(order: Order, extras: Extras, content: bytes) -> bytes:
-    """What is ordered, made from the transcript's JSON."""
+    """Make the product from the transcript's JSON."""
     transcript = Transcript.model_validate_json(content)
     names = speaker_names.parse(extras.names, transcript)
     if order.product == "speakers":
@@ -74,7 +74,7 @@ def produce(order: Order, extras: Extras, content: bytes) -> bytes:
 
 
 def write_request(order: Order, extras: Extras) -> bytes:
-    """What `answer` reads before the transcript. It is not in arguments: they are for everybody to see."""
+    """Return what `answer` reads before the transcript. It is not passed in arguments, which other users can see."""
     return f"{order.model_dump_json()}\n{extras.model_dump_json()}\n".encode()
 
 
@@ -87,7 +87,7 @@ def answer(request: IO[bytes], target: IO[bytes]) -> None:
 
 
 def main() -> None:
-    """The process: exits with the kind of error alone, for its text may quote what was said."""
+    """Run the process. On an error it prints only the type: the text may quote the transcript."""
     try:
         answer(sys.stdin.buffer, sys.stdout.buffer)
     except Exception as error:

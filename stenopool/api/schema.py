@@ -1,4 +1,4 @@
-"""What the API's models share: the docstring of each field is its description in the OpenAPI document."""
+"""The base of the API's models: the docstring of each field is its description in the OpenAPI document."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ class Described(BaseModel):
 
 
 class _LikeTranscriptionOptions:
-    """An object is documented as `TranscriptionOptions`; it is read by `Service.options`, which knows the defaults."""
+    """An object that is documented as `TranscriptionOptions`; `Service.options` parses it and knows the defaults."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the routes share: the two stores, Prefect and the keys, and what needs several of them."""
+"""Shared by the routes: the two stores, Prefect, the keys, and operations that need several of them."""
 
 import asyncio
 import hashlib
@@ -50,7 +50,7 @@ _ENDING = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 
 @dataclass
 class Service:
-    """One installation's API, as ``caller`` may see it. ``keys`` is None without authentication.
+    """The API of one installation, as ``caller`` may see it. ``keys`` is None without authentication.
 
     ``notes``: the state of the caller's request; its ``recording`` appears in the audit log.
     """
@@ -80,22 +80,22 @@ class Service:
         )
 
     def seen_by(self, caller: Key, notes: State) -> "Service":
-        """This service for one request: other recordings than those below the key's prefix do not exist."""
+        """Return this service for one request. Recordings outside the key's prefix do not exist for it."""
         seen = copy(self)
         seen.caller, seen.notes = caller, notes
         return seen
 
     @property
     def uri(self) -> str:
-        """The address that the caller's recordings are below."""
+        """The address that contains the caller's recordings."""
         return self.source.uri_of(self.caller.prefix.rstrip("/")) if self.caller.prefix else self.source.uri
 
     async def queue(self) -> QueueSnapshot:
-        """The queue, without the runs over recordings that the caller may not see."""
+        """Return the queue, without runs over recordings that the caller may not see."""
         return (await self.runs.queue()).below(self.caller.prefix)
 
     async def run(self, id: UUID) -> QueueEntry:
-        """One run that was submitted here, in the queue or ended; the problem 404 for any other."""
+        """Return a run that was submitted here, also one that has ended. Raises the problem 404 for any other."""
         for entry in (await self.queue()).entries:
             if entry.id == id:
                 return entry
@@ -105,21 +105,22 @@ class Service:
         return entry
 
     def renaming(self, key: str) -> asyncio.Lock:
-        """Held while the speakers of a recording are renamed, so that of two changes one is the second."""
+        """Return the lock for renaming the speakers of a recording, so that changes are made one after another."""
         return self._renaming.setdefault(key, asyncio.Lock())
 
     def new_key(self, filename: str) -> str:
-        """The key of an upload: in its own folder, so that equal names do not collide. Checked against both stores.
+        """Return the key of an upload, in its own folder so that equal names do not collide.
 
-        Its folder's name counts down with time: a listing, which is in key order, has the newest first.
+        Checked against both stores. The folder's name counts down with time: listings are in key order, so they have
+        the newest first.
         """
         token = f"{_LATEST - int(time.time() * 1000):012x}{secrets.token_hex(10)}"
         if "/" in filename:
-            raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file name cannot contain folders.", "Send the name alone.")
+            raise Problem(422, ErrorCode.KEY_UNUSABLE, "A file name cannot contain folders.", "Send only the name.")
         if unsafe := find_unsafe(filename):
             message = f"A file name cannot contain the invisible character U+{ord(unsafe):04X}."
             raise Problem(422, ErrorCode.KEY_UNUSABLE, message, "Rename the file.")
-        if self.settings.neutral_names:  # ids and addresses are made of keys, and are in everybody's logs
+        if self.settings.neutral_names:  # ids and addresses contain keys, and appear in logs
             ending = _ENDING.search(filename)
             filename = f"recording{ending[0] if ending else ''}"
         key = f"{self.caller.prefix}{token}/{filename}"
@@ -128,14 +129,14 @@ class Service:
         return key
 
     def check_key(self, key: str) -> None:
-        """`RecordingError` KEY_UNUSABLE if a recording, or a file that is written for it, cannot have this name."""
+        """Raises `RecordingError` KEY_UNUSABLE if a recording, or a file written for it, cannot have this name."""
         ids.check(key)
         self.source.uri_of(key)
         self.destination.uri_of(receipts.receipt_key(key, "0" * 32, "quarantined"))
         self.destination.uri_of(receipts.output_key(key, "json"))
 
     def key_of(self, uri: str) -> str:
-        """The key of an address below the source; the problem 422 for any other. Makes no request."""
+        """Return the key of an address below the source. Raises the problem 422 for any other. Makes no request."""
         key = self._below(uri)
         self.check_key(key)
         if self.source.uri_of(key) != uri:
@@ -143,14 +144,14 @@ class Service:
         return key
 
     def prefix_of(self, uri: str) -> str:
-        """The prefix of an address that ends with "/"; the problem 422 if it is not below the source."""
+        """Return the prefix of an address that ends with "/". Raises the problem 422 if it is not below the source."""
         prefix = self.check_prefix(self._below(uri))
         if prefix and f"{self.source.uri_of(prefix.rstrip('/'))}/" != uri:
             raise _elsewhere()
         return prefix
 
     def check_prefix(self, prefix: str) -> str:
-        """The prefix; `RecordingError` KEY_UNUSABLE if no recording can have it."""
+        """Return the prefix. Raises `RecordingError` KEY_UNUSABLE if no recording can have it."""
         if prefix:
             ids.check(f"{prefix}a")
         if not prefix.startswith(self.caller.prefix):
@@ -168,7 +169,7 @@ class Service:
         return below
 
     async def head(self, key: str) -> ObjectInfo:
-        """A recording as the source lists it; the problem 404 if it does not exist, or not for the caller."""
+        """Return a recording as the source lists it. Raises the problem 404 if it does not exist for the caller."""
         self.notes.recording = key
         if not key.startswith(self.caller.prefix):
             raise not_found("Unknown recording.")
@@ -178,20 +179,20 @@ class Service:
             raise not_found("Unknown recording.") from None
 
     async def require_recordings(self, prefix: str) -> None:
-        """The problem 404 if nothing is below the prefix."""
+        """Raises the problem 404 if nothing is below the prefix."""
         if await asyncio.to_thread(next, self.source.list(prefix, walk=Walk()), None) is None:
-            raise not_found("Nothing is below this address.")
+            raise not_found("No recording is below this address.")
 
     async def receipts_of(self, key: str) -> list[receipts.ReceiptName]:
-        """A recording's receipts by name: one listing."""
+        """Return a recording's receipts by name, with one listing."""
         stem = receipts.receipt_stem(key)
         return await asyncio.to_thread(lambda: list(receipts.list_receipts(self.destination, prefix=stem)))
 
     async def submit(self, info: ObjectInfo, options: TranscriptionOptions, *, again: bool = False) -> FlowRun | None:
-        """Submit a recording: returns the run, or None if these options were used for it already.
+        """Submit a recording. Returns the run, or None if these options were used for it already.
 
-        ``again``: submit it also if it failed or was cancelled. The problem 403 if another transcript would be
-        overwritten, and the caller's key lacks the scope ``edit``.
+        ``again``: submit it also if it failed or was cancelled. Raises the problem 403 if the transcript of other
+        options would be overwritten, and the caller's key lacks the scope ``edit``.
         """
         work = fingerprint(info, options)
         names = await self.receipts_of(info.key)
@@ -209,10 +210,10 @@ class Service:
         return await self._start(info.key, f"api-{work}", parameters)
 
     async def _start(self, key: str, name: str, parameters: dict[str, Any]) -> FlowRun:
-        """The unfinished run with this idempotency key, or a new one.
+        """Return the unfinished run with this idempotency key, or start one.
 
-        Prefect returns the same run for the same key, also when it has ended. The next run's key is made from that one,
-        so two simultaneous requests start one run.
+        Prefect returns the same run for the same key, even after it has ended. The next run's key is derived from that
+        run, so two simultaneous requests start one run.
         """
         tags = [f"{RECORDING_TAG}{ids.encode(key)}"]
         run = await self.runs.start(self.settings.deployment, parameters, name, tags)
@@ -224,10 +225,10 @@ class Service:
         return run
 
     async def submit_all(self, prefix: str, options: TranscriptionOptions, nonce: str | None) -> FlowRun:
-        """Submit everything below a prefix, as one run that is queued behind all single recordings.
+        """Submit everything below a prefix as one run, queued behind all single recordings.
 
         Until it has ended, the same request returns the same run. ``nonce``: of a request with an idempotency key; the
-        same one returns the same run, also when that has ended.
+        same nonce returns the same run, even after it has ended.
         """
         chosen = options.model_dump(mode="json", exclude_defaults=True)
         digest = hashlib.sha256(json.dumps([prefix, chosen], sort_keys=True).encode()).hexdigest()[:32]
@@ -238,26 +239,26 @@ class Service:
         return await self.runs.start(self.settings.bulk_deployment, parameters, key, [f"{PREFIX_TAG}{digest}"])
 
     async def check_callback(self, url: str | None) -> None:
-        """The problem 422 for an address that callbacks may not be sent to, 429 if the key waits for too many."""
+        """Raises the problem 422 if callbacks to this URL are not allowed, 429 if the key has too many pending."""
         if url is not None:
             await self.check_address(url)
             with refusing_too_many():
                 self.outbox.require_room(Callback(url=url, owner=self.caller.name))
 
     async def check_address(self, url: str) -> None:
-        """The problem 422 for an address that callbacks may not be sent to."""
+        """Raises the problem 422 if callbacks to this URL are not allowed."""
         if not self.sender.can_sign:
-            raise Problem(422, "CALLBACK_REFUSED", "This API sends no callbacks.", "Set STENOPOOL_CALLBACKS__SECRETS.")
+            raise Problem(422, "CALLBACK_REFUSED", "Callbacks are disabled.", "Set STENOPOOL_CALLBACKS__SECRETS.")
         try:
             await self.sender.allowed.check(url)
         except AddressError:
-            message = "The callback's address cannot be resolved, is not public, or is not https."
+            message = "The callback address cannot be resolved, is not public, or is not https."
             raise Problem(
-                422, "CALLBACK_REFUSED", message, "Use another, or set STENOPOOL_CALLBACKS__ALLOW to its network."
+                422, "CALLBACK_REFUSED", message, "Use another, or allow its network in STENOPOOL_CALLBACKS__ALLOW."
             ) from None
 
     async def add_callback(self, url: str | None, **about: Any) -> None:
-        """Store a callback, which is sent when its recording or run has ended; see `Callback`."""
+        """Store a callback, to be sent when its recording or run has ended; see `Callback`."""
         if url is not None:
             caller = self.caller
             callback = Callback(url=url, brief=not caller.may("read"), owner=caller.name, **about)
@@ -273,9 +274,9 @@ class Service:
         }
 
     def options(self, given: Any, context: Any = None) -> TranscriptionOptions:
-        """A request's options; the problem 422, naming fields, for those that cannot be honoured or are not allowed.
+        """Return a request's options. Raises the problem 422, listing the fields, if they are invalid or not allowed.
 
-        ``context``: `STORED` for options of an earlier request, which may be allowed no more.
+        ``context``: `STORED` for options of an earlier request, which may no longer be allowed.
         """
         try:
             options = TranscriptionOptions.model_validate(
@@ -283,7 +284,7 @@ class Service:
             )
         except ValidationError as error:
             errors = field_errors(error.errors())
-            raise invalid("The options cannot be honoured.", ErrorCode.OPTIONS_INVALID, errors=errors) from None
+            raise invalid("The options are invalid.", ErrorCode.OPTIONS_INVALID, errors=errors) from None
         except TypeError:
             raise invalid("Options must be an object.", ErrorCode.OPTIONS_INVALID) from None
         if context is None:
@@ -294,11 +295,11 @@ class Service:
 
 @contextmanager
 def refusing_too_many() -> Iterator[None]:
-    """The problem 429 for a callback too many."""
+    """Turns `TooManyPending` into the problem 429."""
     try:
         yield
     except TooManyPending:
-        message, remedy = "This key waits for too many callbacks.", "Wait, or look at GET /v1/callbacks."
+        message, remedy = "This key has too many pending callbacks.", "Wait, or delete some (GET /v1/callbacks)."
         raise Problem(429, "CALLBACKS_PENDING", message, remedy, {"Retry-After": "60"}) from None
 
 
@@ -310,13 +311,13 @@ def _elsewhere() -> Problem:
 async def open_service(
     settings: ApiSettings, callbacks: CallbackSettings, *, authenticated: bool
 ) -> AsyncIterator[Service]:
-    """Open stores and keys and find Prefect. Raises `SetupError` for settings that cannot work."""
+    """Open the stores and keys, and connect to Prefect. Raises `SetupError` for settings that cannot work."""
     locations = {name: _location(settings, name) for name in ("source", "destination")}
     settings = settings.model_copy(update=locations)
     source, destination = [await asyncio.to_thread(open_location, each) for each in locations.values()]
     if f"{source.uri}/".startswith(f"{destination.uri}/") or f"{destination.uri}/".startswith(f"{source.uri}/"):
         raise LocationInvalid(
-            "The API's source and destination are inside each other.",
+            "The API's source and destination overlap.",
             remedy="Use two separate prefixes or folders: uploads must never overwrite transcripts.",
         )
     sender = Sender(callbacks)
@@ -326,20 +327,20 @@ async def open_service(
 
 
 def _location(settings: ApiSettings, name: str) -> str:
-    """A location in absolute form: workers run in other folders."""
+    """Return a location in absolute form, because workers run in other folders."""
     location: str | None = getattr(settings, name)
     if not location:
         raise OptionsInvalid(
-            f"The API does not know its {name}.",
+            f"The {name} of the API is not set.",
             remedy=f"Set STENOPOOL_API__{name.upper()} to a folder, s3://bucket/prefix or a saved block.",
         )
     return absolute_location(location)
 
 
 async def _get_service(request: Request, caller: AnyCaller) -> Service:
-    """Dependency: the app's service for the caller, so no route has it without a key.
+    """Dependency: the service for the caller, so that no route has it without a key.
 
-    It is async because a plain function costs a thread.
+    It is async because a plain function takes a thread.
     """
     return cast("Service", request.app.state.service).seen_by(caller, request.state)
 

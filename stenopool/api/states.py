@@ -1,6 +1,6 @@
-"""The state of a recording, derived from receipts (what is done) and from Prefect (what is submitted).
+"""The state of a recording, derived from receipts (finished work) and from Prefect (submitted work).
 
-The queue is read before the receipts: a run that ends in between has written its receipt by then.
+The queue is read before the receipts: a run that ends in between has already written its receipt.
 """
 
 import asyncio
@@ -32,51 +32,51 @@ from stenopool.storage.base import Walk
 StateName = Literal["queued", "running", "completed", "failed", "cancelled", "skipped"]
 _ALL = Selection()
 _UPLOAD = re.compile(r"(^|/)[0-9a-f]{32}/")
-_CHUNK = 200  # keys that a search reads together
-_MOST_KEYS = 1000  # that one request reads, whatever it finds
+_CHUNK = 200  # keys that a search reads at a time
+_MOST_KEYS = 1000  # maximum number of keys that one request reads
 
 
 class Submitted(Described):
-    """A recording or a run, as a key without the scope `read` gets to know it."""
+    """A recording or a run, as returned to a key without the scope `read`."""
 
     id: str
-    """Its id in addresses."""
+    """The id of the recording or the run."""
     state: str
-    """What happens to it."""
+    """Its state."""
 
 
 def for_caller(caller: Key, made: BaseModel) -> Any:
-    """An answer to a caller, who may submit a recording or a run without the right to read."""
+    """Reduce a response to id and state for a caller that may submit but not read."""
     return made if caller.may("read") else Submitted.model_validate(made.model_dump(mode="json"))
 
 
 class RecordingState(ClientData):
-    """One recording."""
+    """A recording."""
 
     id: str
-    """Its id in addresses."""
+    """The recording's id."""
     name: str
-    """Its name, without folders."""
+    """The name, without folders."""
     key: str
-    """Its key in the source."""
+    """The key in the source."""
     size: int
-    """Its size in bytes."""
+    """Size in bytes."""
     modified: datetime
-    """When it was sent."""
+    """When it was written to the source."""
     state: StateName
-    """skipped: not transcribed and not submitted (a schedule may still submit it)."""
+    """`skipped`: neither transcribed nor submitted (a schedule may still submit it)."""
     transcript: bool = False
-    """Whether it has a transcript, in whichever state it is: also while it is transcribed again."""
+    """Whether it has a transcript, whatever the state: also while it is transcribed again."""
     formats: list[str] = Field(default_factory=list)
-    """The formats of its transcript that are stored; others are rendered on request."""
+    """The stored formats of its transcript; others are rendered on request."""
     queue: QueueEntry | None = None
-    """The run that works on it, or that it waits for."""
+    """The run that transcribes it, or that it waits for."""
     failure: Failure | None = None
-    """Why it failed. Lists have neither this nor external_id and metadata: they read no objects."""
+    """Why it failed. Lists omit this, external_id and metadata, because they read no objects."""
 
 
 class RecordingPage(Described):
-    """Some recordings, in the order of their keys. A page of a search may be short or empty without being the last."""
+    """A page of recordings, in the order of their keys. In a search it may be short or empty without being the last."""
 
     data: list[RecordingState]
     """The recordings of this page."""
@@ -90,7 +90,7 @@ class RecordingPage(Described):
 
 
 class RecordingFilter(NamedTuple):
-    """Which recordings a list shows. ``words``: part of the key, in any case."""
+    """Selects the recordings of a list. ``words``: part of the key, case-insensitive."""
 
     state: StateName | None = None
     words: str | None = None
@@ -98,7 +98,7 @@ class RecordingFilter(NamedTuple):
     before: datetime | None = None
 
     def takes(self, info: ObjectInfo) -> bool:
-        """Whether an object passes, whatever its state."""
+        """Whether an object passes, apart from its state."""
         modified = datetime.fromtimestamp(info.modified, UTC)
         return (
             (self.words is None or self.words.casefold() in display_key(info.key).casefold())
@@ -113,7 +113,7 @@ _EVERYTHING = RecordingFilter()
 async def read_page(
     service: Service, cursor: str | None, limit: int, wanted: RecordingFilter = _EVERYTHING
 ) -> RecordingPage:
-    """The next recordings that the filter takes, `_MOST_KEYS` keys at most."""
+    """Return the next recordings that pass the filter. Reads at most `_MOST_KEYS` keys."""
     try:
         after: str | None = text_of(cursor or "")
     except ValueError:
@@ -134,9 +134,9 @@ async def read_page(
 
 
 async def read_state(service: Service, key: str, work: str | None = None) -> RecordingState:
-    """One recording, with its failure if it failed. The problem 404 if it does not exist.
+    """Return a recording, with its failure if it failed. Raises the problem 404 if it does not exist.
 
-    ``work``: a fingerprint; results of other options do not count.
+    ``work``: a fingerprint; results of other options are ignored.
     """
     queue = await service.runs.queue()
     info, found, client = await asyncio.gather(
@@ -156,12 +156,12 @@ async def read_state(service: Service, key: str, work: str | None = None) -> Rec
 
 
 def display_key(key: str) -> str:
-    """A key as people know it: an upload's without its own folder."""
+    """Return a key as people know it: without the folder of an upload."""
     return _UPLOAD.sub(r"\1", key, count=1)
 
 
 async def _states(service: Service, queue: QueueSnapshot, infos: list[ObjectInfo]) -> list[RecordingState]:
-    """One listing of receipts; Prefect is asked about those without one."""
+    """Read the states with one listing of receipts. Prefect is queried only for recordings without one."""
     found = await asyncio.to_thread(_receipts, service.destination, [info.key for info in infos])
     active = {info.key: _active(queue, info.key, found[info.key]) for info in infos}
     last = await service.runs.last_runs(key for key, entry in active.items() if not (entry or found[key]))
@@ -169,7 +169,7 @@ async def _states(service: Service, queue: QueueSnapshot, infos: list[ObjectInfo
 
 
 def _active(queue: QueueSnapshot, key: str, found: list[ReceiptName]) -> QueueEntry | None:
-    """The unfinished run of a recording. A run over a prefix skips recordings that have a receipt."""
+    """Return the unfinished run of a recording. A run over a prefix skips recordings that have a receipt."""
     return queue.run_for(key) or (None if found else queue.run_covering(key))
 
 
@@ -189,7 +189,7 @@ def _state(
     elif not last.state.is_final():
         state = "queued"  # started after the queue was read
     else:
-        # A run that completed without a receipt left the recording for the next one.
+        # A run that completed without a receipt deferred the recording to the next one.
         state = "cancelled" if last.state.is_cancelled() else "failed"
     return RecordingState(
         id=encode(info.key),
@@ -209,10 +209,10 @@ async def _failure(service: Service, key: str, found: list[ReceiptName], last: F
         receipt = await asyncio.to_thread(receipts.read, service.destination, name)
         if receipt and receipt.failure:
             return receipt.failure
-    # What waits for the next run has no receipt, but the run's report names it.
+    # A deferred recording has no receipt, but the run's report lists it.
     if last and (failure := await asyncio.to_thread(_reported, service.destination, last, key)):
         return failure
-    message = f"Its run ended as {last.state.name}." if last and last.state else "Its run is gone."
+    message = f"Its run ended as {last.state.name}." if last and last.state else "Its run no longer exists."
     return Failure(code=ErrorCode.RUN_LOST, message=message, remedy=ErrorCode.RUN_LOST.remedy)
 
 
@@ -225,10 +225,10 @@ def _reported(destination: ObjectStore, run: FlowRun, key: str) -> Failure | Non
 
 
 def _list(service: Service, after: str, limit: int) -> tuple[list[ObjectInfo], str | None]:
-    """The next objects that are recordings, and the last key read if there are more."""
+    """Return the next objects that are recordings, and the last key that was read if there are more."""
     infos: list[ObjectInfo] = []
     reached = None
-    # A folder that cannot be read does not hide the others; a run names it.
+    # Folders that cannot be read are skipped here; runs report them.
     listed = service.source.list(service.caller.prefix, start_after=after, page_size=limit + 1, walk=Walk())
     for keys_read, info in enumerate(listed):
         if keys_read == limit:
@@ -240,7 +240,7 @@ def _list(service: Service, after: str, limit: int) -> tuple[list[ObjectInfo], s
 
 
 def _receipts(destination: ObjectStore, keys: list[str]) -> dict[str, list[ReceiptName]]:
-    """The receipts of these keys: one listing, from the first key to the last."""
+    """Return the receipts of these keys, with one listing from the first key to the last."""
     found: dict[str, list[ReceiptName]] = {key: [] for key in keys}
     if keys:
         last = max(map(receipts.receipt_stem, keys))

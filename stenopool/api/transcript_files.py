@@ -1,7 +1,6 @@
-"""Finished transcripts: in any format, as the page shows them, their audio, and the names of their speakers.
+"""Finished transcripts: files in any format, the page's view, audio, and names of speakers.
 
-What is stored is streamed from the store. Everything else is rendered once, and kept by the entity tags of all that it
-is made from.
+Stored files are streamed from the store. Everything else is rendered once, and cached by the entity tags of its inputs.
 """
 
 import asyncio
@@ -32,16 +31,16 @@ from stenopool.storage import ObjectInfo, ObjectStore
 
 _TRIES = 3
 _EMBEDDED = re.compile(r"data:(audio/[\w.+-]+);base64,")
-# The file beside a long recording's page: as it is written now, and by earlier versions.
+# The audio file beside a long recording's page: the current name, and that of earlier versions.
 _BESIDE = {"audio.webm": "audio/webm", "audio.mp3": "audio/mpeg"}
-# Bytes of a transcript that is rendered in this process, some 15 minutes: for a hundredth of a second nobody else runs.
+# Transcripts up to this size (some 15 minutes) are rendered in this process, which blocks for a hundredth of a second.
 _SMALL = 512 * 1024
 _LONGEST = 120.0  # seconds that rendering may take
-_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")  # of a renderer: no secret
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")  # passed to a renderer: no secrets
 
 
 class _Found(NamedTuple):
-    """What a rendered transcript is made from, as it was looked up."""
+    """The inputs of a rendered transcript, as they were looked up."""
 
     transcript: ObjectInfo
     names: ObjectInfo | None
@@ -49,9 +48,9 @@ class _Found(NamedTuple):
 
 
 async def require_transcript(service: Service, key: str) -> None:
-    """The problem 404 for an unknown recording, 409 for one without a transcript.
+    """Raises the problem 404 for an unknown recording, 409 for one without a transcript.
 
-    While a recording is transcribed again, it still has its earlier transcript.
+    While a recording is transcribed again, its earlier transcript remains.
     """
     state = await states.read_state(service, key)
     if not any(name.status == "done" for name in await service.receipts_of(key)):
@@ -60,10 +59,9 @@ async def require_transcript(service: Service, key: str) -> None:
 
 
 async def find_file(service: Service, key: str, format: Format, subtitles: SubtitleOptions | None = None) -> Content:
-    """A transcript with its speakers' names.
+    """Return a transcript with its speakers' names.
 
-    A stored file is given as it is. A format that was not stored, or ``subtitles`` with a style of their own, is
-    rendered.
+    Stored files are returned unchanged. Other formats, and ``subtitles`` with another style, are rendered.
     """
     styled = subtitles is not None and format in ("srt", "vtt")
     if not styled and await _head(service, speaker_names.names_key(key)) is None:
@@ -74,13 +72,13 @@ async def find_file(service: Service, key: str, format: Format, subtitles: Subti
 
 
 async def find_product(service: Service, key: str, product: Product, **wanted: Any) -> Content:
-    """What can be rendered from a transcript; see `Order`."""
+    """Return what can be rendered from a transcript; see `Order`."""
     order = _order(product, key, **wanted)
     return _rendered(service, order, await _find(service, key, page=order.format == "html"))
 
 
 async def read(content: Content) -> bytes:
-    """All of it."""
+    """Read the whole content."""
     body = await content.open()
     return await asyncio.to_thread(lambda: b"".join(body.read(0, body.size - 1)))
 
@@ -115,7 +113,7 @@ def _kept(service: Service, etag: str, make: Make) -> Content:
 
 
 def _render(destination: ObjectStore, order: Order, found: _Found, file: IO[bytes]) -> None:
-    """Render to a file: a long transcript in a process of its own, which gets it as an unlinked file."""
+    """Render to a file. A long transcript is rendered in a separate process, which gets it as an unlinked file."""
     extras = Extras(
         names=_read_text(destination, found.names) if found.names else None,
         audio=find_audio(_read_text(destination, found.page)) if found.page else None,
@@ -141,7 +139,7 @@ def _read_text(store: ObjectStore, info: ObjectInfo) -> str:
 
 
 async def _head(service: Service, key: str) -> ObjectInfo | None:
-    """The object in the destination; None if there is none."""
+    """Return the object in the destination, or None."""
     with suppress(ObjectNotFound):
         return await asyncio.to_thread(service.destination.head, key)
     return None
@@ -150,14 +148,14 @@ async def _head(service: Service, key: str) -> ObjectInfo | None:
 async def rename_speakers(
     service: Service, key: str, names: dict[str, str], if_match: str | None
 ) -> tuple[Speakers, str]:
-    """Give these names and no others; returns the speakers from now on, and their entity tag.
+    """Replace the names of all speakers; returns the speakers and their new entity tag.
 
-    The problem 412 if ``if_match`` does not name the tag that they have, 422 for labels that the transcript does not
+    Raises the problem 412 if ``if_match`` does not contain the current tag, 422 for labels that the transcript does not
     have.
     """
     async with service.renaming(key):
         require_match(if_match, (await find_product(service, key, "speakers")).etag)
-        # A worker may write another transcript meanwhile, which ours would not match. Then read it and write again.
+        # If a worker writes another transcript meanwhile, read that and write again.
         for _ in range(_TRIES):
             before = await _find(service, key)
             content = await read(_rendered(service, _order("speakers", key), before))
@@ -170,11 +168,13 @@ async def rename_speakers(
             if after.transcript.etag == before.transcript.etag:
                 named = speakers.model_copy(update={"names": {label: names.get(label) for label in speakers.names}})
                 return named, _rendered(service, _order("speakers", key), after).etag
-    raise Problem(409, "RECORDING_BUSY", "The recording is being transcribed again.", "Name its speakers after that.")
+    raise Problem(
+        409, "RECORDING_BUSY", "The recording is being transcribed again.", "Name its speakers when it is completed."
+    )
 
 
 async def _write_files(service: Service, key: str) -> None:
-    """All formats but JSON, which stays as the worker wrote it: everything else can be rendered from it."""
+    """Write all formats except JSON, which stays as the worker wrote it: all others can be rendered from it."""
     listed = await service.receipts_of(key)
     for format in {format for name in listed for format in name.formats} - {"json"}:
         content = await read(await find_product(service, key, "file", format=format))
@@ -183,10 +183,10 @@ async def _write_files(service: Service, key: str) -> None:
 
 
 async def find_playback(service: Service, key: str) -> tuple[str, Content]:
-    """The audio that was stored with the transcript, and its media type.
+    """Return the audio that was stored with the transcript, and its media type.
 
-    Its times are the transcript's, and every browser plays it. The audio of a short recording is in the transcript's
-    HTML page, that of a long one beside it. The problem 404 if there is none.
+    Its times are the transcript's, and every browser plays it. It is in the HTML page of a short recording, and beside
+    that of a long one. Raises the problem 404 if there is none.
     """
     page = await _head(service, output_key(key, "html"))
     if page:
@@ -201,7 +201,7 @@ async def find_playback(service: Service, key: str) -> tuple[str, Content]:
 
 
 def _extract(destination: ObjectStore, page: ObjectInfo, file: IO[bytes]) -> str:
-    """Write the audio that is in a page to a file; returns its media type, which is empty if there is none."""
+    """Write the audio that a page contains to a file; returns its media type, which is empty if there is none."""
     plays = find_audio(_read_text(destination, page)) or ""
     inside = _EMBEDDED.match(plays)
     if inside is None:

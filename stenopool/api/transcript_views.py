@@ -23,24 +23,24 @@ class StretchView(Described):
     """Words of one sentence."""
 
     doubt: str | None
-    """Why they may be wrong."""
+    """Why the words may be wrong."""
     language: str | None
-    """Their language, where it changes."""
+    """The language, if it changes here."""
     direction: Direction
-    """In which they are read."""
+    """Reading direction."""
     words: list[WordView]
-    """Each with its text, whether a space precedes it, and its start and end in seconds."""
+    """Text, whether a space precedes it, start and end in seconds, for each word."""
 
 
 class ParagraphView(Described):
-    """What one speaker says."""
+    """A paragraph of one speaker."""
 
     speaker: int | None
-    """Index of their voice; null if unknown."""
+    """Index of the voice; null if unknown."""
     start: float
-    """Seconds from the beginning."""
+    """Seconds from the start."""
     direction: Direction
-    """In which most of it is read."""
+    """Reading direction of most of it."""
     stretches: list[StretchView]
     """Its sentences."""
 
@@ -49,13 +49,13 @@ class VoiceView(Described):
     """A speaker."""
 
     name: str | None
-    """The label until they are named."""
+    """The speaker's name, or else the label."""
     labels: list[str]
     """All labels with this name."""
     colour: int
-    """0 to 7, in the style sheet."""
+    """Index of the colour in the style sheet, 0 to 7."""
     seconds: float
-    """How long they speak."""
+    """Total speaking time in seconds."""
     spans: list[tuple[float, float]]
     """When they speak: start and end in seconds."""
 
@@ -70,19 +70,19 @@ class TranscriptView(Described):
     title: str
     """The recording's name."""
     facts: list[tuple[str, str]]
-    """How it was made, as name and value."""
+    """How it was made, as pairs of name and value."""
     duration: float
     """Seconds of audio."""
     language: str | None
-    """The language that is spoken most."""
+    """The main language."""
     voices: list[VoiceView]
     """The speakers."""
     paragraphs: list[ParagraphView]
-    """What they say, in order."""
+    """The text, in order."""
 
 
 def make_view(id: str, key: str, transcript: Transcript, names: dict[str, str]) -> TranscriptView:
-    """What the page shows of the transcript with this id. ``names``: by the label that diarization gave."""
+    """Return the page's view of a transcript. ``names``: by the label from diarization."""
     labels: dict[str | None, list[str]] = {}
     for label in speaker_names.list_labels(transcript):
         labels.setdefault(clean(names.get(label, label)) or None, []).append(label)

@@ -1,4 +1,4 @@
-"""multipart/form-data read as it arrives: fields into memory, the file into the store."""
+"""Reads multipart/form-data as it arrives: fields into memory, the file into the store."""
 
 import asyncio
 import hashlib
@@ -18,11 +18,11 @@ from stenopool.storage import ObjectStore, Writer
 
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 64
-_LONGEST_NAME = 100  # characters of an unknown field's name that are repeated
-_WRITE = 1024 * 1024  # bytes; each 64 KiB that the network delivers would be a call to a thread
+_LONGEST_NAME = 100  # characters of an unknown field's name that messages quote
+_WRITE = 1024 * 1024  # bytes per write, so that not every 64 KiB from the network costs a call to a thread
 
-HEAD = 512  # bytes that are checked
-_PATIENCE = 10.0  # seconds in line for a slot
+HEAD = 512  # bytes at the start of a file that are checked
+_PATIENCE = 10.0  # seconds to wait for a slot
 
 _BEGINNINGS = (
     b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b"#!AMR", b"#!SILK", b".snd", b"FLV",
@@ -35,7 +35,7 @@ _FORM_MEDIA = (b"AIFF", b"AIFC", b"8SVX")
 
 
 class UploadSlots:
-    """``total`` uploads at a time, a third of them for one key at most: no key can stop the others' uploads."""
+    """Allows ``total`` uploads at a time, and a third of them for one key, so that no key blocks the others."""
 
     def __init__(self, total: int) -> None:
         self._all = asyncio.Semaphore(total)
@@ -44,7 +44,7 @@ class UploadSlots:
 
     @asynccontextmanager
     async def take(self, caller: str) -> AsyncIterator[None]:
-        """Hold a slot. The problem 503 after ten seconds in line, in which nothing is read and no time-out runs."""
+        """Hold a slot. Raises the problem 503 after ten seconds; while waiting, nothing is read and no timeout runs."""
         share = self._shares.setdefault(caller, asyncio.Semaphore(self._share))
         async with AsyncExitStack() as held:
             try:
@@ -53,15 +53,19 @@ class UploadSlots:
                     await held.enter_async_context(self._all)
             except TimeoutError:
                 raise Problem(
-                    503, "TOO_MANY_UPLOADS", "Too many uploads at a time.", "Try again later.", {"Retry-After": "10"}
+                    503,
+                    "TOO_MANY_UPLOADS",
+                    "Too many uploads are in progress.",
+                    "Try again later.",
+                    {"Retry-After": "10"},
                 ) from None
             yield
 
 
 class UploadWriter:
-    """Writes one object and takes its SHA-256: `add` data, `flush`, then `commit`; `abort` leaves nothing behind.
+    """Writes one object and computes its SHA-256: `add` data, `flush`, then `commit`; `abort` leaves nothing behind.
 
-    Without a store it only takes the SHA-256: the object exists.
+    Without a store it only computes the SHA-256, because the object exists.
     """
 
     def __init__(self, store: ObjectStore | None, key: str) -> None:
@@ -85,7 +89,7 @@ class UploadWriter:
             self._buffer += data
 
     async def flush(self) -> None:
-        """Write what was added, if it is a megabyte."""
+        """Write the added data if it is at least a megabyte."""
         if self.store and len(self._buffer) >= _WRITE:
             await asyncio.to_thread(self._write, self.store)
 
@@ -110,14 +114,14 @@ Opener = Callable[[str], UploadWriter]
 
 @dataclass
 class Form:
-    """A form: its fields, each with all its values, and its file."""
+    """A parsed form: its fields, each with all its values, and its file."""
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     filename: str | None = None
     file: UploadWriter | None = None
 
     def value(self, name: str) -> str | None:
-        """A field's value; None if it is missing or empty."""
+        """Return a field's value; None if it is missing or empty."""
         return self.fields.get(name, [""])[-1] or None
 
 
@@ -125,14 +129,14 @@ class Form:
 async def receive_form(
     request: Request, opener: Opener, fields: Collection[str], max_bytes: int
 ) -> AsyncIterator[Form]:
-    """Read a form whose file is called ``file``. A file that is not committed inside the block leaves nothing behind.
+    """Read a form with a file called ``file``. Unless the file is committed inside the block, it leaves nothing behind.
 
-    ``opener`` returns, for the file's name, where it is written. ``fields``: the names of all other fields; those that
-    end with ``[]`` may be repeated. Problems: 400 malformed, 413, 415, 422.
+    ``opener`` returns the writer for a file name. ``fields``: the names of all other fields; those that end with ``[]``
+    may be repeated. Raises the problems 400 (malformed), 413, 415 and 422.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "The body is not a form.", "Send multipart/form-data.")
+        raise Problem(415, "UNSUPPORTED_MEDIA_TYPE", "Expected multipart/form-data.", "Send a form.")
     try:
         reader = _Reader(options[b"boundary"], opener, fields, max_bytes)
     except FormParserError:  # the boundary is too long
@@ -212,14 +216,14 @@ class _Reader:
         name = self._name
         if name not in self._fields:
             shown = name[:_LONGEST_NAME]
-            remedy = f"The fields are file, {', '.join(self._fields)}."
+            remedy = f"Known fields: file, {', '.join(self._fields)}."
             if name in TranscriptionOptions.model_fields:
-                remedy = f'It is an option: put it into options={{"{name}": ...}} (POST /v1/recordings). {remedy}'
+                remedy = f'It is an option: send it in options={{"{name}": ...}} (POST /v1/recordings). {remedy}'
             errors = [{"field": shown, "message": "Unknown field"}]
             raise Problem(422, "UNKNOWN_FIELD", f"The form has an unknown field, {shown!a}.", remedy, errors=errors)
         if name in self.form.fields and not name.endswith("[]"):
             raise invalid(
-                f"The form has the field {name} twice.", errors=[{"field": name, "message": "Repeated field"}]
+                f"The form contains the field {name} twice.", errors=[{"field": name, "message": "Repeated field"}]
             )
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
@@ -254,13 +258,13 @@ class _Reader:
 
     def _check_media(self) -> None:
         if not may_be_media(bytes(self._data)):
-            raise Problem(415, ErrorCode.NOT_AUDIO, "The file does not begin as audio or video does.")
+            raise Problem(415, ErrorCode.NOT_AUDIO, "The file does not start like audio or video.")
 
 
 def may_be_media(head: bytes) -> bool:
-    """Whether ``head``, a file's first bytes, can be those of audio or video.
+    """Whether ``head``, the first bytes of a file, can be the start of audio or video.
 
-    A cheap check that refuses documents, pictures and archives at once. `prepare` decodes what passes, and decides.
+    A cheap check that refuses documents, images and archives immediately. `prepare` decodes the rest, and decides.
     """
     if head[:4] == b"RIFF":
         return head[8:12] not in _RIFF_NOT_MEDIA
@@ -270,6 +274,6 @@ def may_be_media(head: bytes) -> bool:
         return True
     if any(head[at : at + 1] == head[at + step : at + step + 1] == b"G" for at, step in ((0, 188), (4, 192))):
         return True  # MPEG transport stream, as broadcast and as on discs
-    # MPEG audio and ADTS: eleven set bits, also after the zeros that some recorders begin with.
+    # MPEG audio and ADTS: eleven set bits, also after the zeros that some recorders write first.
     frame = head.lstrip(b"\0")
     return len(frame) > 1 and frame[0] == 0xFF and frame[1] & 0xE0 == 0xE0 and frame[1] != 0xFF and frame[1] != 0xFE

@@ -1,4 +1,4 @@
-"""The command line. Nothing heavy is imported here: `stenopool --help` answers at once."""
+"""The command line. It imports nothing heavy, so `stenopool --help` is fast."""
 
 import sys
 
@@ -18,7 +18,7 @@ from stenopool.runtime.startup import start_process
 
 app = typer.Typer(
     name="stenopool",
-    help="In-house speech-to-text for whole buckets: speaker-labelled, word-timed transcripts.",
+    help="Self-hosted speech-to-text for whole buckets: transcripts with speaker labels and word timestamps.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,7 +31,7 @@ app.add_typer(models.app, name="models")
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench() -> None:
-    """Say how to compare Stenopool with whisperX and faster-whisper on this machine.
+    """Show how to compare Stenopool with whisperX and faster-whisper on this machine.
 
     Example: stenopool bench
     """
@@ -56,7 +56,7 @@ def _start(
 
 
 def main() -> None:
-    """Entry point. Exit 0: all done, 1: some recordings failed, 2: wrong use; errors are a line and a remedy."""
+    """Entry point. Exit codes: 0 success, 1 some recordings failed, 2 usage error. Errors are a line and a remedy."""
     signals.exit_on_sigterm()
     try:
         app()

@@ -1,4 +1,4 @@
-"""The commands on a destination: what it lacks (``plan``) and has (``status``, ``show``), what may go (``clean``)."""
+"""The commands that read a destination or clean it: ``plan``, ``status``, ``show``, ``clean``."""
 
 import json
 from collections import Counter
@@ -39,7 +39,7 @@ def plan(
     options: TranscriptionOptions,
     selection: Selection,
     cost_per_hour: Annotated[
-        float | None, typer.Option(help="Your price for an hour of audio, for an estimate of the cost.")
+        float | None, typer.Option(help="Price per hour of audio. Adds an estimate of the cost.")
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -75,7 +75,7 @@ def plan(
     for failed in planned.unusable[:_SHOWN_FAILURES] if selection.only else ():
         print_line(f"  {failed.failure.code}  {failed.key}  {failed.failure.message}")
     if cost_per_hour is not None:
-        print_line(f"estimated cost of the new ones: {hours['new'] * cost_per_hour:.2f}")
+        print_line(f"estimated cost of the new recordings: {hours['new'] * cost_per_hour:.2f}")
 
 
 def status(
@@ -83,7 +83,7 @@ def status(
     limit: Annotated[int, typer.Option(help="Maximum number of failures to show.")] = 50,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show what a destination holds: done, quarantined and why, the last batches.
+    """Show what is done, what is quarantined and why, and the last five batches of a destination.
 
     Example: stenopool status ./transcripts
     """
@@ -94,7 +94,7 @@ def status(
         names = list(group)
         refused = [name for name in names if name.status == "quarantined"]
         counts["done"] += len(names) - len(refused)
-        counts["quarantined"] += bool(refused)  # one recording, with however many contents and options
+        counts["quarantined"] += bool(refused)  # once per recording, for all its versions and options
         if refused and len(quarantined) < limit:
             read = (receipt for name in refused if (receipt := receipts.read(store, name)))
             quarantined += sorted(read, key=attrgetter("created_at"))[-1:]
@@ -115,17 +115,19 @@ def status(
     for report in reports:
         codes = ", ".join(f"{code} {count}" for code, count in sorted(report.failures_by_code.items()))
         failed = f"{len(report.failed)} failed" + (f" ({codes})" if codes else "")
-        counted = f"{report.done} done, {failed}, {report.realtime_factor:.1f}×"
+        counted = f"{report.done} done, {failed}, {report.realtime_factor:.1f}× real time"
         print_line(f"batch {report.batch}: {counted}")
 
 
 @with_options(subtitles=SubtitleOptions)
 def show(
-    transcript: Annotated[str, typer.Argument(help="A transcript.json, or the folder it is in, at any location.")],
+    transcript: Annotated[
+        str, typer.Argument(help="A transcript.json or its folder: a path, s3:// or block:// address.")
+    ],
     subtitles: SubtitleOptions,
     format: Annotated[Format | None, typer.Option(help="Print this format instead.")] = None,
 ) -> None:
-    """Print a transcript, speakers in colour; or in a format, to write it again in another style.
+    """Print a transcript: with coloured speakers, or in another format or subtitle style.
 
     Example: stenopool show transcripts/call.wav --format srt --max-line-width 32
     """
@@ -147,16 +149,19 @@ def clean(
         str,
         typer.Option(
             metavar="AGE",
-            help="Checkpoints and unfinished writes older than this: 30m, 12h, 7d. Must be longer than any run.",
+            help="Delete checkpoints and partial files older than this: 30m, 12h, 7d. Use more than your longest run.",
         ),
     ] = "7d",
     batches_older_than: Annotated[
-        str, typer.Option(metavar="AGE|never", help="Batches (manifests, reports) older than this; the last one stays.")
+        str,
+        typer.Option(
+            metavar="AGE|never", help="Delete batches (manifests, reports) older than this; the last one is kept."
+        ),
     ] = _NEVER,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Remove by age what interrupted runs left behind; never receipts or transcripts.
+    """Delete old files that interrupted runs left behind. Receipts and transcripts are never deleted.
 
     Example: stenopool clean s3://transcripts/2026-11 --work-older-than 7d --batches-older-than 90d
     """
@@ -167,21 +172,21 @@ def clean(
     if as_json:
         print(cleaned.model_dump_json())
         return
-    verb = "would remove" if dry_run else "removed"
+    verb = "would delete" if dry_run else "deleted"
     print_line(f"{verb} the checkpoints of {_describe(cleaned.work, 'recordings')}")
     if batches is not None:
         print_line(f"{verb} {_describe(cleaned.batches, 'batches')}")
     if cleaned.partial is not None:
-        print_line(f"{verb} {cleaned.partial} unfinished writes")
+        print_line(f"{verb} {cleaned.partial} partial files")
 
 
 def _parse_age(age: str, option: str) -> float:
-    """Seconds in ``30m``, ``12h``, ``7d``: ISO 8601 without its P and T."""
+    """Convert an age such as ``30m``, ``12h`` or ``7d``, which is ISO 8601 without P and T, to seconds."""
     try:
         text = f"{'PT' if age.endswith(('s', 'm', 'h')) else 'P'}{age.upper()}"
         return TypeAdapter(timedelta).validate_python(text).total_seconds()
     except ValidationError:
-        message = f"{age!r} is not an age: write it like 30m, 12h or 7d."
+        message = f"Invalid age {age!r}. Examples: 30m, 12h, 7d."
         raise typer.BadParameter(message, param_hint=option) from None
 
 

@@ -1,6 +1,6 @@
-"""``stenopool doctor``: everything a run needs, tried before money is spent.
+"""``stenopool doctor``: check everything that a run needs, before you pay for it.
 
-Each check finds out one thing, and returns what it found or raises what is wrong.
+Each check covers one thing. It returns what it found, or raises an error.
 """
 
 import asyncio
@@ -44,15 +44,15 @@ FindingStatus = Literal["ok", "warn", "fail"]
 
 _STYLES: dict[FindingStatus, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
 _GIB = 1024**3
-_LITTLE_SPACE = 5 * _GIB  # a shard of four hours, with its originals as WAV, and room to spare
-_LISTED, _TRIED, _NAMED = 10_000, 3, 5  # objects of a source that are listed, read, and named in the end
-_CUDNN = "Install the cuDNN and CUDA libraries that the extras bring (uv sync), or use --device cpu."
-_DRIVER = "Install an NVIDIA driver for CUDA 12 and check CUDA_VISIBLE_DEVICES; or say --device cpu."
-_DAMAGED = "Run `stenopool models verify`, or install the package named again."
+_LITTLE_SPACE = 5 * _GIB  # a shard of four hours with its originals as WAV, and some reserve
+_LISTED, _TRIED, _NAMED = 10_000, 3, 5  # objects of a source to list, to read, and to name in the finding
+_CUDNN = "Reinstall the extras, which include the cuDNN and CUDA libraries (uv sync), or use --device cpu."
+_DRIVER = "Install an NVIDIA driver for CUDA 12 and check CUDA_VISIBLE_DEVICES, or use --device cpu."
+_DAMAGED = "Run `stenopool models verify`, or reinstall the package."
 
 
 class Finding(NamedTuple):
-    """What one check found. ``remedy`` is empty where nothing has to be done."""
+    """The result of one check. ``remedy`` is empty if there is nothing to do."""
 
     check: str
     status: FindingStatus
@@ -67,7 +67,7 @@ class _Wrong(Exception):
 
 
 class Check(NamedTuple):
-    """One thing to find out: ``run`` says what was found, or raises. It is not tried if the check ``needs`` failed."""
+    """One check: ``run`` returns what it found, or raises. It is skipped if the check named in ``needs`` failed."""
 
     name: str
     run: Callable[[], str]
@@ -78,29 +78,27 @@ class Check(NamedTuple):
 def doctor(
     options: TranscriptionOptions,
     execution: ExecutionOptions,
-    source: Annotated[
-        str | None, typer.Argument(metavar="[SOURCE]", help="Recordings that are going to be read.")
-    ] = None,
+    source: Annotated[str | None, typer.Argument(metavar="[SOURCE]", help="Recordings to read.")] = None,
     destination: Annotated[
-        str | None, typer.Argument(metavar="[DESTINATION]", help="Where transcripts are going to be written.")
+        str | None, typer.Argument(metavar="[DESTINATION]", help="Where to write transcripts.")
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option(help="Kubernetes namespace of the jobs: checks the permissions of the worker.")
+        str | None, typer.Option(help="Kubernetes namespace of the jobs: check the permissions of a worker.")
     ] = None,
     service_account: Annotated[
         str, typer.Option(help="The worker's service account, as namespace:name; empty: these credentials.")
     ] = "stenopool:prefect-worker-gpu",
     as_json: JsonFlag = False,
 ) -> None:
-    """Try what a run with these options needs: packages, weights, GPU, ffmpeg, storage rights, Prefect.
+    """Check what a run with these options needs: packages, weights, GPU, ffmpeg, storage permissions, Prefect.
 
     Example: stenopool doctor s3://calls s3://transcripts --model large-v3 --device cuda
     """
     findings: list[Finding] = []
-    without: set[str] = set()  # checks that failed, and those that were not tried for it
+    without: set[str] = set()  # checks that failed or were skipped
     for check in list_checks(options, execution, source, destination, namespace, service_account):
         if check.needs in without:
-            finding = Finding(check.name, "warn", f"not tried: {check.needs} comes first")
+            finding = Finding(check.name, "warn", f"skipped: needs {check.needs}")
         else:
             finding = examine(check)
         if finding.status == "fail" or check.needs in without:
@@ -115,7 +113,7 @@ def doctor(
 
 
 def _show(finding: Finding) -> None:
-    """A line as soon as it is known, and one for what to do; a terminal folds long ones, a log keeps them whole."""
+    """Print the finding on a line and its remedy on the next, without wrapping, as logs need it."""
     mark = Text(f"{finding.status:<5}", style=_STYLES[finding.status])
     out.print(mark + f"{finding.check:<12} {printable(finding.found)}", soft_wrap=True)
     if finding.remedy:
@@ -130,7 +128,7 @@ def list_checks(
     namespace: str | None = None,
     account: str = "",
 ) -> Iterator[Check]:
-    """Every check that applies, in the order in which a run would depend on them."""
+    """The checks that apply, in the order in which a run depends on them."""
     yield Check("packages", _check_packages)
     yield Check("extras", _check_extras)
     yield Check("device", lambda: _check_device(options, execution))
@@ -153,7 +151,7 @@ def list_checks(
 
 
 def examine(check: Check) -> Finding:
-    """Run a check and return its finding, whatever happened in it. No secret of the environment is in it."""
+    """Run a check and return its finding, even if it raised. Secrets in the environment are redacted."""
     try:
         finding = Finding(check.name, "ok", check.run())
     except _Wrong as wrong:
@@ -161,27 +159,27 @@ def examine(check: Check) -> Finding:
     except StenopoolError as error:
         finding = Finding(check.name, "fail", f"{error.code}: {error.message}", error.remedy)
     except Exception as error:
-        # A check has to survive whatever is broken here: that is what it is for.
+        # Any error is a finding: doctor runs on installations that are broken.
         found = f"{type(error).__name__}: {error}"
-        finding = Finding(check.name, "fail", found, "Fix what is named, and run this again.")
+        finding = Finding(check.name, "fail", found, "Fix this error, then run doctor again.")
     return finding._replace(found=_redact_secrets(finding.found), remedy=_redact_secrets(finding.remedy))
 
 
 def _check_packages() -> str:
     if wrong := _list_unmet():
-        raise _Wrong("; ".join(wrong), "Install again: uv sync, or pip install --upgrade stenopool.")
+        raise _Wrong("; ".join(wrong), "Reinstall: uv sync, or pip install --upgrade stenopool.")
     named = ", ".join(f"{name} {version(name)}" for name in ("prefect", "ctranslate2", "faster-whisper"))
     return f"stenopool {__version__}, Python {platform.python_version()}, {named}"
 
 
 def _check_extras() -> str:
-    # What is missing fails where it is needed, in the engine's or the diarizer's check.
+    # The checks of engine and diarizer fail if an extra that they need is missing.
     extras = [extra for extra in metadata("stenopool").get_all("Provides-Extra") or () if extra != "all"]
     return ", ".join(f"{extra} (not installed)" if _list_unmet(extra) else extra for extra in extras)
 
 
 def _list_unmet(extra: str = "") -> list[str]:
-    """What is wrong with the packages of the base installation, or of an extra: missing ones and wrong versions."""
+    """Missing packages and wrong versions, in the base installation or in an extra."""
     from packaging.requirements import Requirement
 
     def is_for(requirement: Requirement, extra: str) -> bool:
@@ -221,14 +219,14 @@ def _check_device(options: TranscriptionOptions, execution: ExecutionOptions) ->
     try:
         device, compute_type = choose_placement(execution, engine=options.engine)
     except DeviceUnavailable as error:
-        raise _Wrong(f"{error.message} nvidia-smi shows {cards or 'none either'}.", _DRIVER) from error
+        raise _Wrong(f"{error.message} nvidia-smi lists {cards or 'no GPU either'}.", _DRIVER) from error
     if cards and device == "cpu" and execution.device == "auto":
-        raise _Wrong(f"{device}, {compute_type}, for CTranslate2 cannot use {cards}", _DRIVER, "warn")
+        raise _Wrong(f"{device}, {compute_type}: CTranslate2 cannot use {cards}", _DRIVER, "warn")
     return f"{device}, {compute_type}, {cards if device == 'cuda' else f'{os.cpu_count()} cores'}"
 
 
 def _list_cards() -> str:
-    """The NVIDIA cards that the driver knows."""
+    """The NVIDIA GPUs that the driver lists."""
     with suppress(selftest.TrialFailed, FileNotFoundError):
         query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
         return "; ".join(selftest.run_command(query).splitlines())
@@ -250,7 +248,7 @@ def _check_scratch() -> str:
         free = shutil.disk_usage(scratch.path).free
     where = f"{scratch.settings.dir}, {free / _GIB:.0f} GiB free"
     if free < _LITTLE_SPACE:
-        raise _Wrong(where, "Free space, or point STENOPOOL_SCRATCH__DIR at a larger disk.", "warn")
+        raise _Wrong(where, "Free some space, or set STENOPOOL_SCRATCH__DIR to a folder on a larger disk.", "warn")
     return where
 
 
@@ -264,7 +262,7 @@ def _check_audio() -> str:
             memory = get_settings().audio.decode_memory
             decoded = ffmpeg.run(file, arguments, seconds=lambda: 30.0, most_seconds=30.0, memory=memory)
     if decoded.code:
-        raise _Wrong(f"ffmpeg: {decoded.messages.strip()}", "Install imageio-ffmpeg again.")
+        raise _Wrong(f"ffmpeg: {decoded.messages.strip()}", "Reinstall imageio-ffmpeg.")
     what = f"reads headers ({seen.codec}, {seen.duration:g} s), ffmpeg decodes"
     if absent := sandbox.missing():
         remedy = "Run on Linux 5.13 or later, x86-64 or arm64, with seccomp and Landlock; see SECURITY.md."
@@ -281,7 +279,7 @@ def _check_source(uri: str) -> str:
         if info.archived:
             archived[info.archived] += 1
         elif tried < _TRIED and info.size:
-            # Listing and reading are different rights: s3:ListBucket and s3:GetObject, and kms:Decrypt a third.
+            # Listing needs s3:ListBucket; reading needs s3:GetObject, and possibly kms:Decrypt.
             tried += 1
             try:
                 store.attempt(partial(_read_beginning, info.key))
@@ -296,9 +294,11 @@ def _check_source(uri: str) -> str:
     wrong = [f"{count} in the storage class {kind}" for kind, count in sorted(archived.items())]
     wrong += [error.message for error in [*refused, *walk.unreadable.values()][:_NAMED]]
     if wrong:
-        remedy = "Restore or exclude what is archived; allow or exclude what cannot be read. A run does all others."
-        raise _Wrong(f"{store.uri} lists and reads, but not {'; '.join(wrong)}", remedy, "warn")
-    return f"{store.uri} lists and reads"
+        remedy = (
+            "Restore archived objects and allow access to denied ones, or exclude them. A run transcribes all others."
+        )
+        raise _Wrong(f"{store.uri}: listing and reading work, except for {'; '.join(wrong)}", remedy, "warn")
+    return f"{store.uri}: listing and reading work"
 
 
 def _read_beginning(key: str, store: ObjectStore) -> None:
@@ -310,11 +310,11 @@ def _check_destination(uri: str) -> str:
     check_destination(store)
     if retention := find_retention(store):
         raise _Wrong(
-            f"{store.uri} writes, reads and deletes, but Object Lock keeps every version of every object ({retention})",
-            "Checkpoints and audio between stages are kept too: use a bucket without a default retention.",
+            f"{store.uri}: writing, reading and deleting work, but Object Lock keeps all versions ({retention})",
+            "Checkpoints and intermediate audio would be kept too. Use a bucket without default retention.",
             "warn",
         )
-    return f"{store.uri} writes, reads and deletes"
+    return f"{store.uri}: writing, reading and deleting work"
 
 
 def _check_prefect() -> str:
@@ -323,21 +323,21 @@ def _check_prefect() -> str:
 
     address = get_current_settings().api.url
     if not address:
-        return "embedded: it lives in the process of each run"
+        return "embedded: each run starts its own server"
     parts = urlsplit(address)
-    # Neither the user and password nor the path, where Prefect Cloud has the account.
+    # Without user and password, and without the path, which has the account on Prefect Cloud.
     where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
     async def ask() -> str:
         async with asyncio.timeout(20), get_client() as client:
-            await client.read_work_pools(limit=1)  # unlike its health, this needs the credentials
+            await client.read_work_pools(limit=1)  # unlike /health, this needs the credentials
             return str(await client.api_version())
 
     try:
-        return f"{where} answers, version {asyncio.run(ask())}"
+        return f"{where} responds, version {asyncio.run(ask())}"
     except Exception as error:
         raise _Wrong(
-            f"{where} does not answer: {type(error).__name__} {str(error).partition(chr(10))[0]}",
+            f"{where} does not respond: {type(error).__name__} {str(error).partition(chr(10))[0]}",
             "Check PREFECT_API_URL and PREFECT_API_AUTH_STRING or PREFECT_API_KEY; unset them to run embedded.",
         ) from error
 
@@ -347,11 +347,11 @@ def _check_kubernetes(namespace: str, account: str) -> str:
 
     if missing := find_missing_rights(namespace, account or None):
         raise _Wrong(
-            f"{account or 'This account'} may not in {namespace} "
-            + "; may not ".join(f"{one} ({one.without})" for one in missing),
-            "Give the worker's service account a Role with these rights in this namespace (workers/README.md).",
+            f"Missing permissions of {account or 'these credentials'} in {namespace}: "
+            + "; ".join(f"{one} (without it, {one.without})" for one in missing),
+            "Give the worker's service account a Role with these permissions in this namespace (workers/README.md).",
         )
-    return f"{account or 'this account'} has all the rights that a worker of {namespace} needs"
+    return f"{account or 'a worker with these credentials'} has all permissions that it needs in {namespace}"
 
 
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|AUTH_STRING|_KEY)$", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""``stenopool models``: weights, and where they are."""
+"""``stenopool models``: list, download, mirror and verify model weights."""
 
 import json
 from collections.abc import Sequence
@@ -15,17 +15,19 @@ from stenopool.models.sources import ModelKind
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.runtime.logs import printable
 
-app = typer.Typer(help="Weights and where they are.", no_args_is_help=True)
+app = typer.Typer(help="List, download, mirror and verify model weights.", no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, owner/name on the hub, or a path.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="Model name, owner/name on the Hugging Face Hub, or path.")
+]
 NamesArgument = Annotated[
-    list[str], typer.Argument(metavar="NAMES...", help="Names, as `stenopool models list` shows them.")
+    list[str], typer.Argument(metavar="NAMES...", help="Model names, as in `stenopool models list`.")
 ]
 KindOption = Annotated[
     ModelKind,
     typer.Option(
         "--kind",
-        help="Who reads it: ctranslate2 (faster-whisper, whisperx), openai (whisper), wav2vec2 (word alignment, by "
+        help="Format: ctranslate2 (faster-whisper, whisperx), openai (whisper), wav2vec2 (word alignment, by "
         "language) or pyannote (diarizer).",
     ),
 ]
@@ -33,22 +35,26 @@ KindOption = Annotated[
 
 @app.command("list")
 def list_(kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
-    """List the models that are known by name, and where each comes from.
+    """List the known models: where each comes from, and whether this machine has it.
 
     Example: stenopool models list --kind wav2vec2
     """
     known = [model for model in store.list_models() if model.kind == kind]
-    missing = {True: "to be fetched", False: "to be pinned"}
+    missing = {True: "not downloaded", False: "not pinned"}
     rows = [
-        (model.name, model.origin, "here" if model.at_hand else missing[store.is_pinned(model.name, kind)])
+        (
+            model.name,
+            model.origin,
+            "available" if model.at_hand else missing[store.is_pinned(model.name, kind)],  # codespell:ignore
+        )
         for model in known
     ]
-    _print_models(as_json, [model._asdict() for model in known], ("model", "from", ""), rows)
+    _print_models(as_json, [model._asdict() for model in known], ("model", "source", "status"), rows)
 
 
 @app.command()
 def path(name: NameArgument, kind: KindOption = "ctranslate2") -> None:
-    """Print a model's local folder and nothing else; it is fetched if it is not here yet.
+    """Print the local folder of a model, and nothing else. Downloads the model if needed.
 
     Example: stenopool run calls transcripts --model "$(stenopool models path base)"
     """
@@ -57,7 +63,7 @@ def path(name: NameArgument, kind: KindOption = "ctranslate2") -> None:
 
 @app.command()
 def fetch(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
-    """Bring models to this machine, and say where from, where to, and their SHA-256.
+    """Download models; print where each comes from, its folder and its SHA-256.
 
     Example: stenopool models fetch large-v3 turbo
     """
@@ -67,7 +73,7 @@ def fetch(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonF
         for name, one in found
     ]
     rows = [(name, one.origin, one.digest[:12], str(one.path)) for name, one in found]
-    _print_models(as_json, fetched, ("model", "from", "sha256", "path"), rows)
+    _print_models(as_json, fetched, ("model", "source", "sha256", "path"), rows)
 
 
 @app.command()
@@ -77,24 +83,24 @@ def mirror(
     kind: KindOption = "ctranslate2",
     as_json: JsonFlag = False,
 ) -> None:
-    """Copy models to a mirror of your own, for machines without a way out; set STENOPOOL_MODELS__MIRROR there.
+    """Copy models to a mirror, for machines without internet access (STENOPOOL_MODELS__MIRROR).
 
-    Example: stenopool models mirror base large-v3 s3://house/models
+    Example: stenopool models mirror base large-v3 s3://weights/stenopool
     """
     written = store.mirror([(name, kind) for name in names], open_location(destination))
     if as_json:
         print(json.dumps({"mirror": destination, "models": written.entries, "sha256": written.sha256}))
     else:
-        print_line(f"{destination} holds {', '.join(written.entries)}")
+        print_line(f"{destination} contains {', '.join(written.entries)}")
         print_line(f"STENOPOOL_MODELS__MIRROR_SHA256={written.sha256}")
 
 
 @app.command()
 def pin(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonFlag = False) -> None:
-    """Download models as the hub has them now, and accept nothing else for them from now on.
+    """Download the current version of models from the hub, and accept only that version from now on.
 
-    Prints the pins (a commit, and the SHA-256 of each file) and adds them to STENOPOOL_MODELS__PINS. Give that file to
-    your other machines. Many public models are pinned already.
+    Prints the pins (the commit, and the SHA-256 of each file) and adds them to the file STENOPOOL_MODELS__PINS. Copy it
+    to your other machines. Many public models are already pinned.
 
     Example: stenopool models pin de fr --kind wav2vec2
     """
@@ -107,7 +113,7 @@ def pin(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonFla
 
 @app.command()
 def verify(as_json: JsonFlag = False) -> None:
-    """Read every fetched model again and compare it with its checksums; exit 1 if one is damaged.
+    """Compare all downloaded models with their checksums. Exits with 1 if one is damaged.
 
     Example: stenopool models verify
     """
@@ -116,14 +122,14 @@ def verify(as_json: JsonFlag = False) -> None:
     rows = [(str(result.path), str(result.files), ", ".join(result.damaged) or "none") for result in results]
     _print_models(as_json, found, ("model", "files", "damaged"), rows)
     if any(result.damaged for result in results):
-        print_line("Remove the folders that are damaged and fetch the models again.", err)
+        print_line("Delete the damaged folders and run `stenopool models fetch` again.", err)
         raise typer.Exit(1)
 
 
 def _print_models(
     as_json: bool, models: list[dict[str, Any]], heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 ) -> None:
-    """Print models as an object, or as a table whose cells are shown as they are: whole paths, no markup."""
+    """Print models as a JSON object, or as a table with whole paths and without markup."""
     if as_json:
         print(json.dumps({"models": models}))
         return

@@ -1,6 +1,6 @@
-"""What commands are given: arguments that several share, and options made from pydantic fields.
+"""Arguments that several commands share, and options made from pydantic fields.
 
-An option has one description and one spelling in every way that Stenopool is used.
+An option has the same name and description in the CLI, the API, Prefect and JSON.
 """
 
 import inspect
@@ -22,10 +22,12 @@ M = TypeVar("M", bound=BaseModel)
 SourceArgument = Annotated[
     str, typer.Argument(metavar="SOURCE", help="Recordings: a folder, s3://bucket/prefix or block://TYPE/NAME/prefix.")
 ]
-DestinationArgument = Annotated[str, typer.Argument(metavar="DESTINATION", help="Transcripts: written like SOURCE.")]
+DestinationArgument = Annotated[
+    str, typer.Argument(metavar="DESTINATION", help="Transcripts: a location in the same form as SOURCE.")
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one machine-readable object to stdout.")]
 
-# Headings of the options in a command's help: an option is under the first whose model has it.
+# Headings in the help of a command. An option is below the first one whose model has it.
 _PANELS: dict[type[BaseModel], str] = {
     TranscriptionOptions: "Transcription",
     SubtitleOptions: "Subtitles",
@@ -35,9 +37,9 @@ _PANELS: dict[type[BaseModel], str] = {
 
 
 def with_options(**models: type[BaseModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command an option per field of each model; it is called with the models, by the names given here.
+    """Add an option to a command for each field of the models, and call the command with the models.
 
-    Only what a person typed is passed to a model, so that its own defaults, and rules on what goes with what, hold.
+    A model gets only the options that were typed, so that its own defaults and its rules for combinations apply.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -84,19 +86,19 @@ def _describe_default(field: FieldInfo) -> str:
 
 
 def _option_type(annotation: Any) -> Any:
-    """A field's type as Typer knows it: lists may be repeated or hold commas, everything may be left out."""
+    """A field's type for Typer: lists may be repeated or contain commas, and every option may be omitted."""
     if get_origin(annotation) is tuple:
         return list[str] | None
     if get_origin(annotation) is Literal:
         return annotation | None
-    kind = next(iter(get_args(annotation)), annotation)  # that of `int | None` is int
+    kind = next(iter(get_args(annotation)), annotation)  # for `int | None`, this is int
     return (kind if kind in (bool, int, float, str) else str) | None
 
 
 def _build(model: type[M], typed: dict[str, Any]) -> M:
-    """The model, or `OptionsInvalid` that says in one line what is wrong."""
+    """Build the model. Raises `OptionsInvalid` with all errors in one line."""
     given = {name: value for name, value in typed.items() if value is not None}
-    if model is not Selection:  # keys and patterns may hold commas themselves
+    if model is not Selection:  # keys and patterns may contain commas
         given = {name: _split_list(value) if isinstance(value, list) else value for name, value in given.items()}
     try:
         return model(**given)
@@ -111,5 +113,5 @@ def _describe_fault(fault: ErrorDetails) -> str:
 
 
 def _split_list(typed: list[str]) -> list[str]:
-    """The items of a list that was typed with commas, repeated, or both: ``agent, customer`` has two."""
+    """Split the values of a list option at commas: ``agent, customer`` is two items."""
     return [item.strip() for part in typed for item in part.split(",") if item.strip()]

@@ -31,7 +31,7 @@ from stenopool.speech.renderers.terminal import print_transcript
 from stenopool.speech.transcript import Transcript
 
 _DEMO_KEY = "call.wav"
-# One page of a listing. A batch whose new recordings begin later than that is a long one: its start does not matter.
+# One page of a listing. If the first new recording is further down, the batch is long and its start does not matter.
 _LISTED = 1000
 _NOTHING = {"new": 0, "done": 0, "failed": list[str]()}
 
@@ -45,7 +45,7 @@ def run(
     selection: Selection,
     as_json: JsonFlag = False,
 ) -> None:
-    """Transcribe every recording that has no receipt yet; run it again at any time.
+    """Transcribe every recording that has no receipt yet. You can repeat it at any time.
 
     Example: stenopool run s3://calls/2026-11 s3://transcripts/2026-11 --language en
     """
@@ -57,30 +57,30 @@ def retry(
     destination: DestinationArgument,
     options: TranscriptionOptions,
     execution: ExecutionOptions,
-    code: Annotated[list[ErrorCode] | None, typer.Option(help="Only recordings that failed with this code.")] = None,
-    source: Annotated[str | None, typer.Option(help="The source (default: that of the recordings' batch).")] = None,
+    code: Annotated[list[ErrorCode] | None, typer.Option(help="Retry only recordings with this error code.")] = None,
+    source: Annotated[str | None, typer.Option(help="Source of the recordings (default: that of their batch).")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Retry quarantined recordings, each with the options it was quarantined with unless others are given.
+    """Retry quarantined recordings, with their original options unless you give others.
 
-    Recordings that were deleted from their source are no longer quarantined afterwards.
+    Recordings that no longer exist in their source are removed from quarantine.
 
     Example: stenopool retry ./transcripts --code DECODE_TIMEOUT
     """
     store = open_existing(destination)
     quarantined = list_quarantined(store, code or ())
     if not quarantined:
-        print_line("Nothing is in quarantine" + (f" for {', '.join(code)}." if code else "."), err)
+        print_line("No recordings are quarantined" + (f" with {', '.join(code)}." if code else "."), err)
         if as_json:
             print(json.dumps(_NOTHING))
         return
     chosen = None if options == TranscriptionOptions() else options
     attempts = plan_attempts(store, quarantined, source, chosen, open_location)
     if not attempts:
-        raise typer.BadParameter(f"{destination} has no batch yet: name the --source.")
+        raise typer.BadParameter(f"{destination} has no batch yet: add --source.")
     attempts, gone = drop_deleted(store, attempts, open_location)
     for key in gone:
-        print_line(f"{key} is no longer in its source, and no longer quarantined.", err)
+        print_line(f"{key} no longer exists in its source: removed from quarantine.", err)
     if not attempts:
         if as_json:
             print(json.dumps(_NOTHING))
@@ -90,9 +90,9 @@ def retry(
         selection = Selection(only=keys, include=("*",))
         try:
             reports.append(_ingest(place, destination, tried, execution, selection, retry=code or []))
-        except SetupError as error:  # a model or a source that is gone is no reason not to retry the others
+        except SetupError as error:  # a missing model or source must not prevent the other retries
             refused.append(error)
-            print_line(f"{len(keys)} recordings are not retried. {error}", err, "red")
+            print_line(f"{len(keys)} recordings were not retried. {error}", err, "red")
     if not reports:
         raise refused[0]
     _print_reports(*reports, as_json=as_json)
@@ -101,11 +101,11 @@ def retry(
 
 
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where the demo's files go.")] = Path(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder for the files of the demo.")] = Path(
         "stenopool-demo"
     ),
 ) -> None:
-    """Transcribe a telephone call of two speakers that ships with an installed package.
+    """Transcribe a telephone call between two people, which comes with an installed package.
 
     Example: stenopool demo ./stenopool-demo
     """
@@ -125,7 +125,7 @@ def demo(
 
 
 def _find_sample() -> Path:
-    """30 seconds of a call between two people: the sample that pyannote.audio carries (not imported: it is slow)."""
+    """The sample of pyannote.audio, 30 seconds of a call. Located without an import, which would be slow."""
     spec = find_spec("pyannote")
     for root in spec.submodule_search_locations or () if spec else ():
         sample = Path(root) / "audio" / "sample" / "sample.wav"
@@ -144,15 +144,15 @@ def _ingest(
 ) -> BatchReport:
     """Run the flow and show its progress on stderr.
 
-    Raises `SetupError` for what can be found out before Prefect starts, and exits with 130 or 143 when it is stopped.
+    Raises `SetupError` if a check fails before Prefect starts. Exits with 130 or 143 when it is stopped.
     """
-    # Checked first: Prefect takes longer to start than everything else here.
+    # Checked first: starting Prefect takes longer than anything else here.
     from stenopool.speech.loaded import check_models
 
     check_models(options, execution)
     from stenopool.orchestration import embedded
 
-    embedded.set_environment()  # a block is loaded with Prefect
+    embedded.set_environment()  # Prefect loads blocks
     stores = open_location(source, must_exist=True), open_location(destination)
     check_stores(*stores, selection)
     embedded.begin()
@@ -171,16 +171,16 @@ def _ingest(
                 flow(source, destination, options=options, execution=execution, selection=selection, retry=retry)
             )
     except (TerminationSignal, KeyboardInterrupt) as stop:
-        print_line("Stopped. What is done is kept; run the same command again to continue.", err)
+        print_line("Stopped. Finished transcripts are kept. To continue, run the same command again.", err)
         raise typer.Exit(130 if isinstance(stop, KeyboardInterrupt) else 143) from None
 
 
 def _preload_models(
     entries: Iterable[CatalogEntry], options: TranscriptionOptions, execution: ExecutionOptions
 ) -> None:
-    """Load the models of this process, while Prefect starts, if the first recordings listed include a new one.
+    """While Prefect starts, load the models, if one of the first recordings listed is new.
 
-    Raises nothing: an error here occurs again in the flow, which reports it.
+    Ignores errors: they occur again in the flow, which reports them.
     """
     from stenopool.speech.loaded import loaded_models
 
@@ -192,8 +192,8 @@ def _preload_models(
 
 
 def _print_reports(*reports: BatchReport, as_json: bool) -> None:
-    """Print what these batches did, as one object if it is JSON; exit with 1 if recordings failed."""
-    # The interpreter would go through everything that is loaded once more before it ends: 1 s with torch.
+    """Print the reports, as one object with ``as_json``. Exits with 1 if recordings failed."""
+    # Otherwise, the interpreter traverses all objects once more before it exits: 1 s with torch.
     gc.freeze()
     if as_json:
         print(reports[0].model_dump_json() if len(reports) == 1 else _merge(reports))

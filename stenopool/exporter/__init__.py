@@ -1,1 +1,1 @@
-"""The exporter: what batches wrote to their destinations and what Prefect knows, as one page for Prometheus."""
+"""The exporter: metrics for Prometheus from batches' objects at their destinations and from the Prefect server."""

@@ -1,4 +1,4 @@
-"""The exporter's application: /metrics, /health/live, /health/ready. What they say is looked up every few seconds."""
+"""The exporter's application: /metrics, /health/live, /health/ready. Its data is refreshed every few seconds."""
 
 import asyncio
 import time
@@ -28,23 +28,23 @@ from stenopool.runtime.logs import logger
 from stenopool.settings import get_settings
 from stenopool.storage import ObjectStore
 
-# Prometheus sees no increase in a series that begins at 1: what may be alarming begins at 0.
+# Prometheus sees no increase in a series that starts at 1, so series used in alerts start at 0.
 _ENDS = [("done", ""), ("rendered", "")] + [
     ("deferred" if code.retryable else "quarantined", code.value) for code in ErrorCode
 ]
 
 
 def create_app(destinations: Sequence[ObjectStore], interval: float) -> FastAPI:
-    """The exporter over these destinations and the Prefect server that PREFECT_API_URL names, if it names one.
+    """Create the exporter for these destinations and the Prefect server in PREFECT_API_URL, if set.
 
-    ``interval``: seconds between two looks at them.
+    ``interval``: seconds between collections.
     """
     registry = CollectorRegistry()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            # Without an address, Prefect's client would start a server of its own.
+            # Without an address, Prefect's client would start its own server.
             known = get_current_settings().api.url
             exporter = Exporter(destinations, await stack.enter_async_context(get_client()) if known else None)
             registry.register(exporter)
@@ -70,7 +70,7 @@ def create_app(destinations: Sequence[ObjectStore], interval: float) -> FastAPI:
 
 @dataclass
 class Poll:
-    """Reads of one dependency: when the last one succeeded, how long it took, how many failed."""
+    """Collections from one dependency: time of the last successful one, duration of the last, number of failures."""
 
     at: float = 0.0
     seconds: float = 0.0
@@ -82,10 +82,10 @@ class Poll:
         start = time.monotonic()
         try:
             yield
-        except Exception as error:  # whatever it is, the next look may succeed
+        except Exception as error:  # for any error, the next collection may succeed
             self.ok = False
             self.errors += 1
-            logger.warning("%s cannot be read: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
+            logger.warning("Cannot read %s: %s: %s", what, type(error).__name__, str(error).partition("\n")[0])
         else:
             self.ok, self.at = True, time.time()
         finally:
@@ -93,7 +93,7 @@ class Poll:
 
 
 class Exporter(Collector):
-    """What Prometheus scrapes. ``prefect`` is None where no server is named: then there are no metrics of queues."""
+    """Collects the metrics. ``prefect``: None if no server is configured; then there are no metrics of queues."""
 
     def __init__(self, destinations: Sequence[ObjectStore], prefect: PrefectClient | None) -> None:
         self._prefect = prefect
@@ -104,22 +104,22 @@ class Exporter(Collector):
         self._loop = asyncio.get_running_loop()
 
     async def watch(self, interval: float) -> None:
-        """Poll, wait, poll: for ever."""
+        """Collect repeatedly, forever."""
         while True:
             await self.refresh()
             await asyncio.sleep(interval)
 
     async def refresh(self) -> None:
-        """One look at all there is."""
+        """Collect once from all dependencies."""
         await asyncio.gather(self._read_destinations(), self._read_prefect())
 
     @property
     def health(self) -> Health:
-        """Whether the last looks succeeded."""
+        """Whether the last collections succeeded."""
         return Health.of({name: "ok" if poll.ok else "failed" for name, poll in self._polls.items()})
 
     async def _read_destinations(self) -> None:
-        with self._polls["destination"].record("The destination"):
+        with self._polls["destination"].record("the destination"):
             for ledger in self._ledgers:
                 await asyncio.to_thread(ledger.refresh)
             self._has_read = True
@@ -130,14 +130,16 @@ class Exporter(Collector):
                 self._facts = await prefect_facts.read_facts(self._prefect)
 
     def _is_over(self, flow_run: str) -> bool | None:
-        """Called from the threads in which ledgers are read. While Prefect does not answer, nothing is over."""
+        """Whether a run has ended. Called from the ledgers' threads. While Prefect is unavailable, no run counts as
+        ended.
+        """
         if self._prefect is None:
             return None
         question = prefect_facts.is_over(self._prefect, UUID(flow_run))
         try:
             return asyncio.run_coroutine_threadsafe(question, self._loop).result(timeout=60)
-        except Exception as error:  # the look at Prefect tells of it; this one is about the destination
-            logger.warning("Whether %s is over is not known: %s", flow_run, type(error).__name__)
+        except Exception as error:  # the collection from Prefect reports it; this one is about the destination
+            logger.warning("Cannot determine whether run %s has ended: %s", flow_run, type(error).__name__)
             return False
 
     def collect(self) -> Iterable[Family]:
@@ -147,7 +149,7 @@ class Exporter(Collector):
         yield self._of_polls("stenopool_collection_timestamp_seconds", lambda poll: poll.at)
         yield self._of_polls("stenopool_collection_seconds", lambda poll: poll.seconds)
         yield from _settings()
-        if self._has_read:  # a counter that began at 0 again at each restart would be counted twice
+        if self._has_read:  # counters that restart at 0 would be counted twice
             yield from _counters(Sums.total(ledger.sums for ledger in self._ledgers))
             yield from self._of_batches()
         if self._facts:

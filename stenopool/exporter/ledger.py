@@ -1,9 +1,9 @@
-"""All batches of one destination summed up, from the objects that they wrote about themselves.
+"""Sums of all batches of one destination, from the counts that batches write.
 
-Every look lists those objects and reads the ones that changed; what a batch counts replaces what was known of it. So
-the sums are the store's, not this process's: they are the same after any restart. Batches that have been over for a
-week (of more than a thousand: for an hour) are folded into one object, and theirs go: neither memory nor listings grow
-with the years.
+Each refresh lists the batches' objects and reads the changed ones; a batch's new counts replace its previous ones. So
+the sums depend only on the store and survive restarts. Batches that ended at least a week ago (an hour ago, if there
+are more than a thousand) are combined into one object and their own objects deleted, so neither memory nor listings
+grow over the years.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectStore
 
 EARLIER = f"{METRICS}earlier.json"
-# What is folded cannot change any more: a week is for runs that somebody starts again by hand.
+# Combined counts cannot change any more; a week leaves time to restart a run manually.
 _FOLDED_AFTER = timedelta(days=7)
-# An API's uploads are a batch each.
+# Each upload through the API is a batch.
 _KEPT, _FOLDED_AFTER_IF_MANY = 1000, timedelta(hours=1)
-# A shard takes hours at most, and every shard is told of. Asked only where nobody knows the batch's run.
+# A shard takes hours at most, and counts are updated after every shard. Used only if the batch's run is unknown.
 _LOST_AFTER = timedelta(days=1)
 
 
 class Earlier(BaseModel):
-    """The batches up to and with ``through``, as one. ``over_at``: when the last of them was over."""
+    """The combined batches up to and including ``through``. ``over_at``: when the last of them ended."""
 
     through: str = ""
     over_at: datetime | None = None
@@ -35,9 +35,10 @@ class Earlier(BaseModel):
 
 
 class Ledger:
-    """One destination's batches. ``is_over``: whether a batch's run has ended, by its flow run's id; None: unknown.
+    """The batches of one destination.
 
-    One ledger per destination may fold; any number may read.
+    ``is_over``: whether a batch's run has ended, by flow run id; None: unknown. Only one ledger per destination may
+    combine batches; any number may read.
     """
 
     def __init__(self, destination: ObjectStore, is_over: Callable[[str], bool | None] = lambda _: None) -> None:
@@ -49,43 +50,43 @@ class Ledger:
         self._reads_only = False
 
     def refresh(self) -> None:
-        """Look at the store. What goes wrong is raised, and the ledger says what it said before."""
+        """Read the store. If this raises, the ledger keeps its previous values."""
         for info in self._destination.list(METRICS):
             if self._etags.get(info.key) == info.etag:
                 continue
             try:
                 self._read(info.key)
             except (ValidationError, ObjectNotFound) as error:
-                # Folded by another exporter as we looked, or not ours to read.
-                logger.warning("%s is left out: %s", info.key, type(error).__name__)
+                # Combined by another exporter in the meantime, or unreadable.
+                logger.warning("Skipped %s: %s", info.key, type(error).__name__)
             self._etags[info.key] = info.etag
         self._close_lost()
         self._fold()
 
     @property
     def sums(self) -> Sums:
-        """All batches, in the order in which they began."""
+        """The sum of all batches, in order of their start."""
         return Sums.total([self._earlier.sums, *(self._batches[name].sums for name in sorted(self._batches))])
 
     @property
     def running(self) -> int:
-        """Batches under way."""
+        """Number of batches in progress."""
         return sum(batch.status == "running" for batch in self._batches.values())
 
     @property
     def last_over(self) -> datetime | None:
-        """When a batch was last over."""
+        """When a batch last ended."""
         over = [batch.updated_at for batch in self._batches.values() if batch.status != "running"]
         return max(over, default=self._earlier.over_at)
 
     @property
     def last_progress(self) -> datetime | None:
-        """When a shard was last over."""
+        """When a shard last ended."""
         return max((batch.updated_at for batch in self._batches.values()), default=self._earlier.over_at)
 
     @property
     def speed(self) -> dict[str, float]:
-        """That of the last batch which transcribed anything."""
+        """Speed of the last batch that transcribed audio."""
         latest = (self._batches[name].speed for name in sorted(self._batches, reverse=True))
         return next(filter(None, latest), {})
 
@@ -107,16 +108,16 @@ class Ledger:
             over = self._is_over(batch.flow_run)
             if not over and (over is not None or now - batch.updated_at < _LOST_AFTER):
                 continue
-            # It may have come to its end between the listing and the question.
+            # It may have ended between the listing and the check.
             self._read(_key(name))
             if self._batches[name].status == "running":
                 self._batches[name] = batch.from_receipts(self._destination)
-                logger.warning("Batch %s ended without a report; its receipts say what it did.", name)
+                logger.warning("Batch %s ended without a report; its counts are derived from receipts.", name)
                 if not self._reads_only:
                     self._batches[name].write(self._destination)
 
     def _fold(self) -> None:
-        """Sum up the oldest batches, up to the first that is recent or under way."""
+        """Combine the oldest batches, up to the first that is recent or in progress."""
         if self._reads_only:
             return
         earlier = self._earlier.model_copy(deep=True)
@@ -130,11 +131,11 @@ class Ledger:
         if earlier.through == self._earlier.through:
             return
         try:
-            # Written before the others go: a kill in between leaves objects that nobody counts.
+            # Written before the others are deleted: if killed in between, the remaining objects are ignored.
             data = earlier.model_dump_json().encode()
             self._destination.put_bytes(EARLIER, data, content_type="application/json")
         except AccessDenied:
-            logger.warning("Nothing may be written at %s: old batches are kept one by one.", self._destination.uri)
+            logger.warning("Writing to %s is denied: old batches are not combined.", self._destination.uri)
             self._reads_only = True
             return
         self._earlier = earlier

@@ -1,4 +1,4 @@
-"""What a Prefect server knows of the work: what waits, for how long, who works, whose heartbeat has stopped."""
+"""State of the work on a Prefect server: queued runs and their waiting time, workers, runs without a heartbeat."""
 
 import asyncio
 from collections import Counter
@@ -29,16 +29,19 @@ _PHASES: dict[RunPhase, StateType] = {
     "pending": StateType.PENDING,
     "running": StateType.RUNNING,
 }
-# As the automation that ends such runs: a busy machine may miss one or two.
+# As in the automation that ends such runs: a busy machine may miss one or two heartbeats.
 _SILENT = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 
 
 @dataclass
 class Facts:
-    """Pools are called by their kind, whatever the prefix.
+    """State of the work. Pools are identified by their kind, without the prefix.
 
-    ``depth``: runs by queue ("gpu/batch") and state. ``oldest``: seconds that the first in each has been due.
-    ``workers``: by pool and "online" or "offline". ``last_seen``: of each pool. ``last_progress``: of the last task.
+    ``depth``: runs by queue ("gpu/batch") and state.
+    ``oldest``: seconds for which the first run in each queue has been due.
+    ``workers``: by pool and "online" or "offline".
+    ``last_seen``: last heartbeat in each pool.
+    ``last_progress``: end of the last task.
     """
 
     depth: dict[tuple[str, RunPhase], int] = field(default_factory=dict)
@@ -51,7 +54,7 @@ class Facts:
 
 
 async def read_facts(client: PrefectClient) -> Facts:
-    """All of it, in about thirty small requests whatever waits. Raises httpx's and Prefect's errors."""
+    """Read everything, in about thirty small requests regardless of the load. Raises httpx's and Prefect's errors."""
     facts = Facts()
     await asyncio.gather(
         *(_read_queue(client, facts, pool, queue) for pool, queues in QUEUES.items() for queue in queues),
@@ -63,7 +66,7 @@ async def read_facts(client: PrefectClient) -> Facts:
 
 
 async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
-    """Whether a run and all that it started have come to their ends; None if the server does not know it."""
+    """Whether a run and all runs that it started have ended; None if the run is unknown to the server."""
     try:
         run = await client.read_flow_run(flow_run)
     except ObjectNotFound:
@@ -71,7 +74,7 @@ async def is_over(client: PrefectClient, flow_run: UUID) -> bool | None:
     if run.state is None or not run.state.is_final():
         return False
     children = select_runs(*UNFINISHED, parents=[flow_run])
-    # Those in the parent's own process ended with it, whatever their state.
+    # Subflows in the parent's process ended with it, whatever their state.
     children.deployment_id = FlowRunFilterDeploymentId(is_null_=False)
     return await client.count_flow_runs(flow_run_filter=children) == 0
 
@@ -114,7 +117,7 @@ async def _read_pool(client: PrefectClient, facts: Facts, pool: PoolKind) -> Non
 
 
 async def _count_zombies(client: PrefectClient, facts: Facts) -> None:
-    """Runs without a heartbeat for too long. All pools ask for one: a run that never had any died as it began."""
+    """Count runs without a recent heartbeat. All pools send heartbeats; a run that never sent one ended at once."""
     now = datetime.now(UTC)
     running = await read_all(
         client, flow_run_filter=select_runs(StateType.RUNNING), work_pool_filter=_in_pools(*QUEUES)

@@ -1,1 +1,1 @@
-"""Figures for Prometheus: which there are, what a batch adds to them, and how a store's batches are summed up."""
+"""Metrics for Prometheus: their definitions, and amounts that can be added up."""

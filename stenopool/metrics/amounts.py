@@ -1,4 +1,4 @@
-"""Figures that can be stored as JSON and added up: of a run, a batch, a year of batches."""
+"""Amounts that can be stored as JSON and added up: for a run, a batch or a year of batches."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -10,24 +10,24 @@ from pydantic import BaseModel
 
 
 class Amounts(BaseModel):
-    """Figures that are added field by field: numbers, lists, amounts by name, other `Amounts`."""
+    """Amounts that are added field by field: numbers, lists, amounts by name, other `Amounts`."""
 
     @classmethod
     def total(cls, parts: Iterable[Self]) -> Self:
-        """The sum of these, which stay as they are."""
+        """The sum of these parts, which are not changed."""
         whole = cls()
         for part in parts:
             whole.add(part)
         return whole
 
     def add(self, other: Self) -> None:
-        """Add the other's figures to these."""
+        """Add the other's amounts to these."""
         for name in type(self).model_fields:
             setattr(self, name, add_up(getattr(self, name), getattr(other, name)))
 
 
 class Histogram(Amounts):
-    """Observations by upper bound, not cumulated, so that histograms of other bounds can be added too."""
+    """Observations by upper bound, not cumulative, so that histograms with other bounds can be added."""
 
     buckets: Counter[str] = Counter()
     sum: float = 0.0
@@ -43,7 +43,7 @@ class Histogram(Amounts):
 
 
 def add_up(mine: Any, more: Any) -> Any:
-    """Both together. ``mine`` itself changes, unless it is a number; ``more`` never does."""
+    """The sum of both. ``mine`` is changed in place, unless it is a number; ``more`` is never changed."""
     if isinstance(mine, Amounts):
         mine.add(more)
     elif isinstance(mine, dict):

@@ -1,4 +1,4 @@
-"""Every metric that Stenopool exports, as ``definitions.toml`` has it."""
+"""All metrics that Stenopool exports, read from ``definitions.toml``."""
 
 import tomllib
 from functools import cache
@@ -12,7 +12,7 @@ Program = Literal["exporter", "api", "worker"]
 
 
 class Metric(BaseModel):
-    """One metric. ``labels``: by name, what each can be, in words. ``programs``: which of ours export it."""
+    """One metric. ``labels``: a description of the values by label name. ``programs``: the programs that export it."""
 
     name: str
     help: str
@@ -22,12 +22,12 @@ class Metric(BaseModel):
 
     @property
     def kind(self) -> MetricKind:
-        """Told from the name, as the naming rules have it."""
+        """The kind, derived from the name by the naming rules."""
         return "histogram" if self.buckets else "counter" if self.name.endswith("_total") else "gauge"
 
 
 @cache
 def read_metrics() -> dict[str, Metric]:
-    """All of them by name, in the file's order."""
+    """All metrics by name, in the file's order."""
     text = Path(__file__).with_suffix(".toml").read_text("utf-8")
     return {name: Metric(name=name, **fields) for name, fields in tomllib.loads(text).items()}

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus' client library wants them, made from their definitions."""
+"""Metric families for Prometheus' client library, created from the definitions."""
 
 from collections.abc import Iterable, Mapping
 from itertools import accumulate
@@ -17,7 +17,7 @@ Own = TypeVar("Own", Counter, Gauge, Histogram)
 
 
 def family(name: str, values: Mapping[L, float] | Mapping[str, float] | float) -> Family:
-    """A counter or gauge: its values by label values (a text where there is one label), or the only one."""
+    """A counter or gauge. ``values``: by label values (a string for a single label), or a single number."""
     metric = read_metrics()[name]
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     made = kind(name, metric.help, labels=tuple(metric.labels))
@@ -27,7 +27,7 @@ def family(name: str, values: Mapping[L, float] | Mapping[str, float] | float) -
 
 
 def histogram_family(name: str, values: Mapping[L, Observed]) -> Family:
-    """A histogram of what was observed elsewhere. Bounds that are not the metric's own are kept beside them."""
+    """A histogram of stored observations. Bounds that are not the metric's own are added to them."""
     metric = read_metrics()[name]
     made = HistogramMetricFamily(name, metric.help, labels=tuple(metric.labels))
     for labels, observed in values.items():
@@ -38,17 +38,17 @@ def histogram_family(name: str, values: Mapping[L, Observed]) -> Family:
 
 
 def own(kind: type[Own], name: str, registry: CollectorRegistry) -> Own:
-    """A metric that this process counts, sets or observes itself."""
+    """A metric that this process updates itself."""
     metric = read_metrics()[name]
     buckets: dict[str, Any] = {"buckets": metric.buckets} if metric.buckets else {}
     return kind(name, metric.help, tuple(metric.labels), registry=registry, **buckets)
 
 
 def build_info() -> Family:
-    """What every program tells of itself."""
+    """Version of this program; every program exports it."""
     return family("stenopool_build_info", {__version__: 1})
 
 
 def up(states: Iterable[tuple[str, bool]]) -> Family:
-    """Which dependencies answered."""
+    """Availability of the dependencies."""
     return family("stenopool_dependency_up", dict(states))

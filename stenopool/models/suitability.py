@@ -1,4 +1,4 @@
-"""Whether options suit their model, by what is known of public models and of yours. Without weights, and light."""
+"""Whether options suit their model, according to what is known about public models and yours. Needs no weights."""
 
 from stenopool import models
 from stenopool.errors import OptionsInvalid
@@ -8,7 +8,7 @@ from stenopool.whisper_models import ENGLISH, ModelFacts, facts_of
 
 
 def check_options(options: TranscriptionOptions) -> None:
-    """Refuse, on a machine that may have no weights, options that no machine can honour with this model.
+    """Refuse options that this model does not support. Works on machines without weights.
 
     Raises `OptionsInvalid`, which names two options and what would work instead.
     """
@@ -20,22 +20,22 @@ def check_options(options: TranscriptionOptions) -> None:
         and not models.is_known(options.model, "openai")
     ):
         raise OptionsInvalid(
-            f"engine=whisper and model={options.model} do not go together: openai-whisper has no such checkpoint.",
-            remedy="Use engine faster-whisper or whisperx with it, or another model.",
+            f"engine=whisper and model={options.model} cannot be combined: openai-whisper has no such checkpoint.",
+            remedy="Use it with engine faster-whisper or whisperx, or use another model.",
         )
     languages = aligned_languages(options)
     if languages and not any(models.is_known(code, "wav2vec2") for code in languages):
         named = f"languages={','.join(options.languages)}" if options.languages else f"language={languages[0]}"
         raise OptionsInvalid(
-            f"{named} and word_timestamps=alignment do not go together: there is no model that aligns "
+            f"{named} and word_timestamps=alignment cannot be combined: no model aligns "
             f"{', '.join(language_names()[code].title() for code in languages)}.",
-            remedy="Use word_timestamps attention, or put a wav2vec2 model for the language below "
+            remedy="Use word_timestamps=attention, or put a wav2vec2 model for the language below "
             f"STENOPOOL_MODELS__PATH, as wav2vec2/{languages[0]}.",
         )
 
 
 def check_model(options: TranscriptionOptions, facts: ModelFacts | None) -> None:
-    """Raise `OptionsInvalid` for what a model with these facts cannot do; nothing where there are none."""
+    """Raise `OptionsInvalid` if a model with these facts does not support the options; without facts, do nothing."""
     try:
         if facts:
             options.check_model(facts)
@@ -44,7 +44,7 @@ def check_model(options: TranscriptionOptions, facts: ModelFacts | None) -> None
 
 
 def aligned_languages(options: TranscriptionOptions) -> tuple[str, ...]:
-    """The languages whose words may be aligned; empty if that is not requested, or if they may be any."""
+    """The languages whose words may be aligned; empty if alignment is not requested, or if any language is possible."""
     if options.word_timestamps != "alignment":
         return ()
     if (facts := facts_of(options.model)) and facts.languages == ENGLISH:

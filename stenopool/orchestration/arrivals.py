@@ -1,7 +1,7 @@
-"""Recordings that a bucket's notifications name: which of them still need work, and the runs of `ingest` that do it.
+"""Recordings in a bucket's notifications: finds those that need work, and starts runs of `ingest` for them.
 
-A notification is kept in its queue until each of its recordings is done, quarantined or gone, so that nothing is lost
-with a run. It comes back after a while: what a run in progress carries is not started twice.
+A notification stays in its queue until each of its recordings is done, quarantined or deleted, so that nothing is lost
+if a run fails. Because it is delivered again, recordings of runs in progress are not started twice.
 """
 
 import hashlib
@@ -23,24 +23,24 @@ from stenopool.pipeline.catalog import Selection, list_entries
 from stenopool.pipeline.outcomes import FailedRecording
 from stenopool.storage.base import ObjectStore
 
-_MOST_BYTES = 256 * 1024  # of keys in the parameters of a run, which may have 512 KiB
+_MOST_BYTES = 256 * 1024  # of keys in a run's parameters, which are limited to 512 KiB
 
 
 class Unfinished(NamedTuple):
     """Recordings that are neither done nor quarantined."""
 
     new: list[str]
-    """Keys of those to transcribe."""
+    """Keys of recordings to transcribe."""
     unreadable: list[FailedRecording]
-    """Those that cannot be read now."""
+    """Recordings that currently cannot be read."""
     lost: list[FailedRecording]
-    """Those that are gone, or can never be transcribed."""
+    """Recordings that no longer exist or can never be transcribed."""
 
 
 def find_unfinished(
     source: ObjectStore, destination: ObjectStore, options: TranscriptionOptions, keys: Iterable[str]
 ) -> Unfinished:
-    """What some keys still need, as `list_entries` finds it: what a listing would leave out is not among them."""
+    """Find the unfinished recordings among keys with `list_entries`. Keys that a listing would omit are ignored."""
     found = Unfinished([], [], [])
     if only := tuple(keys):
         for entry in list_entries(source, destination, options, Selection(only=only)):
@@ -54,7 +54,7 @@ def find_unfinished(
 
 
 async def read_options(client: PrefectClient, deployment: str, profile: str | None) -> TranscriptionOptions:
-    """The options that a run of this deployment of `ingest` with this profile has."""
+    """The options of a run of this deployment of `ingest` with this profile."""
     try:
         defaults = (await client.read_deployment_by_name(deployment)).parameters
     except ObjectNotFound as error:
@@ -66,9 +66,9 @@ async def read_options(client: PrefectClient, deployment: str, profile: str | No
 async def start_ingests(
     client: PrefectClient, deployment: str, queue_url: str, keys: Iterable[str], parameters: dict[str, Any]
 ) -> int:
-    """Start runs of `ingest` for those of the keys that no run in progress carries; returns how many keys these are.
+    """Start runs of `ingest` for keys that are not in a run in progress; returns the number of these keys.
 
-    ``parameters``: of the runs, besides the keys.
+    ``parameters``: the runs' parameters other than the keys.
     """
     places = (queue_url, parameters["source"], parameters["destination"])
     tag = f"{WATCH_TAG}{hashlib.sha256(' '.join(places).encode()).hexdigest()[:16]}"
@@ -80,7 +80,7 @@ async def start_ingests(
             deployment,
             client=client,
             parameters={**parameters, "selection": {"only": some}},
-            idempotency_key=f"watch-{runtime.flow_run.id}-{number}",  # asked for twice, it is the same run
+            idempotency_key=f"watch-{runtime.flow_run.id}-{number}",  # a repeated request returns the same run
             tags=[tag],
             timeout=0,
             as_subflow=False,
@@ -89,7 +89,7 @@ async def start_ingests(
 
 
 def _split(keys: Iterable[str]) -> Iterator[list[str]]:
-    """As many at a time as fit into the parameters of a run."""
+    """Split keys into groups that fit into a run's parameters."""
     some, size = list[str](), 0
     for key in keys:
         length = len(json.dumps(key)) + 2

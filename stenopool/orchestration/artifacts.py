@@ -1,4 +1,4 @@
-"""One summary artifact per run, for whoever looks at it in Prefect's page."""
+"""One summary artifact per run, for the Prefect UI."""
 
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ _MOST_ROWS = 200
 
 
 async def shard_summary(flow: str, shard: Shard, log: ShardLog, destination: ObjectStore | None = None) -> None:
-    """What a run over one shard came to. With ``destination``: where its transcripts are."""
+    """Publish the result of a run over one shard. With ``destination``: links to its transcripts."""
     failed = fold([log]).failed
     lines = [
         f"# {flow}: shard {shard.number} of {cell(shard.batch)}",
@@ -28,14 +28,14 @@ async def shard_summary(flow: str, shard: Shard, log: ShardLog, destination: Obj
 
 
 async def batch_summary(report: BatchReport) -> None:
-    """What a batch came to."""
+    """Publish the result of a batch."""
     facts = {
         "new": report.new,
         "done": report.done,
         "quarantined": report.quarantined,
-        "left for the next run": report.deferred,
-        "done before": report.already_done,
-        "in quarantine before": report.in_quarantine,
+        "deferred to the next run": report.deferred,
+        "already done": report.already_done,
+        "already in quarantine": report.in_quarantine,
         "hours of audio": f"{report.audio_seconds / 3600:.2f}",
         "speed": f"{report.realtime_factor:.1f} × real time",
         "device busy / load / idle": " / ".join(
@@ -57,29 +57,31 @@ def _transcripts(log: ShardLog, destination: ObjectStore) -> list[str]:
         for outcome in log.outcomes
         if outcome.status in ("done", "rendered")
     ]
-    return _table("| recording | length | transcript |\n| --- | ---: | --- |", rows)
+    return _table("| recording | duration | transcript |\n| --- | ---: | --- |", rows)
 
 
 def _failures(failed: list[FailedRecording]) -> list[str]:
     rows = [f"| {cell(one.key)} | {one.failure.code} | {cell(one.failure.message)} |" for one in failed]
-    return _table("| recording | code | what happened |\n| --- | --- | --- |", rows, " in failed.jsonl")
+    return _table("| recording | code | message |\n| --- | --- | --- |", rows, " in failed.jsonl")
 
 
 def _table(head: str, rows: list[str], where: str = "") -> list[str]:
-    """Paragraphs: the first rows, and how many more there are; none without rows."""
+    """A table with the first rows, and a line with the number of further rows; empty without rows."""
     more = [f"{len(rows) - _MOST_ROWS} more{where}."] if len(rows) > _MOST_ROWS else []
     return ["\n".join([head, *rows[:_MOST_ROWS]]), *more] if rows else []
 
 
 def _address(destination: ObjectStore, recording: str) -> str:
-    """A page that a browser can open, else the address. Never a signed one: whoever may see the run could use it."""
+    """A page that a browser can open, else the object's address. Never a signed address, which any viewer of the run
+    could use.
+    """
     key = output_key(recording, "html")
     base = get_settings().links.base
     return f"{base.rstrip('/')}/{quote(key)}" if base else quote(destination.uri_of(key), safe=":/%")
 
 
 def cell(text: str) -> str:
-    """Somebody else's text in a table: no markup, no line ends, no cell ends."""
-    shown = "".join(c if c.isprintable() else " " for c in text)  # nor what turns the direction of writing
+    """Escape untrusted text for a table cell: no markup, line breaks or cell separators."""
+    shown = "".join(c if c.isprintable() else " " for c in text)  # nor marks of text direction
     escaped = "".join(f"\\{c}" if c in r"\`*_{}[]()#+-.!|<>~&$" else c for c in " ".join(shown.split()))
     return escaped or " "

@@ -1,4 +1,4 @@
-"""A batch in progress: what a run of `ingest` knows about its shards, and whom it keeps informed."""
+"""A batch in progress: collects the results of its shards and publishes its progress."""
 
 import asyncio
 from collections.abc import Iterator
@@ -22,50 +22,50 @@ from stenopool.settings import get_settings
 
 @dataclass
 class Batch:
-    """Folds the shards' logs as they come, and keeps metrics, the progress bar and the run's name up to date."""
+    """Combines the shards' logs as they arrive, and updates metrics, the progress bar and the run's name."""
 
     run: RunContext
     plan: Plan
     source: str
-    begun: list[Shard]
-    """Shards that an earlier attempt at this run had begun."""
+    started_shards: list[Shard]
+    """Shards started by an earlier attempt at this run."""
     artifact: UUID
-    """The progress bar in Prefect's page."""
+    """The progress bar in the Prefect UI."""
     counts: BatchCounts
     writes: bool
-    """Whether counts and a report are written: not if the run selects nothing."""
+    """Whether to write counts and a report: False if the run selects nothing."""
     resumed: Totals = field(default_factory=Totals)
     planned: Totals = field(default_factory=Totals)
 
     @classmethod
     async def begin(cls, run: RunContext, plan: Plan, source: str) -> "Batch":
-        """Begin a batch, or find what an earlier attempt at the same run left of it."""
+        """Start a batch, or resume that of an earlier attempt at the same run."""
         started_at = datetime.now(UTC)
         name = batch_name(runtime.flow_run.scheduled_start_time or started_at, str(runtime.flow_run.id))
-        begun = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
-        plan.begun = sum(len(shard.new) for shard in begun)
+        started_shards = await asyncio.to_thread(lambda: list(read_shards(run.destination, name)))
+        plan.already_started = sum(len(shard.new) for shard in started_shards)
         if plan.selection.max_count:
             plan.waited = await asyncio.to_thread(find_waiting, run.destination)
         artifact = await acreate_progress_artifact(0.0, key=PROGRESS, description=f"Recordings of {cell(source)}")
         counts = BatchCounts.of(run, name, str(runtime.flow_run.id), started_at)
         writes = not await asyncio.to_thread(selects_nothing, run.source, run.destination, plan.selection)
-        if writes and not begun:
+        if writes and not started_shards:
             await asyncio.to_thread(counts.write, run.destination)
-        return cls(run, plan, source, begun, artifact, counts, writes)
+        return cls(run, plan, source, started_shards, artifact, counts, writes)
 
     def plan_shards(self) -> Iterator[Shard]:
-        """The shards of what is pending, as it is listed."""
-        first = max((shard.number + 1 for shard in self.begun), default=0)
+        """Shards of the pending recordings, as they are listed."""
+        first = max((shard.number + 1 for shard in self.started_shards), default=0)
         return split_into_shards(self.plan.items(), self.counts.batch, get_settings().batch, first)
 
     async def add(self, logs: list[ShardLog], *, resumed: bool = False) -> None:
-        """One more shard has ended."""
+        """Add the logs of a finished shard."""
         (self.resumed if resumed else self.planned).add(fold(logs, resumed=resumed))
         totals = self._totals()
         ended = _count_ended(totals)
         expected = max(ended, self.plan.counts["new"] + _count_ended(self.resumed), 1)  # listing may still continue
         await self._show(totals, 100.0 * ended / expected)
-        if not resumed:  # until everything that was begun is summed up again, it would say less than before
+        if not resumed:  # totals would be too low until all started shards are added
             await asyncio.to_thread(self.counts.with_totals(totals).write, self.run.destination)
 
     async def finish(self) -> BatchReport:
@@ -73,7 +73,7 @@ class Batch:
         counts, totals = self.counts, self._totals()
         report = BatchReport.of(self.run, self.plan, self.resumed, self.planned, counts.batch, counts.started_at)
         if self.writes:
-            # Before the report: whoever sees that finds the counts.
+            # Before the report, so that the counts exist when the report does.
             await asyncio.to_thread(counts.with_totals(totals, report).write, self.run.destination)
             await asyncio.to_thread(report.write, self.run.destination)
         await self._show(totals, 100.0)

@@ -1,8 +1,8 @@
-"""Where a shard's runs happen: here, in the parent's process, or wherever a worker picks them up.
+"""Runs a shard in the parent's process, or as deployment runs that workers pick up.
 
-A run that a worker carries is told where its shard's manifest is, never which recordings. Its idempotency key is the
-manifest's place, so that a parent that is repeated (its pod was evicted) finds the runs that it started before.
-Cancelling the parent cancels them too: Prefect's server does that for linked runs.
+A deployment run receives the location of its shard's manifest, not the recordings. Its idempotency key is that
+location, so a repeated parent (its pod was evicted) finds the runs that it started before. Cancelling the parent
+cancels them too, because Prefect's server cancels linked runs.
 """
 
 import asyncio
@@ -32,17 +32,17 @@ from stenopool.storage.base import ObjectStore
 
 
 class Inline:
-    """As a subflow in this process: one scratch folder, one loaded model, no worker."""
+    """Runs a shard as a subflow in this process: one scratch folder, one loaded model, no worker."""
 
-    # Prefect's handling of signals takes one flow at a time.
+    # Prefect's signal handling supports one flow at a time.
     at_once = 1
 
     async def check(self, options: TranscriptionOptions, execution: ExecutionOptions) -> None:
-        """Find out before any audio is touched what is missing here for what is done here."""
+        """Check for missing models and packages before any audio is read."""
         await asyncio.to_thread(check_models, options, execution)
 
     async def carry(self, shard: Shard, _: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
-        """Have a shard done whose manifest is at the destination, and return the logs of its runs, however they ended.
+        """Process a shard whose manifest is at the destination; returns the logs of its runs, whatever the result.
 
         ``parameters``: the runs' other parameters.
         """
@@ -51,26 +51,28 @@ class Inline:
 
 
 class ByDeployment:
-    """Its two halves as runs of their deployments, on whatever machine their pools' workers put them."""
+    """Runs the two halves of a shard as deployment runs, on machines of their pools' workers."""
 
     def __init__(self, settings: DispatchSettings) -> None:
         self._settings = settings
         self.at_once = settings.shards_in_flight
 
     async def check(self, options: TranscriptionOptions, _: ExecutionOptions) -> None:
-        """Only what needs no weights: this machine has none, and no GPU. `transcribe` checks the rest for itself."""
+        """Check only what needs no weights, as this machine has neither weights nor a GPU. `transcribe` checks the
+        rest.
+        """
         await asyncio.to_thread(check_options, options)
 
     async def carry(self, shard: Shard, destination: ObjectStore, parameters: dict[str, Any]) -> list[ShardLog]:
         await self._run(self._settings.prepare, batch=shard.batch, shard=shard.number, **parameters)
         prepared, ready = await asyncio.to_thread(read_prepared, destination, shard)
-        if not ready:  # a bad file never wakes a GPU
+        if not ready:  # invalid files never use a GPU
             return [prepared]
         await self._run(self._settings.transcribe, batch=shard.batch, shard=shard.number, **parameters)
         return [prepared, await asyncio.to_thread(log_or_receipts, destination, shard, "transcribe", ready)]
 
     async def _run(self, deployment: str, *, batch: str, shard: int, **parameters: Any) -> None:
-        # Only what was chosen: a run's page shows what matters.
+        # Only non-default parameters, so that a run's page shows what is relevant.
         chosen = TypeAdapter(dict[str, Any]).dump_python(parameters, mode="json", exclude_defaults=True)
         async with get_client() as client:
             child = None
@@ -80,7 +82,7 @@ class ByDeployment:
                         deployment,
                         client=client,
                         parameters={"batch": batch, "shard": shard, **chosen},
-                        idempotency_key=f"{batch}/{shard:05d}/{deployment}",  # asked for twice, it is the same run
+                        idempotency_key=f"{batch}/{shard:05d}/{deployment}",  # a repeated request returns the same run
                         work_queue_name=_queue(),
                         tags=[f"batch:{batch}", *sorted(TagsContext.get().current_tags)],
                         timeout=0,
@@ -96,14 +98,14 @@ class ByDeployment:
             await self._end_of(child, client)
 
     async def _end_of(self, child: FlowRun, client: PrefectClient) -> None:
-        """Wait for a run, also while the server is away. How it ended is in what it wrote to the destination."""
+        """Wait for a run, even while the server is unavailable. Its result is in its log at the destination."""
         while not (child.state and child.state.is_final()):
             stop_if_asked()
             await asyncio.sleep(self._settings.poll)
             try:
                 child = await client.read_flow_run(child.id)
-            except ObjectNotFound:  # somebody deleted it: the shard counts as lost, the others go on
-                logger.warning("The Prefect server does not know the run %s any more.", child.name)
+            except ObjectNotFound:  # the run was deleted: its shard counts as lost, the others continue
+                logger.warning("The run %s no longer exists on the Prefect server.", child.name)
                 return
             except (httpx.TransportError, PrefectHTTPStatusError) as error:
                 _raise_unless_passing(error)
@@ -115,27 +117,27 @@ Dispatcher = Inline | ByDeployment
 
 
 def _raise_unless_passing(error: httpx.TransportError | PrefectHTTPStatusError) -> None:
-    """Raise `SetupError` for an answer that waiting does not change: the server refuses what we ask.
+    """Raise `SetupError` for an error that waiting does not resolve: the server refuses the request.
 
-    A server that is away, restarts its database (500) or has too much to do (408, 429) is only logged.
+    If the server is unavailable, restarts its database (500) or is overloaded (408, 429), this is only logged.
     """
     if isinstance(error, PrefectHTTPStatusError):
         status = error.response.status_code
         if status in (401, 403):
             raise AccessDenied(
                 f"The Prefect server refuses this run's credentials (HTTP {status}).",
-                remedy="Set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, to what the server takes now; run it again.",
+                remedy="Set PREFECT_API_AUTH_STRING or PREFECT_API_KEY to the server's current value; run it again.",
             ) from error
         if status < 500 and status not in (408, 429):
             raise OptionsInvalid(
                 f"The Prefect server refuses a request (HTTP {status}): {error.response.text[:500]}",
-                remedy="Run `stenopool deploy` of this version for this server, and run it again.",
+                remedy="Run this version's `stenopool deploy` for this server, then run it again.",
             ) from error
-    logger.warning("The Prefect server does not answer (%s); waiting.", type(error).__name__)
+    logger.warning("The Prefect server does not respond (%s); waiting.", type(error).__name__)
 
 
 def choose_dispatcher() -> Dispatcher:
-    """The dispatcher that the settings name."""
+    """The dispatcher selected in the settings."""
     settings = get_settings().dispatch
     return Inline() if settings.by == "inline" else ByDeployment(settings)
 
@@ -143,7 +145,7 @@ def choose_dispatcher() -> Dispatcher:
 async def carry_shards(
     shards: Iterable[Shard], dispatcher: Dispatcher, destination: ObjectStore, parameters: dict[str, Any]
 ) -> AsyncIterator[list[ShardLog]]:
-    """Have each shard done as soon as it is full, and yield its logs; the listing waits for those in flight."""
+    """Process each shard as soon as it is full, and yield its logs; listing waits for the shards in progress."""
 
     async def carry(shard: Shard) -> list[ShardLog]:
         await asyncio.to_thread(shard.write, destination)
@@ -167,7 +169,7 @@ async def carry_shards(
 
 
 def _queue() -> str | None:
-    """The children's queue is the parent's: interactive work stays in front on every pool."""
+    """The child runs' queue, which matches the parent's: interactive work has priority in every pool."""
     context = FlowRunContext.get()
     parents = context.flow_run.work_queue_name if context and context.flow_run else None
     return parents.removeprefix(PARENTS) if parents and parents.startswith(PARENTS) else None

@@ -1,4 +1,4 @@
-"""A Prefect server that lives and dies with this process, for runs on one machine. It imports Prefect when started."""
+"""A Prefect server that starts and ends with this process, for runs on one machine. Imports Prefect only on start."""
 
 import atexit
 import os
@@ -22,17 +22,16 @@ _empty: Path | None = None
 
 
 def set_environment() -> None:
-    """Set Prefect up for a run on one machine, before it is imported. What the user has set wins."""
+    """Configure Prefect for a run on one machine, before it is imported. The user's settings take precedence."""
     for name, value in shipped.read_variables("deployments/embedded.env").items():
         os.environ.setdefault(name, value)
 
 
 def begin() -> None:
-    """Start the server's process, unless Prefect is told of one elsewhere (PREFECT_API_URL), and come back at once.
+    """Start the server's process without waiting for it, unless PREFECT_API_URL sets another server.
 
-    It takes seconds of another core until it is `ready`.
-    Prefect's `SubprocessASGIServer` does the same, but waits, and to be called it wants the whole server imported here:
-    3 s and 70 MB for nothing.
+    It needs a few seconds of another core until it is `ready`. Prefect's `SubprocessASGIServer` does the same but
+    waits, and it imports the whole server into this process, which costs 3 s and 70 MB.
     """
     set_environment()
     from prefect.settings import get_current_settings
@@ -47,7 +46,7 @@ def begin() -> None:
 
 
 def ready() -> None:
-    """Wait until the server that `begin` started answers. Raises RuntimeError if it does not."""
+    """Wait until the server started by `begin` responds. Raises RuntimeError if it does not."""
     if _server is None:
         return
     import httpx
@@ -57,17 +56,17 @@ def ready() -> None:
     with httpx.Client(timeout=1) as client:
         while time.monotonic() < deadline:
             if _server.poll() is not None:
-                raise RuntimeError(f"Prefect's server ended as it started, with exit code {_server.returncode}.")
+                raise RuntimeError(f"The Prefect server exited during startup with code {_server.returncode}.")
             with suppress(httpx.TransportError):
                 if client.get(f"{os.environ['PREFECT_API_URL']}/health").is_success:
                     _keep_empty_database()
                     return
             time.sleep(0.05)
-    raise RuntimeError("Prefect's server did not answer in time. Is the machine very busy?")
+    raise RuntimeError("The Prefect server did not respond in time. The machine may be overloaded.")
 
 
 def _spawn(password: str) -> None:
-    """Start it on any free port, and make this process and its children its clients."""
+    """Start the server on a free port, and configure this process and its children as clients."""
     global _server
     from prefect.context import refresh_global_settings_context
 
@@ -84,22 +83,24 @@ def _spawn(password: str) -> None:
 
 
 def _make_database(home: Path) -> None:
-    """A database of this server alone, gone with this process: two servers on one SQLite file lock each other out."""
+    """Create a database for this server only, deleted with this process: two servers on one SQLite file block each
+    other.
+    """
     global _database, _empty
     import prefect
 
     _empty = home / f"stenopool-empty-{prefect.__version__}.db"
-    # Not on the runs' scratch disk, which may be small and full. It is closed when the process ends.
+    # Not on the runs' scratch disk, which may be small and full. It is deleted when the process ends.
     _database = Scratch(ScratchSettings(dir=home)).__enter__().path / "prefect.db"
     with suppress(FileNotFoundError):
         shutil.copyfile(_empty, _database)
 
 
 def _keep_empty_database() -> None:
-    """Keep a copy as the server has made it: to make the tables takes 3 s each time, to copy them nothing."""
+    """Keep a copy of the new database: creating its tables takes 3 s each time, copying it takes no time."""
     if _database and _empty and not _empty.exists():
         with suppress(OSError, sqlite3.Error):  # the next run tries again
-            copy = _database.with_name("empty.db")  # on the same disk: it appears there whole
+            copy = _database.with_name("empty.db")  # on the same disk, so that the rename is atomic
             with closing(sqlite3.connect(_database)) as made, closing(sqlite3.connect(copy)) as target:
                 made.backup(target)
             copy.replace(_empty)

@@ -1,4 +1,4 @@
-"""The flows of ``flows/``, loaded by path: in this process, and by the workers that carry a deployment's runs."""
+"""Loads the flows of ``flows/`` by path, in this process and in workers that execute deployment runs."""
 
 import os
 import runpy
@@ -14,17 +14,17 @@ from stenopool.runtime.startup import start_process
 
 @cache
 def load(name: str) -> Flow[Any, Any]:
-    """The flow of this name; one object per process."""
-    # Prefect's own loader would put the current folder on sys.path, and with it whatever a user keeps there.
+    """The flow with this name; one object per process."""
+    # Prefect's own loader would add the current folder to sys.path, with any modules that it contains.
     module = runpy.run_path(str(shipped.folder() / f"flows/{name}.py"), run_name=f"stenopool_flow_{name}")
     flow: Flow[Any, Any] = module[name]
     return flow
 
 
 def enter() -> dict[str, str]:
-    """A deployment's pull step: go where the flows are installed, so that its entrypoint is found there.
+    """A deployment's pull step: change to the folder where the flows are installed, so that the entrypoint is found.
 
-    A pod runs the flow in this process afterwards, a process worker in the one that this becomes.
+    A pod then runs the flow in this process; a process worker runs it in the process that replaces this one.
     """
     start_process()
     os.environ.update(safe_environment())

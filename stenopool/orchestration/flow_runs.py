@@ -1,4 +1,4 @@
-"""Flow runs as a Prefect server lists them: filtered, and page by page."""
+"""Lists flow runs of a Prefect server, with filters and page by page."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -9,9 +9,9 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 
-PAGE = 200  # the most that Prefect's server gives at a time
-UNDER_WAY = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
-UNFINISHED = (StateType.SCHEDULED, *UNDER_WAY)
+PAGE = 200  # maximum page size of Prefect's server
+IN_PROGRESS = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED)
+UNFINISHED = (StateType.SCHEDULED, *IN_PROGRESS)
 
 
 def select_runs(
@@ -19,8 +19,8 @@ def select_runs(
 ) -> FlowRunFilter:
     """A filter for runs in one of these states, with all of these tags.
 
-    ``parents``: only the runs that one of these started. ``due``: only those that were to start before this moment, for
-    schedules create runs days ahead.
+    ``parents``: only runs started by one of these. ``due``: only runs scheduled before this time, because schedules
+    create runs days in advance.
     """
     chosen = {
         "state": {"type": {"any_": list(states)}},
@@ -32,10 +32,10 @@ def select_runs(
 
 
 async def read_all(client: PrefectClient, **filters: Any) -> list[FlowRun]:
-    """Every run that `PrefectClient.read_flow_runs` finds with these filters and this order, each once."""
+    """All runs that `PrefectClient.read_flow_runs` finds with these filters and this order, without duplicates."""
     found: list[FlowRun] = []
     while True:
         page = await client.read_flow_runs(**filters, limit=PAGE, offset=len(found))
         found += page
         if len(page) < PAGE:
-            return list({run.id: run for run in found}.values())  # one that moved between pages is read twice
+            return list({run.id: run for run in found}.values())  # a run that moved between pages is read twice

@@ -1,11 +1,12 @@
-"""Prefect's server as we start it, ``python -P -m stenopool.orchestration.prefect_server DESCRIPTOR``; its password.
+"""Starts Prefect's server, with ``python -P -m stenopool.orchestration.prefect_server DESCRIPTOR``, and manages its
+password.
 
-The server is given a socket on which whoever started it listens already. A port that it bound itself, seconds later,
-another user of this machine could take in between, and be given the password by our own workers.
+The server inherits a socket on which its parent already listens. If it bound the port itself, seconds later, another
+user of this machine could take the port first and receive the password from Stenopool's workers.
 
-The password is the first wall. The second is for what a page of another site can make a browser send: requests under a
-name of that site's that leads here (DNS rebinding), and requests with that site's origin. Prefect's own protection
-against those (CSRF tokens) leaves out websockets and the first kind, and every program would have to fetch a token.
+The password is the first protection. The second is against requests that a page of another site makes a browser send:
+requests to one of that site's names that resolves to this machine (DNS rebinding), and requests with that site's
+origin. Prefect's CSRF tokens do not cover websockets and DNS rebinding, and every program would have to fetch a token.
 """
 
 import os
@@ -26,29 +27,31 @@ PASSWORD_FILE = "stenopool-auth"  # noqa: S105 (its name)
 
 
 def make_command(listening: socket.socket) -> list[str]:
-    """The command of a server on this socket, whose descriptor the child must inherit (``pass_fds``).
+    """The command for a server on this socket, whose descriptor the child must inherit (``pass_fds``).
 
-    Its password is PREFECT_SERVER_API_AUTH_STRING of its environment: others can read a command line.
+    The password is passed in the environment variable PREFECT_SERVER_API_AUTH_STRING, because other users can read a
+    command line.
     """
     return python_command(__name__, str(listening.fileno()))
 
 
 def make_password() -> str:
-    """A new password in the form that Prefect takes: ``user:password``."""
+    """A new password in Prefect's form ``user:password``."""
     return f"stenopool:{secrets.token_urlsafe(24)}"
 
 
 def keep_password(home: Path) -> Path:
-    """The file, in Prefect's folder, that holds the password of this user's server: made once, readable by nobody else.
+    """The file in Prefect's folder with the password of this user's server, created once and readable only by this
+    user.
 
-    One that others can read, or that holds none, is replaced.
+    It is replaced if others can read it or if it contains no password.
     """
     file = home / PASSWORD_FILE
     if not _is_private(file) or ":" not in file.read_text("utf-8", "replace"):
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=home, delete=False) as made:  # mode 0600
             made.write(make_password() + "\n")
-        Path(made.name).replace(file)  # there at once, and whole
+        Path(made.name).replace(file)  # atomic
     return file
 
 
@@ -61,7 +64,7 @@ def _is_private(file: Path) -> bool:
 
 
 class _Guard:
-    """Refuses requests of other sites' pages. ``only_here``: the server is meant for this machine alone."""
+    """Refuses requests from other sites' pages. ``only_here``: the server is only for this machine."""
 
     def __init__(self, app: "ASGIApp", *, only_here: bool) -> None:
         self._app = app
@@ -71,7 +74,7 @@ class _Guard:
         if scope["type"] != "lifespan" and not self._is_meant(dict(scope["headers"])):
             from starlette.responses import PlainTextResponse
 
-            await PlainTextResponse("Not from another site.\n", 403)(scope, receive, send)
+            await PlainTextResponse("Requests from other sites are not allowed.\n", 403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -81,7 +84,7 @@ class _Guard:
 
 
 def _serve(listening: socket.socket) -> None:
-    """Serve until SIGTERM, as `prefect server start` does."""
+    """Serve until SIGTERM, like `prefect server start`."""
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings

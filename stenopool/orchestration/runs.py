@@ -1,4 +1,4 @@
-"""What every flow begins and ends with."""
+"""The start and end of every flow run."""
 
 import asyncio
 import logging
@@ -36,16 +36,16 @@ def open_run(
     batch: str | None = None,
     shard: int | None = None,
 ) -> Iterator[RunContext]:
-    """One flow's run. Flows that run inside their parent share its scratch folder, so the audio stays where it is.
+    """Context of a flow's run. Subflows share their parent's scratch folder, so audio does not have to be copied.
 
-    ``batch``, ``shard``: what it works for. Raises `RunLost` if the run has been started too often.
+    ``batch``, ``shard``: the run's batch and shard. Raises `RunLost` if the run has been started too often.
     """
     if (attempts := runtime.flow_run.run_count or 0) > _MOST_ATTEMPTS:
-        # Whatever hangs is stopped by its pod's deadline, and what SIGTERM ends is started again: for ever, on a GPU.
-        raise RunLost(f"The run was started {attempts - 1} times and never came to its end.")
-    # A line per recording; where PREFECT_LOGGING_EXTRA_LOGGERS names us, it is in the run's log too.
+        # A run that hangs is stopped by its pod's deadline, and a run ended by SIGTERM is restarted: forever, on a GPU.
+        raise RunLost(f"The run was started {attempts - 1} times and never finished.")
+    # A line per recording, also in the run's log if PREFECT_LOGGING_EXTRA_LOGGERS includes this logger.
     logger.setLevel(logging.INFO)
-    start_process()  # once more: Prefect has set up its own log meanwhile
+    start_process()  # again, because Prefect has configured its own log since
     with ExitStack() as stack:
         stack.enter_context(log_context(run=str(runtime.flow_run.id), batch=batch, shard=shard))
         scratch = _scratch.get() or stack.enter_context(Scratch())
@@ -54,7 +54,8 @@ def open_run(
         try:
             yield RunContext(source, destination, options, execution, scratch, batch)
         except Stopped as stopped:
-            # What Prefect knows a stop by: it asks whether the run was cancelled or its machine is going away.
+            # Prefect's exception for a stop; Prefect then checks whether the run was cancelled or its machine is
+            # shutting down.
             raise TerminationSignal(signal.SIGTERM) from stopped
         finally:
             _scratch.reset(token)
@@ -62,7 +63,7 @@ def open_run(
 
 
 async def end_shard(run: RunContext, shard: Shard, flow: str, machine: Machine) -> ShardLog:
-    """Store the log of a run over a shard and publish its summary; returns the log."""
+    """Store the log of a shard's run and publish its summary; returns the log."""
     log = run.log.model_copy(update={"machine": machine, "seconds": run.now()})
     await asyncio.to_thread(write_log, run.destination, shard, flow, log)
     await shard_summary(flow, shard, log, None if flow == "prepare" else run.destination)

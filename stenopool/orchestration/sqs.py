@@ -1,7 +1,7 @@
-"""Messages of an SQS queue, as tasks of a flow, and what a bucket says in them when objects arrive.
+"""Reads and deletes messages of an SQS queue in a flow's tasks, and parses a bucket's notifications in them.
 
-That is S3's event records, bare, in SNS's or EventBridge's envelope. Sources: AWS "Event message structure" and
-"EventBridge object events"; MinIO and others send the first shape.
+Notifications are S3 event records, bare or in an envelope of SNS or EventBridge. Sources: AWS "Event message structure"
+and "EventBridge object events"; MinIO and others send the first form.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from stenopool.errors import LocationInvalid, OptionsInvalid
 from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectStore
 
-_AT_ONCE, _MOST = 10, 1000  # a receive takes ten at most
-_HIDDEN = 300  # seconds that a message is invisible to others while it is read
-_FIRST, _LONGEST = 60, 6 * 3600  # then, until it comes back; SQS hides a message for 12 hours at most
+_AT_ONCE, _MOST = 10, 1000  # maximum per receive: ten
+_HIDDEN = 300  # seconds that a message is invisible to other readers
+_FIRST, _LONGEST = 60, 6 * 3600  # then, until it is visible again; SQS hides a message for 12 hours at most
 
 
 class Message(NamedTuple):
-    """A message that was received, for the ``times``th time. ``handle`` deletes it."""
+    """A received message. ``times``: how often it has been received. ``handle``: for deleting it."""
 
     id: str
     handle: str
@@ -31,7 +31,7 @@ class Message(NamedTuple):
 
 
 async def receive_messages(queue_url: str) -> list[Message]:
-    """What is in the queue, a thousand messages at most; they stay invisible to others for five minutes."""
+    """Receive up to a thousand messages; they stay invisible to other readers for five minutes."""
     messages: dict[str, Message] = {}
     new = True
     while new and len(messages) < _MOST:
@@ -58,7 +58,7 @@ async def _receive(queue_url: str) -> list[Message]:
 
 @task(name="delete", persist_result=False, retries=2, retry_delay_seconds=2)
 async def delete_messages(queue_url: str, messages: list[Message]) -> None:
-    """Delete messages; one that stays is delivered again."""
+    """Delete messages; a message that is not deleted is delivered again."""
     for batch in _batches(messages):
         entries = [{"Id": str(number), "ReceiptHandle": one.handle} for number, one in enumerate(batch)]
         await asyncio.to_thread(_client().delete_message_batch, QueueUrl=queue_url, Entries=entries)
@@ -66,9 +66,9 @@ async def delete_messages(queue_url: str, messages: list[Message]) -> None:
 
 @task(name="keep", persist_result=False, retries=2, retry_delay_seconds=2)
 async def keep_messages(queue_url: str, messages: list[Message]) -> None:
-    """Leave messages in the queue, invisible for twice as long each time: a queue gives up after some deliveries.
+    """Keep messages in the queue, hidden for twice as long each time, as a queue drops messages after some deliveries.
 
-    Without the right to it, they are visible again after five minutes each time.
+    Without permission to change this, they are visible again after five minutes each time.
     """
     from botocore.exceptions import ClientError
 
@@ -80,7 +80,7 @@ async def keep_messages(queue_url: str, messages: list[Message]) -> None:
         try:
             await asyncio.to_thread(_client().change_message_visibility_batch, QueueUrl=queue_url, Entries=entries)
         except ClientError as error:
-            logger.warning("Messages come back after %d s: %s", _HIDDEN, error)
+            logger.warning("Messages are delivered again after %d s: %s", _HIDDEN, error)
             return
 
 
@@ -93,9 +93,9 @@ def _batches(messages: list[Message]) -> Iterator[list[Message]]:
 
 
 def parse_notification(message: str) -> list[str]:
-    """Addresses of the objects that a message says were written or restored from an archive; empty for other events.
+    """Addresses of the written or restored objects in a message; empty for other events.
 
-    Raises `OptionsInvalid` if it is not a bucket notification.
+    Raises `OptionsInvalid` if the message is not a bucket notification.
     """
     try:
         return list(_arrivals(json.loads(message)))
@@ -109,11 +109,11 @@ def parse_notification(message: str) -> list[str]:
 def require_bucket(source: ObjectStore) -> None:
     """Raise `LocationInvalid` if the source is not in a bucket."""
     if not source.uri.startswith("s3://"):
-        raise LocationInvalid(f"{source.uri} is not in a bucket, and sends no notifications.")
+        raise LocationInvalid(f"{source.uri} is not in a bucket, so it sends no notifications.")
 
 
 def keys_below(source: ObjectStore, arrived: Iterable[str]) -> set[str]:
-    """The keys, relative to the source, of what arrived there; what arrived elsewhere is dropped."""
+    """The keys of arrived objects, relative to the source; objects elsewhere are ignored."""
     root = f"{source.uri}/"
     return {uri.removeprefix(root) for uri in arrived if uri.startswith(root) and uri != root}
 
@@ -125,13 +125,13 @@ def _client() -> Any:
 
 
 def _arrivals(message: dict[str, Any]) -> Iterator[str]:
-    if "TopicArn" in message:  # SNS, unless raw delivery is on
+    if "TopicArn" in message:  # SNS without raw delivery
         yield from _arrivals(json.loads(message["Message"]))
     elif message.get("source") == "aws.s3":
         if message["detail-type"] in ("Object Created", "Object Restore Completed"):
             found = message["detail"]
             yield f"s3://{found['bucket']['name']}/{found['object']['key']}"  # not encoded here
-    elif message.get("Event") != "s3:TestEvent":  # sent when notifications are switched on
+    elif message.get("Event") != "s3:TestEvent":  # sent when notifications are enabled
         for record in message["Records"]:
             if record["eventName"].removeprefix("s3:").startswith(("ObjectCreated", "ObjectRestore:Completed")):
                 found = record["s3"]

@@ -1,4 +1,4 @@
-"""Stages as Prefect tasks: a task run for each stage of each batch, retried on transient errors only."""
+"""Stages as Prefect tasks: a task run per stage and batch, retried only on transient errors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,10 +24,9 @@ _RELEASE_SECONDS = 30.0
 
 
 async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkItem]) -> None:
-    """Carry work items through stages, batch by batch; the next batch begins while the one before is in progress.
+    """Move work items through stages in batches; the next batch starts while the previous one is in progress.
 
-    What goes wrong in one stage is raised when all that is in progress has come to its end, so that what is
-    transcribed is published.
+    A stage's error is raised after all work in progress has ended, so that transcribed recordings are published.
     """
     tasks = {stage: _stage_task(stage) for stage in stages}
     limiters: Limiters = {}
@@ -39,7 +38,7 @@ async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkIt
             if await runner.has_work(stage):
                 await tasks[stage](quote(runner), runner.label)
         except TransientError as error:
-            # Asked in a thread: a store that is down lets us wait.
+            # In a thread, because a store that is down blocks.
             if fault := await anyio.to_thread.run_sync(runner.give_up, stage, error):
                 errors.append(fault)
         except Exception as error:
@@ -62,7 +61,7 @@ async def carry(run: RunContext, stages: Sequence[Stage], items: Sequence[WorkIt
 
 
 def _stage_task(stage: Stage) -> Task[..., Any]:
-    """The stage as a task. Made when a flow begins, with the settings of that moment."""
+    """The stage as a task. Created at the start of a flow, with the current settings."""
     retry = get_settings().retry
 
     @task(
@@ -75,7 +74,7 @@ def _stage_task(stage: Stage) -> Task[..., Any]:
         persist_result=False,
         cache_policy=NO_CACHE,
     )
-    async def work(runner: BatchRunner, label: str) -> None:  # noqa: ARG001 (for the run's name)
+    async def work(runner: BatchRunner, label: str) -> None:  # noqa: ARG001 (used in the run's name)
         with log_context(stage=stage.name):
             await runner.attempt(stage, again=(runtime.task_run.run_count or 1) > 1)
 

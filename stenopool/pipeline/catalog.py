@@ -1,8 +1,8 @@
-"""What is to be done: the source's listing joined with the receipts' listing.
+"""Catalog of a source: its listing, joined with the listing of receipts, shows what remains to be done.
 
-Both stream, one page of each in memory, and neither a recording nor a receipt is touched. The join walks two sorted
-listings. It does not rely on the source being sorted, though: SeaweedFS lists "a/b" before "a b", S3 Express lists in
-any order. Where a key comes out of order the receipts are listed again from there, one more request.
+Both listings stream, with one page of each in memory; no recording and no receipt is read. The join walks two sorted
+listings but does not require the source to be sorted: SeaweedFS lists "a/b" before "a b", and S3 Express lists in any
+order. When a key is out of order, the receipts are listed again from that key, at the cost of one request.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ from stenopool.pipeline.checkpoints import STAGE_VERSIONS
 from stenopool.runtime.logs import logger
 from stenopool.storage.base import ObjectInfo, ObjectStore, Walk
 
-# What is surely no recording. Everything else is looked at, whatever its name: recorders and messengers write names
-# without extension and wrong ones, and a recording that is passed over silently is worse than one quarantined.
+# Files that are certainly not recordings. Everything else is inspected: recorders and messengers write names with a
+# missing or wrong extension, and silently skipping a recording is worse than quarantining a file.
 IGNORED_EXTENSIONS = frozenset(
     """
     txt md rst rtf pdf doc docx odt xls xlsx ods ppt pptx csv tsv json jsonl xml yaml yml toml html htm css js log
@@ -47,25 +47,25 @@ IGNORED_EXTENSIONS = frozenset(
     zip tar gz tgz bz2 xz zst 7z rar md5 sha1 sha256 sha512 sfv sig asc npy npz parquet pkl db sqlite
     py sh bat exe dll so ini cfg conf lnk url lock bak
     part partial filepart crdownload download aria2 tmp temp swp
-    """.split()  # noqa: SIM905 (a hundred quoted words would not be read by anybody)
+    """.split()  # noqa: SIM905 (a hundred quoted words are hard to read)
 )
 
 _OURS = (receipts.API, receipts.BATCHES, receipts.CALLBACKS, receipts.METRICS, receipts.RECEIPTS, receipts.WORK)
 _OUTPUTS = ("transcript.", "audio.", "speakers.json")
 _json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 _WILDCARD = re.compile(r"[*?\[]")
-_ASKED_TOGETHER, _ASKED_AT_A_TIME = 1000, 16  # about archived objects
-_MARKERS = ("/", "_$folder$")  # of folders: consoles write the first, Hadoop the second
-# A part that begins with a dot; not "." or "..", which no store can hold: these keys are reported.
+_ASKED_TOGETHER, _ASKED_AT_A_TIME = 1000, 16  # requests about archived objects
+_MARKERS = ("/", "_$folder$")  # folder markers: consoles write the first, Hadoop the second
+# A path component that starts with a dot, except "." and "..", which no store can hold; such keys are reported.
 _HIDDEN = re.compile(r"(?:^|/)\.(?!\.?(?:/|\Z))")
-_BEYOND = "\U0010ffff"  # sorts after whatever real keys go on with
+_BEYOND = "\U0010ffff"  # sorts after every real key with the same beginning
 
 
 class Recording(BaseModel, frozen=True):
-    """One audio or video object in the source, as a listing gives it.
+    """One audio or video object in the source, as listed.
 
-    ``key`` is relative to the source; ``uri`` is the whole address. ``etag`` tells one content from another: the
-    store's own, or size and modification time for a folder.
+    ``key`` is relative to the source; ``uri`` is the full address. ``etag`` identifies the content: the store's ETag,
+    or size and modification time for a folder.
     """
 
     uri: str
@@ -76,22 +76,22 @@ class Recording(BaseModel, frozen=True):
 
 
 def fingerprint(recording: Recording | ObjectInfo, options: TranscriptionOptions) -> str:
-    """Digest of recording identity + options + stage versions: 32 hex digits, the name of one item of work.
+    """Digest of recording identity, options and stage versions: 32 hex digits that identify a work item.
 
-    Options at their default are left out, so a release that adds an option makes nothing pending again; engine,
-    model and diarization always stand in it.
+    Options with their default value are omitted, so a release that adds an option does not make recordings pending
+    again. Engine, model and diarization are always included.
     """
     return fingerprinter(options)(recording)
 
 
 def fingerprinter(options: TranscriptionOptions) -> Callable[[Recording | ObjectInfo], str]:
-    """`fingerprint` for many recordings: what the options add is worked out once."""
+    """Like `fingerprint`, for many recordings with the same options, which are encoded once."""
     chosen: dict[str, Any] = options.model_dump(mode="json", exclude_defaults=True)
     chosen |= {"engine": options.engine, "model": options.model, "diarization": options.diarization}
     options_text, stages_text = _json(chosen), _json(STAGE_VERSIONS)
 
     def digest(recording: Recording | ObjectInfo) -> str:
-        # JSON with its keys sorted, put together by hand: a million times over, that is most of what planning takes.
+        # JSON with sorted keys, assembled by hand: for a million recordings, this is most of the planning time.
         text = (
             f'{{"etag":{_json(recording.etag)},"key":{_json(recording.key)},"options":{options_text},'
             f'"size":{recording.size},"stages":{stages_text}}}'
@@ -102,10 +102,10 @@ def fingerprinter(options: TranscriptionOptions) -> Callable[[Recording | Object
 
 
 class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """Which objects of the source are transcribed."""
+    """Rules for selecting objects of the source."""
 
     prefix: str = ""
-    """Only keys with this prefix; nothing else is listed."""
+    """Only keys with this prefix are listed."""
     include: tuple[str, ...] = ()
     """Key patterns to include, e.g. calls/*.wav (* matches / too); empty: all but hidden ones and other file types."""
     exclude: tuple[str, ...] = ()
@@ -113,12 +113,12 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
     modified_since: AwareDatetime | None = None
     """Only objects written at or after this time (with time zone)."""
     max_count: Annotated[int | None, Field(ge=1)] = None
-    """Stop after this many recordings, new and retried ones together."""
+    """Maximum number of recordings, new and retried ones together."""
     only: tuple[str, ...] = ()
-    """Only these keys or addresses, if the other rules allow them; nothing is listed."""
+    """Process exactly these keys or addresses, if the other rules allow them; the source is not listed."""
 
     def takes(self, key: str, modified: float) -> bool:
-        """Whether an object of this key and Unix time is wanted. Objects without content are: they get reported."""
+        """Whether to select an object with this key and Unix time. Empty objects are selected, to be reported."""
         if not key or key.endswith(_MARKERS) or _is_hidden(key):
             return False
         if not key.startswith(self.prefix):
@@ -133,11 +133,11 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
         return not dot or extension.lower() not in IGNORED_EXTENSIONS
 
     def enters(self, folder: str) -> bool:
-        """Whether a folder, whose key ends in "/", is walked: not if all in it is excluded, or nothing is included.
+        """Whether to walk a folder (its key ends in "/"): not if everything in it is excluded or nothing is included.
 
-        Hidden ones are: a destination is known by what it hides.
+        Hidden folders are walked, because a destination is recognized by its hidden folders.
         """
-        # Only a pattern that ends in "*" and takes the folder's key takes all keys below it.
+        # A pattern that ends in "*" and matches the folder's key matches all keys below it; no other pattern does.
         if any(pattern.endswith("*") and fnmatchcase(folder, pattern) for pattern in self.exclude):
             return False
         beginnings = [_WILDCARD.split(pattern, maxsplit=1)[0] for pattern in self.include]
@@ -148,10 +148,10 @@ class Selection(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings
         )
 
     def reports(self, key: str) -> bool:
-        """Whether something that cannot be read, or is not a file, might be a wanted recording, or hold some."""
+        """Whether to report an unreadable object or a non-file: it might be a selected recording or contain some."""
         if not key.endswith("/"):
             return self.takes(key, inf)
-        # Who excludes the folder's own name means it, though no key in it matches.
+        # A pattern for the folder's own name excludes the folder, although it matches no key in it.
         named = any(fnmatchcase(key.rstrip("/"), pattern) for pattern in self.exclude)
         return self.enters(key) and not named and not _is_hidden(key)
 
@@ -164,14 +164,16 @@ _DEFAULT = Selection()
 
 
 class CatalogEntry(NamedTuple):
-    """One recording and how things stand with it.
+    """One recording and its state.
 
-    ``missing``, in the state "render": the formats asked for that the finished transcript has not been rendered to.
-    ``outlived``: there is a quarantine's receipt as well, although everything is done by now.
-    ``failure`` is set where the listing says it: the key is too long for its receipt or transcripts, the object is
-    archived, a folder cannot be read. No receipt is written: every listing says it again, at no cost, and nothing is
-    lost sight of. The state is "waiting" where the next run may find it otherwise. ``superseded``: fingerprints
-    of other options or contents that have receipts; these end when the new transcript overwrites theirs.
+    ``failure`` is set if the listing itself shows a fault: the key is too long for its receipt or transcripts, the
+    object is archived, a folder cannot be read. No receipt is written for it, because every listing shows it again at
+    no cost. The state is "waiting" if the fault may be gone in the next run.
+
+    ``missing``: in the state "render", the requested formats that have not been rendered yet.
+    ``outlived``: a quarantine receipt still exists, although everything is done.
+    ``superseded``: fingerprints of other options or contents that have receipts; they are deleted when the new
+    transcript overwrites the old one.
     """
 
     recording: Recording
@@ -182,7 +184,7 @@ class CatalogEntry(NamedTuple):
     outlived: bool = False
     superseded: tuple[str, ...] = ()
     archived: str = ""
-    """The storage class that it has to be restored from."""
+    """The storage class from which it must be restored."""
 
 
 def list_entries(
@@ -192,20 +194,20 @@ def list_entries(
     selection: Selection = _DEFAULT,
     formats: tuple[Format, ...] = (),
 ) -> Iterator[CatalogEntry]:
-    """Every recording selected, in the source's order, with its state; ``selection.max_count`` is the plan's business.
+    """All selected recordings with their states, in the source's order; ``selection.max_count`` is left to the plan.
 
-    Done or quarantined is only what has a receipt for exactly this content, these options and these stage versions;
-    all else is new. What is done, but not in all of ``formats``, is to "render": the transcript is there, as JSON.
-    Our own outputs are never taken as input, wherever source and destination lie.
+    A recording is done or quarantined only if it has a receipt for exactly this content, these options and these stage
+    versions; otherwise it is new. A recording that is done but lacks some of ``formats`` is in the state "render": its
+    transcript exists as JSON. Stenopool's outputs are never used as input, wherever source and destination are.
 
-    A key of ``selection.only`` that cannot be read has a failure, and the others are listed all the same.
+    A key of ``selection.only`` that cannot be read gets a failure; the others are listed as usual.
 
-    Raises `LocationInvalid` if both are the same folder (a file cannot also be a folder of transcripts),
-    and what the stores raise.
+    Raises `LocationInvalid` if both are the same folder (a file cannot also be a folder of transcripts), and the
+    stores' errors.
     """
     found: Iterator[tuple[ObjectInfo, Failure | None, Iterator[receipts.ReceiptName]]]
     outputs = _Outputs(source, destination)
-    if selection.only:  # one request for each one's receipts
+    if selection.only:  # one request per key for its receipts
         keys = select_keys(source, destination, selection.only, selection)
         found = (
             (*_look_up(source, key), receipts.list_receipts(destination, prefix=receipts.receipt_stem(key)))
@@ -233,7 +235,7 @@ def list_entries(
         if failure:
             state: Literal["waiting", "quarantined"] = "waiting" if failure.code.retryable else "quarantined"
             yield CatalogEntry(recording, digest, state, failure)
-        elif entry and entry.state == "new" and info.archived:  # where finished ones are does not matter
+        elif entry and entry.state == "new" and info.archived:  # irrelevant for finished recordings
             archived.append((info, entry))
             if len(archived) == _ASKED_TOGETHER:
                 yield from _ask_for_restored(source, archived)
@@ -244,9 +246,9 @@ def list_entries(
 
 
 def _ask_for_restored(source: ObjectStore, archived: list[tuple[ObjectInfo, CatalogEntry]]) -> Iterator[CatalogEntry]:
-    """Recordings in a storage class that cannot be read, each with that failure unless it has been restored.
+    """Recordings in an archive storage class; those that have not been restored get a failure.
 
-    A listing tells the class of restored ones too. Asking is a request for each, which reads nothing.
+    A listing shows the class of restored objects too, so this sends one request per object; no content is read.
     """
 
     def ask(key: str) -> bool:
@@ -269,7 +271,7 @@ def _ask_for_restored(source: ObjectStore, archived: list[tuple[ObjectInfo, Cata
 def _with_unreadable(
     listing: Iterator[ObjectInfo], walk: Walk, selection: Selection
 ) -> Iterator[tuple[ObjectInfo, Failure | None]]:
-    """A listing, and what it met on the way that might be recordings or hold some, but cannot be read."""
+    """A listing, interleaved with unreadable entries that might be recordings or contain some."""
     end = ObjectInfo("", 0, "", 0.0)
     for info in chain(listing, [end]):
         while walk.unreadable:
@@ -284,28 +286,28 @@ def _with_unreadable(
 def select_keys(
     source: ObjectStore, destination: ObjectStore, keys: Iterable[str], selection: Selection = _DEFAULT
 ) -> Iterator[str]:
-    """Those of some keys that a listing would take too, as far as names can tell, each once; no recording is read.
+    """The keys that a listing would select too, as far as names show, without duplicates; no recording is read.
 
-    Left out are keys that the selection excludes, and what Stenopool itself wrote. Raises as `list_entries`.
+    Keys that the selection excludes and Stenopool's own outputs are omitted. Raises the same errors as `list_entries`.
     """
     own, outputs = _own_prefixes(source, destination), _Outputs(source, destination)
     for key in sorted({relative_key(source, key) for key in keys}):
         if selection.takes(key, inf) and not key.startswith(own) and not outputs.has(key, ask=True):
             yield key
         else:
-            logger.debug("%s is left out: a listing would not take it either.", key)
+            logger.debug("Skipped %s: a listing would not select it either.", key)
 
 
 def selects_nothing(source: ObjectStore, destination: ObjectStore, selection: Selection) -> bool:
-    """Whether recordings are named and all are left out. A run that selects nothing must write nothing.
+    """Whether keys were given and none is selected. A run that selects nothing must write nothing.
 
-    A trigger that names what was written would start the next run for what the run before has written, for ever.
+    Otherwise a trigger that reports written objects would start another run for the objects of each run, forever.
     """
     return bool(selection.only) and next(select_keys(source, destination, selection.only, selection), None) is None
 
 
 def relative_key(source: ObjectStore, name: str) -> str:
-    """The key that somebody means who names a recording by its key, its address or, in a folder, its path."""
+    """The key of a recording that is given by its key, its address or, in a folder, its path."""
     key = name.removeprefix(f"{source.uri}/")
     if source.uri.startswith("file:"):
         root = unquote(source.uri.removeprefix("file://"))
@@ -314,7 +316,7 @@ def relative_key(source: ObjectStore, name: str) -> str:
 
 
 def _look_up(source: ObjectStore, key: str) -> tuple[ObjectInfo, Failure | None]:
-    """What a listing would say of an object, or why this one cannot be read. What concerns all of them is raised."""
+    """An object as a listing would show it, or why it cannot be read. Raises errors that concern the whole store."""
     try:
         return source.head(key), None
     except ObjectNotFound:
@@ -333,11 +335,11 @@ def _look_up(source: ObjectStore, key: str) -> tuple[ObjectInfo, Failure | None]
 
 
 def _recording(source: ObjectStore, destination: ObjectStore, info: ObjectInfo) -> tuple[Recording, Failure | None]:
-    """A listed object as a recording, and why it can't be one if its key can't be read or written to."""
+    """A listed object as a recording, with a failure if its key cannot be read or used at the destination."""
     uri, failure = f"{source.uri}/{info.key}", None
     try:
         uri = source.uri_of(info.key)
-        # The longest names that are going to be written for this recording, whatever its fingerprint.
+        # The longest keys that will be written for this recording, whatever its fingerprint.
         destination.uri_of(receipts.receipt_key(info.key, "0" * 32, "quarantined"))
         destination.uri_of(receipts.output_key(info.key, "json"))
     except RecordingError as error:
@@ -352,7 +354,7 @@ def _entry(
     listed = list(names)
     there = [name for name in listed if name.fingerprint == digest]
     done = [name for name in there if name.status == "done"]
-    if done:  # and perhaps quarantined too: a rendering failed, or a run was killed right after it wrote the receipt
+    if done:  # perhaps quarantined too: rendering failed, or a run was killed right after writing the receipt
         missing = tuple(format for format in formats if not any(format in name.formats for name in done))
         outlived = not missing and len(done) < len(there)
         return CatalogEntry(recording, digest, "render" if missing else "done", missing=missing, outlived=outlived)
@@ -361,23 +363,23 @@ def _entry(
 
 
 class _ReceiptCursor:
-    """A place in the receipts' listing that goes forward with the source's keys, and back only if it has to."""
+    """A position in the listing of receipts that follows the source's keys and moves back only if necessary."""
 
     def __init__(self, destination: ObjectStore) -> None:
         self._destination = destination
         self._listing: Iterator[ObjectInfo] = iter(())
         self._next = ""  # a key of the listing
-        self._reached = _BEYOND  # what the keys last asked for begin with
+        self._reached = _BEYOND  # prefix of the receipts requested last
 
     def receipts_of(self, key: str) -> Iterator[receipts.ReceiptName]:
-        """The receipts of one recording, of every fingerprint."""
+        """All receipts of one recording, for any fingerprint."""
         stem = receipts.receipt_stem(key)
         # Python compares text by code points, which is the order of its UTF-8 bytes.
         if stem < self._reached:
             self._listing = self._destination.list(receipts.RECEIPTS, start_after=stem)
             self._forward()
         self._reached = stem
-        # Receipts sort as their recordings do, so nothing has to be decoded to know whose is passed by.
+        # Receipts sort like their recordings, so earlier ones can be skipped without decoding their keys.
         while self._next < stem:
             self._forward()
         while self._next.startswith(stem):
@@ -391,19 +393,19 @@ class _ReceiptCursor:
 
 
 def _own_prefixes(source: ObjectStore, destination: ObjectStore) -> tuple[str, ...]:
-    """Prefixes of the source that hold what we wrote."""
+    """Prefixes of the source that contain Stenopool's own objects."""
     if source.uri == destination.uri:
         if source.uri.startswith("file:"):
             raise LocationInvalid(
                 f"Source and destination are the same folder, {source.uri}.",
-                remedy="Give the transcripts a folder of their own; it may lie inside the source.",
+                remedy="Use a separate folder for the transcripts; it may be inside the source.",
             )
         return _OURS
     return () if (below := _way_between(source, destination)) is None else (below,)
 
 
 def _way_between(outer: ObjectStore, inner: ObjectStore) -> str | None:
-    """The prefix of the keys of one store in the other, "" if they are the same; None if it is not inside."""
+    """The prefix of the inner store's keys in the outer store, "" if they are the same; None if it is not inside."""
     below = f"{inner.uri}/".removeprefix(f"{outer.uri}/")
     if below == f"{inner.uri}/":
         return None
@@ -411,19 +413,21 @@ def _way_between(outer: ObjectStore, inner: ObjectStore) -> str | None:
 
 
 class _Outputs:
-    """Tells what was written for recordings, to our destination or to another one inside the source, from recordings.
+    """Distinguishes recordings from outputs, in this destination or in another one inside the source.
 
-    A long recording's page has its sound beside it, which would be transcribed in turn: by runs to two destinations
-    inside one source, the output of each by the other, for ever.
+    The page of a long recording comes with an audio file. Without this check, runs with two destinations inside one
+    source would transcribe each other's audio files forever.
     """
 
     def __init__(self, source: ObjectStore, destination: ObjectStore) -> None:
         self._source = source
         self._around = _way_between(destination, source)
-        self._destinations: dict[str, bool] = {}  # prefixes of the source, and whether they are a destination's
+        self._destinations: dict[str, bool] = {}  # prefixes of the source, and whether each is a destination
 
     def learn(self, listing: Iterator[ObjectInfo], prefix: str) -> Iterator[ObjectInfo]:
-        """A listing as it is. A destination's hidden folder, which is listed first, costs no request."""
+        """Pass on a listing. Destinations are recognized by their hidden folders, which are listed first, without a
+        request.
+        """
         for folder in _parents(prefix) if prefix else ():
             self._is_destination(folder)
         for info in listing:
@@ -433,13 +437,13 @@ class _Outputs:
             yield info
 
     def has(self, key: str, *, ask: bool = False) -> bool:
-        """Whether an object is an output. ``ask``: also of a destination that no listing has shown."""
+        """Whether an object is an output. ``ask``: check also for destinations that no listing has shown."""
         folder, _, name = key.rpartition("/")
         if not (folder and name.startswith(_OUTPUTS)):
             return False
         if self._around and self._exists(self._around + folder):
             return True
-        # A listing of the same place has left out ours already, without a request: `_without_outputs`.
+        # If source and destination are the same, `_without_outputs` has already removed the outputs, without a request.
         prefixes = (prefix for prefix in _parents(folder) if prefix or ask or self._around is None)
         return any(
             self._exists(folder.removeprefix(prefix)) or self._exists(folder) or self._has_receipt(prefix, folder)
@@ -457,7 +461,7 @@ class _Outputs:
         return self._holds(stem)
 
     def _holds(self, prefix: str) -> bool:
-        with suppress(AccessDenied, RecordingError):  # a folder that cannot be read is none of ours
+        with suppress(AccessDenied, RecordingError):  # a folder that cannot be read is not a destination
             return any(self._source.list(prefix, page_size=1))
         return False
 
@@ -468,7 +472,7 @@ class _Outputs:
 
 
 def _parents(key: str) -> Iterator[str]:
-    """The prefixes of the folders that a key is in, from the outermost, which is ""."""
+    """The prefixes of the folders that contain a key, starting with the outermost, ""."""
     yield ""
     for position, character in enumerate(key):
         if character == "/":
@@ -476,7 +480,7 @@ def _parents(key: str) -> Iterator[str]:
 
 
 def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str, walk: Walk) -> Iterator[ObjectInfo]:
-    """The source below a prefix, without our own; jumped over, as those may hold more objects than all else."""
+    """The source below a prefix. Stenopool's own prefixes are not listed, as they may contain most of the objects."""
     start_after = ""
     while True:
         for info in source.list(prefix, start_after=start_after, walk=walk):
@@ -492,10 +496,10 @@ def _listing(source: ObjectStore, own: tuple[str, ...], prefix: str, walk: Walk)
 
 
 def _without_outputs(listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
-    """For a destination that is the source: leave out ``<key>/transcript.*`` and the other `_OUTPUTS` of a listed key.
+    """If the destination is the source: omit ``<key>/transcript.*`` and the other `_OUTPUTS` of each listed key.
 
-    Whatever is listed between "a.wav" and "a.wav/..." begins with "a.wav", so it is enough to remember the keys that
-    the present one begins with.
+    All keys listed between "a.wav" and "a.wav/..." start with "a.wav", so only keys that are a prefix of the current
+    key need to be remembered.
     """
     beginnings: list[str] = []
     for info in listing:

@@ -1,4 +1,4 @@
-"""What stages leave for one another: in memory, and at the destination until the receipt exists, for a killed run."""
+"""Stage results, kept in memory and, until the receipt exists, at the destination, so a killed run can resume."""
 
 import threading
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class PreparedRecording(BaseModel):
-    """The audio is beside it as FLAC. ``seconds``: time it took."""
+    """Result of `prepare`; the audio is stored next to it as FLAC. ``seconds``: processing time."""
 
     prepared: Prepared
     sha256: str
@@ -25,7 +25,7 @@ class PreparedRecording(BaseModel):
 
 
 class Recognized(BaseModel):
-    """A transcript per channel, and what made them. ``seconds``: time it took."""
+    """A transcript per channel, and the engine that produced them. ``seconds``: processing time."""
 
     channels: list[Transcript]
     engine_version: str
@@ -36,7 +36,7 @@ class Recognized(BaseModel):
 
 
 class Diarized(BaseModel):
-    """Who speaks when, by which diarizer (that of the options, if it is not there). ``seconds``: time it took."""
+    """Who speaks when. ``diarizer``: if missing, the one in the options. ``seconds``: processing time."""
 
     turns: list[SpeakerTurn]
     diarizer: str | None = None
@@ -46,10 +46,10 @@ class Diarized(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint(Generic[M]):
-    """A stage's result.
+    """A type of stage result.
 
-    Raise ``version`` when the stage's results change for the same input: every recording then becomes pending again,
-    and checkpoints of the old version are not used.
+    Increase ``version`` when the stage's results change for the same input: all recordings become pending again, and
+    checkpoints of the old version are not used.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Checkpoint(Generic[M]):
 
     @property
     def file_name(self) -> str:
-        """Its name in the work area. It carries the version, so one of another version is not seen."""
+        """Its name in the work area. It contains the version, so checkpoints of other versions are ignored."""
         return f"{self.name}.v{self.version}.json"
 
 
@@ -66,7 +66,7 @@ PREPARED = Checkpoint("prepare", 2, PreparedRecording)
 RECOGNIZED = Checkpoint("transcribe", 4, Recognized)
 ALIGNED = Checkpoint("align", 1, Recognized)
 DIARIZED = Checkpoint("diarize", 1, Diarized)
-# Kept in memory only: it is made again in milliseconds.
+# Kept in memory only, because computing it again takes milliseconds.
 ASSIGNED = Checkpoint("assign", 2, Transcript)
 
 # Part of every fingerprint.
@@ -76,9 +76,9 @@ STAGE_VERSIONS: dict[str, int] = {
 
 
 class WorkArea:
-    """Results of the stages for one fingerprint. Checkpoints are listed once; what this process makes stays in memory.
+    """The stages' results for one fingerprint. Checkpoints are listed once; this process's results stay in memory.
 
-    Methods may be called from several threads.
+    Thread-safe.
     """
 
     def __init__(self, store: ObjectStore, fingerprint: str) -> None:
@@ -100,18 +100,18 @@ class WorkArea:
         return checkpoint.file_name in self._names()
 
     def keep(self, checkpoint: Checkpoint[M], result: M) -> None:
-        """Hold a result in memory only: other runs do not see it."""
+        """Keep a result in memory only; other runs do not see it."""
         self._kept[checkpoint.name] = result
 
     def save(self, checkpoint: Checkpoint[M], result: M) -> None:
-        """Store a result at the destination: whatever happens to this process, the stage is done."""
+        """Store a result at the destination, so that it survives this process."""
         self.keep(checkpoint, result)
         key = work_key(self._fingerprint, checkpoint.file_name)
         self._store.put_bytes(key, result.model_dump_json().encode(), content_type="application/json")
         self._names().add(checkpoint.file_name)
 
     def load(self, checkpoint: Checkpoint[M]) -> M:
-        """A stage's result. Raises `ObjectNotFound` if it is neither in memory nor at the destination."""
+        """Return a stage's result. Raises `ObjectNotFound` if it is neither in memory nor at the destination."""
         kept = self._kept.get(checkpoint.name)
         if isinstance(kept, checkpoint.model):
             return kept
@@ -128,12 +128,12 @@ class WorkArea:
         self._store.get_file(work_key(self._fingerprint, AUDIO), path)
 
     def remove(self) -> None:
-        """Remove every checkpoint; audio last, so that an interrupted removal leaves nothing half-usable."""
+        """Delete all checkpoints, the audio last: an interrupted deletion leaves no checkpoint without its audio."""
         for name in sorted(self._names(), key=lambda name: name == AUDIO):
             self._store.delete(work_key(self._fingerprint, name))
         self._listed = set()
         self.release()
 
     def release(self) -> None:
-        """Drop what is held in memory."""
+        """Drop the results kept in memory."""
         self._kept.clear()

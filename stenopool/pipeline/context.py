@@ -1,4 +1,4 @@
-"""What a run works with, one work item on its way through it, and the stages on that way, declared once each."""
+"""The context of a run, a work item in progress (`Job`), and how stages are declared."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +17,13 @@ from stenopool.runtime.logs import Event, Kind, emit, logger
 from stenopool.runtime.scratch import Scratch
 from stenopool.storage.base import ObjectStore
 
-# Objects of a store that a stage reads or writes at a time: each waits for the network most of its time.
+# Objects that a stage reads or writes concurrently: most of the time goes to waiting for the network.
 TRANSFERS = 8
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What the stages of one run share. Nothing in it changes but the log, which only grows."""
+    """State shared by the stages of one run. Immutable, except for the log, which is append-only."""
 
     source: ObjectStore
     destination: ObjectStore
@@ -31,24 +31,24 @@ class RunContext:
     execution: ExecutionOptions
     scratch: Scratch
     batch: str | None = None
-    """The batch that the run works for; receipts carry its name."""
+    """The batch that the run belongs to; it is recorded in receipts."""
     log: ShardLog = field(default_factory=ShardLog)
     started: float = field(default_factory=time.monotonic)
     reading: StoreCheck = field(init=False)
-    """What is wrong with the source as a whole."""
+    """Checks whether the source as a whole has a fault."""
     writing: StoreCheck = field(init=False)
-    """What is wrong with the destination as a whole."""
+    """Checks whether the destination as a whole has a fault."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reading", check_reading(self.source))
         object.__setattr__(self, "writing", check_writing(self.destination))
 
     def now(self) -> float:
-        """Seconds since the run began."""
+        """Seconds since the run started."""
         return round(time.monotonic() - self.started, 4)
 
     def find_store_fault(self, error: BaseException) -> StenopoolError | None:
-        """What is wrong with a whole store, so that no recording could be done, if this error is a sign of it."""
+        """The fault of a whole store, which affects all recordings, if this error may be a sign of one."""
         checks: tuple[StoreCheck, ...] = ()
         match error:
             case OutputDenied() | ObjectNotFound():  # a checkpoint
@@ -61,7 +61,7 @@ class RunContext:
 
 
 class Job:
-    """A work item on its way through a run's stages: held by one at a time, or by two that use different fields."""
+    """A work item on its way through a run's stages. One stage at a time uses it, or two that use different fields."""
 
     def __init__(self, context: RunContext, item: WorkItem) -> None:
         self.item = item
@@ -75,18 +75,18 @@ class Job:
         self.outcome: Outcome | None = None
         self._context = context
         self.known_duration: float | None = None
-        """Seconds of audio, once they are known."""
+        """Seconds of audio, once known."""
 
     @property
     def duration(self) -> float:
-        """Seconds of audio, from the checkpoint of `prepare` if need be."""
+        """Seconds of audio, read from the checkpoint of `prepare` if necessary."""
         if self.known_duration is None:
             self.known_duration = self.work.load(PREPARED).prepared.audio.duration
         return self.known_duration
 
     @property
     def sound(self) -> bool:
-        """Whether nothing has failed and no outcome is known yet."""
+        """Whether it has not failed and has no outcome yet."""
         return self.failure is None and self.outcome is None
 
     @property
@@ -95,12 +95,12 @@ class Job:
         return self._context.scratch.folder(self.fingerprint) / AUDIO
 
     def fail(self, failure: Failure) -> None:
-        """Give this job up for this run."""
+        """Mark the job as failed in this run."""
         self.failure = failure
         emit(Event("failed", self.key, self.item.seconds, failure))
 
     def end(self, status: OutcomeStatus) -> None:
-        """Log how it ended, and drop what is held for it."""
+        """Log the outcome and release the job's resources."""
         self.outcome = Outcome(
             key=self.key,
             fingerprint=self.fingerprint,
@@ -115,10 +115,10 @@ class Job:
         self._context.scratch.release(self.fingerprint)
 
     def skip_if_finished(self) -> bool:
-        """Whether another run has finished this work item; then its outcome is that run's, and ours is removed."""
-        if self.item.formats:  # finished long ago; only formats are missing
+        """Whether another run has finished this work item. If so, use that run's outcome and delete the checkpoints."""
+        if self.item.formats:  # already finished; only formats are missing
             return False
-        # A retried one still has its quarantine receipt.
+        # A retried item still has its quarantine receipt.
         ends = ("done",) if self.item.attempts else ("done", "quarantined")
         found = find_receipts(self._context.destination, self.key, self.fingerprint)
         end = next((name for name in found if name.status in ends), None)
@@ -127,7 +127,7 @@ class Job:
         self.failure = None
         receipt = read(self._context.destination, end)
         if receipt and receipt.batch is not None and receipt.batch == self._context.batch:
-            # What an earlier attempt at the same batch finished counts as this one's.
+            # Items finished by an earlier attempt at the same batch count for this one.
             self.failure, self.known_duration, self.flags = receipt.failure, receipt.duration, receipt.flags
             self.reused = ()
             self.end(receipt.status)
@@ -143,34 +143,35 @@ RunStream = Callable[[RunContext, Iterator[Job], Callable[[Job], None]], None]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Stage:
-    """One step that every recording goes through. Tasks, metric labels and the order of work derive from it.
+    """One step of the pipeline. Tasks, metric labels and the order of work derive from it.
 
-    ``run(context, job)`` does the work on one job, in a thread. Where there is ``run_stream(context, jobs, done)``, it
-    is called instead, once per attempt: it iterates over ``jobs``, which blocks until the stages before have done the
-    next one, and calls ``done`` for each job that it has done.
-    Either may be repeated at any time. Errors: a `RecordingError` fails the job, a `TransientError` makes the task try
-    again what is not done, a `SetupError` ends the run. So does an `ObjectError` where the whole store has the fault.
+    ``run(context, job)`` processes one job, in a thread. If ``run_stream(context, jobs, done)`` is set, it is called
+    instead, once per attempt: it iterates over ``jobs``, which blocks until the preceding stages have finished the next
+    job, and calls ``done`` for each finished job. Both may be repeated at any time.
+
+    Errors: a `RecordingError` fails the job; a `TransientError` makes the task retry the unfinished jobs; a
+    `SetupError` ends the run, and so does an `ObjectError` if the whole store has the fault.
     """
 
     name: str
-    """Name of its tasks, label of its metrics, ``stage`` in the log and in failures."""
+    """Name of its tasks, label of its metrics, and ``stage`` in logs and failures."""
     run: Callable[[RunContext, Job], None] = lambda _run, _job: None
     run_stream: RunStream | None = None
     waits_for: "tuple[Stage, ...]" = ()
-    """A job reaches it when these have done it. Those that do not take part in a run are not waited for."""
+    """Stages that must finish a job first. Stages that are not part of the run are ignored."""
     concurrency: int = 1
-    """Most jobs (with ``run_stream``: batches) that a run works on at a time in this stage."""
+    """Maximum number of jobs (with ``run_stream``: batches) in this stage at a time, per run."""
     checkpoint: Checkpoint[Any] | None = None
-    """Its result. Where an earlier run left it, there is nothing to do."""
+    """Its result. If an earlier run stored it, the stage is skipped."""
     needed_for: Checkpoint[Any] | None = None
-    """A later stage's result: where that exists, there is nothing to do either."""
+    """A later stage's result: if that exists, the stage is skipped too."""
     uses: Use | None = None
-    """What its work keeps busy: the CPU, the device, or the device with loading. None: it waits for the network."""
+    """The resource that it uses: the CPU, the device, or the device while loading. None: it waits for the network."""
     stoppable: bool = True
-    """Whether it ends between jobs when the process was asked to stop."""
+    """Whether it stops between jobs when the process is asked to stop."""
     takes_failed: bool = False
-    """Whether it takes the jobs that failed, instead of those that did not."""
+    """Whether it processes failed jobs instead of successful ones."""
     event: Kind | None = None
-    """What the progress display is told when it has done a job."""
+    """Event for the progress display when it has finished a job."""
     applies: Callable[[TranscriptionOptions], bool] = lambda _: True
-    """Whether it takes part with these options."""
+    """Whether it is part of a run with these options."""

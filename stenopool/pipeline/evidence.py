@@ -1,7 +1,7 @@
-"""This object, or the whole store? Decided by evidence, not by the error: both are refused with the same words.
+"""Finds out whether one object has a fault or the whole store, because both give the same error.
 
-An object that is refused or missing is that recording's matter as long as its store's root answers. Where the root
-does not, no other recording would fare better, and the run ends with what the root said.
+A refused or missing object concerns only its recording as long as the store's root is accessible. If the root is not,
+all recordings are affected, and the run ends with the root's error.
 """
 
 import threading
@@ -14,15 +14,15 @@ from stenopool.errors import StenopoolError
 from stenopool.pipeline.receipts import work_key
 from stenopool.storage.base import ObjectStore
 
-# An answer counts for so long: thousands of refused objects are not thousands of looks, and a store whose credentials
-# expire in mid-run is found out within seconds.
+# Seconds that a result is cached: thousands of refused objects do not cause thousands of checks, and credentials that
+# expire during a run are detected within seconds.
 _REMEMBERED = 5.0
 
 
 class StoreCheck:
-    """What is wrong with a store as a whole; asked when an error appears, and remembered for `_REMEMBERED` seconds.
+    """Checks a store as a whole when an error occurs; the result is cached for `_REMEMBERED` seconds.
 
-    May be called from several threads: one looks, the others wait for what it finds.
+    Thread-safe: one thread checks, and the others wait for its result.
     """
 
     def __init__(self, store: ObjectStore, look: Callable[[ObjectStore], None]) -> None:
@@ -32,7 +32,7 @@ class StoreCheck:
         self._until = float("-inf")
 
     def find_fault(self) -> StenopoolError | None:
-        """The error that the store's root gives; None if it answers."""
+        """The error that the check raises; None if it succeeds."""
         with self._lock:
             if time.monotonic() >= self._until:
                 try:
@@ -45,17 +45,17 @@ class StoreCheck:
 
 
 def check_reading(store: ObjectStore) -> StoreCheck:
-    """For a source: is its root there, and can it be listed?"""
+    """For a source: whether its root exists and can be listed."""
     return StoreCheck(store, lambda store: store.check_root())
 
 
 def check_writing(store: ObjectStore) -> StoreCheck:
-    """For a destination: can a small object be written?"""
+    """For a destination: whether a small object can be written."""
     return StoreCheck(store, _write_probe)
 
 
 def _write_probe(store: ObjectStore) -> None:
-    key = work_key(uuid4().hex, "probe")  # `clean` removes it, should we be killed in between
+    key = work_key(uuid4().hex, "probe")  # `clean` deletes it if the process is killed before the end
     try:
         store.put_bytes(key, b"")
     finally:

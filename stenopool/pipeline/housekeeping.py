@@ -1,7 +1,7 @@
-"""Housekeeping at a destination: what interrupted runs left behind goes, by age. Receipts and transcripts stay.
+"""Housekeeping at a destination: deletes old leftovers of interrupted runs; keeps receipts and transcripts.
 
-Nothing outside ``.work/``, ``.batches/`` and ``.api/requests/`` is listed, and listings stream: memory does not grow
-with what there is.
+Only ``.work/``, ``.batches/`` and ``.api/requests/`` are listed. Listings stream, so memory use does not grow with the
+number of objects.
 """
 
 import re
@@ -21,7 +21,7 @@ _BATCH_FOLDER = re.compile(rf"^{re.escape(BATCHES)}[^/]+/")
 
 
 class RemovedObjects(BaseModel):
-    """What was removed, or in a dry run would be: folders (of one fingerprint or batch), and what was in them."""
+    """Numbers of deleted folders (one per fingerprint or batch), objects and bytes; in a dry run, those to delete."""
 
     folders: int = 0
     objects: int = 0
@@ -29,9 +29,10 @@ class RemovedObjects(BaseModel):
 
 
 class CleanResult(BaseModel):
-    """What `remove_leftovers` did. ``partial``: unfinished writes and uploads; None in a dry run, which cannot tell.
+    """Result of `remove_leftovers`.
 
-    ``requests``: idempotency keys that the API no longer remembers.
+    ``requests``: idempotency keys that the API no longer remembers. ``partial``: unfinished writes and uploads; None in
+    a dry run, which cannot count them.
     """
 
     work: RemovedObjects
@@ -48,17 +49,17 @@ def remove_leftovers(
     dry_run: bool = False,
     now: float | None = None,
 ) -> CleanResult:
-    """Remove checkpoints, unfinished writes and, where an age is given, batches that are older than these seconds.
+    """Delete checkpoints, unfinished writes and, if an age is given, batches older than the given number of seconds.
 
-    A folder is as old as its newest object: one with any younger object is left wholly alone, since a run may be on
-    it. A run that takes up checkpoints of that age at this very moment misses them and stops; the next one begins
-    those recordings anew. The last batch with a report is kept whatever its age: `status` and `retry` read it.
+    A folder is as old as its newest object: a folder with any newer object is kept completely, because a run may be
+    using it. If a run resumes from checkpoints that are being deleted, it stops, and the next run starts those
+    recordings from the beginning. The last batch with a report is always kept, because `status` and `retry` read it.
     """
     now = time.time() if now is None else now
     work, batches = RemovedObjects(), RemovedObjects()
     for folder in _list_old(destination, WORK, _WORK_FOLDER, now - work_older_than):
-        # Listed again: listings run a page ahead, and a run may have come to it meanwhile. Audio last: a checkpoint
-        # without the audio that it speaks of would mislead the next run, if we are interrupted.
+        # List again: listings run a page ahead, and a run may have started using the folder. Delete the audio last:
+        # after an interruption, a checkpoint without its audio would mislead the next run.
         checkpoints = sorted(destination.list(folder), key=lambda info: info.key.endswith(f"/{AUDIO}"))
         if _newest(checkpoints) < now - work_older_than:
             _remove(destination, checkpoints, work, dry_run=dry_run)
@@ -78,7 +79,7 @@ def remove_leftovers(
 
 
 def _list_old(destination: ObjectStore, root: str, pattern: re.Pattern[str], before: float) -> Iterator[str]:
-    """The folders below ``root`` that were last written to before this Unix time."""
+    """Folders below ``root`` whose newest object is older than this Unix time."""
     for found, listed in groupby(destination.list(root), lambda info: pattern.findall(info.key)):
         if found and _newest(listed) < before:
             yield from found

@@ -1,6 +1,6 @@
-"""What happened in one run over a shard: an append-only log of outcomes and attempts, stored once, when the run ends.
+"""The log of one run over a shard: append-only outcomes and attempts, stored once, when the run ends.
 
-Everything that is counted (shard summaries, the batch report, metrics) is folded from these logs, by one function.
+All counts (shard summaries, the batch report, metrics) are computed from these logs by one function, `fold`.
 """
 
 from collections import Counter, defaultdict
@@ -21,7 +21,7 @@ Interval = tuple[float, float]
 
 
 class FailedRecording(BaseModel):
-    """One line of ``failed.jsonl``."""
+    """A line of ``failed.jsonl``."""
 
     key: str
     fingerprint: str
@@ -29,24 +29,25 @@ class FailedRecording(BaseModel):
 
     @property
     def quarantined(self) -> bool:
-        """Whether it waits until somebody retries it, instead of being retried by the next run."""
+        """Whether it must be retried manually; otherwise the next run retries it."""
         return not self.failure.code.retryable
 
 
 class Outcome(BaseModel, frozen=True):
-    """What happened to one work item in one run."""
+    """The result of one work item in one run."""
 
     key: str
     fingerprint: str
     status: OutcomeStatus
     """done: transcribed by this batch. rendered: missing formats added. prepared: audio ready for `transcribe`.
-    quarantined: failed for good. deferred: failed, the next run retries it. skipped: another batch finished it."""
+    quarantined: failed permanently. deferred: failed; the next run retries it. skipped: finished by another batch.
+    """
     failure: Failure | None = None
     duration: float | None = None
     """Seconds of audio."""
     flags: tuple[str, ...] = ()
     reused: tuple[str, ...] = ()
-    """Checkpoints that an earlier run had left."""
+    """Checkpoints reused from an earlier run."""
 
 
 class StageAttempt(BaseModel, frozen=True):
@@ -54,22 +55,24 @@ class StageAttempt(BaseModel, frozen=True):
 
     stage: str
     uses: Use | None = None
-    """As the stage declares."""
+    """The resource that the stage uses, as declared."""
     working: tuple[Interval, ...] = ()
-    """When it worked, in seconds since the run began; disjoint and sorted. Waiting for other stages does not count."""
+    """Intervals of work, in seconds since the run started; disjoint and sorted. Waiting for other stages is not
+    included.
+    """
     audio: float = 0.0
-    """Seconds of audio that it worked on, as far as lengths were known when it ended."""
+    """Seconds of audio processed, as far as durations were known at the end."""
     again: bool = False
-    """Whether an attempt at the same work came before."""
+    """Whether an earlier attempt was made at the same work."""
     error: str | None = None
     """Code of the transient error that ended it."""
 
 
 class ShardLog(BaseModel):
-    """Everything that one run over a shard did. While it is in progress, stages append to both lists, from threads."""
+    """The log of one run over a shard. During the run, stages append to both lists from several threads."""
 
     machine: Machine = "gpu"
-    """Which price applies."""
+    """Machine type, which determines the price."""
     seconds: float = 0.0
     """Wall time of the run."""
     outcomes: list[Outcome] = []
@@ -77,7 +80,7 @@ class ShardLog(BaseModel):
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
-    """The same time as disjoint intervals, sorted."""
+    """The union of the intervals, as sorted disjoint intervals."""
     joined: list[Interval] = []
     for start, stop in sorted(intervals):
         if joined and start <= joined[-1][1]:
@@ -88,69 +91,69 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def length(intervals: Iterable[Interval]) -> float:
-    """Seconds that the intervals cover; overlaps count once."""
+    """Total seconds covered by the intervals; overlaps count once."""
     return sum(stop - start for start, stop in union(intervals))
 
 
 def join_cause(stage: str | None, code: str) -> str:
-    """Where and why, as one text: "fetch STORAGE_UNAVAILABLE"."""
+    """Stage and code as one string: "fetch STORAGE_UNAVAILABLE"."""
     return f"{stage or ''} {code}"
 
 
 def split_cause(cause: str) -> tuple[str, str]:
-    """Stage and code. A stage's name may have a space, a code has none."""
+    """Stage and code. A stage's name may contain a space; a code does not."""
     stage, _, code = cause.rpartition(" ")
     return stage, code
 
 
 class Tally(Amounts):
-    """What a run counts about itself while it works, by stage."""
+    """Figures that a run collects about itself, by stage."""
 
     stages: dict[str, Histogram] = Field(default_factory=dict)
-    """Seconds of each attempt."""
+    """Duration of attempts, in seconds."""
     audio: dict[str, float] = Field(default_factory=dict)
-    """Seconds of audio that went through."""
+    """Seconds of audio processed."""
     retries: Counter[str] = Field(default_factory=Counter)
-    """Attempts after the first."""
+    """Attempts other than the first."""
     errors: Counter[str] = Field(default_factory=Counter)
     """Transient errors, by stage and code."""
     checkpoints: Counter[str] = Field(default_factory=Counter)
-    """Recordings for which an earlier run had done the stage."""
+    """Recordings for which an earlier run had completed the stage."""
     flags: Counter[str] = Field(default_factory=Counter)
     """Transcripts, by flag."""
 
 
 class Totals(Amounts):
-    """Sums over logs. Its size does not grow with the number of recordings, but for those that failed."""
+    """Sums over logs. The size grows only with the number of failed recordings."""
 
     shards: int = 0
     ends: Counter[OutcomeStatus] = Field(default_factory=Counter)
     failed: list[FailedRecording] = Field(default_factory=list)
     audio_seconds: float = 0.0
-    """Audio of the recordings that are done."""
+    """Audio of the recordings that were transcribed."""
     machine_seconds: dict[str, float] = Field(default_factory=dict)
     """Wall time of the runs, by `Machine`."""
     device_seconds: dict[str, float] = Field(default_factory=dict)
-    """Of runs on a GPU machine: busy, load, idle."""
+    """Seconds of runs on GPU machines: busy, load, idle."""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall time in which each stage worked, however many work items it had in progress."""
+    """Wall time in which each stage was working on any number of items."""
     stage_audio: dict[str, float] = Field(default_factory=dict)
-    """Audio that went through the stages that compute on it."""
+    """Audio processed by the stages that compute on it."""
     loads: Histogram = Field(default_factory=Histogram)
     tally: Tally = Field(default_factory=Tally)
 
     @property
     def cost(self) -> float:
-        """At the prices of the settings."""
+        """Cost at the prices in the settings."""
         prices, seconds = get_settings().prices, self.machine_seconds
         return (seconds.get("cpu", 0.0) * prices.cpu_hour + seconds.get("gpu", 0.0) * prices.gpu_hour) / 3600
 
 
 def fold(logs: Iterable[ShardLog], *, resumed: bool = False) -> Totals:
-    """What one shard's logs say.
+    """Totals of one shard's logs.
 
-    ``resumed``: an earlier attempt at the same run of `ingest` began the shard. What failed for a moment there is
-    pending again, so the listing that follows finds and counts it.
+    ``resumed``: the shard was started by an earlier attempt at the same run of `ingest`. Its temporary failures are
+    pending again, so the following listing finds and counts them.
     """
     totals = Totals(shards=1)
     for log in logs:
@@ -180,12 +183,12 @@ def _add_attempts(totals: Totals, log: ShardLog) -> None:
         seconds = sum(stop - start for start, stop in attempt.working)
         tally.stages.setdefault(stage, Histogram()).observe(seconds, buckets)
         add_up(tally.audio, {stage: attempt.audio})
-        tally.retries[stage] += attempt.again  # also 0: Prometheus sees no increase in a counter that begins at 1
+        tally.retries[stage] += attempt.again  # also 0: Prometheus sees no increase in a counter that starts at 1
         if attempt.error:
             tally.errors[join_cause(stage, attempt.error)] += 1
         if attempt.uses in ("cpu", "device"):
             add_up(totals.stage_audio, {stage: attempt.audio})
-    # Batches overlap: a stage's time is the union of theirs.
+    # Batches overlap, so a stage's time is the union of their intervals.
     add_up(totals.stage_seconds, {stage: length(working) for stage, working in by_stage.items()})
     if log.machine == "gpu" and log.seconds:
         busy, either = length(by_use["device"]), length(by_use["device"] + by_use["loading"])

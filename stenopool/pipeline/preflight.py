@@ -1,6 +1,6 @@
-"""What is tried before any work: whether the source is what was meant, and the destination takes what a run writes.
+"""Checks before any work: whether the source exists, and whether the destination supports what a run does.
 
-A run that finds this out after hours of transcribing has wasted them, and one that finds nothing to do looks well.
+Otherwise a run might transcribe for hours before its first failed write, or report success for a misspelled source.
 """
 
 from itertools import islice
@@ -12,31 +12,31 @@ from stenopool.pipeline.receipts import BATCHES, work_key
 from stenopool.pipeline.report import read_reports
 from stenopool.storage.base import ObjectInfo, ObjectStore, Walk
 
-_RECENT = 20  # batches whose sources are known
+_RECENT = 20  # number of batches to search for the source
 _SOME_OUTPUT = ("audio.", "transcript.")
 
 
 def check_stores(source: ObjectStore, destination: ObjectStore, selection: Selection) -> None:
-    """What `ingest` tries first. Raises as `check_source` and `check_destination`.
+    """Checks at the start of `ingest`. Raises the same errors as `check_source` and `check_destination`.
 
-    Somebody waits for named recordings: then the source is not listed, and the destination only tried before its first
-    batch. A run that selects nothing writes nothing here either: see `selects_nothing`.
+    Requests for individual recordings are urgent: for these the source is not listed, and the destination is checked
+    only before its first batch. A run that selects nothing writes nothing here either: see `selects_nothing`.
     """
     if selects_nothing(source, destination, selection):
         return
     if not selection.only:
         check_source(source, destination, selection)
-    begun = list[ObjectInfo]()
+    existing = list[ObjectInfo]()
     if selection.only:
-        destination.attempt(lambda store: begun.extend(islice(store.list(BATCHES, page_size=1), 1)))
-    if not begun:
+        destination.attempt(lambda store: existing.extend(islice(store.list(BATCHES, page_size=1), 1)))
+    if not existing:
         check_destination(destination)
 
 
 def check_source(source: ObjectStore, destination: ObjectStore, selection: Selection) -> None:
-    """`ObjectNotFound`, with what may be meant, if the source or the selected prefix in it does not exist.
+    """Raise `ObjectNotFound`, with suggestions, if the source or the selected prefix does not exist.
 
-    S3 has no empty folders. A source that was read before exists, though it may be empty now.
+    S3 has no empty folders, so a source that was read before is accepted even if it is empty now.
     """
     walk = Walk(selection.enters)
     first = next(source.list(selection.prefix, page_size=1, walk=walk), None)
@@ -48,46 +48,47 @@ def check_source(source: ObjectStore, destination: ObjectStore, selection: Selec
 
 
 def check_destination(destination: ObjectStore) -> None:
-    """Write an object, read, list and overwrite it, and delete it, as a run does.
+    """Write, read, list, overwrite and delete an object, as a run does.
 
-    Raises what the store raises, or `LocationInvalid` if it lacks something, with the setting that helps, if one does.
+    Raises the store's errors, or `LocationInvalid` if an operation is not supported; the remedy names a setting if one
+    helps.
     """
-    key = work_key(uuid4().hex, "probe")  # `clean` removes it, should we be killed in between
+    key = work_key(uuid4().hex, "probe")  # `clean` deletes it if the process is killed before the end
     folder = key.rpartition("/")[0]
     try:
         _write_first(destination, key)
         if destination.put_bytes(key, b"2", if_absent=True):
             raise LocationInvalid(
-                f"{destination.uri} does not heed conditional writes (If-None-Match): it overwrites.",
-                remedy="Use a store that supports them, or set STENOPOOL_STORAGE__CONDITIONAL_WRITES=false; then two"
-                " runs at once may transcribe a recording twice.",
+                f"{destination.uri} ignores conditional writes (If-None-Match) and overwrites objects.",
+                remedy="Use a store that supports them, or set STENOPOOL_STORAGE__CONDITIONAL_WRITES=false; then"
+                " concurrent runs may transcribe a recording twice.",
             )
         try:
             destination.attempt(lambda store: store.put_bytes(key, b"3"))
         except SetupError as error:
             raise LocationInvalid(
-                f"{destination.uri} takes new objects, and does not overwrite them. {error.message}",
-                remedy="Allow it (write-once storage does not; Object Lock in a versioned bucket does).",
+                f"{destination.uri} accepts new objects but does not allow overwriting them. {error.message}",
+                remedy="Allow overwriting. Write-once storage cannot be used; Object Lock in a versioned bucket can.",
             ) from error
         if destination.get_bytes(key) != b"3" or [info.key for info in destination.list(f"{folder}/")] != [key]:
             raise LocationInvalid(
-                f"{destination.uri} does not return or list what was written a moment ago.",
-                remedy="Use a store with read-after-write consistency; proxies and caches must not keep answers.",
+                f"{destination.uri} does not return or list an object that was just written.",
+                remedy="Use a store with read-after-write consistency; proxies and caches must not cache responses.",
             )
     except BaseException:
         _delete(destination, key)
         raise
     if (refusal := _delete(destination, key)) or destination.exists(key):
         raise LocationInvalid(
-            f"{destination.uri} does not delete. {refusal.message if refusal else ''}".rstrip(),
-            remedy="Allow s3:DeleteObject: checkpoints must be removed.",
+            f"{destination.uri} does not delete objects. {refusal.message if refusal else ''}".rstrip(),
+            remedy="Allow s3:DeleteObject: checkpoints must be deleted.",
         )
 
 
 def _write_first(destination: ObjectStore, key: str) -> None:
     def put(store: ObjectStore) -> None:
         store.put_bytes(key, b"1", if_absent=True)
-        if store is not destination:  # a trial with other settings, and perhaps only these may delete
+        if store is not destination:  # a trial with other settings, which deletion may require
             store.delete(key)
 
     try:
@@ -96,7 +97,7 @@ def _write_first(destination: ObjectStore, key: str) -> None:
         if destination.uri.startswith("file:") and _takes(destination, key):
             raise LocationInvalid(
                 f"{destination.uri} is on a file system without hard links, which receipts need.",
-                remedy="Use another file system (not FAT, exFAT, or some network shares), or S3.",
+                remedy="Use another file system (not FAT, exFAT or some network shares), or S3.",
             ) from error
         raise
 

@@ -1,4 +1,4 @@
-"""Quarantined recordings, grouped by what another attempt at them needs: their source and their options."""
+"""Retrying quarantined recordings: groups them by source and options."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -29,12 +29,12 @@ from stenopool.pipeline.receipts import (
 from stenopool.pipeline.report import BatchReport, read_reports
 from stenopool.storage.base import ObjectStore
 
-# Batches whose options are tried on receipts that do not say theirs.
+# Number of recent batches whose options are tried for receipts that do not record theirs.
 _RECENT = 20
 
 
 class Attempt(NamedTuple):
-    """Recordings of one source that are to be tried again with the same options."""
+    """Recordings of one source to retry with the same options."""
 
     source: str
     options: TranscriptionOptions
@@ -42,7 +42,7 @@ class Attempt(NamedTuple):
 
 
 def list_quarantined(destination: ObjectStore, codes: Collection[ErrorCode]) -> list[Receipt]:
-    """The last quarantine of each recording, if it was for one of these error codes (for any if there are none)."""
+    """The latest quarantine receipt of each recording, filtered by error code (no codes: all)."""
     last: dict[str, Receipt] = {}
     for name in list_receipts(destination):
         receipt = read(destination, name) if name.status == "quarantined" else None
@@ -58,11 +58,11 @@ def plan_attempts(
     options: TranscriptionOptions | None,
     open_source: Callable[[str], ObjectStore],
 ) -> list[Attempt]:
-    """Group recordings by their source and the options with which they were quarantined.
+    """Group recordings by source and by the options with which they were quarantined.
 
-    ``source`` and ``options``, where given, hold for all. Else the source is that of the recording's batch, or of the
-    last batch; receipts of older versions do not say their options, and get those of the latest batch that explains
-    their fingerprint. Returns nothing for recordings whose source nobody knows.
+    ``source`` and ``options``, if given, apply to all. By default, the source is that of the recording's batch, else
+    that of the last batch. Receipts of older versions do not record their options; they get those of the latest batch
+    that match their fingerprint. Recordings whose source is unknown are omitted.
     """
     recent = list(islice(read_reports(destination), _RECENT))
     open_once = cache(open_source)
@@ -80,9 +80,10 @@ def plan_attempts(
 def drop_deleted(
     destination: ObjectStore, attempts: Iterable[Attempt], open_source: Callable[[str], ObjectStore]
 ) -> tuple[list[Attempt], list[str]]:
-    """End the quarantine of recordings that are no longer in their source; returns the other attempts, and their keys.
+    """End the quarantine of recordings that are no longer in their source.
 
-    What cannot be found out about a source or a recording is left to the run, which will say so.
+    Returns the remaining attempts and the deleted recordings' keys. If a source or recording cannot be checked, it is
+    kept, and the run reports the error.
     """
     left, gone = list[Attempt](), list[str]()
     for attempt in attempts:
@@ -96,7 +97,7 @@ def drop_deleted(
 
 
 def end_quarantine(destination: ObjectStore, key: str) -> None:
-    """Delete the receipts that say that a recording is quarantined, with whatever content and options it was."""
+    """Delete all quarantine receipts of a recording, for any content and options."""
     for name in list(list_receipts(destination, prefix=receipt_stem(key))):
         if name.status == "quarantined":
             destination.delete(receipt_key(key, name.fingerprint, "quarantined"))
@@ -106,7 +107,7 @@ def _find_deleted(attempt: Attempt, open_source: Callable[[str], ObjectStore]) -
     found = list[str]()
     with suppress(StenopoolError):
         source = open_source(attempt.source)
-        source.check_root()  # a source that is gone as a whole may be another one's address
+        source.check_root()  # a source that is missing as a whole may be a wrong address
         for key in attempt.keys:
             with suppress(StenopoolError):
                 if not source.exists(key):
@@ -117,18 +118,18 @@ def _find_deleted(attempt: Attempt, open_source: Callable[[str], ObjectStore]) -
 def _options_of(
     receipt: Receipt, candidates: Iterable[BatchReport], source: Callable[[], ObjectStore]
 ) -> TranscriptionOptions:
-    if told := next(_usable([receipt.options]), None):
-        return told
+    if stored := next(_usable([receipt.options]), None):
+        return stored
     usable = list(_usable(report.options for report in candidates))
     matching: Iterable[TranscriptionOptions] = ()
-    with suppress(ObjectNotFound, RecordingError):  # the run will say so
+    with suppress(ObjectNotFound, RecordingError):  # the run reports it
         recording = source().head(receipt.key)
         matching = (options for options in usable if fingerprint(recording, options) == receipt.fingerprint)
     return next(chain(matching, usable), TranscriptionOptions())
 
 
-def _usable(told: Iterable[dict[str, Any] | None]) -> Iterator[TranscriptionOptions]:
-    """Options that this version has: those of a release before may be others."""
-    for options in told:
+def _usable(stored: Iterable[dict[str, Any] | None]) -> Iterator[TranscriptionOptions]:
+    """The options that are valid in this version; options of earlier releases may not be."""
+    for options in stored:
         with suppress(ValidationError):
             yield TranscriptionOptions.model_validate(options, context=STORED)

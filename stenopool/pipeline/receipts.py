@@ -1,17 +1,18 @@
-"""Receipts: the small objects that say "this fingerprint is done" or "quarantined, and why". Receipts are the truth.
+"""Receipts: small objects that record that a fingerprint is done, or quarantined and why. They are authoritative.
 
-Everything that a listing must tell stands in the receipt's own key, so that planning reads no receipt:
+A receipt's key contains everything that planning needs, so no receipt has to be read:
 
     .receipts/<encoded key>!<fingerprint>.json                  done, in all formats
     .receipts/<encoded key>!<fingerprint>.jsv.json              done, in the formats of these letters
     .receipts/<encoded key>!<fingerprint>.quarantined.json      quarantined
 
-A done receipt never changes. Formats that are rendered later get another receipt, and what is there is what all of
-a fingerprint's receipts say together: no order of writing, and no kill in between, makes one claim a file that is not.
+A done receipt never changes. Formats that are rendered later get another receipt; the existing formats are those of all
+of a fingerprint's receipts together. So no receipt ever claims a file that does not exist, whatever the order of
+writing and even if a run is killed.
 
-The encoded key is the recording's key with every byte below "0" (0x30) as %XX, so receipts sort as their recordings
-do: "!" and "%" are below every other byte that can follow. A "/" goes in after each 200 bytes or a little more,
-because a file name on a disk ends at 255; where it goes depends only on what stands before it, so order is kept.
+The encoded key is the recording's key with every byte below "0" (0x30) as %XX, so receipts sort like their recordings:
+"!" and "%" are lower than every other byte that can follow. A "/" is inserted after every 200 bytes or slightly more,
+because file names are limited to 255 bytes. Its position depends only on the preceding bytes, so the order is kept.
 """
 
 import re
@@ -45,20 +46,23 @@ M = TypeVar("M", bound=BaseModel)
 
 _ESCAPES = {code: f"%{code:02X}" for code in range(0x30)}
 _PART = 200  # bytes
-# Names spelled out would make file names longer than a disk can hold.
+# Letters, because full names would exceed the maximum length of a file name.
 _LETTERS: dict[Format, str] = {"json": "j", "srt": "s", "vtt": "v", "txt": "t", "tsv": "c", "rttm": "r", "html": "h"}
-# What a key without letters says, for ever: a format that is added later gets a letter, and no place here.
+# The meaning of a key without letters. Never change it: a format added later gets a letter but is not added here.
 _ALL = "jsvtcrh"
 _RECEIPT = re.compile(rf"\.receipts/([^!]+)!([0-9a-f]{{32}})(?:\.(quarantined|[{''.join(_LETTERS.values())}]+))?\.json")
 
 
 class Receipt(BaseModel, frozen=True):
-    """What is kept of one item of work, written when everything else is.
+    """The record of one work item, written after all its other objects.
 
-    ``duration`` is seconds of audio; ``language`` is spoken most, and unknown in receipts of older versions.
-    ``formats`` are those written; JSON always is. ``batch``: the batch that made it. ``flags``: the transcript's and
-    those of its segments, each once. ``options``: of a quarantined recording, for `stenopool retry`; receipts of older
-    versions have none, and a transcript says its own.
+    ``duration``: seconds of audio.
+    ``language``: the main language; missing in receipts of older versions.
+    ``formats``: the formats written, always including JSON.
+    ``batch``: the batch that wrote it.
+    ``flags``: of the transcript and its segments, without duplicates.
+    ``options``: for quarantined recordings only, used by `stenopool retry`; missing in receipts of older versions. A
+    transcript contains its own options.
     """
 
     key: str
@@ -79,12 +83,12 @@ class Receipt(BaseModel, frozen=True):
     @model_validator(mode="after")
     def _check_failure(self) -> Self:
         if (self.status == "quarantined") != (self.failure is not None):
-            raise ValueError("a quarantined recording has a failure, a done one has none")
+            raise ValueError("a quarantined recording must have a failure, a done one must not")
         return self
 
 
 class ReceiptName(NamedTuple):
-    """What a receipt's own key says."""
+    """The information in a receipt's key."""
 
     key: str
     fingerprint: str
@@ -93,18 +97,18 @@ class ReceiptName(NamedTuple):
 
 
 def output_key(recording_key: str, format: Format) -> str:
-    """Where a transcript goes: below the whole source key, so that equal base names do not collide."""
+    """The key of a transcript: below the full source key, so that equal base names do not collide."""
     return f"{recording_key}/transcript.{format}"
 
 
 def work_key(fingerprint: str, name: str) -> str:
-    """Where a checkpoint between stages goes."""
+    """The key of a stage's checkpoint."""
     return f"{WORK}{fingerprint}/{name}"
 
 
-@lru_cache(maxsize=8)  # a listing asks twice for each of its recordings
+@lru_cache(maxsize=8)  # a listing calls it twice for each recording
 def receipt_stem(recording_key: str) -> str:
-    """What the keys of all receipts of one recording begin with; no other recording's do."""
+    """The prefix of all receipts of one recording, and of no other."""
     encoded = recording_key.translate(_ESCAPES)
     if len(encoded.encode()) >= _PART:
         encoded = "".join(_split_long(encoded))
@@ -116,8 +120,8 @@ def _split_long(encoded: str) -> Iterator[str]:
     for character in encoded:
         yield character
         size += len(character.encode())
-        # Decided after a character, not before the next one: two keys that differ there are parted alike. And at the
-        # very end too: SeaweedFS lists the folder "x" before the file "x!...".
+        # Split after a character, not before the next one, so that two keys that differ there are split alike. Split at
+        # the very end too: SeaweedFS lists the folder "x" before the file "x!...".
         if size >= _PART:
             yield "/"
             size = 0
@@ -128,7 +132,7 @@ def receipt_key(
 ) -> str:
     """The receipt's key in the destination.
 
-    `RecordingError` KEY_UNUSABLE if it would exceed 1,024 bytes, or the recording's own key is none.
+    Raises `KeyUnusable` if it would exceed 1,024 bytes, or if the recording's key is not valid.
     """
     check_key(recording_key)
     said = "quarantined"
@@ -142,7 +146,7 @@ def receipt_key(
 def parse_receipt_key(key: str, recording_key: str | None = None) -> ReceiptName | None:
     """The inverse of `receipt_key`; None for an object that is not a receipt.
 
-    ``recording_key``: whose it is, where that is known; decoding it takes most of the time.
+    ``recording_key``: the recording's key, if known; decoding it takes most of the time.
     """
     match = _RECEIPT.fullmatch(key)
     if match is None:
@@ -162,20 +166,20 @@ def _formats(letters: str) -> frozenset[Format]:
 def list_receipts(
     destination: ObjectStore, *, prefix: str = RECEIPTS, start_after: str = "", page_size: int | None = None
 ) -> Iterator[ReceiptName]:
-    """All receipts by name, sorted by recording key, one page in memory; the receipts themselves are not read.
+    """All receipts by name, sorted by recording key, with one page in memory; the receipts themselves are not read.
 
-    Several done receipts of one fingerprint are told as one, with the formats of all.
+    Multiple done receipts of one fingerprint are merged into one, with the formats of all.
     """
     return _merge(destination.list(prefix, start_after=start_after, page_size=page_size))
 
 
 def find_receipts(destination: ObjectStore, recording_key: str, fingerprint: str) -> list[ReceiptName]:
-    """The receipts of one item of work, as `list_receipts` gives them; its cost does not grow with their number."""
+    """The receipts of one work item, as in `list_receipts`, at a cost independent of the number of receipts."""
     return list(_merge(_of_item(destination, recording_key, fingerprint)))
 
 
 def delete(destination: ObjectStore, recording_key: str, fingerprint: str) -> None:
-    """Delete all receipts of one item of work."""
+    """Delete all receipts of one work item."""
     for info in list(_of_item(destination, recording_key, fingerprint)):
         destination.delete(info.key)
 
@@ -186,7 +190,7 @@ def _of_item(destination: ObjectStore, recording_key: str, fingerprint: str) -> 
 
 @cache
 def _endings() -> frozenset[str]:
-    """What can follow the fingerprint in a receipt's key."""
+    """Possible endings of a receipt's key, after the fingerprint."""
     chosen = product(*(("", letter) for format, letter in _LETTERS.items() if format != "json"))
     return frozenset((".json", ".quarantined.json", *(f".{_LETTERS['json']}{''.join(one)}.json" for one in chosen)))
 
@@ -199,10 +203,10 @@ def _merge(listed: Iterable[ObjectInfo]) -> Iterator[ReceiptName]:
 
 
 def write(destination: ObjectStore, receipt: Receipt) -> bool:
-    """Write a receipt, as the last thing of an item of work. False if another run has written the same already.
+    """Write a receipt, the last step of a work item. Returns False if another run has already written the same one.
 
-    A done receipt is written if-absent, and ends the quarantine that an earlier attempt, or the rendering of one more
-    format, left; a quarantine's receipt replaces the one before, whose attempts it counts on.
+    A done receipt is written only if absent. It deletes the quarantine receipt of an earlier attempt or of a failed
+    rendering. A quarantine receipt replaces the previous one and continues its count of attempts.
     """
     key = receipt_key(receipt.key, receipt.fingerprint, receipt.status, receipt.formats)
     data = receipt.model_dump_json(indent=1).encode()
@@ -214,10 +218,10 @@ def write(destination: ObjectStore, receipt: Receipt) -> bool:
 
 
 def read(destination: ObjectStore, name: ReceiptName) -> Receipt | None:
-    """A receipt that was listed; of several done ones the first, with the formats and outputs of all.
+    """Read a listed receipt; for multiple done receipts, the first, with the formats and outputs of all.
 
-    None if it is gone by now or, with a warning, if it cannot be read: one receipt must not stand between a person
-    and all the others.
+    Returns None if it no longer exists or, with a warning, if it cannot be read: one unreadable receipt must not block
+    all others.
     """
     if name.status == "quarantined":
         return _read(destination, receipt_key(name.key, name.fingerprint, name.status))
@@ -239,28 +243,28 @@ def _read(destination: ObjectStore, key: str) -> Receipt | None:
         data = destination.get_bytes(key, None)
         return None if data is None else Receipt.model_validate_json(data)
     except ValidationError as error:
-        message = f"{destination.uri_of(key)} is not a receipt: {error.error_count()} of its values are wrong."
+        message = f"{destination.uri_of(key)} is not a valid receipt: {error.error_count()} of its values are invalid."
         logger.warning("%s", ReceiptCorrupt(message))
-    except (AccessDenied, RecordingError) as error:  # this receipt alone, since it was listed
+    except (AccessDenied, RecordingError) as error:  # concerns only this receipt, since it was listed
         logger.warning("%s", error)
     return None
 
 
-# -- other small JSON objects: one that cannot be read must not stand between a person and all the others -------------
+# -- other small JSON objects: one that cannot be read must not block all others --------------------------------------
 
 
 def read_model(store: ObjectStore, key: str, kind: type[M]) -> M | None:
-    """An object's content; None if there is no such object or, with a warning, if it cannot be read."""
+    """An object's content; None if it does not exist or, with a warning, if it cannot be read."""
     try:
         data = store.get_bytes(key, None)
         return None if data is None else kind.model_validate_json(data)
     except ValidationError as error:
         warn_skipped(store, key, error)
     except RecordingError as error:  # archived with old objects, for example
-        logger.warning("%s is skipped: %s", store.uri_of(key), error)
+        logger.warning("Skipped %s: %s", store.uri_of(key), error)
     return None
 
 
 def warn_skipped(store: ObjectStore, key: str, error: ValidationError) -> None:
-    """Log that an object is left out."""
-    logger.warning("%s is skipped: %d of its values are wrong.", store.uri_of(key), error.error_count())
+    """Log that an object is skipped."""
+    logger.warning("Skipped %s: %d of its values are invalid.", store.uri_of(key), error.error_count())

@@ -1,4 +1,4 @@
-"""What a batch came to: a report for people, figures for metrics; and the last reports of a destination."""
+"""Results of a batch: a report for people and figures for metrics. Also reads a destination's reports."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _FIRST_LOOK, _LAST_LOOK = timedelta(minutes=10), timedelta(days=6940)
 
 
 class BatchReport(BaseModel):
-    """What a batch came to; ``report.json``."""
+    """The result of a batch; ``report.json``."""
 
     batch: str
     source: str
@@ -52,10 +52,10 @@ class BatchReport(BaseModel):
     def of(
         cls, run: RunContext, plan: Plan, resumed: Totals, planned: Totals, batch: str, started_at: datetime
     ) -> "BatchReport":
-        """Sum up what the listing found and what the shards' logs say.
+        """Combine the listing's counts and the shards' logs.
 
-        ``resumed``: shards that an earlier attempt at this run had begun. They ended before the listing, which found
-        their recordings done or quarantined.
+        ``resumed``: shards started by an earlier attempt at this run. They ended before the listing, which found their
+        recordings done or quarantined.
         """
         totals = Totals.total((resumed, planned))
         finished_at = datetime.now(UTC)
@@ -96,7 +96,7 @@ class BatchReport(BaseModel):
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is pending: everything is done or quarantined."""
+        """Whether all recordings are done or quarantined, with none pending."""
         return self.deferred == 0
 
     def write(self, destination: ObjectStore) -> None:
@@ -111,14 +111,14 @@ class BatchReport(BaseModel):
 
 
 def list_reports(destination: ObjectStore) -> Iterator[str]:
-    """The keys of all batches' ``report.json``, newest batch first; batches without one are left out.
+    """The keys of all batches' ``report.json``, newest batch first; batches without one are omitted.
 
-    A batch's id begins with the time at which it started, so a listing can begin at any moment of the past. Each look
-    goes ten times further back than the one before, so little is listed twice, and nothing much older than needed.
+    A batch's id starts with its start time, so a listing can begin at any time in the past. Each listing goes back ten
+    times as far as the previous one, so little is listed twice and few batches are older than needed.
     """
     now, look, end = datetime.now(UTC), _FIRST_LOOK, "\U0010ffff"
     while end:
-        # Ids that are no times, of other programs, come with the last look.
+        # Ids that are not times, from other programs, are included in the last listing.
         begin = f"{BATCHES}{now - look:%Y%m%dT%H%M%SZ}" if look < _LAST_LOOK else ""
         listed = destination.list(BATCHES, start_after=begin)
         yield from sorted((i.key for i in listed if i.key.endswith("/report.json") and i.key <= end), reverse=True)
@@ -126,19 +126,19 @@ def list_reports(destination: ObjectStore) -> Iterator[str]:
 
 
 def read_reports(destination: ObjectStore) -> Iterator[BatchReport]:
-    """The reports of all batches, newest first, one in memory. One that cannot be read is skipped with a warning."""
+    """The reports of all batches, newest first, one at a time. Unreadable reports are skipped with a warning."""
     reports = (read_model(destination, key, BatchReport) for key in list_reports(destination))
     return filter(None, reports)
 
 
 def find_waiting(destination: ObjectStore) -> frozenset[str]:
-    """Fingerprints that the last batch left to the next run."""
+    """Fingerprints that the last batch deferred to the next run."""
     report = next(read_reports(destination), None)
     return frozenset(one.fingerprint for one in report.failed if not one.quarantined) if report else frozenset()
 
 
 class Sums(Amounts):
-    """All that is counted. Two labels are one key, with a space between: JSON has only texts."""
+    """All counts. Two labels are combined into one key with a space, because JSON keys are strings."""
 
     recordings: Counter[str] = Field(default_factory=Counter)
     """By status and error code."""
@@ -147,7 +147,7 @@ class Sums(Amounts):
     failures: Counter[str] = Field(default_factory=Counter)
     """By stage and error code."""
     batches: Counter[str] = Field(default_factory=Counter)
-    """Those that are over, by status."""
+    """Finished batches, by status."""
     gpu_seconds: dict[str, float] = Field(default_factory=dict)
     """Busy, load, idle."""
     cpu_seconds: float = 0.0
@@ -157,12 +157,13 @@ class Sums(Amounts):
 
 
 class BatchCounts(BaseModel):
-    """An object beside the report, for the exporter: written when the batch begins, after each shard, and at its end.
+    """Counts for the exporter, written when the batch starts, after each shard, and at its end.
 
-    All figures are sums of what the shards' runs wrote, so they say the same however often a run was killed and
-    repeated. The object is replaced, never added to: whoever reads it twice counts nothing twice.
+    All figures are sums of the logs of the shards' runs, so they stay the same however often a run is killed and
+    repeated. The object is replaced, never incremented, so reading it twice counts nothing twice.
 
-    ``flow_run``: the id of the run of `ingest`. ``speed``: audio seconds per second, by stage and for the batch.
+    ``flow_run``: id of the run of `ingest`.
+    ``speed``: audio seconds per second, by stage and for the batch.
     """
 
     batch: str
@@ -177,8 +178,8 @@ class BatchCounts(BaseModel):
 
     @classmethod
     def of(cls, run: RunContext, batch: str, flow_run: str, started_at: datetime) -> "BatchCounts":
-        """A batch that has done nothing yet."""
-        # A model may be a folder of the machine; its path is nobody's business.
+        """Counts of a batch that has just started."""
+        # A model may be a local folder, whose path must not be published.
         engine, model = run.options.engine, PurePath(run.options.model).name
         return cls(
             batch=batch,
@@ -187,12 +188,12 @@ class BatchCounts(BaseModel):
             model=model,
             started_at=started_at,
             updated_at=started_at,
-            # Told from the beginning: Prometheus sees no increase in what begins with its first amount.
+            # Present from the start: Prometheus sees no increase in a counter that starts with its first amount.
             sums=Sums(audio_seconds={f"{engine} {model}": 0.0}),
         )
 
     def with_totals(self, totals: Totals, report: BatchReport | None = None) -> Self:
-        """So far, or as the report says. What the batch leaves to the next run is counted when it is over."""
+        """Updated counts: so far, or those of the final report. Deferred recordings are counted only at the end."""
         if report is None:
             return self._with(totals, [one for one in totals.failed if one.quarantined], "running")
         counts = self._with(totals, report.failed, "complete" if report.complete else "incomplete")
@@ -201,17 +202,19 @@ class BatchCounts(BaseModel):
         return counts
 
     def from_receipts(self, destination: ObjectStore) -> Self:
-        """For a batch whose run ended without a report: what its shards' results and receipts say."""
+        """Counts of a batch whose run ended without a report, from its shards' logs and receipts."""
         totals = Totals.total(fold(read_logs(destination, shard)) for shard in read_shards(destination, self.batch))
         return self._with(totals, totals.failed, "lost")
 
     def write(self, destination: ObjectStore) -> None:
-        """Figures stop no work: if it fails, the next write says all, or the exporter finds out from the results."""
+        """Write the counts. A failure is only logged: the next write is complete, or the exporter uses the shards'
+        logs.
+        """
         data = self.model_dump_json().encode()
         try:
             destination.put_bytes(f"{METRICS}{self.batch}.json", data, content_type="application/json")
         except StenopoolError as error:
-            logger.warning("The figures of batch %s were not written: %s", self.batch, error.message)
+            logger.warning("The metrics of batch %s were not written: %s", self.batch, error.message)
 
     def _with(self, totals: Totals, failed: list[FailedRecording], status: Status) -> Self:
         ends = Counter(f"{'quarantined' if one.quarantined else 'deferred'} {one.failure.code}" for one in failed)

@@ -1,8 +1,8 @@
-"""One batch of work items on its way through the stages of a run.
+"""Moves a batch of work items through the stages of a run.
 
-Every stage has an inbox, a memory stream. A job arrives there when the stages that it waits for have done it, and the
-stream ends when those have ended, whatever became of them: so all stages end, and what is transcribed is published
-even where another stage stopped. Who starts the attempts (Prefect tasks, a test) is not this module's business.
+Every stage has an inbox, a memory stream. A job arrives there when the stages that it waits for have finished it, and
+the stream ends when those stages have ended, whatever the result. So all stages end, and transcribed recordings are
+published even if another stage stopped. The caller (Prefect tasks, a test) starts the attempts.
 """
 
 import math
@@ -27,7 +27,7 @@ Limiters = dict[Stage, CapacityLimiter]
 class BatchRunner:
     """Moves a batch's jobs through ``stages``.
 
-    ``limiters`` are shared by the batches of a run: they hold each stage to its concurrency.
+    ``limiters``: shared by the batches of a run, to limit each stage to its concurrency.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class BatchRunner:
         self.stages = [stage for stage in stages if stage.applies(context.options)]
         self.jobs = [Job(context, item) for item in items]
         self.troubles = dict[Job, errors.TransientError]()
-        """What kept a job from being done in the last attempt at a stage."""
+        """The error that kept a job from being finished in the last attempt at a stage."""
         self._limiters = limiters
         self._open = set(self.stages)
         self._inboxes = {stage: _Inbox(stage, self.stages) for stage in self.stages}
@@ -48,19 +48,19 @@ class BatchRunner:
 
     @property
     def label(self) -> str:
-        """The batch in words, for the names of its task runs."""
+        """Description of the batch, for the names of its task runs."""
         first = printable(self.jobs[0].key)
         return first if len(self.jobs) == 1 else f"{len(self.jobs)} recordings from {first}"
 
     async def has_work(self, stage: Stage) -> bool:
-        """Wait until a job reaches the stage; False if none will."""
+        """Wait until a job reaches the stage; returns False if none will."""
         return await anext(self._inboxes[stage].arriving(), None) is not None
 
     async def attempt(self, stage: Stage, *, again: bool = False) -> None:
-        """One attempt at a stage, for every job that reaches it and is not done.
+        """One attempt at a stage, for every unfinished job that reaches it.
 
-        Raises what keeps jobs from being done: a `TransientError` when the others are done (another attempt may
-        help), anything else as soon as what is in progress has ended.
+        Raises a `TransientError` (another attempt may succeed) after the other jobs are finished; raises any other
+        error as soon as the work in progress has ended.
         """
         inbox, attempt = self._inboxes[stage], _Attempt(self, stage, again=again)
         in_thread = partial(to_thread.run_sync, limiter=self._limiters[stage])
@@ -82,9 +82,9 @@ class BatchRunner:
                 raise error
 
     def give_up(self, stage: Stage, error: errors.TransientError) -> errors.StenopoolError | None:
-        """After the last attempt: what is not done waits for the next run, each for its own reason.
+        """After the last attempt: defer the unfinished jobs to the next run, each with its own failure.
 
-        Returns what is wrong with a store as a whole, where it is: then no other recording would fare better.
+        Returns the fault of a whole store, if there is one; it affects all other recordings too.
         """
         fault = self.context.find_store_fault(error)
         for job in self._inboxes[stage].unfinished.values():
@@ -97,7 +97,7 @@ class BatchRunner:
         return fault
 
     def close(self, stage: Stage) -> bool:
-        """The stage does no more, so stages that wait for nothing else end too. Whether it was the last one."""
+        """Close a stage, and the inboxes that wait for nothing else. Returns whether it was the last stage."""
         self._open.remove(stage)
         for inbox in self._inboxes.values():
             if stage in inbox.running:
@@ -108,10 +108,10 @@ class BatchRunner:
         return not self._open
 
     def pass_on(self, stage: Stage, job: Job) -> None:
-        """A job leaves a stage: to the stages after it, or out of the run."""
+        """Pass a job from a stage to the following stages, or end it."""
         self._inboxes[stage].unfinished.pop(job.fingerprint, None)
         if not job.sound:
-            return  # a failed one waits for the stage that takes those
+            return  # failed jobs wait for the stage that processes them
         following = [inbox for inbox in self._inboxes.values() if stage in inbox.waits_for]
         for inbox in following:
             inbox.arrive(job, stage)
@@ -120,19 +120,19 @@ class BatchRunner:
 
 
 class _Inbox:
-    """The jobs that arrive at one stage, and those of them that it has not finished. For the event loop's thread."""
+    """The jobs that arrive at one stage, and its unfinished ones. Use only in the event loop's thread."""
 
     def __init__(self, stage: Stage, stages: Sequence[Stage]) -> None:
         others = frozenset(other for other in stages if not other.takes_failed)
         self.takes_failed = stage.takes_failed
         self.waits_for = frozenset() if stage.takes_failed else others & frozenset(stage.waits_for)
-        self.running = set(others if stage.takes_failed else self.waits_for)  # the stages before it that have not ended
+        self.running = set(others if stage.takes_failed else self.waits_for)  # preceding stages that have not ended
         self.unfinished: dict[str, Job] = {}
         self._missing: dict[str, set[Stage]] = {}
         self._send, self._receive = anyio.create_memory_object_stream[Job](math.inf)
 
     def arrive(self, job: Job, stage: Stage) -> None:
-        """A stage before it has done the job; the last one lets it in."""
+        """Record that a preceding stage has finished the job; the last one admits it."""
         missing = self._missing.setdefault(job.fingerprint, set(self.waits_for))
         missing.discard(stage)
         if not missing:
@@ -140,7 +140,7 @@ class _Inbox:
             self._send.send_nowait(job)
 
     def close_with(self, jobs: Iterable[Job]) -> None:
-        """Let these jobs in, and nothing after them."""
+        """Admit these jobs, then close the inbox."""
         for job in jobs:
             self._send.send_nowait(job)
         self._send.close()
@@ -152,7 +152,7 @@ class _Inbox:
             yield job
 
     async def jobs(self) -> AsyncIterator[Job]:
-        """Those that an earlier attempt left unfinished, then those that arrive."""
+        """The jobs that an earlier attempt left unfinished, then those that arrive."""
         for job in list(self.unfinished.values()):
             yield job
         async for job in self.arriving():
@@ -160,10 +160,10 @@ class _Inbox:
 
 
 class _Attempt:
-    """One attempt at a stage. Its work is done in threads."""
+    """One attempt at a stage. Its work runs in threads."""
 
     def __init__(self, runner: BatchRunner, stage: Stage, *, again: bool) -> None:
-        self.transient = list[errors.TransientError]()  # trying again may help
+        self.transient = list[errors.TransientError]()  # another attempt may succeed
         self.fatal = list[BaseException]()  # the stage ends
         self._runner, self._stage, self._again = runner, stage, again
         self._queue, self._closed = SimpleQueue[Job | None](), False
@@ -172,16 +172,16 @@ class _Attempt:
         self._worked = list[tuple[Job, Interval]]()
 
     def do(self, job: Job) -> None:
-        """The stage's work on one job."""
+        """Run the stage on one job."""
         with log_context(recording=job.key):
             try:
                 if self.fatal:
                     return
-                if self._take_up(job):
+                if self._needs_work(job):
                     self._stage.run(self._runner.context, job)
                 self._leave(job)
             except BaseException as error:
-                # A transient one is tried again first.
+                # Transient errors are retried first.
                 transient = isinstance(error, errors.TransientError)
                 if not transient and (fault := self._runner.context.find_store_fault(error)):
                     self._stop(fault, job)
@@ -191,25 +191,25 @@ class _Attempt:
                     self._stop(error, job)
 
     async def hand_over(self, inbox: _Inbox) -> None:
-        """Hand the jobs to `stream`, in a queue, since engines take them in threads of their own."""
+        """Hand the jobs to `stream` through a queue, since engines take them in their own threads."""
         try:
             async for job in inbox.jobs():
                 self._queue.put(job)
             self._queue.put(None)
             await anyio.sleep_forever()
-        finally:  # the engine has ended, or the run is cancelled: what still waits is not begun
+        finally:  # the engine has ended or the run is cancelled: waiting jobs are not started
             self._closed = True
             self._queue.put(None)
 
     def stream(self, run_stream: RunStream) -> None:
-        """The stage's work on all jobs, in one call."""
+        """Run the stage on all jobs, in one call."""
         try:
             run_stream(self._runner.context, self._coming(), self._leave)
         except BaseException as error:
             self._stop(error, *self._began)
 
     def summary(self) -> StageAttempt:
-        """What the log keeps of it."""
+        """The attempt's log entry."""
         return StageAttempt(
             stage=self._stage.name,
             uses=self._stage.uses,
@@ -221,13 +221,13 @@ class _Attempt:
 
     def _coming(self) -> Iterator[Job]:
         while (job := self._queue.get()) is not None and not self._closed:
-            if self._take_up(job):
+            if self._needs_work(job):
                 yield job
             else:
                 self._leave(job)
 
-    def _take_up(self, job: Job) -> bool:
-        """Whether the stage has something to do for the job; a safe point to stop at."""
+    def _needs_work(self, job: Job) -> bool:
+        """Whether the stage has work to do for the job. Stops here if requested."""
         if self._stage.stoppable:
             stop_if_asked()
         if job.outcome is not None or (job.failure is not None and not self._stage.takes_failed):
@@ -240,7 +240,7 @@ class _Attempt:
         return job in self._began
 
     def _leave(self, job: Job) -> None:
-        """The stage is through with the job."""
+        """Finish the stage's work on the job."""
         self._record(job)
         ended = job.outcome is not None and job.outcome.status != "done"
         if self._stage.event and job.failure is None and not ended:
@@ -252,7 +252,7 @@ class _Attempt:
             self._worked.append((job, (began, self._runner.context.now())))
 
     def _stop(self, error: BaseException, *jobs: Job) -> None:
-        """These jobs are not done, for now or in this run."""
+        """Record an error that leaves these jobs unfinished, for now or in this run."""
         for job in jobs:
             self._record(job)
             if isinstance(error, errors.TransientError):
@@ -263,14 +263,14 @@ class _Attempt:
             self.fatal.append(error)
 
     def _concerns_only(self, job: Job, error: BaseException) -> bool:
-        """Whether an error is this job's alone, which fails then; the others continue."""
+        """Whether an error concerns only this job. If so, the job fails and the others continue."""
         own: errors.StenopoolError
         match error:
-            case errors.ObjectNotFound():  # another run that finishes a work item removes its checkpoints
+            case errors.ObjectNotFound():  # another run that finishes a work item deletes its checkpoints
                 if job.skip_if_finished():
                     return True
-                own = errors.RunLost(f"Its checkpoint is gone. {error.message}")
-            case errors.SourceChanged() | errors.RunLost() | errors.RecordingError():  # another try would meet the same
+                own = errors.RunLost(f"Its checkpoint no longer exists. {error.message}")
+            case errors.SourceChanged() | errors.RunLost() | errors.RecordingError():  # would fail again
                 own = error
             case errors.TransientError() | errors.SetupError() | Stopped():
                 return False

@@ -1,4 +1,4 @@
-"""What a run of `ingest` has to do, grouped: shards (what one run carries) and batches in them (what one task does)."""
+"""The work of a run of `ingest`, divided into shards (one per run) and batches of items (one per task)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from stenopool.runtime.logs import Event, emit, logger
 from stenopool.settings import BatchSettings
 from stenopool.storage.base import ObjectStore
 
-# Bytes of a second of speech as it is usually stored, by extension; for plans and sizes of shards, not for results.
+# Typical bytes per second of stored speech, by extension; used only for plans and shard sizes.
 _BYTES_PER_SECOND = {
     **dict.fromkeys(("wav", "aiff", "aif", "caf", "w64"), 48_000),
     **dict.fromkeys(("flac", "alac"), 25_000),
@@ -29,20 +29,20 @@ _BYTES_PER_SECOND = {
     **dict.fromkeys(("mp4", "mov", "mkv", "webm", "avi"), 150_000),
 }
 _BYTES_PER_SECOND_ELSE = 12_000
-_MOST_NAMED = 10  # in one line of the log
+_MOST_NAMED = 10  # in a line of the log
 
 
 def estimate_seconds(recording: Recording) -> float:
-    """How long a recording may last, told from its size and extension; no file is touched."""
+    """Estimate a recording's duration from its size and extension, without reading it."""
     extension = recording.key.rpartition("/")[2].rpartition(".")[2].lower()
     return recording.size / _BYTES_PER_SECOND.get(extension, _BYTES_PER_SECOND_ELSE)
 
 
 class WorkItem(BaseModel, frozen=True):
-    """One item of work: a recording, the fingerprint that names it, its estimated length, tries so far.
+    """A work item: a recording, its fingerprint, its estimated duration and the number of previous attempts.
 
-    ``formats``: its transcript is there, and only these are to be rendered from it; empty: all is to be done.
-    ``superseded``: other fingerprints of the recording, whose receipts end when its files are overwritten.
+    ``formats``: formats to render from the existing transcript; empty: transcribe the recording.
+    ``superseded``: other fingerprints of the recording, whose receipts are deleted when its files are overwritten.
     """
 
     recording: Recording
@@ -57,7 +57,7 @@ class WorkItem(BaseModel, frozen=True):
         return cls(
             recording=entry.recording,
             fingerprint=entry.fingerprint,
-            # Rendering takes no time that counts: a shard of it may hold many.
+            # Rendering takes negligible time, so a shard may contain many of these.
             seconds=0.0 if entry.missing else estimate_seconds(entry.recording),
             attempts=attempts,
             formats=entry.missing,
@@ -67,34 +67,37 @@ class WorkItem(BaseModel, frozen=True):
 
 @dataclass
 class Plan:
-    """Pending items as they are listed, and counts of all that was seen. Complete once `items` is used up."""
+    """Pending items as they are listed, and counts of all recordings seen. Complete when `items` is exhausted."""
 
     source: ObjectStore
     destination: ObjectStore
     options: TranscriptionOptions
     selection: Selection
     formats: tuple[Format, ...] = ()
-    """Formats that finished recordings must have too; what is missing is rendered from the transcript."""
+    """Formats that finished recordings must have; missing ones are rendered from the transcript."""
     retry: frozenset[ErrorCode] | None = None
-    """Codes whose quarantined recordings are taken up again; None: none; empty: all."""
+    """Error codes whose quarantined recordings are retried; None: none; empty: all."""
     clears: bool = False
-    """Whether checkpoints and quarantine of finished recordings go: a run killed right after a receipt left them."""
+    """Whether to delete leftover checkpoints and quarantine receipts of finished recordings (of runs killed after
+    writing a receipt).
+    """
     waited: frozenset[str] = frozenset()
-    """Fingerprints that come last: they could not be done the last time, and must not take every run's
-    ``selection.max_count`` for themselves."""
-    begun: int = 0
-    """Recordings that earlier attempts at the same run took: they count towards ``selection.max_count``."""
+    """Fingerprints to process last: they failed in the last run, and must not use up ``selection.max_count`` in every
+    run.
+    """
+    already_started: int = 0
+    """Recordings started by earlier attempts at the same run; they count towards ``selection.max_count``."""
     counts: Counter[str] = field(default_factory=Counter)
     seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     unusable: list[FailedRecording] = field(default_factory=list)
     archived: Counter[str] = field(default_factory=Counter)
-    """Recordings that have to be restored first, by storage class."""
+    """Recordings that must be restored first, by storage class."""
 
     def items(self) -> Iterator[WorkItem]:
-        """What has to be done, in the source's order. Ends when ``selection.max_count`` are to be transcribed."""
-        if self.begun >= (most := self.selection.max_count or maxsize):
+        """The work items, in the source's order. Ends after ``selection.max_count`` recordings to transcribe."""
+        if self.already_started >= (most := self.selection.max_count or maxsize):
             return
-        # Fingerprints in the work area: few, those of runs that are in progress or were cut off.
+        # Fingerprints in the work area: few, of runs that are in progress or were interrupted.
         checkpoints = self.destination.list(receipts.WORK) if self.clears else ()
         leftovers = {info.key.removeprefix(receipts.WORK)[:32] for info in checkpoints}
         entries = list_entries(self.source, self.destination, self.options, self.selection, self.formats)
@@ -118,11 +121,13 @@ class Plan:
                 if state == "new":
                     emit(Event("planned", item.recording.key, item.seconds))
                 yield item
-            if self.counts["new"] + self.begun == most:
+            if self.counts["new"] + self.already_started == most:
                 return
         if named:
             some = ", ".join(map(repr, sorted(named)[:_MOST_NAMED])) + (", ..." if len(named) > _MOST_NAMED else "")
-            logger.warning("%d of the named recordings are left out, as a listing would: %s", len(named), some)
+            logger.warning(
+                "Skipped %d of the given recordings, because a listing would not select them: %s", len(named), some
+            )
 
     def _in_turn(self, entries: Iterable[CatalogEntry]) -> Iterator[CatalogEntry]:
         last = list[CatalogEntry]()
@@ -150,7 +155,7 @@ class Plan:
 
 
 class Shard(BaseModel, frozen=True):
-    """The recordings that one run carries, as a manifest in the destination: a line per item."""
+    """The work items of one run, stored as a manifest at the destination: a line per item."""
 
     batch: str
     number: int
@@ -162,12 +167,12 @@ class Shard(BaseModel, frozen=True):
 
     @property
     def new(self) -> list[WorkItem]:
-        """The items that are to be transcribed."""
+        """The items to transcribe."""
         return [item for item in self.items if not item.formats]
 
     @property
     def finished(self) -> list[WorkItem]:
-        """The items whose transcripts are there, and lack formats."""
+        """The items whose transcripts exist but lack formats."""
         return [item for item in self.items if item.formats]
 
     @property
@@ -187,9 +192,9 @@ class Shard(BaseModel, frozen=True):
 
 
 def read_shards(destination: ObjectStore, batch: str) -> Iterator[Shard]:
-    """Shards of a batch whose manifests are there: those that an earlier attempt at the same run has begun.
+    """The shards of a batch that have a manifest: those started by an earlier attempt at the same run.
 
-    A manifest that cannot be read is skipped with a warning: what it named is pending still, or has its receipts.
+    An unreadable manifest is skipped with a warning: its recordings are still pending, or have receipts.
     """
     folder = f"{receipts.BATCHES}{batch}/shards/"
     for info in destination.list(folder):
@@ -204,11 +209,12 @@ def read_shards(destination: ObjectStore, batch: str) -> Iterator[Shard]:
 def split_into_shards(
     items: Iterable[WorkItem], batch: str, settings: BatchSettings, first: int = 0
 ) -> Iterator[Shard]:
-    """Shards of about equal length, a few at a time as the items come, so that work starts while listing goes on.
+    """Split items into shards of about equal duration, a few at a time, so that work starts while listing continues.
 
-    They are numbered from ``first``.
-    As many items as fill ``balanced_shards`` are gathered, then dealt out longest first, each to the shortest shard
-    (Graham's LPT rule). A shard is longer than ``shard_seconds`` by one recording at most.
+    ``first``: number of the first shard.
+
+    Items are collected until they fill ``balanced_shards``, then assigned longest first, each to the shortest shard
+    (Graham's LPT rule). A shard exceeds ``shard_seconds`` by one recording at most.
     """
     dealt = chain.from_iterable(_deal(gathered, settings) for gathered in _gather(items, settings))
     for number, hand in enumerate(dealt, first):
@@ -233,7 +239,7 @@ def _deal(items: Sequence[WorkItem], settings: BatchSettings) -> list[tuple[Work
     seconds = sum(item.seconds for item in items)
     count = max(ceil(seconds / settings.shard_seconds), ceil(len(items) / settings.shard_recordings))
     hands: list[list[WorkItem]] = [[] for _ in range(min(count, len(items)))]
-    # Shortest first; of equally short ones the one with fewest items, so that empty files are spread too.
+    # Shortest shard first, then the one with the fewest items, so that empty files are distributed too.
     shortest = [(0.0, 0, n) for n in range(len(hands))]
     for item in sorted(items, key=lambda item: -item.seconds):
         length, size, n = heappop(shortest)
@@ -244,7 +250,7 @@ def _deal(items: Sequence[WorkItem], settings: BatchSettings) -> list[tuple[Work
 
 
 def batches(items: Sequence[WorkItem], settings: BatchSettings) -> Iterator[tuple[WorkItem, ...]]:
-    """What one task carries: one long recording or many short ones, longest first."""
+    """Split items into batches, one per task: one long recording or many short ones, longest first."""
     waiting = sorted(items, key=lambda item: -item.seconds)
     while waiting:
         size, seconds = 0, 0.0
@@ -257,28 +263,28 @@ def batches(items: Sequence[WorkItem], settings: BatchSettings) -> Iterator[tupl
         waiting = waiting[size:]
 
 
-# -- what was done for a shard ----------------------------------------------------------------------------------------
+# -- logs of a shard's runs -------------------------------------------------------------------------------------------
 
 
 def write_log(destination: ObjectStore, shard: Shard, flow: str, log: ShardLog) -> None:
-    """Store what a run of this flow over the shard did."""
+    """Store the log of this flow's run over the shard."""
     destination.put_bytes(_log_key(shard, flow), log.model_dump_json().encode(), content_type="application/json")
 
 
 def read_log(destination: ObjectStore, shard: Shard, flow: str) -> ShardLog | None:
-    """What a run of this flow over the shard did; None if it has not ended, or left nothing that can be read."""
+    """The log of this flow's run over the shard; None if the run has not ended or the log cannot be read."""
     return receipts.read_model(destination, _log_key(shard, flow), ShardLog)
 
 
 def log_or_receipts(destination: ObjectStore, shard: Shard, flow: str, items: Sequence[WorkItem]) -> ShardLog:
-    """What a run of this flow over these items did; what receipts say, if it was killed or its machine went away."""
+    """The log of this flow's run over these items, or one derived from receipts if the run was killed."""
     if log := read_log(destination, shard, flow):
         return log
     return ShardLog(outcomes=[_outcome_by_receipt(destination, shard.batch, item) for item in items])
 
 
 def read_logs(destination: ObjectStore, shard: Shard) -> list[ShardLog]:
-    """What was done for a shard, by one run of `shard` or one each of `prepare` and `transcribe`."""
+    """A shard's logs: of one run of `shard`, or of one run each of `prepare` and `transcribe`."""
     if whole := read_log(destination, shard, "shard"):
         return [whole]
     prepared, ready = read_prepared(destination, shard)
@@ -286,7 +292,7 @@ def read_logs(destination: ObjectStore, shard: Shard) -> list[ShardLog]:
 
 
 def read_prepared(destination: ObjectStore, shard: Shard) -> tuple[ShardLog, list[WorkItem]]:
-    """What `prepare` did for a shard, and the items whose audio it has stored, with their exact length."""
+    """The log of `prepare` for a shard, and the items whose audio it stored, with their exact durations."""
     prepared = log_or_receipts(destination, shard, "prepare", shard.items)
     seconds = {outcome.fingerprint: outcome.duration for outcome in prepared.outcomes if outcome.status == "prepared"}
     ready = [item for item in shard.items if item.fingerprint in seconds]
@@ -294,21 +300,21 @@ def read_prepared(destination: ObjectStore, shard: Shard) -> tuple[ShardLog, lis
 
 
 def _outcome_by_receipt(destination: ObjectStore, batch: str, item: WorkItem) -> Outcome:
-    told = partial(Outcome, key=item.recording.key, fingerprint=item.fingerprint)
+    outcome = partial(Outcome, key=item.recording.key, fingerprint=item.fingerprint)
     ends = {name.status: name for name in receipts.find_receipts(destination, item.recording.key, item.fingerprint)}
-    failure = RunLost("The run that carried it ended without a result.").failure()
+    failure = RunLost("Its run ended without a result.").failure()
     if item.formats:
         if "done" in ends and set(item.formats) <= ends["done"].formats:
-            return told(status="rendered")
+            return outcome(status="rendered")
     elif "done" in ends:
         receipt = receipts.read(destination, ends["done"])
         if receipt is None or receipt.batch != batch:
-            return told(status="skipped")
-        return told(status="done", duration=receipt.duration, flags=receipt.flags)
+            return outcome(status="skipped")
+        return outcome(status="done", duration=receipt.duration, flags=receipt.flags)
     elif "quarantined" in ends and not item.attempts:
         receipt = receipts.read(destination, ends["quarantined"])
         failure = (receipt and receipt.failure) or failure
-    return told(status="deferred" if failure.code.retryable else "quarantined", failure=failure)
+    return outcome(status="deferred" if failure.code.retryable else "quarantined", failure=failure)
 
 
 def _log_key(shard: Shard, flow: str) -> str:

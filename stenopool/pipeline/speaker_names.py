@@ -1,9 +1,9 @@
-"""Names that people give to a transcript's speakers: kept beside it, and applied wherever it is shown.
+"""Names given to a transcript's speakers: stored next to the transcript, and applied wherever it is shown.
 
     <destination>/<key>/speakers.json      {"fingerprint": ..., "names": {"SPEAKER_00": "Anna"}}
 
-The transcript's JSON stays as the work made it, so that its receipt stays true; whatever is rendered from it says the
-names. They belong to one fingerprint: made anew with other options, SPEAKER_00 may be somebody else.
+The transcript's JSON is not changed, so its receipt stays valid; the names appear in the formats rendered from it. They
+belong to one fingerprint: after transcribing with other options, SPEAKER_00 may be a different person.
 """
 
 from typing import Annotated, TypeVar
@@ -20,7 +20,7 @@ P = TypeVar("P", Segment, SpeakerTurn, Word)
 def _clean_name(name: str) -> str:
     name = clean(name)
     if not name:
-        raise ValueError("a name has letters; leave the speaker out to take its name away")
+        raise ValueError("a name cannot be empty; omit the speaker to remove the name")
     return name
 
 
@@ -28,38 +28,38 @@ SpeakerName = Annotated[str, Field(max_length=100), AfterValidator(_clean_name)]
 
 
 class SpeakerNames(BaseModel):
-    """``names``: by the label that diarization gave. Two labels with one name are one person."""
+    """``names``: by diarization label. Two labels with the same name are the same person."""
 
     fingerprint: str
     names: dict[str, SpeakerName] = {}
 
 
 def names_key(recording_key: str) -> str:
-    """Where the names lie: beside the transcript. An empty key is for a store that is the recording's own folder."""
+    """The key of the names, next to the transcript. Use an empty key if the store is the recording's own folder."""
     return f"{recording_key}/speakers.json" if recording_key else "speakers.json"
 
 
 def read(destination: ObjectStore, recording_key: str, transcript: Transcript) -> dict[str, str]:
-    """The names given to this transcript's speakers; none if they were given to another fingerprint's."""
+    """The names of this transcript's speakers; empty if the stored names belong to another fingerprint."""
     return parse(destination.get_bytes(names_key(recording_key), None), transcript)
 
 
 def parse(content: bytes | str | None, transcript: Transcript) -> dict[str, str]:
-    """As `read`, of the file's content; None if there is no file."""
+    """Like `read`, from the file's content; ``content``: None if there is no file."""
     try:
         kept = SpeakerNames.model_validate_json(content or b"")
-    except ValidationError:  # there is none, or somebody's file of the same name
+    except ValidationError:  # no file, or an unrelated file of the same name
         return {}
     return kept.names if kept.fingerprint == fingerprint_of(transcript) else {}
 
 
 def write(destination: ObjectStore, recording_key: str, transcript: Transcript, names: dict[str, str]) -> None:
-    """Keep these names, and no others, for this transcript's speakers."""
+    """Store these names for this transcript's speakers, replacing any others."""
     write_for(destination, recording_key, fingerprint_of(transcript), names)
 
 
 def write_for(destination: ObjectStore, recording_key: str, fingerprint: str, names: dict[str, str]) -> None:
-    """As `write`, for the transcript with this fingerprint."""
+    """Like `write`, for the transcript with this fingerprint."""
     kept = SpeakerNames(fingerprint=fingerprint, names=names)
     if kept.names:
         content = kept.model_dump_json(indent=1).encode()
@@ -69,7 +69,7 @@ def write_for(destination: ObjectStore, recording_key: str, fingerprint: str, na
 
 
 def apply_names(transcript: Transcript, names: dict[str, str]) -> Transcript:
-    """The transcript with names for labels everywhere; the one given is not changed."""
+    """A copy of the transcript with names in place of labels."""
     if not names:
         return transcript
 
@@ -89,7 +89,7 @@ def apply_names(transcript: Transcript, names: dict[str, str]) -> Transcript:
 
 
 def list_labels(transcript: Transcript) -> list[str]:
-    """All labels that speakers of this transcript have, in the order in which they are listed or speak."""
+    """All speaker labels of this transcript, in the order in which they are listed or speak."""
     spoken = (word.speaker or segment.speaker for segment in transcript.segments for word in segment.words)
     turns = (turn.speaker for turn in transcript.turns)
     whole = (segment.speaker for segment in transcript.segments)
@@ -97,5 +97,5 @@ def list_labels(transcript: Transcript) -> list[str]:
 
 
 def fingerprint_of(transcript: Transcript) -> str:
-    """The fingerprint that names belong to; empty for a transcript without one."""
+    """The transcript's fingerprint, to which names belong; empty if it has none."""
     return transcript.provenance.fingerprint if transcript.provenance else ""

@@ -1,6 +1,6 @@
-"""Whether what a program needs answers: for probes, which send no key, and for its metrics.
+"""Health checks of a program's dependencies, for probes without a key and for metrics.
 
-`health_router` makes the three routes that the API, the exporter and the workers share.
+`health_router` creates the three routes that the API, the exporter and the workers share.
 """
 
 import asyncio
@@ -15,21 +15,21 @@ from pydantic import BaseModel, ConfigDict
 
 from stenopool.runtime.logs import logger
 
-_PATIENCE = 5.0  # seconds for each dependency
-_FRESH = 2.0  # seconds; anybody may ask, and each check asks others
+_PATIENCE = 5.0  # timeout for each dependency, in seconds
+_FRESH = 2.0  # seconds; anyone may send requests, and each check causes further requests
 
 State = Literal["ok", "failed"]
 
 
 class Health(BaseModel):
-    """How a program is, and what it needs."""
+    """Health of a program and its dependencies."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     status: State
-    """failed: it cannot serve."""
+    """failed: the program cannot serve requests."""
     dependencies: dict[str, State] = {}
-    """How each of them is; the reason is in the program's log, not here."""
+    """State of each dependency; the reason for a failure is only in the program's log."""
 
     @classmethod
     def of(cls, dependencies: dict[str, State]) -> "Health":
@@ -37,9 +37,9 @@ class Health(BaseModel):
 
 
 class Readiness:
-    """Checks dependencies, all at once, and remembers the answer for two seconds. A check raises if it fails.
+    """Checks dependencies concurrently and caches the result for two seconds. A check raises if it fails.
 
-    ``health`` is the last answer.
+    ``health``: the last result.
     """
 
     def __init__(self, checks: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
@@ -62,26 +62,26 @@ def health_router(
     look: Callable[[Request], Awaitable[Health]],
     is_alive: Callable[[], bool] = lambda: True,
 ) -> APIRouter:
-    """``/health/live``, ``/health/ready`` and ``/metrics``: 200, or 503 where the answer is "failed".
+    """Routes ``/health/live``, ``/health/ready`` and ``/metrics``; the status is 200, or 503 for "failed".
 
-    ``look``: how the dependencies are; asked before ``registry`` is collected, too. ``is_alive``: whether the program
-    works at all, or has to be started again: this is what a liveness probe asks for.
+    ``look``: returns the state of the dependencies; also called before ``registry`` is collected.
+    ``is_alive``: for liveness probes; False if the program must be restarted.
     """
     router = APIRouter(tags=["health"])
 
     @router.get("/health/live")
     async def get_liveness(response: Response) -> Health:
-        """The process answers."""
+        """The process is running."""
         return _answer(response, Health(status="ok" if is_alive() else "failed"))
 
     @router.get("/health/ready", responses={503: {"model": Health}})
     async def get_readiness(request: Request, response: Response) -> Health:
-        """What the process needs answers too."""
+        """The process and its dependencies are available."""
         return _answer(response, await look(request))
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def get_metrics(request: Request) -> Response:
-        """What Prometheus scrapes; docs/metrics.md says what there is."""
+        """Metrics for Prometheus; see docs/metrics.md."""
         await look(request)
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -89,7 +89,7 @@ def health_router(
 
 
 def bare_app(router: APIRouter, **options: Any) -> FastAPI:
-    """An application of these routes alone, without pages that describe them."""
+    """An application with only these routes, without API documentation."""
     app = FastAPI(openapi_url=None, redirect_slashes=False, **options)
     app.include_router(router)
     return app
@@ -104,7 +104,7 @@ async def _state(name: str, check: Callable[[], Awaitable[object]]) -> State:
     try:
         async with asyncio.timeout(_PATIENCE):
             await check()
-    except Exception as error:  # whatever it is, it is not ready
+    except Exception as error:  # any error means not ready
         logger.warning("Not ready: %s: %s", name, error or type(error).__name__)
         return "failed"
     return "ok"

@@ -1,7 +1,7 @@
-"""uvicorn with bounds on what comes before a request is complete, for every HTTP server of ours.
+"""uvicorn with limits for incomplete requests, used by all of Stenopool's HTTP servers.
 
-uvicorn bounds connections that have a request, but neither the size of headers (with its parser in C) nor the seconds
-until they are complete: half-sent requests would be kept forever.
+uvicorn limits connections that have a request, but neither the size of headers (with its C parser) nor the time until
+they are complete: incomplete requests would stay open forever.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from stenopool.runtime import logs
 
 HEADER_BYTES = 32 * 1024
 _HEADERS = 100
-_PIPELINED = 8  # requests that wait for the answer of the one before
+_PIPELINED = 8  # requests that wait for the response to an earlier one
 _PIECE, _BODY_PIECE = 4 * 1024, 64 * 1024  # bytes that are parsed at a time
-_LINGER = 64 * 1024 * 1024  # bytes of a body that are dropped after its refusal
-_TURN = 0.002  # seconds for each connection between two reads of such a body, or new ones would wait for it
+_LINGER = 64 * 1024 * 1024  # bytes of a refused body that are discarded
+_TURN = 0.002  # seconds per connection between two reads of such a body, so that new connections do not wait
 _FILES = 4096
 
 
@@ -37,14 +37,14 @@ def _answer(status: int, code: str, detail: str, remedy: str, headers: str = "")
 
 
 _LIMITS = f"The headers exceed {HEADER_BYTES:,} bytes or {_HEADERS} lines."
-_TOO_LARGE = _answer(431, "HEADERS_TOO_LARGE", _LIMITS, "Send less.")
+_TOO_LARGE = _answer(431, "HEADERS_TOO_LARGE", _LIMITS, "Reduce the headers.")
 _TOO_SLOW = _answer(408, "HEADERS_TOO_SLOW", "The headers arrive too slowly.", "Send the request again.")
 _TOO_MANY = _answer(503, "BUSY", "Too many connections.", "Send the request again.", "Retry-After: 1\r\n")
 _MALFORMED = _answer(400, "BAD_REQUEST", "The request is not valid HTTP/1.1.", "Correct the request.")
 
 
 class _Flow(FlowControl):
-    """When the application wants more, ``resumed`` is called, which reads on after what has arrived is parsed."""
+    """Calls ``resumed`` when the application can read more; it continues after parsing the data received so far."""
 
     def __init__(self, transport: asyncio.Transport, resumed: Callable[[], None]) -> None:
         super().__init__(transport)
@@ -57,16 +57,16 @@ class _Flow(FlowControl):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection whose client has ``timeout_keep_alive`` seconds for each thing that only the client can do.
+    """A connection that waits at most ``timeout_keep_alive`` seconds for each action of its client.
 
-    These are: completing a request's headers, sending the rest of a body that was refused, taking an answer. When
-    there are too many connections, the one that has waited longest for its client makes room for the next.
+    These actions are completing a request's headers, sending the rest of a refused body, and receiving a response. If
+    there are too many connections, the one that has waited longest for its client is closed.
     """
 
-    _headers_due = True  # no request has begun, or its headers are incomplete
-    _received = 0  # bytes since the last request began or was answered
-    _held = b""  # what is not parsed yet
-    _refusal = _MALFORMED  # what the parser's error means
+    _headers_due = True  # no request has started, or its headers are incomplete
+    _received = 0  # bytes since the last request started or was answered
+    _held = b""  # data not yet parsed
+    _refusal = _MALFORMED  # response to the parser's error
     _waiting: asyncio.TimerHandle | None = None
     _waiting_since = 0.0
 
@@ -88,23 +88,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._feed()
 
     def _feed(self) -> None:
-        """Parse what has arrived, a body only as it is read: chunks of a byte cost far more to parse than to send."""
+        """Parse received data; a body only as fast as it is read, because one-byte chunks cost far more to parse than
+        to send.
+        """
         while self._held and not self.flow.read_paused and not self.transport.is_closing():
             due = self._headers_due
             size = _PIECE if due else _BODY_PIECE
             piece, self._held = self._held[:size], self._held[size:]
             super().data_received(piece)
-            if due == self._headers_due:  # else a body has ended in this piece, or headers have
+            if due == self._headers_due:  # otherwise headers or a body ended in this piece
                 self._received += len(piece)
             if self._headers_due and self._received > HEADER_BYTES:
                 self._refuse(_TOO_LARGE)
             elif self._is_answered() and self._received > _LINGER:
                 self.transport.abort()
             elif not self._is_answered() and self.cycle.body:
-                self.flow.pause_reading()  # until the application asks for more
+                self.flow.pause_reading()  # until the application reads more
         if self.transport.is_closing():
             self._held = b""
-        elif self._is_answered() and not self._headers_due:  # the rest of a body that nobody wants waits its turn
+        elif self._is_answered() and not self._headers_due:  # the rest of a discarded body is read slowly
             self.transport.pause_reading()
             self.loop.call_later(_TURN * len(self.connections), self._read_more)
         else:
@@ -113,7 +115,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= _PIPELINED:
-            raise ValueError("too many requests at once")  # the parser makes it an error of its own
+            raise ValueError("too many requests at once")  # the parser converts it to its own error
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -136,7 +138,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self._received = 0
         if self.cycle.response_complete:
-            self.cycle.body = bytearray()  # what nobody read
+            self.cycle.body = bytearray()  # unread data
         super().on_response_complete()
         self._watch()
 
@@ -162,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _watch(self) -> None:
-        """Let the time run while only the client can go on."""
+        """Start the timeout if the connection is waiting for its client; otherwise stop it."""
         if not (self._is_answered() or self.flow.write_paused or self.transport.is_closing()):
             self._stop_waiting()
         elif self._waiting is None:
@@ -178,7 +180,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._waiting = None
         if self._headers_due and self._received and self._is_answered() and not self.transport.is_closing():
             self._refuse(_TOO_SLOW)
-            self._watch()  # until the client has taken that
+            self._watch()  # until the client has received that
         else:
             self.transport.abort()
 
@@ -191,9 +193,9 @@ class BoundedProtocol(HttpToolsProtocol):
             longest.transport.abort()
 
     def _refuse(self, answer: bytes) -> None:
-        """Answer for the application, which has not seen the request, and close."""
+        """Respond in place of the application, which has not seen the request, and close the connection."""
         if not self._is_answered():
-            if self._headers_due or self.cycle.response_started:  # it would be read as the answer of another request
+            if self._headers_due or self.cycle.response_started:  # the client would misread it
                 self.transport.abort()
                 return
             self.cycle.disconnected = True
@@ -203,14 +205,15 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def server_options(connections: int = 64, timeout: int = 15, trusted_proxies: str | None = None) -> dict[str, Any]:
-    """Options of uvicorn: our bounds, and a log like ours.
+    """Options for uvicorn: Stenopool's limits and log format.
 
-    ``timeout``: seconds that a connection waits for its client. ``trusted_proxies``: whose ``X-Forwarded-*`` count.
+    ``timeout``: seconds that a connection waits for its client.
+    ``trusted_proxies``: proxies whose ``X-Forwarded-*`` headers are used.
     """
     return {
         "http": BoundedProtocol,
         "ws": "none",
-        "limit_concurrency": connections + 1,  # one more is accepted, to be answered that there are too many
+        "limit_concurrency": connections + 1,  # accept one more, to refuse it with a response
         "timeout_keep_alive": timeout,
         "forwarded_allow_ips": trusted_proxies,
         "server_header": False,
@@ -219,7 +222,7 @@ def server_options(connections: int = 64, timeout: int = 15, trusted_proxies: st
 
 
 def allow_many_files() -> None:
-    """Raise this process's limit of open files: connections come in bursts, before the surplus can be closed."""
+    """Raise the process's limit on open files: connections arrive in bursts, before surplus ones can be closed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _FILES:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(_FILES, hard) if hard >= 0 else _FILES, hard))

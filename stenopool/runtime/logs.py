@@ -1,7 +1,7 @@
-"""The log: one line per event, whatever names appear in it; as JSON where machines read it. Recordings' events.
+"""Logging: one line per event, as text or JSON. Also the progress events of recordings.
 
-STENOPOOL_LOG__FORMAT=json makes every line of this process an object with ``time``, ``level``, ``logger``,
-``message`` and what is known of where it happened: ``run``, ``batch``, ``shard``, ``stage``, ``recording``.
+With STENOPOOL_LOG__FORMAT=json, every line is an object with ``time``, ``level``, ``logger``, ``message`` and, if
+known, ``run``, ``batch``, ``shard``, ``stage`` and ``recording``.
 """
 
 import logging
@@ -15,17 +15,17 @@ from typing import Any, Literal, NamedTuple
 from stenopool.errors import Failure
 from stenopool.settings import get_settings
 
-_context: ContextVar[dict[str, Any]] = ContextVar("context", default={})  # noqa: B039 (never changed in place)
+_context: ContextVar[dict[str, Any]] = ContextVar("context", default={})  # noqa: B039 (never modified in place)
 
 
 def printable(text: str) -> str:
-    """Somebody else's text for a terminal or a log: no control characters, no line ends."""
+    """Escape control characters and line breaks in untrusted text, for a terminal or a log."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 @contextmanager
 def log_context(**fields: Any) -> Iterator[None]:
-    """What is logged in this block, and in the threads that it waits for, carries these fields."""
+    """Add these fields to log records in this block, and in the threads that it waits for."""
     token = _context.set({**_context.get(), **fields})
     try:
         yield
@@ -34,7 +34,7 @@ def log_context(**fields: Any) -> Iterator[None]:
 
 
 def _make_lines(record: logging.LogRecord) -> bool:
-    """Names of recordings and other people's messages appear in our lines: none may begin a line of its own."""
+    """Make each record one line: names of recordings and messages of others must not start a new line."""
     record.msg, record.args = printable(record.getMessage()), None
     vars(record).update(_context.get())
     if record.exc_info:
@@ -44,7 +44,7 @@ def _make_lines(record: logging.LogRecord) -> bool:
 
 
 def get_logger(name: str = "stenopool") -> logging.Logger:
-    """A logger of ours; use no other."""
+    """A Stenopool logger. Do not use other loggers."""
     found = logging.getLogger(name)
     found.addFilter(_make_lines)
     return found
@@ -56,7 +56,7 @@ Kind = Literal["planned", "prepared", "transcribed", "diarized", "done", "failed
 
 
 class Event(NamedTuple):
-    """One step of one recording. ``seconds`` is its length in audio (estimated when planned)."""
+    """A step of one recording. ``seconds`` is the duration of its audio (estimated when planned)."""
 
     kind: Kind
     key: str
@@ -68,7 +68,7 @@ _listeners: list[Callable[[Event], None]] = []
 
 
 def emit(event: Event) -> None:
-    """Deliver an event to the subscribers and write a line to the log; that of a failure is marked as ``emitted``."""
+    """Send an event to the subscribers and log it; a failure's log record is marked as ``emitted``."""
     with log_context(recording=event.key):
         if what := event.failure:
             logger.warning("%s: %s (%s) %s", event.key, what.code, what.stage, what.message, extra={"emitted": True})
@@ -80,7 +80,7 @@ def emit(event: Event) -> None:
 
 @contextmanager
 def subscribe(listener: Callable[[Event], None]) -> Iterator[None]:
-    """Call ``listener`` with every event, from whichever thread it happens in: the progress bar, a test."""
+    """Call ``listener`` with every event, in the event's thread. Used by the progress bar and tests."""
     _listeners.append(listener)
     try:
         yield
@@ -89,32 +89,32 @@ def subscribe(listener: Callable[[Event], None]) -> Iterator[None]:
 
 
 def json_formatter() -> logging.Formatter:
-    """Makes a line of JSON of each record, of ours and of the libraries'."""
+    """A formatter that writes each record as a line of JSON, including those of libraries."""
     from pythonjsonlogger.core import RESERVED_ATTRS
     from pythonjsonlogger.json import JsonFormatter
 
-    names = {"levelname": "level", "name": "logger", "exc_info": "exception", "flow_run_id": "run"}  # Prefect's last
+    names = {"levelname": "level", "name": "logger", "exc_info": "exception", "flow_run_id": "run"}  # last: Prefect
     return JsonFormatter(
         ["levelname", "name", "message"],
         timestamp="time",
         rename_fields=names,
-        reserved_attrs=[*RESERVED_ATTRS, "emitted", "color_message"],  # ours for the display, uvicorn's for terminals
+        reserved_attrs=[*RESERVED_ATTRS, "emitted", "color_message"],  # for the display; from uvicorn
         json_ensure_ascii=False,
     )
 
 
 def writes_json() -> bool:
-    """Whether the log is read by machines."""
+    """Whether the log format is JSON."""
     return get_settings().log.format == "json"
 
 
 def uvicorn_options() -> dict[str, Any]:
-    """Options of uvicorn that make its lines come as ours do: by default it sets up a log of its own."""
+    """Options that make uvicorn use the same log; by default it configures its own."""
     return {"log_config": None} if writes_json() else {}
 
 
 def configure() -> None:
-    """Make this process's log what the settings ask for. May be called again, when others have set up theirs."""
+    """Configure this process's log according to the settings. Call again after others have configured theirs."""
     if not writes_json():
         return
     if not logging.root.handlers:

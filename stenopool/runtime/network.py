@@ -1,4 +1,4 @@
-"""Addresses of this machine: where something is served, and who can reach it."""
+"""Addresses of this machine: where a program listens, and who can reach it."""
 
 import ipaddress
 import socket
@@ -7,28 +7,28 @@ from urllib.parse import urlsplit
 
 
 class Address(NamedTuple):
-    """A host, as IPv4 or IPv6 address or by name, and a port."""
+    """A host (IPv4 address, IPv6 address or name) and a port."""
 
     host: str
     port: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``127.0.0.1:9481`` or ``[::1]:9481``. Raises ValueError where a host or a port is missing."""
+        """``127.0.0.1:9481`` or ``[::1]:9481``. Raises ValueError if the host or the port is missing."""
         host, _, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not (host and port.isdigit()):
-            raise ValueError(f"{text} is not an address with a port")
+            raise ValueError(f"{text} is not of the form HOST:PORT")
         return cls(host, int(port))
 
     @property
     def url(self) -> str:
-        """Where programs on this machine reach it: 0.0.0.0 and :: stand for every address, and none to connect to."""
+        """The URL for programs on this machine. 0.0.0.0 and :: mean all addresses and cannot be connected to."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def listen(self) -> socket.socket:
-        """A listening socket. Raises OSError if the port is taken or the host is not this machine's."""
+        """A listening socket. Raises OSError if the port is in use or the host does not belong to this machine."""
         return socket.create_server(tuple(self), family=socket.AF_INET6 if ":" in self.host else socket.AF_INET)
 
 
@@ -49,7 +49,9 @@ def names_this_machine(host: str) -> bool:
 
 
 def is_same_origin(origin: str, host: str) -> bool:
-    """Whether a request's Origin header is of a page of the Host that it goes to. Programs send none, which is fine."""
+    """Whether a request's Origin header matches its Host. Programs other than browsers send no Origin, which is
+    allowed.
+    """
     try:
         return not origin or urlsplit(origin).netloc.lower() == host.lower()
     except ValueError:

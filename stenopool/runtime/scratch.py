@@ -1,8 +1,8 @@
-"""The temporary folder of a run: private, bounded, and gone afterwards whatever happened.
+"""The temporary folder of a run: private, limited in size, and always deleted afterwards.
 
-Each folder holds a file that the process which made it has locked. The kernel drops the lock when that process dies,
-also of SIGKILL and in another container, so whoever starts next knows what may be removed; a process number in a name
-would be reused, and means nothing outside its container.
+Each folder contains a file that is locked by the process that created it. The kernel releases the lock when that
+process dies, even by SIGKILL or in another container, so the next process knows which folders to delete. A process ID
+in the name would not be enough: it can be reused and is valid only in its container.
 """
 
 import os
@@ -23,7 +23,7 @@ from stenopool.settings import ScratchSettings, get_settings
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-# Only folders of exactly this shape are swept: "stenopool-results" in /tmp may be somebody's own.
+# Only folders with exactly this name pattern are swept: "stenopool-results" in /tmp may belong to someone else.
 _PREFIX = ".stenopool-scratch-"
 _OURS = re.compile(rf"{re.escape(_PREFIX)}[0-9]+-[a-z0-9_]{{8}}")
 _LOCK = ".lock"
@@ -32,11 +32,11 @@ _QUICK = 0.005  # seconds
 
 
 class Scratch:
-    """``with Scratch() as scratch:`` gives a private folder, with a sub-folder per recording.
+    """A private folder with a subfolder per recording: ``with Scratch() as scratch:``.
 
-    Room is bounded by `ScratchSettings.max_bytes` and by the disk. Gone after success, exception, the process's end and
-    the end of a stop's grace time; what SIGKILL leaves is removed by the next `Scratch` or `sweep`. Methods may be
-    called from several threads.
+    Its size is limited by `ScratchSettings.max_bytes` and by the disk. It is deleted after success, an exception, the
+    end of the process or the end of a stop's grace period; leftovers of SIGKILL are deleted by the next `Scratch` or
+    `sweep`. Thread-safe.
     """
 
     def __init__(self, settings: ScratchSettings | None = None) -> None:
@@ -55,7 +55,7 @@ class Scratch:
         while True:
             self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=self.settings.dir))  # mode 0700
             self._lock = _lock(self.path)
-            with suppress(FileNotFoundError, Timeout):  # a sweep elsewhere came between making and locking
+            with suppress(FileNotFoundError, Timeout):  # another process swept it before it was locked
                 self._lock.acquire()
                 break
         signals.at_end(self.close)
@@ -65,7 +65,7 @@ class Scratch:
         self.close()
 
     def close(self) -> None:
-        """Remove the folder. Nothing happens the second time, or in a forked child, which does not own it."""
+        """Delete the folder. Does nothing the second time, or in a forked child, which does not own it."""
         if os.getpid() != self._owner or not self.path.exists():
             return
         shutil.rmtree(self.path, ignore_errors=True)
@@ -73,9 +73,10 @@ class Scratch:
         signals.forget(self.close)
 
     def folder(self, name: str, *, reserve: int = 0) -> Path:
-        """The sub-folder of one recording, made if need be. ``name`` is its fingerprint, never its key.
+        """The subfolder of one recording, created if necessary. ``name``: its fingerprint, never its key.
 
-        ``reserve``: bytes that are going to be written there; `TransientError` SCRATCH_FULL if there is no room.
+        ``reserve``: bytes that will be written there. Raises `TransientError` SCRATCH_FULL if there is not enough
+        space.
         """
         path = self._path(name)
         with self._guard:
@@ -86,14 +87,16 @@ class Scratch:
         return path
 
     def release(self, name: str) -> None:
-        """Remove one recording's sub-folder and its reservation; no error if there is none."""
+        """Delete one recording's subfolder and its reservation; no error if it does not exist."""
         shutil.rmtree(self._path(name), ignore_errors=True)
         with self._guard:
             self._reserved.pop(name, None)
 
     def _measure(self) -> dict[str, int]:
-        """Bytes by recording. Measured anew each time while that is quick; for thousands of recordings a twentieth
-        of the time goes into it, and what was written in the last seconds is not counted yet.
+        """Bytes by recording.
+
+        Measured each time while that is quick. With thousands of recordings, measuring is limited to a twentieth of the
+        time, and the most recent writes are not counted yet.
         """
         began = time.monotonic()
         if began >= self._measure_after:
@@ -104,48 +107,48 @@ class Scratch:
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"a scratch folder is named by a fingerprint, not {name!r}")
+            raise ValueError(f"a scratch folder must be named by a fingerprint, not {name!r}")
         return self.path / name
 
     def _require(self, more: int, name: str) -> None:
         try:
             self._check_room(more, name)
         except TransientError:
-            self._measure_after = 0.0  # what was counted may be gone by now
+            self._measure_after = 0.0  # counted files may have been deleted
             self._check_room(more, name)
 
     def _check_room(self, more: int, name: str) -> None:
         sizes = self._measure()
-        # Of a reservation only what is not written yet still needs room.
+        # Only the unwritten part of a reservation still needs space.
         reserved = {one: size for one, size in self._reserved.items() if one != name}
         coming = more + sum(max(0, size - sizes.get(one, 0)) for one, size in reserved.items())
         bound, free = self.settings.max_bytes, shutil.disk_usage(self.path).free
         if sum(sizes.values()) + coming > bound:
             raise TransientError(
                 ErrorCode.SCRATCH_FULL,
-                f"{more} bytes more would exceed the {bound} bytes that {self.settings.dir} may hold for one run.",
+                f"{more} more bytes would exceed the limit of {bound} bytes per run in {self.settings.dir}.",
                 remedy="Raise STENOPOOL_SCRATCH__MAX_BYTES, or lower the number of recordings in one batch.",
             )
         if coming > free:
-            raise TransientError(ErrorCode.SCRATCH_FULL, f"{self.settings.dir} has {free} bytes left of its disk.")
+            raise TransientError(ErrorCode.SCRATCH_FULL, f"The disk of {self.settings.dir} has only {free} bytes left.")
 
 
 def sweep(folder: Path) -> None:
-    """Remove scratch folders whose process is dead."""
+    """Delete scratch folders of dead processes."""
     from filelock import Timeout
 
     for path in (entry for entry in folder.iterdir() if _OURS.fullmatch(entry.name)):
-        # Somebody else's, or gone meanwhile, or locked by a living process.
+        # Another user's folder, already deleted, or locked by a running process.
         with suppress(OSError, Timeout):
             about = path.lstat()
-            # One that holds no lock yet is being made at this moment.
+            # A folder without a lock file is just being created.
             if stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and (path / _LOCK).exists():
                 with _lock(path):
                     shutil.rmtree(path, ignore_errors=True)
 
 
 def _lock(folder: Path) -> "BaseFileLock":
-    # Imported here: it takes longer than all else that `stenopool --help` needs.
+    # Imported here because it takes longer than everything else that `stenopool --help` needs.
     from filelock import FileLock
 
     return FileLock(folder / _LOCK, blocking=False, thread_local=False)

@@ -1,9 +1,8 @@
-"""Signals: the only place of this program that handles them.
+"""Signal handling: the only module that handles signals.
 
-An exception out of a signal handler can come anywhere, also in the middle of asyncio's or a library's own locking. So
-while a run is at work, SIGTERM only sets a flag: stages look at it between recordings, finish what runs and upload what
-is done. What has not ended within the grace time is cut off: its checkpoints are kept, and the next run continues from
-them.
+An exception in a signal handler can occur anywhere, even while asyncio or a library holds a lock. So during a run,
+SIGTERM only sets a flag: stages check it between recordings, finish their current work and upload finished transcripts.
+Work that does not end within the grace period is aborted; the next run continues from its checkpoints.
 """
 
 import atexit
@@ -18,7 +17,7 @@ from stenopool.settings import get_settings
 
 
 class Stopped(Exception):
-    """The process was asked to stop; what is not done waits for the next run."""
+    """The process was asked to stop; unfinished recordings wait for the next run."""
 
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -28,26 +27,26 @@ _last_steps: set[Callable[[], object]] = set()
 
 
 def stop_if_asked() -> None:
-    """A safe point: raises `Stopped` once SIGTERM has come."""
+    """A safe point: raises `Stopped` after SIGTERM."""
     if _requested.is_set():
-        raise Stopped("Asked to stop.")
+        raise Stopped("Stop requested.")
 
 
 def exit_on_sigterm() -> None:
-    """From now on SIGTERM raises `SystemExit`, so that ``finally``, ``with`` and atexit do their work.
+    """Make SIGTERM raise `SystemExit`, so that ``finally``, ``with`` and atexit run.
 
-    Once a run has called `stop_at_safe_points` it only asks that run to stop. The handler stays: Prefect sends the
-    signal that ended a flow once more to the handler before its own, and the default one would end the process on the
-    spot.
+    After a run has called `stop_at_safe_points`, SIGTERM only asks that run to stop. The handler is never removed:
+    Prefect passes the signal that ended a flow on to the previous handler, and the default one would end the process
+    immediately.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _on_sigterm)
 
 
 def stop_at_safe_points() -> None:
-    """From now on SIGTERM makes `stop_if_asked` raise; after the grace time the process ends regardless.
+    """Make SIGTERM cause `stop_if_asked` to raise; after the grace period the process ends in any case.
 
-    Called by each run as it begins: a flow engine has put a handler of its own in place by then.
+    Each run calls this at its start, because the flow engine has installed its own handler by then.
     """
     global _has_safe_points
     _has_safe_points = True
@@ -55,7 +54,7 @@ def stop_at_safe_points() -> None:
 
 
 def at_end(step: Callable[[], object]) -> None:
-    """Call this function as the process ends, also when the grace time is over: nothing else of it runs then."""
+    """Call this function when the process ends, including after the grace period, when nothing else runs."""
     atexit.register(step)
     _last_steps.add(step)
 
@@ -67,9 +66,9 @@ def forget(step: Callable[[], object]) -> None:
 
 
 def interrupt_on(*numbers: signal.Signals) -> None:
-    """These signals raise `KeyboardInterrupt` from now on.
+    """Make these signals raise `KeyboardInterrupt`.
 
-    SIGINT also where it was ignored: in what a script starts with ``&``, and so it would be in our children.
+    Also SIGINT if it was ignored, as in programs that a script starts with ``&``; their children would ignore it too.
     """
     for number in numbers:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup

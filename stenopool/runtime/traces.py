@@ -1,8 +1,8 @@
-"""OpenTelemetry traces: off unless its own environment variables say where to send them. Stages are spans.
+"""OpenTelemetry traces, with a span per stage; off unless OpenTelemetry's environment variables set a target.
 
-OTEL_EXPORTER_OTLP_ENDPOINT (or ..._TRACES_ENDPOINT) turns them on; OTEL_EXPORTER_OTLP_PROTOCOL is grpc or
-http/protobuf, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and the others have their usual
-meaning. Prefect makes spans of runs and tasks with the same provider, and ties a batch's runs to one trace.
+OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) turns them on; OTEL_EXPORTER_OTLP_PROTOCOL is grpc
+or http/protobuf, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and the others have their usual
+meaning. Prefect creates spans for runs and tasks with the same provider, and combines a batch's runs into one trace.
 """
 
 import os
@@ -19,14 +19,14 @@ _on = False
 
 
 def configure() -> None:
-    """Start to send spans, if the environment asks for it and the extra `traces` is installed."""
+    """Start sending spans, if the environment requests it and the extra `traces` is installed."""
     global _on
     endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
     if _on or not endpoint or disabled or os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
         return
     if not find_spec("opentelemetry.exporter") or not find_spec("opentelemetry.sdk"):
-        logger.warning("No traces are sent: the extra is missing (uv sync --extra traces).")
+        logger.warning("Traces are not sent: the extra `traces` is not installed (uv sync --extra traces).")
         return
     from opentelemetry import trace
     from opentelemetry.sdk.resources import Resource
@@ -35,7 +35,7 @@ def configure() -> None:
 
     _on = True
     os.environ.setdefault("OTEL_SERVICE_NAME", _NAME)
-    if isinstance(trace.get_tracer_provider(), TracerProvider):  # somebody's own, who called us from their program
+    if isinstance(trace.get_tracer_provider(), TracerProvider):  # already configured by the calling program
         return
     protocol = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or os.environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
     kind = "grpc" if protocol == "grpc" else "http"  # what the specification recommends as the default
@@ -47,7 +47,7 @@ def configure() -> None:
 
 @contextmanager
 def span(name: str, **attributes: str | int | float | bool) -> Iterator[None]:
-    """Make a span of the block, with the errors that leave it; nothing where traces are off."""
+    """Record the block as a span, with errors that it raises. Does nothing if traces are off."""
     if not _on:
         yield
         return

@@ -1,4 +1,4 @@
-"""Seconds as people read them."""
+"""Format seconds for people."""
 
 
 def format_clock(seconds: float) -> str:

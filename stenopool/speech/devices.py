@@ -1,4 +1,4 @@
-"""A model's device and number format, and whether its exceptions are the device's fault or the recording's."""
+"""Choose a model's device and compute type, and translate its exceptions to faults of the device or the recording."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from stenopool.options import EngineName, MachineOptions
 def require_device(execution: MachineOptions) -> bool:
     """Whether models run on CUDA here. Raises `SetupError` DEVICE_UNAVAILABLE if it was requested and cannot be used.
 
-    Asks CTranslate2, which is always installed; torch takes seconds to import.
+    Uses CTranslate2, which is always installed; torch takes seconds to import.
     """
     import ctranslate2
 
@@ -41,7 +41,7 @@ def _use_cuda(execution: MachineOptions, usable: bool, why_not: str) -> bool:
 
 
 def choose_placement(execution: MachineOptions, *, engine: EngineName = "faster-whisper") -> tuple[str, str]:
-    """Device (cpu or cuda) and compute type for an engine: as requested, or the best on this machine.
+    """Return the device (cpu or cuda) and compute type for an engine: as requested, or the best on this machine.
 
     Raises `SetupError` DEVICE_UNAVAILABLE, or OPTIONS_INVALID if the engine lacks the compute type on this device.
     """
@@ -57,22 +57,23 @@ def choose_placement(execution: MachineOptions, *, engine: EngineName = "faster-
         return device, next(kind for kind in preferred if kind in supported)
     if execution.compute_type not in supported:
         raise OptionsInvalid(
-            f"engine={engine} cannot honour compute_type={execution.compute_type} on {device}.",
+            f"engine={engine} does not support compute_type={execution.compute_type} on {device}.",
             remedy=f"Use auto or one of {', '.join(sorted(supported))}.",
         )
     return device, execution.compute_type
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a model ran out of its device's memory: CTranslate2 and torch raise plain RuntimeErrors."""
+    """Whether the device ran out of memory. CTranslate2 and torch raise plain RuntimeErrors for that."""
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower()
 
 
 @contextmanager
 def translate_faults(what: str, code: ErrorCode) -> Iterator[None]:
-    """Raise exceptions of a model inside the block as Stenopool's errors. ``what`` is being done.
+    """Translate a model's exceptions inside the block to Stenopool's errors. ``what``: the operation, for messages.
 
-    Faults of the device can be retried: OUT_OF_MEMORY, DEVICE_LOST. Any other is the recording's, with this code.
+    Faults of the device can be retried: OUT_OF_MEMORY, DEVICE_LOST. Any other exception becomes a `RecordingError` with
+    ``code``.
     """
     try:
         yield
@@ -81,7 +82,7 @@ def translate_faults(what: str, code: ErrorCode) -> Iterator[None]:
     except Exception as error:
         text = f"{type(error).__name__}: {error}"
         if is_out_of_memory(error):
-            raise OutOfMemory(f"{what}: no memory left on this device: {text}.") from error
+            raise OutOfMemory(f"{what}: out of memory on this device: {text}.") from error
         if "cuda error" in text.lower() or "cudnn" in text.lower():
             raise TransientError(ErrorCode.DEVICE_LOST, f"{what}: the GPU failed: {text}.") from error
         raise RecordingError(code, f"{what}: {text}.") from error

@@ -10,7 +10,7 @@ from stenopool.speech.engines.base import Engine
 
 
 class LoadedModels:
-    """Models are kept until others are needed: loading takes longer than most recordings. Thread-safe."""
+    """Keeps models until others are needed, because loading takes longer than most recordings. Thread-safe."""
 
     def __init__(self) -> None:
         self.exclusive = Lock()
@@ -20,15 +20,15 @@ class LoadedModels:
         self._channels = lru_cache(1)(diarizers.create)
 
     def engine(self, options: TranscriptionOptions, execution: MachineOptions) -> Engine:
-        """The engine that the options name, loaded. Raises as `engines.create` and `Engine.load` do."""
+        """Return the engine named in the options, loaded. Raises as `engines.create` and `Engine.load` do."""
         with self._engine_lock:
             engine = self._engine(options.engine, options.model, execution.machine)
             engine.load()
             return engine
 
     def diarizer(self, name: DiarizerName, execution: MachineOptions) -> Diarizer:
-        """The diarizer of this name, loaded. Raises as `diarizers.create` and `Diarizer.load` do."""
-        # Without a model of its own; it does not push out one that a recording with a single channel needs.
+        """Return the diarizer of this name, loaded. Raises as `diarizers.create` and `Diarizer.load` do."""
+        # The channels diarizer has no model, so it does not evict one that a single-channel recording needs.
         create = self._channels if name == "channels" else self._diarizer
         with self._diarizer_lock:
             diarizer = create(name, execution.machine)

@@ -1,6 +1,6 @@
-"""Whose words they are: by the turns of a diarizer, or by the channel where each party has one.
+"""Assign speakers to words: by a diarizer's turns, or by channel if each party has its own.
 
-Segments are cut where the speaker changes; channels are transcribed separately and merged in order of time.
+Segments are cut where the speaker changes. Channels are transcribed separately and merged in order of time.
 """
 
 from collections import defaultdict
@@ -10,21 +10,22 @@ from itertools import pairwise
 from stenopool.languages import ends_sentence, join_texts
 from stenopool.speech.transcript import NO_SPEECH, Channel, Segment, SpeakerTurn, Transcript, Word
 
-# A word farther than this from any turn, in seconds, has no speaker. Turns and words come from different models, which
-# differ by a few tenths of a second on where speech begins.
+# Maximum distance of a word from the nearest turn, in seconds; beyond it, the word has no speaker. Turns and words come
+# from different models, whose start times differ by a few tenths of a second.
 NEAREST = 0.5
-# A run of this few words inside a sentence gets the speaker around it, unless the turns are this sure: the share of the
-# words' time in which their speaker, and not that other one, was heard.
+# A run of at most FEW_WORDS words inside a sentence gets the surrounding speaker, unless the turns are sure: its own
+# speaker must be heard in at least this share of the time that either of the two is heard.
 FEW_WORDS = 2
 SURE = 0.8
 
 
 def assign_speakers(transcript: Transcript, turns: Sequence[SpeakerTurn]) -> Transcript:
-    """The transcript with speakers on words and segments, segments cut where the speaker changes, ``turns`` kept.
+    """Return the transcript with speakers assigned to words and segments, and with ``turns``.
 
-    A word gets the speaker heard longest during it, else that of the nearest turn within `NEAREST` seconds, else none.
-    A word without times gets the speaker of the word before it (the first: after it). Words keep their order and none
-    is lost. ``speakers`` lists the speakers of the turns in order of speech. The given transcript is not changed.
+    Segments are cut where the speaker changes. A word gets the speaker heard longest during it, else that of the
+    nearest turn within `NEAREST` seconds, else none. A word without times gets the speaker of the previous word (the
+    first word: of the next one). All words are kept, in order. ``speakers`` lists the speakers of the turns in order of
+    speech. The given transcript is not changed.
     """
     ordered = sorted(turns, key=lambda turn: (turn.start, turn.end))
     spans = [span for segment in transcript.segments for span in _spans(segment)]
@@ -50,7 +51,7 @@ SecondsBySpeaker = dict[str, float]
 
 
 def _spans(segment: Segment) -> list[TimeSpan | None]:
-    """The span of each word (None: unknown); if none is known, that of the segment."""
+    """The span of each word (None: unknown); the segment's span for all words if none is known."""
     spans = [
         (word.start, max(word.start, word.end)) if word.start is not None and word.end is not None else None
         for word in segment.words
@@ -59,10 +60,11 @@ def _spans(segment: Segment) -> list[TimeSpan | None]:
 
 
 def overlaps(spans: Sequence[TimeSpan | None], turns: Sequence[SpeakerTurn]) -> list[SecondsBySpeaker | None]:
-    """For each span the seconds that each speaker is heard in it; if nobody is, the nearest turn's speaker with 0.
+    """For each span, the seconds that each speaker is heard in it; if none is, the nearest turn's speaker with 0.
 
-    None for a span that is None. Turns are sorted by start; they and the spans may overlap. One sweep: O(spans + turns
-    + overlaps) after sorting the spans. Speakers are in order of their turns, so that a tie goes to the earlier turn.
+    The result for a span None is None. ``turns`` must be sorted by start; turns and spans may overlap. One sweep:
+    O(spans + turns + overlaps) after sorting the spans. Speakers are in order of their turns, so a tie goes to the
+    earlier turn.
     """
     results: list[SecondsBySpeaker | None] = [None] * len(spans)
     active: list[SpeakerTurn] = []
@@ -86,7 +88,7 @@ def overlaps(spans: Sequence[TimeSpan | None], turns: Sequence[SpeakerTurn]) -> 
 
 
 def _find_nearest(start: float, end: float, candidates: Sequence[SpeakerTurn | None]) -> SecondsBySpeaker:
-    """The speaker of the nearest candidate within `NEAREST` seconds, with 0 seconds heard; in a tie the earlier."""
+    """The speaker of the nearest candidate within `NEAREST` seconds, with 0 seconds; the earlier one in a tie."""
 
     def rank(turn: SpeakerTurn) -> tuple[float, float, float]:
         return max(turn.start - end, start - turn.end, 0.0), turn.start, turn.end
@@ -100,7 +102,7 @@ def _loudest(heard: SecondsBySpeaker | None) -> str | None:
 
 
 def _smooth(words: Sequence[Word], heard: Sequence[SecondsBySpeaker | None]) -> list[str | None]:
-    """A speaker for each word: the one heard longest, else the neighbour's; short doubtful runs are corrected."""
+    """A speaker for each word: the one heard longest, else the neighbour's. Corrects short, uncertain runs."""
     speakers = [_loudest(each) for each in heard]
     neighbour = next((speaker for speaker, each in zip(speakers, heard, strict=True) if each is not None), None)
     for index, each in enumerate(heard):
@@ -121,26 +123,26 @@ def _smooth(words: Sequence[Word], heard: Sequence[SecondsBySpeaker | None]) -> 
 
 
 def _certainty(heard: Sequence[SecondsBySpeaker | None], mine: str | None, other: str | None) -> float:
-    """The first speaker's share of the time that two speakers were heard during some words; 0 if neither was."""
+    """The first speaker's share of the time that either speaker was heard during these words; 0 if neither was."""
     ours = sum(each.get(mine, 0.0) for each in heard if each and mine)
     theirs = sum(each.get(other, 0.0) for each in heard if each and other)
     return ours / (ours + theirs) if ours else 0.0
 
 
 def _sentences(words: Sequence[Word]) -> Iterator[tuple[int, int]]:
-    """Where sentences begin and end, by punctuation."""
+    """Start and end index of each sentence, by punctuation."""
     ends = [i + 1 for i, word in enumerate(words) if ends_sentence(word.word)]
     yield from pairwise(dict.fromkeys([0, *ends, len(words)]))
 
 
 def _runs(speakers: Sequence[str | None]) -> Iterator[tuple[int, int]]:
-    """Where runs of one speaker begin and end."""
+    """Start and end index of each run of one speaker."""
     changes = [i for i in range(1, len(speakers)) if speakers[i] != speakers[i - 1]]
     yield from pairwise([0, *changes, len(speakers)])
 
 
 def _cut(segment: Segment, speakers: Sequence[str | None]) -> list[Segment]:
-    """Cut a segment into runs of one speaker. A single run keeps the segment's text and times."""
+    """Cut a segment into runs of one speaker. If there is only one, it keeps the segment's text and times."""
     words = [
         word.model_copy(update={"speaker": speaker}) for word, speaker in zip(segment.words, speakers, strict=True)
     ]
@@ -168,10 +170,10 @@ def _cut(segment: Segment, speakers: Sequence[str | None]) -> list[Segment]:
 
 
 def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_speakers: bool) -> Transcript:
-    """One transcript of all channels, segments by start time, each with its channel.
+    """Merge the transcripts of all channels into one, with segments sorted by start time.
 
-    With ``as_speakers`` a channel's name is the speaker of its segments and words. The language is the one spoken
-    longest.
+    Each segment has its channel and, with ``as_speakers``, the channel's name as its speaker. The language is the one
+    spoken longest.
     """
     segments = [
         _of_channel(segment, index, names[index] if as_speakers else None)
@@ -204,7 +206,7 @@ def merge_channels(channels: Sequence[Transcript], names: Sequence[str], *, as_s
 
 
 def channel_name(channel: int, names: Sequence[str] = ()) -> str:
-    """The name of a channel, counted from 0: the one given, else ``CHANNEL_0``, ``CHANNEL_1``, ..."""
+    """The name of a channel (from 0): the given name, else ``CHANNEL_0``, ``CHANNEL_1``, ..."""
     return names[channel] if channel < len(names) else f"CHANNEL_{channel}"
 
 

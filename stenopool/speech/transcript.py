@@ -1,7 +1,7 @@
 """The transcript: the pipeline's typed result, a superset of openai-whisper's and WhisperX's JSON.
 
-Times are float seconds from the start of the file, with 3 decimals. Words may lack times (digits), and speakers may be
-unknown.
+Times are float seconds from the start of the file, with 3 decimals. A word may have no times (numbers, for example),
+and a speaker may be unknown.
 """
 
 from datetime import datetime
@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, computed_fiel
 
 SCHEMA_VERSION = "1.0"
 
-# NaN is valid neither in JSON nor in subtitles: an unknown time is None.
+# NaN is not valid in JSON or subtitles: an unknown time is None.
 Seconds = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 3))]
 Measure = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda value: round(value, 4))]
 Probability = Measure
@@ -20,43 +20,43 @@ Probability = Measure
 HALLUCINATION_SUSPECTED = "hallucination_suspected"
 LOW_CONFIDENCE = "low_confidence"
 # Flags of a transcript
-TRUNCATED = "truncated"  # less was decoded than the container promises
+TRUNCATED = "truncated"  # the decoded audio is shorter than the headers say
 NO_SPEECH = "no_speech"  # not an error: the text is empty
-OPPOSITE_PHASE = "opposite_phase"  # a mix would have cancelled; one channel was taken instead
-TRACKS_LEFT_OUT = "tracks_left_out"  # other audio tracks of the file may hold talk too
-SINGLE_CHANNEL = "single_channel"  # channels were to be split, but there is one; speakers were identified by voice
-DUPLICATE_CHANNELS = "duplicate_channels"  # channels are copies of one another; they were transcribed once
-CHANNEL_BLEED = "channel_bleed"  # one channel's sound is in another too; there it was muted
-SILENT_CHANNEL = "silent_channel"  # a split channel holds nothing
-CHANNEL_NAMES_MISMATCH = "channel_names_mismatch"  # more or fewer names than channels were given
+OPPOSITE_PHASE = "opposite_phase"  # the channels would cancel each other in a mix; the louder one was transcribed
+TRACKS_LEFT_OUT = "tracks_left_out"  # other audio tracks of the file may also contain speech
+SINGLE_CHANNEL = "single_channel"  # channels=split, but the recording has one; speakers were identified by voice
+DUPLICATE_CHANNELS = "duplicate_channels"  # channels with the same audio were transcribed once
+CHANNEL_BLEED = "channel_bleed"  # one channel's audio is audible in another, and was muted there
+SILENT_CHANNEL = "silent_channel"  # a split channel is silent
+CHANNEL_NAMES_MISMATCH = "channel_names_mismatch"  # the number of names differs from the number of channels
 ALIGNMENT_UNAVAILABLE = "alignment_unavailable"  # alignment was requested, but has no model for the language
 DECODE_ERRORS = "decode_errors"  # damaged parts were skipped
-HEADER_MISMATCH = "header_mismatch"  # the headers contradict one another or the data
+HEADER_MISMATCH = "header_mismatch"  # the headers contradict each other or the data
 PROMPT_SHORTENED = "prompt_shortened"  # prompt and vocabulary were too long: the model read their last tokens
-SPEECH_UNCLEAR = "speech_unclear"  # what may be speech could not be transcribed; ``untranscribed`` says where
+SPEECH_UNCLEAR = "speech_unclear"  # possible speech could not be transcribed; see ``untranscribed``
 
 
 class _Published(BaseModel):
-    """Written files have every key, so the published schema requires them all."""
+    """The published schema requires every key, because written files have them all."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True, use_attribute_docstrings=True)
 
 
 class Word(_Published):
-    """A word as spoken. ``start`` and ``end`` may be missing: readers have to expect that."""
+    """A spoken word. ``start`` and ``end`` can be null."""
 
     word: str
-    """Its text, with its punctuation and the space before it."""
+    """The text, with punctuation and the space before it."""
     start: Seconds | None = None
-    """Seconds from the beginning."""
+    """Start time, in seconds."""
     end: Seconds | None = None
-    """Seconds from the beginning."""
+    """End time, in seconds."""
     probability: Probability | None = None
-    """How sure the engine is, from 0 to 1."""
+    """The engine's confidence, from 0 to 1."""
     speaker: str | None = None
-    """Who says it."""
+    """The speaker."""
 
-    @computed_field(description="The probability again, under whisperX's name.")  # type: ignore[prop-decorator]
+    @computed_field(description="Same as probability, under whisperX's name.")  # type: ignore[prop-decorator]
     @property
     def score(self) -> float | None:
         return self.probability
@@ -66,220 +66,221 @@ class Segment(_Published):
     """A stretch of speech, about a sentence long."""
 
     id: int = 0
-    """Its number, from 0."""
+    """Number of the segment, from 0."""
     start: Seconds
-    """Seconds from the beginning."""
+    """Start time, in seconds."""
     end: Seconds
-    """Seconds from the beginning."""
+    """End time, in seconds."""
     text: str
-    """What is said."""
+    """The text."""
     speaker: str | None = None
-    """Who says it."""
+    """The speaker."""
     channel: int | None = None
-    """The channel that it is on, where channels are split."""
+    """The segment's channel, if channels are split."""
     language: str | None = None
-    """Its language."""
+    """The language."""
     avg_logprob: Measure | None = None
-    """Average log probability of its tokens."""
+    """Average log probability of the tokens."""
     no_speech_prob: Probability | None = None
-    """How likely there is no speech, from 0 to 1."""
+    """Probability that the segment has no speech, from 0 to 1."""
     compression_ratio: Measure | None = None
-    """Of its text; a high one means repetition."""
+    """Compression ratio of the text; a high value means repetition."""
     temperature: float | None = None
-    """Of the decoder."""
+    """Temperature of the decoder."""
     flags: list[str] = Field(default_factory=list)
-    """Doubts: hallucination_suspected, low_confidence."""
+    """Reasons to doubt the text: hallucination_suspected, low_confidence."""
     words: list[Word] = Field(default_factory=list)
-    """Its words."""
+    """The words."""
 
 
 class Span(_Published):
-    """A stretch of a recording."""
+    """A part of a recording."""
 
     start: Seconds
-    """Seconds from the beginning."""
+    """Start time, in seconds."""
     end: Seconds
-    """Seconds from the beginning."""
+    """End time, in seconds."""
 
 
 class SpeakerTurn(BaseModel):
-    """One speaker speaks from ``start`` to ``end``. Turns may overlap."""
+    """A period in which one speaker talks. Turns may overlap."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     start: Seconds
-    """Seconds from the beginning."""
+    """Start time, in seconds."""
     end: Seconds
-    """Seconds from the beginning."""
+    """End time, in seconds."""
     speaker: str
-    """Who speaks."""
+    """The speaker."""
 
 
 class Channel(_Published):
     """One channel of a split recording."""
 
     index: int
-    """Its number, from 0."""
+    """Number of the channel, from 0."""
     name: str
-    """Its speaker's label."""
+    """Label of the channel's speaker."""
     language: str | None = None
-    """Its language."""
+    """The language."""
     language_probability: Probability | None = None
-    """How sure the engine is, from 0 to 1."""
+    """The engine's confidence in the language, from 0 to 1."""
 
 
 class Source(_Published):
-    """The object the transcript was made from."""
+    """The object that was transcribed."""
 
     uri: str
-    """Its address."""
+    """URI of the object."""
     key: str
-    """Its key."""
+    """Key of the object."""
     etag: str
-    """Which content it was."""
+    """ETag, which identifies the content."""
     version_id: str | None = None
     """Always null."""
     size: int
-    """Its size in bytes."""
+    """Size in bytes."""
     sha256: str | None = None
-    """Its digest, where it was taken."""
+    """SHA-256 digest, if computed."""
 
 
 class AudioTrack(_Published):
     """One audio track of a file that has several."""
 
     number: int
-    """Its number, from 1, as `--tracks` takes it."""
+    """Number of the track, from 1, as for `--tracks`."""
     codec: str
-    """Its codec, by FFmpeg's name; unknown if FFmpeg cannot decode it."""
+    """Codec, by FFmpeg's name; unknown if FFmpeg cannot decode it."""
     channels: int
     """Number of channels."""
     duration: Seconds | None = None
-    """Seconds according to the file's headers."""
+    """Duration in seconds, according to the file's headers."""
     language: str | None = None
-    """Its language, as the file has it."""
+    """Language, as given in the file."""
     title: str | None = None
-    """Its title."""
+    """Title."""
     roles: list[str] = Field(default_factory=list)
-    """What it is marked as, in FFmpeg's words: default, comment, visual_impaired, ..."""
+    """FFmpeg's dispositions of the track: default, comment, visual_impaired, ..."""
     transcribed: bool
-    """Whether it is in the transcript; the others were left out."""
+    """Whether the transcript includes this track."""
 
 
 class AudioInfo(_Published):
-    """What was in the file, and the gain it was given."""
+    """The audio of the file, and the gain applied to it."""
 
     duration: Seconds
-    """Seconds of audio."""
+    """Duration in seconds."""
     sample_rate: int
-    """Samples per second."""
+    """Sample rate in hertz."""
     channels: int
     """Number of channels."""
     codec: str
-    """Its codec, by FFmpeg's name."""
+    """Codec, by FFmpeg's name."""
     container: str
-    """Its container, by FFmpeg's name."""
+    """Container, by FFmpeg's name."""
     start_time: Seconds = 0.0
-    """Time of the first sample."""
+    """Time of the first sample, in seconds."""
     gain_db: float = 0.0
-    """How much louder it was made."""
+    """Gain applied, in decibels."""
     tracks: list[AudioTrack] = Field(default_factory=list)
-    """The file's audio tracks, where it has several."""
+    """The audio tracks, if the file has several."""
 
 
 class Prepared(BaseModel):
-    """A recording's audio and the FLAC file made of it."""
+    """Facts about a recording's audio and about its prepared FLAC file."""
 
     audio: AudioInfo
     channels: int
     """Channels of the FLAC file: 1, or all with ``split``."""
     undivided: bool = False
-    """Whether it has one channel with all parties although channels were to be split."""
+    """Whether all speakers are in one channel although channels=split was requested."""
     channel_names: list[str] = Field(default_factory=list)
-    """Names for its channels from the file itself; empty if it has none."""
+    """Names of the channels according to the file; empty if it has none."""
     flags: list[str]
-    """For the transcript: truncated, decode_errors, header_mismatch, opposite_phase, those of tracks and channels."""
+    """Flags for the transcript: truncated, decode_errors, header_mismatch, opposite_phase, and those of tracks and
+    channels."""
 
 
 class Provenance(_Published):
-    """How the transcript was made: enough to make it again."""
+    """How the transcript was made, in enough detail to reproduce it."""
 
     stenopool_version: str
     """Version of Stenopool."""
     engine: str
-    """The speech engine."""
+    """Speech engine."""
     engine_version: str
-    """Its version."""
+    """Version of the engine."""
     model: str
-    """The Whisper model."""
+    """Whisper model."""
     model_digest: str | None = None
     """Digest of the weights."""
     device: str
     """cpu or cuda."""
     compute_type: str
-    """Number format of the weights."""
+    """Number format of the computation."""
     options: dict[str, Any]
     """The options, as TranscriptionOptions."""
     fingerprint: str
-    """Digest of recording, options and versions."""
+    """Digest of the recording's identity, the options and the stage versions."""
     stages: dict[str, int]
     """Version of each stage."""
     word_timestamps: Literal["alignment", "attention"] | None = None
-    """Where the times of words are from."""
+    """Method that timed the words."""
     diarizer: str | None = None
-    """What told the speakers apart."""
+    """Diarizer that identified the speakers."""
     diarizer_version: str | None = None
-    """Its version."""
+    """Version of the diarizer."""
     created_at: datetime
-    """When it was made."""
+    """Time of creation."""
 
 
 class Transcript(_Published):
     """What was said, when and by whom.
 
-    An engine fills text, language and segments; the last stage adds speakers, source, audio and provenance.
+    An engine sets text, language and segments; later stages add speakers, source, audio and provenance.
     """
 
     schema_version: str = SCHEMA_VERSION
-    """Version of this schema: the first number changes when readers have to."""
+    """Version of this schema. The first number changes with incompatible changes."""
     text: str = ""
-    """All that is said."""
+    """The whole text."""
     language: str | None = None
-    """The language that is spoken most."""
+    """The main language."""
     language_probability: Probability | None = None
-    """How sure the engine is, from 0 to 1."""
+    """The engine's confidence in the language, from 0 to 1."""
     duration: Seconds = 0.0
-    """Seconds of audio."""
+    """Duration of the audio in seconds."""
     segments: list[Segment] = Field(default_factory=list)
-    """What is said, sentence by sentence."""
+    """The text, sentence by sentence."""
     speakers: list[str] = Field(default_factory=list)
     """All speakers."""
     turns: list[SpeakerTurn] = Field(default_factory=list)
-    """Who speaks when."""
+    """Speaker turns: who speaks when."""
     channels: list[Channel] = Field(default_factory=list)
-    """The channels, where they are split."""
+    """The channels, if they are split."""
     flags: list[str] = Field(default_factory=list)
-    """What is odd: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors, header_mismatch,
-    prompt_shortened, speech_unclear, tracks_left_out, single_channel, duplicate_channels, channel_bleed,
-    silent_channel, channel_names_mismatch."""
+    """Problems and peculiarities: truncated, no_speech, opposite_phase, alignment_unavailable, decode_errors,
+    header_mismatch, prompt_shortened, speech_unclear, tracks_left_out, single_channel, duplicate_channels,
+    channel_bleed, silent_channel, channel_names_mismatch."""
     untranscribed: list[Span] = Field(default_factory=list)
-    """What may be speech and could not be transcribed."""
+    """Possible speech that could not be transcribed."""
     source: Source | None = None
-    """The object that it was made from."""
+    """The object that was transcribed."""
     audio: AudioInfo | None = None
-    """What was in the file."""
+    """The audio of the file."""
     provenance: Provenance | None = None
-    """How it was made."""
+    """How the transcript was made."""
     timings: dict[str, Seconds] = Field(default_factory=dict)
-    """Seconds that each stage took."""
+    """Duration of each stage, in seconds."""
 
-    @computed_field(description="All words in order, as whisperX lists them.")  # type: ignore[prop-decorator]
+    @computed_field(description="All words in order, as in whisperX's output.")  # type: ignore[prop-decorator]
     @property
     def word_segments(self) -> list[Word]:
         return [word for segment in self.segments for word in segment.words]
 
 
 def all_flags(transcript: Transcript) -> tuple[str, ...]:
-    """The transcript's flags and those of its segments, each once."""
+    """The flags of the transcript and its segments, without duplicates."""
     of_segments = (flag for segment in transcript.segments for flag in segment.flags)
     return tuple(dict.fromkeys([*transcript.flags, *of_segments]))

@@ -1,4 +1,4 @@
-"""What to say where nothing is: the object that an address names instead, or the names that look like it."""
+"""Explains why an address does not exist: it is an object, or similar names exist."""
 
 import re
 from collections.abc import Callable, Collection
@@ -14,11 +14,11 @@ ListNames = Callable[[str, str], Collection[str]]
 def find_absence(
     path: str, root: str, is_object: Callable[[str], bool], list_names: ListNames
 ) -> ObjectNotFound | None:
-    """Why nothing is listed below ``root`` + ``path``, which may end in "/"; None if that exists, and is empty.
+    """Explain why nothing is listed below ``root`` + ``path``, which may end in "/"; None if that exists but is empty.
 
-    ``is_object``: whether there is an object or a file at a path. ``list_names``: names in a folder ("" or a path that
-    ends in "/") that begin with some text; names of folders end in "/", and of a folder that does not exist there are
-    none.
+    ``is_object``: whether a path is an object or a file.
+    ``list_names``: names in a folder ("" or a path that ends in "/") that start with a text. Names of folders end in
+    "/". Empty if the folder does not exist.
     """
     folder = path.removesuffix("/")
     parents = folder.split("/")
@@ -27,7 +27,7 @@ def find_absence(
     if is_object(folder):
         return ObjectNotFound(
             f"{root}{folder} is an object, not a prefix or folder.",
-            remedy=f"Give {(root + above).rstrip('/')} as the source, with --only '{name}'.",
+            remedy=f"Use {(root + above).rstrip('/')} as the source, with --only '{name}'.",
         )
     if list_names(path, "") or (path.endswith("/") and f"{name}/" in list_names(above, name)):
         return None
@@ -35,7 +35,7 @@ def find_absence(
 
 
 def _explain(path: str, root: str, list_names: ListNames) -> ObjectNotFound:
-    what = f"There is nothing at {root}{path}."
+    what = f"Nothing exists at {root}{path}."
     plain = re.sub("/+", "/", path).lstrip("/")
     if plain != path and list_names(plain.removesuffix("/") + "/", ""):
         return ObjectNotFound(what, remedy=f"Did you mean {root}{plain}, with one slash?")
@@ -43,7 +43,7 @@ def _explain(path: str, root: str, list_names: ListNames) -> ObjectNotFound:
     while parts:  # the innermost folder that exists
         name = parts.pop()
         above = "".join(f"{part}/" for part in parts)
-        # Those with the same beginning first: there may be more names than are listed.
+        # Names with the same first letter first, because not all names may be listed.
         names = [
             one
             for one in dict.fromkeys((*(list_names(above, name[:1]) if name else ()), *list_names(above, "")))
@@ -63,4 +63,4 @@ def _suggest(name: str, where: str, names: Collection[str]) -> str:
         found = " or ".join(f"{where}{one.rstrip('/')}" for one in list(dict.fromkeys(near))[:2])
         return f"Did you mean {found}?"
     shown = ", ".join(sorted(names)[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return f"Check the spelling. In {where} there are: {shown}"
+    return f"Check the spelling. {where} contains: {shown}"

@@ -1,4 +1,4 @@
-"""The `ObjectStore` protocol: the few things Stenopool asks of storage, local folder or S3 alike."""
+"""The `ObjectStore` protocol: the operations that Stenopool needs from storage, both for folders and for S3."""
 
 import errno
 from collections.abc import Callable, Collection, Iterator
@@ -25,7 +25,8 @@ _RAISE: Any = object()
 class ObjectInfo(NamedTuple):
     """One object of a listing. ``key`` is relative to the store; ``modified`` is Unix time.
 
-    ``archived``: the storage class that it has to be restored from before it can be read; empty for most.
+    ``archived``: the storage class from which the object must be restored before it can be read; empty for other
+    objects.
     """
 
     key: str
@@ -36,55 +37,56 @@ class ObjectInfo(NamedTuple):
 
 
 class Walk:
-    """How a listing of a folder treats what is in its way; listings of servers have none of these.
+    """Controls the listing of a folder; listings of S3 ignore it.
 
-    A listing without one enters every folder, stops at one that cannot be read, and leaves out what is not a file.
+    Without a `Walk`, a listing enters every folder, stops at a folder that cannot be read, and omits everything that is
+    not a file.
     """
 
     def __init__(self, enters: Callable[[str], bool] = lambda _: True) -> None:
         self.enters = enters
-        """Whether a folder, whose key ends in "/", is entered at all; else it is not even opened."""
+        """Whether to enter a folder (its key ends in "/"); other folders are not opened."""
         self.unreadable: dict[str, StenopoolError] = {}
-        """What was met and cannot be a recording or cannot be read, by key; a folder's key ends in "/".
+        """Entries that are not files or cannot be read, by key; a folder's key ends in "/".
 
-        A name that is not UTF-8 is there with its bytes as ``\\xNN``.
+        In names that are not UTF-8, invalid bytes are written as ``\\xNN``.
         """
 
 
 class PresignedPut(NamedTuple):
-    """An address that takes one object. Every header is signed: a request without one of them is refused."""
+    """An address for uploading one object. All headers are signed: a request without any of them is refused."""
 
     url: str
     headers: dict[str, str]
 
 
 class Writer(Protocol):
-    """One object under way. What is neither committed nor aborted is removed by `ObjectStore.sweep_partial`."""
+    """An object being written. `ObjectStore.sweep_partial` removes writes that were neither committed nor aborted."""
 
     def write(self, data: bytes | bytearray) -> None:
-        """Go on with these bytes."""
+        """Append these bytes."""
 
     def commit(self) -> None:
-        """The object is there from now on, whole."""
+        """Complete the object and make it visible."""
 
     def abort(self) -> None:
-        """Leave nothing behind; does nothing after `commit`."""
+        """Discard the object; does nothing after `commit`."""
 
 
 class ObjectStore(Protocol):
-    """Objects under one prefix. Keys are relative to it, ``/``-separated, and sort by their UTF-8 bytes.
+    """Objects below one prefix. Keys are relative to it, ``/``-separated, and sorted by their UTF-8 bytes.
 
-    Errors, the same for every store: `ObjectNotFound`, `AccessDenied`, `StorageUnavailable` once the client's own
-    retries are spent, `KeyUnusable` for a key that the store cannot hold; reading also raises `ObjectArchived` and
+    Errors are the same for all stores: `ObjectNotFound`, `AccessDenied`, `StorageUnavailable` after the client's
+    retries, `KeyUnusable` for a key that the store cannot hold; reading also raises `ObjectArchived` and
     `ObjectEncrypted`.
     """
 
     uri: str
     address: str
-    """What the store was opened with, where that is more than ``uri``: a block's address, which brings credentials."""
+    """The address with which the store was opened, if it is not ``uri``: a block's address, for its credentials."""
 
     def uri_of(self, key: str) -> str:
-        """The whole address of a key."""
+        """The full address of a key."""
 
     def list(
         self,
@@ -95,41 +97,41 @@ class ObjectStore(Protocol):
         endings: Collection[str] | None = None,
         walk: Walk | None = None,
     ) -> Iterator[ObjectInfo]:
-        """Objects whose key starts with ``prefix``, after ``start_after``, one page in memory at a time.
+        """List objects whose key starts with ``prefix``, after ``start_after``, with one page in memory at a time.
 
-        ``page_size``: how many the caller means to read; a server is not asked for more at a time. ``endings``: only
-        keys that are ``prefix`` and one of these, which have no slash. A folder then looks for these files alone,
-        whatever lies beside them; without, it reads all names of the directory that holds the prefix. ``walk``: what
-        a folder's listing enters, and where it notes what it could not list.
+        ``page_size``: maximum number of objects per request, for callers that read only a few. ``endings``: only keys
+        that consist of ``prefix`` and one of these endings, which contain no slash. A folder then checks only these
+        files; without endings, it reads all names of the directory that contains the prefix. ``walk``: which folders to
+        enter, and where to record unreadable entries.
 
-        In UTF-8 byte order, except on S3 servers that have another one (SeaweedFS lists "a/b" before "a b", and
-        ``start_after`` follows its order too): nothing may rely on order for more than speed.
+        Sorted by UTF-8 bytes, except on S3 servers with a different order: SeaweedFS lists "a/b" before "a b", and
+        ``start_after`` follows that order too. Callers may rely on the order only for speed.
         """
 
     def check_root(self) -> None:
-        """Nothing if the store as a whole answers; else the error that it gives for every object."""
+        """Raise the store's error if the store as a whole is not accessible."""
         next(self.list(page_size=1), None)
 
     def attempt(self, step: "Callable[[ObjectStore], object]") -> None:
-        """Do ``step`` with this store. Its error says which setting the store needs for it, if one helps."""
+        """Call ``step`` with this store. If it fails and a setting would help, the error names that setting."""
         step(self)
 
-    def find_absence(self, prefix: str = "") -> ObjectNotFound | None:  # noqa: ARG002 (what knows no folders)
-        """Why nothing is listed below a prefix, with what may be meant instead; None if it exists, and is empty.
+    def find_absence(self, prefix: str = "") -> ObjectNotFound | None:  # noqa: ARG002 (a store without folders)
+        """Explain why nothing is listed below a prefix, with suggestions; None if it exists but is empty.
 
-        Buckets and folders exist, and prefixes for which there is a marker.
+        Buckets and folders exist even if they are empty, and so do prefixes with a marker.
         """
         return None
 
     def head(self, key: str) -> ObjectInfo:
-        """What a listing would say of this object, except that one that has been restored is not ``archived``."""
+        """The object as a listing would show it, except that a restored object is not ``archived``."""
 
     def is_restored(self, key: str) -> bool:  # noqa: ARG002
-        """Whether an object that is listed as ``archived`` has been restored, and can be read for some days."""
+        """Whether an object listed as ``archived`` has been restored and can currently be read."""
         return False
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
+        """Whether the object exists."""
         try:
             self.head(key)
         except ObjectNotFound:
@@ -137,10 +139,10 @@ class ObjectStore(Protocol):
         return True
 
     def get_file(self, key: str, path: Path, *, etag: str | None = None) -> int:
-        """Download to ``path`` in bounded memory, whole or not at all; returns its size. ``etag``: as in `stream`.
+        """Download to ``path`` atomically and in bounded memory; returns the size. ``etag``: as in `stream`.
 
-        What is wrong with ``path`` is not the object's fault: FileNotFoundError if its folder is not there,
-        `TransientError` SCRATCH_FULL if the disk is full, else `StorageUnavailable`.
+        Errors about ``path``: FileNotFoundError if its folder does not exist, `TransientError` SCRATCH_FULL if the disk
+        is full, otherwise `StorageUnavailable`.
         """
         part = path.with_name(f"{path.name}.part")
         try:
@@ -160,7 +162,7 @@ class ObjectStore(Protocol):
         return size
 
     def get_bytes(self, key: str, default: D = _RAISE) -> bytes | D:
-        """A small object's content, or ``default`` if there is no such object; `ObjectNotFound` without one."""
+        """A small object's content. If it does not exist, ``default``; without a default, raises `ObjectNotFound`."""
         try:
             return b"".join(self.stream(key))
         except ObjectNotFound:
@@ -169,40 +171,40 @@ class ObjectStore(Protocol):
             return default
 
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
-        """An object's bytes from ``first`` to ``last``, both included, as they come; None: to the end.
+        """Stream an object's bytes from ``first`` to ``last`` (inclusive; None: to the end).
 
-        Fails with SOURCE_CHANGED if the content changes meanwhile, or, with ``etag``, if it is another one.
+        Raises `SourceChanged` if the content changes during the download or, with ``etag``, does not match it.
         """
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
-        """Upload atomically: readers see the whole object or none."""
+        """Upload atomically: readers see the complete object or none."""
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
-        """As `put_file`, for small contents. With ``if_absent``, False if there was an object already."""
+        """Like `put_file`, for small contents. With ``if_absent``, returns False if the object already exists."""
 
     def presigned_put(self, key: str, size: int, lifetime: int, sha256: str | None = None) -> PresignedPut:
-        """An address to which ``size`` bytes may be sent with PUT for ``lifetime`` seconds; never over an object.
+        """An address for uploading ``size`` bytes with PUT within ``lifetime`` seconds; never overwrites an object.
 
-        ``sha256``: of these bytes, in hexadecimal; AWS and MinIO then refuse others. Raises `LocationInvalid` in a
-        folder, where no server could take them.
+        ``sha256``: hex digest of these bytes; AWS and MinIO then refuse other content. Raises `LocationInvalid` for a
+        folder, because no server accepts uploads.
         """
 
     def writer(self, key: str) -> "Writer":
-        """An object that is written as it comes, in bounded memory; not there before `Writer.commit`."""
+        """Write an object piece by piece, in bounded memory. It does not exist before `Writer.commit`."""
 
     def delete(self, key: str) -> None:
-        """Remove an object; no error if it is not there."""
+        """Delete an object; no error if it does not exist."""
 
     def sweep_partial(self, older_than_seconds: float) -> int:
-        """Remove what killed writers left under this store and no listing shows; how many of them there were.
+        """Remove leftovers of killed writers, which listings do not show; returns their number.
 
-        Local: temporary files. S3: uploads in parts that were never completed, which are paid for until they are
-        aborted. The age keeps writes safe that are still going on: give more than the longest one takes.
+        Local: temporary files. S3: incomplete multipart uploads, which incur cost until they are aborted. The age
+        protects writes in progress: choose one longer than the longest write.
         """
 
 
 def leave_out(key: str, error: StenopoolError, walk: Walk | None) -> None:
-    """Note what a listing cannot list, or log it where nobody takes the notes."""
+    """Record an entry that cannot be listed, or log it if there is no ``walk``."""
     if walk is None:
         logger.warning("Skipped %s: %s", ascii(key), error.message)
     else:
@@ -210,13 +212,13 @@ def leave_out(key: str, error: StenopoolError, walk: Walk | None) -> None:
 
 
 def leave_out_name(name: str, walk: Walk | None) -> None:
-    """`leave_out` for a name that `is_text` refuses."""
+    """Like `leave_out`, for a name that is not UTF-8."""
     legible = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     leave_out(legible, KeyUnusable(f"The name {legible} is not UTF-8."), walk)
 
 
 def is_text(key: str) -> bool:
-    """Whether a name, whose undecodable bytes are surrogates, is UTF-8."""
+    """Whether a name is valid UTF-8 (in other names, invalid bytes are surrogates)."""
     if key.isascii():
         return True
     try:
@@ -226,37 +228,37 @@ def is_text(key: str) -> bool:
     return True
 
 
-LONGEST_KEY = 1024  # bytes of a whole S3 key
+LONGEST_KEY = 1024  # bytes of a full S3 key
 
 
 def check_key(key: str) -> None:
-    """Refuse what no store of ours can hold safely: `RecordingError` KEY_UNUSABLE.
+    """Raise `KeyUnusable` for a key that a store cannot hold safely.
 
-    "." and ".." as a whole part would mean another file on disk, and proxies and servers resolve them too.
+    "." and ".." as a path component would mean another file on disk, and proxies and servers resolve them too.
     """
     try:
         data = key.encode()
     except UnicodeEncodeError:
-        raise KeyUnusable(f"The key {key!a} is not text in UTF-8.") from None
-    dotted = key.startswith(".") or "/." in key  # few are, and a million keys are not taken apart for nothing
+        raise KeyUnusable(f"The key {key!a} is not valid UTF-8.") from None
+    dotted = key.startswith(".") or "/." in key  # rare, so that a million keys need not be split
     parts = key.split("/") if dotted else ()
     if not key or "\0" in key or len(data) > LONGEST_KEY or "." in parts or ".." in parts:
-        reason = f"of {len(data)} bytes, {LONGEST_KEY} at most" if len(data) > LONGEST_KEY else f"{key!r}"
-        raise KeyUnusable(f"No object can have the key {reason}.")
+        reason = f"of {len(data)} bytes (maximum {LONGEST_KEY})" if len(data) > LONGEST_KEY else f"{key!r}"
+        raise KeyUnusable(f"Invalid object key {reason}.")
 
 
 _KINDS = {
     errno.ENOENT: ObjectNotFound,
-    errno.ENOKEY: ObjectEncrypted,  # of fscrypt: the folder is locked
+    errno.ENOKEY: ObjectEncrypted,  # fscrypt: the folder is locked
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), AccessDenied),
-    # A file stands where the key needs a folder, or the other way round.
+    # A file exists where the key needs a folder, or vice versa.
     **dict.fromkeys((errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP), KeyUnusable),
 }
 
 
 @contextmanager
 def os_errors(key: str) -> Iterator[None]:
-    """The operating system's errors about an object as ours."""
+    """Translate the operating system's errors about an object."""
     try:
         yield
     except OSError as error:

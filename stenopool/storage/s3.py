@@ -1,7 +1,7 @@
 """S3 through boto3, at any endpoint: AWS, MinIO, SeaweedFS, Google Cloud Storage's interoperability mode.
 
-boto3 reads AWS_ENDPOINT_URL(_S3), AWS_PROFILE, AWS_CA_BUNDLE and the other AWS_* itself; at other endpoints than AWS
-it addresses buckets by path. What else buckets demand of requests is in `StorageSettings`; see `s3_rules`.
+boto3 reads AWS_ENDPOINT_URL(_S3), AWS_PROFILE, AWS_CA_BUNDLE and the other AWS_* variables; at endpoints other than AWS
+it uses path-style addresses. Other requirements of buckets are in `StorageSettings`; see `s3_rules`.
 """
 
 import os
@@ -53,19 +53,20 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 _CHUNK = 1024 * 1024
-_PART = 5 * _CHUNK  # the least that S3 takes; 10,000 of them are 50 GB
+_PART = 5 * _CHUNK  # the minimum on S3; 10,000 parts are 50 GB
 _STREAM_ATTEMPTS = 6
 _BROKEN_STREAM = (aws.IncompleteReadError, aws.ReadTimeoutError, aws.ResponseStreamingError)
 _TRANSFER = TransferConfig(multipart_threshold=16 * _CHUNK, multipart_chunksize=16 * _CHUNK, max_concurrency=4)
 
 
 class S3Store(ObjectStore):
-    """Objects of one bucket below one prefix.
+    """Objects in one bucket below one prefix.
 
-    Listings come in the server's order. That is byte order on AWS, MinIO and Google; SeaweedFS lists as a file
-    system does, a folder's content before the names that go on with a character below "/" (see `catalog`).
-    ``client`` is for other credentials, and ``reconnect`` makes another one with them; without, one client per
-    process serves all stores.
+    Listings are in the server's order. This is byte order on AWS, MinIO and Google; SeaweedFS lists like a file system,
+    with a folder's contents before names that continue with a character below "/" (see `catalog`).
+
+    ``client``: a client with other credentials; by default, one client per process is used for all stores.
+    ``reconnect``: creates another client with the same credentials.
     """
 
     def __init__(
@@ -80,11 +81,11 @@ class S3Store(ObjectStore):
     ) -> None:
         if prefix == "/" or prefix.endswith("//"):
             raise LocationInvalid(
-                f"The address s3://{bucket}/{prefix} ends in more than one slash.",
-                remedy="End it in one slash at most; keys below an empty name are found with --prefix /.",
+                f"The address s3://{bucket}/{prefix} ends with more than one slash.",
+                remedy="Use at most one slash at the end; to select keys below an empty name, use --prefix /.",
             )
         self.bucket = bucket
-        # Only the end is changed: objects whose keys begin with a slash, or have two in a row, are others.
+        # Only the end is normalized: keys that start with a slash or contain two in a row are different objects.
         self.prefix = f"{prefix.removesuffix('/')}/" if prefix else ""
         self.uri = self.address = f"s3://{bucket}/{self.prefix}".removesuffix("/")
         if client:
@@ -96,18 +97,18 @@ class S3Store(ObjectStore):
 
     @property
     def client(self) -> "S3Client":
-        """The boto3 client, e.g. for presigned addresses. Safe to share between threads."""
-        # After a fork the parent's open connections must not be used: hence by process.
+        """The boto3 client, e.g. for presigned addresses. Thread-safe."""
+        # One client per process, because a forked child must not use its parent's connections.
         return self._own_client or process_client(os.getpid())
 
     @property
     def rules(self) -> StorageSettings:
-        """What requests have to say in addition."""
+        """Additional parameters that requests must have."""
         return self._rules or get_settings().storage
 
     @property
     def checksums(self) -> str:
-        """When requests have a checksum: when_required, when_supported."""
+        """When requests contain a checksum: when_required or when_supported."""
         config: Any = self.client.meta.config
         return str(config.request_checksum_calculation)
 
@@ -134,7 +135,7 @@ class S3Store(ObjectStore):
         return False
 
     def _list_names(self, folder: str, beginning: str) -> Collection[str]:
-        """Names in a folder, which is a whole prefix: a page of them, or none where we may not list it."""
+        """One page of names in a folder, given by its full prefix; empty if it cannot be listed."""
         with suppress(StenopoolError), self.errors("list", ""):
             answer = self.client.list_objects_v2(Bucket=self.bucket, Prefix=folder + beginning, Delimiter="/")
             folders = [one["Prefix"] for one in answer.get("CommonPrefixes", ())]
@@ -168,9 +169,9 @@ class S3Store(ObjectStore):
     def head(self, key: str) -> ObjectInfo:
         answer = self._head(key)
         etag, modified = answer["ETag"].strip('"'), answer["LastModified"].timestamp()
-        # In place of a class of its own, intelligent tiering has an archive status.
-        told: dict[str, Any] = {**answer}
-        archived = told.get("ArchiveStatus") or archived_class(told.get("StorageClass", ""))
+        # Intelligent-Tiering has an archive status instead of a separate class.
+        fields: dict[str, Any] = {**answer}
+        archived = fields.get("ArchiveStatus") or archived_class(fields.get("StorageClass", ""))
         return ObjectInfo(key, answer["ContentLength"], etag, modified, "" if _has_copy(answer) else archived)
 
     def is_restored(self, key: str) -> bool:
@@ -181,11 +182,12 @@ class S3Store(ObjectStore):
             return self.client.head_object(Bucket=self.bucket, Key=self._whole(key))
 
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
-        """A broken stream goes on where it broke, with the same content or SOURCE_CHANGED.
+        """Stream an object. A broken stream is resumed where it broke; raises `SourceChanged` if the content has
+        changed.
 
-        boto3's own download asks for the size first and cannot be told which content is meant.
+        boto3's own download requests the size first and cannot check the ETag.
         """
-        failures = 0  # in a row, without a byte gained
+        failures = 0  # consecutive, without receiving a byte
         with self.errors("get", key):
             while True:
                 request: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
@@ -193,12 +195,12 @@ class S3Store(ObjectStore):
                     request["Range"] = f"bytes={first}-{'' if last is None else last}"
                 answer = self.client.get_object(Bucket=self.bucket, Key=self._whole(key), **request)
                 found = answer["ETag"].strip('"')
-                if etag not in (None, found):  # some servers and proxies pay no heed to If-Match
-                    raise SourceChanged(f"{key} is not the content that was listed.")
+                if etag not in (None, found):  # some servers and proxies ignore If-Match
+                    raise SourceChanged(f"{key} has changed since it was listed.")
                 etag, begin = found, first
-                unwanted = 0 if "ContentRange" in answer else first  # others none to Range
+                unwanted = 0 if "ContentRange" in answer else first  # others ignore Range
                 try:
-                    # closing: the body's own `with` hands out urllib3's stream, and its errors are not botocore's.
+                    # closing(), because the body's own `with` returns urllib3's stream, which raises different errors.
                     with closing(answer["Body"]) as body:
                         while chunk := body.read(_CHUNK):
                             wanted, unwanted = chunk[unwanted:], max(0, unwanted - len(chunk))
@@ -212,12 +214,12 @@ class S3Store(ObjectStore):
 
     def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> None:
         extra = {"ContentType": content_type} if content_type else {}
-        # Not client.upload_file, which hides the server's error in one of its own.
+        # Not client.upload_file, which replaces the server's error with its own.
         with self.errors("put", key), create_transfer_manager(self.client, _TRANSFER) as manager:
             manager.upload(str(path), self.bucket, self._whole(key), extra).result()
 
     def put_bytes(self, key: str, data: bytes, *, content_type: str | None = None, if_absent: bool = False) -> bool:
-        """False also if an earlier try of this call wrote the object and its answer was lost: it is there."""
+        """Also returns False if an earlier attempt of this call wrote the object but its response was lost."""
         extra: dict[str, Any] = {"ContentType": content_type} if content_type else {}
         if if_absent and not self.rules.conditional_writes:
             if_absent = False
@@ -229,7 +231,7 @@ class S3Store(ObjectStore):
             try:
                 self.client.put_object(Bucket=self.bucket, Key=self._whole(key), Body=data, **extra)
             except aws.ClientError as error:
-                # 409: somebody else writes (or deletes) this key at this moment.
+                # 409: another client is writing or deleting this key.
                 if if_absent and (_status(error) == 412 or (_status(error) == 409 and self.exists(key))):
                     return False
                 raise
@@ -238,9 +240,10 @@ class S3Store(ObjectStore):
     def presigned_put(self, key: str, size: int, lifetime: int, sha256: str | None = None) -> PresignedPut:
         if not self.rules.conditional_writes:
             raise LocationInvalid(
-                f"{self.uri} has no conditional writes: direct uploads are refused.", remedy="Send the file itself."
+                f"{self.uri} has no conditional writes, which direct uploads require.",
+                remedy="Send the file in the request.",
             )
-        # Never over an object, and never as a page that a browser would open. All of these are signed.
+        # Never overwrite an object, and never store a type that a browser would open. All of these headers are signed.
         request = {"ContentType": "application/octet-stream", "IfNoneMatch": "*"}
         headers = {"Content-Type": "application/octet-stream", "If-None-Match": "*"}
         if sha256:
@@ -255,7 +258,7 @@ class S3Store(ObjectStore):
         return S3Writer(self, self._whole(key))
 
     def delete(self, key: str) -> None:
-        # Google answers so where there is nothing; S3 does not mind.
+        # Google returns this error if the object does not exist; S3 returns success.
         with self.errors("delete", key), suppress(self.client.exceptions.NoSuchKey):
             self.client.delete_object(Bucket=self.bucket, Key=self._whole(key))
 
@@ -270,8 +273,8 @@ class S3Store(ObjectStore):
         return swept
 
     def abort(self, whole_key: str, upload: str) -> None:
-        """End an upload in parts, whose parts are paid for until then; one that is gone is well."""
-        with suppress(self.client.exceptions.NoSuchUpload):  # its writer, or another sweep, came first
+        """Abort a multipart upload, whose parts incur cost until then; no error if it no longer exists."""
+        with suppress(self.client.exceptions.NoSuchUpload):  # its writer or another sweep was first
             self.client.abort_multipart_upload(Bucket=self.bucket, Key=whole_key, UploadId=upload)
 
     def _whole(self, key: str) -> str:
@@ -283,19 +286,19 @@ class S3Store(ObjectStore):
 
     @contextmanager
     def errors(self, operation: str, key: str) -> Iterator[None]:
-        """boto3's errors as ours, without what servers and libraries may have put into their messages."""
+        """Translate boto3's errors, without the messages of servers and libraries."""
         what = f"{operation} {self.uri}/{key}"
         try:
             yield
         except FileNotFoundError:
-            raise  # the local file is not there: the caller's mistake, not the storage's
+            raise  # the local file does not exist: the caller's error, not the store's
         except (aws.ClientError, aws.BotoCoreError, ResponseParserError, HTTPError, OSError) as error:
-            # urllib3's, too: botocore lets them out.
+            # Including urllib3's errors, which botocore does not catch.
             raise _translate(error, what, reads=operation in ("get", "head")) from error
 
 
 class S3Writer:
-    """An upload in parts, or one request for what is smaller than a part. Holds one part in memory."""
+    """A multipart upload, or a single request for objects smaller than a part. Keeps one part in memory."""
 
     def __init__(self, store: S3Store, whole_key: str) -> None:
         self._store = store
@@ -340,9 +343,9 @@ class S3Writer:
 
 @lru_cache(maxsize=2)
 def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
-    """The client that a process's stores share. ``process_id`` is only what it is remembered by.
+    """The client shared by a process's stores. ``process_id`` is only the cache key.
 
-    AWS_MAX_ATTEMPTS and AWS_RETRY_MODE are honoured; unset, 6 tries with the standard back-off.
+    AWS_MAX_ATTEMPTS and AWS_RETRY_MODE are honoured; the default is 6 attempts with the standard back-off.
     """
     client = connect()
     read_listings_fast(client)
@@ -350,11 +353,12 @@ def process_client(process_id: int) -> "S3Client":  # noqa: ARG001
 
 
 def connect(session: boto3.Session | None = None, *, trial: Trial | None = None, **parameters: Any) -> "S3Client":
-    """A client with our time-outs, retries and rules; ``parameters`` (endpoint_url, ...) go to ``session.client``.
+    """Create a client with Stenopool's timeouts, retries and rules.
 
-    ``trial``: other settings than those of the environment, in requests that are made once.
+    ``parameters`` (endpoint_url, ...) are passed to ``session.client``. ``trial``: settings that replace those of the
+    environment, for requests without retries.
 
-    Raises `LocationInvalid` or `AccessDenied` when the environment or the parameters cannot be used.
+    Raises `LocationInvalid` or `AccessDenied` if the environment or the parameters are invalid.
     """
     rules = get_settings().storage
     try:
@@ -369,13 +373,13 @@ def connect(session: boto3.Session | None = None, *, trial: Trial | None = None,
                 "mode": cast("Any", os.environ.get("AWS_RETRY_MODE") or "standard"),
                 "total_max_attempts": int(os.environ.get("AWS_MAX_ATTEMPTS") or 6),
             },
-            # botocore presigns with version 2 unless a version is named; that does not sign the length of an upload.
+            # By default, botocore presigns with version 2, which does not sign the length of an upload.
             signature_version="s3v4",
-            # The checksums that boto3 sends since 1.36 are refused by older MinIO, SeaweedFS and by Google.
+            # Older MinIO, SeaweedFS and Google refuse the checksums that boto3 sends since 1.36.
             request_checksum_calculation=_chosen(session, "request_checksum_calculation", "when_required"),
             response_checksum_validation=_chosen(session, "response_checksum_validation", "when_required"),
         ).merge(own)
-        addressing = (own.s3 or {}).get("addressing_style") or rules.addressing  # a block's is its own
+        addressing = (own.s3 or {}).get("addressing_style") or rules.addressing  # a block has its own
         if trial and trial.addressing:
             addressing = trial.addressing
         if addressing:
@@ -393,21 +397,21 @@ def connect(session: boto3.Session | None = None, *, trial: Trial | None = None,
         raise AccessDenied(f"S3 cannot be used: {type(error).__name__}.", remedy="Check AWS_PROFILE.") from error
     except (aws.BotoCoreError, ValueError, OSError) as error:
         raise LocationInvalid(
-            f"S3 cannot be used: {type(error).__name__}.",  # its text may hold the address, and that a password
-            remedy="Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, AWS_RETRY_MODE, the other AWS_* and"
-            " ~/.aws/config.",
+            f"S3 cannot be used: {type(error).__name__}.",  # the message may contain the address with a password
+            remedy="Check AWS_ENDPOINT_URL, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, AWS_RETRY_MODE, the other AWS_* variables"
+            " and ~/.aws/config.",
         ) from error
     add_parameters(client, rules)
     return client
 
 
 def _chosen(session: boto3.Session, name: str, default: str) -> Any:
-    """A setting of botocore as the environment or ~/.aws/config have it: Stenopool's default must not replace those."""
+    """A botocore setting from the environment or ~/.aws/config, which take precedence over Stenopool's default."""
     return str(os.environ.get(f"AWS_{name.upper()}") or session._session.get_scoped_config().get(name) or default)
 
 
 def _check_certificates(path: str) -> None:
-    """OSError if this is not a file or folder of certificates; boto3 would raise it in the middle of a request."""
+    """Raise OSError if this is not a file or folder of certificates; boto3 would raise it only during a request."""
     kind = {"capath": path} if Path(path).is_dir() else {"cafile": path}
     ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(**kind)
 
@@ -420,7 +424,7 @@ def _status(error: aws.ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-# Codes whose HTTP status does not say who has to act come first.
+# Codes take precedence if their HTTP status does not show who has to act.
 _BY_CODE: dict[str, Callable[[str], StenopoolError]] = {
     **dict.fromkeys(
         ("ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch"),
@@ -434,9 +438,9 @@ _BY_CODE: dict[str, Callable[[str], StenopoolError]] = {
 _BY_STATUS = {401: AccessDenied, 403: AccessDenied, 404: ObjectNotFound, 412: SourceChanged}
 
 
-# What reading one object is answered with, where it says nothing about the others. In writing, the same codes are about
-# the bucket's own key. A lacking right to the key may be a plain AccessDenied, whose message names kms:Decrypt; reading
-# what has a customer's key (SSE-C) is an InvalidRequest. So their messages are searched, but not passed on.
+# Errors in reading that concern only one object. In writing, the same codes concern the bucket's own key. Missing
+# permission for the key may be a plain AccessDenied whose message mentions kms:Decrypt; reading an object with a
+# customer-provided key (SSE-C) gives InvalidRequest. So the messages are searched, but not shown.
 _BY_CODE_OF_OBJECT: dict[str, Callable[[str], StenopoolError]] = {
     **dict.fromkeys(
         ("InvalidObjectState", "ObjectNotInActiveTierError", "ObjectRestoreAlreadyInProgress"), ObjectArchived
@@ -455,9 +459,9 @@ def _translate(error: Exception, what: str, *, reads: bool) -> StenopoolError:
         return LocationInvalid(f"{what}: not an S3 address.")
     if isinstance(error, aws.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return LocationInvalid(
-            f"{what}: the endpoint's certificate is not trusted, or not made for this name.",
-            remedy="Set AWS_CA_BUNDLE to the file of its authority's certificate; if the certificate has no name for"
-            " the bucket, set STENOPOOL_STORAGE__ADDRESSING=path.",
+            f"{what}: the endpoint's certificate is not trusted or not valid for this host name.",
+            remedy="Set AWS_CA_BUNDLE to the CA certificate's file. If it does not cover the bucket's host name,"
+            " set STENOPOOL_STORAGE__ADDRESSING=path.",
         )
     if not isinstance(error, aws.ClientError):
         return StorageUnavailable(f"{what}: {type(error).__name__}.")
@@ -469,8 +473,8 @@ def _translate(error: Exception, what: str, *, reads: bool) -> StenopoolError:
     if reads and 400 <= status < 500 and (code.startswith("KMS.") or _ENCRYPTED.search(message)):
         return ObjectEncrypted(what)
     if code.startswith("KMS."):
-        return AccessDenied(what, remedy="Check the bucket's own encryption key (KMS): its state and its policy.")
+        return AccessDenied(what, remedy="Check the state and the policy of the bucket's encryption key (KMS).")
     if code == "RequestTimeTooSkewed":
-        return AccessDenied(what, remedy="This machine's clock is wrong: set it, or run NTP.")
-    # 5xx, SlowDown, RequestTimeout, and whatever is unknown: never a reason to give up on a recording for good.
+        return AccessDenied(what, remedy="This machine's clock is wrong. Set it, or use NTP.")
+    # 5xx, SlowDown, RequestTimeout and unknown errors are temporary: they never quarantine a recording.
     return (_BY_CODE.get(code) or _BY_STATUS.get(status, StorageUnavailable))(what)

@@ -1,10 +1,10 @@
-"""S3 listings several times faster than boto3 gives them, and one page ahead of their reader.
+"""S3 listings, several times faster than boto3's, and read one page ahead.
 
-boto3 still signs, sends and retries; only the answer is read by ourselves, straight from its XML. botocore builds
-dicts by its model of the service, tries dates in five formats and so on: 60 µs per object, and there are millions.
+boto3 still signs, sends and retries requests; only the response's XML is parsed here. botocore builds dicts from its
+service model, tries dates in five formats and so on, which takes 60 µs for each of possibly millions of objects.
 
-A listing is complete, or it fails: what is not listed is not transcribed, and nobody would notice. So a truncated page
-that says wrongly, or not at all, how to continue is followed by other means, and every object is listed once.
+A listing is complete or it fails: objects that are not listed would silently not be transcribed. If a truncated page
+has no valid continuation token, the listing continues by other means. Every object is listed once.
 """
 
 import re
@@ -31,27 +31,31 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Classes that have to be restored before they can be read. Google's ARCHIVE and AWS's GLACIER_IR can be read at once.
+# Classes that must be restored before reading. Google's ARCHIVE and AWS's GLACIER_IR can be read immediately.
 _ARCHIVED = frozenset(("GLACIER", "DEEP_ARCHIVE"))
 
-# Set while a call is ours: the hook leaves calls that others make with the same client alone.
+# Set during calls of this module: the hook ignores other calls with the same client.
 _cut: ContextVar["_Cut | None"] = ContextVar("stenopool_listing", default=None)
 _PAGE = "StenopoolPage"
-_STALE_PAGES = 3  # in a row, without a new key: a token leads in a circle
-_FAULTY = "The store, or a proxy before it, answers ListObjectsV2 wrongly: update it, or address the store directly."
+_STALE_PAGES = 3  # consecutive, without a new key: the tokens form a loop
+_FAULTY = (
+    "The store, or a proxy in front of it, returns invalid ListObjectsV2 responses. Update it, or bypass the proxy."
+)
 
 
 class _Cut(NamedTuple):
-    """What keys of a listing must begin with, and how many of these characters are left out."""
+    """The required prefix of a listing's keys, and the number of characters to remove from each."""
 
     prefix: str
     skip: int
 
 
 class Page(NamedTuple):
-    """What one LIST request answers. ``last``: the last key listed, whole; ``token``: how to continue, if it says so.
+    """The response to one LIST request.
 
-    ``old``: the answer has the form of ListObjects, version 1: the server knows neither token nor StartAfter.
+    ``last``: the last key listed, in full.
+    ``token``: the continuation token, if any.
+    ``old``: the response is that of ListObjects version 1: the server supports neither tokens nor StartAfter.
     """
 
     objects: list[ObjectInfo]
@@ -62,22 +66,22 @@ class Page(NamedTuple):
 
 
 def read_listings_fast(client: "S3Client") -> None:
-    """Prepare a client for `list_pages`; its other calls stay as they are."""
-    # Named with "*", it comes before botocore's own hook "before-parse.s3.*", which parses the whole page for nothing
-    # but to see whether it is an error. In another order it would work as well, at half the speed.
+    """Prepare a client for `list_pages`; its other calls are not affected."""
+    # With "*", it runs before botocore's hook "before-parse.s3.*", which parses the whole page only to detect errors.
+    # The other order would also work, at half the speed.
     for operation in ("ListObjectsV2", "ListObjects"):
         client.meta.events.register(f"before-parse.*.{operation}", _read, unique_id=f"stenopool-{operation}")
 
 
 def list_pages(client: "S3Client", *, skip: int = 0, **request: Any) -> Iterator[list[ObjectInfo]]:
-    """The pages of a ListObjectsV2 request, of a client that is prepared for it; every object once.
+    """The pages of a ListObjectsV2 request with a prepared client; every object once.
 
-    ``skip``: characters left out of each key, for what the prefix adds; a key that has no more than those is left out.
+    ``skip``: number of characters to remove from the start of each key; shorter keys are omitted.
 
-    From the second page on, the next one is asked for while this one is worked on. The first stands alone: who only
-    looks whether something is there pays for one request.
+    From the second page on, the next page is requested while the current one is processed. Not for the first page, so
+    that an existence check costs only one request.
 
-    Raises what botocore raises, and `StorageUnavailable` where the server's answers do not lead to the end.
+    Raises botocore's errors, and `StorageUnavailable` if the server's responses never reach the end.
     """
     listing = _Listing(client, _Cut(request["Prefix"], skip), request)
     page, ahead = listing.begin(), False
@@ -92,14 +96,14 @@ def list_pages(client: "S3Client", *, skip: int = 0, **request: Any) -> Iterator
 
 
 class _Listing:
-    """What a listing remembers: whether keys were listed already, and which ways to continue have failed."""
+    """State of a listing: the keys listed so far, and the ways of continuing that have failed."""
 
     def __init__(self, client: "S3Client", cut: _Cut, request: dict[str, Any]) -> None:
         self._client, self._cut, self._request = client, cut, request
         self._where = f"s3://{request['Bucket']}/{cut.prefix}"
-        self._last, self._reached = "", ""  # the greatest key; the last one of a page that brought something new
+        self._last, self._reached = "", ""  # the greatest key; the last key of the last page with new objects
         self._tokens = set[str]()
-        # Eight bytes for each key. They become a set, of ten times the size, only where a server lists out of order.
+        # Eight bytes per key. Converted to a set, ten times as large, only if a server lists out of order.
         self._hashes, self._known = array("q"), set[int]()
         self._stale, self._by_key, self._old, self._repeats = 0, False, False, False
 
@@ -107,12 +111,12 @@ class _Listing:
         """The first page."""
         page = self._fetch(self._request)
         self._old = page.old
-        if page.old and (after := self._request.get("StartAfter")):  # which this server did not heed
+        if page.old and (after := self._request.get("StartAfter")):  # which this server ignored
             page = self._fetch_old(after)
         return page
 
     def add(self, page: Page) -> list[ObjectInfo]:
-        """Those objects of a page that no page before had."""
+        """The objects of a page that were not in an earlier page."""
         keys = [info.key for info in page.objects]
         hashes = array("q", map(hash, keys))
         in_order = all(one < other for one, other in pairwise([self._last, *keys])) or not keys
@@ -127,7 +131,7 @@ class _Listing:
                     fresh.append(info)
             self._known = known
             if len(fresh) < len(keys) and not self._repeats:
-                logger.warning("%s: the store lists objects twice; each is taken once.", self._where)
+                logger.warning("%s: the store lists objects more than once; duplicates are ignored.", self._where)
                 self._repeats = True
         self._hashes += hashes
         if keys:
@@ -145,11 +149,11 @@ class _Listing:
             self._tokens.add(page.token)
             return partial(self._fetch, {**self._request, "ContinuationToken": page.token})
         if not self._reached:
-            raise self._endless("A page without objects says that more follow, and not how to get them.")
+            raise self._endless("A page without objects is marked as truncated but has no continuation token.")
         if self._by_key and not fresh:
             if self._old:
-                raise self._endless("The same page is sent again and again.")
-            self._old = True  # servers of the first version look at Marker alone
+                raise self._endless("The same page is returned repeatedly.")
+            self._old = True  # version 1 servers use only Marker
         if not self._by_key:
             logger.warning("%s: a truncated page has no usable token; the listing continues by key.", self._where)
         self._by_key = True
@@ -166,16 +170,16 @@ class _Listing:
         return _page(self._client.list_objects_v2, self._cut, request)
 
     def _endless(self, what: str) -> StorageUnavailable:
-        return StorageUnavailable(f"{self._where} cannot be listed completely. {what}", remedy=_FAULTY)
+        return StorageUnavailable(f"The listing of {self._where} is incomplete. {what}", remedy=_FAULTY)
 
 
 def archived_class(name: str) -> str:
-    """The storage class if it has to be restored before it can be read, else empty."""
+    """The storage class if objects in it must be restored before reading, otherwise empty."""
     return name if name in _ARCHIVED else ""
 
 
 def _begin(work: Callable[[], T]) -> "Future[T]":
-    """Start work in a thread that ends with the process: a pool's would keep it from stopping while a server hangs."""
+    """Start work in a daemon thread: a pool's thread would keep the process alive while a server hangs."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -201,15 +205,15 @@ def _page(call: Callable[..., Any], cut: _Cut, request: dict[str, Any]) -> Page:
     plain = re.sub("/+", "/", cut.prefix).lstrip("/")
     if found and plain != cut.prefix and str(found).startswith(plain):
         raise LocationInvalid(
-            f"{where} cannot be listed: this store ignores slashes at the start and repeated ones.",
-            remedy=f"Use s3://{request['Bucket']}/{plain}, which is what it lists.",
+            f"{where} cannot be listed: this store ignores leading and repeated slashes.",
+            remedy=f"Use s3://{request['Bucket']}/{plain}, which the store lists instead.",
         )
-    what = f"its keys do not begin with the prefix: {found!r}" if found else "the answer is not a listing"
+    what = f"its keys do not start with the prefix: {found!r}" if found else "the response is not a listing"
     raise StorageUnavailable(f"{where} cannot be listed: {what}.", remedy=_FAULTY)
 
 
 def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """botocore's hook between the answer and its parser. What is no listing is left to that parser to complain of."""
+    """botocore's hook before parsing. A response that is not a listing is left to botocore's parser and its errors."""
     cut = _cut.get()
     if cut is None or response_dict["status_code"] != 200:
         return
@@ -219,7 +223,7 @@ def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any
 
 
 def _parse(body: bytes, cut: _Cut) -> Page | str:
-    """A page of its XML, or a key in it that is outside of the prefix. `ExpatError` or ValueError if it is none."""
+    """Parse a page, or return a key that is outside the prefix. Raises `ExpatError` or ValueError for other XML."""
     texts = _collect_texts(body)
     keys = _decode(texts["Key"]) if "url" in texts["EncodingType"] else texts["Key"]
     for key in keys:
@@ -236,12 +240,12 @@ def _parse(body: bytes, cut: _Cut) -> Page | str:
             archived_class(kind),
         )
         for key, size, etag, modified, kind in described
-        if len(key) != cut.skip  # else the marker that consoles write for the folder itself
+        if len(key) != cut.skip  # else the folder marker that consoles write
     ]
     truncated, token, most = ("".join(texts[name]) for name in ("IsTruncated", "NextContinuationToken", "MaxKeys"))
     return Page(
         objects,
-        # A full page that does not say whether it is the last one may not be.
+        # A full page without IsTruncated may not be the last one.
         truncated=truncated.strip().lower() == "true" if truncated else bool(token) or len(keys) >= int(most or 1000),
         token=token.strip(),
         last=keys[-1] if keys else "",
@@ -250,9 +254,9 @@ def _parse(body: bytes, cut: _Cut) -> Page | str:
 
 
 def _collect_texts(body: bytes) -> dict[str, list[str]]:
-    """The texts of those elements that matter, in the order of the objects; each object has one of the first five.
+    """The texts of the relevant elements, in the order of the objects; each object has one of the first five.
 
-    Not ElementTree, though it parses as fast: the garbage collector looks at its thousands of elements again and again.
+    Not ElementTree, which parses as fast, but whose thousands of elements the garbage collector traverses repeatedly.
     """
     wanted = (
         *("Key", "Size", "ETag", "LastModified", "StorageClass"),
@@ -279,15 +283,15 @@ def _collect_texts(body: bytes) -> dict[str, list[str]]:
     parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = start, end, text.append
     parser.Parse(body, True)
     if root != "ListBucketResult":
-        raise ValueError(f"{root} is no listing")
+        raise ValueError(f"{root} is not a listing")
     return texts
 
 
 def _decode(keys: list[str]) -> list[str]:
-    """Url decoding of many keys at once.
+    """URL-decode many keys at once.
 
-    Quoted-printable is url encoding with "=" for "%", and its decoder is in C. urllib's, key by key, takes as long as
-    all else that is done with a page.
+    Quoted-printable is URL encoding with "=" in place of "%", and its decoder is written in C. Decoding each key with
+    urllib would take as long as all other processing of a page.
     """
     if any("%00" in key for key in keys):
         return [unquote_plus(key, errors="surrogateescape") for key in keys]

@@ -1,7 +1,7 @@
-"""Rules of S3 buckets: headers that their policies demand, and what of S3 a store does not have.
+"""Rules of S3 buckets: headers that their policies require, and S3 features that a store lacks.
 
-`add_parameters` puts what `StorageSettings` says into requests. A refusal says no more than "Access Denied", so
-`explain_refusal` tries the same request with other settings, and names those with which it is accepted.
+`add_parameters` adds the parameters in `StorageSettings` to requests. A refusal is only "Access Denied", so
+`explain_refusal` repeats the request with other settings and names those that are accepted.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 _WRITES = ("PutObject", "CreateMultipartUpload")
 _PREFIX = "STENOPOOL_STORAGE__"
 _CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"
-# Whatever else a request has, these are refused first.
+# Refused for their credentials, whatever else the request contains.
 _CREDENTIALS = (
     *("ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired"),
     *("AuthorizationHeaderMalformed", "RequestTimeTooSkewed"),
 )
 
 
-# The rules of a trial in progress: making a client takes a tenth of a second, and one serves nearly all trials.
+# The rules of a trial in progress. Creating a client takes a tenth of a second, and one serves nearly all trials.
 _tried: ContextVar[StorageSettings | None] = ContextVar("stenopool_rules", default=None)
 
 
 class Trial(NamedTuple):
-    """What a client for a trial has in place of the process's settings. ``checksums`` is AWS's own setting."""
+    """Settings of a trial's client that replace those of the process. ``checksums`` is AWS's own setting."""
 
     addressing: str | None = None
     checksums: str | None = None
 
 
 class _Change(NamedTuple):
-    """One setting that may explain a refusal: what the store does, and how the setting is written."""
+    """A setting that may resolve a refusal: the store's behaviour, and how to write the setting."""
 
     cause: str
     setting: str
@@ -52,17 +52,17 @@ class _Change(NamedTuple):
     checksums: str | None = None
 
     def applies(self, rules: StorageSettings) -> bool:
-        """Whether it differs from what requests have already."""
+        """Whether it differs from the current settings."""
         return self.checksums is not None or any(getattr(rules, name) != value for name, value in self.rules.items())
 
 
 def add_parameters(client: "S3Client", rules: StorageSettings) -> None:
-    """Let all requests of a client that know these parameters have them, or those of a trial."""
+    """Add these parameters, or those of a trial, to all requests of a client that accept them."""
     client.meta.events.register("before-parameter-build.s3", partial(_add, rules), unique_id="stenopool-rules")
 
 
 def signed_headers(client: "S3Client", rules: StorageSettings) -> dict[str, str]:
-    """The headers that these rules add to a write, which users of a presigned address have to send too."""
+    """The headers that these rules add to a write, which users of a presigned address must send too."""
     shape: Any = client.meta.service_model.operation_model("PutObject").input_shape
     members = shape.members
     return {members[name].serialization["name"]: value for name, value in _parameters(rules).items()}
@@ -87,9 +87,9 @@ def _add(rules: StorageSettings, params: dict[str, Any], model: Any, **_: object
 
 
 def explain_refusal(store: "S3Store", error: StenopoolError, step: Callable[["S3Store"], object]) -> StenopoolError:
-    """The error of ``step`` with the settings that the store needs for it; the same error if none help.
+    """The error of ``step`` with the settings that resolve it; the same error if none does.
 
-    ``step`` is run again with each of the settings that stores are known to need, then with each pair of them.
+    ``step`` is repeated with each setting that stores are known to require, then with each pair of settings.
     """
     status, code = _answer_of(error)
     refused = (400 <= status < 500 and status not in (404, 408, 429)) or status == 501
@@ -108,13 +108,13 @@ def explain_refusal(store: "S3Store", error: StenopoolError, step: Callable[["S3
     if unknown_address:
         return error
     tried = "server-side encryption, requester pays, ACLs, checksums, path and virtual-host addressing"
-    remedy = f"{error.remedy} Not the cause, each tried alone: {tried}; "
-    remedy += f"a policy may demand a certain key ({_PREFIX}KMS_KEY) or tags ({_PREFIX}TAGS)."
+    remedy = f"{error.remedy} Tried one by one without success: {tried}; "
+    remedy += f"a policy may require a certain key ({_PREFIX}KMS_KEY) or tags ({_PREFIX}TAGS)."
     return _as_setup_error(error, error.message, remedy)
 
 
 def _answer_of(error: StenopoolError) -> tuple[int, str]:
-    """The status and code of the answer that an error comes from; 0 if there was no answer."""
+    """The status and code of the response that caused an error; 0 if there was no response."""
     if not isinstance(error.__cause__, aws.ClientError):
         return 0, ""
     answer = error.__cause__.response
@@ -122,7 +122,7 @@ def _answer_of(error: StenopoolError) -> tuple[int, str]:
 
 
 def find_retention(store: "S3Store") -> str:
-    """How long the bucket keeps every version of every object, if it has such a rule; else empty."""
+    """The bucket's default retention of object versions; empty if it has none."""
     with suppress(StenopoolError), store.errors("get", ""):
         answer: Any = store.client.get_object_lock_configuration(Bucket=store.bucket)
         if rule := answer.get("ObjectLockConfiguration", {}).get("Rule", {}).get("DefaultRetention"):
@@ -134,36 +134,38 @@ def find_retention(store: "S3Store") -> str:
 def _list_changes(store: "S3Store") -> Iterator[_Change]:
     rules = store.rules
     yield _Change(
-        "It refuses conditional writes (If-None-Match).",
+        "The store refuses conditional writes (If-None-Match).",
         f"{_PREFIX}CONDITIONAL_WRITES=false",
         {"conditional_writes": False},
     )
-    yield _Change("It makes the requester pay.", f"{_PREFIX}REQUESTER_PAYS=true", {"requester_pays": True})
-    demand = "It demands server-side encryption in the request."
+    yield _Change("The bucket has requester pays enabled.", f"{_PREFIX}REQUESTER_PAYS=true", {"requester_pays": True})
+    demand = "The store requires server-side encryption in the request."
     for kind in ("AES256", "aws:kms"):
         yield _Change(demand, f"{_PREFIX}ENCRYPTION={kind}", {"encryption": kind, "kms_key": None})
     if key := _find_key(store):
         settings = f"{_PREFIX}ENCRYPTION=aws:kms and {_PREFIX}KMS_KEY={key}"
-        yield _Change("It demands encryption with this key.", settings, {"encryption": "aws:kms", "kms_key": key})
+        yield _Change(
+            "The store requires encryption with this key.", settings, {"encryption": "aws:kms", "kms_key": key}
+        )
     full = "bucket-owner-full-control"
-    yield _Change("It demands that its owner gets the objects.", f"{_PREFIX}ACL={full}", {"acl": full})
-    for value, does in (("when_supported", "demands"), ("when_required", "refuses")):
+    yield _Change("The bucket requires that its owner controls the objects.", f"{_PREFIX}ACL={full}", {"acl": full})
+    for value, does in (("when_supported", "requires"), ("when_required", "refuses")):
         if value != store.checksums:
-            yield _Change(f"It {does} checksums of requests.", f"{_CHECKSUMS}={value}", {}, value)
+            yield _Change(f"The store {does} checksums in requests.", f"{_CHECKSUMS}={value}", {}, value)
     yield from _list_addressing()
     for name, what in (("encryption", "this encryption"), ("acl", "ACLs"), ("tags", "tags")):
         if getattr(rules, name):
             unset = {name: None} | ({"kms_key": None} if name == "encryption" else {})
-            yield _Change(f"It refuses {what}.", f"{_PREFIX}{name.upper()} to nothing", unset)
+            yield _Change(f"The store refuses {what}.", f"{_PREFIX}{name.upper()} to an empty value", unset)
 
 
 def _list_addressing() -> Iterator[_Change]:
     for style, where in (("path", "ENDPOINT/BUCKET"), ("virtual", "BUCKET.ENDPOINT")):
-        yield _Change(f"It answers at {where} only.", f"{_PREFIX}ADDRESSING={style}", {"addressing": style})
+        yield _Change(f"The store responds only at {where}.", f"{_PREFIX}ADDRESSING={style}", {"addressing": style})
 
 
 def _find_key(store: "S3Store") -> str:
-    """The key that the bucket encrypts with by default, if we may ask."""
+    """The bucket's default encryption key, if it can be read."""
     with suppress(StenopoolError), store.errors("get", ""):
         answer: Any = store.client.get_bucket_encryption(Bucket=store.bucket)
         for rule in answer["ServerSideEncryptionConfiguration"]["Rules"]:
@@ -199,7 +201,7 @@ def _succeeds(
 
 
 def _as_setup_error(error: StenopoolError, message: str, remedy: str) -> StenopoolError:
-    """The same error; one that looked as if it would pass is one of the location, which does not."""
+    """The error with another message. If it seemed temporary, it becomes `LocationInvalid`, which is not retried."""
     if isinstance(error, StorageUnavailable):
         return LocationInvalid(message, remedy=remedy)
     explained = copy(error)

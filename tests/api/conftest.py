@@ -1,4 +1,4 @@
-"""The API on a port, with a real Prefect server that has the pools and the deployment, and no worker."""
+"""The API on a port, with a real Prefect server that has the pools and the deployment, but no worker."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def deployed(prefect_api: None) -> Iterator[None]:
-    """Pools, queues and the deployments of `ingest`. Taken away again: other tests look at how they are made."""
+    """Pools, queues and the deployments of `ingest`. Removed afterwards, because other tests check their creation."""
     from prefect.client.orchestration import get_client
     from prefect.utilities.callables import parameter_schema
 
@@ -56,7 +56,7 @@ def deployed(prefect_api: None) -> Iterator[None]:
 
 
 class Shared(NamedTuple):
-    """One API on S3 for all that is refused: each leaves it as it was."""
+    """One API on S3 for requests that are refused: each leaves it unchanged."""
 
     api: Api
     unfinished_uploads: Callable[[], list[Any]]
@@ -64,7 +64,7 @@ class Shared(NamedTuple):
 
 @pytest.fixture(scope="package")
 def shared(deployed: None, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    """Started once: what is refused does not change it."""
+    """Started once, because refused requests do not change it."""
     from stenopool.storage.s3 import process_client
 
     with pytest.MonkeyPatch.context() as patch:
@@ -85,7 +85,7 @@ def shared(deployed: None, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ApiSettings:
-    """Local folders, keys, and bounds that tests can reach."""
+    """Local folders, keys, and limits that tests can reach."""
     for name in ("source", "destination"):
         (tmp_path / name).mkdir()
     return ApiSettings(
@@ -123,7 +123,7 @@ def either(request: pytest.FixtureRequest) -> Api:
 
 @pytest.fixture
 def prefect(deployed: None) -> "Iterator[SyncPrefectClient]":
-    """Prefect's own client: for looking behind the API, and for being the worker that there is not."""
+    """Prefect's client: to check the API's effects, and to act as the missing worker."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -131,7 +131,7 @@ def prefect(deployed: None) -> "Iterator[SyncPrefectClient]":
 
 
 def _emptied(api: Api) -> None:
-    """End what the tests before left. Runs that they said are running have no worker that would."""
+    """End the runs that earlier tests left. Runs that are marked Running have no worker that would."""
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelled
 
@@ -140,4 +140,4 @@ def _emptied(api: Api) -> None:
         for entry in left:
             prefect.set_flow_run_state(entry["id"], Cancelled(), force=True)
     if left:
-        time.sleep(1.1)  # so long the API remembers them
+        time.sleep(1.1)  # the API caches them this long

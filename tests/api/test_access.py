@@ -1,4 +1,4 @@
-"""Who may do what, how often, and what nobody gets to see."""
+"""Scopes, rate limits, and what must not be visible."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ from tests.support.command_line import Call
 __all__ = ["stenopool"]  # a fixture
 
 UNKNOWN = {"recordings": "YS53YXY", "queue": "00000000-0000-0000-0000-000000000000"}
-# Every operation of the document, and the scopes that it needs, each of them.
+# Every operation of the document, and all scopes that it needs.
 SCOPES_OF: dict[str, set[str]] = {
     "GET /v1/recordings": {"read"},
     "POST /v1/recordings": {"write"},
@@ -62,7 +62,7 @@ BODIES: dict[str, Any] = {
 
 
 def operations(api: Api) -> list[str]:
-    """Every operation of the document but those that need no key."""
+    """Every operation of the document except those that need no key."""
     paths = api.client(None).get("/openapi.json").json()["paths"]
     found = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
     assert found >= OPEN
@@ -70,14 +70,14 @@ def operations(api: Api) -> list[str]:
 
 
 def call(client: httpx.Client, operation: str, ids: dict[str, str] = UNKNOWN, **more: Any) -> httpx.Response:
-    """A request of an operation, about the recording or the run in ``ids``; its body is of the right kind."""
+    """Send a request for an operation on the recording or the run in ``ids``, with a suitable body."""
     method, path = operation.split()
     id = ids["recordings" if "/recordings/" in path else "queue"]
     path = path.replace("{id}", id.replace("-", "") if "/callbacks/" in path else id)
     return client.request(method, path, **BODIES.get(method, {}), **more)
 
 
-def test_every_operation_asks_for_a_key(api: Api) -> None:
+def test_every_operation_requires_a_key(api: Api) -> None:
     for operation in operations(api):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {secret('boss')}"}):
             with api.client(None) as client:
@@ -88,7 +88,7 @@ def test_every_operation_asks_for_a_key(api: Api) -> None:
 
 
 @pytest.mark.parametrize("who", KEYS)
-def test_every_operation_asks_for_its_scopes_and_no_others(who: str, api: Api) -> None:
+def test_every_operation_requires_exactly_its_scopes(who: str, api: Api) -> None:
     scopes = set(KEYS[who].split()[0].split(","))
     assert set(operations(api)) == set(SCOPES_OF)
     with api.client(who) as client:
@@ -106,7 +106,7 @@ def test_runs_over_many_recordings_need_the_scope_batch(api: Api) -> None:
     everything = {"uri": f"{api.source.uri}/a/"}
     with api.client("sender") as client:
         answer = client.post("/v1/recordings", json=everything)
-    assert (answer.status_code, "scope batch" in answer.json()["detail"]) == (403, True)
+    assert (answer.status_code, "`batch` scope" in answer.json()["detail"]) == (403, True)
     with api.client("clerk") as client:
         run = client.post("/v1/recordings", json=everything).raise_for_status().json()["id"]
     with api.client("deleter") as client:
@@ -115,7 +115,7 @@ def test_runs_over_many_recordings_need_the_scope_batch(api: Api) -> None:
         assert client.delete(f"/v1/queue/{run}").status_code == 204
 
 
-def test_a_key_that_only_writes_gets_ids_and_states(api: Api) -> None:
+def test_a_write_only_key_gets_ids_and_states(api: Api) -> None:
     api.source.put_bytes("others.wav", sound())
     form: dict[str, Any] = {"files": {"file": ("a.wav", sound())}}
     with api.client("writer") as client:
@@ -131,19 +131,19 @@ def test_a_key_that_only_writes_gets_ids_and_states(api: Api) -> None:
     assert len(api.keys()) == 3
 
 
-def test_only_keys_that_edit_transcribe_over_a_transcript(api: Api) -> None:
+def test_overwriting_a_transcript_needs_the_scope_edit(api: Api) -> None:
     api.source.put_bytes("others.wav", sound())
     body = {"uri": f"{api.source.uri}/others.wav"}
     other = body | {"options": {"language": "de"}}
     with api.client("clerk") as clerk, api.client("sender") as sender:
         clerk.post("/v1/recordings", json=body).raise_for_status()
         assert sender.post("/v1/recordings", json=body).status_code == 202  # the same work
-        assert sender.post("/v1/recordings", json=other).status_code == 403  # it would end after the other's
+        assert sender.post("/v1/recordings", json=other).status_code == 403  # it would end after the other one
         clerk.delete("/v1/queue/" + clerk.get("/v1/queue").json()["entries"][0]["id"]).raise_for_status()
         api.finish(encode("others.wav"))
         assert sender.post("/v1/recordings", json=body).json()["state"] == "completed"
         refused = sender.post("/v1/recordings", json=other)
-        assert (refused.status_code, "scope edit" in refused.json()["detail"]) == (403, True)
+        assert (refused.status_code, "`edit` scope" in refused.json()["detail"]) == (403, True)
         assert clerk.get("/v1/queue").json()["entries"] == []
         assert clerk.post("/v1/recordings", json=other).json()["state"] == "queued"
 
@@ -153,7 +153,7 @@ MARK = "topsecret"
 
 @pytest.fixture
 def shared_by_tenants(either: Api) -> dict[str, str]:
-    """Recordings and runs of others, in the queue and ended; the ids of one recording and of one run."""
+    """Recordings and runs of others, queued and ended; returns the ids of one recording and of one run."""
     with either.client("boss") as boss:
         for number in range(3):
             either.source.put_bytes(f"{MARK}/{number}.wav", sound())
@@ -168,7 +168,7 @@ def shared_by_tenants(either: Api) -> dict[str, str]:
     return {"recordings": encode(f"{MARK}/0.wav"), "queue": run}
 
 
-def test_a_key_with_a_prefix_sees_nothing_elsewhere(either: Api, shared_by_tenants: dict[str, str]) -> None:
+def test_a_key_sees_nothing_outside_its_prefix(either: Api, shared_by_tenants: dict[str, str]) -> None:
     def comparable(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
         return answer.status_code, {**answer.json(), "instance": "", "request_id": ""}
 
@@ -181,7 +181,7 @@ def test_a_key_with_a_prefix_sees_nothing_elsewhere(either: Api, shared_by_tenan
         for operation in operations(either):
             for ids in (shared_by_tenants, *({**shared_by_tenants, "queue": run} for run in runs)):
                 answer = call(client, operation, ids)
-                if "{id}" in operation:  # as if it did not exist
+                if "{id}" in operation:  # the same response as for an unknown id
                     assert comparable(answer) == comparable(call(client, operation)), operation
                     assert answer.status_code == 404, operation
                 else:
@@ -198,7 +198,7 @@ def test_a_key_with_a_prefix_sees_nothing_elsewhere(either: Api, shared_by_tenan
     assert sorted(info.key for info in [*either.source.list(), *either.destination.list()]) == before
 
 
-def test_a_key_with_a_prefix_does_everything_below_it(either: Api, shared_by_tenants: dict[str, str]) -> None:
+def test_a_key_can_do_everything_below_its_prefix(either: Api, shared_by_tenants: dict[str, str]) -> None:
     del shared_by_tenants
     with either.client("tenant") as client:
         headers = {"Idempotency-Key": "one"}
@@ -214,7 +214,7 @@ def test_a_key_with_a_prefix_does_everything_below_it(either: Api, shared_by_ten
         assert client.get(f"/v1/queue/{entry['id']}").json()["recording"] == sent["id"]
         assert client.delete(f"/v1/queue/{entry['id']}").status_code == 204
         assert client.get(f"/v1/queue/{entry['id']}").json()["state"] == "cancelled"
-        # A run of somebody else's over everything is going to take it, and stays theirs.
+        # Somebody else's run over everything includes it, and remains theirs.
         either.source.put_bytes("tenant/b.wav", sound())
         other = client.get(f"/v1/recordings/{encode('tenant/b.wav')}").json()
         assert (other["state"], other["queue"]) == ("queued", None)
@@ -264,7 +264,7 @@ def test_too_many_requests_of_one_key_do_not_stop_another(deployed: None, settin
             assert client.get("/v1/queue").status_code == 200
 
 
-def test_what_may_have_to_render_counts_as_ten(deployed: None, settings: ApiSettings) -> None:
+def test_requests_that_may_render_count_as_ten(deployed: None, settings: ApiSettings) -> None:
     with serving(settings.model_copy(update={"rate": 20})) as api, api.client("reader") as client:
         for _ in range(4):  # 40 at once
             assert client.get("/v1/recordings/x/view").status_code == 404
@@ -274,7 +274,7 @@ def test_what_may_have_to_render_counts_as_ten(deployed: None, settings: ApiSett
         assert client.get("/v1/queue").status_code == 200
 
 
-def test_answers_carry_strict_headers_and_no_cors(api: Api) -> None:
+def test_responses_have_strict_headers_and_no_cors(api: Api) -> None:
     with api.client() as client:
         for path in ("/v1/queue", "/v1/nothing", "/health/live"):
             headers = client.get(path, headers={"Origin": "https://example.org"}).headers
@@ -286,7 +286,7 @@ def test_answers_carry_strict_headers_and_no_cors(api: Api) -> None:
     assert (nothing.status_code, nothing.headers["content-type"]) == (404, "application/problem+json")
 
 
-def test_no_key_stands_in_logs_or_answers(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_key_appears_in_logs_or_responses(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), api.client("clerk") as client:
         sent = client.post("/v1/recordings", files={"file": ("a.wav", sound())})
         refused = client.post("/v1/recordings", json={"uri": "s3://user:password@else/where"})
@@ -300,7 +300,7 @@ def test_no_key_stands_in_logs_or_answers(api: Api, caplog: pytest.LogCaptureFix
 def test_without_keys_only_this_machine_is_served(deployed: None, settings: ApiSettings) -> None:
     with serving(settings, authenticated=False) as api, api.client(None) as client:
         assert client.delete("/v1/queue").status_code == 200
-        # A name that somebody let point here, and a page elsewhere that posts through our browser.
+        # A foreign name that resolves to this machine, and another site's page that posts through the browser.
         for headers in ({"Host": "rebound.example.org"}, {"Origin": "https://example.org"}, {"Origin": "null"}):
             assert client.get("/v1/queue", headers=headers).status_code == 403
         assert client.get("/v1/queue", headers={"Origin": api.url}).status_code == 200
@@ -309,13 +309,13 @@ def test_without_keys_only_this_machine_is_served(deployed: None, settings: ApiS
 @pytest.mark.parametrize(
     ("settings_of", "said"),
     [
-        ({"SOURCE": ""}, "does not know its source"),
-        ({"KEYS": ""}, "has no keys"),
-        ({"DESTINATION": "{source}/out"}, "inside each other"),
-        ({"KEYS": "/nowhere"}, "cannot be read"),
+        ({"SOURCE": ""}, "source of the API is not set"),
+        ({"KEYS": ""}, "No API keys are configured"),
+        ({"DESTINATION": "{source}/out"}, "source and destination overlap"),
+        ({"KEYS": "/nowhere"}, "Cannot read the key file"),
     ],
 )
-def test_what_serve_refuses(
+def test_serve_refuses_invalid_settings(
     settings_of: dict[str, str], said: str, deployed: None, settings: ApiSettings, stenopool: Call, monkeypatch: Any
 ) -> None:
     given = {"SOURCE": settings.source, "DESTINATION": settings.destination, "KEYS": settings.keys} | settings_of

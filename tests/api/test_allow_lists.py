@@ -1,4 +1,4 @@
-"""Clients choose models, engines and diarizers from the operator's lists only, through whichever door they come."""
+"""Clients can choose only from the operator's lists of models, engines and diarizers, on every endpoint."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ DOORS = (upload, by_address, below_a_prefix, check)
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(("field", "options"), NOT_ALLOWED, ids=lambda value: str(value))
-def test_what_is_not_on_the_lists_is_refused(
+def test_values_that_are_not_listed_are_refused(
     shared: Shared, door: Callable[..., httpx.Response], field: str, options: dict[str, Any]
 ) -> None:
     api = shared.api
@@ -70,7 +70,7 @@ def test_what_is_not_on_the_lists_is_refused(
 
 
 @pytest.mark.parametrize("model", ["large-v3", "owner/name", "no-such-model"])
-def test_openais_endpoint_has_the_same_lists(shared: Shared, model: str) -> None:
+def test_the_openai_endpoint_has_the_same_lists(shared: Shared, model: str) -> None:
     with shared.api.client("clerk") as client:
         files = {"file": ("a.wav", sound())}
         answer = client.post("/v1/audio/transcriptions", files=files, data={"model": model})
@@ -78,7 +78,7 @@ def test_openais_endpoint_has_the_same_lists(shared: Shared, model: str) -> None
     assert shared.api.keys() == []
 
 
-def test_the_lists_are_shown(shared: Shared) -> None:
+def test_the_lists_are_returned(shared: Shared) -> None:
     with shared.api.client("reader") as client:
         choices = client.get("/v1/options").json()
     assert choices["allowed"] == {
@@ -91,7 +91,7 @@ def test_the_lists_are_shown(shared: Shared) -> None:
         assert choices["options"]["properties"][name]["enum"] == values
 
 
-def test_the_operator_adds_to_them_and_what_is_taken_away_is_not_retried(
+def test_the_operator_extends_the_lists_and_removed_values_are_not_retried(
     deployed: None, settings: ApiSettings, prefect: "SyncPrefectClient"
 ) -> None:
     from prefect.states import Crashed
@@ -103,7 +103,7 @@ def test_the_operator_adds_to_them_and_what_is_taken_away_is_not_retried(
         for options in ({"engine": "whisperx", "word_timestamps": "alignment"}, {"diarization": "pyannote"}):
             assert check(client, api, {**options, "model": "tiny"}).status_code == 200
         assert check(client, api, {"diarization": "senko"}).status_code == 422
-        # What is the default elsewhere, and not allowed here, is not the default here.
+        # A default that is not allowed here is replaced.
         assert check(client, api, {}).json()["diarization"] == "off"
         assert client.get("/v1/options").json()["defaults"] == {"model": "base", "diarization": "off"}
         id = upload(client, api, {"model": "tiny"}).raise_for_status().json()["id"]
@@ -113,18 +113,18 @@ def test_the_operator_adds_to_them_and_what_is_taken_away_is_not_retried(
         refused = client.post(f"/v1/recordings/{id}/retry")
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "model")
         answer = client.post("/v1/queue/retry")
-        assert answer.status_code == 202, "one that may not be retried holds up no other"
+        assert answer.status_code == 202, "a recording that may not be retried does not block others"
         assert [one for one in client.get("/v1/queue").json()["entries"] if one["recording"] == id] == []
-        assert client.delete(f"/v1/recordings/{id}").status_code == 204, "and it can be removed"
+        assert client.delete(f"/v1/recordings/{id}").status_code == 204, "it can be deleted"
 
 
-def test_a_language_may_be_a_tag_or_a_name_at_every_door(shared: Shared) -> None:
+def test_every_endpoint_accepts_language_tags_and_names(shared: Shared) -> None:
     with shared.api.client("boss") as client:
         for given, code in {"en-US": "en", "pt_BR": "pt", "zh-Hant": "zh", "German": "de", "EN": "en"}.items():
             assert check(client, shared.api, {"language": given}).json()["language"] == code
             form = {"language": given, "response_format": "docx"}
             refused = client.post("/v1/audio/transcriptions", files={"file": ("a.wav", sound())}, data=form)
-            assert "response_format" in refused.json()["detail"], "the language is none of its faults"
+            assert "response_format" in refused.json()["detail"], "the language is not the reason"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_language_may_be_a_tag_or_a_name_at_every_door(shared: Shared) -> None
         ({"engine": "whisper", "model": "distil-large-v3"}, "engine=whisper and model=distil-large-v3"),
     ],
 )
-def test_what_no_worker_can_do_is_refused_though_its_parts_are_allowed(options: dict[str, Any], named: str) -> None:
+def test_impossible_combinations_of_allowed_values_are_refused(options: dict[str, Any], named: str) -> None:
     settings = ApiSettings(models=("turbo", "distil-large-v3"), engines=("faster-whisper", "whisper", "whisperx"))
     service = cast("Service", SimpleNamespace(allow_lists=AllowLists(settings)))
     with pytest.raises((Problem, OptionsInvalid)) as refused:
@@ -146,12 +146,12 @@ def test_what_no_worker_can_do_is_refused_though_its_parts_are_allowed(options: 
 
 
 @pytest.mark.parametrize("wrong", [{"engines": ("wisper",)}, {"engines": ()}, {"diarizers": ("senk",)}])
-def test_a_list_that_names_nothing_known_is_refused_at_the_start(wrong: dict[str, Any]) -> None:
+def test_unknown_names_in_a_list_are_refused_at_startup(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionsInvalid, match=f"STENOPOOL_API__{next(iter(wrong)).upper()}"):
         AllowLists(ApiSettings(**wrong))
 
 
-def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STENOPOOL_API__MODELS", "large-v3, turbo")
     monkeypatch.setenv("STENOPOOL_API__DIARIZERS", "")
     assert (Settings().api.models, Settings().api.diarizers) == (("large-v3", "turbo"), ())

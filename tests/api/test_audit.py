@@ -1,4 +1,4 @@
-"""Every request has an id; every change is one line of the audit log, which says who did it."""
+"""Every request has an id; every change is one line of the audit log, with the key that made it."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
-    """The audit log's lines since the last call, as fields by name."""
+    """The lines of the audit log since the last call, as fields by name."""
     caplog.set_level(logging.INFO, "stenopool.audit")
 
     def read() -> list[dict[str, str]]:
@@ -37,7 +37,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[Any]:
     return read
 
 
-def test_a_change_is_one_line_with_who_what_and_how_it_ended(api: Api, lines: Any) -> None:
+def test_a_change_is_logged_in_one_line_with_key_operation_and_outcome(api: Api, lines: Any) -> None:
     form: dict[str, Any] = {"files": {"file": ("a.wav", sound())}}
     with api.client("clerk") as client:
         sent = client.post("/v1/recordings", headers={"X-Request-Id": "trace-1"}, **form).json()
@@ -65,22 +65,22 @@ def test_a_change_is_one_line_with_who_what_and_how_it_ended(api: Api, lines: An
         client.delete(f"/v1/recordings/{encode('calls/a.wav')}")
         (line,) = lines()
         assert (line["key"], line["outcome"]) == ("sender", "403 FORBIDDEN")
-        assert line["recording"] == encode("calls/a.wav")  # as it was given: nothing was looked up
+        assert line["recording"] == encode("calls/a.wav")  # as sent: nothing was looked up
 
 
-def test_every_operation_that_changes_something_is_logged_and_no_other(api: Api, lines: Any) -> None:
+def test_exactly_the_operations_that_change_something_are_logged(api: Api, lines: Any) -> None:
     with api.client("clerk") as client:
         for operation, scopes in SCOPES_OF.items():
             is_change = bool(scopes - {"read"}) and not operation.startswith(("GET ", "HEAD "))
             call(client, operation)
             assert [line["operation"] for line in lines()] == [operation] * is_change, operation
-    with api.client(None) as client:  # nobody is known who could be named
+    with api.client(None) as client:  # there is no known key to log
         for operation in SCOPES_OF:
             call(client, operation)
     assert lines() == []
 
 
-def test_a_name_forges_no_field_and_no_line(api: Api, lines: Any) -> None:
+def test_names_cannot_forge_fields_or_lines(api: Api, lines: Any) -> None:
     quoted, key = 'x" outcome="404.wav', 'x" outcome="404\nkey="boss.wav'
     with api.client("clerk") as client:
         api.source.put_bytes(quoted, sound())
@@ -96,7 +96,7 @@ BAD_IDS = ["", "a b", "a\tb", 'a"', "a" * 129, "é", "<script>", "a,b"]
 
 
 @pytest.mark.parametrize("given", GOOD_IDS)
-def test_a_requests_own_id_is_kept(given: str, api: Api) -> None:
+def test_a_valid_request_id_is_kept(given: str, api: Api) -> None:
     for path in ("/v1/nothing", "/v1/queue", "/health/live", "/"):
         answer = httpx.get(api.url + path, headers={"X-Request-Id": given})
         assert answer.headers["X-Request-Id"] == given
@@ -105,18 +105,18 @@ def test_a_requests_own_id_is_kept(given: str, api: Api) -> None:
 
 
 @pytest.mark.parametrize("given", BAD_IDS)
-def test_what_is_no_id_is_replaced(given: str, api: Api) -> None:
+def test_an_invalid_request_id_is_replaced(given: str, api: Api) -> None:
     answer = httpx.get(f"{api.url}/v1/nothing", headers={"X-Request-Id": given.encode()})
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
     assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
 
 
-def test_two_ids_are_none(api: Api) -> None:
+def test_two_request_ids_are_replaced(api: Api) -> None:
     answer = httpx.get(f"{api.url}/v1/nothing", headers=[("X-Request-Id", "a"), ("X-Request-Id", "b")])
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["X-Request-Id"])
 
 
-def test_an_error_of_ours_has_the_id_too(settings: ApiSettings) -> None:
+def test_internal_errors_have_the_request_id(settings: ApiSettings) -> None:
     app = create_app(settings)
 
     @app.get("/broken")
@@ -128,9 +128,7 @@ def test_an_error_of_ours_has_the_id_too(settings: ApiSettings) -> None:
 
 
 @pytest.mark.parametrize("format", ["text", "json"])
-def test_a_service_writes_the_lines_to_its_log(
-    format: str, deployed: None, settings: ApiSettings, tmp_path: Path
-) -> None:
+def test_serve_writes_the_audit_log(format: str, deployed: None, settings: ApiSettings, tmp_path: Path) -> None:
     import os
     import sys
 

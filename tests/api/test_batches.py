@@ -1,4 +1,4 @@
-"""Batches: planned, started, counted, and what clients attach to them and to recordings."""
+"""Batches: dry runs, starts and counts; and the data that clients attach to batches and recordings."""
 
 import json
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ def test_a_dry_run_counts_and_starts_nothing(either: Api) -> None:
         assert client.get("/v1/queue").json()["queued"] == 0
 
 
-def test_a_batch_is_followed_to_its_end_with_counts(either: Api, prefect: "SyncPrefectClient") -> None:
+def test_a_batch_reports_counts_until_it_ends(either: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed, Running
 
     for number in range(3):
@@ -58,7 +58,7 @@ def test_a_batch_is_followed_to_its_end_with_counts(either: Api, prefect: "SyncP
         assert (batch["recordings"]["new"], batch["recordings"]["done"]) == (None, 0)
         assert {name: batch[name] for name in OWN} == OWN
 
-        # What a run writes after a shard, and at its end.
+        # Files that a run writes after a shard, and at its end.
         run = prefect.read_flow_run(batch["id"])
         assert run.parameters["selection"] == {"prefix": "2026/"}
         assert run.parameters["options"] == {"language": "de"}
@@ -83,7 +83,7 @@ def test_a_batch_is_followed_to_its_end_with_counts(either: Api, prefect: "SyncP
         assert (over["state"], over["recordings"]["new"], over["recordings"]["already_done"]) == ("completed", 3, 4)
 
 
-def test_a_batch_of_a_whole_source_and_of_names_that_begin_alike(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_batches_of_a_whole_source_and_of_similar_prefixes(api: Api, prefect: "SyncPrefectClient") -> None:
     for name in ("calls/a.wav", "calls-b.wav", "c.wav"):
         api.source.put_bytes(name, sound())
     with api.client("clerk") as client:
@@ -119,17 +119,17 @@ REFUSED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("body", REFUSED, ids=range(len(REFUSED)))
-def test_what_is_refused_starts_nothing(body: dict[str, Any], shared: Shared) -> None:
+def test_refused_batches_start_nothing(body: dict[str, Any], shared: Shared) -> None:
     with shared.api.client("clerk") as client:
         before = client.get("/v1/queue").json()["queued"]
-        content = json.dumps(body)  # escaped, unlike httpx's own
+        content = json.dumps(body)  # escaped, unlike by httpx
         answer = client.post("/v1/batches", content=content, headers={"Content-Type": "application/json"})
         assert answer.status_code in (400, 404, 422), answer.text
         assert answer.json()["code"]
         assert client.get("/v1/queue").json()["queued"] == before
 
 
-def test_only_a_batch_is_a_batch(api: Api) -> None:
+def test_other_runs_are_not_batches(api: Api) -> None:
     with api.client("clerk") as client:
         run = entry(client, sent(client))["id"]
         for id in (run, UUID(int=0)):
@@ -137,7 +137,7 @@ def test_only_a_batch_is_a_batch(api: Api) -> None:
 
 
 @pytest.mark.parametrize("way", ["form", "uri", "openai"])
-def test_what_a_client_attaches_comes_back(api: Api, way: str) -> None:
+def test_client_data_is_returned(api: Api, way: str) -> None:
     fields = {"external_id": OWN["external_id"], "metadata": json.dumps(OWN["metadata"])}
     files = {"file": ("a.wav", sound())}
     with api.client("clerk") as client:
@@ -151,7 +151,7 @@ def test_what_a_client_attaches_comes_back(api: Api, way: str) -> None:
             id = client.post("/v1/recordings", json={"uri": api.source.uri_of("a.wav"), **OWN}).json()["id"]
         found = client.get(f"/v1/recordings/{id}").json()
         assert {name: found[name] for name in OWN} == OWN
-        # A request that brings nothing changes nothing; one that does replaces it.
+        # A request without data changes nothing; one with data replaces it.
         uri = api.source.uri_of(decode(id))
         client.post("/v1/recordings", json={"uri": uri}).raise_for_status()
         assert client.get(f"/v1/recordings/{id}").json()["external_id"] == "call 7"
@@ -162,7 +162,7 @@ def test_what_a_client_attaches_comes_back(api: Api, way: str) -> None:
     assert list(api.destination.list()) == []
 
 
-def test_a_transcript_is_there_whatever_the_state_is(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_a_transcript_is_available_in_any_state(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed
 
     with api.client("clerk") as client:
@@ -172,14 +172,14 @@ def test_a_transcript_is_there_whatever_the_state_is(api: Api, prefect: "SyncPre
         api.finish(id)
         ended(prefect, entry(client, id)["id"], Completed())
         client.post("/v1/recordings", json={"uri": api.source.uri_of(decode(id)), "options": {"language": "de"}})
-        anew = client.get(f"/v1/recordings/{id}").json()
-        assert (anew["state"], anew["transcript"], "srt" in anew["formats"]) == ("queued", True, True)
+        again = client.get(f"/v1/recordings/{id}").json()
+        assert (again["state"], again["transcript"], "srt" in again["formats"]) == ("queued", True, True)
         assert client.get(f"/v1/recordings/{id}/transcript").status_code == 200
         (listed,) = client.get("/v1/recordings").json()["data"]
         assert listed["transcript"] is True
 
 
-def test_retry_says_where_the_recording_is_and_whether_it_began(api: Api) -> None:
+def test_retry_returns_the_location_and_whether_it_started(api: Api) -> None:
     with api.client("clerk") as client:
         id = sent(client)
         api.source.put_bytes("skipped.wav", sound())
@@ -198,7 +198,7 @@ def test_lists_are_filtered_by_time_and_state_and_have_one_envelope(either: Api)
 
         def found(**query: str) -> list[str]:
             page = client.get("/v1/recordings", params=query).raise_for_status().json()
-            assert page["recordings"] == page["data"]  # its name until 1.0
+            assert page["recordings"] == page["data"]  # deprecated until 1.0
             assert page["next_cursor"] is None
             return [one["key"] for one in page["data"]]
 

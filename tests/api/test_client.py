@@ -1,4 +1,4 @@
-"""Our own client, against a real API; what it expects is in the OpenAPI document."""
+"""Stenopool's client against a real API. The OpenAPI document has everything that it expects."""
 
 import asyncio
 import json
@@ -29,12 +29,12 @@ COMPONENTS: dict[type[BaseModel], tuple[str, ...]] = {
 }
 
 
-def test_both_clients_can_ask_the_same() -> None:
+def test_both_clients_have_the_same_methods() -> None:
     public = {name for name in vars(Client) if not name.startswith("_")}
     assert public - {name for name in vars(AsyncClient) if not name.startswith("_")} == {"is_alive"}
 
 
-def test_what_is_asked_and_expected_is_in_the_document() -> None:
+def test_requests_and_models_match_the_document() -> None:
     document = render_document()
     calls = [
         module._send(b"", "a.wav"),
@@ -67,7 +67,7 @@ def test_what_is_asked_and_expected_is_in_the_document() -> None:
         assert needed <= set(document["components"]["schemas"][names[0]]["required"]), model
 
 
-def test_a_recording_from_its_file_to_its_transcript(api: Api, tmp_path: Path) -> None:
+def test_the_client_from_file_to_transcript(api: Api, tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(sound())
     with Client(api.url, secret("boss")) as client:
@@ -103,7 +103,7 @@ def test_a_recording_from_its_file_to_its_transcript(api: Api, tmp_path: Path) -
         stranger.about()
 
 
-def test_the_same_with_asyncio(api: Api) -> None:
+def test_the_asyncio_client_from_file_to_transcript(api: Api) -> None:
     async def use() -> None:
         async with AsyncClient(api.url, secret("boss")) as client:
             recordings = await asyncio.gather(*(client.send(sound(), f"{number}.wav") for number in range(3)))
@@ -120,13 +120,13 @@ def test_the_same_with_asyncio(api: Api) -> None:
     asyncio.run(use())
 
 
-def test_a_key_that_may_not_read_gets_what_it_may(api: Api) -> None:
+def test_a_key_without_read_gets_id_and_state(api: Api) -> None:
     with Client(api.url, secret("writer")) as client:
         sent = client.send(sound(), "a.wav")
         assert (bool(sent.id), sent.state, sent.key) == (True, "queued", None)
 
 
-def test_what_may_be_repeated_is_with_the_same_key(tmp_path: Path) -> None:
+def test_retries_have_the_same_idempotency_key(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"12345")
     answers: list[tuple[int, dict[str, str]] | None] = [
@@ -140,7 +140,7 @@ def test_what_may_be_repeated_is_with_the_same_key(tmp_path: Path) -> None:
     assert all(b"12345" in body for _, body in asked)
 
 
-def test_what_may_not_be_repeated_or_takes_too_long_is_not(tmp_path: Path) -> None:
+def test_unsafe_or_late_retries_are_not_made(tmp_path: Path) -> None:
     with answering([None, None]) as (url, asked), Client(url) as client, pytest.raises(httpx.TransportError):
         client.delete("a")
     assert len(asked) == 1
@@ -156,20 +156,20 @@ def test_what_may_not_be_repeated_or_takes_too_long_is_not(tmp_path: Path) -> No
 def answering(
     answers: list[tuple[int, dict[str, str]] | None],
 ) -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A server that answers so, one after the other; None: it breaks the connection. Yields what it was asked."""
+    """A server that returns these responses, one after another; None breaks the connection. Yields the requests."""
     asked: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             asked.append(({name.lower(): value for name, value in self.headers.items()}, body))
-            told = answers[len(asked) - 1]
-            if told is None:
+            planned = answers[len(asked) - 1]
+            if planned is None:
                 self.connection.close()
                 return
             content = json.dumps({"id": "a", "state": "queued", "code": "BUSY"}).encode()
-            self.send_response(told[0])
-            for name, value in {**told[1], "Content-Length": str(len(content))}.items():
+            self.send_response(planned[0])
+            for name, value in {**planned[1], "Content-Length": str(len(content))}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)

@@ -1,4 +1,4 @@
-"""Ranges, conditional requests and HEAD: the same everywhere, and nothing is left behind by any of them."""
+"""Ranges, conditional requests and HEAD: the same for all content, and none of them leaves files behind."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ SOUND = sound()
 KEY = "calls/a b.wav"
 ADDRESS = f"/v1/recordings/{encode(KEY)}"
 PAGE = b'<audio id="audio" controls src="data:audio/webm;base64,' + b"SUQz" * 5000 + b'">'
-# Stored as it is, rendered, taken out of a page, the recording itself, and JSON that is rendered.
+# A stored file, a rendered one, audio from a page, the recording, and rendered JSON.
 PATHS = {
     "stored": f"{ADDRESS}/transcript?format=srt",
     "styled": f"{ADDRESS}/transcript?format=vtt&max_line_width=20",
@@ -49,7 +49,7 @@ RANGES = [
 
 
 def finished(api: Api) -> str:
-    """A recording that is done and is not in the queue; its address."""
+    """A completed recording that is not in the queue; returns its address."""
     api.source.put_bytes(KEY, SOUND)
     api.finish(encode(KEY))
     api.destination.put_bytes(output_key(KEY, "html"), PAGE)
@@ -58,7 +58,7 @@ def finished(api: Api) -> str:
 
 @contextmanager
 def watched(folder: Path) -> Iterator[list[str]]:
-    """The names and the modes of all that appears in a folder meanwhile."""
+    """Yields the names and modes of all files that appear in a folder meanwhile."""
     seen: set[str] = set()
     over = threading.Event()
 
@@ -81,7 +81,7 @@ def watched(folder: Path) -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_range_leaves_or_shows_a_file(either: Api, path: str, tmp_path: Path) -> None:
+def test_ranges_leave_and_show_no_files(either: Api, path: str, tmp_path: Path) -> None:
     finished(either)
     scratch = tmp_path / "scratch"
     with either.client("reader") as client, watched(scratch) as seen:
@@ -104,7 +104,7 @@ def test_no_range_leaves_or_shows_a_file(either: Api, path: str, tmp_path: Path)
     assert not scratch.exists() or list(scratch.iterdir()) == []
 
 
-def test_a_client_that_reads_slowly_or_leaves_shows_and_leaves_nothing(api: Api, tmp_path: Path) -> None:
+def test_slow_and_disconnected_clients_leave_no_files(api: Api, tmp_path: Path) -> None:
     finished(api)
     api.destination.put_bytes(f"{KEY}/transcript.json", _long_transcript())
     where = urlsplit(api.url)
@@ -117,7 +117,7 @@ def test_a_client_that_reads_slowly_or_leaves_shows_and_leaves_nothing(api: Api,
                 client.sendall(request)
                 assert client.recv(1000).startswith(b"HTTP/1.1 200")
                 time.sleep(0.1)
-        # One that leaves before there is an answer.
+        # A client that disconnects before the response.
         with socket.create_connection((str(where.hostname), int(where.port or 0))) as client:
             client.sendall(request.replace(b"format=vtt", b"format=vtt&max_line_width=30"))
     assert seen == []
@@ -133,7 +133,7 @@ def _long_transcript() -> bytes:
     return one.model_copy(update={"segments": segments}).model_dump_json().encode()
 
 
-def test_a_long_transcript_is_rendered_once_by_another_process(api: Api) -> None:
+def test_a_long_transcript_is_rendered_once_in_another_process(api: Api) -> None:
     import resource
 
     finished(api)
@@ -162,13 +162,13 @@ def test_a_long_transcript_is_rendered_once_by_another_process(api: Api) -> None
     took = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - children
     assert {answer.status_code for answer in (*answers, again)} == {200}
     assert len({answer.content for answer in (*answers, again)}) == 1
-    assert 0.2 < took < 8  # once: each time takes one to two seconds
+    assert 0.2 < took < 8  # once: each rendering takes one to two seconds
     assert kept < took / 2
     assert max(waits) < 1, "the loop was blocked"
 
 
 @pytest.mark.parametrize("path", [*PATHS.values(), *DOCUMENTS])
-def test_what_a_client_has_is_not_sent_again(api: Api, path: str) -> None:
+def test_unchanged_content_is_not_sent_again(api: Api, path: str) -> None:
     finished(api)
     with api.client() as client:
         whole = client.get(path).raise_for_status()
@@ -186,7 +186,7 @@ def test_what_a_client_has_is_not_sent_again(api: Api, path: str) -> None:
         assert client.head(path, headers={"If-None-Match": etag}).status_code == 304
 
 
-def test_head_is_wherever_get_is_and_nowhere_else(api: Api) -> None:
+def test_head_is_allowed_exactly_where_get_is(api: Api) -> None:
     finished(api)
     with api.client() as client:
         for path in client.get("/openapi.json").json()["paths"]:
@@ -196,13 +196,13 @@ def test_head_is_wherever_get_is_and_nowhere_else(api: Api) -> None:
         assert client.head(f"{ADDRESS}/retry").status_code == 405
         for address in ("/", "/page/page.css", "/metrics", "/nothing"):
             assert client.head(address).status_code == client.get(address).status_code
-        assert client.get(ADDRESS).json()["state"] == "completed"  # the connection is as it was
+        assert client.get(ADDRESS).json()["state"] == "completed"  # the connection remains usable
     with api.client("writer") as client:
         assert client.head(f"{ADDRESS}/audio").status_code == 403
 
 
 @pytest.mark.parametrize("path", PATHS.values())
-def test_a_part_of_what_has_changed_is_not_given(api: Api, path: str) -> None:
+def test_a_range_of_changed_content_is_not_sent(api: Api, path: str) -> None:
     finished(api)
     with api.client() as client:
         whole = client.get(path)
@@ -220,7 +220,7 @@ def test_a_part_of_what_has_changed_is_not_given(api: Api, path: str) -> None:
         assert client.get(path, headers={"If-Match": etag}).status_code == 200
 
 
-def test_the_etag_of_all_that_says_names_changes_with_them(either: Api) -> None:
+def test_etags_change_with_the_names(either: Api) -> None:
     finished(either)
     paths = [PATHS[name] for name in ("stored", "styled", "view", "speakers")]
     with either.client() as client:
@@ -235,7 +235,7 @@ def test_the_etag_of_all_that_says_names_changes_with_them(either: Api) -> None:
     assert all(len(set(tags)) == 3 for tags in zip(*seen, strict=True))
 
 
-def test_of_two_who_name_speakers_the_second_is_told(either: Api) -> None:
+def test_a_concurrent_change_of_names_is_detected(either: Api) -> None:
     finished(either)
     with either.client() as client:
         first = client.get(PATHS["speakers"]).headers["ETag"]
@@ -279,6 +279,6 @@ def test_a_condition_that_does_not_hold(if_match: str) -> None:
         require_match(if_match, '"a"')
 
 
-def test_etags_differ_where_parts_do() -> None:
+def test_etags_differ_if_parts_differ() -> None:
     parts: list[tuple[Any, ...]] = [("a", "b"), ("ab",), ("a", None, "b"), ("a", "b", None), ("b", "a")]
     assert len({make_etag(*each) for each in parts}) == len(parts)

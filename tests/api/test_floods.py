@@ -1,4 +1,4 @@
-"""Floods without a key, against the real server process: it stays small, and honest clients are served meanwhile."""
+"""Floods without a key against the real server process: memory stays small, and other clients get responses."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,8 @@ from tests.support.api_process import serving_process
 from tests.support.api_server import secret
 
 MEMORY = 300 * 1000**2  # bytes
-PATIENCE = 1.0  # seconds for an honest client
-CLIENTS = 300  # more than the service takes at a time
+PATIENCE = 1.0  # seconds until a regular client gets a response
+CLIENTS = 300  # more than the service accepts at a time
 SECONDS = 4.0
 LINE = b"POST /v1/recordings HTTP/1.1\r\nHost: x\r\n"
 FORM = b"Content-Type: multipart/form-data; boundary=x\r\n"
@@ -23,7 +23,7 @@ FORM = b"Content-Type: multipart/form-data; boundary=x\r\n"
 
 @pytest.fixture(scope="module")
 def process(deployed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """The API in a process of its own."""
+    """The API in a separate process."""
     from tests.support.api_server import keys_file
 
     folder = tmp_path_factory.mktemp("floods")
@@ -85,19 +85,19 @@ FLOODS = [_bodies, _chunked_bodies, _large_headers, _many_headers, _half_request
 
 
 @pytest.mark.parametrize("flood", FLOODS)
-def test_a_flood_takes_little_memory_and_stops_nobody(
+def test_a_flood_uses_little_memory_and_blocks_nobody(
     process: Installation, flood: Callable[[], AsyncIterator[bytes]]
 ) -> None:
     port = int(process.url.rpartition(":")[2])
-    _be_honest(port, time.monotonic() + 0.1)  # what the first request loads is loaded
+    _be_honest(port, time.monotonic() + 0.1)  # load what the first request loads
     sent, slowest = asyncio.run(_attack(port, flood))
-    assert sent > CLIENTS / 2  # it was a flood
+    assert sent > CLIENTS / 2  # it really was a flood
     assert slowest < PATIENCE
     assert process.peak_memory() < MEMORY
 
 
 async def _attack(port: int, flood: Callable[[], AsyncIterator[bytes]]) -> tuple[int, float]:
-    """How many requests were sent, and the longest that an honest client waited."""
+    """Returns the number of requests that were sent, and the longest time that a regular client waited."""
     sent, deadline = 0, time.monotonic() + SECONDS
 
     async def attacker() -> None:

@@ -1,4 +1,4 @@
-"""What the door lets in: every real recording, and no document."""
+"""The check of the first bytes of an upload accepts every real recording, and no document."""
 
 import subprocess
 from pathlib import Path
@@ -13,7 +13,7 @@ CONTAINERS = ["wav", "flac", "mp3", "ogg", "opus", "m4a", "mp4", "mov", "webm", 
               "wma", "ts", "m2ts", "mpg", "flv", "avi", "ac3", "w64", "wv", "3gp", "mka", "amr", "tta"]  # fmt: skip
 
 
-# Files of the test set that are none, whatever they are called.
+# Files of the test set that are not recordings, whatever their names.
 NO_RECORDINGS = {"empty.mp3", "empty.wav", "page.mp3", "picture.mp3", "random.ogg", "text.wav", "zip.m4a"}
 
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("extension", CONTAINERS)
-def test_what_ffmpeg_writes_comes_in(extension: str, folder: Path) -> None:
+def test_files_from_ffmpeg_are_accepted(extension: str, folder: Path) -> None:
     path = folder / f"a.{extension}"
     rate = ["-ar", "8000", "-ac", "1"] if extension in ("3gp", "amr") else []
     command = ["-v", "error", "-f", "lavfi", "-i", "sine=d=1:r=44100", *rate, str(path)]
@@ -33,7 +33,7 @@ def test_what_ffmpeg_writes_comes_in(extension: str, folder: Path) -> None:
 
 
 @needs_speech
-def test_every_real_recording_comes_in() -> None:
+def test_every_real_recording_is_accepted() -> None:
     sounding = [path for path in SPEECH.rglob("*.*") if path.suffix not in (".json", ".md", ".rttm", ".txt")]
     turned_away = {path.name for path in sounding if not may_be_media(path.read_bytes()[:HEAD])}
     assert turned_away == NO_RECORDINGS
@@ -47,5 +47,5 @@ def test_every_real_recording_comes_in() -> None:
         *(b"G" * 100, b"\xff\xfea\0b\0", b"\0" * 512, b""),
     ],
 )
-def test_what_is_no_recording_stays_outside(head: bytes) -> None:
+def test_other_files_are_refused(head: bytes) -> None:
     assert not may_be_media(head)

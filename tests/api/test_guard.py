@@ -1,4 +1,4 @@
-"""What is decided before a body is read, for every operation; and requests that no client library would send."""
+"""Checks before a body is read, for every operation; and requests that no client library would send."""
 
 import json
 import socket
@@ -15,12 +15,12 @@ from tests.support.api_server import Api, secret, serving, sound
 from tests.support.raw_http import Answer, connect, exchange, read_answer
 
 FORM = 2 * 1024 * 1024
-FIRST = 48 * 1024  # bytes of the form that come with the headers
+FIRST = 48 * 1024  # bytes of the form that are sent with the headers
 UPLOADS = {("post", "/v1/recordings"), ("post", "/v1/audio/transcriptions")}
 
 
 def _operations(api: Api) -> Iterator[tuple[str, str]]:
-    """Method and path of each; those that need a key."""
+    """Method and path of each operation that needs a key."""
     document = httpx.get(f"{api.url}/openapi.json").json()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
@@ -29,7 +29,7 @@ def _operations(api: Api) -> Iterator[tuple[str, str]]:
 
 
 def _begin_form(api: Api, method: str, path: str, who: str | None) -> Answer:
-    """Send headers and the beginning of a form, and no more."""
+    """Send headers and the beginning of a form, and nothing more."""
     key = f"Authorization: Bearer {secret(who)}\r\n" if who else ""
     head = (
         f"{method.upper()} {path} HTTP/1.1\r\nHost: x\r\n{key}Content-Length: {FORM}\r\n"
@@ -73,7 +73,7 @@ def test_only_uploads_may_be_large(shared: Shared) -> None:
     assert _received(api) == before
 
 
-def test_a_body_of_unknown_size_is_bounded_too(shared: Shared) -> None:
+def test_a_body_of_unknown_size_is_limited(shared: Shared) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(300):
             yield bytes(10_000)
@@ -94,7 +94,7 @@ def test_too_many_requests_are_refused_before_a_body(deployed: None, settings: A
         assert _received(api) == 0
 
 
-def test_answers_say_how_many_requests_are_left(deployed: None, settings: ApiSettings) -> None:
+def test_responses_have_the_number_of_remaining_requests(deployed: None, settings: ApiSettings) -> None:
     with serving(settings.model_copy(update={"rate": 0.02})) as api:
         with api.client("reader") as client:
             first, second = client.get("/v1/about"), client.get("/v1/about")
@@ -120,12 +120,12 @@ ORIGINS = ["http://[", "http://[::1", "//[", "http://x:y", "[", "\xff", "http://
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("path", ["/v1/about", "/v1/nothing", "/v1/audio/transcriptions", "/", "/metrics"])
-def test_a_malformed_host_is_the_clients_fault(shared: Shared, host: str, path: str) -> None:
+def test_a_malformed_host_is_a_client_error(shared: Shared, host: str, path: str) -> None:
     answer = exchange(shared.api.url, f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode("latin-1"))
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
 
 
-def test_hosts_as_clients_send_them_are_taken(shared: Shared) -> None:
+def test_valid_hosts_are_accepted(shared: Shared) -> None:
     for host in (
         "x",
         "a-b.example.org:8200",
@@ -140,7 +140,7 @@ def test_hosts_as_clients_send_them_are_taken(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize("headers", ["", "Host: x\r\nHost: y\r\n", "Host: x\r\nhost: x\r\n"])
-def test_a_request_names_one_host(shared: Shared, headers: str) -> None:
+def test_a_request_must_have_one_host(shared: Shared, headers: str) -> None:
     assert exchange(shared.api.url, f"GET / HTTP/1.1\r\n{headers}\r\n".encode()).status == 400
 
 
@@ -169,7 +169,7 @@ MALFORMED_HEADERS = {
     ("name", "sent"), [(name, value) for name, values in MALFORMED_HEADERS.items() for value in values]
 )
 @pytest.mark.parametrize("with_keys", [True, False])
-def test_no_header_is_our_failure(shared: Shared, local: Api, with_keys: bool, name: str, sent: str) -> None:
+def test_no_header_causes_a_server_error(shared: Shared, local: Api, with_keys: bool, name: str, sent: str) -> None:
     api = shared.api if with_keys else local
     port = api.url.rpartition(":")[2]
     for method, path in (("GET", "/v1/recordings/YS53YXY/audio"), ("POST", "/v1/recordings"), ("PUT", "/v1/none")):
@@ -195,7 +195,7 @@ def local(deployed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     "header", [*({"Host": host} for host in ("evil.example", "[", "0.0.0.0")), *({"Origin": one} for one in ORIGINS),
                {"Origin": "null"}, {"Origin": "https://evil.example"}]
 )  # fmt: skip
-def test_without_keys_nothing_is_shown_to_another_page(local: Api, path: str, header: dict[str, str]) -> None:
+def test_without_keys_other_pages_are_refused(local: Api, path: str, header: dict[str, str]) -> None:
     headers = "".join(f"{name}: {one}\r\n" for name, one in ({"Host": local.url[7:]} | header).items())
     answer = exchange(local.url, f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode("latin-1"))
     assert (answer.status, answer.json()["code"]) == (403, "FORBIDDEN")
@@ -229,7 +229,7 @@ JSONS = {
     ("method", "path"),
     [("POST", "/v1/recordings"), ("POST", "/v1/options"), ("PUT", "/v1/recordings/YS53YXY/speakers")],
 )
-def test_no_json_is_our_failure(shared: Shared, case: str, method: str, path: str) -> None:
+def test_no_json_causes_a_server_error(shared: Shared, case: str, method: str, path: str) -> None:
     body = JSONS[case].replace("{source}", shared.api.source.uri)
     with shared.api.client() as client:
         answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
@@ -251,7 +251,7 @@ def test_json_that_is_not_utf_8_is_refused(shared: Shared, body: bytes) -> None:
      '{"beam_size": 1e999}', '{"language": "\\ud83d"}', "1" * 5000],
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["/v1/recordings", "/v1/audio/transcriptions"])
-def test_no_form_is_our_failure(shared: Shared, options: str, path: str) -> None:
+def test_no_form_causes_a_server_error(shared: Shared, options: str, path: str) -> None:
     forms: list[dict[str, Any]] = [{"options": options[:60_000]}, {"language": options[:60_000]}]
     with shared.api.client() as client:
         for form in forms:
@@ -264,8 +264,8 @@ def test_no_form_is_our_failure(shared: Shared, options: str, path: str) -> None
     assert shared.api.keys() == []
 
 
-def test_what_options_say_can_be_written_again(shared: Shared) -> None:
-    """Characters beyond the BMP and escapes are fine: only halves of them are not."""
+def test_options_can_be_serialized_again(shared: Shared) -> None:
+    """Characters beyond the BMP and escapes are valid; halves of surrogate pairs are not."""
     with shared.api.client() as client:
         answer = client.post("/v1/options", content=b'{"vocabulary": ["\\ud83c\\udf99", "\xc3\xa9"]}',
                              headers={"Content-Type": "application/json"})  # fmt: skip
@@ -273,8 +273,8 @@ def test_what_options_say_can_be_written_again(shared: Shared) -> None:
     assert json.loads(answer.text)["vocabulary"] == ["🎙", "é"]
 
 
-def test_no_address_is_redirected(shared: Shared) -> None:
-    """A redirect would name the Host as it was sent, and http: a client would send its key there in clear."""
+def test_no_request_is_redirected(shared: Shared) -> None:
+    """A redirect would contain the Host as it was sent, with http: the client would send its key there unencrypted."""
     for method, path in [*_operations(shared.api), ("get", "/metrics"), ("get", "/health/live"), ("get", "/page/x")]:
         for other in (f"{path}/", f"/{path}", path.rstrip("/") + "//"):
             request = f"{method.upper()} {other} HTTP/1.1\r\nHost: evil.example\r\n\r\n"
@@ -284,7 +284,7 @@ def test_no_address_is_redirected(shared: Shared) -> None:
 
 
 @pytest.mark.parametrize(("trusted", "statuses"), [("127.0.0.2", [401, 401]), ("10.0.0.0/8", [401, 429])])
-def test_only_proxies_that_are_named_may_name_the_client(
+def test_only_configured_proxies_are_trusted(
     trusted: str, statuses: list[int], deployed: None, settings: ApiSettings
 ) -> None:
     with serving(settings.model_copy(update={"rate": 0.01, "forwarded_allow_ips": trusted})) as api:
@@ -298,8 +298,8 @@ def test_only_proxies_that_are_named_may_name_the_client(
     assert got == statuses
 
 
-def test_who_asks_before_sending_is_answered_and_closed(shared: Shared) -> None:
-    """``Expect: 100-continue`` and a refusal: nobody knows whether the body still comes, so the connection ends."""
+def test_expect_continue_is_refused_and_the_connection_closed(shared: Shared) -> None:
+    """``Expect: 100-continue`` and a refusal: the body may or may not follow, so the connection is closed."""
     head = "POST /v1/recordings HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
     answer = exchange(shared.api.url, head.encode())
     assert (answer.status, answer.headers["connection"]) == (401, "close")

@@ -1,4 +1,4 @@
-"""Request headers are understood as HTTP has them: without case, with parameters, as lists."""
+"""Request headers are parsed as HTTP defines them: case-insensitive, with parameters, as lists."""
 
 import pytest
 
@@ -7,13 +7,13 @@ from stenopool.settings import ApiSettings
 from tests.api.conftest import Shared
 from tests.support.api_server import Api, serving, sound
 
-LARGE = 2 * 1024 * 1024  # more than a body may have that is no form
+LARGE = 2 * 1024 * 1024  # more than the limit of a body that is not a form
 
 
 @pytest.mark.parametrize(
     "kind", ["multipart/form-data", "Multipart/Form-Data", "MULTIPART/FORM-DATA ", "multipart/form-data;charset=utf-8"]
 )
-def test_a_form_is_a_form_however_it_is_written(api: Api, kind: str) -> None:
+def test_the_form_media_type_is_case_insensitive(api: Api, kind: str) -> None:
     file = sound() + bytes(LARGE)
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + file + b"\r\n--x--\r\n"
     with api.client("clerk") as client:
@@ -23,14 +23,14 @@ def test_a_form_is_a_form_however_it_is_written(api: Api, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON", "application/json; charset=UTF-8"])
-def test_json_is_json_however_it_is_written(shared: Shared, kind: str) -> None:
+def test_the_json_media_type_is_case_insensitive(shared: Shared, kind: str) -> None:
     with shared.api.client() as client:
         answer = client.post("/v1/recordings", content=b'{"uri": "s3://x/y"}', headers={"Content-Type": kind})
     assert answer.json()["code"] == "LOCATION_INVALID"
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data-x", "text/multipart/form-data", "multipart/mixed", ""])
-def test_what_is_no_form_is_small(shared: Shared, kind: str) -> None:
+def test_other_bodies_must_be_small(shared: Shared, kind: str) -> None:
     with shared.api.client() as client:
         answer = client.post("/v1/recordings", content=bytes(LARGE), headers={"Content-Type": kind})
     assert answer.status_code == 413
@@ -52,7 +52,7 @@ def test_values() -> None:
     assert not is_known(None, '"a"')
 
 
-def test_a_host_that_is_none_is_refused_and_case_does_not_matter(deployed: None, settings: ApiSettings) -> None:
+def test_invalid_hosts_are_refused_and_case_is_ignored(deployed: None, settings: ApiSettings) -> None:
     with serving(settings, authenticated=False) as api, api.client(None) as client:
         port = client.base_url.port
         for host, status in ((f"LOCALHOST:{port}", 200), ("[::1", 403), ("example.org", 403)):

@@ -1,4 +1,4 @@
-"""Idempotency keys: the same request once, another one refused, remembered for a week, in every way of sending."""
+"""Idempotency keys, on every endpoint: a repeated request has no effect for a week, and a different one is refused."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import pytest
 from stenopool.api.ids import decode
 from stenopool.pipeline.receipts import REQUESTS, REQUESTS_KEPT
 from stenopool.settings import ApiSettings
-from tests.api.test_recordings import ended, entry, wait_for_a_fresh_look
+from tests.api.test_recordings import ended, entry, wait_for_a_fresh_queue
 from tests.support.api_server import Api, serving, sound
 
 if TYPE_CHECKING:
@@ -60,27 +60,27 @@ def test_the_same_upload_is_one_recording_and_is_compared_by_content(either: Api
         assert (wrong.status_code, wrong.json()["code"]) == (422, "CHECKSUM_MISMATCH")
         assert either.keys() == [decode(first.json()["id"])]
         assert client.get("/v1/queue").json()["queued"] == 1
-    with either.client() as boss:  # another caller has keys of their own
+    with either.client() as boss:  # another caller's key is a different key
         assert send(boss).json()["id"] != first.json()["id"]
 
 
-def test_a_repeated_upload_starts_nothing_again(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_a_repeated_upload_starts_nothing(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Failed
 
     with api.client("clerk") as client:
         id = send(client).json()["id"]
         ended(prefect, entry(client, id)["id"], Failed())
-        wait_for_a_fresh_look(client, id)
+        wait_for_a_fresh_queue(client, id)
         again = send(client).json()
         assert (again["id"], again["state"]) == (id, "failed")
         client.delete(f"/v1/recordings/{id}").raise_for_status()
         assert api.keys() == []
-        # Its effect is gone, so it is had again: the same recording.
+        # The recording was deleted, so the request stores it again under the same id.
         again = send(client).json()
         assert (again["id"], again["state"]) == (id, "queued")
 
 
-def test_of_simultaneous_uploads_one_is_stored(either: Api) -> None:
+def test_one_of_several_simultaneous_uploads_is_stored(either: Api) -> None:
     def once(number: int) -> httpx.Response:
         with either.client("clerk") as client:
             return send(client, sound() if number % 2 else sound(0.6))
@@ -94,7 +94,7 @@ def test_of_simultaneous_uploads_one_is_stored(either: Api) -> None:
     assert len(either.keys()) == 1
 
 
-def test_what_failed_is_not_remembered(deployed: None, settings: ApiSettings, api: Api) -> None:
+def test_failed_requests_are_not_stored(deployed: None, settings: ApiSettings, api: Api) -> None:
     with api.client("clerk") as client:
         refused = send(client, options='{"modell": "base"}')
         assert (refused.status_code, records(api)) == (422, [])
@@ -105,7 +105,7 @@ def test_what_failed_is_not_remembered(deployed: None, settings: ApiSettings, ap
         assert (answer.status_code, records(api)) == (503, before)
 
 
-def test_a_key_is_forgotten_after_a_week(either: Api) -> None:
+def test_a_key_expires_after_a_week(either: Api) -> None:
     with either.client("clerk") as client:
         first = send(client).json()
         (name,) = records(either)
@@ -125,7 +125,7 @@ def test_a_key_is_forgotten_after_a_week(either: Api) -> None:
         assert timedelta(days=7) == REQUESTS_KEPT  # as documented
 
 
-def test_an_address_below_the_source(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_a_repeated_address_below_the_source(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Cancelled
 
     for name in ("a.wav", "b.wav"):
@@ -137,7 +137,7 @@ def test_an_address_below_the_source(api: Api, prefect: "SyncPrefectClient") -> 
     with api.client("clerk") as client:
         first = name(client).raise_for_status().json()
         ended(prefect, entry(client, first["id"])["id"], Cancelled())
-        wait_for_a_fresh_look(client, first["id"])
+        wait_for_a_fresh_queue(client, first["id"])
         assert name(client).json() == first | {"state": "cancelled"}  # not started again
         digest = hashlib.sha256(sound()).hexdigest()
         for refused in (name(client, "b.wav"), name(client, options={"language": "de"}), name(client, sha256=digest)):
@@ -148,7 +148,7 @@ def test_an_address_below_the_source(api: Api, prefect: "SyncPrefectClient") -> 
         assert (right.status_code, right.json()["sha256"]) == (202, digest)
 
 
-def test_a_presigned_address_is_for_one_upload(api_on_s3: Api) -> None:
+def test_a_presigned_url_is_for_one_upload(api_on_s3: Api) -> None:
     data = sound()
     body = {"filename": "a.wav", "size": len(data)}
     with api_on_s3.client("clerk") as client:
@@ -182,12 +182,12 @@ def test_a_batch_is_started_once(api: Api, prefect: "SyncPrefectClient") -> None
         assert (ask().json()["id"], ask().json()["state"]) == (run, "completed")
         for refused in (ask("2025/"), ask(options={"language": "de"}), ask(metadata={"a": "b"})):
             assert reused(refused)
-        plan = ask("2025/", dry_run=True)  # has no effect that could be repeated
+        plan = ask("2025/", dry_run=True)  # a dry run has no effect to repeat
         assert (plan.status_code, plan.json()["recordings"]["new"]) == (200, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]"])
-def test_a_record_that_cannot_be_read_stops_nobody(api: Api, content: bytes) -> None:
+def test_an_unreadable_record_is_ignored(api: Api, content: bytes) -> None:
     with api.client("clerk") as client:
         send(client).raise_for_status()
         (name,) = records(api)

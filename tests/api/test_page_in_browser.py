@@ -1,4 +1,4 @@
-"""The page in a real browser, on the real API and a real Prefect server; what workers would do is put there."""
+"""The page in a real browser, with the real API and a real Prefect server. The tests write what workers would write."""
 
 import io
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = needs_chromium
 expect.set_options(timeout=30_000)
 
-# A word is marked for half a second, which a busy machine may not see.
+# A word is marked for half a second, which a test on a busy machine may miss.
 SLOWLY = "audio => { audio.defaultPlaybackRate = 0.1; audio.playbackRate = 0.1 }"
 PHONE = {"width": 375, "height": 740}
 HOSTILE = "<img src=x onerror=alert(1)> & call.wav"
@@ -33,7 +33,7 @@ HOSTILE = "<img src=x onerror=alert(1)> & call.wav"
 
 @contextmanager
 def visit(browser: Browser, api: Api, who: str | None = "boss", **context: Any) -> Iterator[Page]:
-    """Somebody's first look at the page; signed in, if they have a key. In the end nothing may have gone wrong."""
+    """Opens the page, and signs in with a key if there is one. At the end, the browser must have reported no errors."""
     opened = browser.new_context(base_url=api.url, **context)
     opened.set_default_timeout(30_000)
     page = opened.new_page()
@@ -50,7 +50,7 @@ def visit(browser: Browser, api: Api, who: str | None = "boss", **context: Any) 
 
 
 def tone(seconds: float = 9.5) -> bytes:
-    """A WAV file that can be heard and sought in."""
+    """A WAV file that can be played and sought in."""
     file = io.BytesIO()
     with wave.open(file, "wb") as target:
         target.setnchannels(1)
@@ -68,7 +68,7 @@ def send(api: Api, name: str = "call.wav", content: bytes | None = None) -> str:
 
 
 def fail(api: Api, prefect: "SyncPrefectClient", id: str) -> None:
-    """What a worker would leave of a recording that cannot be transcribed."""
+    """Write what a worker leaves for a recording that cannot be transcribed."""
     from prefect.states import Completed
 
     failure = Failure(
@@ -95,12 +95,12 @@ def test_a_key_opens_the_page_for_this_tab_only(browser: Browser, api: Api) -> N
         expect(page.get_by_label("Key", exact=True)).to_be_focused()
         page.keyboard.type("steno_wrong")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_contain_text("This key is not known.")
+        expect(page.get_by_role("alert")).to_contain_text("Unknown key.")
         page.get_by_label("Key", exact=True).fill(secret("boss"))
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", name="In the queue")).to_be_visible()
         page.reload()
-        expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible()
+        expect(page.get_by_text("The queue is empty.")).to_be_visible()
         kept = page.evaluate("({s: {...sessionStorage}, l: {...localStorage}, c: document.cookie})")
         assert (list(kept["s"].values()), kept["l"], kept["c"]) == ([secret("boss")], {}, "")
         another = page.context.new_page()
@@ -111,7 +111,7 @@ def test_a_key_opens_the_page_for_this_tab_only(browser: Browser, api: Api) -> N
         assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_each_scope_sees_what_it_may_do(browser: Browser, api: Api) -> None:
+def test_each_scope_sees_only_what_it_allows(browser: Browser, api: Api) -> None:
     id = send(api)
     api.finish(id)
     with visit(browser, api, "reader") as page:
@@ -125,7 +125,7 @@ def test_each_scope_sees_what_it_may_do(browser: Browser, api: Api) -> None:
         expect(rows(page, "Sent from this tab")).to_contain_text("Queued")
 
 
-def test_without_keys_there_is_nothing_to_sign_in_to(browser: Browser, api: Api) -> None:
+def test_without_keys_no_sign_in_is_needed(browser: Browser, api: Api) -> None:
     from stenopool.settings import ApiSettings
 
     where = {name: str(Path(getattr(api, name).uri.removeprefix("file://"))) for name in ("source", "destination")}
@@ -139,7 +139,7 @@ def file(name: str, content: bytes | None = None) -> Any:
     return {"name": name, "mimeType": "audio/wav", "buffer": content or sound()}
 
 
-def test_files_are_sent_and_wait_in_order_and_are_cancelled_and_cleared(browser: Browser, api: Api) -> None:
+def test_files_are_sent_queued_cancelled_and_cleared(browser: Browser, api: Api) -> None:
     with visit(browser, api) as page:
         named = [file(f"{name}.wav") for name in ("one", "two", "three")]
         page.set_input_files("input[type=file]", files=[*named, file("doc.wav", b"PK\x03\x04 is a document")])
@@ -157,11 +157,11 @@ def test_files_are_sent_and_wait_in_order_and_are_cancelled_and_cleared(browser:
         expect(rows(page, "Sent from this tab").filter(has_text="two.wav")).to_contain_text("Cancelled")
 
         page.get_by_role("button", name="Pause").click()
-        expect(page.get_by_text("Paused: what is under way goes on")).to_be_visible()
+        expect(page.get_by_text("Paused: runs in progress continue")).to_be_visible()
         page.get_by_role("button", name="Resume").click()
         expect(page.get_by_role("button", name="Pause")).to_be_visible()
 
-        # Asked first; Escape is no.
+        # A dialog asks first; Escape cancels.
         page.get_by_role("button", name="Clear").click()
         expect(page.get_by_role("dialog")).to_contain_text("Clear 2 waiting runs?")
         page.keyboard.press("Escape")
@@ -170,11 +170,11 @@ def test_files_are_sent_and_wait_in_order_and_are_cancelled_and_cleared(browser:
         expect(waiting).to_have_count(2)
         page.get_by_role("button", name="Clear").click()
         page.get_by_role("button", name="Clear the queue").click()
-        expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible()
+        expect(page.get_by_text("The queue is empty.")).to_be_visible()
         expect(page.get_by_role("log").filter(has_text="2 runs cleared.")).to_have_count(1)
 
 
-def test_what_is_dropped_and_what_is_named_is_sent(browser: Browser, api: Api) -> None:
+def test_dropped_files_and_addresses_are_sent(browser: Browser, api: Api) -> None:
     api.source.put_bytes("calls/monday.wav", sound())
     with visit(browser, api, "clerk") as page:
         data = page.evaluate_handle(
@@ -184,20 +184,20 @@ def test_what_is_dropped_and_what_is_named_is_sent(browser: Browser, api: Api) -
         )
         page.dispatch_event(".drop", "drop", {"dataTransfer": data})
         expect(rows(page, "In the order")).to_contain_text("drop.wav")
-        address = page.get_by_label("Or give an address below")
+        address = page.get_by_label("Or enter an address below")
         address.fill("s3://elsewhere/a.wav")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert").filter(has_text="LOCATION_INVALID")).to_be_visible()
         address.fill(f"{api.source.uri}/calls/monday.wav")
         page.keyboard.press("Enter")
         expect(rows(page, "In the order").nth(1)).to_contain_text("monday.wav")
-        # And all below a prefix, as one run.
+        # Everything below a prefix, as one run.
         address.fill(f"{api.source.uri}/calls/")
         page.keyboard.press("Enter")
         expect(rows(page, "In the order")).to_have_count(3)
 
 
-def test_options_come_from_the_schema_and_go_with_the_recording(
+def test_options_come_from_the_schema_and_are_sent_with_the_recording(
     browser: Browser, api: Api, prefect: "SyncPrefectClient"
 ) -> None:
     from stenopool.options import TranscriptionOptions
@@ -209,12 +209,12 @@ def test_options_come_from_the_schema_and_go_with_the_recording(
         page.get_by_label("Language", exact=True).select_option("de")
         page.get_by_label("Beam size").fill("3")
         page.get_by_label("Vocabulary").fill("Kowalski, Stenopool")
-        # What cannot be honoured together is said before anything is sent.
+        # Invalid combinations are reported before anything is sent.
         page.get_by_label("Channels", exact=True).select_option("split")
         page.get_by_label("Number of speakers").fill("2")
-        expect(page.get_by_role("alert").filter(has_text="do not go together")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="cannot be combined")).to_be_visible()
         page.get_by_label("Channels", exact=True).select_option("mix")
-        expect(page.get_by_role("alert").filter(has_text="do not go together")).to_have_count(0)
+        expect(page.get_by_role("alert").filter(has_text="cannot be combined")).to_have_count(0)
         page.set_input_files("input[type=file]", files=[file("mit.wav")])
         expect(rows(page, "In the order")).to_contain_text("mit.wav")
     with api.client() as client:
@@ -248,10 +248,10 @@ def test_recordings_are_searched_filtered_and_paged(browser: Browser, api: Api, 
 
         page.get_by_label("Search by name or folder").fill("CALL-2")
         expect(found).to_have_count(10)
-        page.reload()  # the address says what was asked for
+        page.reload()  # the address has the search
         expect(found).to_have_count(10)
         page.get_by_label("Search by name or folder").fill("no such thing")
-        expect(page.get_by_text("No recording is like that.")).to_be_visible()
+        expect(page.get_by_text("No recordings match.")).to_be_visible()
         page.get_by_label("Search by name or folder").fill("")
         page.get_by_label("State").select_option("failed")
         expect(found).to_have_count(1)
@@ -264,11 +264,11 @@ def test_recordings_are_searched_filtered_and_paged(browser: Browser, api: Api, 
         page.get_by_label("State").select_option("completed")
         page.get_by_role("button", name="Delete interview.wav").click()
         page.get_by_role("button", name="Delete it").click()
-        expect(page.get_by_text("No recording is like that.")).to_be_visible()
+        expect(page.get_by_text("No recordings match.")).to_be_visible()
     assert not api.source.exists(decode(good))
 
 
-def test_a_transcript_is_heard_read_named_and_taken_away(browser: Browser, api: Api) -> None:
+def test_a_transcript_is_played_read_named_and_downloaded(browser: Browser, api: Api) -> None:
     id = send(api)
     api.finish(id)
     with api.client() as client:
@@ -283,7 +283,7 @@ def test_a_transcript_is_heard_read_named_and_taken_away(browser: Browser, api: 
         expect(page.locator(".now")).to_have_text("How")
         position = page.evaluate("document.querySelector('audio').currentTime")
         assert 2.5 <= position < 3.5
-        expect(page.locator(".now")).to_have_text("are")  # the mark follows the sound
+        expect(page.locator(".now")).to_have_text("are")  # the mark follows the audio
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("Enter")
         expect(page.locator(".now")).to_have_text("Hi!")
@@ -304,7 +304,7 @@ def test_a_transcript_is_heard_read_named_and_taken_away(browser: Browser, api: 
         expect(page.get_by_role("heading", name="SPEAKER_01")).to_be_visible()
         page.reload()
         expect(page.get_by_role("heading", name="Anna <b>&")).to_be_visible()
-        # A word that is asked for before the sound is there is heard when it comes.
+        # If a word is selected before the audio is loaded, it is played afterwards.
         audio.evaluate(SLOWLY)
         page.get_by_text("there.", exact=True).click()
         expect(page.locator(".now")).to_have_text("there.")
@@ -320,7 +320,7 @@ def test_a_transcript_is_heard_read_named_and_taken_away(browser: Browser, api: 
                 assert json.loads(content)["speakers"] == ["Anna <b>&", "SPEAKER_01"]
 
 
-def test_names_are_text_wherever_they_stand(browser: Browser, api: Api, prefect: "SyncPrefectClient") -> None:
+def test_names_are_never_markup(browser: Browser, api: Api, prefect: "SyncPrefectClient") -> None:
     id = send(api, HOSTILE)
     with visit(browser, api) as page:
         expect(rows(page, "In the order")).to_contain_text(HOSTILE)
@@ -337,7 +337,7 @@ def test_names_are_text_wherever_they_stand(browser: Browser, api: Api, prefect:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nobody_is_shut_out(scheme: Any, browser: Browser, api: Api, prefect: "SyncPrefectClient") -> None:
+def test_the_page_is_accessible(scheme: Any, browser: Browser, api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Running
 
     bad, busy, done = (send(api, name) for name in ("board.wav", "long.wav", "call.wav"))
@@ -349,36 +349,36 @@ def test_nobody_is_shut_out(scheme: Any, browser: Browser, api: Api, prefect: "S
         assert barriers(page) == []
     with visit(browser, api, color_scheme=scheme, viewport=PHONE) as page:
         page.set_input_files("input[type=file]", files=[file("no.wav", b"no recording")])
-        expect(page.get_by_text("Not taken")).to_be_visible()
+        expect(page.get_by_text("Refused", exact=True)).to_be_visible()
         expect(rows(page, "In the order")).to_have_count(2)
         page.get_by_text("More options").click()
-        fits(page)
+        check_layout(page)
         page.get_by_role("link", name="Recordings").click()
         expect(page.get_by_text("There is no sound in it.")).to_be_visible()
-        fits(page)
+        check_layout(page)
         page.get_by_role("button", name="Delete board.wav").click()
-        fits(page)
+        check_layout(page)
         page.keyboard.press("Escape")
         page.goto(f"/#/recordings/{bad}")
         expect(page.get_by_text("NO_AUDIO_STREAM")).to_be_visible()
-        fits(page)
+        check_layout(page)
         page.goto(f"/#/recordings/{done}")
         expect(page.locator("audio")).to_be_visible()
         page.get_by_text("Hello", exact=True).click()
         page.get_by_role("button", name="Rename SPEAKER_01").click()
-        fits(page)
+        check_layout(page)
 
 
-def fits(page: Page) -> None:
-    """Nothing shuts anybody out, and nothing is wider than the screen."""
+def check_layout(page: Page) -> None:
+    """There are no accessibility barriers, and nothing is wider than the screen."""
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert barriers(page) == []
 
 
-def test_a_service_that_is_away_is_said_and_comes_back(browser: Browser, api: Api) -> None:
+def test_an_unreachable_service_is_reported_until_it_is_back(browser: Browser, api: Api) -> None:
     with visit(browser, api) as page:
-        expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible()
+        expect(page.get_by_text("The queue is empty.")).to_be_visible()
         page.context.set_offline(True)
-        expect(page.get_by_text("The service does not answer.")).to_be_visible()
+        expect(page.get_by_text("The service does not respond.")).to_be_visible()
         page.context.set_offline(False)
-        expect(page.get_by_text("The service does not answer.")).to_have_count(0)
+        expect(page.get_by_text("The service does not respond.")).to_have_count(0)

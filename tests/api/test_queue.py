@@ -1,4 +1,4 @@
-"""The queue: in order, one cancelled, all cleared, paused; what runs is left alone; restarts change nothing."""
+"""The queue: order, cancelling, clearing, pausing. Runs in progress are left alone; restarts change nothing."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ def test_first_come_first_served_with_position_and_age(api: Api) -> None:
     }
 
 
-def test_uploads_at_once_lose_none(api: Api) -> None:
+def test_simultaneous_uploads_are_all_queued(api: Api) -> None:
     with api.client("clerk") as client, ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(lambda number: sent(client, f"{number}.wav"), range(40)))
         queue = client.get("/v1/queue").json()
@@ -36,7 +36,7 @@ def test_uploads_at_once_lose_none(api: Api) -> None:
     assert [one["position"] for one in queue["entries"]] == list(range(1, 41))
 
 
-def test_cancel_takes_one_out_and_leaves_its_recording(api: Api) -> None:
+def test_cancel_removes_a_run_and_keeps_its_recording(api: Api) -> None:
     with api.client("clerk") as client:
         first, second = sent(client, "a.wav"), sent(client, "b.wav")
         run = entry(client, first)["id"]
@@ -48,7 +48,7 @@ def test_cancel_takes_one_out_and_leaves_its_recording(api: Api) -> None:
         assert entry(client, first)["position"] == 2
 
 
-def test_clear_cancels_what_waits_and_not_what_runs(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_clear_cancels_queued_runs_only(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Running
 
     with api.client() as client:
@@ -60,7 +60,7 @@ def test_clear_cancels_what_waits_and_not_what_runs(api: Api, prefect: "SyncPref
         assert client.delete("/v1/queue").json() == {"count": 0}
 
 
-def test_a_running_one_that_is_cancelled_is_told_to_its_worker(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_cancelling_a_run_in_progress_is_left_to_its_worker(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Running
 
     with api.client() as client:
@@ -79,7 +79,7 @@ def test_pause_and_resume(api: Api, prefect: "SyncPrefectClient") -> None:
         queues = {queue.name: queue.is_paused for queue in prefect.read_work_queues(work_pool_name="stenopool-cpu")}
         assert queues["ingest-interactive"]
         assert queues["ingest-batch"]
-        assert not queues["interactive"]  # the children: what has begun goes on
+        assert not queues["interactive"]  # the children: runs in progress continue
         assert state(client, sent(client)) == "queued"
         assert client.patch("/v1/queue", json={"paused": False}).json() == {"paused": False}
         assert client.get("/v1/queue").json()["paused"] is False
@@ -87,7 +87,7 @@ def test_pause_and_resume(api: Api, prefect: "SyncPrefectClient") -> None:
             assert client.patch("/v1/queue", json=body).status_code == 422
 
 
-def test_the_old_ways_to_pause_still_work_and_say_that_they_are_old(api: Api) -> None:
+def test_deprecated_ways_to_pause_still_work(api: Api) -> None:
     with api.client() as client:
         for word, paused in (("pause", True), ("resume", False)):
             answer = client.post(f"/v1/queue/{word}")
@@ -107,7 +107,7 @@ def test_a_restart_of_the_api_changes_nothing(deployed: None, settings: ApiSetti
         assert state(client, ids[0]) == "queued"
 
 
-def test_a_long_queue_comes_in_pages_and_is_counted_whole(api: Api) -> None:
+def test_a_long_queue_has_pages_and_total_counts(api: Api) -> None:
     with api.client("clerk") as client:
         ids = [sent(client, f"{number}.wav") for number in range(5)]
         first = client.get("/v1/queue", params={"limit": 3}).json()
@@ -115,16 +115,16 @@ def test_a_long_queue_comes_in_pages_and_is_counted_whole(api: Api) -> None:
         assert client.get("/v1/queue", params={"cursor": "-1"}).status_code == 422
     assert [one["recording"] for one in first["data"] + rest["data"]] == ids
     assert (first["queued"], rest["queued"], rest["next_cursor"]) == (5, 5, None)
-    assert first["entries"] == first["data"]  # its name until 1.0
+    assert first["entries"] == first["data"]  # deprecated until 1.0
 
 
-def test_pages_skip_none_while_the_queue_moves(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_pages_skip_no_run_while_the_queue_changes(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed, Running
 
     with api.client("clerk") as client:
         ids = [sent(client, f"{number}.wav") for number in range(6)]
         first = client.get("/v1/queue", params={"limit": 3}).json()
-        # The first run ends, the third, after which the next page begins, is cancelled; and one begins to run.
+        # The first run ends; the third, after which the next page starts, is cancelled; and one starts to run.
         prefect.set_flow_run_state(first["data"][0]["id"], Completed(), force=True)
         client.delete(f"/v1/queue/{first['data'][2]['id']}").raise_for_status()
         prefect.set_flow_run_state(first["data"][1]["id"], Running())
@@ -140,7 +140,7 @@ def test_pages_skip_none_while_the_queue_moves(api: Api, prefect: "SyncPrefectCl
         assert (running["queued"], running["running"], running["next_cursor"]) == (3, 1, None)
 
 
-def test_one_run_is_known_by_its_id_also_when_it_is_over(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_a_run_is_available_by_id_after_it_ended(api: Api, prefect: "SyncPrefectClient") -> None:
     with api.client("clerk") as client:
         id = sent(client)
         run = entry(client, id)["id"]
@@ -153,7 +153,7 @@ def test_one_run_is_known_by_its_id_also_when_it_is_over(api: Api, prefect: "Syn
         assert client.get("/v1/queue/00000000-0000-0000-0000-000000000000").status_code == 404
 
 
-def test_answers_that_are_remembered_are_few_whatever_is_asked(api: Api) -> None:
+def test_few_responses_are_cached(api: Api) -> None:
     queue = QueueSnapshot()
     for begin in range(1000):
         queue.keep((begin, 1000), b"[]")

@@ -1,4 +1,4 @@
-"""Recordings: how things stand with them, page by page; their transcripts; tried again; removed."""
+"""Recordings: states, pages, transcripts, retries, removal."""
 
 import json
 import os
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def sent(client: httpx.Client, name: str = "a.wav", **form: Any) -> str:
-    """Upload a recording; its id."""
+    """Upload a recording; returns its id."""
     answer = client.post("/v1/recordings", files={"file": (name, sound())}, data=form)
     return str(answer.raise_for_status().json()["id"])
 
@@ -49,19 +49,19 @@ def entry(client: httpx.Client, id: str) -> dict[str, Any]:
 
 
 def ended(prefect: "SyncPrefectClient", run: str, state: Any) -> None:
-    """A worker's part: the run ends so."""
+    """Act as the worker: end the run in this state."""
     prefect.set_flow_run_state(run, state, force=True)
 
 
 def quarantine(api: Api, id: str) -> None:
-    """What `prepare` would write for a recording that is damaged."""
+    """Write what `prepare` writes for a damaged recording."""
     key = decode(id)
     failure = RecordingError(ErrorCode.INPUT_CORRUPT, "It is damaged.").failure("prepare")
     receipts.write(api.destination, Receipt(key=key, fingerprint="0" * 32, status="quarantined", failure=failure))
 
 
 def leave(api: Api, id: str, run: "FlowRun") -> None:
-    """What a run reports that leaves a recording to the next one."""
+    """Write the report of a run that deferred a recording to the next one."""
     assert run.expected_start_time
     batch, now = batch_name(run.expected_start_time, run.id), datetime.now(UTC)
     failure = ObjectDenied("It may not be read.").failure("fetch")
@@ -75,7 +75,7 @@ def leave(api: Api, id: str, run: "FlowRun") -> None:
     report.write(api.destination)
 
 
-def test_every_state_is_told_one_by_one_and_in_the_list(either: Api, prefect: "SyncPrefectClient") -> None:
+def test_every_state_is_returned_for_a_recording_and_in_lists(either: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed, Crashed, Pending, Running
 
     api = either
@@ -104,7 +104,7 @@ def test_every_state_is_told_one_by_one_and_in_the_list(either: Api, prefect: "S
         ids["skipped"] = encode("skipped.wav")
         wanted = {name: name for name in ids} | {"starting": "running", "quarantined": "failed"}
         wanted |= dict.fromkeys(("waiting", "crashed"), "failed")
-        wait_for_a_fresh_look(client, ids["cancelled"])
+        wait_for_a_fresh_queue(client, ids["cancelled"])
 
         assert {name: state(client, id) for name, id in ids.items()} == wanted
         listed = {one["id"]: one["state"] for one in client.get("/v1/recordings").json()["recordings"]}
@@ -122,14 +122,14 @@ def test_every_state_is_told_one_by_one_and_in_the_list(either: Api, prefect: "S
         assert entry(client, ids["running"])["stage"] == "ingest"
 
 
-def wait_for_a_fresh_look(client: httpx.Client, id: str) -> None:
-    """The API remembers the queue for a second; the tests, being the worker, are faster than that."""
+def wait_for_a_fresh_queue(client: httpx.Client, id: str) -> None:
+    """The API caches the queue for a second; the tests, which act as the worker, are faster than that."""
     client.post(f"/v1/recordings/{id}")  # nothing: no such method
 
     time.sleep(1.1)
 
 
-def test_a_list_goes_on_page_by_page_and_leaves_nothing_out(either: Api) -> None:
+def test_pages_of_a_list_are_complete(either: Api) -> None:
     keys = sorted([f"calls/{number:03}.wav" for number in range(25)] + ["calls/a b.wav", "calls-b.wav", "ü.wav"])
     for key in [*keys, "calls/notes.txt", ".hidden/a.wav"]:
         either.source.put_bytes(key, sound())
@@ -157,7 +157,7 @@ def test_the_newest_upload_comes_first(api: Api) -> None:
         assert [one["id"] for one in client.get("/v1/recordings").json()["recordings"]] == ids[::-1]
 
 
-def test_a_page_asks_for_a_page_and_never_reads_all(api_on_s3: Api) -> None:
+def test_a_page_costs_one_page_of_listing(api_on_s3: Api) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: api_on_s3.source.put_bytes(f"{number:04}.wav", b"RIFF"), range(1500)))
     asked: list[int] = []
@@ -176,15 +176,15 @@ def test_a_page_asks_for_a_page_and_never_reads_all(api_on_s3: Api) -> None:
         finally:
             events.unregister("before-call.s3.ListObjectsV2", note)
     assert len(page["recordings"]) == 100
-    assert len(first) == 2  # one of the source, one of the receipts
+    assert len(first) == 2  # one listing of the source, one of the receipts
     assert sum(first) <= 400
-    # A search that finds nothing looks at a thousand, and says where to go on.
+    # A search without matches reads a thousand keys, and returns where to continue.
     assert search["recordings"] == []
     assert search["next_cursor"]
     assert sum(asked[2:]) <= 2500
 
 
-def test_a_search_finds_by_name_and_goes_on(either: Api) -> None:
+def test_a_search_finds_names_and_continues(either: Api) -> None:
     for number in range(30):
         either.source.put_bytes(f"calls/{'Réunion' if number % 10 == 7 else 'call'} {number:02}.wav", sound())
     with either.client("clerk") as client:
@@ -200,13 +200,13 @@ def test_a_search_finds_by_name_and_goes_on(either: Api) -> None:
                 break
         names = {"réunion 99.wav", "Réunion 07.wav", "Réunion 17.wav", "Réunion 27.wav"}
         assert sorted(found) == sorted(names)
-        # The folder that an upload has for itself is no word that anybody looks for.
+        # A search ignores the folder of an upload.
         assert client.get("/v1/recordings", params={"q": token}).json()["recordings"] == []
         both = client.get("/v1/recordings", params={"q": "call", "state": "skipped", "limit": 500}).json()
         assert (len(both["recordings"]), both["next_cursor"]) == (30, None)
 
 
-def test_a_recording_can_be_heard_whole_or_in_part(either: Api) -> None:
+def test_a_recording_can_be_fetched_whole_or_in_part(either: Api) -> None:
     data = sound() + bytes(range(256)) * 9000
     with either.client("clerk") as client:
         id = client.post("/v1/recordings", files={"file": ("a.wav", data)}).json()["id"]
@@ -228,11 +228,11 @@ def test_a_recording_can_be_heard_whole_or_in_part(either: Api) -> None:
             assert client.get(address, headers={"Range": unknown}).status_code == 200
         either.source.put_bytes("page.html.wav", b"<script>")
         assert "html" not in client.get(f"/v1/recordings/{encode('page.html.wav')}/audio").headers["content-type"]
-        # A name that says it is a page is no recording's name.
+        # The media type of a page is never returned.
         assert client.get(f"/v1/recordings/{encode('page.html')}/audio").status_code == 404
 
 
-def test_the_options_come_with_what_a_form_needs(api: Api) -> None:
+def test_options_include_everything_that_a_form_needs(api: Api) -> None:
     with api.client("reader") as client:
         choices = client.get("/v1/options").raise_for_status().json()
     assert set(choices["options"]["properties"]) == set(TranscriptionOptions.model_fields)
@@ -242,7 +242,7 @@ def test_the_options_come_with_what_a_form_needs(api: Api) -> None:
     assert choices["source"] == api.source.uri
 
 
-def test_a_transcript_comes_in_every_format(either: Api) -> None:
+def test_a_transcript_is_available_in_every_format(either: Api) -> None:
     with either.client("clerk") as client:
         id = sent(client)
         address = f"/v1/recordings/{id}/transcript"
@@ -268,7 +268,7 @@ def test_a_transcript_comes_in_every_format(either: Api) -> None:
 
 
 @pytest.mark.parametrize("format", ["srt", "vtt"])
-def test_subtitles_come_in_the_style_that_is_requested(api: Api, format: Format) -> None:
+def test_subtitles_have_the_requested_style(api: Api, format: Format) -> None:
     with api.client("clerk") as client:
         id = sent(client)
         address = f"/v1/recordings/{id}/transcript"
@@ -291,12 +291,12 @@ def test_a_transcript_leaves_no_temporary_file(api: Api) -> None:
         id = sent(client)
         api.finish(id)
         client.get(f"/v1/recordings/{id}/transcript").raise_for_status()
-    # It goes when all is sent, and the client may have all before that.
+    # It is removed after everything was sent, which the client may receive earlier.
     folder = get_settings().scratch.dir
     wait_until(lambda: not list(folder.glob("stenopool-transcript-*")), "the temporary file is deleted", seconds=10)
 
 
-def test_retry_takes_a_failed_one_up_again_with_its_options(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_retry_submits_a_failed_recording_with_its_options(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed
 
     with api.client("clerk") as client:
@@ -304,7 +304,7 @@ def test_retry_takes_a_failed_one_up_again_with_its_options(api: Api, prefect: "
         first = entry(client, id)["id"]
         quarantine(api, id)
         ended(prefect, first, Completed())
-        wait_for_a_fresh_look(client, id)
+        wait_for_a_fresh_queue(client, id)
         assert state(client, id) == "failed"
         again = client.post(f"/v1/recordings/{id}/retry")
         assert (again.status_code, again.json()["state"]) == (202, "queued")
@@ -314,7 +314,7 @@ def test_retry_takes_a_failed_one_up_again_with_its_options(api: Api, prefect: "
         assert run.parameters["retry"] == []
 
 
-def test_retry_of_all_that_failed(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_retry_of_all_failed_recordings(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed, Crashed
 
     with api.client("boss") as client:
@@ -328,7 +328,7 @@ def test_retry_of_all_that_failed(api: Api, prefect: "SyncPrefectClient") -> Non
         ended(prefect, runs[quarantined], Completed())
         ended(prefect, runs[crashed], Crashed())
         ended(prefect, runs[done], Completed())
-        wait_for_a_fresh_look(client, done)
+        wait_for_a_fresh_queue(client, done)
         assert client.post("/v1/queue/retry").json() == {"count": 2}
         assert {one["recording"] for one in client.get("/v1/queue").json()["entries"]} == {quarantined, crashed}
         assert state(client, done) == "completed"
@@ -336,14 +336,14 @@ def test_retry_of_all_that_failed(api: Api, prefect: "SyncPrefectClient") -> Non
         assert list(left) == [], "what was deleted is quarantined for ever"
 
 
-def test_delete_removes_all_that_was_made_of_a_recording_and_nothing_else(either: Api) -> None:
+def test_delete_removes_everything_made_from_a_recording_and_nothing_else(either: Api) -> None:
     api = either
     with api.client("clerk") as client:
         ids = [sent(client, name) for name in ("a.wav", "b.wav")]
         for id in ids:
             api.finish(id)
         key = decode(ids[0])
-        inside = f"{key}/transcript.d/b.wav"  # another recording may be called so
+        inside = f"{key}/transcript.d/b.wav"  # another recording may have this name
         for other in (receipts.output_key(inside, "json"), work_key("f" * 32, "prepare.v1.json")):
             api.destination.put_bytes(other, b"{}")
         work = next(name.fingerprint for name in receipts.list_receipts(api.destination) if name.key == key)
@@ -362,13 +362,13 @@ def test_delete_removes_all_that_was_made_of_a_recording_and_nothing_else(either
             assert answer.status_code == 404
 
 
-def test_delete_leaves_checkpoints_of_a_failed_run_behind_no_more(api: Api) -> None:
+def test_delete_removes_checkpoints_of_a_failed_run(api: Api) -> None:
     with api.client("clerk") as client:
         id = sent(client, options='{"language": "de"}')
         api.finish(id, TranscriptionOptions(language="de"))
         (name,) = receipts.list_receipts(api.destination)
         (receipt,) = api.destination.list(".receipts/")
-        api.destination.delete(receipt.key)  # as if it had not come to that
+        api.destination.delete(receipt.key)  # as if the run had not got this far
         api.destination.put_bytes(work_key(name.fingerprint, "audio.flac"), b"audio")
         client.delete(f"/v1/recordings/{id}").raise_for_status()
     assert list(api.destination.list()) == []
@@ -383,13 +383,13 @@ def test_a_recording_whose_options_are_no_longer_allowed_is_not_retried_and_can_
     with api.client("boss") as client:
         form = {"options": json.dumps(old)}
         given = client.post("/v1/recordings", files={"file": ("a.wav", sound())}, data=form)
-        assert (given.status_code, "leave some out" in given.text) == (422, True)
+        assert (given.status_code, "remove some" in given.text) == (422, True)
         ids = [sent(client, name) for name in ("old.wav", "new.wav")]
         for id, parameters in zip(ids, ({"options": old}, {}), strict=True):
             run = entry(client, id)["id"]
             prefect.update_flow_run(run, parameters=prefect.read_flow_run(run).parameters | parameters)
             ended(prefect, run, Crashed())
-        wait_for_a_fresh_look(client, ids[0])
+        wait_for_a_fresh_queue(client, ids[0])
         refused = client.post(f"/v1/recordings/{ids[0]}/retry")
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "vocabulary")
         assert client.post("/v1/queue/retry").json() == {"count": 1}
@@ -404,7 +404,7 @@ def test_a_recording_whose_options_are_no_longer_allowed_is_not_retried_and_can_
 def test_the_same_object_sent_again_is_transcribed_again(
     api_on_s3: Api, prefect: "SyncPrefectClient", end: str
 ) -> None:
-    """Its ETag, and so its fingerprint, is the same; Prefect still has the run of before."""
+    """Its ETag, and therefore its fingerprint, is the same; Prefect still has the earlier run."""
     from prefect.states import Cancelled, Completed, Crashed, Failed
 
     api, ends = api_on_s3, {"completed": Completed, "failed": Failed, "crashed": Crashed, "cancelled": Cancelled}
@@ -423,7 +423,7 @@ def test_the_same_object_sent_again_is_transcribed_again(
             if end == "cleared":
                 boss.delete("/v1/queue").raise_for_status()
             if end in ("completed", "deleted while it waits"):
-                wait_for_a_fresh_look(clerk, id)
+                wait_for_a_fresh_queue(clerk, id)
                 clerk.delete(f"/v1/recordings/{id}").raise_for_status()
     assert len(set(runs)) == 4
 
@@ -443,11 +443,11 @@ def test_the_same_object_with_other_options_in_between_starts_no_run_twice(
         ended(prefect, client.get("/v1/queue").json()["entries"][0]["id"], Cancelled())
         for language in ("de", "en", "de", "en"):
             send(client, language)
-        time.sleep(1.1)  # so long the API remembers the queue
+        time.sleep(1.1)  # the API caches the queue this long
         assert len(client.get("/v1/queue").json()["entries"]) == 2
 
 
-def test_what_is_being_transcribed_is_not_deleted(api: Api, prefect: "SyncPrefectClient") -> None:
+def test_a_recording_in_progress_is_not_deleted(api: Api, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Running
 
     with api.client("clerk") as client:
@@ -461,7 +461,7 @@ def test_what_is_being_transcribed_is_not_deleted(api: Api, prefect: "SyncPrefec
 @pytest.mark.parametrize(
     "key", ["../destination/a.wav", ".receipts/a.wav", "a/../../b.wav", "notes.txt", "/etc/passwd", "", "a\0.wav"]
 )
-def test_an_id_that_is_no_recordings_reaches_nothing(key: str, shared: Shared) -> None:
+def test_invalid_ids_reach_nothing(key: str, shared: Shared) -> None:
     id = encode(key) or "x"
     with shared.api.client() as client:
         for answer in (

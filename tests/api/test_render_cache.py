@@ -1,4 +1,4 @@
-"""Renders are kept within bounds, made once however many ask, and never have a name."""
+"""Rendered files: limited in number and size, rendered once for simultaneous requests, and without names."""
 
 import asyncio
 import gc
@@ -32,7 +32,7 @@ def writing(data: bytes, made: list[bytes] | None = None, seconds: float = 0.0) 
     return make
 
 
-def test_what_all_ask_at_once_is_made_once() -> None:
+def test_simultaneous_requests_share_one_rendering() -> None:
     made: list[bytes] = []
 
     async def ask() -> None:
@@ -47,7 +47,7 @@ def test_what_all_ask_at_once_is_made_once() -> None:
 
 
 @pytest.mark.parametrize(("most_bytes", "most_files"), [(1000, 100), (10**9, 10)])
-def test_what_is_kept_is_bounded_and_the_last_used_stays(most_bytes: int, most_files: int) -> None:
+def test_the_cache_is_limited_and_keeps_the_most_recently_used(most_bytes: int, most_files: int) -> None:
     made: list[bytes] = []
 
     async def ask() -> None:
@@ -61,17 +61,17 @@ def test_what_is_kept_is_bounded_and_the_last_used_stays(most_bytes: int, most_f
         await cache.get("39", writing(b"", made))
         await cache.get("0", writing(b"", made))
         assert len(made) == count + 1
-        large = await cache.get("large", writing(bytes(5000)))  # more than may be kept: given, and forgotten
+        large = await cache.get("large", writing(bytes(5000)))  # larger than the cache: returned, but not kept
         assert large.size == 5000
 
     asyncio.run(ask())
 
 
-def test_files_have_no_name_and_are_closed_when_nobody_reads_them(tmp_path: Path) -> None:
+def test_files_have_no_name_and_are_closed_after_the_last_reader(tmp_path: Path) -> None:
     def descriptors() -> int:
         found = 0
         for each in Path("/proc/self/fd").iterdir():
-            with suppress(FileNotFoundError):  # the listing's own
+            with suppress(FileNotFoundError):  # the descriptor of the listing
                 found += str(each.readlink()).startswith(str(tmp_path))
         return found
 
@@ -82,7 +82,7 @@ def test_files_have_no_name_and_are_closed_when_nobody_reads_them(tmp_path: Path
         await cache.get("b", writing(b""))
         await asyncio.sleep(0)
         assert list((tmp_path / "scratch").iterdir()) == []
-        assert sum(map(len, reading)) == 3_000_000 - 1024 * 1024  # dropped, and still read
+        assert sum(map(len, reading)) == 3_000_000 - 1024 * 1024  # dropped, but still readable
         del reading
         gc.collect()
         assert descriptors() == 1
@@ -90,7 +90,7 @@ def test_files_have_no_name_and_are_closed_when_nobody_reads_them(tmp_path: Path
     asyncio.run(ask())
 
 
-def test_a_temporary_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+def test_a_temporary_file_is_accessible_to_its_owner_only(tmp_path: Path) -> None:
     mask = os.umask(0)
     try:
         with open_unlinked() as file:
@@ -100,7 +100,7 @@ def test_a_temporary_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert (status.st_nlink, status.st_mode & 0o777) == (0, 0o600)
 
 
-def test_what_fails_is_made_again() -> None:
+def test_failed_renderings_are_repeated() -> None:
     def fail(file: IO[bytes]) -> str:
         raise OSError("no room")
 
@@ -115,7 +115,7 @@ def test_what_fails_is_made_again() -> None:
     asyncio.run(ask())
 
 
-def test_a_client_that_leaves_does_not_take_it_from_the_others() -> None:
+def test_a_disconnect_does_not_stop_a_rendering_for_others() -> None:
     async def ask() -> None:
         cache = RenderCache()
         first = asyncio.create_task(cache.get("a", writing(b"data", seconds=0.1)))
@@ -127,7 +127,7 @@ def test_a_client_that_leaves_does_not_take_it_from_the_others() -> None:
     asyncio.run(ask())
 
 
-def test_too_many_different_ones_are_refused_and_few_are_made_at_once() -> None:
+def test_simultaneous_renderings_are_limited() -> None:
     at_once, most = 0, 0
     lock = threading.Lock()
 
@@ -152,7 +152,7 @@ def test_too_many_different_ones_are_refused_and_few_are_made_at_once() -> None:
     assert most <= 2
 
 
-def test_nothing_is_kept_for_long() -> None:
+def test_files_are_dropped_after_a_while() -> None:
     async def ask() -> None:
         cache = RenderCache(longest=0.05)
         await cache.get("a", writing(b"data"))
@@ -163,7 +163,7 @@ def test_nothing_is_kept_for_long() -> None:
     asyncio.run(ask())
 
 
-def test_a_renderer_that_fails_says_nothing_of_what_was_said() -> None:
+def test_errors_of_a_renderer_do_not_quote_the_transcript() -> None:
     ended = subprocess.run(python_command("stenopool.api.rendering"), input=b"a secret\n", capture_output=True)
     assert ended.returncode == 1
     assert ended.stderr == b"A transcript could not be rendered: ValidationError.\n"

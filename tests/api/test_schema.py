@@ -1,4 +1,4 @@
-"""The OpenAPI document and what it promises: asked all that it allows and more, the API sends what is documented."""
+"""The OpenAPI document: the API returns only documented responses to all requests that it allows, and to others."""
 
 import ast
 import copy
@@ -58,14 +58,14 @@ def resolve(document: dict[str, Any], thing: dict[str, Any]) -> dict[str, Any]:
     return dict(found)
 
 
-def test_the_document_is_valid_and_is_what_the_api_serves(api: Api, document: dict[str, Any]) -> None:
+def test_the_served_document_is_valid(api: Api, document: dict[str, Any]) -> None:
     assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
     for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     assert httpx.get(f"{api.url}/openapi.json").json() == document
 
 
-def test_every_operation_has_a_name_a_place_and_a_description(document: dict[str, Any]) -> None:
+def test_every_operation_has_an_id_a_tag_and_a_description(document: dict[str, Any]) -> None:
     tags = {tag["name"] for tag in document["tags"] if tag["description"]}
     names = [operation["operationId"] for operation in operations(document)]
     assert len(set(names)) == len(names)
@@ -113,7 +113,7 @@ def test_every_refusal_is_a_problem_with_a_schema_and_an_example(document: dict[
     assert {"type", "title", "status", "detail", "code", "remedy", "instance"} <= set(problem["required"])
 
 
-def test_every_json_has_an_example_that_its_schema_takes(document: dict[str, Any]) -> None:
+def test_every_json_has_a_valid_example(document: dict[str, Any]) -> None:
     checked = 0
     for operation in operations(document):
         for holder in [operation.get("requestBody", {}), *operation["responses"].values()]:
@@ -131,7 +131,7 @@ def test_every_json_has_an_example_that_its_schema_takes(document: dict[str, Any
     assert checked > 30
 
 
-def test_the_document_holds_options_transcripts_and_callbacks(document: dict[str, Any]) -> None:
+def test_the_document_has_options_transcripts_and_callbacks(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
     assert {"TranscriptionOptions", "Transcript", "Segment", "Word"} <= set(schemas)
     transcript = document["paths"]["/v1/recordings/{id}/transcript"]["get"]["responses"]["200"]["content"]
@@ -141,8 +141,8 @@ def test_the_document_holds_options_transcripts_and_callbacks(document: dict[str
         assert {"type", "timestamp", "data"} <= set(body["properties"])
 
 
-def test_every_code_that_is_raised_is_in_the_list_of_errors() -> None:
-    """docs/errors.md is made from that list, and `type` leads there."""
+def test_every_raised_code_is_documented() -> None:
+    """docs/errors.md is generated from that list, and `type` links to it."""
     raised = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -152,8 +152,8 @@ def test_every_code_that_is_raised_is_in_the_list_of_errors() -> None:
     assert sorted(raised - set(API_CODES) - set(ErrorCode)) == []
 
 
-def test_what_is_not_documented_is_noticed(tmp_path: Path) -> None:
-    """Each test of the API compares all answers with the document: so it must be able to fail."""
+def test_undocumented_responses_are_detected(tmp_path: Path) -> None:
+    """Each test of the API compares all responses with the document, so the comparison must be able to fail."""
     contract = Contract(create_app(ApiSettings(source=str(tmp_path), destination=str(tmp_path))))
     operation = contract._document["paths"]["/v1/about"]["get"]
     about = b'{"version": "1", "name": "a", "scopes": [], "prefix": "", "with_keys": true}'
@@ -168,8 +168,8 @@ def test_what_is_not_documented_is_noticed(tmp_path: Path) -> None:
     assert contract.compare(operation, 401, problem, b"{}")
 
 
-def test_nothing_that_one_can_ask_is_answered_otherwise_than_documented(api: Api) -> None:
-    """With a key that may do all: no status, type, header or body that is not in the document, and no failure."""
+def test_generated_requests_get_documented_responses(api: Api) -> None:
+    """With a key that has all scopes: no status, type, header or body that the document lacks, and no server error."""
     schema = schemathesis.openapi.from_url(f"{api.url}/openapi.json")
     asked = 0
     for result in schema.get_all_operations():
@@ -196,7 +196,7 @@ def test_nothing_that_one_can_ask_is_answered_otherwise_than_documented(api: Api
     assert asked == len(operations(schema.raw_schema))
 
 
-# What may change within /v1 is said in docs/api.md; here each kind of it.
+# docs/api.md says what may change within /v1; here is each kind of change.
 
 BASE: dict[str, Any] = {
     "paths": {
@@ -240,7 +240,7 @@ BASE: dict[str, Any] = {
 
 
 def change(path: str, value: Any) -> dict[str, Any]:
-    """A copy with another value at a path with dots; None removes it."""
+    """A copy with another value at a dotted path; None removes it."""
     changed: Any = copy.deepcopy(BASE)
     *parents, last = path.split(">")
     at = changed
@@ -269,7 +269,7 @@ GET, POST = "paths>/v1/a>get", "paths>/v1/a>post"
         (f"{GET}>parameters>0>schema", {"type": "integer"}),
         (f"{GET}>responses", {"204": {}}),
         (f"{GET}>responses>200>content", {"text/plain": {}}),
-        (f"{GET}>deprecated", True),  # by itself it is none: see below
+        (f"{GET}>deprecated", True),  # not breaking on its own: see below
         (f"{POST}>responses>202>headers", {}),
         (f"{POST}>requestBody>required", True),
         (f"{POST}>requestBody>content", {"text/plain": {}}),
@@ -286,7 +286,7 @@ GET, POST = "paths>/v1/a>get", "paths>/v1/a>post"
         ("webhooks>e", None),
     ],
 )
-def test_a_breaking_change_is_found(path: str, value: Any) -> None:
+def test_breaking_changes_are_detected(path: str, value: Any) -> None:
     found = find_breaking_changes(BASE, change(path, value))
     assert bool(found) == (path != f"{GET}>deprecated"), found
 
@@ -294,7 +294,7 @@ def test_a_breaking_change_is_found(path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("paths>/v1/old", None),  # it was deprecated
+        ("paths>/v1/old", None),  # it was deprecated before
         ("paths>/v1/new", {"get": {"responses": {}}}),
         (
             f"{GET}>parameters",
@@ -311,5 +311,5 @@ def test_a_breaking_change_is_found(path: str, value: Any) -> None:
         (f"{IN}>properties>n", {"anyOf": [{"type": "integer", "maximum": 10}, {"type": "string"}]}),
     ],
 )
-def test_what_clients_must_expect_is_no_breaking_change(path: str, value: Any) -> None:
+def test_compatible_changes_are_not_breaking(path: str, value: Any) -> None:
     assert find_breaking_changes(BASE, change(path, value)) == []

@@ -1,4 +1,4 @@
-"""Speakers renamed through the API: every format says the names, also in the store, and receipts stay as they are."""
+"""Renaming speakers: every format has the names, also in the store, and receipts do not change."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def finished(api: Api) -> str:
     return str(sent["id"])
 
 
-def test_every_format_says_the_names_also_in_the_store(either: Api) -> None:
+def test_every_format_has_the_names_also_in_the_store(either: Api) -> None:
     id = finished(either)
     key = decode(id)
     receipts_before = {info.key: info.etag for info in either.destination.list(receipts.RECEIPTS)}
@@ -41,13 +41,13 @@ def test_every_format_says_the_names_also_in_the_store(either: Api) -> None:
         client.put(f"/v1/recordings/{id}/speakers", json={"names": {}}).raise_for_status()
         assert "Anna" not in client.get(f"/v1/recordings/{id}/transcript", params={"format": "srt"}).text
         client.put(f"/v1/recordings/{id}/speakers", json={"names": NAMES}).raise_for_status()
-        # The work and what it is called are as they were: it is not done again, and leaves nothing when it goes.
+        # The fingerprint is unchanged: the recording is not transcribed again, and deleting it leaves nothing behind.
         assert {info.key: info.etag for info in either.destination.list(receipts.RECEIPTS)} == receipts_before
         client.delete(f"/v1/recordings/{id}").raise_for_status()
     assert [info.key for info in either.destination.list()] == []
 
 
-def test_a_page_keeps_its_sound_when_names_are_written_into_it(api: Api) -> None:
+def test_an_html_page_keeps_its_audio_when_speakers_are_named(api: Api) -> None:
     id = finished(api)
     page = output_key(decode(id), "html")
     embedded = b'<audio id="audio" controls src="data:audio/webm;base64,SUQz">'
@@ -59,7 +59,7 @@ def test_a_page_keeps_its_sound_when_names_are_written_into_it(api: Api) -> None
     assert (heard.headers["content-type"], heard.content) == ("audio/webm", b"ID3")
 
 
-def test_a_long_recording_s_sound_lies_beside_its_page(api: Api) -> None:
+def test_the_audio_of_a_long_recording_is_beside_its_page(api: Api) -> None:
     id = finished(api)
     with api.client() as client:
         assert client.get(f"/v1/recordings/{id}/playback").status_code == 404
@@ -76,7 +76,7 @@ def test_a_view_has_the_words_in_paragraphs(api: Api) -> None:
     first, second = view["paragraphs"]
     assert first["stretches"][0]["words"] == [["Hello", True, 0.5, 1.0], ["there.", True, 1.0, 1.5]]
     assert (first["speaker"], second["speaker"]) == (0, 1)
-    assert second["stretches"][0]["doubt"].startswith("may be made up")
+    assert second["stretches"][0]["doubt"].startswith("may be a hallucination")
     assert view["voices"][1]["spans"] == [[2.0, 4.125]]
 
 
@@ -84,7 +84,7 @@ def test_a_view_has_the_words_in_paragraphs(api: Api) -> None:
     "body",
     [{"names": {"SPEAKER_07": "Anna"}}, {"names": {"SPEAKER_00": " "}}, {"names": {"SPEAKER_00": "x" * 101}}, {}, []],
 )
-def test_what_is_no_name_is_refused(body: object, api: Api) -> None:
+def test_invalid_speaker_names_are_refused(body: object, api: Api) -> None:
     id = finished(api)
     with api.client() as client:
         refused = client.put(f"/v1/recordings/{id}/speakers", json=body)
@@ -92,7 +92,7 @@ def test_what_is_no_name_is_refused(body: object, api: Api) -> None:
         assert set(client.get(f"/v1/recordings/{id}/speakers").json()["names"].values()) == {None}
 
 
-def test_only_keys_that_edit_and_read_name_speakers(api: Api) -> None:
+def test_naming_speakers_needs_the_scopes_edit_and_read(api: Api) -> None:
     id = finished(api)
     for who in ("reader", "sender", "editor"):
         with api.client(who) as client:
@@ -102,7 +102,7 @@ def test_only_keys_that_edit_and_read_name_speakers(api: Api) -> None:
         assert client.get(f"/v1/recordings/{id}/playback").status_code == 403
 
 
-def test_before_there_is_a_transcript_there_are_no_speakers(api: Api) -> None:
+def test_a_recording_without_a_transcript_has_no_speakers(api: Api) -> None:
     with api.client() as client:
         sent = client.post("/v1/recordings", files={"file": ("call.wav", sound())}).json()
         for path in ("speakers", "view"):

@@ -1,4 +1,4 @@
-"""Uploads: what arrives is in the store, byte for byte, and a run for it waits; what is refused leaves nothing."""
+"""Uploads: accepted files are stored byte for byte, with a queued run; refused files leave nothing behind."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
 
-def test_an_upload_is_stored_whole_and_waits_in_the_queue(either: Api, prefect: "SyncPrefectClient") -> None:
+def test_an_upload_is_stored_completely_and_queued(either: Api, prefect: "SyncPrefectClient") -> None:
     # More than two parts, so that S3 gets a multipart upload.
     data = sound() + bytes(range(256)) * 70_000
     with either.client("clerk") as client:
@@ -47,7 +47,7 @@ def test_an_upload_is_stored_whole_and_waits_in_the_queue(either: Api, prefect: 
     )
 
 
-def test_a_presigned_upload_goes_past_the_api(api_on_s3: Api) -> None:
+def test_a_presigned_upload_bypasses_the_api(api_on_s3: Api) -> None:
     data = sound()
     wanted = {"filename": "direct.wav", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     with api_on_s3.client("clerk") as client:
@@ -63,7 +63,7 @@ def test_a_presigned_upload_goes_past_the_api(api_on_s3: Api) -> None:
             assert httpx.put(asked["url"], content=content, headers=headers).status_code == 403
         httpx.put(asked["url"], content=data, headers=asked["headers"]).raise_for_status()
         over = httpx.put(asked["url"], content=data[::-1], headers=asked["headers"])
-        assert over.status_code in (400, 412)  # it is there; nor is it what was announced
+        assert over.status_code in (400, 412)  # it exists already; and the size differs from the request
         wrong = client.post("/v1/recordings", json={"uri": asked["uri"], "sha256": "0" * 64})
         assert (wrong.status_code, wrong.json()["code"]) == (422, "CHECKSUM_MISMATCH")
         answer = client.post("/v1/recordings", json={"uri": asked["uri"], "sha256": wanted["sha256"]})
@@ -73,7 +73,7 @@ def test_a_presigned_upload_goes_past_the_api(api_on_s3: Api) -> None:
     assert api_on_s3.source.get_bytes(decode(asked["id"])) == data
 
 
-def test_the_old_way_to_a_presigned_address_still_leads_there(api_on_s3: Api) -> None:
+def test_the_deprecated_request_for_a_presigned_url_still_works(api_on_s3: Api) -> None:
     data = sound()
     with api_on_s3.client("clerk") as client:
         answer = client.post("/v1/recordings", json={"filename": "direct.wav", "size": len(data)})
@@ -85,18 +85,18 @@ def test_the_old_way_to_a_presigned_address_still_leads_there(api_on_s3: Api) ->
 
 
 @pytest.mark.parametrize("field", ["language", "modell", "chunking_strategy", "include[]", "Options", ""])
-def test_an_unknown_field_is_refused_by_name_before_the_file_is_read(field: str, shared: Shared) -> None:
+def test_an_unknown_field_is_refused_before_the_file_is_read(field: str, shared: Shared) -> None:
     form = {"files": {"file": ("a.wav", sound())}, "data": {field: "de"}}
     with shared.api.client("clerk") as client:
         answer = client.post("/v1/recordings", **form)
     assert (answer.status_code, answer.json()["code"]) == (422, "UNKNOWN_FIELD")
     assert [error["field"] for error in answer.json()["errors"]] == [field]
-    assert "external_id" in answer.json()["remedy"]  # what there is
-    assert ("put it into options" in answer.json()["remedy"]) == (field == "language")
+    assert "external_id" in answer.json()["remedy"]  # the known fields
+    assert ("send it in options" in answer.json()["remedy"]) == (field == "language")
     assert shared.api.keys() == []
 
 
-def test_what_lies_below_the_source_is_taken_by_its_address(either: Api) -> None:
+def test_recordings_below_the_source_are_submitted_by_address(either: Api) -> None:
     either.source.put_bytes("2026/a b.wav", sound())
     uri = either.source.uri_of("2026/a b.wav")
     with either.client("clerk") as client:
@@ -114,7 +114,7 @@ REFUSED_ADDRESSES = [
     "{source}/../out/a.wav",
     "{source}-beside/a.wav",
     "{source}",
-    "{source}/",  # there is nothing below it
+    "{source}/",  # nothing is below it
     "{source}/none/",
     "{source}/../out/",
     "{source}/.hidden/",
@@ -127,7 +127,7 @@ REFUSED_ADDRESSES = [
 
 
 @pytest.mark.parametrize("uri", REFUSED_ADDRESSES)
-def test_an_address_elsewhere_is_refused(uri: str, shared: Shared) -> None:
+def test_an_address_outside_the_source_is_refused(uri: str, shared: Shared) -> None:
     api = shared.api
     with api.client("clerk") as client:
         before = client.get("/v1/queue").json()["queued"]
@@ -148,40 +148,40 @@ def _file(name: bytes, data: bytes = b"") -> bytes:
 _OPTIONS = b'Content-Disposition: form-data; name="options"\r\n\r\n{}'
 _FILE = {"file": ("a.wav", sound())}
 REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
-    "oversize": (413, _form(_file(b"a.wav", sound() + bytes(41 * 1024 * 1024)))),
-    "much oversize, refused unread": (413, _form(_file(b"a.wav", sound() + bytes(60 * 1024 * 1024)))),
+    "too large": (413, _form(_file(b"a.wav", sound() + bytes(41 * 1024 * 1024)))),
+    "far too large, refused unread": (413, _form(_file(b"a.wav", sound() + bytes(60 * 1024 * 1024)))),
     "a document": (415, _form(_file(b"a.wav", b"%PDF-1.7 and so on" * 100))),
-    "a picture, and short": (415, _form(_file(b"a.wav", b"\xff\xd8\xff\xe0"))),
+    "a short image": (415, _form(_file(b"a.wav", b"\xff\xd8\xff\xe0"))),
     "empty": (422, {"files": {"file": ("a.wav", b"")}}),
     "traversal": (422, _form(_file(b"../../a.wav"))),
-    "traversal, all of it": (422, _form(_file(b".."))),
-    "traversal, backwards": (422, _form(_file(b"..\\\\a.wav"))),
+    "nothing but traversal": (422, _form(_file(b".."))),
+    "traversal with backslashes": (422, _form(_file(b"..\\\\a.wav"))),
     "hidden": (422, _form(_file(b".receipts"))),
     "a name with a folder": (422, _form(_file(b"b/a.wav"))),
-    "a name that is no text": (400, _form(_file(b"\xff\xfe.wav"))),
+    "a name that is not UTF-8": (400, _form(_file(b"\xff\xfe.wav"))),
     "a document's name": (422, _form(_file(b"a.txt"))),
     "another field": (422, {"files": {"other": ("a.wav", sound())}}),
     "two files": (422, {"files": [("file", ("a.wav", sound())), ("file", ("b.wav", sound()))]}),
     "no file": (422, _form(b'Content-Disposition: form-data; name="options"\r\n\r\n{}')),
-    "cut off": (400, _form(_file(b"a.wav"), end=b"")),
+    "a truncated form": (400, _form(_file(b"a.wav"), end=b"")),
     "wrong checksum": (422, {"files": {"file": ("a.wav", sound())}, "data": {"sha256": "0" * 64}}),
     "unknown option": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": '{"modell": "base"}'}}),
-    "options that are no object": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": "[1]"}}),
+    "options that are not an object": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": "[1]"}}),
     "a model in a folder": (422, {"files": {"file": ("a.wav", sound())}, "data": {"options": '{"model": "/etc"}'}}),
     "options twice": (422, _form(*[_OPTIONS, _OPTIONS], _file(b"a.wav"))),
-    "options nested without end": (422, {"files": _FILE, "data": {"options": "[" * 60_000}}),
-    "half a character": (422, {"files": _FILE, "data": {"options": r'{"prompt": "\ud800"}'}}),
-    "metadata that are no texts": (422, {"files": _FILE, "data": {"metadata": '{"a": 1}'}}),
+    "deeply nested options": (422, {"files": _FILE, "data": {"options": "[" * 60_000}}),
+    "half a surrogate pair": (422, {"files": _FILE, "data": {"options": r'{"prompt": "\ud800"}'}}),
+    "metadata other than strings": (422, {"files": _FILE, "data": {"metadata": '{"a": 1}'}}),
     "too much metadata": (
         422,
         {"files": _FILE, "data": {"metadata": json.dumps({str(n): "" for n in range(17)})}},
     ),
     "long metadata": (422, {"files": _FILE, "data": {"metadata": json.dumps({"a": "x" * 513})}}),
-    "a long id of the client's": (422, {"files": _FILE, "data": {"external_id": "x" * 201}}),
-    "a checksum that is none": (422, {"json": {"uri": "s3://a/b", "sha256": "0"}}),
-    "JSON nested without end": (400, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
+    "a long external_id": (422, {"files": _FILE, "data": {"external_id": "x" * 201}}),
+    "an invalid checksum": (422, {"json": {"uri": "s3://a/b", "sha256": "0"}}),
+    "deeply nested JSON": (400, {"content": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}),
     "a long field": (413, {"files": {"file": ("a.wav", sound())}, "data": {"options": " " * 70_000}}),
-    "no form": (415, {"content": sound(), "headers": {"Content-Type": "audio/wav"}}),
+    "not a form": (415, {"content": sound(), "headers": {"Content-Type": "audio/wav"}}),
     "a form without its boundary": (415, {"content": b"", "headers": {"Content-Type": "multipart/form-data"}}),
     "a boundary of 5000 characters": (
         400,
@@ -189,15 +189,15 @@ REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
     ),
     "broken JSON": (400, {"content": b"{", "headers": {"Content-Type": "application/json"}}),
     "JSON of another shape": (422, {"json": {"url": "s3://a/b"}}),
-    "a large body of JSON": (413, {"json": {"uri": "s3://" + "a" * 1_100_000}}),
-    "nothing there": (422, {"json": {"filename": "a.wav"}}),
+    "a large JSON body": (413, {"json": {"uri": "s3://" + "a" * 1_100_000}}),
+    "a missing size": (422, {"json": {"filename": "a.wav"}}),
     "presigned and too large": (413, {"json": {"filename": "a.wav", "size": 10**12}}),
     "presigned with traversal": (422, {"json": {"filename": "../a.wav", "size": 1}}),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_refused_leaves_nothing_behind(case: str, shared: Shared) -> None:
+def test_a_refused_upload_leaves_nothing_behind(case: str, shared: Shared) -> None:
     status, request = REFUSED[case]
     api = shared.api
     with api.client("clerk") as client:
@@ -213,7 +213,7 @@ def test_what_is_refused_leaves_nothing_behind(case: str, shared: Shared) -> Non
     assert shared.unfinished_uploads() == []
 
 
-def test_a_client_that_goes_away_leaves_nothing_behind(api: Api) -> None:
+def test_a_disconnected_upload_leaves_nothing_behind(api: Api) -> None:
     body = _form(_file(b"a.wav", sound() + bytes(9 * 1024 * 1024)))["content"]
     with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2]))) as connection:
         head = (
@@ -226,7 +226,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(api: Api) -> None:
     assert api.keys() == []
 
 
-def test_a_slow_body_is_given_up(deployed: None, settings: ApiSettings) -> None:
+def test_a_slow_body_times_out(deployed: None, settings: ApiSettings) -> None:
     with serving(settings.model_copy(update={"body_timeout": 0.2})) as api:
 
         def dribble() -> Iterator[bytes]:
@@ -241,7 +241,7 @@ def test_a_slow_body_is_given_up(deployed: None, settings: ApiSettings) -> None:
         assert api.keys() == []
 
 
-def test_a_steady_body_is_given_up_in_the_end(deployed: None, settings: ApiSettings) -> None:
+def test_a_slow_but_steady_body_times_out_in_the_end(deployed: None, settings: ApiSettings) -> None:
     with serving(settings.model_copy(update={"upload_timeout": 0.5})) as api:
 
         def steady() -> Iterator[bytes]:
@@ -258,7 +258,7 @@ def test_a_steady_body_is_given_up_in_the_end(deployed: None, settings: ApiSetti
 
 @contextmanager
 def _idle_uploads(api: Api, who: str, count: int) -> Iterator[None]:
-    """Uploads of which four bytes arrive."""
+    """Uploads of which only four bytes arrive."""
     with ExitStack() as stack:
         for _ in range(count):
             connection = stack.enter_context(connect(api.url))
@@ -270,7 +270,7 @@ def _idle_uploads(api: Api, who: str, count: int) -> Iterator[None]:
         yield
 
 
-def test_idle_uploads_of_one_key_do_not_stop_anothers(api: Api) -> None:
+def test_idle_uploads_of_one_key_do_not_block_another(api: Api) -> None:
     with _idle_uploads(api, "clerk", 30), api.client("writer") as client:
         begin = time.monotonic()
         answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())})
@@ -278,7 +278,7 @@ def test_idle_uploads_of_one_key_do_not_stop_anothers(api: Api) -> None:
         assert time.monotonic() - begin < 1
 
 
-def test_who_waits_too_long_in_line_is_told_so(
+def test_waiting_too_long_for_a_slot_is_a_503(
     deployed: None, settings: ApiSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stenopool.api.uploads._PATIENCE", 0.3)
@@ -289,21 +289,21 @@ def test_who_waits_too_long_in_line_is_told_so(
             assert 0.3 < time.monotonic() - begin < 2
             assert (answer.status_code, answer.json()["code"]) == (503, "TOO_MANY_UPLOADS")
             assert answer.headers["Retry-After"] == "10"
-        # The slots of those who went away are free.
+        # The slots of disconnected clients are free.
         assert client.post("/v1/recordings", files={"file": ("a.wav", sound())}).status_code == 202
         with _idle_uploads(api, "writer", 1), _idle_uploads(api, "boss", 1):
             assert client.post("/v1/recordings", files={"file": ("b.wav", sound())}).status_code == 202
         assert len(api.keys()) == 2
 
 
-def test_nothing_is_kept_when_the_run_cannot_be_asked_for(deployed: None, settings: ApiSettings) -> None:
+def test_nothing_is_stored_if_the_run_cannot_be_submitted(deployed: None, settings: ApiSettings) -> None:
     with serving(settings.model_copy(update={"deployment": "ingest/none"})) as api, api.client("clerk") as client:
         answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())})
         assert (answer.status_code, answer.json()["code"]) == (503, "DEPLOYMENT_MISSING")
         assert api.keys() == []
 
 
-def test_an_address_that_ends_with_a_slash_is_all_below_it(either: Api, prefect: "SyncPrefectClient") -> None:
+def test_an_address_with_a_slash_submits_everything_below_it(either: Api, prefect: "SyncPrefectClient") -> None:
     for key in ("2026/a b/1.wav", "2026/a b/2.wav", "2025/3.wav"):
         either.source.put_bytes(key, sound())
     either.finish(encode("2026/a b/2.wav"))
@@ -314,7 +314,7 @@ def test_an_address_that_ends_with_a_slash_is_all_below_it(either: Api, prefect:
         run = sent.json()
         assert (sent.status_code, run["prefix"], run["state"]) == (202, "2026/a b/", "queued")
         assert sent.headers["Link"] == '</v1/batches>; rel="successor-version"'
-        # It waits behind single recordings; its recordings wait with it, unless they are done.
+        # It is queued behind single recordings; its recordings are queued with it, unless they are done.
         assert client.get(sent.headers["Location"]).json()["position"] == 2
         states = {one["key"]: one["state"] for one in client.get("/v1/recordings").json()["recordings"]}
         assert states.pop(decode(upload["id"])) == "queued"

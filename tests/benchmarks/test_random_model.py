@@ -32,14 +32,14 @@ def test_it_has_the_requested_shape(whisper: Any) -> None:
     assert whisper.model.is_multilingual
 
 
-def test_its_vocabulary_is_that_of_every_multilingual_whisper(folder: Path) -> None:
+def test_its_vocabulary_is_that_of_multilingual_whisper(folder: Path) -> None:
     vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
     given = (models.find("base", "ctranslate2").path / "vocabulary.txt").read_text(encoding="utf-8")
     assert vocabulary == given.removesuffix("\n").split("\n")
     assert len(vocabulary) == 51865
 
 
-def test_of_whatever_it_hears_it_says_the_same_and_ends(whisper: Any) -> None:
+def test_its_text_is_the_same_for_any_audio(whisper: Any) -> None:
     from faster_whisper.tokenizer import Tokenizer
 
     tokenizer = Tokenizer(whisper.hf_tokenizer, True, task="transcribe", language="en")
@@ -53,6 +53,6 @@ def test_of_whatever_it_hears_it_says_the_same_and_ends(whisper: Any) -> None:
     assert len(texts) == 1
     assert [len(answer.sequences_ids[0]) for answer in answers] == [_TOKENS] * 3
     assert len(set(answers[0].sequences_ids[0])) == _TOKENS
-    # Nothing in it is a reason to decode it again.
+    # Nothing in the result is a reason to decode again.
     assert min(answer.scores[0] for answer in answers) > -0.5
     assert max(answer.no_speech_prob for answer in answers) < 0.1

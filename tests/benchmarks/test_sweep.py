@@ -1,4 +1,4 @@
-"""The sweep sets the engine's points where the engine reads them, and puts them back."""
+"""The sweep sets each point where the engine reads it, and restores it."""
 
 from benchmarks.sweep import CHOSEN, VALUES, Setting, chosen, engine_at, settings
 from stenopool.speech.audio.vad import Region
@@ -8,7 +8,7 @@ from stenopool.speech.engines.policy import frame_seconds
 _WINDOW = Region(0.0, 9.0)
 
 
-def test_every_point_reaches_the_engine_and_is_put_back() -> None:
+def test_every_point_reaches_the_engine_and_is_restored() -> None:
     before = chosen()
     with engine_at(Setting("tail", 1.0)):
         assert frame_seconds(_WINDOW) == 10.0
@@ -25,7 +25,7 @@ def test_every_point_reaches_the_engine_and_is_put_back() -> None:
     assert chosen() == before
 
 
-def test_each_value_is_measured_once_a_round_beside_the_chosen_ones() -> None:
+def test_each_value_is_measured_once_per_round_with_the_defaults() -> None:
     at = chosen()
     measured = settings(list(VALUES), at)
     assert measured[0] == Setting(CHOSEN, CHOSEN)

@@ -1,4 +1,4 @@
-"""The command line called as a person calls it, in this process."""
+"""Calls of the command line in this process."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.support.command_line import Call, caller
 
 @pytest.fixture
 def stenopool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """``stenopool("plan", source, destination)``: the entry point with these arguments."""
+    """Call the entry point with arguments: ``stenopool("plan", source, destination)``."""
     return caller(main, monkeypatch, capsys)

@@ -1,4 +1,4 @@
-"""Every command takes a saved block in place of an address, and what a block's batch left can be retried."""
+"""Every command accepts a saved block as a location, also `retry`."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ SOURCE, DESTINATION = "block://s3-bucket/archive/in", "block://s3-bucket/archive
 
 @pytest.fixture
 def archive(prefect_api: None, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The block, and nothing in the environment that could open its bucket."""
+    """The block, and an environment without credentials for its bucket."""
     environment = seaweedfs.environment
     for name in environment:
         monkeypatch.delenv(name, raising=False)
@@ -37,7 +37,7 @@ def archive(prefect_api: None, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyP
 
 @needs_speech
 @pytest.mark.usefixtures("archive")
-def test_a_batch_of_a_block_is_planned_run_shown_retried_and_cleaned(stenopool: Call) -> None:
+def test_plan_run_status_retry_and_clean_accept_blocks(stenopool: Call) -> None:
     open_location(SOURCE).put_bytes("late.wav", b"not audio")
     planned = stenopool("plan", SOURCE, DESTINATION, *FAST[:4], "--json")
     assert json.loads(planned.out)["new"] == 1, planned.err
@@ -67,7 +67,7 @@ def test_doctor_checks_a_block() -> None:
 @pytest.mark.parametrize(
     "command", [("plan", "X", "out"), ("status", "X"), ("clean", "X"), ("retry", "X"), ("show", "X/a")]
 )
-def test_a_block_without_a_prefect_server_says_what_to_set(stenopool: Call, command: tuple[str, ...]) -> None:
+def test_a_block_without_a_prefect_server_names_the_setting(stenopool: Call, command: tuple[str, ...]) -> None:
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         answer = stenopool(*(word.replace("X", DESTINATION) for word in command))
     assert (answer.code, answer.out) == (2, "")
@@ -75,9 +75,9 @@ def test_a_block_without_a_prefect_server_says_what_to_set(stenopool: Call, comm
     assert "PREFECT_API_URL" in answer.err
 
 
-def test_a_prefect_server_that_does_not_answer_is_named(stenopool: Call) -> None:
+def test_an_unreachable_prefect_server_is_named(stenopool: Call) -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         answer = stenopool("status", DESTINATION)
     assert answer.code == 2
-    assert "STORAGE_UNAVAILABLE: The Prefect server cannot be asked for the block s3-bucket/archive" in answer.err
+    assert "STORAGE_UNAVAILABLE: Cannot load the block s3-bucket/archive" in answer.err
     assert "Traceback" not in answer.err

@@ -1,4 +1,4 @@
-"""`stenopool clean`: ages as people write them, and what it says."""
+"""`stenopool clean`: its ages and its output."""
 
 import json
 import os
@@ -54,29 +54,31 @@ OLD_WORK, YOUNG_WORK, OLD_BATCH, LAST_BATCH = "22222222", "11111111", "20261001"
         (("--batches-older-than", "1d"), {OLD_WORK, OLD_BATCH}),
     ],
 )
-def test_ages(options: tuple[str, ...], removed: set[str], destination: Path, stenopool: Call) -> None:
+def test_ages_select_the_files_to_delete(
+    options: tuple[str, ...], removed: set[str], destination: Path, stenopool: Call
+) -> None:
     assert stenopool("clean", destination, *options).code == 0
     assert left(destination) == sorted({OLD_WORK, YOUNG_WORK, OLD_BATCH, LAST_BATCH} - removed)
 
 
 @pytest.mark.parametrize("option", ["--work-older-than", "--batches-older-than"])
 @pytest.mark.parametrize("age", ["soon", "7", "-1d", "7 days", ""])
-def test_what_is_no_age_removes_nothing(option: str, age: str, destination: Path, stenopool: Call) -> None:
+def test_an_invalid_age_deletes_nothing(option: str, age: str, destination: Path, stenopool: Call) -> None:
     answer = stenopool("clean", destination, option, age)
     assert answer.code == 2
     assert option in answer.err
     assert len(left(destination)) == 4
 
 
-def test_it_says_what_it_removed(destination: Path, stenopool: Call) -> None:
+def test_clean_prints_what_it_deleted(destination: Path, stenopool: Call) -> None:
     would = stenopool("clean", destination, "--dry-run", "--batches-older-than", "30d").out.splitlines()
     assert would[:2] == [
-        "would remove the checkpoints of 1 recordings: 1 objects, 1.5 kB",
-        "would remove 1 batches: 1 objects, 1.5 kB",
+        "would delete the checkpoints of 1 recordings: 1 objects, 1.5 kB",
+        "would delete 1 batches: 1 objects, 1.5 kB",
     ]
     assert len(left(destination)) == 4
     did = stenopool("clean", destination, "--batches-older-than", "30d").out.splitlines()
-    assert did[:2] == [line.replace("would remove", "removed") for line in would[:2]]
+    assert did[:2] == [line.replace("would delete", "deleted") for line in would[:2]]
 
 
 def test_json(destination: Path, stenopool: Call) -> None:
@@ -85,7 +87,7 @@ def test_json(destination: Path, stenopool: Call) -> None:
     assert found["batches"] == {"folders": 0, "objects": 0, "bytes": 0}
 
 
-def test_a_misspelt_destination_is_no_clean_one(tmp_path: Path, stenopool: Call) -> None:
+def test_a_misspelt_destination_is_an_error_in_clean(tmp_path: Path, stenopool: Call) -> None:
     answer = stenopool("clean", tmp_path / "missing")
     assert answer.code == 2
     assert answer.err.startswith("OBJECT_NOT_FOUND: ")

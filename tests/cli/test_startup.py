@@ -1,4 +1,4 @@
-"""Starting costs little: `import stenopool` and `stenopool --help` load nothing heavy."""
+"""A fast start: `import stenopool` and `stenopool --help` import nothing heavy."""
 
 import resource
 import subprocess
@@ -22,8 +22,8 @@ def test_nothing_heavy_is_imported(code: str) -> None:
     assert run.stdout.splitlines()[-1] == "loaded:", run.stderr
 
 
-def test_help_answers_at_once() -> None:
-    # CPU seconds and the better of two, because other work may share the machine.
+def test_help_is_fast() -> None:
+    # The better of two measurements in CPU seconds, because other work may share the machine.
     spent = []
     for _ in range(2):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

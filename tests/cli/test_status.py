@@ -1,4 +1,4 @@
-"""`plan`, `status` and `retry` say how things stand, from receipts that the library wrote."""
+"""`plan`, `status` and `retry`, with receipts that the library wrote."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ FAILURE = Failure(code=ErrorCode.INPUT_CORRUPT, message="Half of it is missing."
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """Four recordings, as far as a listing can tell."""
+    """Four recordings, for a listing; they contain no audio."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     for name in ("bad\x1b[31m.wav", "done.wav", "new 1.wav", "new 2.wav"):
@@ -34,7 +34,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def destination(tmp_path: Path, source: Path) -> Path:
-    """One of them done, one quarantined."""
+    """One recording is done, one is quarantined."""
     folder = tmp_path / "transcripts"
     store = open_store(str(folder))
     for entry in list_entries(open_store(str(source)), store, TranscriptionOptions()):
@@ -46,7 +46,7 @@ def destination(tmp_path: Path, source: Path) -> Path:
     return folder
 
 
-def test_plan_of_an_empty_destination_touches_nothing(source: Path, tmp_path: Path, stenopool: Call) -> None:
+def test_plan_does_not_create_the_destination(source: Path, tmp_path: Path, stenopool: Call) -> None:
     answer = stenopool("plan", source, tmp_path / "out", "--json", "--cost-per-hour", "3")
     found = json.loads(answer.out)
     assert (found["new"], found["done"], found["quarantined"]) == (4, 0, 0)
@@ -55,7 +55,7 @@ def test_plan_of_an_empty_destination_touches_nothing(source: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
-def test_plan_knows_what_is_done_with_these_options(source: Path, destination: Path, stenopool: Call) -> None:
+def test_plan_counts_by_options(source: Path, destination: Path, stenopool: Call) -> None:
     found = json.loads(stenopool("plan", source, destination, "--json").out)
     assert (found["new"], found["done"], found["quarantined"]) == (2, 1, 1)
     other = json.loads(stenopool("plan", source, destination, "--json", "--model", "small").out)
@@ -64,12 +64,12 @@ def test_plan_knows_what_is_done_with_these_options(source: Path, destination: P
     assert (some["new"], some["done"], some["quarantined"]) == (0, 1, 1)
 
 
-def test_plan_for_a_person(source: Path, destination: Path, stenopool: Call) -> None:
+def test_plan_prints_a_line_per_state(source: Path, destination: Path, stenopool: Call) -> None:
     lines = stenopool("plan", source, destination).out.splitlines()
     assert [line.split()[:2] for line in lines] == [["new", "2"], ["done", "1"], ["quarantined", "1"]]
 
 
-def test_plan_counts_what_cannot_be_read(source: Path, tmp_path: Path, stenopool: Call) -> None:
+def test_plan_counts_unreadable_objects(source: Path, tmp_path: Path, stenopool: Call) -> None:
     (source / "lost+found").mkdir()
     (source / "lost+found").chmod(0)
     (source / "pipe.wav").symlink_to("nothing")
@@ -81,7 +81,7 @@ def test_plan_counts_what_cannot_be_read(source: Path, tmp_path: Path, stenopool
     assert [line.split()[:2] for line in lines[3:]] == [["waiting", "1"], ["NOT_A_FILE", "1"], ["OBJECT_DENIED", "1"]]
 
 
-def test_plan_counts_what_has_to_be_restored(tmp_path: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_counts_objects_to_restore(tmp_path: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "in"
     source.mkdir()
     for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
@@ -104,7 +104,7 @@ def test_status_of_an_empty_destination(tmp_path: Path, stenopool: Call) -> None
     assert found == {"done": 0, "quarantined": 0, "failures": [], "batches": []}
 
 
-def test_status_counts_and_says_why(destination: Path, stenopool: Call) -> None:
+def test_status_shows_counts_and_reasons(destination: Path, stenopool: Call) -> None:
     found = json.loads(stenopool("status", destination, "--json").out)
     assert (found["done"], found["quarantined"]) == (1, 1)
     assert found["failures"][0]["key"] == "bad\x1b[31m.wav"
@@ -115,7 +115,7 @@ def test_status_counts_and_says_why(destination: Path, stenopool: Call) -> None:
     assert "\x1b" not in answer.out
 
 
-def test_status_shows_no_more_failures_than_asked_for(destination: Path, stenopool: Call) -> None:
+def test_status_limits_the_failures_it_shows(destination: Path, stenopool: Call) -> None:
     found = json.loads(stenopool("status", destination, "--json", "--limit", "0").out)
     assert (found["quarantined"], found["failures"]) == (1, [])
 
@@ -130,7 +130,7 @@ def test_status_shows_the_last_batches_newest_first(destination: Path, stenopool
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"status": "quarantined"', b"\xff", b"[1, 2]"])
-def test_one_receipt_or_report_that_cannot_be_read_hides_no_other(
+def test_an_unreadable_receipt_or_report_hides_no_other(
     content: bytes, destination: Path, source: Path, stenopool: Call, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = open_store(str(destination))
@@ -145,16 +145,16 @@ def test_one_receipt_or_report_that_cannot_be_read_hides_no_other(
     assert found["quarantined"] == 2
     corrupt, skipped = caplog.messages
     assert corrupt.startswith("RECEIPT_CORRUPT: ")
-    assert "20261102T000000Z-aaaaaaaa/report.json is skipped" in skipped
+    assert "20261102T000000Z-aaaaaaaa/report.json: " in skipped
     retried = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
-    assert (retried.code, retried.err.splitlines()[-1]) == (0, "Nothing is in quarantine for TOO_LONG.")
+    assert (retried.code, retried.err.splitlines()[-1]) == (0, "No recordings are quarantined with TOO_LONG.")
 
 
 @pytest.mark.parametrize("command", [("status",), ("retry", "--code", "INPUT_CORRUPT", "--source", "SOURCE")])
-def test_a_receipt_that_vanishes_while_receipts_are_read(
+def test_a_receipt_that_is_deleted_while_receipts_are_read(
     command: tuple[str, ...], destination: Path, source: Path, stenopool: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when another run finishes the recording in between."""
+    """This happens when another run finishes the recording meanwhile."""
     whole = LocalStore.list
 
     def list_and_remove(self: LocalStore, *given: str, **named: str) -> Iterator[ObjectInfo]:
@@ -168,10 +168,10 @@ def test_a_receipt_that_vanishes_while_receipts_are_read(
     assert answer.code == 0, answer.err
 
 
-def test_retry_with_nothing_to_take_up_does_nothing(destination: Path, source: Path, stenopool: Call) -> None:
+def test_retry_without_matching_recordings_does_nothing(destination: Path, source: Path, stenopool: Call) -> None:
     before = sorted(destination.rglob("*"))
     answer = stenopool("retry", destination, "--source", source, "--code", "TOO_LONG")
-    assert (answer.code, answer.err) == (0, "Nothing is in quarantine for TOO_LONG.\n")
+    assert (answer.code, answer.err) == (0, "No recordings are quarantined with TOO_LONG.\n")
     assert sorted(destination.rglob("*")) == before
 
 
@@ -184,16 +184,16 @@ def test_a_recording_that_was_quarantined_twice_is_counted_once(destination: Pat
     assert [failure["failure"]["message"] for failure in found["failures"]] == [later.message]
 
 
-def test_retry_lets_a_deleted_recording_go(destination: Path, source: Path, stenopool: Call) -> None:
+def test_retry_removes_deleted_recordings_from_quarantine(destination: Path, source: Path, stenopool: Call) -> None:
     (source / "bad\x1b[31m.wav").unlink()
     answer = stenopool("retry", destination, "--source", source, "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out) == {"new": 0, "done": 0, "failed": []}
-    assert answer.err == "bad\\x1b[31m.wav is no longer in its source, and no longer quarantined.\n"
+    assert answer.err == "bad\\x1b[31m.wav no longer exists in its source: removed from quarantine.\n"
     assert json.loads(stenopool("status", destination, "--json").out)["quarantined"] == 0
 
 
-def test_plan_names_the_recordings_that_it_does_not_find(source: Path, destination: Path, stenopool: Call) -> None:
+def test_plan_lists_missing_recordings(source: Path, destination: Path, stenopool: Call) -> None:
     only = ("--only", "gone.wav", "--only", "new 1.wav", "--only", "notes.txt")
     answer = stenopool("plan", source, destination, *only)
     assert "OBJECT_NOT_FOUND  gone.wav  The source has no object gone.wav." in answer.out
@@ -201,22 +201,22 @@ def test_plan_names_the_recordings_that_it_does_not_find(source: Path, destinati
     assert (found["new"], [failed["key"] for failed in found["failed"]]) == (1, ["gone.wav"])
 
 
-def test_retry_needs_to_know_the_source(destination: Path, stenopool: Call) -> None:
+def test_retry_without_a_batch_requires_a_source(destination: Path, stenopool: Call) -> None:
     answer = stenopool("retry", destination)
     assert answer.code == 2
     assert "--source" in answer.err
 
 
 @pytest.mark.parametrize("command", [("plan", "MISSING", "OUT"), ("status", "MISSING"), ("retry", "MISSING")])
-def test_a_misspelt_location_is_no_empty_one(command: tuple[str, ...], tmp_path: Path, stenopool: Call) -> None:
+def test_a_misspelt_location_is_an_error(command: tuple[str, ...], tmp_path: Path, stenopool: Call) -> None:
     answer = stenopool(command[0], *(tmp_path / name for name in command[1:]))
     assert (answer.code, answer.out) == (2, "")
     line, remedy = answer.err.splitlines()
-    assert line == f"OBJECT_NOT_FOUND: There is no folder {tmp_path / 'MISSING'}."
+    assert line == f"OBJECT_NOT_FOUND: The folder {tmp_path / 'MISSING'} does not exist."
     assert remedy
 
 
-def test_a_transcripts_folder_cannot_be_its_source(source: Path, stenopool: Call) -> None:
+def test_source_and_destination_have_to_differ(source: Path, stenopool: Call) -> None:
     answer = stenopool("plan", source, source)
     assert answer.code == 2
     assert answer.err.startswith("LOCATION_INVALID: ")

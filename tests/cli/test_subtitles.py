@@ -1,4 +1,4 @@
-"""The style of subtitles, from the command line and Prefect's form to the files."""
+"""Subtitle styles, from the command line and Prefect's form to the files."""
 
 from pathlib import Path
 from shutil import copyfile
@@ -23,9 +23,7 @@ def _typed(style: dict[str, object]) -> list[str]:
 
 
 @pytest.mark.parametrize("style", STYLES, ids=str)
-def test_a_transcript_is_printed_again_in_another_style(
-    style: dict[str, object], stenopool: Call, tmp_path: Path
-) -> None:
+def test_show_prints_a_transcript_in_another_style(style: dict[str, object], stenopool: Call, tmp_path: Path) -> None:
     (tmp_path / "transcript.json").write_text(render(conversation(), "json"))
     answer = stenopool("show", tmp_path, "--format", "vtt", *_typed(style))
     assert answer.out == render(conversation(), "vtt", SubtitleOptions.model_validate(style))
@@ -33,7 +31,7 @@ def test_a_transcript_is_printed_again_in_another_style(
 
 
 @needs_speech
-def test_a_run_writes_its_style_and_leaves_files_that_exist(stenopool: Call, tmp_path: Path) -> None:
+def test_a_run_writes_its_style_and_keeps_existing_files(stenopool: Call, tmp_path: Path) -> None:
     source, destination = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     copyfile(recording_path("en/jfk.flac"), source / "jfk.flac")
@@ -48,7 +46,7 @@ def test_a_run_writes_its_style_and_leaves_files_that_exist(stenopool: Call, tmp
     assert (files / "transcript.srt").read_text() == written
 
 
-def test_the_form_has_every_option_of_subtitles() -> None:
+def test_the_form_has_every_subtitle_option() -> None:
     form = parameter_schema(entrypoints.load("ingest")).model_dump_for_openapi()
     offered = form["definitions"]["ExecutionOptions"]["properties"]
     assert offered.keys() == ExecutionOptions.model_fields.keys()

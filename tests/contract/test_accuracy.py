@@ -1,4 +1,4 @@
-"""The default engine reaches its targets on real speech: Whisper base on a CPU, every option as it comes."""
+"""The default engine reaches its accuracy targets on real speech: Whisper base on a CPU, default options."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +17,8 @@ pytestmark = [
 ]
 TARGETS = [measure for measure in MEASURES if measure.target is not None and measure.kind != "format"]
 
-# Whisper base hears "America asked" for "Americans, ask" through this codec, however it is cut, padded or decoded:
-# 2 of 22 words. The other 30 files of the same speech are held to 5 %.
+# Whisper base hears "America asked" for "Americans, ask" through this codec, however it is cut, padded or decoded: 2 of
+# 22 words. The limit for the other 30 files of the same speech is 5 %.
 WORST = {"hard/amr-nb.amr": 10.0}
 if "GenuineIntel" in Path("/proc/cpuinfo").read_text():  # int8 rounds differently there: 2 of 22 words again
     WORST["hard/surround51.m4a"] = 10.0
@@ -38,7 +38,7 @@ def test_the_target_is_reached(measure: Measure, engine: Ours) -> None:
     assert measure.met(value), f"{measure.shown(value)}, wanted {measure.wanted}"
 
 
-def test_every_file_format_says_the_same(engine: Ours) -> None:
+def test_transcripts_do_not_depend_on_the_file_format(engine: Ours) -> None:
     answers = engine.transcribe(engine.speech.of("format"), {})
     assert len(answers.heard) == 31
     rates = {heard.item.file: word_errors([heard]) for heard in answers.heard}

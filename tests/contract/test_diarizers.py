@@ -1,4 +1,4 @@
-"""What every diarizer promises, with real weights on real recordings."""
+"""The contract of every diarizer, with real weights on real recordings."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -41,7 +41,8 @@ def diarizer(name: str, request: pytest.FixtureRequest) -> Diarizer:
         if name == "pyannote":
             patch.setenv("STENOPOOL_MODELS__PATH", str(request.getfixturevalue("local_pipeline")))
             get_settings.cache_clear()
-        # One thread: torch's own wait for one another busily, which on a shared machine takes ten times as long.
+        # One thread: torch's threads spin while they wait for each other, which takes ten times as long on a shared
+        # machine.
         made = create(name, ExecutionOptions(device="cpu", threads=1))
         made.load()
     return made
@@ -70,13 +71,13 @@ def test_silence_has_no_turns(
 
 
 @pytest.mark.parametrize("recording", ["hard/sine-440.flac", "hard/room-noise-20s.opus"])
-def test_what_is_not_speech_has_no_turns(
+def test_sounds_without_speech_have_no_turns(
     diarizer: Diarizer, options: TranscriptionOptions, recording: str, prepare: Prepare
 ) -> None:
     assert diarizer.diarize([prepare(recording)], options) == []
 
 
-def test_a_very_short_clip_is_fine(diarizer: Diarizer, options: TranscriptionOptions, prepare: Prepare) -> None:
+def test_a_very_short_clip_is_diarized(diarizer: Diarizer, options: TranscriptionOptions, prepare: Prepare) -> None:
     clip = prepare("hard/clip-0.1s.wav")
     assert all(0 <= turn.start < turn.end <= clip.duration for turn in diarizer.diarize([clip], options))
 
@@ -91,7 +92,7 @@ def test_turns_are_sorted_and_inside_the_recording(
     assert all(0 <= turn.start < turn.end <= round(call.duration, 3) for turn in turns)
 
 
-def test_speakers_are_named_in_order_of_speech(
+def test_speakers_are_numbered_in_order_of_speech(
     diarizer: Diarizer, options: TranscriptionOptions, name: str, prepare: Prepare
 ) -> None:
     turns = diarizer.diarize([prepare("diar/conv-2spk-overlap.flac")], options)
@@ -99,7 +100,7 @@ def test_speakers_are_named_in_order_of_speech(
     assert names(turns) == expected
 
 
-def test_the_same_comes_again_also_from_threads_that_share_one(
+def test_results_are_reproducible_across_calls_and_threads(
     diarizer: Diarizer, options: TranscriptionOptions, prepare: Prepare
 ) -> None:
     recordings = [prepare("diar/ami-trn00.flac"), prepare("diar/ami-trn06.flac")]
@@ -126,16 +127,16 @@ def test_the_same_comes_again_also_from_threads_that_share_one(
     ],
     ids=str,
 )
-def test_bounds_on_the_speakers_are_kept(
+def test_limits_on_the_number_of_speakers_are_kept(
     diarizer: Diarizer, name: str, bounds: dict[str, int], allowed: set[int], prepare: Prepare
 ) -> None:
     if name == "channels":
-        pytest.skip("a channel is one speaker: options refuse bounds there")
+        pytest.skip("a channel is one speaker: options refuse limits")
     options = TranscriptionOptions(diarization=name, **bounds)
     assert len(names(diarizer.diarize([prepare("diar/conv-3spk.flac")], options))) in allowed
 
 
-def test_a_file_that_cannot_be_read_is_this_recordings_fault(
+def test_an_unreadable_file_is_a_recording_error(
     diarizer: Diarizer, options: TranscriptionOptions, tmp_path: Path
 ) -> None:
     broken = flac(tmp_path / "broken.flac", np.zeros(SAMPLE_RATE, np.float32))
@@ -146,5 +147,5 @@ def test_a_file_that_cannot_be_read_is_this_recordings_fault(
     assert caught.value.code is ErrorCode.DIARIZER_FAILED
 
 
-def test_it_says_what_it_is(diarizer: Diarizer) -> None:
+def test_it_reports_name_and_version(diarizer: Diarizer) -> None:
     assert diarizer.version[0].isdigit()

@@ -50,7 +50,7 @@ EXECUTION = ExecutionOptions()
     ],
 )
 def name(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each engine in turn; its models are loaded once and let go before the next one."""
+    """Each engine in turn; its models are loaded once and released before the next one."""
     yield request.param
     _engine.cache_clear()
     _results.cache_clear()
@@ -58,7 +58,7 @@ def name(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for 16 kHz FLAC files, as the engines are given them."""
+    """A folder for 16 kHz FLAC files, the engines' input."""
     return tmp_path_factory.mktemp("prepared")
 
 
@@ -78,7 +78,7 @@ def _utterance(file: str, folder: Path) -> Utterance:
 
 @lru_cache(maxsize=32)
 def _results(options: TranscriptionOptions, files: tuple[str, ...], folder: Path) -> Mapping[str, Transcript]:
-    """What the engine makes of these files in one batch; several tests look at the same answer."""
+    """The engine's results for these files in one batch, shared by several tests."""
     found: dict[str, Transcript] = {}
     for utterance, result in _engine(options.engine, options.model).transcribe(
         [_utterance(file, folder) for file in files], options
@@ -123,7 +123,7 @@ def _word_errors(reference: str, text: str) -> float:
     return float(jiwer.wer(normalize(reference), normalize(text)))
 
 
-def test_english_is_written_as_spoken(name: str, prepared: Path) -> None:
+def test_english_is_transcribed(name: str, prepared: Path) -> None:
     results = _results(_english(name), ENGLISH, prepared)
     assert _word_errors(_reference(JFK), results[JFK].text) <= 0.05
     for file in ENGLISH:
@@ -132,7 +132,7 @@ def test_english_is_written_as_spoken(name: str, prepared: Path) -> None:
         assert results[file].flags == []
 
 
-def test_words_are_in_order_inside_their_segment_and_the_recording(name: str, prepared: Path) -> None:
+def test_words_are_in_order_within_segment_and_recording(name: str, prepared: Path) -> None:
     for file, transcript in _results(_english(name), ENGLISH, prepared).items():
         assert transcript.duration == pytest.approx(_utterance(file, prepared).waveform.duration, abs=0.001)
         assert [segment.id for segment in transcript.segments] == list(range(len(transcript.segments)))
@@ -150,8 +150,8 @@ def test_words_are_in_order_inside_their_segment_and_the_recording(name: str, pr
         assert " ".join(segment.text.strip() for segment in transcript.segments).split() == transcript.text.split()
 
 
-def test_words_come_when_they_are_said(name: str, prepared: Path) -> None:
-    """JFK pauses at 2.1-3.3, 4.3-5.4 and 7.5-8.2 s, as the waveform shows; attention is half a second rough."""
+def test_words_have_the_times_at_which_they_are_spoken(name: str, prepared: Path) -> None:
+    """JFK pauses at 2.1-3.3, 4.3-5.4 and 7.5-8.2 s, as the waveform shows; attention is accurate to half a second."""
     words = _results(_english(name), ENGLISH, prepared)[JFK].word_segments
     said = [word.word.strip(" ,.").lower() for word in words]
     assert words[said.index("americans")].end == pytest.approx(2.1, abs=0.5)
@@ -159,19 +159,19 @@ def test_words_come_when_they_are_said(name: str, prepared: Path) -> None:
     assert words[said.index("ask", said.index("you"))].start == pytest.approx(8.2, abs=0.5)
 
 
-def test_a_segment_says_how_sure_the_model_was(name: str, prepared: Path) -> None:
+def test_segments_have_the_models_confidence(name: str, prepared: Path) -> None:
     for segment in _results(_english(name), ENGLISH, prepared)[JFK].segments:
         assert segment.avg_logprob is not None
         assert -1 < segment.avg_logprob < 0
         assert segment.compression_ratio is not None
         assert 0.5 < segment.compression_ratio < 2.4
         assert segment.temperature is not None
-        if name != "whisperx":  # it does not ask
+        if name != "whisperx":  # does not compute it
             assert segment.no_speech_prob is not None
             assert segment.no_speech_prob < 0.5
 
 
-def test_no_speech_is_a_success_without_text(name: str, prepared: Path) -> None:
+def test_no_speech_is_a_success_with_empty_text(name: str, prepared: Path) -> None:
     files = (*(item["file"] for item in recordings("no_speech")), "hard/clip-0.1s.wav")
     results = _results(_any_language(name), files, prepared)
     assert {file: result.text for file, result in results.items()} == dict.fromkeys(files, "")
@@ -195,7 +195,7 @@ def test_one_bad_file_does_not_stop_the_batch(name: str, prepared: Path) -> None
     assert results[good.id].text == _results(_english(name), ENGLISH, prepared)[good.id].text
 
 
-def test_an_empty_batch_has_no_answers(name: str) -> None:
+def test_an_empty_batch_has_no_results(name: str) -> None:
     assert list(_engine(name, "tiny.en").transcribe([], _english(name))) == []
 
 
@@ -223,7 +223,7 @@ def test_hints_set_the_spelling(name: str, hint: dict[str, Any], prepared: Path)
     assert (transcript.language, transcript.language_probability) == ("de", 1.0)
 
 
-def test_hints_that_are_too_long_leave_room_for_the_text(name: str, prepared: Path) -> None:
+def test_long_hints_leave_room_for_the_text(name: str, prepared: Path) -> None:
     """As many tokens as the model's context holds, and more: no position is beyond it, and no text is cut short."""
     names = tuple(f"{first} {last}" for first in ("Ann", "Bert", "Carla", "Dorothy") for last in NAMES)
     prose = "We talk about the harbour, the parcels and the long way that they went, as every week. " * 30
@@ -233,14 +233,14 @@ def test_hints_that_are_too_long_leave_room_for_the_text(name: str, prepared: Pa
     assert prose[:1900].strip().endswith(hints.prompt or "?")
     assert ", ".join(names).endswith(hints.vocabulary or "?")
     if name == "whisper":
-        return  # it cuts a prompt at the same length itself, and takes minutes for one
+        return  # cuts a prompt at the same length itself, and takes minutes for one
     transcript = _results(options, ENGLISH[1:2], prepared)[ENGLISH[1]]
     assert transcript.flags == [PROMPT_SHORTENED]
     assert _word_errors(_reference(ENGLISH[1]), transcript.text) <= 0.25, transcript.text
     assert PROMPT_SHORTENED not in _results(_english(name), ENGLISH, prepared)[ENGLISH[1]].flags
 
 
-def test_quiet_speech_beside_loud_speech_is_written_too(name: str, prepared: Path) -> None:
+def test_quiet_speech_next_to_loud_speech_is_transcribed(name: str, prepared: Path) -> None:
     loud, quiet = (_utterance(file, prepared).waveform.read() for file in (ENGLISH[1], JFK))
     silence = np.zeros(16_000, np.float32)
     parts = [loud, silence, quiet * np.float32(10 ** (-55 / 20)), silence]
@@ -248,14 +248,14 @@ def test_quiet_speech_beside_loud_speech_is_written_too(name: str, prepared: Pat
     batch = [Utterance("quiet", Waveform(prepared / "quiet.flac"))]
     ((_, transcript),) = _engine(name, "tiny.en").transcribe(batch, _english(name))
     assert isinstance(transcript, Transcript)
-    most = 0.5 if name == "whisperx" else 0.25  # its own detector has the last word
+    most = 0.5 if name == "whisperx" else 0.25  # its own detector decides
     assert _word_errors(f"{_reference(ENGLISH[1])} {_reference(JFK)}", transcript.text) <= most, transcript.text
     assert transcript.flags == []
     assert all(a.end <= b.start + 0.01 for a, b in pairwise(transcript.segments))
     assert HALLUCINATION_SUSPECTED not in {flag for segment in transcript.segments for flag in segment.flags}
 
 
-def test_the_threshold_and_split_channels_decide_where_speech_is_looked_for(name: str, prepared: Path) -> None:
+def test_the_threshold_and_split_channels_decide_where_speech_is_detected(name: str, prepared: Path) -> None:
     waveform = _utterance("hard/noise-loud.flac", prepared).waveform
     found = {each: find_speech(waveform, _english(name, vad_threshold=each), 29.0) for each in (0.05, 0.5, 0.95)}
     seconds = [sum(region.duration for region in speech) for speech, _ in found.values()]
@@ -263,7 +263,7 @@ def test_the_threshold_and_split_channels_decide_where_speech_is_looked_for(name
     assert seconds[0] > seconds[-1]
     assert any(doubtful for _, doubtful in found.values())
     split = _english(name, vad_threshold=0.95, channels="split", diarization="off")
-    assert find_speech(waveform, split, 29.0) == (found[0.95][0], []), "there is the other party"
+    assert find_speech(waveform, split, 29.0) == (found[0.95][0], []), "the other speaker is present"
 
 
 def test_translation_is_english(name: str, prepared: Path) -> None:
@@ -274,7 +274,7 @@ def test_translation_is_english(name: str, prepared: Path) -> None:
 
 def test_words_can_be_left_out(name: str, prepared: Path) -> None:
     if name == "whisperx":
-        with pytest.raises(ValidationError, match="engine=whisperx cannot honour word_timestamps=off"):
+        with pytest.raises(ValidationError, match="engine=whisperx does not support word_timestamps=off"):
             _english(name, word_timestamps="off")
         return
     transcript = _results(_english(name, word_timestamps="off"), (JFK,), prepared)[JFK]
@@ -284,7 +284,7 @@ def test_words_can_be_left_out(name: str, prepared: Path) -> None:
 
 def test_several_languages_in_one_recording(name: str, prepared: Path) -> None:
     if name == "whisperx":
-        with pytest.raises(ValidationError, match="engine=whisperx cannot honour language=per-segment"):
+        with pytest.raises(ValidationError, match="engine=whisperx does not support language=per-segment"):
             _any_language(name, language="per-segment")
         return
     options = _any_language(name, language="per-segment")
@@ -297,7 +297,7 @@ def test_several_languages_in_one_recording(name: str, prepared: Path) -> None:
 def test_suspect_segments_are_flagged_or_dropped(
     name: str, choice: str, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the rule made so strict that every text breaks it."""
+    """The rule is made so strict that every text breaks it."""
     monkeypatch.setattr(policy, "is_loop", lambda _: True)
     batch = [_utterance(ENGLISH[1], prepared)]
     ((_, transcript),) = _engine(name, "tiny.en").transcribe(batch, _english(name, hallucinations=choice))
@@ -333,7 +333,7 @@ def test_an_error_of_the_recording_is_its_failure(name: str) -> None:
 
 
 @pytest.mark.parametrize("error", [*OURS, RecordingError(ErrorCode.TOO_LONG, "A year."), KeyError("a")], ids=repr)
-def test_what_the_callers_iterator_raises_is_raised(name: str, prepared: Path, error: Exception) -> None:
+def test_exceptions_of_the_callers_iterator_propagate(name: str, prepared: Path, error: Exception) -> None:
     def batch() -> Iterator[Utterance]:
         yield _utterance(JFK, prepared)
         raise error

@@ -1,8 +1,8 @@
-"""A destination that an earlier version wrote is read and resumed: nothing that it did is done again.
+"""A destination written by an earlier version is read and resumed without repeated work.
 
-The fixture holds what `stenopool run` of commit f6cd9c7 left in three runs: one that ended, one that was killed when
-its recording was transcribed, and one when it was prepared. Audio is left out. This test makes the sources, which are
-tones as far as their bytes go; two of the transcripts are of a speech, so that they have words.
+The fixture holds the destination after three runs of `stenopool run` of commit f6cd9c7: one that ended, one that was
+killed after transcribing its recording, and one killed after preparing it. Audio is left out. This test creates the
+sources, which are tones; two of the transcripts are of a speech, so that they have words.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ __all__ = ["calls", "stenopool"]  # fixtures
 
 FIXTURE = Path(__file__).parents[1] / "pipeline" / "fixtures" / "old_destination.json"
 OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
-WRITTEN = 1_790_000_000  # the sources' time, from which a folder makes their ETags
+WRITTEN = 1_790_000_000  # the sources' modification time, from which a folder derives their ETags
 DONE, TRANSCRIBED, PREPARED, BROKEN = "a done.wav", "b transcribed.wav", "c prepared.wav", "broken.wav"
 TONES = {DONE: (2, 440), TRANSCRIBED: (3, 330), PREPARED: (4, 220)}
 VERSIONS = {"prepare": 1, "transcribe": 3, "align": 1, "diarize": 1, "assign": 1}
@@ -46,7 +46,9 @@ SPOKEN = "ask what you can do for your country"
 
 @pytest.fixture(autouse=True)
 def versions_of_then() -> Iterator[None]:
-    """The versions of the stages that wrote the fixture: a higher one would make its recordings new, on purpose."""
+    """The versions of the stages that wrote the fixture. A higher version would intentionally make its recordings
+    pending.
+    """
     stages = [each for each in vars(checkpoints).values() if isinstance(each, checkpoints.Checkpoint)]
     now = {stage.name: stage.version for stage in stages}
 
@@ -100,13 +102,13 @@ def ingest(source: ObjectStore, destination: ObjectStore, *only: str, formats: I
     return report
 
 
-def test_what_it_did_is_planned_as_done(source: ObjectStore, destination: ObjectStore) -> None:
+def test_finished_work_is_planned_as_done(source: ObjectStore, destination: ObjectStore) -> None:
     expected = {DONE: "done", TRANSCRIBED: "new", PREPARED: "new", BROKEN: "quarantined"}
     assert states(source, destination) == expected
     assert states(source, destination, ("json", "srt")) == {**expected, DONE: "render"}
 
 
-def test_its_receipts_reports_manifests_and_metrics_are_read(
+def test_receipts_reports_manifests_and_metrics_are_read(
     source: ObjectStore, destination: ObjectStore, stenopool: Call
 ) -> None:
     found = json.loads(stenopool("status", destination.uri, "--json").out)
@@ -114,7 +116,7 @@ def test_its_receipts_reports_manifests_and_metrics_are_read(
     assert [failure["failure"]["code"] for failure in found["failures"]] == ["NOT_AUDIO"]
     (batch,) = found["batches"]
     assert (batch["done"], batch["quarantined"], batch["options"]["model"]) == (1, 1, "tiny.en")
-    # Its quarantine's receipt does not say the options: the batch's report does.
+    # The receipt of the quarantined recording lacks the options; the batch report has them.
     (attempt,) = plan_attempts(destination, list_quarantined(destination, ()), None, None, lambda _: source)
     assert (attempt.options, attempt.keys) == (OPTIONS, (BROKEN,))
 
@@ -129,7 +131,7 @@ def test_its_receipts_reports_manifests_and_metrics_are_read(
     assert {item.recording.key: item.fingerprint for item in items} == fingerprints
 
     ledger = Ledger(destination, is_over=lambda _: True)
-    ledger.refresh()  # two of its batches were killed, and their receipts say what became of them
+    ledger.refresh()  # two of its batches were killed; their receipts have the outcomes
     assert ledger.sums.batches == {"complete": 1, "lost": 2}
     assert ledger.sums.recordings["done"] == 1
     assert ledger.sums.recordings["quarantined NOT_AUDIO"] == 1

@@ -1,4 +1,4 @@
-"""What every store must do, asked of a folder and of a real S3 server alike."""
+"""The contract of every store, tested on a folder and on a real S3 server."""
 
 import hashlib
 import subprocess
@@ -27,20 +27,20 @@ from stenopool.storage.local import LocalStore
 from stenopool.storage.s3 import S3Store, process_client
 from tests.support.seaweedfs import SeaweedFS
 
-# SeaweedFS keeps neither "//" nor "\" in keys; everything else that people put into names is here.
+# SeaweedFS keeps neither "//" nor "\" in keys; all other common characters are here.
 AWKWARD = [
     " leading and trailing ", "-dash", "!bang", "it's \"quoted\" & $(odd); name", "100%", "%41", "a+b=c", "a#b?c",
     "<x>&amp;", "cafe\u0301 (NFD)", "caf\u00e9 (NFC)", "日本語/録音 №1.flac", "emoji-🎙️.flac", "UPPER.FLAC",
     "upper.flac", "new\nline", "tab\there", "archive.2024.01.02.final.flac", ".hidden", "folder/.hidden", "dots/..b",
     "deep/er/and/deeper", "\uffff", "\U0001f600", "~tilde", "[b]*{c}", "x" * 200,
 ]  # fmt: skip
-# Names that go on with a character below "/" sort before what is in the folder of that name.
+# Names that continue with a character below "/" sort before the contents of the folder of that name.
 AROUND_SLASH = ["a/b", "a b", "a!b", "a-b", "a.b", "a0", "a/b-c", "a/b/c", "aa"]
 
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """An empty store of each kind, below a prefix that has neighbours."""
+    """An empty store of each kind, below a prefix with neighbors."""
     if request.param == "local":
         return open_store(str(tmp_path / "store" / "some prefix"))
     bucket = request.getfixturevalue("bucket")
@@ -60,16 +60,16 @@ def fill(store: ObjectStore, names: list[str]) -> None:
         store.put_bytes(name, name.encode())
 
 
-def test_awkward_keys_come_back_as_they_were(store: ObjectStore) -> None:
+def test_awkward_keys_are_preserved(store: ObjectStore) -> None:
     fill(store, AWKWARD)
     assert keys(store) == by_bytes(AWKWARD)
     for name in AWKWARD:
         assert store.get_bytes(name) == name.encode()
         assert store.head(name).size == len(name.encode())
-        assert open_store(store.uri_of(name).rpartition("/")[0]).uri  # a whole address can be opened again
+        assert open_store(store.uri_of(name).rpartition("/")[0]).uri  # a full address can be opened again
 
 
-def test_listing_pages_keep_order_and_lose_nothing(store: ObjectStore) -> None:
+def test_listing_in_pages_keeps_order_and_loses_nothing(store: ObjectStore) -> None:
     names = [f"{n % 5}/{n:03}.wav" for n in range(60)]
     fill(store, names)
     assert keys(store) == by_bytes(names)
@@ -84,15 +84,15 @@ def test_listing_pages_keep_order_and_lose_nothing(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("page_size", [1, 3, 1000, 5000])
-def test_a_page_may_be_of_any_size(store: ObjectStore, page_size: int) -> None:
+def test_pages_may_have_any_size(store: ObjectStore, page_size: int) -> None:
     names = [f"{number:02}" for number in range(20)]
     fill(store, names)
     assert [info.key for info in store.list(page_size=page_size)] == names
     assert [info.key for info in store.list("1", start_after="14", page_size=page_size)] == names[15:]
 
 
-def test_only_the_endings_that_were_named(store: ObjectStore) -> None:
-    # Receipts look like this: names that begin alike, in one folder with many others, some of them folders.
+def test_listing_by_endings_returns_only_those_endings(store: ObjectStore) -> None:
+    # Like receipts: names with a common start, in one folder with many others, some of them folders.
     names = [
         "r/a!1.json",
         "r/a!1.x.json",
@@ -119,7 +119,7 @@ def test_only_the_endings_that_were_named(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("name", AWKWARD)
-def test_endings_of_awkward_keys(store: ObjectStore, name: str) -> None:
+def test_endings_of_awkward_keys_are_found(store: ObjectStore, name: str) -> None:
     store.put_bytes(name, b"")
     folder, slash, last = name.rpartition("/")
     for cut in {0, len(last) // 2, len(last)}:
@@ -127,7 +127,7 @@ def test_endings_of_awkward_keys(store: ObjectStore, name: str) -> None:
         assert [info.key for info in store.list(prefix, endings={ending, "other"})] == [name]
 
 
-def test_a_prefix_finds_what_a_whole_listing_finds(store: ObjectStore) -> None:
+def test_listing_a_prefix_equals_filtering_a_full_listing(store: ObjectStore) -> None:
     names = [
         f"{folder}{name}" for folder in ("", "a/", "a/b/") for name in ("x", "x!1", "x!2", "x%20y", "xy/z", "é", "y")
     ]
@@ -153,7 +153,7 @@ def test_a_prefix_finds_what_a_whole_listing_finds(store: ObjectStore) -> None:
         assert keys(store, prefix) == [name for name in whole if name.startswith(prefix)]
 
 
-def test_a_missing_object_is_the_default_where_one_is_given(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_missing_object_returns_the_default_if_given(store: ObjectStore, tmp_path: Path) -> None:
     store.put_bytes("there", b"content")
     assert store.get_bytes("there", None) == b"content"
     assert store.get_bytes("missing", None) is None
@@ -162,7 +162,7 @@ def test_a_missing_object_is_the_default_where_one_is_given(store: ObjectStore, 
         store.get_bytes("..", None)
 
 
-def test_a_presigned_address_takes_the_bytes_that_it_was_signed_for(store: ObjectStore) -> None:
+def test_a_presigned_url_accepts_only_the_signed_bytes(store: ObjectStore) -> None:
     if isinstance(store, LocalStore):
         with pytest.raises(SetupError, match="LOCATION_INVALID"):
             store.presigned_put("a b/ü.wav", 4, 60)
@@ -170,7 +170,7 @@ def test_a_presigned_address_takes_the_bytes_that_it_was_signed_for(store: Objec
     for key in ("a b/ü.wav", "plain"):
         url, headers = store.presigned_put(key, 4, 60)
         assert httpx.put(url, content=b"12345", headers=headers).status_code == 403
-        for name in headers:  # each is signed: neither left out nor changed
+        for name in headers:  # each is signed: can be neither omitted nor changed
             others = {other: value for other, value in headers.items() if other != name}
             assert httpx.put(url, content=b"1234", headers=others).status_code == 403
             assert httpx.put(url, content=b"1234", headers={**headers, name: "text/html"}).status_code == 403
@@ -188,11 +188,11 @@ def test_names_around_the_slash_are_all_listed_once(store: ObjectStore) -> None:
     fill(store, names)
     found = keys(store)
     assert by_bytes(found) == by_bytes(names)
-    if not isinstance(store, S3Store):  # SeaweedFS lists folders first; the catalog copes with that
+    if not isinstance(store, S3Store):  # SeaweedFS lists folders first; the catalog handles that
         assert found == by_bytes(names)
 
 
-def test_listing_says_what_head_says(store: ObjectStore) -> None:
+def test_listing_and_head_agree(store: ObjectStore) -> None:
     store.put_bytes("one.wav", b"12345", content_type="audio/wav")
     (listed,) = store.list()
     assert listed.key == "one.wav"
@@ -203,7 +203,7 @@ def test_listing_says_what_head_says(store: ObjectStore) -> None:
     assert store.head("one.wav").etag != listed.etag
 
 
-def test_files_go_up_and_down(store: ObjectStore, tmp_path: Path) -> None:
+def test_files_are_uploaded_and_downloaded(store: ObjectStore, tmp_path: Path) -> None:
     source = tmp_path / "source.bin"
     source.write_bytes(bytes(range(256)) * 80_000)  # 20 MB: several parts
     store.put_file("big file", source, content_type="audio/flac")
@@ -214,7 +214,7 @@ def test_files_go_up_and_down(store: ObjectStore, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*.part")) == []
 
 
-def test_a_file_that_cannot_be_written_is_not_the_objects_fault(store: ObjectStore, tmp_path: Path) -> None:
+def test_an_unwritable_local_file_is_not_the_objects_error(store: ObjectStore, tmp_path: Path) -> None:
     store.put_bytes("one.wav", b"12345")
     with pytest.raises(FileNotFoundError):
         store.get_file("one.wav", tmp_path / "no folder" / "one.wav")
@@ -227,7 +227,7 @@ def test_a_file_that_cannot_be_written_is_not_the_objects_fault(store: ObjectSto
     assert not (tmp_path / "folder.part").exists()
 
 
-def test_an_empty_object_is_an_object(store: ObjectStore, tmp_path: Path) -> None:
+def test_empty_objects_are_supported(store: ObjectStore, tmp_path: Path) -> None:
     store.put_bytes("empty.wav", b"")
     assert [info.size for info in store.list()] == [0]
     assert store.get_bytes("empty.wav") == b""
@@ -235,7 +235,7 @@ def test_an_empty_object_is_an_object(store: ObjectStore, tmp_path: Path) -> Non
     assert (tmp_path / "empty.wav").read_bytes() == b""
 
 
-def test_changed_content_is_noticed(store: ObjectStore, tmp_path: Path) -> None:
+def test_content_changed_before_the_download_is_noticed(store: ObjectStore, tmp_path: Path) -> None:
     store.put_bytes("a.wav", b"old")
     etag = store.head("a.wav").etag
     store.put_bytes("a.wav", b"newer")
@@ -269,7 +269,7 @@ def race(count: int, work: Callable[[int], None]) -> None:
         thread.join()
 
 
-def test_of_racing_writers_exactly_one_wins(store: ObjectStore) -> None:
+def test_exactly_one_of_several_racing_writers_wins(store: ObjectStore) -> None:
     for turn in range(3):
         won: list[int] = []
         key = f"folder {turn}/receipt"
@@ -283,7 +283,7 @@ def test_of_racing_writers_exactly_one_wins(store: ObjectStore) -> None:
         assert store.get_bytes(key) == f"writer {won[0]}".encode() * 1000
 
 
-def test_readers_see_whole_objects_only(store: ObjectStore) -> None:
+def test_readers_see_only_whole_objects(store: ObjectStore) -> None:
     contents = [bytes([digit]) * 200_000 for digit in b"0123"]
     store.put_bytes("shared", contents[0])
     torn: list[bytes] = []
@@ -300,7 +300,7 @@ def test_readers_see_whole_objects_only(store: ObjectStore) -> None:
     assert keys(store) == ["shared"]
 
 
-def test_delete(store: ObjectStore) -> None:
+def test_deleted_objects_are_gone(store: ObjectStore) -> None:
     fill(store, ["a/b/c", "a/d"])
     store.delete("a/b/c")
     store.delete("a/b/c")
@@ -311,7 +311,7 @@ def test_delete(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize("call", ["head", "get_bytes", "get_file"])
-def test_a_missing_object_is_not_found(store: ObjectStore, tmp_path: Path, call: str) -> None:
+def test_a_missing_object_raises_not_found(store: ObjectStore, tmp_path: Path, call: str) -> None:
     store.put_bytes("folder/there", b"")
     for key in ("missing", "folder", "folder/there/not"):
         with pytest.raises(SetupError) as caught:
@@ -321,7 +321,7 @@ def test_a_missing_object_is_not_found(store: ObjectStore, tmp_path: Path, call:
 
 
 @pytest.mark.parametrize("key", ["", "..", "a/../b", "a/./b", "nul\0", "\udc80", "k" * 1025])
-def test_keys_that_no_store_can_hold(store: ObjectStore, key: str) -> None:
+def test_impossible_keys_are_refused(store: ObjectStore, key: str) -> None:
     for call in (store.uri_of, store.head, store.get_bytes, store.delete, lambda key: store.put_bytes(key, b"")):
         with pytest.raises(RecordingError) as caught:
             call(key)
@@ -351,7 +351,9 @@ def every_call(store: ObjectStore, tmp_path: Path) -> list[Callable[[], object]]
 
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
-def test_wrong_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_wrong_credentials_are_reported(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(name, "wrong-but-secret-all-the-same")
     process_client.cache_clear()
     for call in every_call(open_store(f"s3://{bucket}/p"), tmp_path):
@@ -360,7 +362,7 @@ def test_wrong_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.Monk
         assert "wrong-but-secret" not in str(error)
 
 
-def test_no_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -369,7 +371,7 @@ def test_no_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert refused(call).code is ErrorCode.ACCESS_DENIED
 
 
-def test_endpoint_down(s3: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_down_is_reported(s3: SeaweedFS, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:hidden-word@127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     process_client.cache_clear()
@@ -380,14 +382,14 @@ def test_endpoint_down(s3: SeaweedFS, tmp_path: Path, monkeypatch: pytest.Monkey
         assert "hidden-word" not in str(error)
 
 
-def test_no_such_bucket(s3: SeaweedFS, tmp_path: Path) -> None:
+def test_a_missing_bucket_is_reported(s3: SeaweedFS, tmp_path: Path) -> None:
     store = open_store("s3://no-such-bucket-here/p")
     assert refused(lambda: list(store.list())).code is ErrorCode.OBJECT_NOT_FOUND
     assert refused(lambda: store.get_bytes("x")).code is ErrorCode.OBJECT_NOT_FOUND
     assert refused(lambda: open_store("s3://no-such-bucket-here", must_exist=True)).code is ErrorCode.OBJECT_NOT_FOUND
 
 
-def test_content_type_and_parts_as_the_server_has_them(s3: SeaweedFS, bucket: str, tmp_path: Path) -> None:
+def test_content_type_and_parts_reach_the_server(s3: SeaweedFS, bucket: str, tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.write_bytes(b"\0" * 20_000_000)
     store = open_store(f"s3://{bucket}/p")
@@ -400,7 +402,7 @@ def test_content_type_and_parts_as_the_server_has_them(s3: SeaweedFS, bucket: st
     assert head["ETag"].endswith('-2"')  # two parts of 16 MiB
 
 
-def test_more_than_one_real_page(s3: SeaweedFS, bucket: str) -> None:
+def test_listings_span_several_real_pages(s3: SeaweedFS, bucket: str) -> None:
     store = open_store(f"s3://{bucket}/p")
     names = [f"{number:04}" for number in range(1100)]
     threads = 8
@@ -412,7 +414,7 @@ def test_more_than_one_real_page(s3: SeaweedFS, bucket: str) -> None:
     assert keys(store) == names
 
 
-def test_an_object_that_is_written_as_it_comes_is_there_whole_or_not_at_all(store: ObjectStore) -> None:
+def test_a_streamed_object_is_stored_whole_or_not_at_all(store: ObjectStore) -> None:
     whole = bytes(range(256)) * 50_000  # 12.8 MB: three parts on S3
     for key, data in (("deep/er/large", whole), ("small", b"small"), ("empty", b"")):
         writer = store.writer(key)
@@ -420,7 +422,7 @@ def test_an_object_that_is_written_as_it_comes_is_there_whole_or_not_at_all(stor
             writer.write(data[begin : begin + 700_000])
         assert not store.exists(key)
         writer.commit()
-        writer.abort()  # too late to do anything
+        writer.abort()  # too late to have an effect
         assert store.get_bytes(key) == data
     given_up = store.writer("given/up")
     given_up.write(whole)
@@ -430,7 +432,7 @@ def test_an_object_that_is_written_as_it_comes_is_there_whole_or_not_at_all(stor
     assert store.sweep_partial(0) == 0
 
 
-def test_any_part_of_an_object_can_be_read(store: ObjectStore) -> None:
+def test_any_range_of_an_object_can_be_read(store: ObjectStore) -> None:
     data = bytes(range(256)) * 10_000
     store.put_bytes("a", data)
     store.put_bytes("empty", b"")
@@ -450,13 +452,13 @@ def test_any_part_of_an_object_can_be_read(store: ObjectStore) -> None:
     assert gone.value.code is ErrorCode.OBJECT_NOT_FOUND
 
 
-def test_writes_that_were_killed_are_not_listed_and_are_swept_by_age(store: ObjectStore, tmp_path: Path) -> None:
+def test_killed_writes_are_not_listed_and_are_swept_by_age(store: ObjectStore, tmp_path: Path) -> None:
     killed_write(store, "kept/half.flac")
     killed_write(store, "alone/deep/half.flac")
     store.put_bytes("kept/whole.flac", b"whole")
     assert keys(store) == ["kept/whole.flac"]
-    assert store.sweep_partial(3600) == 0  # perhaps somebody is still writing them
-    time.sleep(1.1)  # S3 says whole seconds
+    assert store.sweep_partial(3600) == 0  # may still be in progress
+    time.sleep(1.1)  # S3 returns whole seconds
     assert store.sweep_partial(1) == 2
     assert store.sweep_partial(0) == 0
     assert keys(store) == ["kept/whole.flac"]
@@ -464,7 +466,7 @@ def test_writes_that_were_killed_are_not_listed_and_are_swept_by_age(store: Obje
         assert sorted(path.name for path in store.root.rglob("*")) == ["kept", "whole.flac"]
 
 
-def test_only_what_is_ours_is_swept(store: ObjectStore, tmp_path: Path) -> None:
+def test_only_our_unfinished_writes_are_swept(store: ObjectStore, tmp_path: Path) -> None:
     beside = open_store(f"{store.uri} not ours")
     killed_write(beside, "half.flac")
     store.put_bytes("whole", b"")
@@ -474,7 +476,7 @@ def test_only_what_is_ours_is_swept(store: ObjectStore, tmp_path: Path) -> None:
 
 
 def killed_write(store: ObjectStore, key: str) -> None:
-    """Begin a write as the store does, in a process that SIGKILL ends in the middle."""
+    """Start a write like the store, in a process that SIGKILL ends in the middle."""
     child = subprocess.Popen([sys.executable, "-c", _WRITER, store.uri, key], stdout=subprocess.PIPE)
     with child:
         assert child.stdout is not None
@@ -482,7 +484,7 @@ def killed_write(store: ObjectStore, key: str) -> None:
         child.kill()
 
 
-# The writer hangs where it is worst: locally after half the file, on S3 when the upload has begun.
+# The writer hangs at the worst moment: locally after half the file, on S3 after the start of the upload.
 _WRITER = """
 import os, pathlib, shutil, tempfile, sys, time
 from stenopool.storage import open_store

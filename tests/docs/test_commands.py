@@ -1,4 +1,4 @@
-"""The commands in the guides exist, with existing options and files."""
+"""The commands in the guides use existing options and files."""
 
 import importlib.util
 from pathlib import Path
@@ -18,7 +18,7 @@ FOLDERS = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and not p
 
 
 def ours(found: list[Command]) -> list[Command]:
-    """Those of `stenopool`, however it is started."""
+    """The `stenopool` commands, with or without a runner such as `uv run`."""
     runners = (["uv", "run"], ["python3", "-m", "uv", "run"], ["docker", "compose", "run", "--rm"])
     result = []
     for words, place in found:
@@ -34,7 +34,7 @@ def comparisons(found: list[Command]) -> list[Command]:
 
 
 def complaint(words: list[str], app: typer.Typer = app) -> str | None:
-    """The usage error that a command gets; it is parsed and not run."""
+    """The usage error of a command, which is parsed but not run."""
     # Typer includes a copy of click, whose classes are private.
     command: Any = typer.main.get_command(app)
     arguments = words[1:]
@@ -58,7 +58,7 @@ def test_enough_commands_are_found() -> None:
 
 
 @pytest.mark.parametrize("command", ours(ALL), ids=lambda command: f"{command.place}: {' '.join(command.words)}")
-def test_stenopool_accepts_it(command: Command) -> None:
+def test_stenopool_accepts_the_command(command: Command) -> None:
     assert complaint(command.words) is None
 
 
@@ -79,7 +79,7 @@ def test_the_comparison_accepts_the_documented_options() -> None:
         ("stenopool models mirror", "NAMES"),
     ],
 )
-def test_wrong_ones_are_found(line: str, word: str) -> None:
+def test_invalid_commands_are_found(line: str, word: str) -> None:
     found = complaint(line.split())
     assert found is not None
     assert word in found
@@ -96,7 +96,7 @@ def test_files_and_modules_in_commands_exist() -> None:
             module = words[words.index("-m") + 1]
             if module.partition(".")[0] in FOLDERS and importlib.util.find_spec(module) is None:
                 missing.append(f"{place}: -m {module}")
-    # Written by the examples themselves, and the repository's own name.
+    # The examples create these; the third is the name of the repository.
     written = (
         ": transcripts/", ": docs/benchmarks/gpu", ": stenopool/stenopool",
         ": terraform/stacks/cluster/cloud.auto.tfvars.json",

@@ -1,4 +1,4 @@
-"""The guided tour in CONTRIBUTING names files and functions that exist, and as few as it promises."""
+"""The guided tour in CONTRIBUTING names existing files and functions, and as few as promised."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ STEP = re.compile(r"`((?:stenopool|flows)/[\w/]+\.py)`(?:: ((?:`\w+`(?:, )?)+))?
 
 
 def tour() -> dict[str, set[str]]:
-    """The functions and classes that it names, by file."""
+    """The functions and classes in the tour, by file."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     section = text.partition("## Guided tour")[2].partition("## Glossary")[0]
     found: dict[str, set[str]] = {}
@@ -18,7 +18,7 @@ def tour() -> dict[str, set[str]]:
     return found
 
 
-def test_every_stop_exists() -> None:
+def test_every_file_and_function_in_the_tour_exists() -> None:
     stops = tour()
     assert len(stops) > 15
     for file, names in stops.items():

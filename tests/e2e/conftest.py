@@ -1,4 +1,4 @@
-"""The installed program in processes of its own, as people run it, with a home folder that starts empty."""
+"""The installed program in separate processes, with an empty home folder."""
 
 import json
 import os
@@ -15,7 +15,7 @@ __all__ = ["installation"]  # a fixture
 
 
 class Program:
-    """The `stenopool` command with a home and a scratch folder of its own, run in ``folder``."""
+    """The `stenopool` command with a separate home and scratch folder, run in ``folder``."""
 
     def __init__(self, home: Path, python: Path | None = None, folder: Path | None = None) -> None:
         self.home = home
@@ -26,18 +26,18 @@ class Program:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's, less what would change the program's behaviour; other fixtures' AWS_* stay."""
+        """This process's environment without variables that would change the program; AWS_* of other fixtures stay."""
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))},
             "HOME": str(self.home),
             "STENOPOOL_SCRATCH__DIR": str(self.scratch),
-            # Joined and converted weights are the same for all; to make them anew costs seconds each time.
+            # Joined and converted weights are shared, because creating them again costs seconds each time.
             "STENOPOOL_MODELS__CACHE": str(Path.home() / ".cache" / "stenopool" / "models"),
             **self.extra,
         }
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """The command in the background, its output in pipes."""
+        """Start the command in the background, with its output in pipes."""
         return subprocess.Popen(
             [self.path, *arguments],
             env=self.environment,
@@ -48,13 +48,13 @@ class Program:
         )
 
     def __call__(self, *arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
-        """The command to its end."""
+        """Run the command to its end."""
         with self.start(*arguments) as process:
             out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def json(self, *arguments: str | Path, exit_status: int = 0) -> dict[str, Any]:
-        """What the command answers to ``--json``."""
+        """The command's output with ``--json``."""
         done = self(*arguments, "--json")
         assert done.returncode == exit_status, done.stderr[-3000:]
         return dict(json.loads(done.stdout))
@@ -69,7 +69,7 @@ def stenopool(tmp_path: Path) -> Program:
 
 @pytest.fixture
 def shared_server(prefect_api: None, stenopool: Program) -> None:
-    """The program uses the session's Prefect server: saves its start where that is not what is tested."""
+    """The program uses the session's Prefect server, which saves starting one where the start is not tested."""
     from prefect.settings import PREFECT_API_URL
 
     stenopool.extra["PREFECT_API_URL"] = str(PREFECT_API_URL.value())

@@ -1,4 +1,4 @@
-"""The API as an installation runs it: real server, real workers, S3; sent, watched, read, and OpenAI's own client."""
+"""The API as in production: real server, real workers, S3, and OpenAI's client; from upload to transcript."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ def test_upload_queued_running_completed_each_format_and_openais_client(installa
     with installation.client() as client:
         client.post("/v1/queue/pause").raise_for_status()
         form = {"options": '{"diarization": "off"}'}
-        # What OpenAI's client sends below, with the same key: one recording, transcribed once.
+        # The request that OpenAI's client sends below with the same key: one recording, transcribed once.
         headers = {"Idempotency-Key": "e2e"}
         sent = client.post(
             "/v1/recordings", files={"file": ("speech.wav", audio)}, data=form, headers=headers
@@ -67,7 +67,7 @@ def test_upload_queued_running_completed_each_format_and_openais_client(installa
     assert (verbose.language, verbose.text) == ("english", text)
     assert verbose.words[0].start < verbose.words[-1].end
     assert verbose.segments[0].text.strip() in text
-    # Work of another kind, so with another key: it is done while the client waits.
+    # Other work, so another idempotency key: it is done while the client waits.
     with pytest.raises(openai.UnprocessableEntityError, match="Idempotency-Key"):
         ask(response_format="diarized_json")
     diarized = ask(response_format="diarized_json", extra_headers={"Idempotency-Key": "e2e diarized"})
@@ -76,8 +76,10 @@ def test_upload_queued_running_completed_each_format_and_openais_client(installa
         ask(temperature=0.7)
 
 
-def test_no_key_is_found_in_what_the_house_leaves(installation: Installation, s3: SeaweedFS) -> None:
-    """After an upload and a refused key: logs of all programs, Prefect's tables and folder, the store."""
+def test_no_key_is_found_in_logs_prefect_or_the_store(installation: Installation, s3: SeaweedFS) -> None:
+    """After an upload and a refused key: search the logs of all programs, Prefect's tables and folder, and
+    the store.
+    """
     audio = recording_path(recordings("en_short")[1]["file"]).read_bytes()
     wrong, folder = "steno_boss-planted-and-wrong", installation.prefect.folder
     with ProcessLists() as lists, Client(installation.api.url, secret("boss")) as ours:
@@ -116,7 +118,7 @@ def test_cancel_clear_and_retry_with_everything_restarted_in_between(installatio
             answer = client.post("/v1/recordings", files={"file": (name, data)}, data=form)
             return str(answer.raise_for_status().json()["id"])
 
-        # The third begins as a recording does, and `prepare` finds that it was cut off.
+        # The third starts like a recording, and `prepare` finds that it was cut off.
         broken = recording_path("hard/truncated-no-moov.m4a").read_bytes()
         ids = [
             sent("a.wav", audio),
@@ -124,7 +126,7 @@ def test_cancel_clear_and_retry_with_everything_restarted_in_between(installatio
             sent("broken.m4a", broken),
             sent("d.wav", audio),
         ]
-        # A run that has written its receipt may still be about to end: only ours are looked at.
+        # A run that has written its receipt may not have ended yet, so only our runs are checked.
         places = {one["recording"]: one["id"] for one in client.get("/v1/queue").json()["entries"]}
         runs = [places[id] for id in ids]
         client.delete(f"/v1/queue/{runs[1]}").raise_for_status()
@@ -152,7 +154,7 @@ def test_cancel_clear_and_retry_with_everything_restarted_in_between(installatio
         assert client.post("/v1/queue/retry").json() == {"count": 1}
         assert states(client, ids) == ["completed", "queued", "queued", "cancelled"]
         assert client.delete("/v1/queue").json() == {"count": 2}
-        # Cleared, it is as it was: one was cancelled before, one failed and has a receipt that says so.
+        # Cleared, it is as before: one was cancelled before, one failed and has a receipt with the error.
         assert states(client, ids) == ["completed", "cancelled", "failed", "cancelled"]
         client.post("/v1/queue/resume").raise_for_status()
 
@@ -182,7 +184,7 @@ def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(installation
         installation.api.start()
         order = [one["id"] for one in client.get("/v1/queue", params={"limit": 1000}).json()["entries"]]
         assert order == [one["id"] for one in before]
-        # What a worker gets, when it asks for all there is.
+        # The order in which a worker would get the runs.
         for worker in installation.workers:
             worker.kill()
         client.post("/v1/queue/resume").raise_for_status()
@@ -204,7 +206,7 @@ def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(installation
 
 
 def states(client: httpx.Client, ids: list[str]) -> list[str]:
-    time.sleep(1.1)  # for so long the queue may be remembered
+    time.sleep(1.1)  # the queue may be cached for this long
     return [str(client.get(f"/v1/recordings/{id}").raise_for_status().json()["state"]) for id in ids]
 
 

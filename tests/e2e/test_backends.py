@@ -1,4 +1,4 @@
-"""PostgreSQL is restarted, then Redis killed and started again, below a Prefect server while a batch is under way."""
+"""PostgreSQL is restarted, then Redis is killed and restarted, below a Prefect server during a batch."""
 
 import signal
 from collections import Counter
@@ -25,7 +25,7 @@ RECORDINGS = 6
     "Runs complete, or the next ingest does the rest: nothing lost, nothing duplicated.",
 )
 @pytest.mark.usefixtures("workers")
-def test_backends_restart(
+def test_a_batch_survives_restarts_of_postgresql_and_redis(
     prefect_server: PrefectServer,
     postgres: Postgres,
     redis: Redis,

@@ -1,4 +1,4 @@
-"""Prefect's database backed up and restored by the commands of docs/operations/backup.md: what was saved is there."""
+"""Back up and restore Prefect's database with the commands of docs/operations/backup.md."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ GUIDE = REPOSITORY / "docs" / "operations" / "backup.md"
 
 @pytest.fixture
 def server(tmp_path: Path, redis: Redis) -> Iterator[PrefectServer]:
-    """One with a database of its own, which is going to be lost."""
+    """A server with its own database, which the test deletes."""
     if not PROGRAMS:
         pytest.skip("no PostgreSQL: apt-get install postgresql")
     postgres = Postgres()
@@ -34,14 +34,14 @@ def server(tmp_path: Path, redis: Redis) -> Iterator[PrefectServer]:
 
 
 def run_guides(program: str, server: PrefectServer, folder: Path) -> None:
-    """The line of the guide that starts with the program."""
+    """Run the line of the guide that starts with the program."""
     (line,) = [line for block in blocks(GUIDE, "sh") for line in block.splitlines() if line.startswith(program)]
     environment = os.environ | {"DATABASE_URL": server.postgres.url, "PATH": f"{PROGRAMS[0]}:{os.environ['PATH']}"}
     result = subprocess.run(["sh", "-c", line], env=environment, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
-def test_what_was_saved_is_there_again(server: PrefectServer, tmp_path: Path) -> None:
+def test_saved_data_is_restored(server: PrefectServer, tmp_path: Path) -> None:
     with server.client() as client:
         client._client.post("/variables/", json={"name": "kept", "value": "before"}).raise_for_status()
     run_guides("pg_dump", server, tmp_path)

@@ -1,4 +1,4 @@
-"""The three ways to start it, on real parts: Prefect on PostgreSQL and Redis, process workers, S3."""
+"""Three ways to start runs, on real parts: Prefect on PostgreSQL and Redis, process workers, S3."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ deployments:
 
 
 def deploy(server: PrefectServer, *arguments: str) -> str:
-    """`stenopool deploy`, as a person calls it; what it says."""
+    """Run `stenopool deploy` and return its output."""
     command = [str(Path(sys.executable).with_name("stenopool")), "deploy", "--target", "local", *arguments]
     environment = {**without_prefect(), **server.environment}
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
@@ -49,7 +49,7 @@ def deploy(server: PrefectServer, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def workers(prefect_server: PrefectServer, seaweedfs: SeaweedFS) -> Iterator[PrefectServer]:
-    """The server with everything deployed and a process worker for each pool."""
+    """The server with all deployments and a process worker for each pool."""
     deploy(prefect_server)
     cache = os.environ.get("STENOPOOL_MODELS__CACHE", str(Path.home() / ".cache" / "stenopool" / "models"))
     environment = {**seaweedfs.environment, "STENOPOOL_MODELS__CACHE": cache}
@@ -64,7 +64,7 @@ def workers(prefect_server: PrefectServer, seaweedfs: SeaweedFS) -> Iterator[Pre
 
 
 def filled(bucket: str, folder: str, count: int = 2) -> tuple[str, str]:
-    """A prefix with some recordings, and where their transcripts go."""
+    """A prefix with some recordings, and the destination of their transcripts."""
     source = open_store(f"s3://{bucket}/{folder}")
     for item in recordings("en_short")[:count]:
         source.put_file(item["file"], recording_path(item["file"]))
@@ -75,7 +75,7 @@ until = partial(wait_until, seconds=240, every=1)
 
 
 def started_by_api(server: PrefectServer, source: str, destination: str, key: str) -> UUID:
-    """As docs/triggers.md says it: two requests, the second with an idempotency key."""
+    """As in docs/triggers.md: two requests, the second with an idempotency key."""
     user, _, password = server.auth.partition(":")
     with httpx.Client(base_url=server.url, auth=(user, password)) as client:
         deployment = client.get("/deployments/name/ingest/interactive").raise_for_status().json()["id"]
@@ -88,7 +88,7 @@ def started_by_api(server: PrefectServer, source: str, destination: str, key: st
 
 
 def filled_in_by_hand(server: PrefectServer, source: str, destination: str) -> UUID:
-    """What the form sends: every field that the schema gives a default for, and what a person typed."""
+    """The form's values: the schema's defaults, and the fields that a person filled in."""
     with server.client() as client:
         deployment = client.read_deployment_by_name("ingest/interactive")
         schema = deployment.parameter_openapi_schema
@@ -98,14 +98,14 @@ def filled_in_by_hand(server: PrefectServer, source: str, destination: str) -> U
         return client.create_flow_run_from_deployment(deployment.id, parameters=parameters).id
 
 
-def test_schedule_form_and_request_each_bring_transcripts_in_their_order(
+def test_schedule_form_and_request_each_start_runs_in_order(
     workers: PrefectServer, bucket: str, tmp_path: Path
 ) -> None:
     scheduled, by_hand, by_request = (filled(bucket, name) for name in ("scheduled", "by-hand", "by-request"))
     own = tmp_path / "schedules.yaml"
     own.write_text(SCHEDULES.format(source=scheduled[0], destination=scheduled[1]))
     with workers.client() as client:
-        # Nothing is transcribed until all three wait, so that their order can be seen.
+        # All three wait before anything is transcribed, so that the order is visible.
         client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=True))
         changes = deploy(workers, "--file", str(own)).splitlines()
         assert changes == ["+ deployment ingest/minutely"]
@@ -115,8 +115,8 @@ def test_schedule_form_and_request_each_bring_transcripts_in_their_order(
         request = started_by_api(workers, *by_request, key="once")
         assert started_by_api(workers, *by_request, key="once") == request
         until(lambda: len(children(client, [hand, request])) == 2, "two more runs of transcribe")
-        # The next minute's run found this one under way, and was left out.
-        until(lambda: left_out(client, nightly), "a run of the schedule that is left out")
+        # The next minute's run found this run in progress and was skipped.
+        until(lambda: left_out(client, nightly), "a skipped run of the schedule")
         client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=False))
         first = of(client, nightly)[0]
         ended = [until(lambda run=run: over(client, run), "the end of ingest") for run in (first, hand, request)]
@@ -147,7 +147,7 @@ def test_cancelling_the_parent_cancels_what_it_started(workers: PrefectServer, b
         until(lambda: client.read_flow_run(parent).state.is_cancelled(), "the end of the parent")
         until(lambda: client.read_flow_run(child.id).state.is_cancelled(), "the end of the child")
         client.update_work_pool("stenopool-gpu", work_pool_update(is_paused=False))
-    # What prepare did is kept; the recording is pending still.
+    # The result of prepare is kept; the recording is still pending.
     assert list(list_receipts(open_store(destination))) == []
 
 
@@ -158,7 +158,7 @@ def work_pool_update(**changes: Any) -> Any:
 
 
 def of(client: Any, deployment: UUID) -> list[UUID]:
-    """The deployment's runs that are due."""
+    """The deployment's due runs."""
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 
     runs = client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])))
@@ -167,14 +167,14 @@ def of(client: Any, deployment: UUID) -> list[UUID]:
 
 
 def left_out(client: Any, deployment: UUID) -> bool:
-    """Whether the second of the deployment's runs was cancelled because the first is under way."""
+    """Whether the second of the deployment's runs was cancelled because the first is in progress."""
     runs = of(client, deployment)
     state = client.read_flow_run(runs[1]).state if len(runs) > 1 else None
     return bool(state and state.is_cancelled() and "limit" in state.message)
 
 
 def children(client: Any, parents: list[UUID]) -> list[FlowRun]:
-    """The runs of `transcribe` that these runs of `ingest` started."""
+    """The runs of `transcribe` started by these runs of `ingest`."""
     from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterParentFlowRunId
 
     if not parents:

@@ -1,4 +1,4 @@
-"""Storage that fails, for a while or every tenth call: the run completes all the same, and nothing is lost."""
+"""Failing storage, for some time or for every tenth call: the run still completes, and nothing is lost."""
 
 import json
 import time
@@ -23,7 +23,7 @@ OUTAGE = 20.0
 
 @pytest.fixture
 def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SeaweedFS]:
-    """A server that can be stopped without harm to other tests."""
+    """A server that can be stopped without affecting other tests."""
     server = SeaweedFS(tmp_path / "s3")
     server.start()
     for name, value in server.environment.items():
@@ -35,7 +35,7 @@ def own_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seaw
 
 
 def fill(bucket: str) -> tuple[str, set[str]]:
-    """A dozen recordings in the bucket; their address and keys."""
+    """A dozen recordings in the bucket; returns their address and keys."""
     files = [item["file"] for item in recordings("en_short")[:11]] + ["hard/silence-10s.flac"]
     source = open_store(f"s3://{bucket}/calls")
     for file in files:
@@ -44,7 +44,7 @@ def fill(bucket: str) -> tuple[str, set[str]]:
 
 
 def transcripts(location: str) -> dict[str, Any]:
-    """By recording, without what differs from run to run."""
+    """Transcripts by recording, without fields that differ between runs."""
     store, found = open_store(location), {}
     for info in store.list():
         if info.key.endswith("/transcript.json"):
@@ -70,10 +70,10 @@ def assert_all_done(report: dict[str, Any], keys: set[str], destination: str) ->
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("moment", ["audio.flac", "transcribe", RECEIPTS])
-def test_storage_away_for_20_seconds(
+def test_storage_unreachable_for_20_seconds(
     moment: str, stenopool: Program, own_server: SeaweedFS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped as soon as the first object of this name is there: while audio is stored, in speech, at the receipts."""
+    """Stopped when the first object of this name exists: while audio is stored, during speech, at the receipts."""
     bucket = own_server.make_bucket()
     source, keys = fill(bucket)
     destination = f"s3://{bucket}/transcripts"
@@ -116,8 +116,8 @@ def test_every_tenth_call_fails(
     assert transcripts(destination) == transcripts(f"s3://{bucket}/in-peace")
 
 
-def test_no_object_suffers_from_calls_that_fail(s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same a level below: what is written arrives whole, once, and comes back whole."""
+def test_failing_calls_damage_no_object(s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same test one level below: written objects arrive complete, once, and read back complete."""
     sound = S3Store(bucket, "a", client=s3.client())
     with FaultyProxy(s3.s3, share=0.3, delay=0.1) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
@@ -132,13 +132,13 @@ def test_no_object_suffers_from_calls_that_fail(s3: SeaweedFS, bucket: str, monk
         listed = [info.key for info in faulty.list()]
         for key in contents:
             faulty.delete(key)
-    # Which calls are spoilt depends on the bucket's name, a new one each time.
+    # The bucket's name decides which calls fail, and it is new each time.
     assert len(proxy.met) > len(FAULTS) / 2
     assert listed == [*contents, *(f"once/{key}" for key in contents)]
     assert {info.key.removeprefix("once/"): sound.get_bytes(info.key) for info in sound.list()} == contents
 
 
-def test_the_same_seed_spoils_the_same_calls(s3: SeaweedFS) -> None:
+def test_the_same_seed_fails_the_same_calls(s3: SeaweedFS) -> None:
     asked = [(method, f"/{n}") for n in range(300) for method in ("GET", "PUT")]
     drawn = []
     for order, seed in ((asked, 1), (asked[::-1], 1), (asked, 2)):

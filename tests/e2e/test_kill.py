@@ -1,10 +1,10 @@
-"""Killed at four random moments and started again each time: as if nothing had happened, and little done twice."""
+"""A program killed at four random moments, and restarted each time: the same result, with little repeated work."""
 
 from pathlib import Path
 
 import pytest
 
-from benchmarks.kill import kill_again_and_again
+from benchmarks.kill import kill_repeatedly
 from tests.support.seaweedfs import SeaweedFS
 from tests.support.speech import needs_speech
 
@@ -15,12 +15,14 @@ KILLS = 4
 
 @pytest.mark.fault(
     "kill -9 at any moment",
-    "The next run continues: nothing lost, nothing duplicated, at most one stage of the current work repeated.",
+    "The next run continues: nothing lost, nothing duplicated, at most one stage of the work in progress repeated.",
 )
-def test_nothing_is_lost_and_a_kill_costs_one_stage_of_what_was_in_hand(seaweedfs: SeaweedFS, tmp_path: Path) -> None:
-    """The whole of it, 30 kills: python -m benchmarks.kill."""
-    outcome = kill_again_and_again(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
+def test_kills_lose_nothing_and_each_repeats_at_most_one_stage_of_the_work_in_progress(
+    seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    """The full version, 30 kills: python -m benchmarks.kill."""
+    outcome = kill_repeatedly(seaweedfs, tmp_path, kills=KILLS, recordings=36, seed=2)
     print(outcome)
     assert outcome.faults == []
-    assert len(outcome.kills) == KILLS, "it ended before it was killed so often: give it more recordings"
+    assert len(outcome.kills) == KILLS, "it ended before all kills: use more recordings"
     assert [again for again in outcome.repeated if not again.within_work_in_progress] == []

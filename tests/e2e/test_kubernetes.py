@@ -1,4 +1,4 @@
-"""The real Kubernetes worker on the stand-in cluster: where runs land, and how they end when their pods do.
+"""The real Kubernetes worker on the stand-in cluster: where runs execute, and how they end with their pods.
 
 Server, deployments, workers with their observers, storage and flow runs are real; only the API server and its nodes are
 not.
@@ -53,18 +53,18 @@ WATCH = tuple(right for right in WORKER_RIGHTS if right.verb == "watch")
 
 
 class Installation:
-    """A server, a cluster, its workers, and a folder over which flow runs and tests talk."""
+    """A server, a cluster, its workers, and a folder through which flow runs and tests communicate."""
 
     def __init__(self, server: PrefectServer, cluster: Cluster, client: SyncPrefectClient, folder: Path) -> None:
         self.server, self.cluster, self.client, self.folder = server, cluster, client, folder
 
     def deploy(self) -> None:
-        """`stenopool deploy`, as a person calls it. Two runs for the one GPU: the cluster makes the second wait."""
+        """Run `stenopool deploy`. Two runs for the one GPU: the cluster makes the second wait."""
         command = [str(Path(sys.executable).with_name("stenopool")), "deploy", "--target=kubernetes", "--gpus=2"]
         subprocess.run(command, env={**without_prefect(), **self.server.environment}, check=True, capture_output=True)
 
     def deploy_hold(self, name: str, namespace: str) -> None:
-        """A deployment of the flow that stays until it is let go, on a pool of our template."""
+        """A deployment of the flow that runs until it is released, on a pool with our template."""
         try:
             self.client.read_work_pool(name)
         except ObjectNotFound:
@@ -80,7 +80,7 @@ class Installation:
         )
 
     def start(self, pool: str) -> FlowRun:
-        """A run of the flow on a pool."""
+        """Start a run of the flow on a pool."""
         return self.run(f"hold/{pool}", folder=str(self.folder))
 
     def run(self, deployment: str, **parameters: object) -> FlowRun:
@@ -88,7 +88,7 @@ class Installation:
         return self.client.create_flow_run_from_deployment(found.id, parameters=parameters)
 
     def started(self, run: FlowRun, times: int = 1) -> list[str]:
-        """The pods in which the run has started, when there are so many."""
+        """The pods in which the run has started, once there are ``times`` of them."""
         return until(lambda: at_least(times, [path.suffix[1:] for path in self.folder.glob(f"{run.id}.*-*")]))
 
     def let_go(self, run: FlowRun) -> None:
@@ -98,12 +98,12 @@ class Installation:
         return self.cluster.pods(f"prefect.io/flow-run-id={run.id}")
 
     def nodes(self, flow: str) -> set[str]:
-        """Where runs of a flow have been."""
+        """The pods in which runs of a flow have been."""
         pods = self.cluster.pods(f"prefect.io/flow-name={flow}")
         return {pod["spec"]["nodeName"] for pod in pods if pod["spec"].get("nodeName")}
 
     def pod(self, run: FlowRun) -> dict[str, Any]:
-        """The run's one pod that is not over."""
+        """The run's only pod that has not ended."""
         (alive,) = (pod for pod in self.pods(run) if pod["status"]["phase"] in ("Pending", "Running"))
         return alive
 
@@ -111,7 +111,7 @@ class Installation:
         return str(self.client.read_flow_run(run.id).state_name)
 
     def ended(self, run: FlowRun) -> str:
-        """The name of the state in which it ended."""
+        """The name of the run's final state."""
 
         def final() -> str | None:
             state = self.client.read_flow_run(run.id).state
@@ -136,7 +136,7 @@ until = partial(wait_until, seconds=120, every=0.2)
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS) -> Iterator[Installation]:
-    """A server of its own: pools have other types here than in other tests."""
+    """A separate server, because pools have other types here than in other tests."""
     if not PROGRAMS:
         pytest.skip("no PostgreSQL: apt-get install postgresql")
     folder = tmp_path_factory.mktemp("kubernetes")
@@ -157,7 +157,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory, seaweedfs: SeaweedFS)
         cluster.make_secret("stenopool-storage", seaweedfs.environment)
         client = stack.enter_context(server.client())
         installation = Installation(server, cluster, client, folder)
-        # One worker that can watch is enough for all runs of a namespace: the blind one has another.
+        # One worker that can watch is enough for all runs of a namespace, so the blind worker has a separate one.
         sees, blind = service_account(WATCHED), service_account(UNWATCHED, without=WATCH)
         workers = [
             KubernetesWorker(server, cluster, pool_name("cpu"), WATCHED, sees),
@@ -183,7 +183,7 @@ def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(installation: Installatio
     assert condition["reason"] == "Unschedulable"
     assert "1 Insufficient nvidia.com/gpu" in condition["message"]
     assert installation.state(second) == "InfrastructurePending"
-    until(lambda: "Pod is unschedulable" in installation.logs(second))  # a person sees in Prefect why it waits
+    until(lambda: "Pod is unschedulable" in installation.logs(second))  # Prefect shows people why it waits
     installation.let_go(first)
     installation.started(second)
     for run in (second, beside):
@@ -191,7 +191,7 @@ def test_gpu_work_goes_to_gpu_nodes_and_waits_for_them(installation: Installatio
     assert [installation.ended(run) for run in (first, second, beside)] == ["Completed"] * 3
     nodes = {run.id: [pod["spec"]["nodeName"] for pod in installation.pods(run)] for run in (first, second, beside)}
     assert nodes == {first.id: ["gpu-1"], second.id: ["gpu-1"], beside.id: ["cpu-1"]}
-    # The pods knew the server's password; their jobs only say where it is.
+    # The pods knew the server's password; their jobs only refer to it.
     written = json.dumps([installation.cluster.jobs(), installation.cluster.pods()])
     assert installation.server.auth not in written
     assert AUTH_SECRET in written
@@ -210,28 +210,30 @@ def test_an_evicted_run_is_rescheduled(installation: Installation) -> None:
     assert "Crashed" not in installation.states(run)
 
 
-@pytest.mark.fault("pod lost with its node", "The run is Crashed at once, and its work is planned again.")
+@pytest.mark.fault("pod lost with its node", "The run is marked Crashed at once, and its work is planned again.")
 def test_a_lost_run_crashes_unless_the_worker_cannot_watch(installation: Installation) -> None:
     seen, unseen = installation.start(pool_name("cpu")), installation.start("blind")
     for run in (unseen, seen):
         installation.started(run)
         installation.cluster.delete_by_force(installation.pod(run))
     assert installation.ended(seen) == "Crashed"
-    # Nobody has noticed, and nothing but its rights tells the worker from one that would.
+    # Nothing has noticed, and only its rights distinguish this worker from one that would notice.
     assert installation.state(unseen) == "Running"
     assert installation.pods(unseen) == []
 
 
-def test_a_worker_that_cannot_watch_is_found_out(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_lacks_the_right_to_watch_is_detected(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KUBECONFIG", str(installation.cluster.kubeconfig(service_account(UNWATCHED, without=WATCH))))
     assert find_missing_rights(UNWATCHED) == list(WATCH)
     monkeypatch.setenv("KUBECONFIG", str(installation.cluster.kubeconfig(service_account(WATCHED))))
     assert find_missing_rights(WATCHED) == []
 
 
-@pytest.mark.fault("pod out of memory", "The run is Crashed; the next ingest does the rest, and only that.")
+@pytest.mark.fault("pod out of memory", "The run is marked Crashed; the next ingest does the rest, and nothing else.")
 @needs_speech
-def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(installation: Installation, bucket: str) -> None:
+def test_the_next_ingest_finishes_the_work_of_a_pod_out_of_memory(installation: Installation, bucket: str) -> None:
     source, destination = open_store(f"s3://{bucket}/calls"), f"s3://{bucket}/transcripts"
     for item in recordings("en_short")[:4]:
         source.put_file(item["file"], recording_path(item["file"]))
@@ -239,8 +241,8 @@ def test_what_a_pod_out_of_memory_left_is_done_by_the_next_ingest(installation: 
 
     first = installation.run("ingest/interactive", **order)
     pod = until(lambda: installation.cluster.pods("prefect.io/flow-name=transcribe"))[0]
-    # Its flow runs, and has a model to load before there is anything to lose. Before that Prefect waits half a minute
-    # for another pod.
+    # Its flow runs, and has to load a model before it can lose anything. Before that, Prefect waits half a minute for
+    # another pod.
     until(lambda: "Beginning" in installation.cluster.log(pod))
     installation.cluster.oom_kill(pod)
     assert installation.ended(first) == "Completed"

@@ -1,4 +1,4 @@
-"""Metrics of a whole installation: real workers, one of them killed, and a real Prometheus that counts."""
+"""Metrics of a whole installation: real workers, one of them killed, and a real Prometheus."""
 
 import os
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ FAILING = ("hard/empty.wav", "hard/random.ogg", "hard/video-no-audio.mp4")
 
 
 class Installation:
-    """Workers for both pools, an exporter and a Prometheus, over a new destination on S3."""
+    """Workers for both pools, an exporter and Prometheus, with a new destination on S3."""
 
     def __init__(self, server: PrefectServer, seaweedfs: SeaweedFS, bucket: str, folder: Path) -> None:
         cache = os.environ.get("STENOPOOL_MODELS__CACHE", str(Path.home() / ".cache" / "stenopool" / "models"))
@@ -74,7 +74,7 @@ def installation(
         yield made
 
 
-def test_counters_are_the_reports_after_a_worker_is_killed(installation: Installation) -> None:
+def test_counters_equal_the_reports_after_a_worker_is_killed(installation: Installation) -> None:
     with ExitStack() as stack, installation.server.client() as client:
         cpu, gpu = installation.worker("cpu"), installation.worker("gpu")
         for worker in (cpu, gpu):
@@ -85,7 +85,7 @@ def test_counters_are_the_reports_after_a_worker_is_killed(installation: Install
         )
         until(lambda: len(installation.done()) >= 2, "two transcripts")
         sigkill(gpu)
-        # What the automation for silent runs does two minutes later.
+        # The automation for silent runs does this two minutes later.
         (child,) = children(client, [parent])
         crash(client, child.id)
         report = until(lambda: next(iter(installation.reports()), None), "the first report")
@@ -118,7 +118,7 @@ def test_counters_are_the_reports_after_a_worker_is_killed(installation: Install
 
 
 def sigkill(worker: ProcessWorker) -> None:
-    """The machine is gone: the worker and the run that it carries, at once."""
+    """The machine is gone: the worker and its run end at once."""
     for process, _ in find_marked(worker._id):
         with suppress(psutil.NoSuchProcess):
             process.kill()

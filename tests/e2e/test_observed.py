@@ -1,4 +1,4 @@
-"""A real run watched from outside: its log as JSON, its stages as spans."""
+"""A real run observed from outside: its log as JSON, its stages as spans."""
 
 import json
 import shutil
@@ -43,6 +43,6 @@ def test_a_run_logs_json_and_sends_its_stages_as_spans(stenopool: Program, tmp_p
     (span,) = received.named("transcribe")
     attributes = {item.key: item.value for item in span.attributes}
     assert attributes["stenopool.batch"].string_value == done["batch"]
-    assert attributes["stenopool.recordings"].int_value == 2  # the empty one is not known to be bad yet
-    # Prefect's spans of the runs tie them together.
+    assert attributes["stenopool.recordings"].int_value == 2  # the empty one is not yet known to be bad
+    # Spans of Prefect's runs link them.
     assert len({span.trace_id for span in received.spans if span.name in stages}) == 1

@@ -1,4 +1,4 @@
-"""Two runs of one prefix at the same time: one transcript each, nothing torn, and little done twice."""
+"""Two runs of one prefix at the same time: one transcript per recording, nothing torn, little repeated work."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def start(program: Program, journal: Path, source: str, destination: str) -> sub
     )
 
 
-# Where the first run is held up, as a line of its journal begins, while the second one does everything.
+# The journal line at which the first run is paused while the second run does everything.
 MOMENTS = {
     "both at once": "",
     "listed": "planned\t",
@@ -65,7 +65,7 @@ def test_two_runs_of_one_prefix(moment: str, stenopool: Program, bucket: str, tm
     journals = [tmp_path / "first", tmp_path / "second"]
     with ExitStack() as processes:
         first = processes.enter_context(start(stenopool, journals[0], source, destination))
-        processes.callback(first.kill)  # a process that is held up would never end by itself
+        processes.callback(first.kill)  # a paused process would never end on its own
         if MOMENTS[moment]:
             hold(first, journals[0], MOMENTS[moment])
         second = processes.enter_context(start(stenopool, journals[1], source, destination))
@@ -74,8 +74,8 @@ def test_two_runs_of_one_prefix(moment: str, stenopool: Program, bucket: str, tm
             second.wait(timeout=500)
             first.send_signal(signal.SIGCONT)
         said = [process.communicate(timeout=500)[0] for process in (first, second)]
-    say_what_was_done_twice(moment, journals)
-    # 1 for whoever met the empty file; both may have.
+    print_repeated_work(moment, journals)
+    # 1 for the run that finds the empty file, which may be both.
     assert {first.returncode, second.returncode} <= {0, 1}, "\n".join(said)[-6000:]
 
     keys = [info.key for info in store.list()]
@@ -92,7 +92,7 @@ def test_two_runs_of_one_prefix(moment: str, stenopool: Program, bucket: str, tm
 
 
 def hold(process: subprocess.Popen[str], journal: Path, line: str) -> None:
-    """Stop a process where it stands, once its journal has a line that begins so."""
+    """Pause a process when its journal has a line that starts like this."""
     journal.touch()
     pattern = re.compile(f"^{line}", re.MULTILINE)
     wait_until(
@@ -101,7 +101,7 @@ def hold(process: subprocess.Popen[str], journal: Path, line: str) -> None:
     process.send_signal(signal.SIGSTOP)
 
 
-def say_what_was_done_twice(moment: str, journals: list[Path]) -> None:
+def print_repeated_work(moment: str, journals: list[Path]) -> None:
     decoded, spoken = zip(*map(read_started, journals), strict=True)
     twice = set(spoken[0]) & set(spoken[1])
     print(f"{moment}: decoded twice {len(set(decoded[0]) & set(decoded[1]))}, transcribed twice {len(twice)} of 15")

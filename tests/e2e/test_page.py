@@ -1,4 +1,4 @@
-"""The page as people use it: a real browser on the real API, server, workers and store, from first to last."""
+"""The page as people use it: a real browser with the real API, server, workers and store, from upload to transcript."""
 
 import json
 import re
@@ -16,17 +16,19 @@ from tests.support.speech import needs_speech, recording_path, recordings
 pytestmark = [needs_speech, needs_chromium, pytest.mark.slow]
 
 UNREADABLE = re.compile("NOT_AUDIO|INPUT_CORRUPT|NO_AUDIO_STREAM")
-WORK = 180_000  # milliseconds that a recording may take here
+WORK = 180_000  # time limit for a recording, in milliseconds
 
 
 def rows(page: Page, name: str) -> Locator:
     return page.get_by_role("list", name=name).get_by_role("listitem")
 
 
-def test_sent_watched_cancelled_cleared_retried_read_and_named(installation: Installation, browser: Browser) -> None:
+def test_recordings_are_sent_watched_cancelled_cleared_retried_read_and_named(
+    installation: Installation, browser: Browser
+) -> None:
     served = installation.api
     first, second, third = (recording_path(item["file"]) for item in recordings("en_short")[:3])
-    # It begins as an MP3 does, and no worker can make anything of it.
+    # Starts like an MP3, but no worker can decode it.
     broken = {"name": "broken.mp3", "mimeType": "audio/mpeg", "buffer": b"ID3" + bytes(range(256)) * 40}
     page = browser.new_page(base_url=served.url, viewport={"width": 1280, "height": 900})
     wrong = watched(page)
@@ -36,7 +38,7 @@ def test_sent_watched_cancelled_cleared_retried_read_and_named(installation: Ins
     page.get_by_label("Key", exact=True).fill(secret("boss"))
     page.get_by_role("button", name="Sign in").click()
 
-    # Four wait, in the order in which they were chosen; one of them is cancelled.
+    # Four wait in the order in which they were chosen; one of them is cancelled.
     page.get_by_role("button", name="Pause").click()
     page.get_by_label("Language", exact=True).select_option("en")
     page.set_input_files("input[type=file]", files=[first, second])
@@ -52,9 +54,9 @@ def test_sent_watched_cancelled_cleared_retried_read_and_named(installation: Ins
     expect(queue).to_have_count(3)
     expect(sent.filter(has_text=second.name)).to_contain_text("Cancelled")
 
-    # They run, one after the other, and the page shows how far they are. Nothing was in the API's memory.
+    # They run one after another, and the page shows the progress. Nothing was in the API's memory.
     served.kill()
-    expect(page.get_by_text("The service does not answer.")).to_be_visible()
+    expect(page.get_by_text("The service does not respond.")).to_be_visible()
     served.start()
     page.get_by_role("button", name="Resume").click()
     expect(queue.filter(has_text=first.name)).to_contain_text("Transcribing", timeout=WORK)
@@ -62,13 +64,13 @@ def test_sent_watched_cancelled_cleared_retried_read_and_named(installation: Ins
     expect(sent.filter(has_text="broken.mp3")).to_contain_text("Failed", timeout=WORK)
     expect(sent.filter(has_text="broken.mp3").locator("code")).to_have_text(UNREADABLE)
 
-    # Retried, it fails again; what waits behind it meanwhile is cleared, what runs goes on.
+    # Retried, it fails again. Waiting recordings are cleared meanwhile; running ones continue.
     page.get_by_role("button", name="Pause").click()
     sent.filter(has_text="broken.mp3").get_by_role("button", name="Retry").click()
     expect(queue.filter(has_text="broken.mp3")).to_contain_text("No. ")
     page.get_by_role("button", name="Clear").click()
     page.get_by_role("button", name="Clear the queue").click()
-    expect(page.get_by_text("Nothing waits, nothing runs.")).to_be_visible(timeout=WORK)
+    expect(page.get_by_text("The queue is empty.")).to_be_visible(timeout=WORK)
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("link", name="Recordings").click()
     page.get_by_role("button", name=f"Retry {second.name}").click()
@@ -85,7 +87,7 @@ def test_sent_watched_cancelled_cleared_retried_read_and_named(installation: Ins
 
 
 def heard_read_and_named(page: Page, served: Served) -> None:
-    """The transcript: words follow the real sound, a click seeks, a name outlives a restart and is in every file."""
+    """The transcript: words follow the real sound, a click seeks, a name survives a restart and is in every file."""
     audio = page.locator("audio")
     expect(audio).to_be_visible()
     audio.evaluate("audio => { audio.playbackRate = 0.25 }")
@@ -95,7 +97,7 @@ def heard_read_and_named(page: Page, served: Served) -> None:
     fifth.click()
     expect(page.locator(".now")).to_have_text(fifth.inner_text())
     assert start - 0.1 <= audio.evaluate("audio => audio.currentTime") <= end + 1
-    expect(page.locator(".now")).to_have_text(words.nth(6).inner_text())  # it goes on with the sound
+    expect(page.locator(".now")).to_have_text(words.nth(6).inner_text())  # it follows the sound
     audio.evaluate("audio => audio.pause()")
 
     page.get_by_role("button", name="Rename SPEAKER_00").click()

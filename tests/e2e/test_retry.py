@@ -1,4 +1,4 @@
-"""`stenopool retry` as people run it: each recording with its own options, and one that was deleted stops no other."""
+"""`stenopool retry`: each recording with its original options; a deleted recording does not stop the others."""
 
 import json
 import shutil
@@ -18,7 +18,9 @@ pytestmark = [needs_speech, pytest.mark.timeout(600)]
 FAST = ("--diarization", "off", "--max-duration", "1")  # too short for all of them: quarantined
 
 
-def test_each_with_its_own_options_and_without_the_deleted(stenopool: Program, tmp_path: Path) -> None:
+def test_each_recording_is_retried_with_its_options_and_deleted_ones_are_skipped(
+    stenopool: Program, tmp_path: Path
+) -> None:
     folder, results = tmp_path / "recordings", tmp_path / "transcripts"
     folder.mkdir()
     for name in ("first.flac", "second.flac", "deleted.flac"):
@@ -27,7 +29,7 @@ def test_each_with_its_own_options_and_without_the_deleted(stenopool: Program, t
     stenopool.json("run", folder, results, *FAST, *one, "--include", "first.flac", exit_status=1)
     stenopool.json("run", folder, results, *FAST, *other, "--exclude", "first.flac", exit_status=1)
     (folder / "deleted.flac").unlink()
-    # One whose model is not installed any more.
+    # One whose model is no longer installed.
     shutil.copy(recording_path("en/jfk.flac"), folder / "a.wav")
     options = TranscriptionOptions(model=str(tmp_path / "no-model")).model_dump(mode="json")
     failure = Failure(code=ErrorCode.TOO_LONG, message="Too long.", remedy="Split it.")
@@ -36,11 +38,11 @@ def test_each_with_its_own_options_and_without_the_deleted(stenopool: Program, t
 
     done = stenopool("retry", results, "--json")
     assert done.returncode == 1, done.stderr[-3000:]
-    assert "1 recordings are not retried. MODEL_MISSING: " in done.stderr
+    assert "1 recordings were not retried. MODEL_MISSING: " in done.stderr
     retried = json.loads(done.stdout)
     assert (retried["new"], retried["done"]) == (2, 2)
     assert retried["failed"] == []
-    assert "deleted.flac is no longer in its source, and no longer quarantined." in done.stderr
+    assert "deleted.flac no longer exists in its source: removed from quarantine." in done.stderr
     made = {}
     for name in ("first.flac", "second.flac"):
         transcript = json.loads((results / name / "transcript.json").read_bytes())

@@ -1,4 +1,4 @@
-"""`stenopool run` as people run it: from S3 to S3, stopped in the middle, over a folder of bad files."""
+"""`stenopool run`: from S3 to S3, stopped in the middle, and over a folder of bad files."""
 
 import json
 import shutil
@@ -30,9 +30,7 @@ def _texts(location: str) -> dict[str, str]:
     }
 
 
-def test_from_s3_to_s3_as_from_folder_to_folder_and_never_twice(
-    stenopool: Program, bucket: str, tmp_path: Path
-) -> None:
+def test_s3_to_s3_equals_folder_to_folder_and_repeats_nothing(stenopool: Program, bucket: str, tmp_path: Path) -> None:
     folder, results = tmp_path / "recordings", tmp_path / "transcripts"
     folder.mkdir()
     stored = open_store(f"s3://{bucket}/calls")
@@ -43,7 +41,7 @@ def test_from_s3_to_s3_as_from_folder_to_folder_and_never_twice(
     run = stenopool("run", folder, results, *FAST, "--json")
     assert run.returncode == 0, run.stderr[-3000:]
     said = sorted(tuple(line.split()[:2]) for line in run.stderr.splitlines())
-    assert said == sorted(("done", Path(name).name) for name in CLIPS)  # a line for each, and none of Prefect's
+    assert said == sorted(("done", Path(name).name) for name in CLIPS)  # a line for each, and none from Prefect
     here = json.loads(run.stdout)
     there = stenopool.json("run", f"s3://{bucket}/calls/2026-11", f"s3://{bucket}/transcripts", *FAST)
     assert (here["done"], there["done"]) == (len(CLIPS), len(CLIPS))
@@ -57,7 +55,7 @@ def test_from_s3_to_s3_as_from_folder_to_folder_and_never_twice(
     assert again["stage_seconds"] == {}
 
 
-def test_sigterm_leaves_no_scratch_and_the_next_run_goes_on(stenopool: Program, tmp_path: Path) -> None:
+def test_sigterm_leaves_no_scratch_and_the_next_run_resumes(stenopool: Program, tmp_path: Path) -> None:
     folder, results = tmp_path / "recordings", tmp_path / "transcripts"
     folder.mkdir()
     long = [recording_path(item["file"]) for item in recordings("long")]
@@ -75,12 +73,12 @@ def test_sigterm_leaves_no_scratch_and_the_next_run_goes_on(stenopool: Program, 
     report = stenopool.json("run", folder, results, *FAST)
     assert report["done"] > 0, "the signal did not end the run"
     assert report["done"] + report["already_done"] == len(long)
-    assert "normalize" not in report["stage_speed"], "what was prepared before the signal was prepared again"
+    assert "normalize" not in report["stage_speed"], "recordings prepared before the signal were prepared again"
 
 
 @pytest.mark.slow
 def test_every_hard_file_ends_as_expected_in_one_run(stenopool: Program, tmp_path: Path) -> None:
-    """One run over 85 files, of which many are damaged, odd or empty: each ends as the manifest says."""
+    """One run over 85 files, many of them damaged, odd or empty: each ends as the manifest says."""
     results = tmp_path / "transcripts"
     done = stenopool("run", SPEECH / "hard", results, "--diarization", "off", timeout=1100)
     assert done.returncode == 1, done.stderr[-3000:]
@@ -100,5 +98,5 @@ def test_every_hard_file_ends_as_expected_in_one_run(stenopool: Program, tmp_pat
         if item["expect"] == "empty":
             assert text == "", item["file"]
         if item["expect"] == "ok" and item["text"]:
-            # 9.1 % is 2 of 22 words: amr-nb.amr, which Whisper base hears so whoever decodes it.
+            # 9.1 % is 2 of 22 words: amr-nb.amr, with the same errors of Whisper base for every decoder.
             assert jiwer.wer(normalize(item["text"]), normalize(text)) < 0.15, item["file"]

@@ -1,4 +1,4 @@
-"""The Prefect server is killed while a batch is under way: nothing is lost, and nothing is done twice."""
+"""The Prefect server is killed during a batch: nothing is lost, and nothing is done twice."""
 
 import time
 from collections import Counter
@@ -18,12 +18,12 @@ from tests.support.worker import ProcessWorker
 pytestmark = [needs_speech, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 RECORDINGS = 8
-OUTAGE = 5.0  # and as long again, or twice, until the server is back
+OUTAGE = 5.0  # and that long again, or twice, until the server is back
 
 
 @pytest.fixture
 def workers(prefect_server: PrefectServer, s3: SeaweedFS) -> Iterator[list[ProcessWorker]]:
-    """A worker for each pool; batches are cut into shards of two recordings, so that they are made of many runs."""
+    """A worker for each pool; batches are cut into shards of two recordings, so that they consist of many runs."""
     deploy(prefect_server)
     environment = {
         **s3.environment,
@@ -44,10 +44,10 @@ def workers(prefect_server: PrefectServer, s3: SeaweedFS) -> Iterator[list[Proce
     "Prefect server killed during a batch",
     "Runs complete when it is back, or in the next ingest: nothing lost, nothing duplicated.",
 )
-def test_a_server_killed_in_mid_batch_loses_nothing_and_doubles_nothing(
+def test_a_server_killed_during_a_batch_loses_and_duplicates_nothing(
     prefect_server: PrefectServer, workers: list[ProcessWorker], s3: SeaweedFS, bucket: str
 ) -> None:
-    # What is written twice has two versions.
+    # An object that is written twice has two versions.
     s3.client().put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     source, destination = filled(bucket, "killed", count=RECORDINGS)
     store = open_store(destination)
@@ -77,6 +77,6 @@ def test_a_server_killed_in_mid_batch_loses_nothing_and_doubles_nothing(
 
 
 def written(s3: SeaweedFS, bucket: str) -> list[str]:
-    """Every key of the bucket, as often as it was written."""
+    """Every key of the bucket, once per write."""
     pages = s3.client().get_paginator("list_object_versions").paginate(Bucket=bucket)
     return [version["Key"] for page in pages for version in page.get("Versions", [])]

@@ -1,4 +1,4 @@
-"""``stenopool up``, and ``serve`` on its own: they come up, keep what they started alive, and leave nothing behind."""
+"""``stenopool up`` and ``serve``: they start, keep their processes alive, and leave nothing behind."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ FOREIGN = ("api", "flows", "workers", "prefect", "uvicorn", "yaml", "pydantic", 
 
 @pytest.fixture
 def project(tmp_path: Path, stenopool: Program) -> Path:
-    """Somebody's project, in which the command is started: it has packages named like ours and like Prefect's."""
+    """A project folder in which the command is started: it has packages named like ours and like Prefect's."""
     stenopool.folder = tmp_path / "project"
     for name in FOREIGN:
         package = stenopool.folder / name
@@ -58,22 +58,31 @@ def start(stenopool: Program, project: Path) -> Iterator[Start]:
             up.remove()
 
 
-def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, stenopool: Program) -> None:
+def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, stenopool: Program) -> None:
     host = "::1" if has_ipv6() else "127.0.0.1"
     page, api = (Address(host, free_port()).url for _ in range(2))
     port, api_port = (str(httpx.URL(url).port) for url in (page, api))
     url = f"{page}/api"
     up = start("up", "--host", host, "--port", port, "--api-port", api_port)
-    assert f"page {page}, interface {url}, workers cpu, gpu" in up.line
+    home = stenopool.home
+    assert up.rows == {
+        "Web page": api,
+        "API": f"{api}/v1",
+        "Prefect": page,
+        "Prefect API": url,
+        "Password": str(home / ".prefect" / "stenopool-auth"),
+        "Recordings": str(home / "stenopool" / "recordings"),
+        "Transcripts": str(home / "stenopool" / "transcripts"),
+        "Workers": "cpu, gpu",
+        "Logs": str(home / ".prefect" / "stenopool-logs"),
+    }
     assert httpx.get(f"{url}/health").json() is True
     password = kept_password(stenopool)
     changed_nothing(url)
     assert not [line for line in command_lines(up) if password in line]
-    assert password not in up.log.read_text(), "it is no terminal"
-    assert str(stenopool.home / ".prefect" / "stenopool-auth") in up.log.read_text()
-    assert f"API {api}" in up.line
+    assert password not in up.log.read_text(), "stdout is not a terminal"
     assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"
-    assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key: it serves this machine alone
+    assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key, because it serves only this machine
     assert (stenopool.home / "stenopool" / "recordings").is_dir()
     assert stat.S_IMODE((stenopool.home / ".prefect" / "stenopool.db").stat().st_mode) == 0o600
     with SyncPrefectClient(url, auth_string=password) as client:
@@ -88,7 +97,6 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
         wait_until(lambda: online(client, "gpu", since=killed), "a new worker", seconds=120)
         (another,) = up.children("--pool stenopool-gpu")
         assert another != worker
-        assert "The worker of gpu was ended by SIGKILL; starting it again in 1 s." in up.log.read_text()
 
     refused = stenopool("up", "--host", host, "--port", port)
     assert refused.returncode == 2
@@ -97,21 +105,28 @@ def test_it_comes_up_keeps_its_workers_and_goes_without_a_trace(start: Start, st
     up.process.terminate()
     assert up.process.wait(60) == 0
     assert up.children() == []
-    assert up.rest() == "", "the ready line is all that it says on stdout"
-    assert up.log.read_text().splitlines()[-1] == "Stopped."
+    assert up.rest() == "", "the block is its only output on stdout"
+    logs = home / ".prefect" / "stenopool-logs"
+    restarted, stopping, stopped = up.log.read_text().splitlines()  # nothing from its programs
+    assert restarted == f"The worker of gpu was ended by SIGKILL; restarting it in 1 s. Its log: {logs}/worker-gpu.log"
+    assert (stopping[:9], stopped) == ("Stopping:", "Stopped.")
+    names = {"prefect-server.log", "deploy.log", "worker-cpu.log", "worker-gpu.log", "api.log"}
+    assert {path.name for path in logs.iterdir()} == names
+    assert {stat.S_IMODE(path.stat().st_mode) for path in logs.iterdir()} == {0o600}
 
 
-def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers_along(
+def test_up_uses_an_existing_server_and_a_killed_up_ends_its_workers(
     start: Start, prefect_server: PrefectServer
 ) -> None:
     since = datetime.now(UTC)
     up = start("up", "--no-api", "--pools", "cpu", environment=prefect_server.environment | ONLY_FOR_SERVERS)
-    assert f"interface {prefect_server.url}, workers cpu" in up.line
+    assert (up.rows["Prefect API"], up.rows["Workers"]) == (prefect_server.url, "cpu")
+    assert not {"API", "Password"} & up.rows.keys()
     assert up.children("prefect_server") == []
     with prefect_server.client() as client:
         assert online(client, "cpu", since=since)
     assert prefect_server.auth.encode() not in up.log.read_bytes()
-    # What only the server may know does not reach the processes that flow runs come from.
+    # The server's secrets do not reach the processes that flow runs come from.
     (worker,) = up.children("worker start")
     assert b"postgresql" not in Path(f"/proc/{worker}/environ").read_bytes()
 
@@ -122,7 +137,7 @@ def test_on_a_server_of_the_house_it_starts_none_and_killed_it_takes_its_workers
 
 @needs_speech
 @pytest.mark.slow
-def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) -> None:
+def test_serve_alone_transcribes_and_resumes_after_a_stop(start: Start) -> None:
     audio = recording_path(recordings("en_short")[0]["file"]).read_bytes()
     port = str(free_port())
     environment = {"STENOPOOL_API__MODEL": "tiny.en"}
@@ -145,14 +160,16 @@ def test_serve_alone_transcribes_and_goes_on_where_it_was_stopped(start: Start) 
 
 
 def kept_password(stenopool: Program) -> str:
-    """What the person who started it reads in the file that is theirs alone."""
+    """The contents of the private file, readable only by the user who started it."""
     file = stenopool.home / ".prefect" / "stenopool-auth"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     return file.read_text().strip()
 
 
 def changed_nothing(url: str) -> None:
-    """Whoever has no password, another user of this machine or any web page, gets 401 or 403, whatever is asked."""
+    """A client without the password, such as another user of this machine or any web page, gets 401 or 403 for every
+    request.
+    """
     for sent in ({}, {"Origin": "https://evil.example"}, {"Host": "evil.example:4200"}, {"Content-Type": "text/plain"}):
         answer = httpx.post(f"{url}/flows/", content=b'{"name": "evil"}', headers=sent)
         assert answer.status_code == (401 if not {"Origin", "Host"} & sent.keys() else 403)
@@ -160,7 +177,7 @@ def changed_nothing(url: str) -> None:
 
 
 def command_lines(up: Up) -> list[str]:
-    """What `ps` shows of all that it started."""
+    """The command lines of all started processes, as `ps` shows them."""
     return [Path(f"/proc/{pid}/cmdline").read_bytes().decode() for pid in [up.process.pid, *up.children()]]
 
 
@@ -174,7 +191,7 @@ def has_ipv6() -> bool:
 
 
 def online(client: SyncPrefectClient, pool: str, since: datetime) -> bool:
-    """Whether a worker of the pool is online and has been heard of since."""
+    """Whether a worker of the pool is online and has sent a heartbeat since."""
     try:
         workers = client.read_workers_for_work_pool(f"stenopool-{pool}")
     except ObjectNotFound:

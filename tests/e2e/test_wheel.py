@@ -1,4 +1,4 @@
-"""The wheel, installed into an environment of its own: it adds one name, and its commands work in an empty folder."""
+"""The wheel, installed in a separate environment: it adds one name, and its commands work in an empty folder."""
 
 import shutil
 import subprocess
@@ -27,7 +27,7 @@ pytestmark = [
 
 
 class Installed(Program):
-    """The program of another environment; this one's PYTHONPATH and checkout are not seen."""
+    """The program of another environment; this one's PYTHONPATH and checkout are not visible."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -36,7 +36,7 @@ class Installed(Program):
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the wheel in it; other packages are those of the tests' environment."""
+    """The interpreter of an environment with the wheel; other packages come from the tests' environment."""
     folder = tmp_path_factory.mktemp("wheel")
 
     def uv(*arguments: str | Path) -> None:
@@ -70,7 +70,7 @@ def up(stenopool: Installed) -> Iterator[Up]:
         running.remove()
 
 
-def test_it_adds_one_name(python: Path) -> None:
+def test_the_wheel_adds_one_top_level_name(python: Path) -> None:
     (site,) = python.parents[1].glob("lib/python*/site-packages")
     (record,) = site.glob("stenopool-*.dist-info/RECORD")
     tops = {line.partition(",")[0].partition("/")[0] for line in record.read_text().splitlines()}
@@ -80,7 +80,7 @@ def test_it_adds_one_name(python: Path) -> None:
 
 
 @needs_speech
-def test_run_and_up_with_its_deployments_work(stenopool: Installed, up: Up, tmp_path: Path) -> None:
+def test_run_and_up_work_from_the_wheel(stenopool: Installed, up: Up, tmp_path: Path) -> None:
     where = stenopool("--version")
     assert where.returncode == 0
     audio = recording_path(recordings("en_short")[0]["file"])
@@ -91,8 +91,7 @@ def test_run_and_up_with_its_deployments_work(stenopool: Installed, up: Up, tmp_
     assert run.returncode == 0, run.stderr
     assert len((destination / "a.flac" / "transcript.txt").read_text().split()) > 3
 
-    address = next(word.rstrip(",") for word in up.line.split() if word.startswith("http"))
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=up.rows["Web page"], timeout=30) as client:
         form = {"options": '{"diarization": "off"}'}
         sent = client.post("/v1/recordings", files={"file": ("a.flac", audio.read_bytes())}, data=form)
         location = sent.raise_for_status().headers["Location"]

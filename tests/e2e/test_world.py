@@ -1,6 +1,6 @@
-"""What the world does to a run: a store that lies, refuses or is full, a full disk, a wrong clock, no network.
+"""Faults around a run: a store that lies, refuses or is full, a full disk, a wrong clock, no network.
 
-Each ends in one of two ways: the run completes, or it says what is wrong and the next run does the rest.
+Each ends in one of two ways: the run completes, or it reports the error and the next run does the rest.
 """
 
 import json
@@ -40,7 +40,7 @@ def _no_pauses(stenopool: Program) -> None:
 
 
 def fill(location: str, number: int = 4) -> list[str]:
-    """Some recordings there; their keys."""
+    """Upload some recordings; return their keys."""
     store, keys = open_store(location), []
     for item in recordings("en_short")[:number]:
         store.put_file(item["file"], recording_path(item["file"]))
@@ -49,7 +49,7 @@ def fill(location: str, number: int = 4) -> list[str]:
 
 
 def assert_each_once(destination: str, keys: list[str]) -> None:
-    """One receipt and one transcript for each recording, and no work left lying."""
+    """One receipt and one transcript for each recording, and no remaining work."""
     store = open_store(destination)
     assert sorted(name.key for name in list_receipts(store) if name.status == "done") == keys
     assert [name for name in list_receipts(store) if name.status != "done"] == []
@@ -69,7 +69,9 @@ def codes(report: dict[str, Any]) -> set[str]:
     "No partial recording is transcribed; the next run transcribes them. Nothing lost, nothing duplicated.",
 )
 @pytest.mark.usefixtures("shared_server")
-def test_a_store_that_lies(stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_returns_wrong_content(
+    stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
     keys = fill(source)
     lies: dict[str, Fault] = {keys[0].rpartition("/")[2]: "short", keys[1].rpartition("/")[2]: "etag"}
@@ -95,10 +97,10 @@ def test_a_store_that_lies(stenopool: Program, s3: SeaweedFS, bucket: str, monke
 )
 @pytest.mark.usefixtures("shared_server")
 @pytest.mark.parametrize("fault", ["denied", "full"])
-def test_a_store_that_takes_nothing(
+def test_a_store_that_refuses_writes(
     fault: Fault, stenopool: Program, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the first transcript on; what was prepared before is kept."""
+    """From the first transcript on; prepared work is kept."""
     source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
     keys = fill(source)
 
@@ -131,7 +133,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     "disk full (scratch on a tmpfs of 400 kB)",
     "Recordings that do not fit are deferred with SCRATCH_FULL to the next run. Nothing lost, nothing duplicated.",
 )
-# The embedded server keeps its database in scratch, which has no room for it here.
+# The embedded server keeps its database in scratch, which is too small for it here.
 @pytest.mark.usefixtures("shared_server")
 def test_a_full_disk(stenopool: Program, small_disk: Path, tmp_path: Path) -> None:
     source, destination = tmp_path / "calls", str(tmp_path / "transcripts")
@@ -167,7 +169,7 @@ def test_the_clock_jumps(stenopool: Program, tmp_path: Path) -> None:
                 seconds=120,
                 every=0.02,
             )
-            with offset.open("r+b") as file:  # the same file, for it is mapped
+            with offset.open("r+b") as file:  # the same file, because it is mapped
                 file.write(struct.pack("q", seconds))
         out, err = process.communicate(timeout=200)
     assert process.returncode == 0, (out + err)[-3000:]
@@ -182,7 +184,7 @@ def test_the_clock_jumps(stenopool: Program, tmp_path: Path) -> None:
     "network of a pod lost (its link in a network namespace is down for 15 s)",
     "The run waits and completes: nothing lost, nothing duplicated.",
 )
-def test_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
+def test_a_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
     source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
     keys = fill(source, 6)
     with Namespace(s3.s3) as pod:
@@ -200,7 +202,7 @@ def test_lost_network(stenopool: Program, s3: SeaweedFS, bucket: str) -> None:
             pod.cut()
             time.sleep(15)
             assert process.poll() is None, "the run did not outlive the outage"
-            pod.mend()
+            pod.restore()
             said, _ = process.communicate(timeout=200)
     assert process.returncode == 0, said[-3000:]
     assert_each_once(destination, keys)

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes while real batches run: what it counts is what the reports say, kills or no kills."""
+"""A real Prometheus scrapes during real batches: its counts equal the reports, with and without kills."""
 
 import asyncio
 import json
@@ -30,8 +30,8 @@ SMALL_SHARDS = {"STENOPOOL_BATCH__SHARD_RECORDINGS": "4", "STENOPOOL_BATCH__BATC
 PRICES = {"STENOPOOL_PRICES__GPU_HOUR": "3.5", "STENOPOOL_PRICES__DAILY_BUDGET": "50"}
 
 
-class House:
-    """A source, a destination, an exporter that watches it and a Prometheus that scrapes that."""
+class Installation:
+    """A source, a destination, an exporter that watches it, and a Prometheus that scrapes the exporter."""
 
     def __init__(self, folder: Path, prefect: str) -> None:
         self.source, self.destination = folder / "source", folder / "destination"
@@ -54,39 +54,41 @@ class House:
 
 
 @pytest.fixture
-def house(prefect_api: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def installation(prefect_api: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     from prefect.settings import get_current_settings
 
     for name, value in (SMALL_SHARDS | PRICES).items():
         monkeypatch.setenv(name, value)
-    made = House(tmp_path, str(get_current_settings().api.url))
+    made = Installation(tmp_path, str(get_current_settings().api.url))
     try:
         made.exporter.start()
         made.prometheus.start()
-        made.prometheus.scraped()  # an increase needs a first sample: Prometheus takes seconds to find its targets
+        made.prometheus.scraped()  # an increase needs a first sample, and Prometheus takes seconds to find its targets
         yield made
     finally:
         made.prometheus.stop()
         made.exporter.stop()
 
 
-def ingest(house: House) -> BatchReport:
+def ingest(installation: Installation) -> BatchReport:
     from stenopool.orchestration import entrypoints
 
     flow = entrypoints.load("ingest")
 
     options = TranscriptionOptions(model="tiny.en", diarization="off")
     execution = ExecutionOptions(device="cpu", formats=("json", "txt"))
-    return asyncio.run(flow(str(house.source), str(house.destination), options=options, execution=execution))
+    return asyncio.run(
+        flow(str(installation.source), str(installation.destination), options=options, execution=execution)
+    )
 
 
-def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) -> None:
+def test_prometheus_counts_equal_the_reports_also_after_a_kill(installation: Installation) -> None:
     short = [item["file"] for item in recordings("en_short")[:9]]
-    house.add(*short[:3], *FAILING)
-    report = ingest(house)
+    installation.add(*short[:3], *FAILING)
+    report = ingest(installation)
     assert (report.done, report.quarantined) == (3, 3)
-    assert counted(house.exporter, house.prometheus) == said([report])
-    query = house.prometheus.query
+    assert counted(installation.exporter, installation.prometheus) == said([report])
+    query = installation.prometheus.query
     assert query("stenopool_batches_total") == {("complete",): 1, ("incomplete",): 0, ("lost",): 0}
     assert query("stenopool_cost_dollars_total")[()] == pytest.approx(report.cost, abs=1e-4)
     assert query("sum(stenopool_gpu_seconds_total)")[()] == pytest.approx(sum(report.device_seconds.values()))
@@ -94,44 +96,53 @@ def test_prometheus_counts_what_the_reports_say_also_after_a_kill(house: House) 
     # Two shards of up to four, batches of two.
     assert query('stenopool_stage_seconds_count{stage="transcribe"}')["transcribe",] >= 2
     assert query('stenopool_stage_seconds_sum{stage="receipt"}')["receipt",] > 0
-    # By then the first series were there, at 0: what came is an increase.
+    # By then the first series existed, at 0, so new values are increases.
     assert query('increase(stenopool_recordings_total{status="done"}[5m]) > 0')
-    assert lint(house.exporter.get("/metrics").text) == ""
+    assert lint(installation.exporter.get("/metrics").text) == ""
 
-    # A second batch, whose process is killed in its middle.
-    house.add(*short[3:])
-    killed_after(house, receipts_done=5)
-    before = len(done(house))
+    # A second batch, whose process is killed in the middle.
+    installation.add(*short[3:])
+    killed_after(installation, receipts_done=5)
+    before = len(done(installation))
     assert 5 <= before < 9
-    assert counted(house.exporter, house.prometheus)["done"] <= before
+    assert counted(installation.exporter, installation.prometheus)["done"] <= before
 
-    # The exporter and Prometheus do not remember it: they ask. Here the exporter is killed too.
-    house.exporter.kill()
-    declared_crashed(house)
-    last = ingest(house)
-    house.exporter.start()
+    # The exporter and Prometheus do not remember the batch: they query it. Here the exporter is killed too.
+    installation.exporter.kill()
+    declared_crashed(installation)
+    last = ingest(installation)
+    installation.exporter.start()
     wait_until(lambda: query("stenopool_batches_total").get(("lost",)) == 1, "the killed batch counted as lost")
-    figures = counted(house.exporter, house.prometheus)
-    lost, both = done_by_lost(house), said([report, last])
+    figures = counted(installation.exporter, installation.prometheus)
+    lost, both = done_by_lost(installation), said([report, last])
     assert (last.done, last.already_done) == (6 - lost, 3 + lost)
-    assert figures["done"] == both["done"] + lost == len(done(house)) == 9
-    # What it left was done by the next one before anybody could count it as left.
+    assert figures["done"] == both["done"] + lost == len(done(installation)) == 9
+    # The next run finished the remaining work before it could be counted as remaining.
     assert figures["failures"] == both["failures"]
     assert figures["audio"]["faster-whisper", "tiny.en"] == pytest.approx(
-        fsum(receipt.duration or 0 for receipt in done(house)), rel=1e-12
+        fsum(receipt.duration or 0 for receipt in done(installation)), rel=1e-12
     )
-    assert lint(house.exporter.get("/metrics").text) == ""
+    assert lint(installation.exporter.get("/metrics").text) == ""
 
 
-def killed_after(house: House, receipts_done: int) -> None:
-    """`stenopool run`, SIGKILLed as soon as this many receipts are there."""
-    command = [str(Path(sys.executable).with_name("stenopool")), "run", str(house.source), str(house.destination)]
+def killed_after(installation: Installation, receipts_done: int) -> None:
+    """`stenopool run`, killed with SIGKILL once this many receipts exist."""
+    command = [
+        str(Path(sys.executable).with_name("stenopool")),
+        "run",
+        str(installation.source),
+        str(installation.destination),
+    ]
     command += ["--model", "tiny.en", "--diarization", "off", "--device", "cpu", "--formats", "json,txt"]
     process = subprocess.Popen(
-        command, env={**os.environ, **house.environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env={**os.environ, **installation.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     wait_until(
-        lambda: len(done(house)) >= receipts_done,
+        lambda: len(done(installation)) >= receipts_done,
         f"{receipts_done} receipts",
         seconds=240,
         every=0.002,
@@ -141,26 +152,26 @@ def killed_after(house: House, receipts_done: int) -> None:
     process.communicate()
 
 
-def done(house: House) -> list[receipts.Receipt]:
-    names = (name for name in receipts.list_receipts(house.store) if name.status == "done")
-    return [receipt for name in names if (receipt := receipts.read(house.store, name))]
+def done(installation: Installation) -> list[receipts.Receipt]:
+    names = (name for name in receipts.list_receipts(installation.store) if name.status == "done")
+    return [receipt for name in names if (receipt := receipts.read(installation.store, name))]
 
 
-def declared_crashed(house: House) -> None:
-    """What a worker, or the automation for silent runs, does when a run's process is gone."""
+def declared_crashed(installation: Installation) -> None:
+    """As a worker, or the automation for silent runs, does when a run's process is gone."""
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed
 
     (counts,) = [
-        found for info in house.store.list(receipts.METRICS)
-        if (found := json.loads(house.store.get_bytes(info.key)))["status"] == "running"
+        found for info in installation.store.list(receipts.METRICS)
+        if (found := json.loads(installation.store.get_bytes(info.key)))["status"] == "running"
     ]  # fmt: skip
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(counts["flow_run"], Crashed(), force=True)
 
 
-def done_by_lost(house: House) -> int:
-    """Recordings that the batch without a report finished, by their receipts."""
-    reported = {report.batch for report in house.reports()}
-    (batch,) = {info.key.split("/")[1] for info in house.store.list(BATCHES)} - reported
-    return sum(receipt.batch == batch for receipt in done(house))
+def done_by_lost(installation: Installation) -> int:
+    """Recordings finished by the batch without a report, by their receipts."""
+    reported = {report.batch for report in installation.reports()}
+    (batch,) = {info.key.split("/")[1] for info in installation.store.list(BATCHES)} - reported
+    return sum(receipt.batch == batch for receipt in done(installation))

@@ -1,4 +1,4 @@
-"""What the exporter shows before, between and after its looks; what it asks of a real Prefect server."""
+"""The exporter's page before, between and after refreshes; its queries to a real Prefect server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def page(exporter: Exporter) -> str:
 
 
 def values(page: str, name: str) -> dict[tuple[str, ...], float]:
-    """Samples by their label values, in order of the labels' names."""
+    """Samples by their label values, in order of the label names."""
     return {
         tuple(value for _, value in sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(page)
@@ -46,7 +46,7 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "destination")
 
 
-def test_no_counter_is_shown_before_the_first_look(store: LocalStore) -> None:
+def test_counters_are_absent_before_the_first_refresh(store: LocalStore) -> None:
     batch("20260101T000000Z-a", 3).write(store)
 
     async def pages() -> tuple[str, str]:
@@ -61,13 +61,13 @@ def test_no_counter_is_shown_before_the_first_look(store: LocalStore) -> None:
     assert "stenopool_recordings_total" not in before
     assert "stenopool_build_info" in before
     assert values(after, "stenopool_recordings_total")["", "done"] == 3
-    # What may be alarming begins at 0, so that its first increase is one.
+    # Alarming counters start at 0, so that the first increase is visible.
     assert values(after, "stenopool_recordings_total")["EMPTY_FILE", "quarantined"] == 0
     assert values(after, "stenopool_batches_total") == {("complete",): 1, ("incomplete",): 0, ("lost",): 0}
     assert "stenopool_queue_depth" not in after
 
 
-def test_while_a_store_is_away_it_says_what_it_said_and_that(
+def test_while_a_store_is_down_the_last_values_and_the_error_are_shown(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch("20260101T000000Z-a", 3).write(store)
@@ -90,7 +90,7 @@ def test_while_a_store_is_away_it_says_what_it_said_and_that(
     assert values(said, "stenopool_collection_errors_total") == {("destination",): 1}
 
 
-def test_while_prefect_is_away_batches_are_counted_and_none_is_lost(store: LocalStore) -> None:
+def test_while_prefect_is_down_batches_are_counted_and_none_is_lost(store: LocalStore) -> None:
     from prefect.client.orchestration import PrefectClient
 
     running = batch("20260101T000000Z-a", 3, age=timedelta(days=2), status="running")
@@ -109,7 +109,7 @@ def test_while_prefect_is_away_batches_are_counted_and_none_is_lost(store: Local
     assert values(said, "stenopool_batches_running") == {(): 1}
 
 
-def test_several_destinations_are_one_house(tmp_path: Path) -> None:
+def test_several_destinations_are_added_up(tmp_path: Path) -> None:
     stores = [LocalStore(tmp_path / name) for name in ("a", "b")]
     for number, one in enumerate(stores):
         batch("20260101T000000Z-a", 3 + number).write(one)
@@ -125,7 +125,7 @@ def test_several_destinations_are_one_house(tmp_path: Path) -> None:
 
 
 @needs_prometheus
-def test_every_metric_of_the_exporter_is_there_and_promtool_finds_nothing(
+def test_every_metric_of_the_exporter_is_present_and_promtool_finds_nothing(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STENOPOOL_PRICES__DAILY_BUDGET", "20")
@@ -173,7 +173,7 @@ def pools(prefect_api: None) -> Iterator[None]:
 
 
 async def without_pools() -> None:
-    """Other tests on the same server may have left theirs, and runs in them."""
+    """Other tests on the same server may have left pools, and runs in them."""
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 
@@ -183,14 +183,14 @@ async def without_pools() -> None:
                 await client.delete_work_pool(f"stenopool-{pool}")
 
 
-def test_before_anything_is_deployed_there_is_nothing_and_no_error(prefect_api: None) -> None:
+def test_before_deployment_there_are_no_runs_and_no_errors(prefect_api: None) -> None:
     asyncio.run(without_pools())
-    facts = asyncio.run(looked_at())
+    facts = asyncio.run(current_facts())
     assert set(facts.depth.values()) == {0}
     assert facts.last_seen == {"cpu": None, "gpu": None}
 
 
-async def looked_at() -> prefect_facts.Facts:
+async def current_facts() -> prefect_facts.Facts:
     from prefect.client.orchestration import get_client
 
     async with get_client() as client:
@@ -223,7 +223,7 @@ def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
             return made
 
     made = asyncio.run(arrange())
-    facts = asyncio.run(looked_at())
+    facts = asyncio.run(current_facts())
     depth = {state: facts.depth["gpu/batch", state] for state in ("waiting", "pending", "running")}
     assert depth == {"waiting": 2, "pending": 1, "running": 1}  # tomorrow's does not wait
     assert facts.depth["gpu/interactive", "waiting"] == 0
@@ -243,7 +243,7 @@ def test_queues_and_workers_are_those_of_prefect(pools: None) -> None:
 
 
 def test_queues_of_a_paused_pool_are_paused(pools: None) -> None:
-    """The guide for upgrades pauses pools."""
+    """The upgrade guide pauses pools."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolUpdate
 
@@ -253,7 +253,7 @@ def test_queues_of_a_paused_pool_are_paused(pools: None) -> None:
 
     asyncio.run(pause(True))
     try:
-        facts = asyncio.run(looked_at())
+        facts = asyncio.run(current_facts())
     finally:
         asyncio.run(pause(False))
     assert {name for name, paused in facts.paused.items() if paused and name.startswith("cpu/")} == {
@@ -262,7 +262,7 @@ def test_queues_of_a_paused_pool_are_paused(pools: None) -> None:
     assert not facts.paused["gpu/batch"]
 
 
-def test_whether_a_run_is_over_is_asked_of_prefect(prefect_api: None) -> None:
+def test_prefect_decides_whether_a_run_has_ended(prefect_api: None) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Crashed, Running
 
@@ -281,10 +281,10 @@ def test_whether_a_run_is_over_is_asked_of_prefect(prefect_api: None) -> None:
 
 
 def test_a_run_is_a_zombie_when_its_heartbeat_has_stopped() -> None:
-    """The harness's server keeps no events: what it would answer is said by a stand-in."""
+    """The harness's server keeps no events, so a stand-in returns them."""
     now = datetime.now(UTC)
     runs = [SimpleNamespace(id=uuid4(), start_time=now - timedelta(seconds=age)) for age in (10, 600, 600, 600)]
-    heard = {runs[1].id: 20, runs[2].id: 300}  # seconds ago; the last died before its first
+    heard = {runs[1].id: 20, runs[2].id: 300}  # seconds ago; the last one died before its first
 
     class Server:
         async def read_flow_runs(self, **_: Any) -> list[Any]:

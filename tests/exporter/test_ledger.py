@@ -1,4 +1,4 @@
-"""The ledger: a destination's batches summed up, the same after every restart, in bounded memory."""
+"""The ledger: a sum of a destination's batches, the same after every restart, in bounded memory."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -53,7 +53,7 @@ def names(store: ObjectStore) -> list[str]:
     return sorted(info.key.removeprefix(METRICS) for info in store.list(METRICS))
 
 
-def test_a_batch_replaces_what_it_said_before(store: LocalStore) -> None:
+def test_a_batch_replaces_its_earlier_values(store: LocalStore) -> None:
     ledger = Ledger(store)
     for done in (1, 2, 5):
         batch("20260101T000000Z-a", done, status="running").write(store)
@@ -69,7 +69,7 @@ def test_a_batch_replaces_what_it_said_before(store: LocalStore) -> None:
     assert ledger.running == 0
 
 
-def test_only_what_changed_is_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_changed_batches_are_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         batch(f"2026010{number}T000000Z-a", 1).write(store)
     ledger = Ledger(store)
@@ -84,14 +84,14 @@ def test_only_what_changed_is_read(store: LocalStore, monkeypatch: pytest.Monkey
     assert read == [f"{METRICS}20260101T000000Z-a.json"]
 
 
-def test_old_batches_become_one_object_and_nothing_is_lost(store: LocalStore) -> None:
+def test_old_batches_are_folded_into_one_object_and_nothing_is_lost(store: LocalStore) -> None:
     for number in range(9):
         batch(f"2026010{number}T000000Z-a", number, age=timedelta(days=20 - number)).write(store)
     batch("20260110T000000Z-a", 100, status="running").write(store)
     batch("20260111T000000Z-a", 1000, age=timedelta(days=8)).write(store)
     before = Ledger(store)
     before.refresh()
-    # One under way stands before the last, which is kept with it.
+    # One in progress precedes the last, which is kept with it.
     assert names(store) == ["20260110T000000Z-a.json", "20260111T000000Z-a.json", "earlier.json"]
     after = Ledger(store)
     after.refresh()
@@ -102,12 +102,12 @@ def test_old_batches_become_one_object_and_nothing_is_lost(store: LocalStore) ->
         assert ledger.sums.batches == {"complete": 10}
 
 
-def test_of_many_batches_only_the_latest_are_kept_one_by_one(
+def test_only_the_latest_of_many_batches_are_kept_individually(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stenopool.exporter.ledger._KEPT", 4)
     for number in range(9):
-        # The oldest are over for 7 hours, 6 hours, ...; the last three for less than one.
+        # The oldest ended 7 hours ago, 6 hours ago, ...; the last three less than one hour ago.
         batch(f"2026010{number}T000000Z-a", 1, age=timedelta(hours=max(0, 7 - number))).write(store)
     ledger = Ledger(store)
     ledger.refresh()
@@ -139,7 +139,7 @@ def test_a_kill_between_folding_and_removing_counts_nothing_twice(
     assert after.sums.recordings == {"done": 3}
 
 
-def test_without_the_right_to_write_it_only_reads(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_write_permission_it_only_reads(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
     batch("20260101T000000Z-a", 3, age=timedelta(days=9)).write(store)
 
     def refused(*_: object, **__: object) -> bool:
@@ -153,7 +153,7 @@ def test_without_the_right_to_write_it_only_reads(store: LocalStore, monkeypatch
     assert names(store) == ["20260101T000000Z-a.json"]
 
 
-def test_foreign_objects_are_left_out(store: LocalStore) -> None:
+def test_foreign_objects_are_ignored(store: LocalStore) -> None:
     store.put_bytes(f"{METRICS}notes.json", b"[]")
     store.put_bytes(f"{METRICS}picture.png", b"\x89PNG")
     batch("20260101T000000Z-a", 3).write(store)
@@ -168,7 +168,7 @@ def item(name: str) -> WorkItem:
 
 
 def with_lost_batch(store: LocalStore) -> str:
-    """A batch whose parent went away: a shard with its results, one with receipts only."""
+    """A batch whose parent is gone: a shard with its results, and one with only receipts."""
     name = "20260101T000000Z-a"
     batch(name, 0, status="running").write(store)
     whole = Shard(batch=name, number=0, items=(item("a.wav"), item("b.wav")))
@@ -188,7 +188,7 @@ def with_lost_batch(store: LocalStore) -> str:
     return name
 
 
-def test_a_batch_whose_run_is_gone_is_told_from_its_receipts(store: LocalStore) -> None:
+def test_a_batch_whose_run_is_gone_is_counted_from_its_receipts(store: LocalStore) -> None:
     name = with_lost_batch(store)
     asked: list[str] = []
     ledger = Ledger(store, lambda run: asked.append(run) or len(asked) > 1)
@@ -207,7 +207,7 @@ def test_a_batch_whose_run_is_gone_is_told_from_its_receipts(store: LocalStore) 
     assert set(asked) == {f"run of {name}"}
 
 
-def test_a_batch_of_which_nobody_knows_is_given_a_day(store: LocalStore) -> None:
+def test_a_batch_of_an_unknown_run_counts_as_over_after_a_day(store: LocalStore) -> None:
     batch("20260101T000000Z-a", 3, age=timedelta(hours=23), status="running").write(store)
     batch("20260101T000000Z-b", 0, age=timedelta(hours=25), status="running").write(store)
     ledger = Ledger(store, lambda _: None)
@@ -216,7 +216,7 @@ def test_a_batch_of_which_nobody_knows_is_given_a_day(store: LocalStore) -> None
     assert ledger.sums.batches == {"lost": 1}
 
 
-def test_a_batch_that_ends_while_it_is_asked_about_is_not_lost(store: LocalStore) -> None:
+def test_a_batch_that_ends_during_the_query_is_not_lost(store: LocalStore) -> None:
     batch("20260101T000000Z-a", 3, status="running").write(store)
 
     def over(_: str) -> bool:
@@ -245,7 +245,7 @@ def test_histograms_add_up(parts: list[list[float]]) -> None:
 
 
 @pytest.mark.parametrize("error", [ErrorCode.ACCESS_DENIED, ErrorCode.STORAGE_UNAVAILABLE])
-def test_figures_that_cannot_be_written_stop_no_work(
+def test_unwritable_figures_do_not_stop_the_work(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: ErrorCode
 ) -> None:
     def refused(*_: object, **__: object) -> bool:

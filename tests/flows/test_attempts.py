@@ -1,4 +1,4 @@
-"""A shard's run that is begun again, as Prefect does when a pod was moved: its result is that of both attempts."""
+"""A shard's run that is started again, as Prefect does when a pod was moved: its result covers both attempts."""
 
 import asyncio
 import shutil
@@ -25,7 +25,7 @@ EXECUTION = ExecutionOptions(device="cpu", formats=("txt",))
 BATCH = "20260101T000000Z-aaaaaaaa"
 
 
-def test_the_result_counts_what_the_first_attempt_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_counts_work_of_the_first_attempt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from stenopool.orchestration import entrypoints
 
     prepare = entrypoints.load("prepare")

@@ -1,4 +1,4 @@
-"""The three flows on a real Prefect server, with real weights: what is retried, what is not, what is never redone."""
+"""The three flows on a real Prefect server, with real weights: which work is retried, and which is never repeated."""
 
 import asyncio
 import shutil
@@ -49,7 +49,7 @@ def destination(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the costly work behind the stages was really done."""
+    """Counts the actual executions of the costly work behind the stages."""
     from stenopool.pipeline.stages import prepare
     from stenopool.speech.engines.faster_whisper import FasterWhisperEngine
 
@@ -81,7 +81,7 @@ def ingest(source: Path, destination: Path | str, **parameters: Any) -> BatchRep
 
 
 def failing_uploads(monkeypatch: pytest.MonkeyPatch, ending: str, times: int) -> list[str]:
-    """Let the next ``times`` uploads of keys with this ending end as a dropped connection does."""
+    """Let the next ``times`` uploads of keys with this ending fail like a dropped connection."""
     real, failed = LocalStore.put_bytes, []
 
     def put_bytes(self: LocalStore, key: str, *args: Any, **kwargs: Any) -> bool:
@@ -138,7 +138,7 @@ def test_a_destination_that_refuses_conditional_writes_ends_the_run_before_any_s
 
 
 def test_a_misspelt_prefix_ends_the_run(source: Path, destination: Path, calls: Counter[str]) -> None:
-    with pytest.raises(ObjectNotFound, match="There is nothing at"):
+    with pytest.raises(ObjectNotFound, match="Nothing exists at"):
         ingest(source, destination, selection=Selection(prefix="cals/"))
     assert calls == {}
     assert not destination.exists()
@@ -183,7 +183,7 @@ def test_a_failed_rendering_is_quarantined_until_it_succeeds(source: Path, desti
     assert [name.status for name in list_receipts(store)] == ["done"]
 
 
-def test_what_is_rendered_again_keeps_the_names_that_people_gave(source: Path, destination: Path) -> None:
+def test_rendering_again_keeps_the_speaker_names_that_people_gave(source: Path, destination: Path) -> None:
     ingest(source, destination, execution=ExecutionOptions(device="cpu", formats=("txt",)))
     path = destination / "jfk.flac" / "transcript.json"
     transcript = Transcript.model_validate_json(path.read_text())
@@ -196,7 +196,7 @@ def test_what_is_rendered_again_keeps_the_names_that_people_gave(source: Path, d
     assert "Kennedy" in (destination / "jfk.flac" / "transcript.srt").read_text()
 
 
-def test_changed_options_and_changed_files_are_done_again_and_nothing_else(
+def test_only_changed_options_and_changed_files_are_processed_again(
     source: Path, destination: Path, calls: Counter[str]
 ) -> None:
     shutil.copy(recording_path("hard/opus.opus"), source / "other.opus")
@@ -205,18 +205,18 @@ def test_changed_options_and_changed_files_are_done_again_and_nothing_else(
     assert (ingest(source, destination).done, calls["decode"]) == (1, 3)
     greedy = TranscriptionOptions(model="tiny.en", diarization="off", beam_size=1)
     assert (ingest(source, destination, options=greedy).done, calls["decode"]) == (2, 5)
-    # Back to the first options: their files were overwritten, so they are made again.
+    # Back to the first options: their files were overwritten, so they are created again.
     assert (ingest(source, destination).done, calls["decode"]) == (2, 7)
 
 
-def test_nothing_is_left_in_scratch_or_in_the_work_area(source: Path, destination: Path) -> None:
+def test_nothing_remains_in_scratch_or_in_the_work_area(source: Path, destination: Path) -> None:
     (source / "broken.wav").write_text("not audio")
     ingest(source, destination)
     assert list(get_settings().scratch.dir.iterdir()) == []
     assert [info.key for info in open_store(str(destination)).list(".work/")] == []
 
 
-def test_an_upload_that_fails_twice_succeeds_without_earlier_stages_running_again(
+def test_an_upload_that_fails_twice_succeeds_without_repeating_earlier_stages(
     source: Path, destination: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = failing_uploads(monkeypatch, "transcript.json", 2)
@@ -226,7 +226,7 @@ def test_an_upload_that_fails_twice_succeeds_without_earlier_stages_running_agai
     assert calls == {"decode": 1, "transcribe": 1}
 
 
-def test_what_stays_unreachable_gets_no_receipt_and_the_next_run_goes_on_from_its_checkpoint(
+def test_an_unreachable_recording_gets_no_receipt_and_the_next_run_resumes_from_its_checkpoint(
     source: Path, destination: Path, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as while_down:
@@ -240,7 +240,7 @@ def test_what_stays_unreachable_gets_no_receipt_and_the_next_run_goes_on_from_it
     assert calls == {"decode": 1, "transcribe": 1}
 
 
-def test_a_corrupt_file_is_tried_once_and_blocks_nobody(
+def test_a_corrupt_file_is_tried_once_and_does_not_stop_the_others(
     source: Path, destination: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stenopool.pipeline.stages import prepare
@@ -259,10 +259,10 @@ def test_a_corrupt_file_is_tried_once_and_blocks_nobody(
     assert decoded["cut.m4a"] == 1
 
 
-def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, destination: Path) -> None:
+def test_a_quarantined_recording_is_retried_on_request(source: Path, destination: Path) -> None:
     (source / "late.wav").write_text("not audio")
     ingest(source, destination)
-    # What was deleted meanwhile is reported, and stops nothing.
+    # A recording deleted in the meantime is reported, and does not stop the run.
     selection = Selection(only=("gone.wav", "late.wav"))
     report = ingest(source, destination, selection=selection, retry=[ErrorCode.NOT_AUDIO])
     assert (report.new, report.in_quarantine, report.deferred, report.complete) == (1, 0, 0, True)
@@ -273,8 +273,8 @@ def test_a_quarantined_recording_is_taken_up_again_when_asked(source: Path, dest
     assert receipt.attempts == 2
 
 
-def test_a_run_whose_named_keys_are_all_left_out_writes_nothing(source: Path) -> None:
-    """A webhook that names whatever was written would start a run for what the run before has written, for ever."""
+def test_a_run_whose_named_keys_are_all_excluded_writes_nothing(source: Path) -> None:
+    """Otherwise a webhook for every written object would start runs for the previous run's output, forever."""
     destination = source / "out"
     ingest(source, destination, selection=Selection(only=("jfk.flac",)))
     written = [f"out/{path.relative_to(destination)}" for path in destination.rglob("*") if path.is_file()]
@@ -285,7 +285,7 @@ def test_a_run_whose_named_keys_are_all_left_out_writes_nothing(source: Path) ->
     assert {path: path.stat().st_mtime_ns for path in destination.rglob("*")} == before
 
 
-def test_a_channel_each_becomes_a_speaker_each(tmp_path: Path, destination: Path) -> None:
+def test_each_split_channel_becomes_a_speaker(tmp_path: Path, destination: Path) -> None:
     source = tmp_path / "calls"
     source.mkdir()
     shutil.copy(recording_path("diar/stereo-two-channels.flac"), source / "call.flac")
@@ -301,7 +301,7 @@ def test_a_channel_each_becomes_a_speaker_each(tmp_path: Path, destination: Path
 
 
 def test_each_sentence_of_odd_channels_is_transcribed_once(tmp_path: Path, destination: Path) -> None:
-    """Of one run: a mono file, a file with two equal channels, and a call whose parties hear each other."""
+    """In one run: a mono file, a file with two equal channels, and a call with crosstalk."""
     source = tmp_path / "calls"
     source.mkdir()
     first, rate = soundfile.read(recording_path("en/libri-1688-142285-0001.flac"))
@@ -326,7 +326,7 @@ def test_each_sentence_of_odd_channels_is_transcribed_once(tmp_path: Path, desti
             assert {s.speaker for s in transcript.segments} == {"SPEAKER_00", "SPEAKER_01"}
 
 
-def test_each_run_leaves_one_summary_and_names_that_say_what_runs(source: Path, destination: Path) -> None:
+def test_each_run_writes_one_summary_and_descriptive_run_names(source: Path, destination: Path) -> None:
     from prefect import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter
 

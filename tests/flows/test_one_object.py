@@ -1,4 +1,4 @@
-"""Whole runs with real weights over objects that cannot be read: all others are transcribed, on folders and on S3."""
+"""Whole runs with real weights over unreadable objects: all others are transcribed, on folders and on S3."""
 
 import asyncio
 import os
@@ -33,14 +33,14 @@ def ingest(source: object, destination: object, **parameters: Any) -> BatchRepor
 
 
 @pytest.mark.fault(
-    "files and folders that may not be read, pipes, dangling links, among recordings of a folder",
-    "Each is named with its code; all others are transcribed. When they may be read, the next run does them.",
+    "unreadable files and folders, pipes and dangling links in a folder of recordings",
+    "Each is reported with its code; all others are transcribed. Once readable, the next run transcribes them.",
 )
-def test_a_folder_with_what_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_do_not_stop_a_folder(tmp_path: Path) -> None:
     source, destination = tmp_path / "source", tmp_path / "destination"
     (source / "lost+found").mkdir(parents=True)
     shutil.copy(recording_path(GOOD), source / "good.flac")
-    # Longer than the good one, so that their turn comes first; more than are fetched at a time.
+    # Longer than the good file, so they are processed first; more than are fetched at a time.
     forbidden = [source / f"forbidden-{number}.wav" for number in range(9)]
     for path in forbidden:
         path.write_bytes(bytes(2_000_000))
@@ -49,7 +49,7 @@ def test_a_folder_with_what_cannot_be_read(tmp_path: Path) -> None:
     os.mkfifo(source / "pipe.wav")
     (source / "gone.wav").symlink_to("nowhere.wav")
     shutil.copy(recording_path(GOOD), source / "taken.flac")
-    (destination / "taken.flac").mkdir(parents=True)  # of somebody else
+    (destination / "taken.flac").mkdir(parents=True)  # owned by another user
     (destination / "taken.flac").chmod(0o500)
     with permissions_hold():
         report = ingest(source, destination)
@@ -67,10 +67,10 @@ def test_a_folder_with_what_cannot_be_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(
-    "objects that are archived, denied, encrypted with a disabled key or gone, among recordings of a bucket",
-    "Each is named with its code; all others are transcribed. Archived ones are not opened.",
+    "objects that are archived, denied, missing or encrypted with a disabled key, in a bucket of recordings",
+    "Each is reported with its code; all others are transcribed. Archived objects are not read.",
 )
-def test_a_bucket_with_what_cannot_be_read(
+def test_unreadable_objects_do_not_stop_a_bucket(
     s3: SeaweedFS, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, asked = f"s3://{bucket}/in", list[tuple[str, str]]()
@@ -88,7 +88,7 @@ def test_a_bucket_with_what_cannot_be_read(
         return faults[found[1]] if found and method == "GET" else None
 
     def archive(path: str, answer: bytes) -> bytes:
-        """What AWS adds to a listing."""
+        """Fields that AWS adds to a listing."""
         kinds = re.compile(rb"(<Key>in/archived-.*?<StorageClass>)\w+")
         return kinds.sub(rb"\1DEEP_ARCHIVE", answer) if "list-type" in path else answer
 

@@ -1,4 +1,6 @@
-"""Notifications in a queue become one ingest of just these recordings. Queue and shapes are moto's, not AWS's."""
+"""Notifications in a queue start one ingest of exactly these recordings. Queue and message formats are moto's, not
+AWS's.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -45,7 +47,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def queue(aws: None) -> str:
-    """A bucket `calls` whose notifications go to this queue."""
+    """A bucket `calls` that sends notifications to this queue."""
     sqs, s3 = boto3.client("sqs"), boto3.client("s3")
     url = sqs.create_queue(QueueName="calls")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -63,7 +65,7 @@ OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
 
 
 async def watched(queue: str) -> tuple[int, list[FlowRun]]:
-    """How many recordings arrived, and the runs of `ingest` that there are, oldest first."""
+    """The number of recordings that arrived, and the existing runs of `ingest`, oldest first."""
     count = await watch(queue, SOURCE, DESTINATION, profile="watched")
     async with get_client() as client:
         deployment = await client.read_deployment_by_name("ingest/interactive")
@@ -73,7 +75,7 @@ async def watched(queue: str) -> tuple[int, list[FlowRun]]:
 
 
 async def carried(run: FlowRun) -> BatchReport:
-    """Do here what a worker would do with the run."""
+    """Execute the run here, like a worker."""
     parameters = {name: value for name, value in run.parameters.items() if name != "selection"}
     selection = Selection.model_validate(run.parameters["selection"])
     return await ingest(**parameters, selection=selection, execution=ExecutionOptions(device="cpu"))
@@ -86,17 +88,17 @@ def count(queue: str, name: str) -> int:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> float:
-    """Messages that are kept come back after this many seconds."""
+    """Messages that are kept return after this many seconds."""
     monkeypatch.setattr(sqs, "_LONGEST", 1)
     return 1.2
 
 
 @needs_speech
 @pytest.mark.fault(
-    "notification delivered twice, its object gone, its run killed",
-    "A message stays until its recordings are done, quarantined or gone; each is transcribed once.",
+    "notification delivered twice, its object deleted, its run killed",
+    "A message stays queued until its recordings are done, quarantined or deleted. Each is transcribed once.",
 )
-def test_what_arrives_below_the_source_is_transcribed_once(queue: str, soon: float) -> None:
+def test_new_recordings_below_the_source_are_transcribed_once(queue: str, soon: float) -> None:
     s3, messages = boto3.client("s3"), boto3.client("sqs")
     sound = recording_path("en/jfk.flac").read_bytes()
     for key in ("inbox/a b+é.flac", "inbox/2026/gone.wav", "outbox/d.wav", "inbox/notes.txt", "inbox/.hidden.wav"):
@@ -118,7 +120,7 @@ def test_what_arrives_below_the_source_is_transcribed_once(queue: str, soon: flo
         assert run.parameters["source"] == SOURCE
         assert run.parameters["selection"] == {"only": ["a b+é.flac"]}
         assert run.work_queue_name == "ingest-interactive"
-        # What is gone or left out is nothing to wait for; what the run carries waits for the run.
+        # Recordings that are gone or excluded are not waited for; those in the run wait for the run.
         assert count(queue, NOT_VISIBLE) + count(queue, VISIBLE) == 2
         await asyncio.sleep(soon)
         assert await watched(queue) == (0, [run])
@@ -129,9 +131,9 @@ def test_what_arrives_below_the_source_is_transcribed_once(queue: str, soon: flo
         assert (found, again.parameters["selection"]) == (1, {"only": ["a b+é.flac"]})
         report = await carried(again)
         await end(again, Completed())
-        assert count(queue, VISIBLE) > 5, "what the run wrote was not announced"
+        assert count(queue, VISIBLE) > 5, "there was no notification of the run's output"
         await asyncio.sleep(soon)
-        # Everything that the run wrote lies below the source, and none of it starts another.
+        # All output of the run is below the source, and none of it starts another run.
         found, runs = await watched(queue)
         assert (found, {one.id for one in runs}) == (0, {run.id, again.id})
         return report
@@ -142,7 +144,7 @@ def test_what_arrives_below_the_source_is_transcribed_once(queue: str, soon: flo
     assert [name.key for name in list_receipts(store)] == ["a b+é.flac"]
     written = [info.key for info in store.list() if info.key.endswith("/transcript.json")]
     assert written == ["a b+é.flac/transcript.json"]
-    # What is not a notification waits for the dead-letter queue.
+    # Other messages wait for the dead-letter queue.
     assert count(queue, NOT_VISIBLE) + count(queue, VISIBLE) == 1
 
 

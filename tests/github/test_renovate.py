@@ -43,7 +43,7 @@ def test_versions_of_programs_in_workflows_are_found(workflow: Path) -> None:
 
 
 def unmarked(text: str) -> list[str]:
-    """Lines with a version, without the comment above that tells Renovate where it comes from."""
+    """Lines with a version, without the comment above that names its source for Renovate."""
     lines = text.splitlines()
     versions = [
         number for number, line in enumerate(lines) if re.match(r"\s+(\w+_)?version: [\"v]?\d", line, re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""The GitHub workflows: what zizmor and actionlint find, and what they would find."""
+"""The GitHub workflows, checked by zizmor and actionlint, which find planted mistakes."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ def run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str
 
 
 def zizmor(*files: Path) -> subprocess.CompletedProcess[str]:
-    """Offline: what asks GitHub (known vulnerabilities of actions, commits that no branch holds) is left out."""
+    """Offline: checks that query GitHub (known vulnerabilities of actions, commits in no branch) are left out."""
     return run("zizmor", "--offline", "--quiet", "--no-progress", "--format=plain", *files)
 
 
@@ -41,14 +41,14 @@ def test_actionlint_finds_nothing() -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
-class TestEach:
-    def test_actions_are_pinned_by_commit_and_say_which_version_that_is(self, workflow: Path) -> None:
+class TestWorkflow:
+    def test_actions_are_pinned_by_commit_with_the_version_in_a_comment(self, workflow: Path) -> None:
         uses = re.findall(r"(?m)^ +(?:- )?uses: (.*)", workflow.read_text())
         assert uses
         for one in uses:
             assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one), one
 
-    def test_rights_are_given_by_job_and_time_is_bounded(self, workflow: Path) -> None:
+    def test_permissions_are_granted_per_job_and_time_is_limited(self, workflow: Path) -> None:
         content = yaml.safe_load(workflow.read_text())
         assert content["permissions"] == {}
         for job in content["jobs"].values():
@@ -104,8 +104,8 @@ def test_a_planted_mistake_in_the_release_is_found(old: str, new: str, fault: st
 
 
 @pytest.mark.parametrize("workflow", ["ci", "nightly"])
-def test_tests_cannot_outgrow_the_runner(workflow: str) -> None:
-    """A hosted runner has 16 GB and is killed without a message when they are full."""
+def test_tests_fit_the_runner(workflow: str) -> None:
+    """A hosted runner has 16 GB and is killed without a message when memory is full."""
     limits = re.findall(r"MemoryMax=(\d+)G", (FOLDER / f"{workflow}.yaml").read_text())
     assert limits
     assert all(int(limit) <= 14 for limit in limits)
@@ -133,19 +133,19 @@ def test_slow_tests_run_each_night() -> None:
 
 
 PLANTED = {
-    "an action by a tag that can be moved": (
+    "an action pinned only by tag": (
         zizmor,
         r"actions/checkout@[0-9a-f]{40} # v[\d.]+",
         "actions/checkout@v6",
         "unpinned-uses",
     ),
-    "what a stranger writes, in a shell": (
+    "untrusted input in a shell": (
         zizmor,
         r"run: uv run --no-sync poe check",
         "run: echo ${{ github.event.pull_request.title }}",
         "template-injection",
     ),
-    "all rights": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
+    "write-all": (zizmor, r"permissions:\n      contents: read", "permissions: write-all", "excessive-permissions"),
     "a missing need": (
         actionlint,
         r"    timeout-minutes: 15",
@@ -158,7 +158,7 @@ PLANTED = {
         "run: rm -r $GITHUB_WORKSPACE",
         "SC2086",
     ),
-    "an input that the event has not": (
+    "an input that the event lacks": (
         actionlint,
         r"run: uv run --no-sync poe check",
         "run: echo '${{ inputs.nobody }}'",

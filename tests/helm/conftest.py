@@ -29,12 +29,12 @@ def chart() -> Chart:
 
 @pytest.fixture(scope="session")
 def rendered(chart: Chart) -> list[Manifest]:
-    """With as few values as possible."""
+    """The chart rendered with as few values as possible."""
     return chart.render(SMALLEST)
 
 
 @pytest.fixture
 def spoilt(tmp_path: Path) -> Chart:
-    """A copy to plant a mistake in."""
+    """A copy for planted mistakes."""
     shutil.copytree(VALUES / "stenopool", tmp_path / "stenopool")
     return Chart(tmp_path / "stenopool")

@@ -1,4 +1,4 @@
-"""Whatever values it is given, the chart renders what a strict API server takes; each check finds a planted mistake."""
+"""The chart renders objects that a strict API server accepts, for all values; each check finds a planted mistake."""
 
 import re
 from typing import Any
@@ -77,7 +77,7 @@ VALUE_SETS: dict[str, dict[str, Any]] = {
     },
     "one of each": {"api": PLACES | {"replicas": 1}, "prefect": {"authSecret": {"name": ""}}},
     "exporter only": {"api": {"enabled": False}, "exporter": {"destination": "s3://transcripts"}},
-    "nothing but policies": {
+    "only policies": {
         "api": {"enabled": False}, "exporter": {"enabled": False}, "serviceAccounts": {"create": False},
         "podDisruptionBudgets": {"enabled": False}, "workers": {"enabled": False}, "deploy": {"enabled": False},
     },
@@ -91,7 +91,7 @@ def by_kind(manifests: list[Manifest], kind: str) -> dict[str, Manifest]:
 
 
 @pytest.mark.parametrize("values", VALUE_SETS)
-def test_it_is_valid(chart: Chart, values: str) -> None:
+def test_the_chart_is_valid(chart: Chart, values: str) -> None:
     chart.lint(VALUE_SETS[values])
     manifests = chart.render(VALUE_SETS[values])
     assert manifests
@@ -100,7 +100,7 @@ def test_it_is_valid(chart: Chart, values: str) -> None:
     assert len(names) == len(set(names))
 
 
-# In a template, or in values: what is wrong, and a word of the complaint.
+# In a template, or in values: the mistake, and a word of the error message.
 BROKEN: dict[str, tuple[str, str, str, str]] = {
     "unknown field": ("templates/api.yaml", "periodSeconds: 3\n", "periodSecond: 3\n", "periodSecond"),
     "wrong type": ("templates/api.yaml", "containerPort: 8200", 'containerPort: "8200"', "integer"),
@@ -113,7 +113,7 @@ BROKEN: dict[str, tuple[str, str, str, str]] = {
     "unknown field of KEDA's": ("templates/autoscaling.yaml", "minReplicaCount", "minReplicas", "minReplicas"),
     "no YAML": ("templates/api.yaml", "spec:\n", "spec:\n\t", "yaml"),
     "unknown function": ("templates/_helpers.tpl", "sha256sum", "sha257sum", "sha257sum"),
-    "value that is not there": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
+    "missing value": ("values.yaml", "  scratch: 2Gi\n", "  scratch: 2 GB\n", "scratch"),
 }
 
 
@@ -150,14 +150,14 @@ def test_wrong_values_are_refused(chart: Chart, wrong: str) -> None:
         chart.render(values)
 
 
-def test_images_are_of_this_version(chart: Chart, rendered: list[Manifest]) -> None:
+def test_images_have_this_version(chart: Chart, rendered: list[Manifest]) -> None:
     said = yaml.safe_load((chart.folder / "Chart.yaml").read_text())
     assert (said["appVersion"], said["version"]) == (__version__, __version__)
     images = {container["image"] for pod in pods(rendered).values() for container in pod["spec"]["containers"]}
     assert images == {f"ghcr.io/stenopool/stenopool:{__version__}-cpu"}
 
 
-def test_everything_carries_the_recommended_labels(rendered: list[Manifest]) -> None:
+def test_all_objects_have_the_recommended_labels(rendered: list[Manifest]) -> None:
     wanted = {"name", "instance", "component", "part-of", "version", "managed-by"}
     for manifest in rendered:
         for labels in (
@@ -167,7 +167,7 @@ def test_everything_carries_the_recommended_labels(rendered: list[Manifest]) -> 
             assert {f"app.kubernetes.io/{label}" for label in wanted} <= labels.keys(), manifest["metadata"]["name"]
 
 
-def test_services_find_their_own_pods_and_no_runs(rendered: list[Manifest]) -> None:
+def test_services_select_their_own_pods_and_no_runs(rendered: list[Manifest]) -> None:
     runs = [template(pool, "kubernetes")["job_configuration"]["labels"] for pool in ("cpu", "gpu")]
     services = by_kind(rendered, "Service")
     assert services.keys() == {"stenopool-api", "stenopool-exporter", "prefect-server"}
@@ -175,14 +175,14 @@ def test_services_find_their_own_pods_and_no_runs(rendered: list[Manifest]) -> N
         selector = service["spec"]["selector"].items()
         found = [pod for pod, each in pods(rendered).items() if selector <= each["metadata"]["labels"].items()]
         assert found == [name]
-        # In the namespace stenopool a run's instance is what the release is called.
+        # In the namespace stenopool, the instance label of a run is the name of the release.
         assert not any(selector <= (run | {"app.kubernetes.io/instance": "stenopool"}).items() for run in runs)
 
 
 def test_containers_run_existing_commands(rendered: list[Manifest]) -> None:
     for pod in pods(rendered).values():
         for container in pod["spec"]["containers"]:
-            # The image's entry point stays: as process 1, Python would not die by a signal that it does not handle.
+            # The image's entry point stays: as process 1, Python would ignore signals that it does not handle.
             assert "command" not in container
             if container["args"][0] == "stenopool":
                 assert complaint([word.replace("=/etc/stenopool/", "=") for word in container["args"]]) is None
@@ -191,12 +191,12 @@ def test_containers_run_existing_commands(rendered: list[Manifest]) -> None:
 
 
 @pytest.mark.parametrize("name", ["stenopool-api", "stenopool-exporter", "prefect-worker-cpu", "prefect-worker-gpu"])
-def test_probes_know_what_can_be_mended_by_a_restart(rendered: list[Manifest], name: str) -> None:
+def test_liveness_probes_check_only_what_a_restart_can_fix(rendered: list[Manifest], name: str) -> None:
     (container,) = pods(rendered)[name]["spec"]["containers"]
     paths = {
         probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
     }
-    # A store that is away must not have its pods killed.
+    # An unreachable store must not get its pods killed.
     assert paths == {
         "startupProbe": "/health/live", "livenessProbe": "/health/live", "readinessProbe": "/health/ready",
     }  # fmt: skip
@@ -218,7 +218,7 @@ def test_settings_exist(chart: Chart) -> None:
     assert used <= known
 
 
-def test_secrets_are_named_and_nowhere_else(chart: Chart, rendered: list[Manifest]) -> None:
+def test_secrets_appear_only_as_references(chart: Chart, rendered: list[Manifest]) -> None:
     assert by_kind(rendered, "Secret") == {}
     (container,) = pods(rendered)["stenopool-api"]["spec"]["containers"]
     assert container["env"] == [
@@ -231,7 +231,7 @@ def test_secrets_are_named_and_nowhere_else(chart: Chart, rendered: list[Manifes
     assert "env" not in without
 
 
-def test_secrets_that_are_files_are_mounted_where_settings_look(chart: Chart) -> None:
+def test_secret_files_are_mounted_where_settings_look_for_them(chart: Chart) -> None:
     manifests = chart.render(VALUE_SETS["everything"])
     (container,) = pods(manifests)["stenopool-api"]["spec"]["containers"]
     folders = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -240,21 +240,21 @@ def test_secrets_that_are_files_are_mounted_where_settings_look(chart: Chart) ->
         assert settings[name].rpartition("/")[0] in folders
 
 
-def test_other_settings_make_other_pods(chart: Chart, rendered: list[Manifest]) -> None:
+def test_changed_settings_change_the_pods(chart: Chart, rendered: list[Manifest]) -> None:
     changed = pods(chart.render({"api": PLACES | {"env": {"STENOPOOL_API__MODEL": "small"}}}))
     before = pods(rendered)
     assert changed["stenopool-api"]["metadata"] != before["stenopool-api"]["metadata"]
     assert changed["stenopool-exporter"]["metadata"] == before["stenopool-exporter"]["metadata"]
 
 
-def test_a_budget_never_holds_a_node_for_ever(chart: Chart) -> None:
+def test_a_disruption_budget_never_blocks_a_node_forever(chart: Chart) -> None:
     budgets = by_kind(chart.render(SMALLEST), "PodDisruptionBudget")
     assert budgets.keys() == {"stenopool-api", "prefect-server"}
     assert all(budget["spec"]["maxUnavailable"] == 1 for budget in budgets.values())
     assert "stenopool-api" not in by_kind(chart.render(VALUE_SETS["one of each"]), "PodDisruptionBudget")
 
 
-def test_an_autoscaler_and_the_chart_do_not_fight(chart: Chart) -> None:
+def test_the_chart_does_not_override_an_autoscaler(chart: Chart) -> None:
     for values, kind in (("everything", "HorizontalPodAutoscaler"), ("keda", "ScaledObject")):
         manifests = chart.render(VALUE_SETS[values])
         assert by_kind(manifests, kind).keys() == {"stenopool-api"}
@@ -268,13 +268,13 @@ def test_an_autoscaler_and_the_chart_do_not_fight(chart: Chart) -> None:
         assert policy["controlledResources"] == ["memory"]
 
 
-def test_the_volume_for_weights_is_the_one_that_the_job_template_tells_of(chart: Chart) -> None:
+def test_the_volume_for_weights_matches_the_job_template(chart: Chart) -> None:
     claims = by_kind(chart.render(SMALLEST | {"modelCache": {"enabled": True}}), "PersistentVolumeClaim")
     described = template("gpu", "kubernetes")["variables"]["properties"]["model_cache"]["description"]
     assert [f'"claimName": "{name}"' in described for name in claims] == [True]
 
 
-def test_no_pod_of_ours_has_a_token_unless_it_is_a_worker(rendered: list[Manifest]) -> None:
+def test_only_workers_have_a_service_account_token(rendered: list[Manifest]) -> None:
     accounts = by_kind(rendered, "ServiceAccount")
     assert all(account["automountServiceAccountToken"] is False for account in accounts.values())
     tokens = {
@@ -304,7 +304,7 @@ def test_prometheus_finds_api_exporter_and_workers(chart: Chart) -> None:
     }  # fmt: skip
     assert set(found.values()) == JOBS
     (rule,) = by_kind(manifests, "PrometheusRule").values()
-    # With its default values, kube-prometheus-stack takes only what has the name of its release.
+    # By default, kube-prometheus-stack uses only resources with the label of its release.
     assert {each["metadata"]["labels"]["release"] for each in [rule, *monitors.values()]} == {"kube-prometheus-stack"}
     groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
     assert rule["spec"]["groups"] == groups
@@ -314,7 +314,7 @@ def test_prometheus_finds_api_exporter_and_workers(chart: Chart) -> None:
     assert not any(each["kind"] == "PodMonitor" for each in chart.render(SMALLEST))
 
 
-def test_the_ingress_and_the_route_publish_what_clients_use_and_no_more(chart: Chart) -> None:
+def test_the_ingress_and_the_route_publish_only_what_clients_use(chart: Chart) -> None:
     (route,) = by_kind(chart.render(VALUE_SETS["OpenShift, with a gateway"]), "HTTPRoute").values()
     matches = {each["path"]["value"]: each["path"]["type"] for each in route["spec"]["rules"][0]["matches"]}
     assert matches == {"/": "Exact", "/page": "PathPrefix", "/v1": "PathPrefix", "/openapi.json": "Exact"}

@@ -20,7 +20,7 @@ GUIDE = list(commands(PAGE))
 
 @pytest.fixture(scope="module")
 def manifests(chart: Chart) -> list[Manifest]:
-    """What the guide installs."""
+    """The manifests that the guide installs."""
     return chart.render(VALUES_OF_THE_GUIDE)
 
 
@@ -38,12 +38,12 @@ def asked(value: Any, key: str, inside: tuple[str, ...] = ("secretKeyRef", "secr
     return found
 
 
-def test_the_secrets_that_pods_need_are_made(programs: Path, manifests: list[Manifest], tmp_path: Path) -> None:
+def test_the_secrets_that_pods_need_are_created(programs: Path, manifests: list[Manifest], tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("front-desk read,write 0123\n")
     made = set()
     for command in GUIDE:
         if command.words[0] == "kubectl" and "create" in command.words and "secret" in command.words:
-            # The variable of the loop stands as 1.
+            # The loop variable is 1 here.
             words = [word if word != "1" else "stenopool-runs" for word in command.words]
             line = [str(programs / words[0]), *words[1:], "--dry-run=client", "--output=yaml"]
             result = subprocess.run(
@@ -56,7 +56,7 @@ def test_the_secrets_that_pods_need_are_made(programs: Path, manifests: list[Man
     assert made == asked(manifests, "name") | {"prefect-auth"}
 
 
-def test_the_values_are_valid_and_install_in_one_go(manifests: list[Manifest]) -> None:
+def test_the_values_are_valid_and_install_with_one_command(manifests: list[Manifest]) -> None:
     assert [complaint for each in manifests for complaint in complaints(each)] == []
     assert names_set_twice(manifests) == []
     assert unready(manifests) == []

@@ -1,4 +1,4 @@
-"""Who reaches whom in the namespace, with the policies as they are rendered."""
+"""Allowed connections in the namespace, by the policies as rendered."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def ours(rendered: list[Manifest]) -> dict[str, Peer]:
 
 
 @pytest.mark.parametrize("source", [WORKER, RUN, DEPLOY, SERVICES], ids=["worker", "run", "deploy", "services"])
-def test_work_reaches_prefect(policies: Policies, source: Peer) -> None:
+def test_workers_and_runs_reach_prefect(policies: Policies, source: Peer) -> None:
     assert policies.allow(source, SERVER, 4200)
     assert not policies.allow(source, SERVER, 22)
     assert not policies.allow(SERVER, source, 8080)
@@ -47,7 +47,7 @@ def test_work_reaches_prefect(policies: Policies, source: Peer) -> None:
 
 
 @pytest.mark.parametrize("name", ["api", "exporter"])
-def test_ours_reach_what_they_need(policies: Policies, ours: dict[str, Peer], name: str) -> None:
+def test_our_services_reach_what_they_need(policies: Policies, ours: dict[str, Peer], name: str) -> None:
     assert policies.allow(ours[name], SERVER, 4200)
     assert policies.allow(ours[name], S3, 443)
     assert policies.allow(ours[name], NAMES, 53, "UDP")
@@ -56,7 +56,9 @@ def test_ours_reach_what_they_need(policies: Policies, ours: dict[str, Peer], na
     assert not policies.allow(RUN, ours[name], 8200)
 
 
-def test_a_run_reaches_the_store_and_its_role_and_nobody_reaches_it(policies: Policies, ours: dict[str, Peer]) -> None:
+def test_a_run_reaches_the_store_and_its_role_and_accepts_no_connections(
+    policies: Policies, ours: dict[str, Peer]
+) -> None:
     assert policies.allow(RUN, S3, 443)
     assert policies.allow(RUN, AGENT, 80)
     assert not policies.allow(RUN, METADATA, 80)
@@ -67,7 +69,7 @@ def test_a_run_reaches_the_store_and_its_role_and_nobody_reaches_it(policies: Po
 
 
 @pytest.mark.parametrize("part", [SERVER, SERVICES], ids=["server", "services"])
-def test_prefects_server_reaches_its_databases_and_not_the_world(policies: Policies, part: Peer) -> None:
+def test_prefects_server_reaches_its_databases_and_nothing_outside(policies: Policies, part: Peer) -> None:
     assert policies.allow(part, DATABASE, 5432)
     assert policies.allow(part, DATABASE, 6379)
     assert not policies.allow(part, S3, 443)
@@ -83,14 +85,14 @@ def test_prometheus_reaches_the_workers(policies: Policies) -> None:
     assert not policies.allow(RUN, WORKER, 9481)
 
 
-def test_strangers_reach_names_and_nothing_else(policies: Policies) -> None:
+def test_other_pods_reach_only_dns(policies: Policies) -> None:
     assert policies.allow(STRANGER, NAMES, 53, "UDP")
     assert not policies.allow(STRANGER, SERVER, 4200)
     assert not policies.allow(STRANGER, S3, 443)
     assert not policies.allow(NEIGHBOUR, SERVER, 4200)
 
 
-def test_namespaces_are_let_in_by_name(chart: Chart, ours: dict[str, Peer]) -> None:
+def test_namespaces_are_admitted_by_name(chart: Chart, ours: dict[str, Peer]) -> None:
     values = SMALLEST | {
         "networkPolicy": {"apiFromNamespaces": ["ingress-nginx"], "prefectFromNamespaces": ["default"]}
     }
@@ -101,7 +103,7 @@ def test_namespaces_are_let_in_by_name(chart: Chart, ours: dict[str, Peer]) -> N
     assert policies.allow(NEIGHBOUR, SERVER, 4200)
 
 
-def test_a_store_on_the_internal_network_and_no_agent(chart: Chart) -> None:
+def test_a_store_on_the_internal_network_without_an_agent_is_reachable(chart: Chart) -> None:
     values = SMALLEST | {
         "networkPolicy": {"storageCidrs": ["10.7.0.0/16"], "storagePorts": [8333], "podIdentityAgent": False}
     }
@@ -125,7 +127,7 @@ def test_a_load_balancer_and_a_database_in_the_cluster(chart: Chart, ours: dict[
     assert not policies.allow(SERVER, DATABASE, 5432)
 
 
-def test_it_would_be_found_that_nothing_is_closed(spoilt: Chart) -> None:
+def test_a_policy_that_closes_nothing_is_found(spoilt: Chart) -> None:
     spoilt.replace(
         "templates/network.yaml",
         "policyTypes: [Ingress, Egress]\n  egress: {{- toYaml (list $dns)",

@@ -12,7 +12,7 @@ from tests.support.helm.chart import Chart, Manifest, pods
 from tests.support.helm.pod_security import violations
 
 
-def test_the_charts_pods(rendered: list[Manifest]) -> None:
+def test_chart_pods_are_accepted(rendered: list[Manifest]) -> None:
     assert {"stenopool-api", "prefect-server", "prefect-services", "prefect-worker-gpu"} < pods(rendered).keys()
     for pod in pods(rendered).values():
         assert violations(pod["spec"]) == []
@@ -25,7 +25,7 @@ def test_the_charts_pods(rendered: list[Manifest]) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_the_runs_pods(pool: PoolKind) -> None:
+def test_run_pods_are_accepted(pool: PoolKind) -> None:
     assert violations(pod_of(job(pool))) == []
 
 
@@ -33,7 +33,7 @@ PLANTED: dict[str, tuple[str, str, str]] = {
     "root": ("runAsNonRoot: true", "runAsNonRoot: false", "runAsNonRoot"),
     "user 0": ("runAsUser: {{ . }}", "runAsUser: 0", "root"),
     "no seccomp": ("seccompProfile: { type: RuntimeDefault }", "seccompProfile: { type: Unconfined }", "seccomp"),
-    "more rights": ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "Escalation"),
+    "privilege escalation": ("allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "Escalation"),
     "capabilities": ("capabilities: { drop: [ALL] }", "capabilities: { drop: [NET_RAW] }", "not dropped"),
 }
 
@@ -54,6 +54,6 @@ def test_a_planted_mistake_is_found(spoilt: Chart, mistake: str) -> None:
         ("initContainers", [{"name": "first"}], "first: capabilities"),
     ],
 )
-def test_what_else_is_refused(rendered: list[Manifest], field: str, value: Any, word: str) -> None:
+def test_other_violations_are_refused(rendered: list[Manifest], field: str, value: Any, word: str) -> None:
     spec = pods(rendered)["stenopool-api"]["spec"] | {field: value}
     assert any(word in found for found in violations(spec))

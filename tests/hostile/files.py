@@ -1,6 +1,6 @@
-"""The gallery: hostile files, made here, each with what must become of it.
+"""A gallery of hostile files, created here, each with its expected outcome.
 
-``{secret}`` is a planted recording, ``{address}`` where somebody listens: no file may make us open the one or call
+``{secret}`` is a planted recording, ``{address}`` a listening socket: no file may make us open the one or connect to
 the other.
 """
 
@@ -19,7 +19,9 @@ E = ErrorCode
 
 
 class Attack(NamedTuple):
-    """A file's name, what writes it there, and the codes it may be refused with; none: it is a recording after all."""
+    """A file's name, the function that writes it, and the allowed error codes; without codes it is a valid
+    recording.
+    """
 
     name: str
     write: Callable[[Path, dict[str, str]], object]
@@ -27,7 +29,7 @@ class Attack(NamedTuple):
 
 
 def text(content: str) -> Callable[[Path, dict[str, str]], object]:
-    """A text with the traps' places filled in."""
+    """A text with the traps' addresses filled in."""
 
     def write(path: Path, traps: dict[str, str]) -> None:
         filled = content
@@ -63,7 +65,7 @@ SVG = (
 
 
 def wav(path: Path, *, rate: int = 16000, channels: int = 1, claims: int | None = None, extra: bytes = b"") -> None:
-    """A second of silence as PCM whose header says what it is told to; ``extra`` are chunks before the samples."""
+    """A second of silence as PCM with the given header fields; ``extra`` are chunks before the samples."""
     data = bytes(32000)
     align = min(2 * channels, 65535)
     shape = struct.pack("<HHIIHH", 1, channels, rate, min(rate * align, 2**32 - 1), align, 16)
@@ -73,7 +75,7 @@ def wav(path: Path, *, rate: int = 16000, channels: int = 1, claims: int | None 
 
 
 def flac_bomb(path: Path, hours: float, rate: int = 8000) -> None:
-    """Frames of 65,535 samples that are all the same: 15 bytes for eight seconds. The header does not say how long."""
+    """Frames of 65,535 equal samples: 15 bytes for eight seconds. The header does not give the length."""
     info = struct.pack(">HH", 65535, 65535) + bytes(6) + ((rate << 44) | (15 << 36)).to_bytes(8, "big") + bytes(16)
     frames = []
     for number in range(round(hours * 3600 * rate / 65535)):
@@ -104,7 +106,7 @@ def id3(*frames: bytes, claims: int | None = None) -> bytes:
 
 
 def id3_frame(name: bytes, body: bytes, *, unpacked: int | None = None) -> bytes:
-    """One frame of it; ``unpacked``: compressed, and the length that it claims for what comes out."""
+    """One frame of it; ``unpacked``: compressed, with this claimed length after decompression."""
     if unpacked is None:
         return name + _synchsafe(len(body)) + b"\0\0" + body
     packed = _synchsafe(unpacked) + zlib.compress(body, 9)
@@ -116,7 +118,7 @@ def _synchsafe(number: int) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """A picture of these measures in some hundred bytes; all its pixels would not fit in memory."""
+    """A picture of this size in some hundred bytes; all its pixels would not fit in memory."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -128,7 +130,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def mp3_with(*tags: bytes, after: bytes = b"") -> Callable[[Path, dict[str, str]], object]:
-    """A second of tone as MP3 behind the tags."""
+    """A second of tone as MP3 after the tags."""
 
     def write(path: Path, traps: dict[str, str]) -> None:
         sound = tone(path.with_name("sound.mp3"), 1, "-id3v2_version", "0", "-write_xing", "0")
@@ -146,7 +148,7 @@ def many_streams(path: Path, traps: dict[str, str]) -> None:
 
 
 def quicktime(path: Path, traps: dict[str, str], change: Callable[[list[bytes], bytes], bytes]) -> None:
-    """A QuickTime file of a second, each of its leaf boxes as ``change`` (given the names on the way) makes it."""
+    """A QuickTime file of one second; ``change`` maps each of its leaf boxes, given the names of its parents."""
     sound = tone(path.with_name("sound.mov"), 1, "-c:a", "pcm_s16le")
     path.write_bytes(_boxes(sound.read_bytes(), [], change))
     sound.unlink()
@@ -165,7 +167,7 @@ def _boxes(data: bytes, way: list[bytes], change: Callable[[list[bytes], bytes],
 
 
 def elsewhere(path: Path, traps: dict[str, str]) -> None:
-    """A QuickTime track whose samples lie in the planted file, by a Macintosh alias."""
+    """A QuickTime track whose samples are in the planted file, by a Macintosh alias."""
     place = traps["secret"].encode()
     place += b"\0" * (len(place) % 2)
     record = bytes(10) + b"\x04disk".ljust(28, b"\0") + bytes(12) + b"\x06secret".ljust(64, b"\0") + bytes(16)
@@ -194,7 +196,7 @@ def claims_entries(box: bytes) -> Callable[[Path, dict[str, str]], object]:
 
 
 def matroska_claim(path: Path, traps: dict[str, str]) -> None:
-    """Codec data of a thousand million bytes, it says."""
+    """Codec data that claims a thousand million bytes."""
     sound = tone(path.with_name("sound.mka"), 1, "-c:a", "flac")
     data = sound.read_bytes()
     place = data.index(b"\x63\xa2")  # CodecPrivate
@@ -226,12 +228,12 @@ def polyglot_wav(path: Path, traps: dict[str, str]) -> None:
 
 
 def polyglot_playlist(path: Path, traps: dict[str, str]) -> None:
-    """An MP3 behind a playlist."""
+    """An MP3 after a playlist."""
     mp3_with(HLS_FILE.replace("{secret}", traps["secret"]).encode())(path, traps)
 
 
 def chapters() -> bytes:
-    """Ten thousand chapters of an ID3 tag."""
+    """Ten thousand chapters in an ID3 tag."""
     body = b"".join(id3_frame(b"CHAP", b"%05d\0" % n + struct.pack(">IIII", n, n + 1, 0, 0)) for n in range(10_000))
     return id3(body)
 
@@ -280,11 +282,11 @@ OTHERS = [
     Attack("metadata.txt", text(";FFMETADATA1\ntitle={secret}\n"), (E.NOT_AUDIO,)),
     Attack("picture.wav", lambda path, _: path.write_bytes(png(30_000, 30_000)), (E.NOT_AUDIO,)),
     Attack("elsewhere.mov", elsewhere, (E.EXTERNAL_REFERENCE,)),
-    # headers that claim
+    # wrong lengths
     Attack("four-gigabytes.wav", lambda path, _: wav(path, claims=0x7FFE_0000), (E.TOO_LONG,)),
     Attack("65535-channels.wav", lambda path, _: wav(path, channels=65535), (E.INPUT_CORRUPT, E.TOO_MANY_CHANNELS)),
     Attack("100-channels.wav", lambda path, _: wav(path, channels=100), (E.TOO_MANY_CHANNELS,)),
-    Attack("no-channels.wav", lambda path, _: wav(path, channels=0), ()),  # its other fields say that it is one
+    Attack("no-channels.wav", lambda path, _: wav(path, channels=0), ()),  # its other fields mean one channel
     Attack("rate-1.wav", lambda path, _: wav(path, rate=1), (E.SAMPLE_RATE_UNUSABLE,)),
     Attack("rate-2000000000.wav", lambda path, _: wav(path, rate=2_000_000_000), (E.SAMPLE_RATE_UNUSABLE,)),
     Attack("49-days.flac", flac_claim, (E.TOO_LONG,)),

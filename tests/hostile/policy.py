@@ -1,4 +1,4 @@
-"""Rules that hold for all our code, read from its syntax trees. Each finding is (line, rule)."""
+"""Rules for all our code, checked on its syntax trees. Each finding is (line, rule)."""
 
 import ast
 import itertools
@@ -19,32 +19,32 @@ PACKAGES = (
     "terraform",
 )
 
-# Modules whose data formats run code when they are read.
+# Modules whose data formats execute code when read.
 _UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 _UNSAFE_CALLS = {
-    "eval": "runs text as code",
-    "exec": "runs text as code",
-    "compile": "makes code of text",
+    "eval": "executes text as code",
+    "exec": "executes text as code",
+    "compile": "creates code from text",
     "os.system": "starts a shell",
     "os.popen": "starts a shell",
     "subprocess.getoutput": "starts a shell",
     "subprocess.getstatusoutput": "starts a shell",
     "asyncio.create_subprocess_shell": "starts a shell",
-    "tempfile.mktemp": "leaves a name for others to take",
-    "yaml.load": "makes any object (yaml.safe_load)",
-    "yaml.unsafe_load": "makes any object (yaml.safe_load)",
-    "yaml.full_load": "makes any object (yaml.safe_load)",
-    "torch.jit.load": "runs what it loads",
-    "torch.hub.load": "runs what it fetches",
+    "tempfile.mktemp": "leaves a name that others can use first",
+    "yaml.load": "creates any object (use yaml.safe_load)",
+    "yaml.unsafe_load": "creates any object (use yaml.safe_load)",
+    "yaml.full_load": "creates any object (use yaml.safe_load)",
+    "torch.jit.load": "executes what it loads",
+    "torch.hub.load": "executes what it downloads",
     "xml.etree.ElementTree.parse": "expands entities",
     "xml.etree.ElementTree.fromstring": "expands entities",
 }
-_LOADERS = {"torch.load"}  # fine with weights_only=True, spelled out
-_OPEN_TO_ALL = 0o022  # whoever else may write
+_LOADERS = {"torch.load"}  # allowed with weights_only=True, spelled out
+_OPEN_TO_ALL = 0o022  # only the owner may write
 
 
 def findings(source: str) -> Iterator[tuple[int, str]]:
-    """What the rules say of a module's text."""
+    """Violations of the rules in a module's source text."""
     tree = ast.parse(source)
     names = _imported(tree)
     for node in ast.walk(tree):
@@ -56,7 +56,7 @@ def findings(source: str) -> Iterator[tuple[int, str]]:
         if isinstance(node, ast.List | ast.Tuple | ast.Call):
             parts = node.args if isinstance(node, ast.Call) else node.elts
             if _starts_python(parts, names):
-                yield node.lineno, "Python without -P runs what lies in the current folder (processes.python_command)"
+                yield node.lineno, "Python without -P imports from the current folder (use processes.python_command)"
 
 
 def _unsafe(module: str) -> bool:
@@ -64,7 +64,7 @@ def _unsafe(module: str) -> bool:
 
 
 def _imported(tree: ast.AST) -> dict[str, str]:
-    """What each imported name stands for, wherever in the module it is imported."""
+    """The module or object behind each imported name, wherever it is imported."""
     names = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -94,7 +94,7 @@ def _call(node: ast.Call, names: dict[str, str]) -> Iterator[str]:
 
 def _starts_python(parts: Sequence[ast.expr], names: dict[str, str]) -> bool:
     """Whether a command runs Python without -P as its first option. A name alone, as in ``Path(sys.executable)``, is
-    none.
+    not a command.
     """
     for part, option in itertools.pairwise(parts):
         named = isinstance(part, ast.Name | ast.Attribute) and _dotted(part, names)
@@ -104,7 +104,7 @@ def _starts_python(parts: Sequence[ast.expr], names: dict[str, str]) -> bool:
 
 
 def _modes(called: str, node: ast.Call, arguments: dict[str, ast.expr]) -> Iterator[str]:
-    """Files and folders that others may write to; a place in /tmp that anybody can guess and take first."""
+    """Files and folders that others may write to; a predictable path in /tmp that anybody can create first."""
     last = called.rpartition(".")[2]
     if last in ("chmod", "mkdir", "makedirs", "mkfifo"):
         for value in [*node.args, *arguments.values()]:
@@ -118,12 +118,12 @@ def _modes(called: str, node: ast.Call, arguments: dict[str, ast.expr]) -> Itera
                 yield f"{called}: a name in /tmp that anybody can take first (tempfile)"
 
 
-def _is(value: ast.expr | None, wanted: bool) -> bool:
-    return isinstance(value, ast.Constant) and value.value is wanted
+def _is(value: ast.expr | None, constant: bool) -> bool:
+    return isinstance(value, ast.Constant) and value.value is constant
 
 
 def _dotted(node: ast.expr, names: dict[str, str]) -> str:
-    """The whole name of what is called, with imports under other names undone; "?" where it is no name."""
+    """The full name of the called function, with import aliases resolved; "?" if it has no name."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)

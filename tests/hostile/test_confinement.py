@@ -1,7 +1,7 @@
-"""What a decoder that was taken over by a file tries, and the kernel refuses.
+"""Attempts of a decoder that a file has taken over, all refused by the kernel.
 
-Each row is Python that a real child runs, started as decoders are; a child without confinement shows that the attempt
-is a real one.
+Each row is Python code that a real child runs, started like a decoder. A child without confinement shows that the
+attempt would work.
 """
 
 import errno
@@ -21,10 +21,10 @@ from stenopool.speech.audio import confinement, sandbox
 from tests.support.waiting import wait_until
 
 LANDLOCK, SECCOMP = confinement.LANDLOCK, confinement.SECCOMP
-# ENOSYS: what libc takes as a reason to try an older call.
+# ENOSYS: libc then tries an older call.
 REFUSED = {SECCOMP: (errno.EACCES, errno.ENOSYS), LANDLOCK: (errno.EACCES, errno.EPERM)}
 _YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
-YAMA = _YAMA.exists() and _YAMA.read_text().strip() != "0"  # refuses some of it to anybody
+YAMA = _YAMA.exists() and _YAMA.read_text().strip() != "0"  # partly refused to everybody
 
 PROLOGUE = """
 import ctypes, errno, fcntl, mmap, os, platform, resource, select, signal, socket, struct, sys, termios
@@ -57,7 +57,9 @@ else:
 
 
 class Row(NamedTuple):
-    """An attempt, by which part of the kernel it is refused, and whether any kernel and user could do it unconfined."""
+    """An attempt: the part of the kernel that refuses it, and whether it works unconfined on any kernel and for any
+    user.
+    """
 
     name: str
     attempt: str
@@ -66,7 +68,7 @@ class Row(NamedTuple):
 
 
 def files() -> Iterator[Row]:
-    """The file system."""
+    """Attempts on the file system."""
     yield Row("create a file", "open(folder + '/new', 'w')")
     yield Row("create a file, by creat()", "function('creat', (folder + '/new').encode(), 0o600)")
     yield Row("create a file without a name", "os.open(folder, os.O_TMPFILE | os.O_RDWR)", everywhere=False)
@@ -89,8 +91,8 @@ def files() -> Iterator[Row]:
     yield Row("unlink", "os.unlink(own)")
     yield Row("make a folder", "os.mkdir(folder + '/new')")
     yield Row("remove a folder", "os.rmdir(folder + '/empty')")
-    yield Row("make a pipe with a name", "os.mkfifo(folder + '/new')")
-    yield Row("make a socket with a name", "os.mknod(folder + '/new', 0o140600)")
+    yield Row("make a named pipe", "os.mkfifo(folder + '/new')")
+    yield Row("make a named socket", "os.mknod(folder + '/new', 0o140600)")
     yield Row("chmod", "os.chmod(own, 0o777)")
     yield Row("chmod its standard input", "os.fchmod(0, 0o777)")
     yield Row("chmod, by fchmodat2()", "call(452, -100, own.encode(), 0o777, 0)", everywhere=False)
@@ -117,10 +119,12 @@ def files() -> Iterator[Row]:
 
 
 def processes() -> Iterator[Row]:
-    """Other processes: the service above all."""
-    yield Row("write to another's memory in /proc", "open(f'/proc/{victim}/mem', 'r+b')", everywhere=not YAMA)
-    yield Row("read another's memory in /proc", "open(f'/proc/{victim}/mem', 'rb')", LANDLOCK, everywhere=not YAMA)
-    yield Row("read another's environment", "open(f'/proc/{victim}/environ').read()", LANDLOCK)
+    """Attempts on other processes, above all the service."""
+    yield Row("write another process's memory in /proc", "open(f'/proc/{victim}/mem', 'r+b')", everywhere=not YAMA)
+    yield Row(
+        "read another process's memory in /proc", "open(f'/proc/{victim}/mem', 'rb')", LANDLOCK, everywhere=not YAMA
+    )
+    yield Row("read another process's environment", "open(f'/proc/{victim}/environ').read()", LANDLOCK)
     yield Row("write to its parent's memory", "open(f'/proc/{os.getppid()}/mem', 'r+b')", everywhere=not YAMA)
     yield Row("read its parent's environment", "open(f'/proc/{os.getppid()}/environ').read()", LANDLOCK)
     vector = "ctypes.byref(Vector(ctypes.addressof(ctypes.create_string_buffer(8)), 8)), 1"
@@ -128,28 +132,28 @@ def processes() -> Iterator[Row]:
     yield Row("process_vm_writev", f"call((311, 271), os.getpid(), {vector}, {vector}, 0)")
     yield Row("process_madvise", f"call(440, call(434, os.getpid(), 0) or 3, {vector}, 4, 0)", everywhere=False)
     yield Row("ptrace", "call((101, 117), 0x4206, victim, 0, 0)", everywhere=False)
-    yield Row("compare with another", "call((312, 272), os.getpid(), victim, 0, 0, 0)", everywhere=False)
-    yield Row("a handle of another", "os.pidfd_open(victim)")
-    yield Row("another's open file", "call(438, 3, 0, 0)", everywhere=False)
+    yield Row("compare with another process", "call((312, 272), os.getpid(), victim, 0, 0, 0)", everywhere=False)
+    yield Row("a handle of another process", "os.pidfd_open(victim)")
+    yield Row("another process's open file", "call(438, 3, 0, 0)", everywhere=False)
     yield Row("signal by a handle", "call(424, 3, 0, None, 0)", everywhere=False)
     yield Row("signal", "os.kill(victim, 0)")
     yield Row("signal its parent", "os.kill(os.getppid(), signal.SIGCONT)")
     yield Row("signal its group", "os.kill(0, signal.SIGCONT)")
-    yield Row("signal everybody", "os.kill(-1, 0)")
+    yield Row("signal all processes", "os.kill(-1, 0)")
     yield Row("signal a thread", "call((234, 131), victim, victim, 0)")
     yield Row("signal a thread, by tkill()", "call((200, 130), victim, 0)")
     yield Row("signal with a value", "function('sigqueue', victim, 0, None)")
     yield Row("signal when its own pipe is read", "fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, victim)")
-    yield Row("signal by whom it names", "fcntl.fcntl(os.pipe()[0], 15, struct.pack('ii', 1, victim))")
-    yield Row("limit another", "resource.prlimit(victim, resource.RLIMIT_CPU, (10**6, 10**6))")
-    yield Row("read another's limits", "resource.prlimit(victim, resource.RLIMIT_CPU)")
+    yield Row("signal through a file's owner", "fcntl.fcntl(os.pipe()[0], 15, struct.pack('ii', 1, victim))")
+    yield Row("limit another process", "resource.prlimit(victim, resource.RLIMIT_CPU, (10**6, 10**6))")
+    yield Row("read another process's limits", "resource.prlimit(victim, resource.RLIMIT_CPU)")
     core = "resource.RLIMIT_CORE"
     yield Row("change its own limits", f"resource.setrlimit({core}, resource.getrlimit({core}))")
-    yield Row("slow another down", "os.setpriority(os.PRIO_PROCESS, victim, 5)")
-    yield Row("schedule another", "os.sched_setscheduler(victim, os.SCHED_BATCH, os.sched_param(0))")
-    yield Row("take another's processors", "os.sched_setaffinity(victim, os.sched_getaffinity(0))")
+    yield Row("slow another process down", "os.setpriority(os.PRIO_PROCESS, victim, 5)")
+    yield Row("schedule another process", "os.sched_setscheduler(victim, os.SCHED_BATCH, os.sched_param(0))")
+    yield Row("set another process's processors", "os.sched_setaffinity(victim, os.sched_getaffinity(0))")
     nodes = "struct.pack('Q', 1), struct.pack('Q', 1)"
-    yield Row("move another's memory", f"call((256, 238), victim, 8, {nodes})", everywhere=False)
+    yield Row("move another process's memory", f"call((256, 238), victim, 8, {nodes})", everywhere=False)
     yield Row("fork", "os.fork() or os._exit(0)")
     yield Row("vfork", "call((58, 220), 17, 0, 0, 0, 0)", everywhere=False)
     yield Row("clone3", "call(435, struct.pack('8Q', 0, 0, 0, 0, 0, 0, 0, 0), 64)", everywhere=False)
@@ -157,14 +161,14 @@ def processes() -> Iterator[Row]:
     yield Row("a user namespace", "call((272, 97), 0x10000000)", everywhere=False)
     yield Row("a network namespace", "call((272, 97), 0x40000000)", everywhere=False)
     yield Row("a user namespace, by clone()", "call((56, 220), 0x10000000 | 17, 0, 0, 0, 0) or None", everywhere=False)
-    yield Row("another's namespace", "call((308, 268), 0, 0)", everywhere=False)
-    yield Row("be debugged by anybody", "function('prctl', 0x59616D61, -1, 0, 0, 0)", everywhere=False)
+    yield Row("another process's namespace", "call((308, 268), 0, 0)", everywhere=False)
+    yield Row("be debugged by any process", "function('prctl', 0x59616D61, -1, 0, 0, 0)", everywhere=False)
     yield Row("be dumped", "function('prctl', 4, 1, 0, 0, 0)")
     yield Row("outlive its parent", "function('prctl', 1, 0, 0, 0, 0)")
 
 
 def kernel() -> Iterator[Row]:
-    """The network, and interfaces of the kernel by which others were taken over."""
+    """Attempts on the network, and on kernel interfaces used in past attacks."""
     yield Row("a socket", "socket.socket()")
     yield Row("a local socket", "socket.socket(socket.AF_UNIX)")
     yield Row("a packet socket", "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)")
@@ -180,9 +184,7 @@ def kernel() -> Iterator[Row]:
     yield Row("request a key", "call((249, 218), b'user', b'x', None, -3)", everywhere=False)
     yield Row("shared memory", "call((29, 194), 0, 4096, 0o1600)", everywhere=False)
     yield Row("a message queue", "call((68, 186), 0, 0o1600)", everywhere=False)
-    yield Row(
-        "a message queue with a name", "call((240, 180), b'stenopool-test', 0o100, 0o600, None)", everywhere=False
-    )
+    yield Row("a named message queue", "call((240, 180), b'stenopool-test', 0o100, 0o600, None)", everywhere=False)
     yield Row("semaphores", "call((64, 190), 0, 1, 0o1600)", everywhere=False)
     yield Row("watch the file system", "call((300, 262), 0, 0)", everywhere=False)
     yield Row("send a file", "os.sendfile(1, 0, 0, 0)", everywhere=False)
@@ -191,10 +193,12 @@ def kernel() -> Iterator[Row]:
     yield Row("copy between files", "os.copy_file_range(0, 0, 0)", everywhere=False)
     yield Row("a larger pipe", "fcntl.fcntl(1, 1031, 65536)")
     yield Row("set the clock", "call((227, 112), 0, struct.pack('qq', -1, 0))", everywhere=False)
-    yield Row("name the machine", "call((170, 161), None, -1)", everywhere=False)
+    yield Row("change the host name", "call((170, 161), None, -1)", everywhere=False)
     yield Row("another filter", "call((317, 277), 0, 0, None)", everywhere=False)
     yield Row("the kernel's log", "call((103, 116), 10, None, 0)", everywhere=False)
-    yield Row("another table of calls", "call(0x40000000 + 83, (folder + '/new').encode(), 0o700)", everywhere=False)
+    yield Row(
+        "another table of system calls", "call(0x40000000 + 83, (folder + '/new').encode(), 0o700)", everywhere=False
+    )
     if os.uname().machine == "x86_64":
         # push rbx; mov eax, 20 (getpid of 32 bits); int 0x80; pop rbx; ret
         yield Row("32-bit calls", r"machine_code(b'\x53\xb8\x14\x00\x00\x00\xcd\x80\x5b\xc3')", everywhere=False)
@@ -205,7 +209,7 @@ ROWS = [*files(), *processes(), *kernel()]
 
 @pytest.fixture
 def victim() -> Iterator[int]:
-    """Somebody else of the same user."""
+    """Another process of the same user."""
     with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as process:
         yield process.pid
         process.kill()
@@ -227,7 +231,7 @@ def command(row: Row, folder: Path, victim: int) -> list[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name.replace(" ", "-"))
-def test_attempt(row: Row, folder: Path, victim: int) -> None:
+def test_an_attempt_is_refused(row: Row, folder: Path, victim: int) -> None:
     if row.by in sandbox.missing():
         pytest.skip(f"this kernel lacks {row.by}, by which it is refused")
     before = {path.name: (path.lstat().st_mode, path.lstat().st_mtime) for path in folder.iterdir()}
@@ -242,7 +246,7 @@ def test_attempt(row: Row, folder: Path, victim: int) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.everywhere], ids=lambda row: row.name.replace(" ", "-"))
-def test_the_attempt_is_real(row: Row, folder: Path, victim: int) -> None:
+def test_an_attempt_works_without_confinement(row: Row, folder: Path, victim: int) -> None:
     """Without confinement it works."""
     with (folder / "own").open("rb") as recording:
         run = subprocess.run(
@@ -251,8 +255,8 @@ def test_the_attempt_is_real(row: Row, folder: Path, victim: int) -> None:
     assert run.stdout.splitlines()[-1:] == [b"done"], (run.stdout, run.stderr)
 
 
-def test_input_to_a_terminal() -> None:
-    """TIOCSTI types into whatever terminal the service was started from."""
+def test_terminal_input_is_refused() -> None:
+    """TIOCSTI types into the terminal from which the service was started."""
     ours, theirs = pty.openpty()
     attempt = "import fcntl\ntry:\n  fcntl.ioctl(0, 0x5412, b'x')\nexcept OSError as error:\n  print(error.errno)\n"
     with sandbox.start([sys.executable, "-S", "-c", attempt], stdin=theirs, stdout=subprocess.PIPE) as child:
@@ -276,20 +280,20 @@ def test_no_secrets_and_no_open_files_are_inherited(monkeypatch: pytest.MonkeyPa
     descriptors, names = json.loads(said)
     assert descriptors == [0, 1, 2]
     assert set(names) <= {"PATH", "LANG", "LC_CTYPE", "LD_LIBRARY_PATH"}
-    # The prober is forked from the launcher and has what that has.
+    # The prober is forked from the launcher and inherits its files and environment.
     launcher = sandbox._launchers().get(True).process.pid
     given = Path(f"/proc/{launcher}/environ").read_bytes().split(b"\0")
     assert {name.partition(b"=")[0] for name in given if name} <= {b"PATH", b"LANG", b"LD_LIBRARY_PATH", b"PYTHONPATH"}
 
 
-def test_abort_still_ends_it() -> None:
-    """A signal to itself: libav's way to stop when it finds itself broken."""
+def test_abort_still_ends_the_process() -> None:
+    """A signal to itself: libav's way to stop after an internal error."""
     with sandbox.start([sys.executable, "-S", "-c", "import os; os.abort()"]) as child:
         assert child.wait(30) == -6
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a processor without a table of calls."""
+def test_missing_protection_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor without a table of system calls."""
     confinement.missing.cache_clear()
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert SECCOMP in sandbox.missing()
@@ -297,7 +301,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_decoders_end_with_their_launcher() -> None:
-    """Killed, it takes them along; the next start starts another."""
+    """Killed, it ends its decoders; the next start starts another launcher."""
     with sandbox.start(["/bin/sleep", "60"]) as child:
         launcher = sandbox._launchers().get(False)
         launcher.process.kill()
@@ -308,7 +312,7 @@ def test_decoders_end_with_their_launcher() -> None:
     assert sandbox._launchers().get(False) is not launcher
 
 
-def test_the_memory_of_who_starts_them_is_closed() -> None:
+def test_the_memory_of_the_starting_process_is_closed() -> None:
     """For kernels without Landlock: /proc/PID/mem and environ belong to root."""
     program = (
         "import ctypes\nfrom stenopool.speech.audio import sandbox\n"
@@ -320,7 +324,7 @@ def test_the_memory_of_who_starts_them_is_closed() -> None:
 
 
 def interpret(code: bytes, call: bytes) -> int:
-    """What a filter returns for a call: the few instructions of BPF that ours has."""
+    """The filter's result for a call, by the few BPF instructions that ours has."""
     lines, at, word = list(struct.iter_unpack("HBBI", code)), 0, 0
     while True:
         kind, true, false, value = lines[at]
@@ -337,8 +341,10 @@ def interpret(code: bytes, call: bytes) -> int:
 
 
 @pytest.mark.parametrize("machine", confinement._MACHINES)
-def test_the_filter_of_each_machine(machine: str) -> None:
-    """Run here, where one of the two machines at most is at hand: every number, and calls with arguments."""
+def test_the_filter_of_each_architecture(machine: str) -> None:
+    """Simulated here, because at most one of the two architectures is available: every number, and calls with
+    arguments.
+    """
     column, constant = confinement._MACHINES[machine]
     code = confinement._assemble(column, constant, 1234)
 

@@ -1,4 +1,4 @@
-"""What recordings say and are called stays text wherever people look at it: no tag, no cue, no formula, no field."""
+"""The contents and names of recordings stay text in all output: no tags, cues, formulas or fields."""
 
 import csv
 import io
@@ -51,7 +51,7 @@ HOSTILE = [
 
 
 def transcript(text: str) -> Transcript:
-    """A transcript in which everything that a recording decides is this text."""
+    """A transcript with this text everywhere that a recording can set."""
     words = [Word(word=text, start=0.0, end=1.0, probability=0.9, speaker=text)]
     return Transcript(
         text=text,
@@ -68,7 +68,7 @@ def transcript(text: str) -> Transcript:
 
 
 class Page(HTMLParser):
-    """Which tags and attributes a page has, by number."""
+    """The tags and attributes of a page, with their numbers."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -82,8 +82,8 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_page_gets_no_tag_and_no_attribute(text: str) -> None:
-    """The same page as with harmless words, however many of them there are."""
+def test_a_page_gets_no_additional_tags_or_attributes(text: str) -> None:
+    """The same tags as on a page with harmless words, regardless of their number."""
     page, plain = Page(render(transcript(text), "html")), Page(render(transcript("word " * len(text.split())), "html"))
     nothing_said = Page(render(Transcript(), "html"))
     assert page.attributes <= plain.attributes | nothing_said.attributes
@@ -92,7 +92,7 @@ def test_a_page_gets_no_tag_and_no_attribute(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_subtitles_get_no_cue(text: str) -> None:
+def test_subtitles_get_no_additional_cues(text: str) -> None:
     """Every cue's times are those of the transcript's two segments; a reader finds no other block."""
     for cues in (parse_vtt(render(transcript(text), "vtt")), parse_srt(render(transcript(text), "srt"))):
         assert all(0 <= cue.start <= cue.end <= 2000 for cue in cues)
@@ -102,7 +102,7 @@ def test_subtitles_get_no_cue(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_cell_is_a_formula_and_none_is_added(text: str) -> None:
+def test_cells_are_never_formulas_and_none_is_added(text: str) -> None:
     rows = list(csv.reader(io.StringIO(render(transcript(text), "tsv")), delimiter="\t", quoting=csv.QUOTE_NONE))
     for row in rows:
         assert len(row) == 4
@@ -117,7 +117,7 @@ def test_rttm_has_its_ten_fields(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_artifacts_are_a_table_of_text(text: str) -> None:
-    """Rendered as Prefect's page renders Markdown, with tags let through: there is no tag but the table's."""
+    """Rendered like Markdown on Prefect's page, with tags allowed: the only tags are those of the table."""
     failure = Failure(code=ErrorCode.NOT_AUDIO, message=text, remedy=text)
     failed = FailedRecording(key=text, fingerprint="0" * 32, failure=failure)
     markdown = "\n\n".join([f"# {cell(text)}", *_failures([failed])])

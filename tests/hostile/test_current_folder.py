@@ -1,4 +1,4 @@
-"""What is called like a module and lies among the recordings, in the folder where a command is started, is not run."""
+"""Modules among the recordings, in the folder where a command is started, are never executed."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = str(Path(sys.executable).with_name("stenopool"))
-# Of ours, of what we use, of what that uses, and of the standard library.
+# Names of Stenopool's packages, of its dependencies, of theirs, and of the standard library.
 NAMES = (
     *("uvicorn", "prefect", "yaml", "typer", "pydantic", "httpx", "anyio", "boto3", "numpy", "flows", "api"),
     *("tomllib", "sqlite3", "json"),
@@ -32,7 +32,7 @@ embedded.ready()
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Recordings, and beside them modules that leave a mark when they are imported."""
+    """Recordings, and next to them modules that write a file when they are imported."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     for name in NAMES:
@@ -53,14 +53,14 @@ def run(command: list[str], folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_runs_nothing_of_it(name: str, folder: Path) -> None:
+def test_a_command_executes_nothing_in_it(name: str, folder: Path) -> None:
     run(COMMANDS[name], folder)
 
 
-def test_the_server_of_a_run_runs_nothing_of_it(folder: Path) -> None:
+def test_the_server_of_a_run_executes_nothing_in_it(folder: Path) -> None:
     run([sys.executable, "-P", "-c", EMBEDDED], folder)
 
 
-def test_they_would_be_run(folder: Path) -> None:
+def test_the_planted_modules_work(folder: Path) -> None:
     with pytest.raises(AssertionError, match="yaml was run"):
         run([sys.executable, "-c", "import yaml"], folder)

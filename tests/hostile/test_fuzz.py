@@ -1,4 +1,4 @@
-"""A short run of the fuzzer, and every case that it ever found (tests/hostile/cases/TARGET-...)."""
+"""A short run of the fuzzer, and every case that it has ever found (tests/hostile/cases/TARGET-...)."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ def test_nothing_crashes_and_nothing_hangs(name: str, tmp_path: Path) -> None:
     result = fuzz(target, SHORT[name], seed=7)
     assert result.crashes == []
     assert result.hangs == []
-    assert result.outcomes.get("taken", 0) > 0  # what is always refused at the door tests only the door
+    assert result.outcomes.get("taken", 0) > 0  # inputs that are always refused early test nothing else
     assert ErrorCode.INTERNAL not in result.outcomes
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_what_was_found_once(case: Path, tmp_path: Path) -> None:
+def test_earlier_findings_stay_fixed(case: Path, tmp_path: Path) -> None:
     ((_, target),) = targets([case.name.partition("-")[0]], tmp_path)
     try:
         target.attempt(case.read_bytes())
@@ -30,8 +30,8 @@ def test_what_was_found_once(case: Path, tmp_path: Path) -> None:
         assert error.code != ErrorCode.INTERNAL  # noqa: PT017 (either end is fine)
 
 
-def test_the_fuzzer_finds_what_is_there() -> None:
-    """A parser that fails on one mark, and one that hangs on another."""
+def test_the_fuzzer_finds_crashes_and_hangs() -> None:
+    """A parser that fails on one byte sequence, and one that hangs on another."""
 
     def attempt(data: bytes) -> None:
         if b"-->" in data:

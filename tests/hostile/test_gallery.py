@@ -1,4 +1,4 @@
-"""Every file of the gallery ends with its code, opens no planted file and calls nobody; the next file goes on."""
+"""Every file of the gallery ends with its code, opens no planted file and connects to nothing; the batch continues."""
 
 import contextlib
 import subprocess
@@ -29,14 +29,14 @@ EVERYTHING = "file,http,tcp,udp,rtp,crypto,data,concat,subfile,fd"
 
 
 class Traps(NamedTuple):
-    """A watched folder with the planted file, and somebody who listens."""
+    """A watched folder with the planted file, and a listening socket."""
 
     watch: Watch
     listener: Listener
     places: dict[str, str]
 
     def sprung(self) -> tuple[set[str], int]:
-        """What was opened, and how many calls came."""
+        """The opened names, and the number of connections."""
         return self.watch.opened(), self.listener.calls()
 
 
@@ -60,8 +60,8 @@ def traps(tmp_path: Path) -> Iterator[Traps]:
 
 
 @pytest.mark.parametrize("attack", GALLERY, ids=lambda attack: attack.name)
-def test_attack(attack: Attack, tmp_path: Path, traps: Traps) -> None:
-    """Refused with its code, or taken for the recording that it is."""
+def test_an_attack_fails(attack: Attack, tmp_path: Path, traps: Traps) -> None:
+    """Refused with its code, or accepted as a valid recording."""
     path = tmp_path / attack.name
     attack.write(path, traps.places)
     traps.sprung()
@@ -78,7 +78,7 @@ def test_attack(attack: Attack, tmp_path: Path, traps: Traps) -> None:
 
 
 def test_the_traps_work(tmp_path: Path, traps: Traps) -> None:
-    """An ffmpeg that is allowed everything opens what lists name and calls whom they name."""
+    """An unrestricted ffmpeg opens the files that lists name, and connects to their addresses."""
     hls = ["-allowed_extensions", "ALL", "-extension_picky", "0"]
     opened, calls = set[str](), 0
     for name, options in (("file.m3u8", hls), ("http.m3u8", hls), ("script.ffconcat", ["-safe", "0"])):
@@ -94,7 +94,7 @@ def test_the_traps_work(tmp_path: Path, traps: Traps) -> None:
             "-i",
             path,
         ]
-        with contextlib.suppress(subprocess.TimeoutExpired):  # nobody answers it
+        with contextlib.suppress(subprocess.TimeoutExpired):  # nothing answers it
             subprocess.run([*command, "-f", "null", "-"], timeout=3, stdin=subprocess.DEVNULL)
         now = traps.sprung()
         opened, calls = opened | now[0], calls + now[1]
@@ -103,8 +103,8 @@ def test_the_traps_work(tmp_path: Path, traps: Traps) -> None:
 
 
 @pytest.mark.parametrize("name", ["http.m3u8", "master.m3u8"])
-def test_the_second_wall_holds_alone(name: str, tmp_path: Path, traps: Traps) -> None:
-    """Were libav's lists of protocols and formats wide open, the kernel would still let no call out."""
+def test_the_kernel_refuses_connections_even_if_libav_allows_them(name: str, tmp_path: Path, traps: Traps) -> None:
+    """With all protocols and formats allowed in libav, the kernel still refuses every connection."""
     path = tmp_path / name
     next(one for one in LISTS if one.name == name).write(path, traps.places)
     options = ["-protocol_whitelist", EVERYTHING, "-allowed_extensions", "ALL", "-extension_picky", "0", "-f", "hls"]
@@ -115,8 +115,8 @@ def test_the_second_wall_holds_alone(name: str, tmp_path: Path, traps: Traps) ->
     assert traps.listener.calls() == 0
 
 
-def test_a_batch_of_them_stops_nothing(tmp_path: Path, traps: Traps) -> None:
-    """The whole gallery as one batch, a recording at its end: that is prepared, the rest is in quarantine."""
+def test_a_batch_of_attacks_stops_nothing(tmp_path: Path, traps: Traps) -> None:
+    """The whole gallery as one batch with a recording at its end: that one is prepared, the rest is quarantined."""
     source = tmp_path / "source"
     source.mkdir()
     for attack in GALLERY:

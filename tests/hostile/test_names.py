@@ -1,4 +1,4 @@
-"""Whatever a key is called: what is written for it lies under the destination, is its own, and nobody else's."""
+"""The output of a key, whatever its characters, is below the destination and belongs to that key alone."""
 
 import os
 import sys
@@ -87,15 +87,15 @@ BEFORE_NUMBERS = "\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u
 
 
 def _is_misleading(character: str) -> bool:
-    """By Unicode's own tables: controls, format characters, surrogates, separators of lines, noncharacters."""
+    """By Unicode's own tables: controls, format characters, surrogates, line separators, noncharacters."""
     number = ord(character)
     is_noncharacter = number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF
     by_category = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
     return (by_category or is_noncharacter) and character not in "\u200c\u200d"
 
 
-def test_new_names_and_what_is_shown_have_no_misleading_character() -> None:
-    """All of Unicode. What is shown keeps the signs before Arabic and Kaithi numbers, which are visible."""
+def test_new_names_and_displayed_names_have_no_misleading_characters() -> None:
+    """All of Unicode. Displayed names keep the signs before Arabic and Kaithi numbers, which are visible."""
     everything = set(map(chr, range(sys.maxunicode + 1)))
     misleading = set(filter(_is_misleading, everything))
     assert len(misleading) > 2000
@@ -108,20 +108,20 @@ def test_new_names_and_what_is_shown_have_no_misleading_character() -> None:
 
 
 @pytest.mark.parametrize("sign", [*BEFORE_NUMBERS, "\u200c", "\u200d"], ids=ascii)
-def test_what_scripts_need_stays_in_what_is_shown(sign: str) -> None:
+def test_displayed_names_keep_characters_that_scripts_need(sign: str) -> None:
     assert clean(f"a{sign}1") == f"a{sign}1"
 
 
 @given(keys, keys)
 @settings(max_examples=2000, deadline=None)
-def test_two_recordings_never_share_what_is_written(one: str, other: str) -> None:
+def test_two_recordings_never_share_an_output(one: str, other: str) -> None:
     if one != other and usable(one) and usable(other):
         assert not set(written_for(one)) & set(written_for(other))
 
 
 @given(keys)
 @settings(max_examples=2000, deadline=None)
-def test_no_transcript_passes_for_a_receipt_or_a_checkpoint(key: str) -> None:
+def test_no_transcript_can_be_mistaken_for_a_receipt_or_a_checkpoint(key: str) -> None:
     if usable(key) and not key.startswith(".work/"):
         outputs = [output_key(key, format) for format in FORMATS]
         assert all(receipts.parse_receipt_key(output) is None for output in outputs)
@@ -130,8 +130,8 @@ def test_no_transcript_passes_for_a_receipt_or_a_checkpoint(key: str) -> None:
 
 @given(st.lists(keys, max_size=6, unique=True))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_on_a_disk_all_stays_under_the_folder(tmp_path: Path, some: list[str]) -> None:
-    """Each is refused, or reads back what was written for it; beside the folder nothing comes or goes."""
+def test_files_stay_below_the_folder(tmp_path: Path, some: list[str]) -> None:
+    """Each is refused, or reads back its own content; nothing is created or deleted outside the folder."""
     outside = tmp_path / f"outside-{os.urandom(8).hex()}"
     root = outside / "destination"
     root.mkdir(parents=True)
@@ -189,8 +189,10 @@ NASTY = [
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
-def test_nasty_keys_of_a_bucket_are_done_or_refused(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Listed by a real S3 server, taken through catalog, outputs and receipts: each ends in one of two ways."""
+def test_hostile_bucket_keys_are_processed_or_refused(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Listed by a real S3 server, then through catalog, outputs and receipts: each ends in one of two ways."""
     bucket = request.getfixturevalue("bucket")
     source = S3Store(bucket, "source")
     destination: ObjectStore = open_store(str(tmp_path / "out")) if kind == "local" else S3Store(bucket, "destination")
@@ -230,8 +232,8 @@ def test_nasty_keys_of_a_bucket_are_done_or_refused(kind: str, request: pytest.F
 
 
 @pytest.mark.parametrize("folder", [".receipts", ".work", ".batches", ".metrics", ".callbacks"])
-def test_our_own_folders_are_no_recordings_even_when_asked_for(folder: str, tmp_path: Path) -> None:
-    """A key like that would have its transcript taken for a receipt, or cleaned away with the work."""
+def test_our_own_folders_are_never_recordings_even_by_name(folder: str, tmp_path: Path) -> None:
+    """The transcript of such a key would be mistaken for a receipt, or cleaned with the work area."""
     key = f"{folder}/{FINGERPRINT}"
     source, destination = LocalStore(tmp_path / "in"), LocalStore(tmp_path / "out")
     source.put_bytes(key, b"x")

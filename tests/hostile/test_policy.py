@@ -1,4 +1,4 @@
-"""No code of ours runs what it reads: held for every module, and each rule shown to find a planted mistake."""
+"""None of our code executes its input: checked for every module, and each rule finds a planted mistake."""
 
 import re
 
@@ -37,7 +37,7 @@ MISTAKES = {
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
-def test_our_code_keeps_the_rules() -> None:
+def test_our_code_follows_the_rules() -> None:
     assert len(MODULES) > 100
     found = [
         f"{path.relative_to(ROOT)}:{line}: {rule}" for path in MODULES for line, rule in findings(path.read_text())
@@ -63,11 +63,11 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
         "import sys\nPath(sys.executable).with_name('stenopool')",
     ],
 )
-def test_what_is_fine_is_let_pass(fine: str) -> None:
+def test_allowed_code_passes(fine: str) -> None:
     assert list(findings(fine)) == []
 
 
-# What is started in containers and by the files that we ship, comments left out.
+# Commands of containers and of the files that we ship, without comments.
 SHIPPED = [
     path
     for folder in ("workers", "deployments", "monitoring")
@@ -77,7 +77,7 @@ SHIPPED = [
 _COMMAND = re.compile(r"\bpython[0-9.]*[\"']?[\s,]+[\"']?(?!-P\b)-")
 
 
-def test_commands_of_containers_import_nothing_of_the_current_folder() -> None:
+def test_container_commands_import_nothing_from_the_current_folder() -> None:
     assert len(SHIPPED) > 20
     lines = [(path, line) for path in SHIPPED for line in path.read_text().splitlines() if line.strip()[:1] != "#"]
     assert any("python, -P, -m" in line for _, line in lines)

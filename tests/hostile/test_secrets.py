@@ -1,4 +1,4 @@
-"""Planted secrets are found nowhere: not in what a batch prints, writes or keeps, nor in any process list."""
+"""Planted secrets appear nowhere: not in a batch's output, files or stored data, nor in any process list."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +28,17 @@ def objects(location: str) -> Iterator[tuple[str, bytes]]:
         yield info.key, store.get_bytes(info.key)
 
 
-def test_a_leak_would_be_found(tmp_path: Path) -> None:
+def test_a_leak_is_found(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_text(f"token={PLANTED['HF_TOKEN']}\n")
     assert leaks(PLANTED, files(tmp_path)) == [f"HF_TOKEN in {tmp_path / 'log.txt'}"]
 
 
 @needs_speech
 @pytest.mark.slow
-def test_no_output_holds_a_secret(stenopool: Program, s3: SeaweedFS, bucket: str, tmp_path: Path) -> None:  # noqa: F811
-    """A batch with failures, then one that is refused, then `status` and `doctor`; all they leave is searched."""
+def test_no_output_contains_a_secret(stenopool: Program, s3: SeaweedFS, bucket: str, tmp_path: Path) -> None:  # noqa: F811
+    """A batch with failures, then a refused one, then `status` and `doctor`; everything they leave behind
+    is searched.
+    """
     source, destination = f"s3://{bucket}/calls", f"s3://{bucket}/transcripts"
     store = open_store(source)
     store.put_file("good.flac", recording_path("en/jfk.flac"))
@@ -60,11 +62,11 @@ def test_no_output_holds_a_secret(stenopool: Program, s3: SeaweedFS, bucket: str
         said += [refused.stdout, refused.stderr]
     secrets |= {"wrong key": "planted-and-wrong-0006"}
     assert len(lists.seen) > 10
-    # The home holds Prefect's database: parameters, names, logs, artifacts, events.
+    # The home folder has Prefect's database: parameters, names, logs, artifacts, events.
     home = list(files(stenopool.home))
     assert any(place.endswith(".db") for place, _ in home)
     for name, places in {
-        "what was said": [(f"output {number}", text.encode()) for number, text in enumerate(said)],
+        "output": [(f"output {number}", text.encode()) for number, text in enumerate(said)],
         "process lists": [("a command line", line) for line in lists.seen],
         "the destination": list(objects(destination)),
         "the home": home,

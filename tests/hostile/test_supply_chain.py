@@ -1,4 +1,4 @@
-"""Nothing is installed that the lock does not vouch for; what is shipped, under which licence, what is known of it."""
+"""Every installed package is in the lock file with its hash, has a known license, and is checked for advisories."""
 
 import json
 import threading
@@ -54,25 +54,25 @@ def osv() -> Iterator[str]:
     server.server_close()
 
 
-def test_every_file_of_the_lock_has_a_hash() -> None:
+def test_every_file_in_the_lock_has_a_hash() -> None:
     assert len(locked()) > 100
     assert without_hash(locked()) == []
 
 
-def test_a_file_without_a_hash_would_be_found() -> None:
+def test_a_file_without_a_hash_is_found() -> None:
     planted = {"name": "planted", "source": {"registry": "r"}, "wheels": [{"url": "u", "hash": "md5:0"}]}
     assert without_hash([planted]) == ["planted: u"]
 
 
-def test_everything_comes_from_the_registry() -> None:
-    """No package from an address, a repository or a folder but our own."""
+def test_all_packages_come_from_the_registry() -> None:
+    """The only package from an address, a repository or a folder is our own."""
     text = (ROOT / "uv.lock").read_text(encoding="utf-8")
     assert "source = { git" not in text
     assert "source = { url" not in text
     assert {package["source"]["registry"] for package in locked()} == {"https://pypi.org/simple"}
 
 
-def test_the_bill_names_what_is_installed() -> None:
+def test_the_bill_of_materials_lists_the_installed_packages() -> None:
     document = bill()
     assert document["bomFormat"] == "CycloneDX"
     names = {package.name for package in shipped()}
@@ -80,8 +80,10 @@ def test_the_bill_names_what_is_installed() -> None:
     assert not {"pytest", "ruff", "hypothesis"} & names
 
 
-def test_licences_are_known_and_none_is_forbidden() -> None:
-    """NVIDIA's own: proprietary, free to use and to pass on; torch's wheels bring them, the base install does not."""
+def test_licences_are_known_and_allowed() -> None:
+    """NVIDIA's: proprietary, free to use and to redistribute; torch's wheels require them, the base install
+    does not.
+    """
     found = {package.name: said for package in shipped() if (said := licence(package.name))}
     found = {name: said for name, said in found.items() if not name.startswith("nvidia-")}
     assert len(found) > 100
@@ -109,7 +111,7 @@ REASON = "Only the development server of this package is concerned, which nothin
     ],
     ids=["accepted", "on its last day", "a day later", "another"],
 )
-def test_an_advisory_is_accepted_by_its_id_and_until_a_day(
+def test_an_advisory_is_accepted_by_id_until_a_date(
     osv: str, tmp_path: Path, ids: str, days: int, code: int, said: str
 ) -> None:
     until = datetime.now(UTC).date() + timedelta(days=days)
@@ -125,7 +127,7 @@ def test_an_advisory_is_accepted_by_its_id_and_until_a_day(
 
 
 @pytest.mark.parametrize("missing", ["reason", "until", "ids"])
-def test_nothing_is_accepted_without_a_reason_and_a_day(tmp_path: Path, missing: str) -> None:
+def test_every_accepted_advisory_has_a_reason_and_a_date(tmp_path: Path, missing: str) -> None:
     lines = {"reason": f'"{REASON}"', "until": "2027-01-01", "ids": '["OSV-1"]', "package": '"prefect"'}
     path = tmp_path / "advisories.toml"
     path.write_text("[[accepted]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items() if key != missing))
@@ -133,24 +135,24 @@ def test_nothing_is_accepted_without_a_reason_and_a_day(tmp_path: Path, missing:
         read_accepted(path)
 
 
-def test_what_we_accept_is_accepted_for_half_a_year_at_most() -> None:
+def test_advisories_are_accepted_for_half_a_year_at_most() -> None:
     limit = datetime.now(UTC).date() + timedelta(days=184)
     assert [one for one in read_accepted() if one.until > limit] == []
 
 
-def test_ci_asks_for_advisories_and_fails_on_them() -> None:
+def test_ci_checks_advisories_and_fails_on_them() -> None:
     steps = (ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8").splitlines()
     (step,) = [step.strip() for step in steps if "docs.supply_chain" in step]
     assert step == "- run: uv run --no-sync python -m docs.supply_chain audit"
 
 
-def test_torch_is_none_whose_restricted_loading_can_be_made_to_run_code() -> None:
-    """CVE-2026-24747, mended in 2.10: until then `weights_only=True` protected from nothing."""
+def test_torch_has_safe_restricted_loading() -> None:
+    """CVE-2026-24747, fixed in 2.10: before that, `weights_only=True` protected from nothing."""
     versions = {Version(package["version"]) for package in locked() if package["name"] == "torch"}
     assert min(versions) >= Version("2.10")
 
 
-def test_without_a_source_it_says_so_and_claims_nothing() -> None:
+def test_without_a_source_the_check_says_so_and_passes_nothing() -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     done = CliRunner().invoke(app, ["audit", "--source", nobody])
     assert done.exit_code == 3

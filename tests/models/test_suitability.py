@@ -1,4 +1,4 @@
-"""Options that no machine can honour are refused where there are no weights."""
+"""Options that no machine can honor are refused, even on machines without weights."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def _refusal(**choices: Any) -> str:
 @pytest.mark.parametrize(
     ("choices", "named", "remedy"),
     [
-        # Options that were stored before these rules are refused here, where their work would begin.
+        # Stored options from before these rules are refused here, when their work would start.
         ({"model": "turbo", "task": "translate"}, "model=turbo and task=translate", "large-v3"),
         ({"model": "distil-large-v3", "language": "de"}, "model=distil-large-v3 and language=de", "large-v3"),
         ({"model": "base", "language": "yue"}, "model=base and language=yue", "turbo"),
@@ -45,7 +45,7 @@ def _refusal(**choices: Any) -> str:
         ),
     ],
 )
-def test_what_no_machine_can_do_is_refused(choices: dict[str, Any], named: str, remedy: str) -> None:
+def test_options_that_no_machine_can_honour_are_refused(choices: dict[str, Any], named: str, remedy: str) -> None:
     refusal = _refusal(**choices)
     assert named in refusal
     assert remedy in refusal
@@ -57,18 +57,18 @@ def test_what_no_machine_can_do_is_refused(choices: dict[str, Any], named: str, 
         {},
         {"word_timestamps": "alignment"},
         {"language": "de", "word_timestamps": "alignment"},
-        {"languages": ("de", "th"), "word_timestamps": "alignment"},  # a flag says which it was
+        {"languages": ("de", "th"), "word_timestamps": "alignment"},  # a flag says which language it was
         {"model": "distil-large-v3", "word_timestamps": "alignment"},
         {"engine": "whisper", "model": "turbo"},
         {"engine": "whisper", "model": "./mine"},
         {"model": "somebody/else", "task": "translate"},
     ],
 )
-def test_what_a_machine_may_do_is_not(choices: dict[str, Any]) -> None:
+def test_options_that_some_machine_can_honour_are_accepted(choices: dict[str, Any]) -> None:
     assert _refusal(**choices) == ""
 
 
-def test_your_own_models_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_your_own_models_are_considered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "wav2vec2" / "th"
     folder.mkdir(parents=True)
     for name in ("config.json", "vocab.json", "model.safetensors"):
@@ -83,7 +83,7 @@ def test_your_own_models_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert _refusal(language="lo", word_timestamps="alignment")
 
 
-def test_a_mirror_may_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_may_be_on_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STENOPOOL_MODELS__MIRROR", "s3://models")
     get_settings.cache_clear()
     assert _refusal(language="th", word_timestamps="alignment") == ""

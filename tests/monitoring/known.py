@@ -1,4 +1,4 @@
-"""Series that rules and dashboards may name, and by which labels: ours, recorded ones, documented exporters'."""
+"""Series and labels that rules and dashboards may name: our metrics, recorded series, and documented exporters."""
 
 from collections.abc import Iterator
 from functools import lru_cache
@@ -38,7 +38,7 @@ def rules(kind: str) -> Iterator[dict[str, object]]:
 
 @lru_cache
 def known() -> dict[str, set[str] | None]:
-    """Each series' name and the labels it can be matched by; None: any (what a recorded one keeps is not followed)."""
+    """Each series' name and its labels; None: any label (those of a recorded series are not tracked)."""
     ours = {}
     for metric in read_metrics().values():
         names = [metric.name]
@@ -50,7 +50,7 @@ def known() -> dict[str, set[str] | None]:
 
 
 def unknown(expression: str) -> list[str]:
-    """What an expression selects that nobody exports: names, and labels that a series does not have."""
+    """Names and labels in an expression that nothing exports."""
     faults = []
     for name, labels in series(expression):
         if name not in known():

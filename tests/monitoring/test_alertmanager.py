@@ -24,7 +24,7 @@ def amtool(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @needs_amtool
-def test_it_is_sound() -> None:
+def test_the_configuration_is_valid() -> None:
     done = amtool("check-config", CONFIG)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -43,12 +43,12 @@ def test_a_mistake_is_found(tmp_path: Path, written: str, wrong: str) -> None:
 
 @needs_amtool
 @pytest.mark.parametrize(("severity", "sent"), [("critical", "pager"), ("warning", "channel"), ("info", "mail")])
-def test_recipients_by_severity(severity: str, sent: str) -> None:
+def test_recipients_depend_on_severity(severity: str, sent: str) -> None:
     done = amtool("config", "routes", "test", f"--config.file={CONFIG}", f"severity={severity}", "service=stenopool")
     assert done.stdout.split() == [sent]
 
 
-def test_it_has_no_secrets() -> None:
+def test_the_configuration_has_no_secrets() -> None:
     def keys(node: object) -> set[str]:
         if isinstance(node, dict):
             return {*node, *(key for value in node.values() for key in keys(value))}
@@ -72,7 +72,7 @@ def alertmanager(tmp_path: Path) -> Iterator[Alertmanager]:
 
 
 def alert(name: str, severity: str, **labels: str) -> dict[str, str]:
-    """The labels that this alert fires with, from its rule and its series."""
+    """The labels of this alert, from its rule and its series."""
     mine = [rule["labels"] for rule in rules("alert") if rule["alert"] == name]
     (found,) = [one for one in mine if one["severity"] == severity]  # type: ignore[index]
     return {"alertname": name, **found, **labels}  # type: ignore[dict-item]
@@ -106,9 +106,9 @@ def alert(name: str, severity: str, **labels: str) -> dict[str, str]:
             {"StenopoolZombieRuns warning", "StenopoolCostAboveBudget critical"},
         ),
     ],
-    ids=["exporter", "prefect", "severities", "nothing to do with each other"],
+    ids=["exporter", "prefect", "severities", "unrelated alerts"],
 )
-def test_what_follows_from_worse_is_held_back(
+def test_consequences_of_a_more_severe_alert_are_inhibited(
     alertmanager: Alertmanager, alerts: list[dict[str, str]], sent: set[str]
 ) -> None:
     alertmanager.fire(alerts)
@@ -116,7 +116,7 @@ def test_what_follows_from_worse_is_held_back(
     assert {name for name, active in seen.items() if active} == sent
 
 
-def test_what_it_holds_back_exists() -> None:
+def test_inhibited_alerts_exist() -> None:
     known = {str(rule["alert"]) for rule in rules("alert")}
     for rule in yaml.safe_load(CONFIG.read_text())["inhibit_rules"]:
         for matcher in rule["source_matchers"] + rule["target_matchers"]:

@@ -1,4 +1,6 @@
-"""The dashboards: as generated, every panel explained, every expression parsed and of what is exported."""
+"""The dashboards are up to date; every panel has a description, and every expression parses and uses
+exported series.
+"""
 
 import json
 from typing import Any
@@ -18,28 +20,28 @@ PANELS = [
 
 
 @pytest.mark.parametrize("path", rendered(), ids=lambda path: path.name)
-def test_files_are_what_would_be_written(path: Any) -> None:
+def test_files_are_up_to_date(path: Any) -> None:
     assert path.read_text() == rendered()[path], "run `python -m monitoring.render`"
 
 
-def test_there_is_no_other_dashboard() -> None:
+def test_there_are_no_other_dashboards() -> None:
     assert [path.stem for path in PATHS] == ["cost", "operations", "performance"]
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_expressions_parse_and_name_only_what_is_exported(panel: dict[str, Any]) -> None:
+def test_expressions_parse_and_name_only_exported_series(panel: dict[str, Any]) -> None:
     assert panel["targets"]
     for target in panel["targets"]:
         assert unknown(target["expr"]) == []
 
 
-def test_an_expression_that_does_not_parse_is_found() -> None:
+def test_an_invalid_expression_is_found() -> None:
     with pytest.raises(ValueError, match="parenthesis"):
         unknown("sum(rate(stenopool_recordings_total[$__rate_interval])")
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_panels_say_what_they_show(panel: dict[str, Any]) -> None:
+def test_panels_have_descriptions(panel: dict[str, Any]) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     assert panel["description"].endswith(".")
     assert defaults["unit"]

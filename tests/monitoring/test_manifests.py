@@ -1,4 +1,4 @@
-"""What compose takes: Prometheus' configuration and Grafana's provisioning. The chart has its own tests."""
+"""Files for compose: Prometheus' configuration and Grafana's provisioning. The chart has its own tests."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="no pro
 
 
 @needs_promtool
-def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     def check(folder: Path) -> int:
         command = ["promtool", "check", "config", str(folder / "prometheus.yaml")]
         return subprocess.run(command, capture_output=True, check=False).returncode
@@ -26,7 +26,7 @@ def test_prometheus_takes_its_configuration(tmp_path: Path) -> None:
     assert check(tmp_path) != 0
 
 
-def test_jobs_have_the_names_that_alerts_know() -> None:
+def test_jobs_have_the_names_that_alerts_use() -> None:
     scraped = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
     assert {job["job_name"] for job in scraped} >= JOBS
 

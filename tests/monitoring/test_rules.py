@@ -1,4 +1,4 @@
-"""Prometheus' rules: its own checks, a test for each alert both ways, and nothing named that nobody exports."""
+"""Prometheus' rules: its own checks, tests of each alert firing and not firing, and only exported series."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @needs_promtool
-def test_rules_are_sound() -> None:
+def test_rules_are_valid() -> None:
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", *RULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -43,7 +43,7 @@ def test_rules_are_sound() -> None:
     ],
     ids=["expression", "duration", "template"],
 )
-def test_unsound_rules_are_found(tmp_path: Path, written: str, wrong: str) -> None:
+def test_invalid_rules_are_found(tmp_path: Path, written: str, wrong: str) -> None:
     text = (FOLDER / "rules" / "alerts.yaml").read_text()
     assert written in text
     (tmp_path / "alerts.yaml").write_text(text.replace(written, wrong))
@@ -81,7 +81,7 @@ def expectations() -> list[dict[str, Any]]:
 
 
 @each_alert
-def test_each_alert_is_tested_both_ways(alert: dict[str, Any]) -> None:
+def test_each_alert_is_tested_firing_and_not_firing(alert: dict[str, Any]) -> None:
     mine = [expected for expected in expectations() if expected["alertname"] == alert["alert"]]
     fires = [one["exp_labels"] for expected in mine for one in expected["exp_alerts"]]
     assert any(alert["labels"].items() <= labels.items() for labels in fires)
@@ -89,14 +89,14 @@ def test_each_alert_is_tested_both_ways(alert: dict[str, Any]) -> None:
 
 
 @each_alert
-def test_each_alert_says_what_is_and_what_to_do(alert: dict[str, Any]) -> None:
+def test_each_alert_has_annotations_and_a_runbook(alert: dict[str, Any]) -> None:
     assert set(alert["annotations"]) == {"summary", "description", "runbook_url"}
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     assert alert["labels"]["seen_by"] in {"exporter", "kubernetes", "prometheus"}
     page = RUNBOOKS / alert["annotations"]["runbook_url"].rpartition("/docs/runbooks/")[2]
     text = page.read_text()
     assert alert["alert"] in text
-    for part in ("## What it means", "## Look", "## Do"):
+    for part in ("## Meaning", "## Diagnosis", "## Fix"):
         assert part in text
 
 
@@ -110,18 +110,18 @@ def test_each_runbook_belongs_to_an_alert() -> None:
 @pytest.mark.parametrize(
     "rule", [*rules("record"), *rules("alert")], ids=lambda rule: rule.get("record") or rule["alert"]
 )
-def test_rules_name_only_what_is_exported(rule: dict[str, Any]) -> None:
+def test_rules_name_only_exported_series(rule: dict[str, Any]) -> None:
     assert unknown(rule["expr"]) == []
 
 
-def test_what_nobody_exports_is_found() -> None:
+def test_an_unexported_series_is_found() -> None:
     assert unknown('sum(rate(stenopool_recordings[5m])) / stenopool_queue_depth{pool="gpu"}') == [
         "stenopool_recordings",
         "stenopool_queue_depth{pool}",
     ]
 
 
-def test_rules_are_named_as_prometheus_advises() -> None:
+def test_rules_follow_prometheus_naming_advice() -> None:
     for rule in rules("record"):
         assert re.fullmatch(r"stenopool:[a-z_]+:[a-z0-9_]+", str(rule["record"]))
     for rule in rules("alert"):

@@ -1,4 +1,4 @@
-"""What the recordings that notifications name still need, and how many of them one run carries."""
+"""Remaining work of recordings that notifications name, and how many of them one run carries."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ ERRORS = {"denied.wav": AccessDenied("denied"), "busy.wav": StorageUnavailable("
 
 
 class Bucket(MemoryStore):
-    """It refuses to show some of its objects."""
+    """A store that refuses to show some of its objects."""
 
     def head(self, key: str) -> ObjectInfo:
         if key in ERRORS:
@@ -32,7 +32,7 @@ class Bucket(MemoryStore):
         return super().head(key)
 
 
-def test_what_is_done_gone_or_left_out_needs_nothing() -> None:
+def test_finished_missing_and_excluded_keys_need_no_work() -> None:
     source, destination = Bucket("memory://in"), MemoryStore("memory://in/out")
     keys = [
         "a.wav",
@@ -65,8 +65,8 @@ def test_what_is_done_gone_or_left_out_needs_nothing() -> None:
 
 
 @pytest.mark.parametrize("only", [("notes.txt",), ("out/.work/1/probe", "out/a.wav/audio.webm", "")])
-def test_what_is_tried_before_a_run_of_left_out_keys_writes_nothing(only: tuple[str, ...], tmp_path: Path) -> None:
-    """A trigger that names whatever was written would start the next run for it."""
+def test_checks_before_a_run_of_excluded_keys_write_nothing(only: tuple[str, ...], tmp_path: Path) -> None:
+    """Otherwise a trigger for every written object would start the next run."""
     source, destination = open_store(str(tmp_path)), open_store(f"{tmp_path}/out")
     source.put_bytes("a.wav", b"x")
     check_stores(source, destination, Selection(only=only))
@@ -75,14 +75,14 @@ def test_what_is_tried_before_a_run_of_left_out_keys_writes_nothing(only: tuple[
     assert (tmp_path / "out").exists(), "the destination is tried"
 
 
-def test_no_keys_are_not_all_keys() -> None:
+def test_no_keys_does_not_mean_all_keys() -> None:
     source = MemoryStore("memory://in")
     source.put_bytes("a.wav", b"x")
     assert find_unfinished(source, MemoryStore("memory://out"), OPTIONS, []) == ([], [], [])
     assert source.lists == 0
 
 
-def test_a_store_that_is_down_is_no_recordings_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_down_is_not_a_recordings_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> Any:
         raise StorageUnavailable("503")
 
@@ -92,7 +92,7 @@ def test_a_store_that_is_down_is_no_recordings_fault(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("key", ["k" * 1024, "漢" * 341, "a.wav"])
-def test_runs_carry_as_many_keys_as_their_parameters_may_hold(key: str) -> None:
+def test_runs_carry_as_many_keys_as_their_parameters_can_hold(key: str) -> None:
     keys = [f"{number:04d}{key}"[:1024] for number in range(1000)]
     parts = list(_split(keys))
     assert [one for part in parts for one in part] == keys

@@ -1,4 +1,4 @@
-"""What a parent does when the server does not start its child at once, or does not say how it is."""
+"""A parent run when the server delays the start of its child, or does not report the child's state."""
 
 import asyncio
 import json
@@ -18,11 +18,13 @@ from stenopool.settings import DispatchSettings
 
 NOW = "2026-11-30T04:00:00Z"
 DEPLOYMENT = {"id": str(uuid4()), "name": "cpu", "flow_id": str(uuid4()), "created": NOW, "updated": NOW}
-CLOSE = 0  # in place of a status: the connection ends without an answer
+CLOSE = 0  # in place of a status: the connection ends without a response
 
 
 class Server:
-    """A Prefect server as far as a parent sees it. ``starting``, ``looking``: its next answers, then all is well."""
+    """The API of a Prefect server that a parent uses. ``starting``, ``looking``: its next responses; the later ones
+    succeed.
+    """
 
     def __init__(self) -> None:
         self.starting: list[int] = []
@@ -41,7 +43,7 @@ class Server:
         if path == f"/api/flow_runs/{self._run}":
             self.looks += 1
             return self._next(self.looking), self._state("COMPLETED")
-        return 404, None  # what Prefect's client asks besides: CSRF tokens, versions
+        return 404, None  # other requests of Prefect's client: CSRF tokens, versions
 
     def _next(self, answers: list[int]) -> int:
         return answers.pop(0) if answers else 200
@@ -76,7 +78,7 @@ def server() -> Iterator[Server]:
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listening.serve_forever, args=(0.05,), daemon=True).start()
     url = f"http://127.0.0.1:{listening.server_port}/api"
-    # Prefect's client repeats some statuses itself, with pauses of seconds: here each answer is to reach the parent.
+    # Prefect's client retries some statuses itself, with pauses of seconds; here each response must reach the parent.
     with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
         yield known
     listening.shutdown()
@@ -92,7 +94,7 @@ def carry() -> None:
     "options",
     [{"model": "turbo", "task": "translate"}, {"language": "lo", "word_timestamps": "alignment"}],
 )
-def test_options_that_no_worker_can_honour_start_none(options: dict[str, Any]) -> None:
+def test_options_that_no_worker_can_honour_start_no_child(options: dict[str, Any]) -> None:
     by_deployment = ByDeployment(DispatchSettings(by="deployment"))
     stored = TranscriptionOptions.model_validate(options, context=STORED)
     with pytest.raises(SetupError) as raised:
@@ -112,7 +114,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("status", PASSING)
-def test_a_server_that_is_away_is_waited_for(server: Server, status: int) -> None:
+def test_an_unreachable_server_is_waited_for(server: Server, status: int) -> None:
     server.starting, server.looking = [status, status], [status]
     carry()
     assert len(server.keys) == 3
@@ -121,7 +123,7 @@ def test_a_server_that_is_away_is_waited_for(server: Server, status: int) -> Non
 
 
 @pytest.mark.parametrize(("status", "code"), REFUSALS.items())
-def test_a_start_that_is_refused_ends_the_run(server: Server, status: int, code: ErrorCode) -> None:
+def test_a_refused_start_ends_the_run(server: Server, status: int, code: ErrorCode) -> None:
     server.starting = [status]
     with pytest.raises(SetupError) as caught:
         carry()
@@ -129,7 +131,7 @@ def test_a_start_that_is_refused_ends_the_run(server: Server, status: int, code:
     assert len(server.keys) == 1
 
 
-def test_a_deployment_that_is_missing_ends_the_run(server: Server) -> None:
+def test_a_missing_deployment_ends_the_run(server: Server) -> None:
     server.deployed = False
     with pytest.raises(SetupError) as caught:
         carry()
@@ -137,7 +139,7 @@ def test_a_deployment_that_is_missing_ends_the_run(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), REFUSALS.items())
-def test_a_look_that_is_refused_ends_the_run(server: Server, status: int, code: ErrorCode) -> None:
+def test_a_refused_status_query_ends_the_run(server: Server, status: int, code: ErrorCode) -> None:
     server.looking = [status]
     with pytest.raises(SetupError) as caught:
         carry()
@@ -145,7 +147,7 @@ def test_a_look_that_is_refused_ends_the_run(server: Server, status: int, code: 
     assert server.looks == 1
 
 
-def test_a_child_that_was_deleted_is_not_waited_for(server: Server) -> None:
+def test_a_deleted_child_is_not_waited_for(server: Server) -> None:
     server.looking = [404]
     carry()
     assert server.looks == 1

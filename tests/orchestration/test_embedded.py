@@ -1,4 +1,4 @@
-"""The embedded Prefect server: several at once, and none left behind."""
+"""The embedded Prefect server: several at the same time, and none left behind."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def database(server: psutil.Process) -> str:
     return found
 
 
-def test_two_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Path) -> None:
+def test_two_servers_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Path) -> None:
     home = tmp_path / ".prefect"
     both = [start(tmp_path) for _ in range(2)]
     try:
@@ -49,7 +49,7 @@ def test_two_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Pa
         servers = [psutil.Process(int(pid)) for pid in pids]
         assert len(set(addresses)) == len({database(server) for server in servers}) == 2
         (kept,) = home.glob("*.db")
-        assert kept.name.startswith("stenopool-empty-"), "made once: tables take seconds"
+        assert kept.name.startswith("stenopool-empty-"), "created once: tables take seconds"
 
         both[0].communicate()
         assert both[0].returncode == 0
@@ -73,7 +73,7 @@ def test_two_of_one_user_share_no_database_and_leave_nothing_behind(tmp_path: Pa
         {"PREFECT_SERVER_API_AUTH_STRING": "mine:chosen-by-the-user"},
     ],
 )
-def test_it_has_a_password_that_only_the_run_knows(own: dict[str, str], tmp_path: Path) -> None:
+def test_the_server_has_a_password_that_only_the_run_knows(own: dict[str, str], tmp_path: Path) -> None:
     program = start(tmp_path, **own)
     try:
         address, pid, password = str(program.stdout and program.stdout.readline()).split()
@@ -94,7 +94,7 @@ def test_it_has_a_password_that_only_the_run_knows(own: dict[str, str], tmp_path
         program.communicate()
 
 
-def test_what_the_user_has_set_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_settings_take_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {"PREFECT_LOGGING_LEVEL": "DEBUG"})
     embedded.set_environment()
     assert os.environ["PREFECT_LOGGING_LEVEL"] == "DEBUG"

@@ -1,4 +1,6 @@
-"""Prefect's server as we start it: a real one, asked byte for byte what pages, other users and our own programs ask."""
+"""Prefect's server with our profile: a real one, with raw requests like those of pages, other users and our
+programs.
+"""
 
 import base64
 import json
@@ -60,7 +62,7 @@ class Guarded:
             return False
 
     def send(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> int:
-        """Exactly these headers, and Host where they name none; returns the status."""
+        """Send exactly these headers, with Host unless they name one; return the status."""
         headers = {"Host": f"127.0.0.1:{self.port}", "Content-Length": str(len(body)), **headers}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
@@ -83,14 +85,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 @pytest.mark.parametrize("path", ["flows/filter", "flows/", "automations/", "work_pools/filter", "block_types/filter"])
-def test_nothing_is_done_without_the_password(path: str, server: Guarded) -> None:
+def test_without_the_password_nothing_is_done(path: str, server: Guarded) -> None:
     wrong = {"Authorization": f"Basic {base64.b64encode(b'stenopool:wrong').decode()}"}
     for headers in (JSON, JSON | wrong, {}):
         assert server.send("POST", f"/api/{path}", headers, b'{"name": "evil"}') == 401
     assert server.send("GET", "/api/admin/settings", {}) == 401
 
 
-# By name: what a browser sends for a page of another site, or another user's program sends.
+# By name: the request of a browser for another site's page, or of another user's program.
 FOREIGN: dict[str, tuple[dict[str, str], int]] = {
     "no content type": ({}, 401),
     "no content type, by a page": (EVIL, 403),
@@ -98,27 +100,27 @@ FOREIGN: dict[str, tuple[dict[str, str], int]] = {
     "JSON by a page": (EVIL | JSON, 403),
     "a file or a sandboxed frame": ({"Origin": "null"} | JSON, 403),
     "a page of another port": ({"Origin": "http://127.0.0.1:1"} | JSON, 403),
-    "a page under another name of ours": ({"Origin": "http://localhost:4200"} | JSON, 403),
-    "an origin that is none": ({"Origin": "http://["} | JSON, 403),
-    "a name that leads here": ({"Host": "evil.example:4200"} | JSON, 403),
+    "a page under another of our names": ({"Origin": "http://localhost:4200"} | JSON, 403),
+    "an invalid origin": ({"Origin": "http://["} | JSON, 403),
+    "a name that resolves to this machine": ({"Host": "evil.example:4200"} | JSON, 403),
     "and its own page": ({"Host": "evil.example:4200", "Origin": "http://evil.example:4200"} | JSON, 403),
     "a public name of loopback": ({"Host": "127.0.0.1.nip.io"} | JSON, 403),
-    "a host that is none": ({"Host": "["} | JSON, 403),
+    "an invalid host": ({"Host": "["} | JSON, 403),
 }
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_other_sites_pages_change_nothing(case: str, server: Guarded) -> None:
+def test_pages_of_other_sites_change_nothing(case: str, server: Guarded) -> None:
     headers, status = FOREIGN[case]
     assert server.send("POST", "/api/flows/", headers, b'{"name": "evil"}') == status
-    if status == 403:  # the second wall holds also for whoever has come by the password
+    if status == 403:  # the second barrier also holds for a caller who knows the password
         assert server.send("POST", "/api/flows/", headers | server.authorization, b'{"name": "evil"}') == 403
         assert server.send("GET", "/api/health", headers) == 403
     assert "evil" not in server.flows()
 
 
 @pytest.mark.parametrize("way", ["/api/events/in", "/api/events/out", "/api/logs/out"])
-def test_websockets_are_behind_both_walls(way: str, server: Guarded) -> None:
+def test_websockets_are_behind_both_barriers(way: str, server: Guarded) -> None:
     from websockets.exceptions import ConnectionClosed, InvalidStatus
     from websockets.sync.client import connect
     from websockets.typing import Origin, Subprotocol
@@ -138,7 +140,7 @@ def test_websockets_are_behind_both_walls(way: str, server: Guarded) -> None:
                     connection.recv(30)
 
 
-def test_prefects_client_and_a_program_of_ones_own_work_with_the_password(server: Guarded) -> None:
+def test_prefects_client_and_other_programs_work_with_the_password(server: Guarded) -> None:
     with SyncPrefectClient(f"{server.url}/api", auth_string=server.password) as client:
         client.create_flow_from_name("by the client")
     own = {"Origin": server.url, "Content-Type": "application/json"}
@@ -153,7 +155,7 @@ def test_the_password_is_in_no_command_line(server: Guarded) -> None:
 
 
 @needs_chromium
-def test_prefects_page_asks_for_one_password_once(server: Guarded, browser: "Browser") -> None:
+def test_prefects_page_asks_once_for_the_password(server: Guarded, browser: "Browser") -> None:
     assert server.send("POST", "/api/flows/", JSON | server.authorization, b'{"name": "shown on the page"}') == 201
     context = browser.new_context()
     try:
@@ -170,7 +172,7 @@ def test_prefects_page_asks_for_one_password_once(server: Guarded, browser: "Bro
         context.close()
 
 
-def test_a_password_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:
+def test_a_password_is_created_once_and_readable_only_by_its_user(tmp_path: Path) -> None:
     file = keep_password(tmp_path / "home")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     user, _, word = file.read_text().strip().partition(":")
@@ -181,7 +183,7 @@ def test_a_password_is_made_once_and_for_its_user_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fault", ["others read it", "it is empty", "it is a link", "it is another user's"])
-def test_a_file_that_keeps_no_secret_is_replaced(fault: str, tmp_path: Path) -> None:
+def test_an_unsafe_password_file_is_replaced(fault: str, tmp_path: Path) -> None:
     file, known = tmp_path / PASSWORD_FILE, "stenopool:known"
     file.write_text("" if fault == "it is empty" else known)
     file.chmod(0o644 if fault == "others read it" else 0o600)

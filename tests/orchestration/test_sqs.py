@@ -28,7 +28,7 @@ MINIO = json.dumps({"EventName": "s3:ObjectCreated:Put", "Records": [{**RECORD, 
 
 
 @pytest.mark.parametrize("message", [S3, SNS, EVENTBRIDGE, MINIO, RESTORED, RESTORED_BY_EVENTBRIDGE])
-def test_an_arrival_is_found_in_every_envelope(message: str) -> None:
+def test_a_recording_is_found_in_every_envelope(message: str) -> None:
     assert parse_notification(message) == [ARRIVAL]
 
 
@@ -41,16 +41,16 @@ def test_an_arrival_is_found_in_every_envelope(message: str) -> None:
         json.dumps({"source": "aws.s3", "detail-type": "Object Deleted", "detail": {}}),
     ],
 )
-def test_what_is_no_arrival_is_passed_over(message: str) -> None:
+def test_other_events_are_skipped(message: str) -> None:
     assert parse_notification(message) == []
 
 
 @pytest.mark.parametrize("message", ["", "hello", "[]", "null", "{}", '{"Records": [1]}', '{"TopicArn": 1}'])
-def test_what_is_no_notification_is_refused(message: str) -> None:
+def test_other_messages_are_refused(message: str) -> None:
     with pytest.raises(SetupError) as caught:
         parse_notification(message)
     assert caught.value.code is ErrorCode.OPTIONS_INVALID
 
 
-def test_a_message_that_is_kept_comes_back_after_twice_as_long_each_time() -> None:
+def test_a_kept_message_returns_after_twice_as_long_each_time() -> None:
     assert [_find_pause(times) for times in (1, 2, 3, 4, 50, 5000)] == [60, 120, 240, 480, 21600, 21600]

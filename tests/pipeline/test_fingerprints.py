@@ -1,4 +1,4 @@
-"""The fingerprint: the same for the same work on every machine and day, another for other work."""
+"""The fingerprint: the same for the same work on every machine and day, different for different work."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ RECORDING = Recording(uri="s3://calls/a/é.wav", key="a/é.wav", size=7, etag="0
 
 any_text = st.text(st.characters(codec="utf-8"), max_size=20)
 
-# Another value for every option, with what has to go with it.
+# A different value for every option, with the options that it requires.
 CHANGES: dict[str, dict[str, Any]] = {
     "engine": {"engine": "whisper"},
     "model": {"model": "small"},
@@ -39,8 +39,8 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_the_fingerprint_is_the_one_of_the_releases_before() -> None:
-    # If this fails, every recording in the world becomes pending again. Is that meant?
+def test_the_fingerprint_equals_that_of_earlier_releases() -> None:
+    # If this fails, every recording of every user becomes pending again. Is that intended?
     assert fingerprint(RECORDING, TranscriptionOptions()) == "4c72252594c3a886b2bbe6a869d1e46b"
     chosen = TranscriptionOptions(model="small", language="per-segment", languages=("en", "de"), channels="split")
     assert fingerprint(RECORDING, chosen) == "c4848fcaf6c9b6438590b1831a77cffc"
@@ -48,7 +48,7 @@ def test_the_fingerprint_is_the_one_of_the_releases_before() -> None:
 
 @given(st.builds(Recording, uri=st.just("x"), key=any_text, size=st.integers(0), etag=any_text, modified=st.just(0.0)))
 def test_it_is_the_digest_of_sorted_json(recording: Recording) -> None:
-    # Written down once more, as the fingerprint puts that JSON together itself.
+    # Spelled out here, because the fingerprint builds that JSON itself.
     options = TranscriptionOptions(model="small", prompt='"é\\')
     identity = {
         "key": recording.key,
@@ -61,31 +61,31 @@ def test_it_is_the_digest_of_sorted_json(recording: Recording) -> None:
     assert fingerprint(recording, options) == hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def test_every_option_changes_it() -> None:
+def test_every_option_changes_the_fingerprint() -> None:
     assert CHANGES.keys() == TranscriptionOptions.model_fields.keys()
     prints = {name: fingerprint(RECORDING, TranscriptionOptions(**change)) for name, change in CHANGES.items()}
     prints["none"] = fingerprint(RECORDING, TranscriptionOptions())
     assert len(set(prints.values())) == len(prints)
 
 
-def test_a_default_that_is_spelled_out_does_not() -> None:
+def test_an_explicit_default_does_not_change_the_fingerprint() -> None:
     spelled = TranscriptionOptions.model_validate(TranscriptionOptions().model_dump())
     assert fingerprint(RECORDING, spelled) == fingerprint(RECORDING, TranscriptionOptions())
 
 
-def test_two_spellings_of_a_language_are_one_piece_of_work() -> None:
+def test_two_spellings_of_a_language_are_the_same_work() -> None:
     prints = {
         fingerprint(RECORDING, TranscriptionOptions(language=given)) for given in ("de", "de-AT", "German", "ger")
     }
     assert len(prints) == 1
 
 
-def test_what_is_implied_and_what_is_said_are_one_piece_of_work() -> None:
+def test_implied_and_explicit_options_are_the_same_work() -> None:
     said = TranscriptionOptions(channels="split", diarization="channels")
     assert fingerprint(RECORDING, TranscriptionOptions(channels="split")) == fingerprint(RECORDING, said)
 
 
-def test_how_the_work_is_done_cannot_enter_it() -> None:
+def test_execution_options_cannot_enter_the_fingerprint() -> None:
     assert TranscriptionOptions.model_fields.keys().isdisjoint(ExecutionOptions.model_fields)
     for name, field in ExecutionOptions.model_fields.items():
         with pytest.raises(ValueError, match="Extra inputs"):
@@ -93,18 +93,18 @@ def test_how_the_work_is_done_cannot_enter_it() -> None:
 
 
 @pytest.mark.parametrize("change", [{"key": "b.wav"}, {"size": 8}, {"etag": "other"}])
-def test_another_recording_has_another(change: dict[str, Any]) -> None:
+def test_another_recording_has_another_fingerprint(change: dict[str, Any]) -> None:
     other = RECORDING.model_copy(update=change)
     assert fingerprint(other, TranscriptionOptions()) != fingerprint(RECORDING, TranscriptionOptions())
 
 
 @pytest.mark.parametrize("change", [{"uri": "file:///calls/a.wav"}, {"modified": 2.0}])
-def test_where_and_when_the_same_content_lies_does_not_matter(change: dict[str, Any]) -> None:
+def test_address_and_time_of_the_same_content_do_not_matter(change: dict[str, Any]) -> None:
     other = RECORDING.model_copy(update=change)
     assert fingerprint(other, TranscriptionOptions()) == fingerprint(RECORDING, TranscriptionOptions())
 
 
-def test_a_stage_whose_results_changed_makes_work_pending_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_with_changed_results_makes_work_pending_again(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(RECORDING, TranscriptionOptions())
     raised = {**catalog.STAGE_VERSIONS, "diarize": catalog.STAGE_VERSIONS["diarize"] + 1}
     monkeypatch.setattr(catalog, "STAGE_VERSIONS", raised)

@@ -1,4 +1,4 @@
-"""`clean` removes what is old and ours, on a folder and on a real S3 server, and nothing else."""
+"""`clean` removes only Stenopool's old objects, in a folder and on a real S3 server."""
 
 import time
 import tracemalloc
@@ -26,7 +26,7 @@ DONE, QUARANTINED, LEFT = "0" * 32, "1" * 32, "2" * 32
 
 @pytest.fixture(params=["local", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    """An empty destination of each kind; listings of the server come in small pages."""
+    """An empty destination of each kind; the server lists in small pages."""
     if request.param == "local":
         return open_store(str(tmp_path / "transcripts"))
     return S3Store(request.getfixturevalue("bucket"), "transcripts", page_size=3)
@@ -41,14 +41,14 @@ def later(days: float) -> float:
 
 
 def leave_checkpoints(store: ObjectStore, fingerprint: str) -> None:
-    """What a run leaves that was killed after recognition."""
+    """The objects of a run that was killed after recognition."""
     for name in ("prepare.v1.json", "transcribe.v1.json"):
         store.put_bytes(work_key(fingerprint, name), b"{}")
     store.put_bytes(work_key(fingerprint, AUDIO), b"fLaC" * 100)
 
 
 def fill(store: ObjectStore) -> set[str]:
-    """A destination with a bit of everything; returns the keys that no cleaning may touch."""
+    """A destination with objects of every kind; returns the keys that cleaning must keep."""
     for key, fingerprint in (("a/done.wav", DONE), (f"{LEFT}/work/.batches.wav", DONE)):
         for format in ("json", "srt"):
             store.put_bytes(output_key(key, format), b"said")
@@ -60,7 +60,7 @@ def fill(store: ObjectStore) -> set[str]:
     return kept
 
 
-def test_idempotency_keys_go_when_they_are_forgotten_and_not_before(store: ObjectStore) -> None:
+def test_idempotency_keys_are_removed_only_after_they_expire(store: ObjectStore) -> None:
     for name in ("requests/a.json", "requests/b.json", "clients/a.json"):
         store.put_bytes(f".api/{name}", b"{}")
     assert remove_leftovers(store, work_older_than=60, now=later(6.9)).requests == 0
@@ -76,7 +76,7 @@ def leave_batch(store: ObjectStore, batch: str, *, reported: bool = True) -> Non
         store.put_bytes(f"{BATCHES}{batch}/{name}", b"{}")
 
 
-def test_old_checkpoints_go_and_receipts_and_transcripts_stay(store: ObjectStore) -> None:
+def test_old_checkpoints_are_removed_and_receipts_and_transcripts_stay(store: ObjectStore) -> None:
     kept = fill(store)
     leave_batch(store, "20261101T000000Z-aaaaaa")
     batches = keys(store, BATCHES)
@@ -86,7 +86,7 @@ def test_old_checkpoints_go_and_receipts_and_transcripts_stay(store: ObjectStore
     assert cleaned.batches.objects == 0
 
 
-def test_nothing_old_enough_nothing_done(store: ObjectStore) -> None:
+def test_nothing_is_removed_if_nothing_is_old_enough(store: ObjectStore) -> None:
     fill(store)
     leave_batch(store, "20261101T000000Z-aaaaaa")
     leave_batch(store, "20261102T000000Z-aaaaaa")
@@ -96,7 +96,7 @@ def test_nothing_old_enough_nothing_done(store: ObjectStore) -> None:
     assert (cleaned.work.objects, cleaned.batches.objects) == (0, 0)
 
 
-def test_a_dry_run_says_the_same_and_removes_nothing(store: ObjectStore) -> None:
+def test_a_dry_run_reports_the_same_and_removes_nothing(store: ObjectStore) -> None:
     fill(store)
     for day in (1, 2):
         leave_batch(store, f"2026110{day}T000000Z-aaaaaa")
@@ -112,7 +112,7 @@ def test_a_dry_run_says_the_same_and_removes_nothing(store: ObjectStore) -> None
 def test_one_young_object_protects_its_fingerprint(store: ObjectStore) -> None:
     leave_checkpoints(store, LEFT)
     leave_checkpoints(store, DONE)
-    time.sleep(2.1)  # S3 tells whole seconds
+    time.sleep(2.1)  # S3 returns whole seconds
     store.put_bytes(work_key(DONE, "diarize.v1.json"), b"{}")
     young = store.head(work_key(DONE, "diarize.v1.json")).modified
     cleaned = remove_leftovers(store, work_older_than=2, now=young + 1)
@@ -128,7 +128,7 @@ def test_many_folders_are_removed_while_they_are_listed(store: ObjectStore) -> N
     assert keys(store) == set()
 
 
-def test_what_is_not_ours_in_the_work_area_stays(store: ObjectStore) -> None:
+def test_foreign_objects_in_the_work_area_stay(store: ObjectStore) -> None:
     strange = {f"{WORK}notes.txt", f"{WORK}not a fingerprint/{AUDIO}", f"{WORK}{LEFT}/deep/er.json", f"{WORK}{LEFT}x/a"}
     for key in strange:
         store.put_bytes(key, b"somebody's")
@@ -136,7 +136,7 @@ def test_what_is_not_ours_in_the_work_area_stays(store: ObjectStore) -> None:
     assert keys(store) == strange
 
 
-def test_old_batches_go_only_when_asked_and_the_last_report_stays(store: ObjectStore) -> None:
+def test_old_batches_are_removed_only_on_request_and_the_last_report_stays(store: ObjectStore) -> None:
     kept = fill(store)
     remove_leftovers(store, work_older_than=0, now=later(1))
     for day in (1, 2):
@@ -149,7 +149,7 @@ def test_old_batches_go_only_when_asked_and_the_last_report_stays(store: ObjectS
     assert (cleaned.batches.folders, cleaned.batches.objects) == (2, 9)
 
 
-def test_unfinished_writes_go_when_they_are_old(store: ObjectStore) -> None:
+def test_unfinished_writes_are_removed_when_they_are_old(store: ObjectStore) -> None:
     kept = fill(store)
     leave_unfinished(store)
     assert remove_leftovers(store, work_older_than=DAY).partial == 0
@@ -161,7 +161,7 @@ def test_unfinished_writes_go_when_they_are_old(store: ObjectStore) -> None:
 
 
 def leave_unfinished(store: ObjectStore) -> None:
-    """What a writer leaves that was killed while it wrote."""
+    """The files of a writer that was killed while it wrote."""
     if isinstance(store, S3Store):
         key = f"{store.prefix}{work_key(LEFT, AUDIO)}"
         store.client.create_multipart_upload(Bucket=store.bucket, Key=key)
@@ -171,14 +171,14 @@ def leave_unfinished(store: ObjectStore) -> None:
 
 
 class _Watched(LocalStore):
-    """A folder that keeps a diary of deletions, and in which a run goes on while ``taken_up`` is listed."""
+    """A folder that records deletions, and in which a run resumes the work ``resumed`` while it is listed."""
 
-    taken_up = ""
+    resumed = ""
     deleted: tuple[str, ...] = ()
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
-        if self.taken_up and prefix == f"{WORK}{self.taken_up}/":
-            WorkArea(LocalStore(self.root), self.taken_up).save(DIARIZED, NOBODY)
+        if self.resumed and prefix == f"{WORK}{self.resumed}/":
+            WorkArea(LocalStore(self.root), self.resumed).save(DIARIZED, NOBODY)
         yield from super().list(prefix, start_after=start_after)
 
     def delete(self, key: str) -> None:
@@ -186,7 +186,7 @@ class _Watched(LocalStore):
         super().delete(key)
 
 
-def test_audio_goes_last(tmp_path: Path) -> None:
+def test_audio_is_removed_last(tmp_path: Path) -> None:
     store = _Watched(tmp_path)
     leave_checkpoints(store, LEFT)
     remove_leftovers(store, work_older_than=DAY, now=later(2))
@@ -194,12 +194,12 @@ def test_audio_goes_last(tmp_path: Path) -> None:
     assert store.deleted[-1] == work_key(LEFT, AUDIO)
 
 
-def test_work_that_a_run_takes_up_meanwhile_stays(tmp_path: Path) -> None:
+def test_work_that_a_run_resumes_during_cleaning_stays(tmp_path: Path) -> None:
     store = _Watched(tmp_path)
     leave_checkpoints(store, LEFT)
     leave_checkpoints(store, DONE)
     time.sleep(0.2)
-    store.taken_up = LEFT
+    store.resumed = LEFT
     cleaned = remove_leftovers(store, work_older_than=0.1)
     assert cleaned.work.folders == 1
     assert {key.split("/")[1] for key in keys(store, WORK)} == {LEFT}
@@ -207,7 +207,7 @@ def test_work_that_a_run_takes_up_meanwhile_stays(tmp_path: Path) -> None:
 
 
 class _Endless(MemoryStore):
-    """Listings made up as they are read."""
+    """Listings generated while they are read."""
 
     def list(self, prefix: str = "", *, start_after: str = "") -> Iterator[ObjectInfo]:
         for number in range(50_000):
@@ -220,7 +220,7 @@ def _peak_of_clean() -> int:
     return tracemalloc.get_traced_memory()[1]
 
 
-def test_memory_does_not_grow_with_what_there_is() -> None:
-    # In a process of its own: tracemalloc counts what every thread takes, and other tests leave servers' threads.
+def test_memory_does_not_grow_with_the_number_of_objects() -> None:
+    # In a separate process: tracemalloc counts memory of every thread, and other tests leave servers' threads.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
         assert alone.submit(_peak_of_clean).result() < 200_000

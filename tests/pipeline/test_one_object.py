@@ -1,6 +1,6 @@
-"""One object never stops the others: whatever is wrong with it becomes its own outcome, on folders and on S3 alike.
+"""One object never stops the others: any error of it becomes its own outcome, in folders and on S3.
 
-And the other way round: what is wrong with a whole store ends the run, and marks no recording.
+Conversely, an error of a whole store ends the run, and marks no recording.
 """
 
 import errno
@@ -51,7 +51,7 @@ OPTIONS, EXECUTION = TranscriptionOptions(), ExecutionOptions(formats=("json", "
 
 
 def speak(_run: RunContext, job: Job) -> None:
-    """In place of decoding and transcribing, which know nothing of stores."""
+    """In place of decoding and transcription, which are independent of stores."""
     job.known_duration = 9.5
     job.work.keep(ASSIGNED, conversation())
 
@@ -67,9 +67,10 @@ ENDS = ("done", "quarantined", "deferred")
 def run_batch(
     run: RunContext, selection: Selection | None = None, *, meanwhile: Callable[[], object] = lambda: None
 ) -> tuple[dict[str, ErrorCode | None], list[BaseException]]:
-    """A run: each key with its error code (None: it has a transcript and a receipt), and what ended the run.
+    """Run a batch; return each key with its error code (None: it has a transcript and a receipt), and the errors that
+    ended the run.
 
-    ``meanwhile``: done between the listing and the fetching.
+    ``meanwhile``: called between the listing and the fetching.
     """
     plan = Plan(run.source, run.destination, run.options, selection or Selection())
     items = list(plan.items())
@@ -133,20 +134,23 @@ LISTED: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
     "pipe": (lambda path: replace(path, os.mkfifo), ErrorCode.NOT_A_FILE),
     "socket": (lambda path: replace(path, bind_socket), ErrorCode.NOT_A_FILE),
     "device": (lambda path: replace(path, make_device), ErrorCode.NOT_A_FILE),
-    "link to nothing": (lambda path: replace(path, lambda at: at.symlink_to("nothing")), ErrorCode.NOT_A_FILE),
+    "broken link": (lambda path: replace(path, lambda at: at.symlink_to("nothing")), ErrorCode.NOT_A_FILE),
     "link to itself": (lambda path: replace(path, lambda at: at.symlink_to(at.name)), ErrorCode.NOT_A_FILE),
-    "link out": (lambda path: replace(path, lambda at: at.symlink_to("/etc/hostname")), ErrorCode.NOT_A_FILE),
+    "link to the outside": (
+        lambda path: replace(path, lambda at: at.symlink_to("/etc/hostname")),
+        ErrorCode.NOT_A_FILE,
+    ),
 }
 AFTER: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
     "gone": (Path.unlink, ErrorCode.OBJECT_GONE),
-    "a folder by now": (lambda path: replace(path, Path.mkdir), ErrorCode.OBJECT_GONE),
-    "a pipe by now": (lambda path: replace(path, os.mkfifo), ErrorCode.OBJECT_GONE),
-    "another content": (lambda path: path.write_bytes(b"longer than before"), ErrorCode.SOURCE_CHANGED),
-    "its folder is locked": (lambda path: path.parent.chmod(0), ErrorCode.OBJECT_DENIED),
+    "replaced by a folder": (lambda path: replace(path, Path.mkdir), ErrorCode.OBJECT_GONE),
+    "replaced by a pipe": (lambda path: replace(path, os.mkfifo), ErrorCode.OBJECT_GONE),
+    "changed content": (lambda path: path.write_bytes(b"longer than before"), ErrorCode.SOURCE_CHANGED),
+    "its folder is unreadable": (lambda path: path.parent.chmod(0), ErrorCode.OBJECT_DENIED),
 }
 OUTPUTS: dict[str, tuple[Callable[[Path], object], ErrorCode]] = {
-    "an output folder of others": (lambda path: path.mkdir(0o500, parents=True), ErrorCode.OUTPUT_DENIED),
-    "a file in the place of the output folder": (write_file, ErrorCode.KEY_UNUSABLE),
+    "another user's output folder": (lambda path: path.mkdir(0o500, parents=True), ErrorCode.OUTPUT_DENIED),
+    "a file in place of the output folder": (write_file, ErrorCode.KEY_UNUSABLE),
 }
 FOLDER_FAULTS = LISTED | AFTER | OUTPUTS
 
@@ -165,13 +169,13 @@ def unlock(root: Path) -> None:
             path.chmod(0o700)
 
 
-ROUNDS = int(os.environ.get("STENOPOOL_TEST_ROUNDS", "10"))  # more where CI has time for it
+ROUNDS = int(os.environ.get("STENOPOOL_TEST_ROUNDS", "10"))  # more where CI has time
 few = settings(max_examples=ROUNDS, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @few
 @given(st.lists(st.sampled_from([None, None, *FOLDER_FAULTS]), min_size=1, max_size=10))
-def test_any_faults_in_a_folder_are_those_objects_own(
+def test_any_faults_in_a_folder_affect_only_their_objects(
     tmp_path_factory: pytest.TempPathFactory, scratch: Scratch, faults: list[str | None]
 ) -> None:
     folder = tmp_path_factory.mktemp("faults")
@@ -200,7 +204,7 @@ def test_any_faults_in_a_folder_are_those_objects_own(
     assert not errors
     expected = {f"{n}/a.wav": FOLDER_FAULTS[fault][1] if fault else None for n, fault in enumerate(faults)}
     assert ends == expected
-    # They may be read and written now. Nothing else has to be reset.
+    # They are readable and writable again. Nothing else has to be reset.
     for path in folder.glob("out/*/a.wav"):
         path.chmod(0o700)
     again, errors = run_batch(run)
@@ -211,14 +215,14 @@ def test_any_faults_in_a_folder_are_those_objects_own(
     }
 
 
-def test_what_cannot_be_listed_is_named_and_the_rest_is_done(tmp_path: Path, scratch: Scratch) -> None:
+def test_an_unlistable_folder_is_named_and_the_rest_is_processed(tmp_path: Path, scratch: Scratch) -> None:
     run = run_context(tmp_path, scratch, execution=EXECUTION)
     source = tmp_path / "source"
     for name in ("a.wav", "lost+found/x.wav", "r/no search.wav", "z/z.wav", ".Trash-0/t.wav", "docs/pipe.txt/x.wav"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(b"sound")
     shutil.rmtree(source / "docs" / "pipe.txt")
-    os.mkfifo(source / "docs" / "pipe.txt")  # never a recording: nobody wants to hear of it
+    os.mkfifo(source / "docs" / "pipe.txt")  # never a recording, so not reported
     (source / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"latin-1")
     (source / os.fsdecode(b"d\xe9")).mkdir()
     (source / "lost+found").chmod(0)
@@ -243,10 +247,10 @@ def test_what_cannot_be_listed_is_named_and_the_rest_is_done(tmp_path: Path, scr
     }
     assert left == {"r/no search.wav": ErrorCode.OBJECT_DENIED}, "the rest is done or excluded"
     assert "lost+found/" not in by_name
-    assert inner == {}, "nothing else can hold what is included"
+    assert inner == {}, "no other folder can contain included files"
 
 
-def test_an_excluded_folder_is_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_excluded_folder_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a/a.wav", "b/b.wav", "b/c/d.wav"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -273,22 +277,24 @@ def test_an_excluded_folder_is_not_even_opened(tmp_path: Path, monkeypatch: pyte
         ("2026/", {"include": ("20[12]*",)}, True),
     ],
 )
-def test_which_folders_are_entered(folder: str, given: dict[str, tuple[str, ...]], entered: bool) -> None:
+def test_folders_are_entered_only_if_patterns_can_match(
+    folder: str, given: dict[str, tuple[str, ...]], entered: bool
+) -> None:
     assert Selection(**given).enters(folder) is entered  # type: ignore[arg-type]
 
 
 @given(st.text("ab/*.?", min_size=1, max_size=8), st.text("ab", min_size=1, max_size=4), st.text("ab./", max_size=4))
-def test_a_folder_that_is_not_entered_holds_nothing_that_is_taken(pattern: str, folder: str, rest: str) -> None:
+def test_a_skipped_folder_contains_no_selected_recordings(pattern: str, folder: str, rest: str) -> None:
     for selection in (Selection(exclude=(pattern,), include=("*",)), Selection(include=(pattern,))):
         if not selection.enters(f"{folder}/"):
             assert not selection.takes(f"{folder}/{rest}", 0.0)
 
 
-def test_a_folder_as_deep_as_it_likes_stops_nothing(tmp_path: Path, scratch: Scratch) -> None:
+def test_a_very_deep_folder_stops_nothing(tmp_path: Path, scratch: Scratch) -> None:
     run = run_context(tmp_path, scratch, execution=EXECUTION)
     (tmp_path / "source" / "z.wav").write_bytes(b"sound")
     held = os.open(tmp_path / "source", os.O_RDONLY)
-    for _ in range(700):  # a path may be longer than the system takes in one piece
+    for _ in range(700):  # a path may be longer than the system accepts in one piece
         os.mkdir("d", dir_fd=held)
         inner = os.open("d", os.O_RDONLY, dir_fd=held)
         os.close(held)
@@ -301,8 +307,8 @@ def test_a_folder_as_deep_as_it_likes_stops_nothing(tmp_path: Path, scratch: Scr
     subprocess.run(["rm", "-rf", tmp_path / "source"], check=True)
 
 
-def test_a_damaged_disk_is_that_files(tmp_path: Path, scratch: Scratch) -> None:
-    """The memory of a process at address 0 is what EIO comes from here."""
+def test_a_damaged_disk_affects_only_its_files(tmp_path: Path, scratch: Scratch) -> None:
+    """EIO is produced by reading a process's memory at address 0."""
     run = run_context(tmp_path, scratch, execution=EXECUTION)
     for name in ("bad.wav", "good.wav"):
         (tmp_path / "source" / name).write_bytes(b"sound")
@@ -324,7 +330,7 @@ def test_a_damaged_disk_is_that_files(tmp_path: Path, scratch: Scratch) -> None:
     assert os.strerror(errno.EIO) in next(job.failure.message for job in jobs if job.failure)
 
 
-def test_a_source_that_goes_away_ends_the_run_and_marks_nothing(tmp_path: Path, scratch: Scratch) -> None:
+def test_a_source_that_disappears_ends_the_run_and_marks_nothing(tmp_path: Path, scratch: Scratch) -> None:
     run = run_context(tmp_path, scratch, execution=EXECUTION)
     for name in "abcdefghijkl":
         (tmp_path / "source" / f"{name}.wav").write_bytes(b"sound")
@@ -335,7 +341,7 @@ def test_a_source_that_goes_away_ends_the_run_and_marks_nothing(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("mode", [0, 0o400])
-def test_a_source_that_is_locked_ends_the_run(mode: int, tmp_path: Path, scratch: Scratch) -> None:
+def test_a_source_without_permission_ends_the_run(mode: int, tmp_path: Path, scratch: Scratch) -> None:
     run = run_context(tmp_path, scratch, execution=EXECUTION)
     (tmp_path / "source" / "a.wav").write_bytes(b"sound")
     with permissions_hold():
@@ -370,7 +376,7 @@ _examples = count()
 
 @pytest.fixture
 def faulty(s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """The server, behind a proxy; what it does is chosen later."""
+    """The server, behind a proxy whose faults each test chooses."""
     with FaultyProxy(s3.s3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -379,7 +385,7 @@ def faulty(s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def spoil_objects(proxy: FaultyProxy, faults: dict[str, Fault]) -> None:
-    """Reading these keys, or writing below them, meets these faults; listing meets none."""
+    """Reading these keys, or writing below them, meets these faults; listing works."""
 
     def choose(method: str, path: str) -> Fault | None:
         place, _, _ = path.partition("?")
@@ -396,7 +402,7 @@ def s3_run(bucket: str, scratch: Scratch) -> RunContext:
 
 @few
 @given(faults=st.lists(st.sampled_from([None, None, *S3_FAULTS, *S3_OUTPUT_FAULTS]), min_size=1, max_size=10))
-def test_any_faults_of_s3_objects_are_those_objects_own_and_the_next_run_tries_again(
+def test_any_faults_of_s3_objects_affect_only_them_and_the_next_run_retries(
     scratch: Scratch,
     faulty: FaultyProxy,
     bucket: str,
@@ -433,7 +439,7 @@ def test_any_faults_of_s3_objects_are_those_objects_own_and_the_next_run_tries_a
         ("refused", StorageUnavailable),
     ],
 )
-def test_a_whole_store_that_refuses_ends_the_run_and_marks_nothing(
+def test_a_store_that_refuses_everything_ends_the_run_and_marks_nothing(
     fault: Fault, kind: type[StenopoolError], scratch: Scratch, faulty: FaultyProxy, bucket: str
 ) -> None:
     run = s3_run(bucket, scratch)
@@ -448,7 +454,7 @@ def test_a_whole_store_that_refuses_ends_the_run_and_marks_nothing(
     assert [code for code in ends.values() if code is not None and kind is not StorageUnavailable] == []
 
 
-def test_a_look_at_the_root_counts_for_many_objects(scratch: Scratch, faulty: FaultyProxy, bucket: str) -> None:
+def test_one_check_of_the_root_serves_many_objects(scratch: Scratch, faulty: FaultyProxy, bucket: str) -> None:
     run = s3_run(bucket, scratch)
     for number in range(40):
         run.source.put_bytes(f"{number}.wav", b"sound")
@@ -466,8 +472,8 @@ def test_a_look_at_the_root_counts_for_many_objects(scratch: Scratch, faulty: Fa
     assert asked["list"] <= 3
 
 
-def test_an_old_transcript_that_is_archived_is_overwritten(scratch: Scratch, faulty: FaultyProxy, bucket: str) -> None:
-    """A bucket's lifecycle rules move old transcripts away, too."""
+def test_an_archived_old_transcript_is_overwritten(scratch: Scratch, faulty: FaultyProxy, bucket: str) -> None:
+    """A bucket's lifecycle rules also archive old transcripts."""
     run = s3_run(bucket, scratch)
     run.source.put_bytes("a.wav", b"sound")
     run.destination.put_bytes("a.wav/transcript.json", b"{}")
@@ -478,7 +484,7 @@ def test_an_old_transcript_that_is_archived_is_overwritten(scratch: Scratch, fau
 # -- the destination --------------------------------------------------------------------------------------------------
 
 
-def test_a_place_that_may_not_be_written_is_one_recordings(tmp_path: Path, scratch: Scratch) -> None:
+def test_an_unwritable_output_affects_only_its_recording(tmp_path: Path, scratch: Scratch) -> None:
     run = run_context(tmp_path, scratch, execution=EXECUTION)
 
     def write(run: RunContext, job: Job) -> None:
@@ -496,7 +502,7 @@ def test_a_place_that_may_not_be_written_is_one_recordings(tmp_path: Path, scrat
         "b.wav": ErrorCode.OUTPUT_DENIED,
         "c.wav": None,
     }
-    assert list(run.destination.list(WORK)) == [], "the look left nothing"
+    assert list(run.destination.list(WORK)) == [], "the check left nothing"
 
     (tmp_path / "out").mkdir(exist_ok=True)
     (tmp_path / "out").chmod(0o500)
@@ -530,14 +536,14 @@ def test_a_store_that_is_down_after_the_last_attempt_ends_the_run(tmp_path: Path
     assert [type(error) for error in errors] == [ObjectNotFound]
 
 
-def test_checks_of_stores(tmp_path: Path) -> None:
+def test_checks_of_stores_report_errors_and_write_nothing(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     assert isinstance(check_reading(store).find_fault(), ObjectNotFound)
     assert check_writing(store).find_fault() is None
     assert list(store.list()) == []
 
 
-def test_what_waits_does_not_take_the_places_of_a_bounded_run(tmp_path: Path) -> None:
+def test_deferred_recordings_do_not_use_up_max_count(tmp_path: Path) -> None:
     source, destination = open_store(str(tmp_path / "in")), open_store(str(tmp_path / "out"))
     for name in "abcd":
         source.put_bytes(f"{name}.wav", b"sound")

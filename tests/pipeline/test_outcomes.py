@@ -1,4 +1,4 @@
-"""Everything that is counted is folded from the shards' logs; a run without a log is told from its receipts."""
+"""All counts are summed from the shards' logs; a run without a log is counted from its receipts."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -52,12 +52,12 @@ def test_outcomes_are_counted_by_status() -> None:
     assert totals.tally.checkpoints == {"transcribe": 1}
 
 
-def test_what_failed_for_a_moment_in_a_resumed_shard_is_counted_by_the_listing() -> None:
+def test_a_resumed_shard_does_not_report_transient_failures() -> None:
     log = ShardLog(outcomes=[outcome("c", "quarantined", failure=BAD), outcome("d", "deferred", failure=AWAY)])
     assert [one.key for one in fold([log], resumed=True).failed] == ["c.wav"]
 
 
-def test_a_stages_time_is_right_when_batches_overlap() -> None:
+def test_a_stages_time_is_correct_when_batches_overlap() -> None:
     log = ShardLog(
         seconds=10.0,
         attempts=[
@@ -75,12 +75,12 @@ def test_a_stages_time_is_right_when_batches_overlap() -> None:
     assert totals.tally.stages["transcribe"].count == 2
 
 
-def test_only_a_machine_with_a_gpu_is_idle() -> None:
+def test_only_a_machine_with_a_gpu_has_idle_time() -> None:
     assert fold([ShardLog(machine="cpu", seconds=10.0)]).device_seconds == {}
     assert fold([ShardLog(machine="gpu", seconds=10.0)]).device_seconds["idle"] == 10.0
 
 
-def test_attempts_are_tallied_with_what_went_wrong() -> None:
+def test_attempts_are_counted_with_their_errors() -> None:
     log = ShardLog(
         attempts=[
             attempt("fetch", (0.0, 1.0), audio=2.5),
@@ -113,7 +113,7 @@ def receipt(store: LocalStore, name: str, batch: str, failure: Failure | None = 
     )
 
 
-def test_a_run_without_a_log_did_what_receipts_of_its_batch_say(store: LocalStore) -> None:
+def test_a_run_without_a_log_is_counted_from_the_receipts_of_its_batch(store: LocalStore) -> None:
     receipt(store, "a", BATCH)
     receipt(store, "b", "another")
     receipt(store, "c", BATCH, BAD)
@@ -136,7 +136,7 @@ def test_logs_of_a_shard_are_found_however_its_work_was_split(store: LocalStore)
     write_log(store, shard, "prepare", prepared)
     found, (ready,) = read_prepared(store, shard)
     assert found == prepared
-    assert (ready.recording.key, ready.seconds) == ("a.wav", 3.5), "batches are made of exact lengths"
+    assert (ready.recording.key, ready.seconds) == ("a.wav", 3.5), "batches use exact lengths"
     transcribed = ShardLog(outcomes=[outcome("a", "done", duration=3.5)])
     write_log(store, shard, "transcribe", transcribed)
     assert read_logs(store, shard) == [prepared, transcribed]
@@ -161,7 +161,7 @@ def test_a_union_is_disjoint_sorted_and_covers_the_same(given_ones: list[Interva
 
 
 @pytest.mark.parametrize("content", [b"[]", b'{"outcomes": 1}', b"\xff", b"{"])
-def test_a_log_or_manifest_that_cannot_be_read_hides_no_other(content: bytes, store: LocalStore) -> None:
+def test_an_unreadable_log_or_manifest_does_not_hide_the_others(content: bytes, store: LocalStore) -> None:
     for number, item in enumerate((OURS, THEIRS, LEFT)):
         shard = Shard(batch=BATCH, number=number, items=(item,))
         shard.write(store)

@@ -1,4 +1,4 @@
-"""What is tried at a destination before any work. S3: tests/storage/test_s3_rules.py; sources: test_addresses.py."""
+"""Checks of a destination before any work. S3: tests/storage/test_s3_rules.py; sources: test_addresses.py."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     return open_store(f"s3://{request.getfixturevalue('bucket')}/out")
 
 
-def test_a_sound_destination_is_as_before(store: ObjectStore) -> None:
+def test_a_working_destination_is_unchanged(store: ObjectStore) -> None:
     check_destination(store)
     assert list(store.list()) == []
     store.put_bytes("a.wav/transcript.json", b"{}")
@@ -28,7 +28,7 @@ def test_a_sound_destination_is_as_before(store: ObjectStore) -> None:
     assert [info.key for info in store.list()] == ["a.wav/transcript.json"]
 
 
-def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_hard_links_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -39,7 +39,7 @@ def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 class ForgetfulStore(MemoryStore):
-    """Lists or reads what a cache remembers; keeps what is deleted."""
+    """Lists or reads from a cache; keeps deleted objects."""
 
     fault = ""
 
@@ -57,7 +57,7 @@ class ForgetfulStore(MemoryStore):
 @pytest.mark.parametrize(
     ("fault", "said"), [("list", "return or list"), ("read", "return or list"), ("delete", "does not delete")]
 )
-def test_a_store_that_forgets(fault: str, said: str) -> None:
+def test_a_store_with_stale_or_undeletable_objects_is_refused(fault: str, said: str) -> None:
     store = ForgetfulStore()
     check_destination(store)
     store.fault = fault
@@ -65,7 +65,7 @@ def test_a_store_that_forgets(fault: str, said: str) -> None:
         check_destination(store)
 
 
-def test_named_recordings_wait_for_nothing_but_a_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_recordings_need_no_checks_after_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     source, destination = MemoryStore("memory://a"), MemoryStore("memory://b")
     destination.put_bytes(f"{BATCHES}1/report.json", b"{}")
     monkeypatch.setattr(destination, "put_bytes", None)

@@ -1,4 +1,4 @@
-"""Files are uploaded by one run; what was made with other options has no receipt from then on."""
+"""One run uploads the files; receipts of other options for the same files are deleted."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_transcript_becomes_files_and_then_a_receipt(run: RunContext, job: Job
     assert job.outcome.status == "done"
 
 
-def test_receipts_of_what_is_overwritten_are_deleted_before_the_first_file_is(run: RunContext, job: Job) -> None:
+def test_receipts_of_overwritten_files_are_deleted_before_the_first_upload(run: RunContext, job: Job) -> None:
     failure = RecordingError(ErrorCode.ENGINE_FAILED, "No.").failure()
     write(run.destination, done("1" * 32))
     write(run.destination, Receipt(key=KEY, fingerprint="2" * 32, status="quarantined", failure=failure))
@@ -56,8 +56,8 @@ def test_receipts_of_what_is_overwritten_are_deleted_before_the_first_file_is(ru
     assert not list(list_receipts(run.destination))
 
 
-def test_the_receipt_of_a_run_with_other_options_that_finished_since_is_deleted_too(run: RunContext, job: Job) -> None:
-    """It did not exist when this run was planned; the files say whose they are."""
+def test_the_receipt_of_a_concurrent_run_with_other_options_is_deleted_too(run: RunContext, job: Job) -> None:
+    """It did not exist when this run was planned; the files name their fingerprint."""
     provenance = Provenance.model_construct(fingerprint="3" * 32)
     theirs = Transcript(text='"fingerprint": "4"').model_copy(update={"provenance": provenance})
     run.destination.put_bytes(output_key(KEY, "json"), theirs.model_dump_json().encode())
@@ -69,7 +69,7 @@ def test_the_receipt_of_a_run_with_other_options_that_finished_since_is_deleted_
 
 
 @pytest.mark.parametrize(("batch", "status"), [("this one", "done"), ("another", "skipped"), (None, "skipped")])
-def test_what_another_run_has_finished_meanwhile_is_not_overwritten(
+def test_files_that_another_run_finished_are_not_overwritten(
     run: RunContext, job: Job, batch: str | None, status: str
 ) -> None:
     run.destination.put_bytes(output_key(KEY, "json"), b"theirs")
@@ -82,7 +82,7 @@ def test_what_another_run_has_finished_meanwhile_is_not_overwritten(
 
 
 @pytest.mark.parametrize(("batch", "status"), [("this one", "done"), ("another", "skipped")])
-def test_a_receipt_that_exists_already_counts_for_the_batch_that_wrote_it(
+def test_an_existing_receipt_counts_for_the_batch_that_wrote_it(
     run: RunContext, job: Job, batch: str, status: str
 ) -> None:
     same = Receipt(

@@ -1,4 +1,4 @@
-"""Quarantined recordings are tried again with the options and from the source that they were quarantined with."""
+"""Quarantined recordings are retried with their original options and source."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,7 +27,7 @@ def report(store: MemoryStore, batch: str, options: TranscriptionOptions, source
     store.put_bytes(f"{BATCHES}{batch}/report.json", written.model_dump_json().encode())
 
 
-class House:
+class Installation:
     """A source of some recordings, and a destination."""
 
     def __init__(self, *keys: str) -> None:
@@ -50,88 +50,90 @@ class House:
         return plan_attempts(self.destination, found, open_source=lambda _: self.source, **given)
 
 
-def test_each_with_its_own_options() -> None:
-    house = House("a.wav", "b.wav", "c.wav", "d.wav")
-    house.quarantine("a.wav", TINY)
-    house.quarantine("b.wav", SMALL)
-    house.quarantine("c.wav", TINY, ErrorCode.TOO_LONG)
-    house.quarantine("d.wav", TINY)
-    report(house.destination, "20261101T000000Z-1", GREEDY)
-    assert house.attempts() == [
+def test_each_recording_is_retried_with_its_own_options() -> None:
+    installation = Installation("a.wav", "b.wav", "c.wav", "d.wav")
+    installation.quarantine("a.wav", TINY)
+    installation.quarantine("b.wav", SMALL)
+    installation.quarantine("c.wav", TINY, ErrorCode.TOO_LONG)
+    installation.quarantine("d.wav", TINY)
+    report(installation.destination, "20261101T000000Z-1", GREEDY)
+    assert installation.attempts() == [
         Attempt("memory://source", TINY, ("a.wav", "c.wav", "d.wav")),
         Attempt("memory://source", SMALL, ("b.wav",)),
     ]
-    assert house.attempts(ErrorCode.TOO_LONG) == [Attempt("memory://source", TINY, ("c.wav",))]
-    given = house.attempts(source="s3://other", options=GREEDY)
+    assert installation.attempts(ErrorCode.TOO_LONG) == [Attempt("memory://source", TINY, ("c.wav",))]
+    given = installation.attempts(source="s3://other", options=GREEDY)
     assert given == [Attempt("s3://other", GREEDY, ("a.wav", "b.wav", "c.wav", "d.wav"))]
 
 
-def test_receipts_of_older_versions_get_the_options_that_explain_their_fingerprint() -> None:
-    house = House("a.wav", "b.wav", "gone.wav", "c.wav")
+def test_old_receipts_get_the_options_that_match_their_fingerprint() -> None:
+    installation = Installation("a.wav", "b.wav", "gone.wav", "c.wav")
     for key, options in (("a.wav", TINY), ("b.wav", SMALL), ("gone.wav", GREEDY), ("c.wav", SMALL)):
-        house.quarantine(key, options, options=None, batch="20261104T000000Z-4" if key == "gone.wav" else None)
-    house.source.delete("gone.wav")
-    house.source.put_bytes("c.wav", b"replaced since then")
+        installation.quarantine(key, options, options=None, batch="20261104T000000Z-4" if key == "gone.wav" else None)
+    installation.source.delete("gone.wav")
+    installation.source.put_bytes("c.wav", b"replaced since then")
     for day, options in enumerate((GREEDY, SMALL, TINY, GREEDY, TINY), 1):
-        report(house.destination, f"2026110{day}T000000Z-{day}", options)
-    # Nothing explains a replaced recording: it is a new one, and gets the last batch's.
-    assert house.attempts() == [
+        report(installation.destination, f"2026110{day}T000000Z-{day}", options)
+    # No options match a replaced recording: it is new, and gets those of the last batch.
+    assert installation.attempts() == [
         Attempt("memory://source", TINY, ("a.wav", "c.wav")),
         Attempt("memory://source", SMALL, ("b.wav",)),
         Attempt("memory://source", GREEDY, ("gone.wav",)),
     ]
 
 
-def test_each_from_the_source_of_its_batch() -> None:
-    house = House("a.wav", "b.wav", "c.wav")
+def test_each_recording_is_retried_from_the_source_of_its_batch() -> None:
+    installation = Installation("a.wav", "b.wav", "c.wav")
     for key, batch in (("a.wav", "20261101T000000Z-1"), ("b.wav", "20261102T000000Z-2"), ("c.wav", "removed")):
-        house.quarantine(key, TINY, batch=batch)
-    report(house.destination, "20261101T000000Z-1", TINY, "block://s3-bucket/calls/in")
-    report(house.destination, "20261102T000000Z-2", TINY, "s3://calls")
-    assert {attempt.source: attempt.keys for attempt in house.attempts()} == {
+        installation.quarantine(key, TINY, batch=batch)
+    report(installation.destination, "20261101T000000Z-1", TINY, "block://s3-bucket/calls/in")
+    report(installation.destination, "20261102T000000Z-2", TINY, "s3://calls")
+    assert {attempt.source: attempt.keys for attempt in installation.attempts()} == {
         "block://s3-bucket/calls/in": ("a.wav",),
         "s3://calls": ("b.wav", "c.wav"),
     }
 
 
-def test_a_recording_that_was_quarantined_twice_is_tried_once_with_the_later_options() -> None:
-    house = House("a.wav")
-    house.quarantine("a.wav", TINY, created_at=NOW)
-    house.quarantine("a.wav", SMALL, created_at=NOW - timedelta(days=1))
-    assert house.attempts(source="x") == [Attempt("x", TINY, ("a.wav",))]
+def test_a_recording_quarantined_twice_is_retried_once_with_the_later_options() -> None:
+    installation = Installation("a.wav")
+    installation.quarantine("a.wav", TINY, created_at=NOW)
+    installation.quarantine("a.wav", SMALL, created_at=NOW - timedelta(days=1))
+    assert installation.attempts(source="x") == [Attempt("x", TINY, ("a.wav",))]
 
 
-def test_options_that_this_version_does_not_have() -> None:
-    house = House("a.wav")
-    house.quarantine("a.wav", TINY, options=TINY.model_dump(mode="json") | {"temperature": 1})
-    report(house.destination, "20261101T000000Z-1", TINY)
-    assert house.attempts() == [Attempt("memory://source", TINY, ("a.wav",))]
+def test_options_unknown_to_this_version_are_taken_from_the_report() -> None:
+    installation = Installation("a.wav")
+    installation.quarantine("a.wav", TINY, options=TINY.model_dump(mode="json") | {"temperature": 1})
+    report(installation.destination, "20261101T000000Z-1", TINY)
+    assert installation.attempts() == [Attempt("memory://source", TINY, ("a.wav",))]
 
 
-def test_options_from_before_they_had_bounds() -> None:
-    house = House("a.wav")
+def test_old_options_without_bounds_are_read() -> None:
+    installation = Installation("a.wav")
     long = TranscriptionOptions.model_validate({"vocabulary": ["x" * 200] * 600}, context=STORED)
-    house.quarantine("a.wav", long)
-    assert house.attempts(source="x") == [Attempt("x", long, ("a.wav",))]
+    installation.quarantine("a.wav", long)
+    assert installation.attempts(source="x") == [Attempt("x", long, ("a.wav",))]
 
 
-def test_without_any_batch_nobody_knows_the_source() -> None:
-    house = House("a.wav")
-    house.quarantine("a.wav", TINY, options=None)
-    assert house.attempts() == []
-    assert house.attempts(source="memory://source") == [Attempt("memory://source", TranscriptionOptions(), ("a.wav",))]
+def test_without_a_batch_the_source_is_unknown() -> None:
+    installation = Installation("a.wav")
+    installation.quarantine("a.wav", TINY, options=None)
+    assert installation.attempts() == []
+    assert installation.attempts(source="memory://source") == [
+        Attempt("memory://source", TranscriptionOptions(), ("a.wav",))
+    ]
 
 
-def test_what_was_deleted_is_no_longer_quarantined_and_nothing_else_is_touched() -> None:
-    house = House("a.wav", "deleted.wav", "denied.wav", "x/deleted.wav", "done.wav")
+def test_deleted_recordings_leave_the_quarantine_and_nothing_else_changes() -> None:
+    installation = Installation("a.wav", "deleted.wav", "denied.wav", "x/deleted.wav", "done.wav")
     for key in ("a.wav", "deleted.wav", "denied.wav", "x/deleted.wav"):
-        house.quarantine(key, TINY)
-    house.quarantine("deleted.wav", SMALL)  # and twice before, with other contents and options
-    house.quarantine("deleted.wav", GREEDY)
-    write(house.destination, Receipt(key="deleted.wav", fingerprint="0" * 32, status="done"))
-    attempts = house.attempts(source="memory://source")
+        installation.quarantine(key, TINY)
+    installation.quarantine("deleted.wav", SMALL)  # and twice before, with other contents and options
+    installation.quarantine("deleted.wav", GREEDY)
+    write(installation.destination, Receipt(key="deleted.wav", fingerprint="0" * 32, status="done"))
+    attempts = installation.attempts(source="memory://source")
     for key in ("deleted.wav", "x/deleted.wav", "done.wav"):
-        house.source.delete(key)
+        installation.source.delete(key)
 
     class Refusing(MemoryStore):
         def head(self, key: str) -> ObjectInfo:
@@ -140,18 +142,18 @@ def test_what_was_deleted_is_no_longer_quarantined_and_nothing_else_is_touched()
             return super().head(key)
 
     refusing = Refusing()
-    refusing.objects = house.source.objects
-    left, gone = drop_deleted(house.destination, attempts, lambda _: refusing)
+    refusing.objects = installation.source.objects
+    left, gone = drop_deleted(installation.destination, attempts, lambda _: refusing)
     assert sorted(gone) == ["deleted.wav", "x/deleted.wav"]
     assert [attempt.keys for attempt in left] == [("a.wav", "denied.wav")]
-    found = [(name.key, name.status) for name in list_receipts(house.destination)]
+    found = [(name.key, name.status) for name in list_receipts(installation.destination)]
     assert found == [("a.wav", "quarantined"), ("deleted.wav", "done"), ("denied.wav", "quarantined")]
 
 
-def test_a_source_that_cannot_be_read_deletes_nothing() -> None:
-    house = House("a.wav")
-    house.quarantine("a.wav", TINY)
-    attempts = house.attempts(source="memory://source")
+def test_an_unreadable_source_deletes_nothing() -> None:
+    installation = Installation("a.wav")
+    installation.quarantine("a.wav", TINY)
+    attempts = installation.attempts(source="memory://source")
 
     class Unreadable(MemoryStore):
         def list(self, *given: Any, **named: Any) -> Any:
@@ -161,5 +163,5 @@ def test_a_source_that_cannot_be_read_deletes_nothing() -> None:
         raise ObjectNotFound("no such bucket")
 
     for opener in (missing, lambda _: Unreadable()):
-        assert drop_deleted(house.destination, attempts, opener) == (attempts, [])
-    assert [name.status for name in list_receipts(house.destination)] == ["quarantined"]
+        assert drop_deleted(installation.destination, attempts, opener) == (attempts, [])
+    assert [name.status for name in list_receipts(installation.destination)] == ["quarantined"]

@@ -1,4 +1,4 @@
-"""Receipts: their keys sort as the recordings do, and say all that planning needs."""
+"""Receipts: their keys sort like the recordings, and contain everything that planning needs."""
 
 from itertools import product
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.support.memory import MemoryStore
 FINGERPRINT = "0123456789abcdef" * 2
 FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload it again.", stage="probe")
 
-# Long keys that differ late: where the "/" of long receipts goes must not depend on what comes after.
+# Long keys that differ late: the position of "/" in long receipts must not depend on the rest.
 _long = st.tuples(st.sampled_from(["a", "é", "/", "日本", "a-é"]), st.integers(150, 205), any_key)
 long_key = _long.map(lambda parts: parts[0] * (parts[1] // len(parts[0].encode())) + parts[2])
 key = st.one_of(any_key, long_key)
@@ -46,7 +46,7 @@ def test_receipts_sort_as_their_recordings(one: str, other: str, first: str, sec
 
 
 @given(key, st.sampled_from(["done", "quarantined"]))
-def test_a_receipts_key_says_whose_it_is(recording_key: str, status: str) -> None:
+def test_a_receipts_key_identifies_its_recording(recording_key: str, status: str) -> None:
     name = receipt_key(recording_key, FINGERPRINT, status)  # type: ignore[arg-type]
     formats = frozenset(FORMATS) if status == "done" else frozenset()
     assert parse_receipt_key(name) == ReceiptName(recording_key, FINGERPRINT, status, formats)  # type: ignore[arg-type]
@@ -60,14 +60,14 @@ def test_no_part_exceeds_a_file_name(recording_key: str) -> None:
 
 
 @given(key, st.sets(st.sampled_from(FORMATS)))
-def test_a_receipts_key_says_which_formats_there_are(recording_key: str, formats: set[Format]) -> None:
+def test_a_receipts_key_contains_its_formats(recording_key: str, formats: set[Format]) -> None:
     name = receipt_key(recording_key, FINGERPRINT, formats=formats)
     assert parse_receipt_key(name) == ReceiptName(recording_key, FINGERPRINT, "done", frozenset({"json", *formats}))
     assert name.startswith(receipt_stem(recording_key))
 
 
-def test_the_encoding_is_the_one_that_is_written_down() -> None:
-    reversed_formats = ("html", "rttm", "tsv", "txt", "vtt", "srt", "json")  # all that there were when it was
+def test_the_encoding_is_the_documented_one() -> None:
+    reversed_formats = ("html", "rttm", "tsv", "txt", "vtt", "srt", "json")  # all formats when this was documented
     assert receipt_key("calls/a b-1.wav", FINGERPRINT) == f".receipts/calls%2Fa%20b%2D1%2Ewav!{FINGERPRINT}.json"
     assert receipt_key("é!", FINGERPRINT, "quarantined") == f".receipts/é%21!{FINGERPRINT}.quarantined.json"
     assert receipt_key("a", FINGERPRINT, formats=("srt", "json", "tsv")) == f".receipts/a!{FINGERPRINT}.jsc.json"
@@ -88,11 +88,11 @@ def test_the_encoding_is_the_one_that_is_written_down() -> None:
         ".receipts/",
     ],
 )
-def test_what_is_no_receipt(other: str) -> None:
+def test_other_keys_are_not_receipts(other: str) -> None:
     assert parse_receipt_key(other) is None
 
 
-def test_a_key_too_long_for_its_receipt() -> None:
+def test_a_key_too_long_for_its_receipt_is_refused() -> None:
     assert receipt_key("k" * 960, FINGERPRINT)
     for long in ("k" * 1000, "-" * 400):
         with pytest.raises(RecordingError) as caught:
@@ -100,7 +100,7 @@ def test_a_key_too_long_for_its_receipt() -> None:
         assert caught.value.code is ErrorCode.KEY_UNUSABLE
 
 
-def test_the_first_done_receipt_stays() -> None:
+def test_the_first_done_receipt_is_kept() -> None:
     store = MemoryStore()
     first = Receipt(key="a/b.wav", fingerprint=FINGERPRINT, status="done", duration=1.5, outputs=("a/b.wav/x",))
     assert write(store, first)
@@ -109,7 +109,7 @@ def test_the_first_done_receipt_stays() -> None:
     assert read(store, ReceiptName("a/b.wav", "f" * 32, "done")) is None
 
 
-def test_formats_rendered_later_are_told_with_the_first() -> None:
+def test_formats_rendered_later_are_merged_with_the_first() -> None:
     store = MemoryStore()
     first = Receipt(
         key="x", fingerprint=FINGERPRINT, status="done", formats=("json",), outputs=("x/transcript.json",), duration=2.0
@@ -156,7 +156,7 @@ def test_a_quarantine_counts_attempts_and_ends_with_success() -> None:
     assert [name.status for name in list_receipts(store)] == ["done"]
 
 
-def test_reading_many_skips_what_is_gone_or_cannot_be_read() -> None:
+def test_reading_many_skips_missing_and_unreadable_receipts() -> None:
     store = MemoryStore()
     write(store, Receipt(key="a", fingerprint=FINGERPRINT, status="done"))
     store.put_bytes(receipt_key("b", FINGERPRINT), b"garbled")
@@ -166,7 +166,7 @@ def test_reading_many_skips_what_is_gone_or_cannot_be_read() -> None:
     assert [receipt.key if receipt else None for receipt in found] == ["a", None, None, None]
 
 
-def test_a_quarantine_says_why_and_a_success_does_not() -> None:
+def test_a_quarantine_receipt_has_an_error_and_a_done_receipt_does_not() -> None:
     with pytest.raises(ValidationError):
         Receipt(key="x", fingerprint=FINGERPRINT, status="quarantined")
     with pytest.raises(ValidationError):
@@ -192,7 +192,7 @@ def test_receipts_of_one_item_are_found_among_all_others(tmp_path: Path, kind: t
 
 
 @given(st.sets(st.sampled_from(FORMATS)))
-def test_every_receipt_that_can_be_written_is_looked_for(formats: set[Format]) -> None:
+def test_every_possible_receipt_is_found(formats: set[Format]) -> None:
     for status in ("done", "quarantined"):
         key = receipt_key("a.wav", "1" * 32, status, formats)
         store = MemoryStore()

@@ -1,4 +1,4 @@
-"""The last batches, without a listing of all that there ever were."""
+"""The last batches, without listing the whole history."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import islice

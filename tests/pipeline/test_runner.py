@@ -1,4 +1,4 @@
-"""Jobs move from stage to stage: what one job's error means for the others, and that every stage ends."""
+"""Jobs move from stage to stage: the effect of one job's error on the others, and that every stage ends."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ def run(tmp_path: Path) -> Iterator[RunContext]:
 
 
 class Work:
-    """What stages did, in order; a stage's function raises what it is told to, so many times."""
+    """The stages' work, in order; a stage's function raises the given errors, one per call."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, str]] = []
@@ -77,7 +77,7 @@ def work() -> Work:
 
 @pytest.fixture(params=["one by one", "as a stream"])
 def chain(request: pytest.FixtureRequest, work: Work) -> tuple[Stage, ...]:
-    """Three stages in a row; the second takes its jobs one by one, or as a stream."""
+    """Three stages in a row; the second one processes jobs one by one, or as a stream."""
     first = Stage("first", work.of("first"), concurrency=2)
     if request.param == "one by one":
         second = Stage("second", work.of("second"), waits_for=(first,))
@@ -104,7 +104,7 @@ def test_a_stage_waits_for_all_stages_before_it(run: RunContext, work: Work) -> 
         assert order == ["fast", "slow", "joint"]
 
 
-def test_stages_that_do_not_take_part_are_not_waited_for(run: RunContext, work: Work) -> None:
+def test_stages_that_do_not_apply_are_not_waited_for(run: RunContext, work: Work) -> None:
     absent = Stage("absent", work.of("absent"), applies=lambda _options: False)
     joint = Stage("joint", work.of("joint"), waits_for=(absent, Stage("elsewhere", work.of("elsewhere"))))
     carry(run, (absent, joint), ITEMS)
@@ -122,7 +122,7 @@ ALONE = [
 
 @pytest.mark.parametrize("error", ALONE, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("stage", ["first", "third"])
-def test_an_error_of_one_job_leaves_the_others_alone_and_is_not_retried(
+def test_an_error_of_one_job_does_not_affect_the_others_and_is_not_retried(
     run: RunContext, chain: tuple[Stage, ...], work: Work, error: Exception, stage: str
 ) -> None:
     work.errors[stage, "2.wav"] = [error]
@@ -136,7 +136,7 @@ def test_an_error_of_one_job_leaves_the_others_alone_and_is_not_retried(
     assert failed.outcome.status == ("deferred" if failed.failure and failed.failure.code.retryable else "quarantined")
 
 
-def test_after_a_transient_error_only_what_is_not_done_is_tried_again(
+def test_after_a_transient_error_only_unfinished_jobs_are_retried(
     run: RunContext, chain: tuple[Stage, ...], work: Work
 ) -> None:
     for stage in ("first", "second"):
@@ -150,7 +150,7 @@ def test_after_a_transient_error_only_what_is_not_done_is_tried_again(
     assert [attempt.error for attempt in attempts] == ["STORAGE_UNAVAILABLE", "STORAGE_UNAVAILABLE", None]
 
 
-def test_what_is_not_done_after_the_last_attempt_waits_for_the_next_run(
+def test_unfinished_jobs_after_the_last_attempt_wait_for_the_next_run(
     run: RunContext, chain: tuple[Stage, ...], work: Work
 ) -> None:
     work.errors["second", "3.wav"] = [StorageUnavailable("away")] * 9
@@ -160,7 +160,7 @@ def test_what_is_not_done_after_the_last_attempt_waits_for_the_next_run(
     assert "3.wav" not in work.keys("third")
 
 
-def test_each_recording_that_waits_says_its_own_error(run: RunContext, work: Work) -> None:
+def test_each_deferred_recording_has_its_own_error(run: RunContext, work: Work) -> None:
     for name in "123":
         work.errors["first", f"{name}.wav"] = [StorageUnavailable(f"{name} was reset")] * 9
     jobs, _ = carry(run, (Stage("first", work.of("first")), QUARANTINE), ITEMS, attempts=2)
@@ -168,9 +168,7 @@ def test_each_recording_that_waits_says_its_own_error(run: RunContext, work: Wor
     assert found == {f"{name}.wav": f"{name} was reset" for name in "123"}
 
 
-def test_an_error_of_the_installation_ends_its_stage_and_what_was_done_is_passed_on(
-    run: RunContext, work: Work
-) -> None:
+def test_an_error_of_the_installation_ends_its_stage_and_finished_jobs_continue(run: RunContext, work: Work) -> None:
     first = Stage("first", work.of("first"))
     second = Stage("second", work.of("second"), waits_for=(first,))
     work.errors["first", "2.wav"] = [AccessDenied("denied")]
@@ -181,12 +179,12 @@ def test_an_error_of_the_installation_ends_its_stage_and_what_was_done_is_passed
     assert not [job for job in jobs if job.failure], "they wait for the next run"
 
 
-def test_a_checkpoint_that_is_gone_means_that_another_run_finished_the_job(run: RunContext, work: Work) -> None:
+def test_a_missing_checkpoint_means_that_another_run_finished_the_job(run: RunContext, work: Work) -> None:
     stage = Stage("assign", work.of("assign"))
     work.errors["assign", "1.wav"] = [ObjectNotFound("the checkpoint")]
     jobs, errors = carry(run, (stage,), ITEMS[:1])
     assert not errors
-    assert [job.failure and job.failure.code for job in jobs] == [ErrorCode.RUN_LOST], "nobody finished it"
+    assert [job.failure and job.failure.code for job in jobs] == [ErrorCode.RUN_LOST], "no run finished it"
 
     item = ITEMS[0]
     receipts.write(run.destination, Receipt(key=item.recording.key, fingerprint=item.fingerprint, status="done"))
@@ -199,7 +197,7 @@ def test_a_checkpoint_that_is_gone_means_that_another_run_finished_the_job(run: 
     assert not (run.scratch.path / item.fingerprint).exists()
 
 
-def test_a_request_to_stop_ends_stoppable_stages_and_publishes_what_is_done(
+def test_a_request_to_stop_ends_stoppable_stages_and_publishes_finished_jobs(
     run: RunContext, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = threading.Event()
@@ -223,7 +221,7 @@ def test_a_request_to_stop_ends_stoppable_stages_and_publishes_what_is_done(
     assert len(work.keys("first")) < len(ITEMS)
 
 
-def test_nothing_is_done_for_a_checkpoint_that_exists(run: RunContext, work: Work) -> None:
+def test_stages_with_an_existing_checkpoint_do_nothing(run: RunContext, work: Work) -> None:
     first = Stage("first", work.of("first"), needed_for=DIARIZED)
     second = Stage("second", work.of("second"), waits_for=(first,), checkpoint=DIARIZED)
     third = Stage("third", work.of("third"), waits_for=(second,))
@@ -237,7 +235,7 @@ def test_nothing_is_done_for_a_checkpoint_that_exists(run: RunContext, work: Wor
     assert [job.outcome.reused for job in jobs if job.outcome] == [("diarize",), (), (), ()]
 
 
-def test_no_stage_works_on_more_jobs_at_a_time_than_it_declares(run: RunContext) -> None:
+def test_no_stage_exceeds_its_declared_concurrency(run: RunContext) -> None:
     in_progress, most, lock = 0, 0, threading.Lock()
 
     def slow(_run: RunContext, _job: Job) -> None:
@@ -261,12 +259,12 @@ def test_time_is_counted_once_however_many_jobs_are_in_progress(run: RunContext,
 
 
 @pytest.mark.parametrize("kind", ["one by one", "as a stream"])
-def test_a_cancelled_run_ends_after_what_is_in_progress(run: RunContext, work: Work, kind: str) -> None:
-    """As after Ctrl-C: nothing else is begun, and nobody waits for ever."""
-    begun = threading.Event()
+def test_a_cancelled_run_ends_after_the_work_in_progress(run: RunContext, work: Work, kind: str) -> None:
+    """As after Ctrl-C: nothing else is started, and no thread waits forever."""
+    started = threading.Event()
 
     def slow(_run: RunContext, job: Job) -> None:
-        begun.set()
+        started.set()
         time.sleep(0.3)
         work.done.append(("slow", job.key))
 
@@ -281,15 +279,15 @@ def test_a_cancelled_run_ends_after_what_is_in_progress(run: RunContext, work: W
         runner = BatchRunner(run, (stage,), ITEMS, {})
         async with anyio.create_task_group() as group:
             group.start_soon(runner.attempt, stage)
-            await anyio.to_thread.run_sync(begun.wait)
+            await anyio.to_thread.run_sync(started.wait)
             group.cancel_scope.cancel()
 
     anyio.run(cancelled)
     assert len(work.done) == 1
 
 
-def test_what_cannot_be_quarantined_is_logged_as_deferred(run: RunContext, work: Work) -> None:
-    """Else the batch would be complete without it."""
+def test_a_recording_that_cannot_be_quarantined_is_logged_as_deferred(run: RunContext, work: Work) -> None:
+    """Otherwise the batch would be complete without it."""
     work.errors["first", "2.wav"] = [RecordingError(ErrorCode.INPUT_CORRUPT, "cut")]
     work.errors["aside", "2.wav"] = [StorageUnavailable("away")] * 9
     aside = Stage("aside", work.of("aside"), takes_failed=True)
@@ -299,10 +297,10 @@ def test_what_cannot_be_quarantined_is_logged_as_deferred(run: RunContext, work:
     assert outcomes == {"1.wav": "prepared", "2.wav": "deferred", "3.wav": "prepared", "4.wav": "prepared"}
 
 
-def test_a_checkpoint_that_cannot_be_read_for_a_moment_is_tried_again(
+def test_a_checkpoint_with_a_transient_read_error_is_retried(
     run: RunContext, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The length of a recording that was prepared before is read when the stage passes it on."""
+    """The length of a recording that was prepared earlier is read when the stage passes it on."""
     area = WorkArea(run.destination, ITEMS[0].fingerprint)
     area.save(DIARIZED, Diarized(turns=[], diarizer_version="1", seconds=0))
     failures = [StorageUnavailable("reset"), StorageUnavailable("reset")]

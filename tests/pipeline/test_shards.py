@@ -1,4 +1,4 @@
-"""Shards and batches: every item in exactly one, within the bounds."""
+"""Shards and batches: every item in exactly one, within the limits."""
 
 from collections.abc import Iterator
 
@@ -31,7 +31,7 @@ some_settings = st.builds(
 
 
 @given(some_items, some_settings)
-def test_shards_hold_every_piece_once(items: list[WorkItem], settings: BatchSettings) -> None:
+def test_every_item_is_in_exactly_one_shard(items: list[WorkItem], settings: BatchSettings) -> None:
     made = list(split_into_shards(items, "b", settings))
     assert sorted(p.recording.key for shard in made for p in shard.items) == sorted(p.recording.key for p in items)
     assert [shard.number for shard in made] == list(range(len(made)))
@@ -48,30 +48,30 @@ def test_shards_are_balanced(items: list[WorkItem], shard_seconds: float) -> Non
         assert max(lengths) <= shard_seconds + longest + 1e-6
 
 
-def test_shards_are_given_out_before_the_listing_ends() -> None:
+def test_shards_are_yielded_before_the_listing_ends() -> None:
     def listing() -> Iterator[WorkItem]:
         for number in range(4):
             yield _item(f"{number}.wav")
-        raise AssertionError("asked for more than the first shards hold")
+        raise AssertionError("the listing was read beyond the first shards")
 
     settings = BatchSettings(shard_recordings=2, balanced_shards=2)
     assert len(next(split_into_shards(listing(), "b", settings)).items) == 2
 
 
-def test_what_an_earlier_attempt_began_is_found_again() -> None:
+def test_shards_of_an_earlier_attempt_are_found_again() -> None:
     store = MemoryStore()
-    begun = list(split_into_shards([_item(f"{n}.wav") for n in range(5)], "b", BatchSettings(shard_recordings=2)))
-    for shard in begun:
+    started = list(split_into_shards([_item(f"{n}.wav") for n in range(5)], "b", BatchSettings(shard_recordings=2)))
+    for shard in started:
         shard.write(store)
-    store.put_bytes(".batches/b/shards/00000.prepare.json", b"{}")  # a result is no shard
-    assert list(read_shards(store, "b")) == begun
+    store.put_bytes(".batches/b/shards/00000.prepare.json", b"{}")  # a result is not a shard
+    assert list(read_shards(store, "b")) == started
     assert list(read_shards(store, "another")) == []
-    (following,) = split_into_shards([_item("6.wav")], "b", BatchSettings(), first=len(begun))
+    (following,) = split_into_shards([_item("6.wav")], "b", BatchSettings(), first=len(started))
     assert following.number == 3
 
 
 @given(some_items, some_settings)
-def test_batches_hold_every_piece_once(items: list[WorkItem], settings: BatchSettings) -> None:
+def test_every_item_is_in_exactly_one_batch(items: list[WorkItem], settings: BatchSettings) -> None:
     made = list(batches(items, settings))
     assert sorted(item.recording.key for batch in made for item in batch) == sorted(p.recording.key for p in items)
     for batch in made:
@@ -80,14 +80,14 @@ def test_batches_hold_every_piece_once(items: list[WorkItem], settings: BatchSet
 
 
 @given(some_items, some_settings)
-def test_the_longest_recordings_go_first(items: list[WorkItem], settings: BatchSettings) -> None:
-    # One that would start last would be waited for alone.
+def test_the_longest_recordings_come_first(items: list[WorkItem], settings: BatchSettings) -> None:
+    # A long recording that starts last would keep the run waiting.
     lengths = [item.seconds for batch in batches(items, settings) for item in batch]
     assert lengths == sorted(lengths, reverse=True)
 
 
 @given(st.lists(any_key, max_size=5))
-def test_a_manifest_is_read_as_it_was_written(keys: list[str]) -> None:
+def test_a_manifest_is_read_as_written(keys: list[str]) -> None:
     store = MemoryStore()
     shard = Shard(batch="2026", number=3, items=tuple(_item(key, 1.5) for key in keys))
     shard.write(store)
@@ -96,14 +96,14 @@ def test_a_manifest_is_read_as_it_was_written(keys: list[str]) -> None:
 
 
 @pytest.mark.parametrize("separator", ["\u2028", "\x85"])
-def test_a_key_with_another_line_end_does_not_break_its_manifest(separator: str) -> None:
+def test_a_key_with_another_line_separator_does_not_break_its_manifest(separator: str) -> None:
     store = MemoryStore()
     shard = Shard(batch="b", number=0, items=(_item(f"a{separator}b.wav"),))
     shard.write(store)
     assert Shard.read(store, "b", 0) == shard
 
 
-def test_lengths_are_guessed_by_what_a_format_usually_takes() -> None:
+def test_lengths_are_estimated_from_the_usual_bit_rate_of_a_format() -> None:
     def seconds(key: str) -> float:
         return estimate_seconds(Recording(uri="", key=key, size=4_800_000, etag="", modified=0.0))
 

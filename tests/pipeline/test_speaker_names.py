@@ -1,4 +1,4 @@
-"""Names that people give to speakers: kept beside the transcript, for that transcript only."""
+"""Names that people give to speakers: stored next to the transcript, for that transcript only."""
 
 from pathlib import Path
 
@@ -16,13 +16,13 @@ NAMES = {"SPEAKER_00": "Anna", "SPEAKER_01": "Börje Öst"}
 
 
 @pytest.mark.parametrize("format", ["json", "srt", "vtt", "txt", "rttm", "html"])
-def test_every_format_says_the_names(format: str) -> None:
+def test_every_format_shows_the_names(format: str) -> None:
     said = render(apply_names(conversation(), NAMES), format)  # type: ignore[arg-type]
     assert "Anna" in said
     assert "SPEAKER_0" not in said
 
 
-def test_the_transcript_given_is_not_changed() -> None:
+def test_the_given_transcript_is_not_changed() -> None:
     transcript = conversation()
     apply_names(transcript, NAMES)
     assert transcript == conversation()
@@ -34,7 +34,7 @@ def test_two_labels_with_one_name_are_one_person() -> None:
     assert list_labels(together) == ["Anna"]
 
 
-def test_names_are_kept_for_one_fingerprint_only(tmp_path: Path) -> None:
+def test_names_are_stored_for_one_fingerprint_only(tmp_path: Path) -> None:
     store, transcript = open_store(str(tmp_path)), conversation()
     speaker_names.write(store, "a.wav", transcript, NAMES)
     assert speaker_names.read(store, "a.wav", transcript) == NAMES
@@ -48,7 +48,7 @@ def test_names_are_kept_for_one_fingerprint_only(tmp_path: Path) -> None:
     assert not store.exists(names_key("a.wav"))
 
 
-def test_a_file_that_is_none_of_ours_gives_no_names(tmp_path: Path) -> None:
+def test_a_foreign_file_gives_no_names(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put_bytes(names_key("a.wav"), b"[]")
     assert speaker_names.read(store, "a.wav", Transcript()) == {}

@@ -1,4 +1,4 @@
-"""Names of tasks, checkpoints, metric labels and versions are those that the stages declare."""
+"""Names of tasks, checkpoints and metric labels, and versions, are those that the stages declare."""
 
 from graphlib import TopologicalSorter
 
@@ -15,7 +15,7 @@ STAGES = tuple(dict.fromkeys((*SHARD_STAGES, *RENDER_STAGES)))
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-def test_a_stages_task_has_its_name(stage: Stage) -> None:
+def test_a_stages_task_has_the_stages_name(stage: Stage) -> None:
     assert _stage_task(stage).name == stage.name
 
 
@@ -31,7 +31,7 @@ def test_fingerprints_carry_the_versions_that_the_stages_declare() -> None:
 
 
 @pytest.mark.parametrize("stages", [PREPARE_STAGES, TRANSCRIBE_STAGES, SHARD_STAGES, RENDER_STAGES])
-def test_the_order_in_the_tuples_is_the_order_of_work(stages: tuple[Stage, ...]) -> None:
+def test_the_order_in_the_tuples_respects_the_dependencies(stages: tuple[Stage, ...]) -> None:
     taking_part = set(stages)
     order = TopologicalSorter({stage: set(stage.waits_for) & taking_part for stage in stages})
     order.prepare()  # raises CycleError
@@ -52,7 +52,7 @@ def test_one_shard_is_the_same_work_in_one_run_or_in_two() -> None:
         ({"word_timestamps": "alignment", "diarization": "off"}, {"diarize"}),
     ],
 )
-def test_options_decide_which_stages_take_part(options: dict[str, str], absent: set[str]) -> None:
+def test_options_decide_which_stages_apply(options: dict[str, str], absent: set[str]) -> None:
     chosen = TranscriptionOptions.model_validate(options)
     assert {stage.name for stage in STAGES if not stage.applies(chosen)} == absent
 

@@ -1,4 +1,4 @@
-"""The GPU's half of a shard: what it does before models are loaded costs as little as for one recording."""
+"""The GPU's part of a shard: work before loading models must not depend on the number of recordings."""
 
 import threading
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ COUNT = 200
 
 
 class _Counting(LocalStore):
-    """Counts what is listed and read."""
+    """Counts listings and reads."""
 
     requests = 0
     lock = threading.Lock()
@@ -40,7 +40,7 @@ def items() -> Iterator[WorkItem]:
 
 
 def test_models_are_loaded_before_the_work_area_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU that is paid by the hour does not wait for a listing per recording."""
+    """A GPU that is paid by the hour must not wait for a listing per recording."""
     store, before = _Counting(tmp_path / "out"), []
 
     def engine(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a connection may do before it has sent a request: each bound alone, on a server whose times are short."""
+"""Limits before a connection has sent a request: each limit alone, on a server with short timeouts."""
 
 import asyncio
 import logging
@@ -32,8 +32,8 @@ async def _answer(request: Request) -> Response:
 async def _read(request: Request) -> Response:
     try:
         return PlainTextResponse(str(len(await request.body())))
-    except ClientDisconnect:  # as of a client that has gone away
-        return PlainTextResponse("nobody reads this")
+    except ClientDisconnect:  # like that of a client that has gone away
+        return PlainTextResponse("nothing reads this")
 
 
 async def _slow(request: Request) -> Response:
@@ -88,7 +88,7 @@ def url() -> Iterator[str]:
     ],
     ids=["one value", "an endless value", "an endless name", "many values", "many lines", "endless lines"],
 )
-def test_headers_are_bounded(url: str, headers: bytes) -> None:
+def test_headers_are_limited(url: str, headers: bytes) -> None:
     seen.clear()
     answer = exchange(url, GET + headers)
     assert (answer.status, answer.headers["content-type"]) == (431, "application/problem+json")
@@ -101,24 +101,24 @@ def test_an_endless_address_is_refused(url: str) -> None:
     assert exchange(url, b"GET /" + b"a" * (2 * HEADER_BYTES)).status == 431
 
 
-def test_headers_below_the_bounds_are_taken(url: str) -> None:
+def test_headers_within_the_limits_are_accepted(url: str) -> None:
     headers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 250) for number in range(95))
     assert exchange(url, GET + headers + b"\r\n").status == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b"GE", b"\r\n" * 10, GET, GET + b"X: y", GET + b"\r\n" + GET])
-def test_a_half_request_ends_in_time(url: str, sent: bytes) -> None:
+def test_a_half_request_times_out(url: str, sent: bytes) -> None:
     with connect(url) as connection:
         connection.sendall(sent)
         assert seconds_until_closed(connection) < 2 * SECONDS + 1
 
 
-def test_a_byte_now_and_then_does_not_keep_a_connection(url: str) -> None:
+def test_slow_single_bytes_do_not_keep_a_connection_open(url: str) -> None:
     with connect(url) as connection:
         assert send_slowly(connection, (bytes([byte]) for byte in GET * 100), 0.1) < 2 * SECONDS + 1
 
 
-def test_a_request_that_is_too_slow_is_told_so(url: str) -> None:
+def test_a_request_that_is_too_slow_gets_an_error_response(url: str) -> None:
     with connect(url) as connection:
         connection.sendall(GET)
         answer = read_answer(connection)
@@ -132,14 +132,14 @@ def test_a_request_that_is_too_slow_is_told_so(url: str) -> None:
      GET + b"Content-Length: x\r\n\r\n", GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
      b"POST /read HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"],
 )  # fmt: skip
-def test_what_is_not_http_is_a_problem_of_the_client(url: str, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_protocols_are_a_client_error(url: str, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         answer = exchange(url, sent)
     assert (answer.status, answer.headers["content-type"]) == (400, "application/problem+json")
     assert [record for record in caplog.records if record.exc_info] == []
 
 
-def test_the_rest_of_a_body_that_nobody_reads_is_dropped(url: str) -> None:
+def test_the_rest_of_an_unread_body_is_dropped(url: str) -> None:
     size = 5_000_000
     with connect(url) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
@@ -148,13 +148,13 @@ def test_the_rest_of_a_body_that_nobody_reads_is_dropped(url: str) -> None:
         assert read_answer(connection).status == 200  # the next request on this connection
 
 
-def test_a_body_that_nobody_reads_does_not_go_on_forever(url: str) -> None:
+def test_an_unread_body_cannot_continue_forever(url: str) -> None:
     with connect(url) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
         assert send_slowly(connection, repeat(bytes(1000)), 0.05) < 2 * SECONDS + 1
 
 
-def test_a_client_that_does_not_take_its_answer_is_left(url: str) -> None:
+def test_a_client_that_does_not_read_its_response_is_disconnected(url: str) -> None:
     with connect(url) as connection:
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
         time.sleep(2 * SECONDS + 0.5)
@@ -165,12 +165,12 @@ def test_a_client_that_does_not_take_its_answer_is_left(url: str) -> None:
     assert received < 50_000_000
 
 
-def test_an_answer_may_take_longer_than_a_request(url: str) -> None:
+def test_a_response_may_take_longer_than_a_request(url: str) -> None:
     answer = exchange(url, b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (answer.status, answer.body) == (200, b"at last")
 
 
-def test_pipelined_requests_are_answered_in_order_and_bounded(url: str) -> None:
+def test_pipelined_requests_are_answered_in_order_and_limited(url: str) -> None:
     with connect(url) as connection:
         connection.sendall((GET + b"\r\n") * 5)
         assert [read_answer(connection).status for _ in range(5)] == [200] * 5
@@ -181,7 +181,7 @@ def test_pipelined_requests_are_answered_in_order_and_bounded(url: str) -> None:
     assert len(seen) < 50
 
 
-def test_bodies_arrive_whole(url: str) -> None:
+def test_bodies_arrive_complete(url: str) -> None:
     size = 10_000_000
     head = b"POST /read HTTP/1.1\r\nHost: x\r\n"
     chunks = (b"%x\r\n" % 100_000 + bytes(100_000) + b"\r\n") * 100 + b"0\r\n\r\n"
@@ -198,7 +198,7 @@ def test_bodies_arrive_whole(url: str) -> None:
             assert read_answer(connection).body == b"%d" % expected
 
 
-def test_idle_connections_make_room() -> None:
+def test_idle_connections_are_closed_for_new_ones() -> None:
     with _serve(connections=5) as url:
         idle = [connect(url) for _ in range(20)]
         for connection in idle:
@@ -211,7 +211,7 @@ def test_idle_connections_make_room() -> None:
             connection.close()
 
 
-def test_connections_that_work_are_kept() -> None:
+def test_active_connections_are_kept() -> None:
     with _serve(connections=3) as url:
         working = [connect(url) for _ in range(3)]
         for connection in working:

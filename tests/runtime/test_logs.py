@@ -1,4 +1,4 @@
-"""Logs: a line is a line, whoever's name stands in it; as JSON it says where it happened. Whoever listens hears all."""
+"""Logs: one record is one line, with any names in it; JSON has the location. All subscribers get all events."""
 
 import ast
 import io
@@ -27,7 +27,7 @@ FAILURE = Failure(code=ErrorCode.EMPTY_FILE, message="No bytes.", remedy="Upload
 
 @pytest.fixture
 def lines() -> Iterator[Any]:
-    """What our logger writes meanwhile, by the formatter that a test chooses."""
+    """The output of our logger, with the formatter that a test chooses."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     logger = get_logger()
@@ -46,13 +46,13 @@ def lines() -> Iterator[Any]:
 
 
 @given(st.text())
-def test_nothing_printable_begins_a_line(text: str) -> None:
+def test_printable_text_stays_on_one_line(text: str) -> None:
     assert printable(text).isprintable()
     assert len(f"x{printable(text)}".splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", [FORGED, "a\r.wav", "a\x1b[2J.wav", "a\u2028.wav", "a\u202egpj.wav", "\udcff.wav"])
-def test_a_name_makes_one_line(lines: Any, name: str) -> None:
+def test_a_name_stays_on_one_line(lines: Any, name: str) -> None:
     emit(Event("done", name, 1.0))
     emit(Event("failed", name, 1.0, TransientError(ErrorCode.RUN_LOST, f"{name} is gone").failure("fetch")))
     read = lines()
@@ -60,7 +60,7 @@ def test_a_name_makes_one_line(lines: Any, name: str) -> None:
     assert all(line.isprintable() and line.startswith(("a", "\\")) for line in read)
 
 
-def test_an_exceptions_text_begins_no_line(lines: Any) -> None:
+def test_the_text_of_an_exception_cannot_start_a_new_line(lines: Any) -> None:
     try:
         raise ValueError(FORGED)
     except ValueError:
@@ -71,7 +71,7 @@ def test_an_exceptions_text_begins_no_line(lines: Any) -> None:
     assert all(line.startswith("    ") for line in traceback)
 
 
-def test_json_says_what_and_where(lines: Any) -> None:
+def test_json_has_message_and_location(lines: Any) -> None:
     lines(json_formatter())
     with log_context(run="r", batch="b", shard=3), log_context(stage="fetch", recording=FORGED):
         get_logger().warning("%s: %s", FORGED, "nothing there")
@@ -91,7 +91,7 @@ def test_json_says_what_and_where(lines: Any) -> None:
     assert "stage" not in second
 
 
-def test_json_of_a_library_has_what_it_adds_and_no_colours() -> None:
+def test_json_of_a_library_has_its_extra_fields_and_no_colours() -> None:
     record = logging.makeLogRecord(
         {"name": "prefect", "levelname": "INFO", "msg": "begins", "flow_run_id": UUID(int=7), "color_message": "[1m"}
     )
@@ -100,7 +100,7 @@ def test_json_of_a_library_has_what_it_adds_and_no_colours() -> None:
     assert "color_message" not in line
 
 
-def test_json_holds_a_traceback_in_its_line(lines: Any) -> None:
+def test_json_contains_a_traceback_in_one_line(lines: Any) -> None:
     lines(json_formatter())
     try:
         raise ValueError(FORGED)
@@ -110,14 +110,14 @@ def test_json_holds_a_traceback_in_its_line(lines: Any) -> None:
     assert "ValueError" in json.loads(line)["exception"]
 
 
-def test_a_logger_that_others_made_first_is_ours_all_the_same() -> None:
+def test_a_logger_configured_by_others_still_uses_our_format() -> None:
     script = "import logging; logging.getLogger('stenopool').addHandler(logging.StreamHandler())\n"
     script += "from stenopool.runtime.logs import logger; logger.warning('%s', 'a\\nb')"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stderr == "a\\x0ab\n"
 
 
-def test_everybody_uses_the_logger_that_makes_lines() -> None:
+def test_all_modules_use_the_logger_with_our_format() -> None:
     root = Path(stenopool.__file__).parents[1]
     folders = [root / name for name in ("stenopool", "flows", "monitoring", "workers", "blocks", "deployments")]
     for path in (path for folder in folders for path in folder.rglob("*.py") if path.name != "logs.py"):
@@ -128,7 +128,7 @@ def test_everybody_uses_the_logger_that_makes_lines() -> None:
                 assert ours, f"{path}:{node.lineno}: use stenopool.runtime.logs.get_logger"
 
 
-def test_a_command_told_to_speak_json_speaks_nothing_else_on_stderr(tmp_path: Path) -> None:
+def test_a_command_with_json_logs_writes_nothing_else_to_stderr(tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("stenopool")
     environment = os.environ | {"STENOPOOL_LOG__FORMAT": "json", "STENOPOOL_MODELS__CACHE": str(tmp_path)}
     command = [program, "run", tmp_path / "none", tmp_path / "out", "--diarization", "off", "--model", "tiny.en"]
@@ -139,7 +139,7 @@ def test_a_command_told_to_speak_json_speaks_nothing_else_on_stderr(tmp_path: Pa
     assert "OBJECT_NOT_FOUND" in json.loads(line)["message"]
 
 
-def test_all_listeners_hear_events_from_any_thread() -> None:
+def test_all_subscribers_get_events_from_any_thread() -> None:
     first: list[Event] = []
     second: list[Event] = []
     events = [Event("done", f"{number}.wav", 1.0) for number in range(50)]
@@ -148,7 +148,7 @@ def test_all_listeners_hear_events_from_any_thread() -> None:
     assert sorted(first) == sorted(second) == sorted(events)
 
 
-def test_nobody_listens_any_more_after_an_error() -> None:
+def test_a_subscription_ends_after_an_error() -> None:
     heard: list[Event] = []
     with pytest.raises(KeyError), subscribe(heard.append):
         raise KeyError

@@ -1,4 +1,4 @@
-"""Addresses, IPv6 ones too."""
+"""Network addresses, including IPv6."""
 
 import socket
 
@@ -19,20 +19,20 @@ from tests.support.processes import free_port
         ("localhost:80", ("localhost", 80), "http://localhost:80"),
     ],
 )
-def test_an_address_is_read_and_becomes_a_url(text: str, address: tuple[str, int], url: str) -> None:
+def test_an_address_is_parsed_and_becomes_a_url(text: str, address: tuple[str, int], url: str) -> None:
     assert Address.parse(text) == address
     assert Address.parse(text).url == url
     assert httpx.URL(url).port in (address[1], None)
 
 
 @pytest.mark.parametrize("text", ["", "0.0.0.0", ":80", "host:", "host:port", "[::1]"])
-def test_what_is_no_address_with_a_port_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="not an address"):
+def test_an_invalid_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="HOST:PORT"):
         Address.parse(text)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "0.0.0.0", "::"])
-def test_it_is_listened_to_once(host: str) -> None:
+def test_only_one_process_can_listen(host: str) -> None:
     address = Address(host, free_port())
     with address.listen(), pytest.raises(OSError, match="in use"):
         address.listen()
@@ -45,7 +45,7 @@ def test_it_is_listened_to_once(host: str) -> None:
     [("127.0.0.1", True), ("127.3.2.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
      ("10.0.0.1", False), ("localhost.example.org", False), ("", False)],
 )  # fmt: skip
-def test_who_can_reach_a_host(host: str, only_here: bool) -> None:
+def test_loopback_hosts_are_recognized(host: str, only_here: bool) -> None:
     assert is_loopback(host) is only_here
 
 
@@ -56,7 +56,7 @@ def test_who_can_reach_a_host(host: str, only_here: bool) -> None:
      ("127.0.0.1@evil.example", False), ("127.1:4200", False), ("0.0.0.0:4200", False),
      ("[", False), ("[::1", False), ("", False)],
 )  # fmt: skip
-def test_which_host_headers_name_this_machine(host: str, here: bool) -> None:
+def test_host_headers_of_this_machine_are_recognized(host: str, here: bool) -> None:
     assert names_this_machine(host) is here
 
 
@@ -66,5 +66,5 @@ def test_which_host_headers_name_this_machine(host: str, here: bool) -> None:
      ("https://evil.example", False), ("null", False), ("http://[", False),
      ("http://evil.example/127.0.0.1:4200", False)],
 )  # fmt: skip
-def test_which_pages_are_of_the_server_that_they_ask(origin: str, own: bool) -> None:
+def test_pages_from_the_same_server_are_recognized(origin: str, own: bool) -> None:
     assert is_same_origin(origin, "127.0.0.1:4200") is own

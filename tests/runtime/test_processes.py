@@ -1,4 +1,4 @@
-"""Children: nothing of the current folder is imported in them, and they end with their parent."""
+"""Child processes: they import nothing from the current folder, and end with their parent."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ print(child.pid, flush=True)
 
 
 @pytest.mark.parametrize("then", ["time.sleep(600)", "import os; os._exit(3)"])
-def test_a_child_ends_with_its_parent_however_that_went(then: str) -> None:
+def test_a_child_ends_with_its_parent_however_the_parent_ends(then: str) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT.format(then=then)], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
@@ -35,7 +35,7 @@ def test_a_child_ends_with_its_parent_however_that_went(then: str) -> None:
         raise
 
 
-def test_the_end_of_a_thread_is_not_taken_for_the_end_of_the_parent() -> None:
+def test_the_end_of_a_thread_does_not_end_the_child() -> None:
     errors: list[Exception] = []
 
     def start() -> None:
@@ -50,7 +50,7 @@ def test_the_end_of_a_thread_is_not_taken_for_the_end_of_the_parent() -> None:
     assert "main thread" in str(errors[0])
 
 
-def test_one_that_does_not_end_is_killed() -> None:
+def test_a_child_that_does_not_stop_is_killed() -> None:
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
     child = spawn([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
     assert child.stdout is not None
@@ -62,7 +62,7 @@ def test_one_that_does_not_end_is_killed() -> None:
     assert time.monotonic() - before < 10
 
 
-def test_packages_of_the_current_folder_are_not_imported_by_children_and_theirs(tmp_path: Path) -> None:
+def test_packages_in_the_current_folder_are_not_imported_by_children_and_their_children(tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('the json of the current folder')")
     again = "import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-m', 'json.tool', '--help']))"
     for command in (python_command("json.tool", "--help"), [sys.executable, "-c", again]):

@@ -1,4 +1,4 @@
-"""Scratch folders: private, bounded, and gone after success, exception, SIGTERM, and (at the next start) SIGKILL."""
+"""Scratch folders: private, limited, and removed after success, exception, SIGTERM, and (at the next start) SIGKILL."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ def made(tmp_path: Path, max_bytes: int = 10_000) -> Scratch:
     return Scratch(ScratchSettings(dir=tmp_path, max_bytes=max_bytes))
 
 
-def test_private_while_it_lives_and_gone_afterwards(tmp_path: Path) -> None:
+def test_a_scratch_folder_is_private_and_removed_afterwards(tmp_path: Path) -> None:
     with made(tmp_path) as scratch:
         folder = scratch.folder(FINGERPRINT)
         (folder / "audio.flac").write_bytes(b"x")
@@ -31,13 +31,13 @@ def test_private_while_it_lives_and_gone_afterwards(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gone_after_an_exception(tmp_path: Path) -> None:
+def test_it_is_removed_after_an_exception(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), made(tmp_path) as scratch:
         scratch.folder(FINGERPRINT).joinpath(str(1 // 0))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_bound_counts_files_and_reservations(tmp_path: Path) -> None:
+def test_the_limit_counts_files_and_reservations(tmp_path: Path) -> None:
     with made(tmp_path) as scratch:
         one = scratch.folder("a" * 32, reserve=6000)
         with pytest.raises(TransientError) as caught:
@@ -59,14 +59,14 @@ def test_files_beyond_their_reservation_count(tmp_path: Path) -> None:
             scratch.folder("b" * 32, reserve=1)
 
 
-def test_the_disk_bounds_too(tmp_path: Path) -> None:
+def test_free_disk_space_is_also_a_limit(tmp_path: Path) -> None:
     with made(tmp_path, max_bytes=2**62) as scratch, pytest.raises(TransientError) as caught:
         scratch.folder(FINGERPRINT, reserve=2**60)
     assert caught.value.code is ErrorCode.SCRATCH_FULL
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "calls/1.wav", "-x"])
-def test_keys_are_no_names(tmp_path: Path, name: str) -> None:
+def test_keys_are_not_used_as_file_names(tmp_path: Path, name: str) -> None:
     with made(tmp_path) as scratch, pytest.raises(ValueError, match="fingerprint"):
         scratch.folder(name)
 
@@ -85,7 +85,7 @@ CHILD = """
 """
 
 
-# Short sleeps: a signal that comes in the instant before a sleep begins does not cut it short (CPython).
+# Short sleeps: a signal in the instant before a sleep starts does not interrupt it (CPython).
 WAIT = "for _ in range(600): time.sleep(0.1)"
 
 
@@ -93,7 +93,7 @@ ENTRY = "from stenopool.runtime.signals import exit_on_sigterm; exit_on_sigterm(
 
 
 def child(tmp_path: Path, then: str = WAIT, first: str = ENTRY) -> subprocess.Popen[str]:
-    """A process with a scratch folder, which existed when it said so."""
+    """A process with a scratch folder, which exists once the process has said so."""
     code = textwrap.dedent(CHILD).format(then=then, first=first)
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -101,14 +101,14 @@ def child(tmp_path: Path, then: str = WAIT, first: str = ENTRY) -> subprocess.Po
     return process
 
 
-def test_gone_after_sigterm(tmp_path: Path) -> None:
+def test_it_is_removed_after_sigterm(tmp_path: Path) -> None:
     process = child(tmp_path)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gone_when_the_grace_time_of_a_stop_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_removed_when_the_grace_period_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STENOPOOL_STOP__GRACE", "0.2")
     process = child(tmp_path, first="from stenopool.runtime.signals import stop_at_safe_points; stop_at_safe_points()")
     process.send_signal(signal.SIGTERM)
@@ -116,13 +116,13 @@ def test_gone_when_the_grace_time_of_a_stop_is_over(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_gone_if_the_process_ends_without_leaving(tmp_path: Path) -> None:
+def test_it_is_removed_if_the_process_ends_without_closing_it(tmp_path: Path) -> None:
     process = child(tmp_path, then="Scratch.__exit__ = lambda *_: None")
     assert process.wait(10) == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_sigkill_leaves_is_swept_and_the_living_are_not(tmp_path: Path) -> None:
+def test_leftovers_of_sigkill_are_swept_and_folders_in_use_are_not(tmp_path: Path) -> None:
     dead, living = child(tmp_path / "d"), child(tmp_path / "l")
     dead.kill()
     dead.wait()
@@ -134,7 +134,7 @@ def test_what_sigkill_leaves_is_swept_and_the_living_are_not(tmp_path: Path) -> 
     living.wait()
 
 
-def test_a_start_sweeps(tmp_path: Path) -> None:
+def test_startup_sweeps(tmp_path: Path) -> None:
     process = child(tmp_path)
     process.kill()
     process.wait()
@@ -142,7 +142,7 @@ def test_a_start_sweeps(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [scratch.path]
 
 
-def test_only_our_own_folders_are_swept(tmp_path: Path) -> None:
+def test_only_our_folders_are_swept(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / ".stenopool-scratch-1-aaaaaaaa").write_bytes(b"")
     (tmp_path / ".stenopool-scratch-2-aaaaaaaa").symlink_to(tmp_path / "other")
@@ -150,8 +150,8 @@ def test_only_our_own_folders_are_swept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_from_a_thread_and_side_by_side(tmp_path: Path) -> None:
-    """Signals can be handled in the main thread only; a scratch in another one must still work."""
+def test_threads_can_use_scratch_folders_in_parallel(tmp_path: Path) -> None:
+    """Signals can be handled in the main thread only; scratch must also work in other threads."""
     barrier = threading.Barrier(4)
     errors: list[BaseException] = []
 
@@ -174,7 +174,7 @@ def test_from_a_thread_and_side_by_side(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_signals_are_none_of_its_business(tmp_path: Path) -> None:
+def test_it_installs_no_signal_handlers(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
     with made(tmp_path):
         assert signal.getsignal(signal.SIGTERM) == before
@@ -183,7 +183,7 @@ def test_signals_are_none_of_its_business(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["stenopool-results", "stenopool-demo", ".stenopool-scratch", ".stenopool-scratch-mine"]
 )
-def test_a_sweep_leaves_folders_alone_that_are_not_of_its_making(tmp_path: Path, name: str) -> None:
+def test_a_sweep_ignores_foreign_folders(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     sweep(tmp_path)
     assert (tmp_path / name).exists()

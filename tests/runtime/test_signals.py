@@ -1,4 +1,4 @@
-"""Signals: one module handles them; a run stops at its next safe point, everything else ends in order."""
+"""Signals: one module handles them; a run stops at its next safe point, all other commands stop cleanly."""
 
 import ast
 import signal
@@ -21,7 +21,7 @@ try:
     for _ in range({ticks}):
         time.sleep(0.05)
         signals.stop_if_asked()
-    print("went on", flush=True)
+    print("continued", flush=True)
 except BaseException as error:
     print(type(error).__name__, flush=True)
     raise SystemExit(7 if isinstance(error, signals.Stopped) else getattr(error, "code", 1))
@@ -29,7 +29,7 @@ except BaseException as error:
 
 
 def ended(handle: str, *numbers: signal.Signals, ticks: int = 400) -> tuple[int, list[str]]:
-    """Exit code and words of a process that is sent these signals when it is ready."""
+    """Exit code and output of a process that receives these signals when it is ready."""
     code = PROGRAM.format(handle=handle, ticks=ticks)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -40,7 +40,7 @@ def ended(handle: str, *numbers: signal.Signals, ticks: int = 400) -> tuple[int,
     return process.returncode, words
 
 
-def test_sigterm_ends_a_command_in_order() -> None:
+def test_sigterm_stops_a_command_cleanly() -> None:
     assert ended("signals.exit_on_sigterm()", signal.SIGTERM) == (143, ["SystemExit", "last step", "atexit"])
 
 
@@ -49,21 +49,23 @@ def test_sigterm_stops_a_run_at_its_next_safe_point() -> None:
     assert ended(handle, signal.SIGTERM) == (7, ["Stopped", "last step", "atexit"])
 
 
-def test_a_run_without_a_safe_point_is_cut_off_when_the_grace_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_safe_point_is_interrupted_when_the_grace_period_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("STENOPOOL_STOP__GRACE", "0.2")
     handle = "signals.stop_at_safe_points(); signals.stop_if_asked = lambda: None"
     assert ended(handle, signal.SIGTERM, signal.SIGTERM) == (143, ["last step"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_stops_of_a_supervisor_are_interrupts(number: signal.Signals) -> None:
+def test_stop_signals_of_a_supervisor_are_interrupts(number: signal.Signals) -> None:
     code, words = ended("signals.interrupt_on(*signals.STOPS)", number)
     assert (code, words) == (1, ["KeyboardInterrupt", "last step", "atexit"])
 
 
-def test_what_ignores_stops_goes_on() -> None:
+def test_a_process_that_ignores_stop_signals_continues() -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    assert ended("signals.ignore_stops()", *numbers, ticks=5) == (0, ["went on", "last step", "atexit"])
+    assert ended("signals.ignore_stops()", *numbers, ticks=5) == (0, ["continued", "last step", "atexit"])
 
 
 def test_one_module_handles_signals() -> None:
@@ -74,5 +76,5 @@ def test_one_module_handles_signals() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("signal.signal", "signal.set_wakeup_fd")
     }
-    # In children, between fork and exec, the defaults come back; the launcher is a program of its own.
+    # In children, between fork and exec, the defaults are restored; the launcher is a separate program.
     assert handlers == {"runtime/signals.py", "runtime/processes.py", "speech/audio/launcher.py"}

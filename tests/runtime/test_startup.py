@@ -1,4 +1,6 @@
-"""Threads share a few of the C library's arenas, and what is free goes back; each in a process of its own."""
+"""Threads share a few of the C library's arenas, and free memory is returned to the system; each in a
+separate process.
+"""
 
 import re
 import subprocess
@@ -29,10 +31,10 @@ libc.fflush(out)
 
 
 def _arenas(limited: bool) -> int:
-    told = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", _COUNT.format(limited=limited)], capture_output=True, text=True, check=True
     ).stdout
-    return len(set(re.findall(r"<heap nr=\"(\d+)\"", told)))
+    return len(set(re.findall(r"<heap nr=\"(\d+)\"", output)))
 
 
 def test_twelve_threads_share_four_arenas() -> None:
@@ -52,6 +54,6 @@ print(before - resident())
 """
 
 
-def test_what_is_free_below_something_in_use_goes_back() -> None:
-    told = subprocess.run([sys.executable, "-c", _HOLD], capture_output=True, text=True, check=True).stdout
-    assert int(told) > 100 << 20
+def test_free_memory_below_used_memory_is_returned() -> None:
+    output = subprocess.run([sys.executable, "-c", _HOLD], capture_output=True, text=True, check=True).stdout
+    assert int(output) > 100 << 20

@@ -1,4 +1,4 @@
-"""Traces: off unless the environment turns them on, by either protocol, with nothing but spans of ours on the way."""
+"""Traces: off unless the environment enables them, by either protocol, with only Stenopool's spans."""
 
 import os
 import subprocess
@@ -46,20 +46,20 @@ def test_spans_arrive(receiver: Any, protocol: str) -> None:
 
 
 @pytest.mark.parametrize("off", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
-def test_nothing_is_sent_where_they_are_off(off: dict[str, str]) -> None:
+def test_without_configuration_nothing_is_sent(off: dict[str, str]) -> None:
     with by_http() as received:
         endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": received.endpoint} if off else {}
         sent(**endpoint, **off)
     assert received.spans == []
 
 
-def test_off_they_cost_no_import() -> None:
+def test_without_configuration_nothing_is_imported() -> None:
     script = SCRIPT + "import sys; assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     subprocess.run([sys.executable, "-c", script], env=clean, check=True)
 
 
-def test_without_the_extra_a_line_says_so() -> None:
+def test_without_the_extra_a_warning_is_logged() -> None:
     script = "import importlib.util as u; found = u.find_spec; import stenopool.runtime.traces as t\n"
     script += "t.find_spec = lambda name: None if 'sdk' in name else found(name)\nt.configure()\n"
     script += "with t.span('a'): print('works')"

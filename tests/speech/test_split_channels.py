@@ -1,4 +1,4 @@
-"""Channels told in one order: nobody's words are lost, and each keeps whose they are."""
+"""Merged channels are in one order: no words are lost, and each keeps its channel."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,14 +32,14 @@ def test_a_call_reads_as_a_conversation() -> None:
     assert merged.duration == 10.0
 
 
-def test_without_speakers_only_the_channel_is_told() -> None:
+def test_without_speakers_only_the_channel_is_shown() -> None:
     merged = merge_channels([_channel(_said("Hello", 0))], ["CHANNEL_0"], as_speakers=False)
     assert merged.segments[0].channel == 0
     assert merged.segments[0].speaker is None
     assert merged.speakers == []
 
 
-def test_the_language_is_the_one_that_most_is_said_in() -> None:
+def test_the_language_is_the_one_with_the_most_speech() -> None:
     english = _channel(_said("Yes.", 0), language="en", language_probability=0.99)
     german = _channel(_said("Ausführlich", 1, 9), language="de", language_probability=0.8)
     merged = merge_channels([english, german], ["a", "b"], as_speakers=True)
@@ -47,7 +47,7 @@ def test_the_language_is_the_one_that_most_is_said_in() -> None:
     assert [channel.language for channel in merged.channels] == ["en", "de"]
 
 
-def test_one_silent_channel_is_no_silent_recording() -> None:
+def test_one_silent_channel_does_not_make_the_recording_silent() -> None:
     silent = _channel(language=None, flags=[NO_SPEECH, DECODE_ERRORS])
     spoken = _channel(_said("Hello", 0), flags=[DECODE_ERRORS])
     merged = merge_channels([silent, spoken], ["a", "b"], as_speakers=True)
@@ -66,7 +66,7 @@ some_segments = st.lists(st.builds(_said, st.text("abc", min_size=1, max_size=3)
 
 
 @given(st.lists(some_segments, min_size=1, max_size=3))
-def test_nothing_is_lost_doubled_or_out_of_order(spoken: list[list[Segment]]) -> None:
+def test_no_words_are_lost_duplicated_or_reordered(spoken: list[list[Segment]]) -> None:
     names = [f"CHANNEL_{number}" for number in range(len(spoken))]
     merged = merge_channels([_channel(*segments) for segments in spoken], names, as_speakers=True)
     expected = sorted((number, s.start, s.text) for number, segments in enumerate(spoken) for s in segments)

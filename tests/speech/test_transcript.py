@@ -1,4 +1,4 @@
-"""The transcript model: what may be said in it, and that it survives its own JSON."""
+"""The transcript model: valid values, and that it survives a round trip through JSON."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_a_transcript_survives_its_json(transcript: Transcript) -> None:
 
 
 @given(transcripts)
-def test_times_have_three_decimals_and_every_key_is_there(transcript: Transcript) -> None:
+def test_times_have_three_decimals_and_every_key_is_present(transcript: Transcript) -> None:
     written = json.loads(transcript.model_dump_json())
     assert written.keys() >= Transcript.model_fields.keys() | {"word_segments"}
     for segment in written["segments"]:
@@ -40,7 +40,7 @@ def test_times_have_three_decimals_and_every_key_is_there(transcript: Transcript
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_a_time_is_a_number(number: float) -> None:
+def test_times_must_be_finite(number: float) -> None:
     for make in (
         lambda: Word(word="x", start=number),
         lambda: Segment(start=0, end=number, text=""),
@@ -52,7 +52,7 @@ def test_a_time_is_a_number(number: float) -> None:
             make()
 
 
-def test_a_reader_of_whispers_or_whisperx_json_finds_its_keys() -> None:
+def test_readers_of_whisper_or_whisperx_json_find_their_keys() -> None:
     word = Word(word="Hi", start=0, end=1, probability=0.5, speaker="SPEAKER_00")
     made = Transcript(text="Hi", language="en", segments=[Segment(start=0, end=1, text="Hi", words=[word])])
     written = json.loads(made.model_dump_json())

@@ -1,4 +1,4 @@
-"""Addresses: what is accepted, and what is said of one that names nothing, an object, or something else."""
+"""Addresses of stores: valid ones, and errors with hints for those of nothing, of an object, or of something else."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ MANY_REGIONS = "arn:aws:s3::123456789012:accesspoint/mfzwi23gnjvgw.mrap"
         ),
     ],
 )  # fmt: skip
-def test_addresses_on_s3(address: str, bucket: str, prefix: str) -> None:
+def test_s3_addresses_are_parsed(address: str, bucket: str, prefix: str) -> None:
     store = open_store(address)
     assert isinstance(store, S3Store)
     assert (store.bucket, store.prefix) == (bucket, prefix)
@@ -67,8 +67,8 @@ def test_addresses_on_s3(address: str, bucket: str, prefix: str) -> None:
 
 
 @given(st.text(st.sampled_from("ab/.%+ é"), max_size=8))
-def test_every_prefix_is_another_place(prefix: str) -> None:
-    """An address reads what lies below it and nothing else, or is refused."""
+def test_every_prefix_is_a_different_place(prefix: str) -> None:
+    """An address reads only the objects below it, or is refused."""
     try:
         store = S3Store("calls", prefix)
     except LocationInvalid:
@@ -117,7 +117,7 @@ def filled_bucket(seaweedfs: SeaweedFS) -> str:
 
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    """Makes addresses in a place that holds `KEYS`."""
+    """Makes addresses in a store that contains `KEYS`."""
     if request.param == "local":
         root = tmp_path / "inbox"
         for key in KEYS:
@@ -130,7 +130,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
 
 
 def check(address: str, prefix: str = "", destination: ObjectStore | None = None) -> None:
-    """What `run`, `plan` and `ingest` do first."""
+    """The first check of `run`, `plan` and `ingest`."""
     check_source(open_store(address, must_exist=True), destination or MemoryStore(), Selection(prefix=prefix))
 
 
@@ -164,7 +164,7 @@ def test_a_misspelt_source_is_an_error_with_a_hint(place: Place, path: str, pref
 
 
 def _parts(said: str) -> Iterator[tuple[str, str]]:
-    """The places in braces, with what comes after them; and text without."""
+    """The places in braces, with the text after them; and text without."""
     before, *rest = said.split("{")
     if before:
         yield "", before
@@ -176,27 +176,27 @@ def _parts(said: str) -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("path", "prefix"), [("", ""), ("calls", ""), ("calls", "20"), ("", "calls"), ("", "calls/2026/a")]
 )
-def test_what_is_there_is_accepted(place: Place, path: str, prefix: str) -> None:
+def test_existing_sources_are_accepted(place: Place, path: str, prefix: str) -> None:
     check(place(path), prefix)
 
 
 @pytest.mark.usefixtures("s3")
-def test_slashes_too_many_are_noticed(filled_bucket: str) -> None:
-    """SeaweedFS ignores them, and lists other keys than were requested."""
+def test_repeated_slashes_are_refused(filled_bucket: str) -> None:
+    """SeaweedFS ignores them, and would list other keys than requested."""
     for slashes in ("//", "///"):
         with pytest.raises(LocationInvalid, match="slashes") as caught:
             check(f"s3://{filled_bucket}{slashes}calls/2026/")
         assert f"s3://{filled_bucket}/calls/2026" in caught.value.remedy
 
 
-def test_what_exists_may_be_empty(bucket: str, tmp_path: Path) -> None:
+def test_an_existing_source_may_be_empty(bucket: str, tmp_path: Path) -> None:
     check(f"s3://{bucket}")
     (tmp_path / "inbox").mkdir()
     check(str(tmp_path / "inbox"))
     (tmp_path / "inbox" / "today").mkdir()
     check(str(tmp_path / "inbox"), "today/")
     store = S3Store(bucket)
-    store.client.put_object(Bucket=bucket, Key="inbox/", Body=b"")  # as the console makes a folder
+    store.client.put_object(Bucket=bucket, Key="inbox/", Body=b"")  # like a folder created in the console
     check(f"s3://{bucket}/inbox")
     check(f"s3://{bucket}", "inbox/")
 
@@ -211,8 +211,8 @@ def test_a_source_that_was_read_before_may_be_empty(bucket: str) -> None:
             check(f"s3://{bucket}/{path}", prefix, destination)
 
 
-def test_an_object_whose_transcripts_lie_below_it_is_not_a_source(bucket: str) -> None:
-    """As after a run within one bucket."""
+def test_an_object_with_transcripts_below_it_is_not_a_source(bucket: str) -> None:
+    """The state after a run within one bucket."""
     store = open_store(f"s3://{bucket}")
     for key in ("calls/a.wav", "calls/a.wav/transcript.json", "calls/a.wav/audio.webm"):
         store.put_bytes(key, b"x")
@@ -230,7 +230,7 @@ def report(destination: ObjectStore, source: str, new: int) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "retry", "clean"])
-def test_a_misspelt_destination_does_not_look_empty(command: str, bucket: str, stenopool: Call) -> None:
+def test_a_misspelt_destination_is_an_error(command: str, bucket: str, stenopool: Call) -> None:
     open_store(f"s3://{bucket}/transcripts").put_bytes("a.wav/transcript.json", b"{}")
     answer = stenopool(command, f"s3://{bucket}/transcrpts")
     assert answer.code == 2
@@ -251,7 +251,7 @@ def test_a_misspelt_source_ends_the_command_at_once(command: str, bucket: str, s
     assert not (tmp_path / "out").exists()
 
 
-def test_hints_stay_inside_the_folder(tmp_path: Path) -> None:
+def test_hints_name_nothing_outside_the_folder(tmp_path: Path) -> None:
     (tmp_path / "secret-plans").mkdir()
     (tmp_path / "inbox").mkdir()
     (tmp_path / "inbox" / "link").symlink_to(tmp_path)
@@ -263,7 +263,7 @@ def test_hints_stay_inside_the_folder(tmp_path: Path) -> None:
 
 @pytest.fixture
 def odd_keys() -> Iterator[ListingServer]:
-    """SeaweedFS cannot hold such keys; AWS can."""
+    """SeaweedFS cannot store such keys; AWS can."""
     keys = [
         "../up.wav",
         "./here.wav",
@@ -290,7 +290,7 @@ def odd_store(server: ListingServer, prefix: str = "") -> S3Store:
     return S3Store("bucket", prefix, client=client)
 
 
-def test_slashes_too_many_may_be_a_mistake(odd_keys: ListingServer) -> None:
+def test_repeated_slashes_get_a_hint(odd_keys: ListingServer) -> None:
     for prefix in ("/x", "//lead"):
         with pytest.raises(ObjectNotFound) as caught:
             check_source(odd_store(odd_keys, prefix), MemoryStore(), Selection())
@@ -310,8 +310,8 @@ def test_each_prefix_with_slashes_lists_its_own_keys(odd_keys: ListingServer) ->
     assert odd_store(odd_keys, "/lead").uri_of("a.wav") == "s3://bucket//lead/a.wav"
 
 
-def test_odd_keys_are_transcribed_or_named(odd_keys: ListingServer, tmp_path: Path) -> None:
-    """None is passed over: those that cannot be requested, or written to a folder, fail with a code."""
+def test_odd_keys_are_transcribed_or_reported(odd_keys: ListingServer, tmp_path: Path) -> None:
+    """None is skipped: keys that cannot be requested, or written to a folder, fail with a code."""
     options, source = TranscriptionOptions(), odd_store(odd_keys)
     usable = {"/lead/a.wav", "lead/a.wav", "x/a.wav", "x//a.wav", "x///a.wav"}
     for destination, expected in (

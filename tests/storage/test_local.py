@@ -1,4 +1,4 @@
-"""Folders beyond the contract: order, links, odd names, permissions, full disks, what is left behind."""
+"""Folders, in addition to the contract: order, links, odd names, permissions, full disks, leftovers."""
 
 import contextlib
 import ctypes
@@ -39,11 +39,11 @@ def keys(store: ObjectStore, prefix: str = "", start_after: str = "") -> list[st
 
 
 @given(file_keys, any_key, any_key, st.booleans())
-def test_listing_is_what_sorting_and_filtering_say(
+def test_listing_equals_sorting_and_filtering(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], prefix: str, after: str, from_names: bool
 ) -> None:
     store = open_store(str(tmp_path_factory.mktemp("store")))
-    if from_names and names:  # else the random ones seldom hit anything
+    if from_names and names:  # otherwise random ones rarely match
         chance = random.Random(after)
         prefix, after = (chance.choice(names)[: chance.randint(0, 8)] for _ in range(2))
     for name in names:
@@ -53,7 +53,7 @@ def test_listing_is_what_sorting_and_filtering_say(
     assert [key.encode() for key in keys(store, prefix, after)] == [name for name in wanted if name > after.encode()]
 
 
-def test_start_after_reads_only_the_folders_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_after_reads_only_the_necessary_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(str(tmp_path))
     for number in range(30):
         store.put_bytes(f"{number:02}/a.wav", b"")
@@ -71,7 +71,7 @@ def test_start_after_reads_only_the_folders_it_needs(tmp_path: Path, monkeypatch
     assert read == [tmp_path.name, "00"]
 
 
-def test_links_do_not_lead_out(tmp_path: Path) -> None:
+def test_links_to_the_outside_are_not_followed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret.wav").write_bytes(b"secret")
@@ -102,7 +102,7 @@ def test_links_do_not_lead_out(tmp_path: Path) -> None:
     assert [path.name for path in outside.iterdir()] == ["secret.wav"]
 
 
-def test_what_is_no_file_is_not_listed(tmp_path: Path) -> None:
+def test_only_files_are_listed(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"x")
     os.mkfifo(tmp_path / "pipe.wav")
     with socket.socket(socket.AF_UNIX) as unix:
@@ -110,9 +110,7 @@ def test_what_is_no_file_is_not_listed(tmp_path: Path) -> None:
         assert keys(open_store(str(tmp_path))) == ["a.wav"]
 
 
-def test_names_that_are_not_utf8_are_passed_over_with_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_names_that_are_not_utf8_are_skipped_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.wav")).write_bytes(b"latin-1")
     (tmp_path / "ok.wav").write_bytes(b"")
     assert keys(open_store(str(tmp_path))) == ["ok.wav"]
@@ -132,13 +130,13 @@ def test_names_that_are_not_utf8_are_passed_over_with_a_warning(
         (errno.ELOOP, KeyUnusable),
     ],
 )
-def test_what_errors_of_the_system_mean(number: int, kind: type[StenopoolError]) -> None:
+def test_system_errors_are_translated(number: int, kind: type[StenopoolError]) -> None:
     with pytest.raises(StenopoolError) as caught, os_errors("a.wav"):
         raise OSError(number, os.strerror(number))
     assert type(caught.value) is kind
 
 
-def test_unfinished_writes_are_never_seen(tmp_path: Path) -> None:
+def test_unfinished_writes_are_invisible(tmp_path: Path) -> None:
     (tmp_path / ".stenopool-write-0123").write_bytes(b"half")
     store = open_store(str(tmp_path))
     assert keys(store) == []
@@ -147,7 +145,7 @@ def test_unfinished_writes_are_never_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["/abs", "a//b", "a/", "x" * 256, "é" * 128 + "/b"])
-def test_keys_that_no_file_can_have(tmp_path: Path, key: str) -> None:
+def test_keys_that_cannot_be_file_names_are_refused(tmp_path: Path, key: str) -> None:
     store = open_store(str(tmp_path))
     for call in (store.uri_of, store.get_bytes, lambda key: store.put_bytes(key, b"")):
         with pytest.raises(RecordingError) as caught:
@@ -155,7 +153,7 @@ def test_keys_that_no_file_can_have(tmp_path: Path, key: str) -> None:
         assert caught.value.code is ErrorCode.KEY_UNUSABLE
 
 
-def test_a_file_in_the_way(tmp_path: Path) -> None:
+def test_a_key_below_a_file_is_refused(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put_bytes("a", b"")
     store.put_bytes("b/c", b"")
@@ -167,7 +165,7 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if "write" in path.name]
 
 
-def test_delete_leaves_no_empty_folders_but_the_root(tmp_path: Path) -> None:
+def test_delete_removes_empty_folders_except_the_root(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put_bytes("a/b/c/d", b"")
     store.put_bytes("a/e", b"")
@@ -178,7 +176,7 @@ def test_delete_leaves_no_empty_folders_but_the_root(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-def test_no_permission(tmp_path: Path) -> None:
+def test_missing_permissions_are_reported(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put_bytes("a/b", b"")
     (tmp_path / "a").chmod(0)
@@ -198,7 +196,7 @@ def code_of(work: object, *arguments: object) -> ErrorCode:
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="a small disk can be mounted by root only")
-def test_a_full_disk_says_which_side(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_for_the_right_side(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True)
@@ -216,7 +214,7 @@ def test_a_full_disk_says_which_side(tmp_path: Path) -> None:
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
+def test_a_file_that_grows_while_it_is_read_is_detected(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     store.put_bytes("a.wav", b"x" * 1000)
     chunks = store.stream("a.wav")
@@ -228,7 +226,7 @@ def test_a_file_that_grows_while_it_is_read(tmp_path: Path) -> None:
     assert caught.value.code is ErrorCode.SOURCE_CHANGED
 
 
-def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_of_folders_are_equivalent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "a b ü%20"
     folder.mkdir()
     by_path, by_uri = open_store(str(folder)), open_store(folder.as_uri())
@@ -244,14 +242,14 @@ def test_locations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "uri", ["", "s3://", "s3:///key", "s3://user:pass-word@bucket/x", "gs://b/x", "https://me:pass-word@host/x"]
 )
-def test_what_is_no_location(uri: str) -> None:
+def test_invalid_addresses_are_refused(uri: str) -> None:
     with pytest.raises(SetupError) as caught:
         open_store(uri)
     assert caught.value.code is ErrorCode.LOCATION_INVALID
     assert "pass-word" not in str(caught.value)
 
 
-def test_a_file_is_no_folder_and_a_source_must_be_there(tmp_path: Path) -> None:
+def test_a_file_is_not_a_folder_and_a_source_must_exist(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     assert code_of(open_store, str(tmp_path / "a.wav")) is ErrorCode.LOCATION_INVALID
     assert keys(open_store(str(tmp_path / "later"))) == []
@@ -260,9 +258,7 @@ def test_a_file_is_no_folder_and_a_source_must_be_there(tmp_path: Path) -> None:
     assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
 
 
-def test_named_endings_are_looked_for_without_reading_the_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_endings_are_found_without_reading_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(str(tmp_path))
     for number in range(300):
         store.put_bytes(f"r/{number}!a.json", b"")
@@ -271,7 +267,7 @@ def test_named_endings_are_looked_for_without_reading_the_directory(
     assert [info.key for info in found] == ["r/7!a.json"]
 
 
-def test_a_directory_that_must_not_be_read_is_told_where_endings_are_named(tmp_path: Path) -> None:
+def test_an_unreadable_directory_is_reported_if_endings_are_named(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
     store = open_store(str(tmp_path))
@@ -284,7 +280,7 @@ def test_a_directory_that_must_not_be_read_is_told_where_endings_are_named(tmp_p
 
 
 @pytest.mark.parametrize("link", ["file in", "file out", "folder", "broken", "round"])
-def test_links_are_found_by_their_endings_as_by_a_listing(tmp_path: Path, link: str) -> None:
+def test_links_are_found_by_their_endings_like_in_a_listing(tmp_path: Path, link: str) -> None:
     root = tmp_path / "root"
     (root / "r").mkdir(parents=True)
     (tmp_path / "secret.json").write_bytes(b"x")
@@ -308,7 +304,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 @contextlib.contextmanager
 def exchanging(one: Path, other: Path) -> Iterator[None]:
-    """Meanwhile two names are exchanged again and again, each time at once: neither is ever missing."""
+    """In the background, exchange two names repeatedly and atomically: neither is ever missing."""
     libc, over = ctypes.CDLL(None, use_errno=True), threading.Event()
     names = os.fsencode(one), os.fsencode(other)
 
@@ -327,7 +323,7 @@ def exchanging(one: Path, other: Path) -> Iterator[None]:
 
 @pytest.fixture
 def raced(tmp_path: Path) -> tuple[LocalStore, Path]:
-    """A store with a folder ``d``, which is exchanged for a link to a folder outside; the folder outside."""
+    """A store with a folder ``d``, to be exchanged with a link to a folder outside; and the folder outside."""
     outside, root = tmp_path / "outside", tmp_path / "root"
     for folder, content in ((outside, b"secret, outside"), (root / "d", b"inside")):
         folder.mkdir(parents=True)
@@ -337,7 +333,7 @@ def raced(tmp_path: Path) -> tuple[LocalStore, Path]:
 
 
 def repeat(work: Callable[[], object], seconds: float = 2.0) -> list[Any]:
-    """What ``work`` gave, without its refusals, as often as it can be done."""
+    """The results of ``work``, repeated for this long, without its errors."""
     found, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(StenopoolError):
@@ -345,7 +341,7 @@ def repeat(work: Callable[[], object], seconds: float = 2.0) -> list[Any]:
     return found
 
 
-def test_nothing_outside_is_read_while_a_folder_is_exchanged_for_a_link(raced: tuple[LocalStore, Path]) -> None:
+def test_nothing_outside_is_read_while_a_folder_is_replaced_by_a_link(raced: tuple[LocalStore, Path]) -> None:
     store, _ = raced
     with exchanging(store.root / "d", store.root / "link"):
         read = repeat(lambda: store.get_bytes("d/f"))
@@ -354,7 +350,7 @@ def test_nothing_outside_is_read_while_a_folder_is_exchanged_for_a_link(raced: t
     assert set(sizes) == {len(b"inside")}
 
 
-def test_nothing_outside_is_read_while_a_file_is_exchanged_for_a_link(raced: tuple[LocalStore, Path]) -> None:
+def test_nothing_outside_is_read_while_a_file_is_replaced_by_a_link(raced: tuple[LocalStore, Path]) -> None:
     store, outside = raced
     (store.root / "d" / "link").symlink_to(outside / "f")
     with exchanging(store.root / "d" / "f", store.root / "d" / "link"):
@@ -366,7 +362,7 @@ def test_nothing_outside_is_read_while_a_file_is_exchanged_for_a_link(raced: tup
 
 @pytest.mark.parametrize("endings", [None, ["f"]], ids=["walked", "by endings"])
 @pytest.mark.parametrize("prefix", ["", "d/"])
-def test_nothing_outside_is_listed_while_a_folder_is_exchanged_for_a_link(
+def test_nothing_outside_is_listed_while_a_folder_is_replaced_by_a_link(
     raced: tuple[LocalStore, Path], prefix: str, endings: list[str] | None
 ) -> None:
     store, _ = raced
@@ -375,7 +371,7 @@ def test_nothing_outside_is_listed_while_a_folder_is_exchanged_for_a_link(
     assert set(listed) <= {(), (len(b"inside"),)}
 
 
-def test_nothing_outside_is_written_or_removed_while_a_folder_is_exchanged_for_a_link(
+def test_nothing_outside_is_written_or_removed_while_a_folder_is_replaced_by_a_link(
     raced: tuple[LocalStore, Path],
 ) -> None:
     store, outside = raced
@@ -398,7 +394,7 @@ def test_nothing_outside_is_written_or_removed_while_a_folder_is_exchanged_for_a
     assert (outside / "f").read_bytes() == b"secret, outside"
 
 
-def test_an_upload_that_began_in_a_folder_ends_there_though_a_link_takes_its_place(
+def test_an_upload_ends_in_the_folder_where_it_started_even_if_a_link_replaces_it(
     raced: tuple[LocalStore, Path],
 ) -> None:
     store, outside = raced
@@ -415,8 +411,8 @@ def test_an_upload_that_began_in_a_folder_ends_there_though_a_link_takes_its_pla
     assert [path.name for path in outside.iterdir()] == ["f"]
 
 
-def test_a_pipe_holds_nobody_up(raced: tuple[LocalStore, Path]) -> None:
-    """Opening one waits for a writer, and for ever: also one that takes a file's place."""
+def test_a_pipe_does_not_block(raced: tuple[LocalStore, Path]) -> None:
+    """Opening a pipe waits for a writer, possibly forever; a pipe may also replace a file."""
     store, _ = raced
     os.mkfifo(store.root / "d" / "pipe")
     assert code_of(store.get_bytes, "d/pipe") is ErrorCode.OBJECT_NOT_FOUND

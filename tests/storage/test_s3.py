@@ -1,4 +1,4 @@
-"""S3 beyond the contract: broken connections, wrong settings, shared and separate clients."""
+"""S3, in addition to the contract: broken connections, wrong settings, shared and separate clients."""
 
 from pathlib import Path
 
@@ -22,10 +22,14 @@ def proxy(s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> CuttingProxy:
         yield proxy
 
 
-def test_a_download_goes_on_where_it_broke(proxy: CuttingProxy, bucket: str, tmp_path: Path) -> None:
+def test_a_download_continues_where_it_was_interrupted(proxy: CuttingProxy, bucket: str, tmp_path: Path) -> None:
     store = open_store(f"s3://{bucket}/p")
     store.put_bytes("a.wav", CONTENT)
-    proxy.cuts = [3_000_000, 1_000_000, 500_000]  # a fresh start would need more than what is left after these
+    proxy.cuts = [
+        3_000_000,
+        1_000_000,
+        500_000,
+    ]  # a download from the start would need more than what remains after these
     proxy.cuts += [4_000_000] * 100
     size = store.get_file("a.wav", tmp_path / "a.wav")
     assert len(proxy.cuts) == 100
@@ -33,7 +37,7 @@ def test_a_download_goes_on_where_it_broke(proxy: CuttingProxy, bucket: str, tmp
     assert (tmp_path / "a.wav").read_bytes() == CONTENT
 
 
-def test_a_server_that_goes_away_in_mid_download(
+def test_a_server_that_disappears_during_a_download(
     proxy: CuttingProxy, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -49,8 +53,8 @@ def test_a_server_that_goes_away_in_mid_download(
 
 
 @pytest.mark.parametrize("kind", [ProtocolError, IncompleteRead, NewConnectionError, DecodeError])
-def test_errors_that_botocore_lets_through_are_errors_of_the_moment(bucket: str, kind: type[HTTPError]) -> None:
-    """A reset in the middle of an answer's body comes as urllib3 raises it."""
+def test_errors_that_botocore_does_not_wrap_are_transient(bucket: str, kind: type[HTTPError]) -> None:
+    """urllib3's exception for a reset in the middle of a response body."""
     store = open_store(f"s3://{bucket}/p")
     assert isinstance(store, S3Store)
     with pytest.raises(StorageUnavailable), store.errors("list", "a"):
@@ -79,9 +83,7 @@ def test_content_replaced_during_a_download_is_not_mixed(
     assert len(calls) == 2
 
 
-def test_a_server_that_sends_the_whole_whatever_range_is_asked_for(
-    proxy: CuttingProxy, bucket: str, tmp_path: Path
-) -> None:
+def test_a_server_that_ignores_ranges(proxy: CuttingProxy, bucket: str, tmp_path: Path) -> None:
     store = S3Store(bucket, "p")
     store.put_bytes("a.wav", CONTENT)
     real = store.client.get_object
@@ -97,7 +99,7 @@ def test_a_server_that_sends_the_whole_whatever_range_is_asked_for(
     assert b"".join(store.stream("a.wav", first=4_000_000)) == CONTENT[4_000_000:]
 
 
-def test_a_client_of_ones_own(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_separate_client_is_used(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     process_client.cache_clear()
     store = S3Store(seaweedfs.make_bucket(), "p", client=seaweedfs.client())
@@ -120,7 +122,7 @@ def test_a_client_of_ones_own(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPa
         ("AWS_SECRET_ACCESS_KEY", ""),
     ],
 )
-def test_an_environment_that_cannot_be_used(
+def test_an_invalid_environment_is_reported(
     s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -134,7 +136,7 @@ def test_an_environment_that_cannot_be_used(
 
 
 @pytest.mark.parametrize("name", ["AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"])
-def test_an_empty_variable_is_an_unset_one(
+def test_an_empty_variable_counts_as_unset(
     s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "")

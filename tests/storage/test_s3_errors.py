@@ -1,4 +1,4 @@
-"""What S3's answers about one object mean, as AWS words them; and storage classes in listings and heads."""
+"""Meaning of S3's errors about one object, in AWS's wording; and storage classes in listings and heads."""
 
 from typing import Any
 
@@ -61,11 +61,11 @@ def raised(operation: str, code: str, status: int, message: str = "") -> Stenopo
         ("NoSuchBucket", 404, "", ObjectNotFound, ObjectNotFound),
         ("ExpiredToken", 400, "", AccessDenied, AccessDenied),
         ("UnavailableForLegalReasons", 451, "", StorageUnavailable, StorageUnavailable),
-        ("InternalError", 500, "KMS is away", StorageUnavailable, StorageUnavailable),
+        ("InternalError", 500, "KMS is down", StorageUnavailable, StorageUnavailable),
         ("KeyTooLongError", 400, "", KeyUnusable, KeyUnusable),
     ],
 )
-def test_what_an_answer_means_in_reading_and_in_writing(
+def test_errors_are_classified_for_reading_and_writing(
     code: str, status: int, message: str, reading: type[StenopoolError], writing: type[StenopoolError] | None
 ) -> None:
     for operation in ("get", "head"):
@@ -91,7 +91,7 @@ def listed(*classes: str | None) -> list[ObjectInfo]:
     return found.objects
 
 
-def test_a_listing_tells_what_has_to_be_restored() -> None:
+def test_a_listing_shows_archived_objects() -> None:
     classes = (
         "STANDARD",
         "GLACIER",
@@ -120,7 +120,7 @@ def test_a_listing_tells_what_has_to_be_restored() -> None:
         ({"StorageClass": "INTELLIGENT_TIERING", "ArchiveStatus": "DEEP_ARCHIVE_ACCESS"}, "DEEP_ARCHIVE_ACCESS"),
     ],
 )
-def test_a_head_tells_whether_it_has_been(
+def test_a_head_shows_whether_an_archived_object_is_restored(
     answer: dict[str, Any], archived: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import boto3

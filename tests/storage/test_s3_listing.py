@@ -1,4 +1,4 @@
-"""Listings over S3: what answers may look like, which calls are ours, and how many requests are made."""
+"""Listings over S3: accepted responses, the calls that are changed, and the number of requests."""
 
 import re
 import time
@@ -22,7 +22,7 @@ KEYS = [f"in/{number:03}.wav" for number in range(10)]
 
 
 class Server(ListingServer):
-    """Counts requests, and answers ``next_answer`` once, if that is set, after ``sound_before`` sound ones."""
+    """Counts requests, and answers ``next_answer`` once, if set, after ``sound_before`` normal responses."""
 
     next_answer: str | None = None
     sound_before = 0
@@ -59,18 +59,18 @@ def keys(store: S3Store) -> list[str]:
     return [f"in/{info.key}" for info in store.list()]
 
 
-def test_a_listing_is_one_request_a_page(server: Server, store: S3Store) -> None:
+def test_a_listing_is_one_request_per_page(server: Server, store: S3Store) -> None:
     assert keys(store) == KEYS
     assert server.requests == 3
 
 
-def test_who_only_looks_asks_once(server: Server, store: S3Store) -> None:
+def test_reading_only_the_first_key_is_one_request(server: Server, store: S3Store) -> None:
     assert next(store.list()).key == "000.wav"
-    time.sleep(0.5)  # what is asked for ahead would come in a thread
+    time.sleep(0.5)  # a prefetch would come from a thread
     assert server.requests == 1
 
 
-def test_other_calls_of_the_same_client_stay_as_they_are(server: Server, store: S3Store) -> None:
+def test_other_calls_of_the_same_client_are_not_changed(server: Server, store: S3Store) -> None:
     assert keys(store) == KEYS
     found = store.client.list_objects_v2(Bucket="bucket")["Contents"]
     assert [item["Key"] for item in found] == KEYS
@@ -78,14 +78,14 @@ def test_other_calls_of_the_same_client_stay_as_they_are(server: Server, store: 
 
 
 @pytest.mark.parametrize("namespace", ["", ' xmlns="http://doc.s3.amazonaws.com/2006-03-01"'])
-def test_answers_of_other_servers(server: Server, store: S3Store, namespace: str) -> None:
+def test_responses_of_other_servers_are_accepted(server: Server, store: S3Store, namespace: str) -> None:
     server.next_answer = (
         f"<ListBucketResult{namespace}><IsTruncated>false</IsTruncated><Contents><Key>in/</Key><ETag>x</ETag>"
         "<LastModified>2026-01-02T00:00:00Z</LastModified><Size>0</Size></Contents>\n  <Contents>\n"
         "<Size>5</Size><Owner><ID>x</ID></Owner><Key>in/a+b%41&amp;.wav</Key>"
         "<LastModified>2026-01-02T00:00:00Z</LastModified><ETag>&quot;e-2&quot;</ETag></Contents></ListBucketResult>"
     )
-    (info,) = store.list()  # not url-encoded, and without the folder's marker
+    (info,) = store.list()  # not URL-encoded, and without the folder's marker
     assert info == ("a+b%41&.wav", 5, "e-2", 1767312000.0, "")
 
 
@@ -97,7 +97,7 @@ def test_answers_of_other_servers(server: Server, store: S3Store, namespace: str
         "<ListBucketResult><Contents><Key>in/a</Key></Contents></ListBucketResult>",
     ],
 )
-def test_what_is_no_listing_is_the_storages_fault(server: Server, store: S3Store, answer: str) -> None:
+def test_other_content_is_a_storage_error(server: Server, store: S3Store, answer: str) -> None:
     server.next_answer = answer
     with pytest.raises(TransientError) as caught:
         keys(store)
@@ -111,17 +111,19 @@ def test_what_is_no_listing_is_the_storages_fault(server: Server, store: S3Store
         "<ListBucketResult><Contents><Key>in/a</Key>",
     ],
 )
-def test_errors_and_broken_answers_with_status_200_are_tried_again(server: Server, store: S3Store, answer: str) -> None:
+def test_errors_and_truncated_responses_with_status_200_are_retried(
+    server: Server, store: S3Store, answer: str
+) -> None:
     server.next_answer = answer
     assert keys(store) == KEYS
     assert server.requests == 4
 
 
-def test_the_next_page_is_asked_for_ahead_and_its_error_arrives(server: Server, store: S3Store) -> None:
+def test_the_next_page_is_requested_in_advance_and_its_error_is_raised(server: Server, store: S3Store) -> None:
     listing = store.list()
     found = [next(listing).key for _ in range(4)]
     server.next_answer, server.sound_before = "<html>Please log in</html>", 1
-    found.append(next(listing).key)  # the second page is there, and the third is under way
+    found.append(next(listing).key)  # the second page has arrived, and the third is requested
     wait_until(lambda: server.requests >= 3, "the third page's request", every=0.01)
     assert server.requests == 3
     found += [next(listing).key for _ in range(3)]
@@ -130,7 +132,7 @@ def test_the_next_page_is_asked_for_ahead_and_its_error_arrives(server: Server, 
         next(listing)
 
 
-# What servers, gateways and caching proxies were seen to do, or may do, to a page: (answer, query, number) -> answer.
+# Observed and possible changes of a page by servers, gateways and caching proxies: (answer, query, number) -> answer.
 Quirk = Callable[[str, dict[str, str], int], str]
 TOKEN = re.compile(r"<NextContinuationToken>(.*?)</NextContinuationToken>")
 
@@ -156,19 +158,19 @@ def a_constant_token(answer: str, *_: object) -> str:
     return TOKEN.sub(f"<NextContinuationToken>{KEYS[0].encode().hex()}</NextContinuationToken>", answer)
 
 
-def two_tokens_in_turn(answer: str, query: dict[str, str], number: int) -> str:
-    """Back and back again, as a cache does whose key is too short."""
+def two_alternating_tokens(answer: str, query: dict[str, str], number: int) -> str:
+    """Back and forth, like a cache whose key is too short."""
     back = "in/" if number % 2 else KEYS[0]
     return TOKEN.sub(f"<NextContinuationToken>{back.encode().hex()}</NextContinuationToken>", answer)
 
 
-def always_a_new_token_to_the_first_page(answer: str, query: dict[str, str], number: int) -> str:
+def new_token_for_the_first_page(answer: str, query: dict[str, str], number: int) -> str:
     before_all = "!" * (number + 1)
     return TOKEN.sub(f"<NextContinuationToken>{before_all.encode().hex()}</NextContinuationToken>", answer)
 
 
-def an_empty_page_now_and_then(answer: str, query: dict[str, str], number: int) -> str:
-    """With a token that leads on from the same place, as where a page's objects have been deleted."""
+def occasional_empty_pages(answer: str, query: dict[str, str], number: int) -> str:
+    """With a token that continues from the same place, as if a page's objects had been deleted."""
     if number % 2 == 0:
         return answer
     token = query.get("continuation-token")
@@ -183,8 +185,8 @@ SURVIVED: dict[str, Quirk] = {
     "a blank token": lambda answer, *_: TOKEN.sub("<NextContinuationToken> </NextContinuationToken>", answer),
     "a marker, as in version 1": lambda answer, *_: TOKEN.sub(f"<NextMarker>{last_key(answer)}</NextMarker>", answer),
     "a constant token": a_constant_token,
-    "two tokens in turn": two_tokens_in_turn,
-    "always a new token, to the first page": always_a_new_token_to_the_first_page,
+    "two alternating tokens": two_alternating_tokens,
+    "always a new token, to the first page": new_token_for_the_first_page,
     "does not say whether it is truncated": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", answer),
     "nor has a token": lambda answer, *_: re.sub("<IsTruncated>.*?</IsTruncated>", "", TOKEN.sub("", answer)),
     "TRUE": lambda answer, *_: answer.replace("<IsTruncated>true", "<IsTruncated> TRUE "),
@@ -193,12 +195,12 @@ SURVIVED: dict[str, Quirk] = {
     "every object twice, in reverse order, without a token": lambda *given: in_reverse(
         each_twice(TOKEN.sub("", given[0]))
     ),
-    "an empty page now and then": an_empty_page_now_and_then,
+    "occasional empty pages": occasional_empty_pages,
 }
 
 
 class OddServer(Server):
-    """Answers every request with one of the quirks, or as ``speaks``: in version 1 or 2 of the listing alone."""
+    """Answers every request with one of the quirks, or as ``speaks``: only version 1 or 2 of the listing."""
 
     quirks: tuple[Quirk, ...] = ()
     old = False
@@ -245,20 +247,20 @@ def test_a_listing_with_quirks_is_complete_and_has_each_object_once(odd_server: 
 @given(st.lists(st.sampled_from(sorted(SURVIVED)), min_size=1, max_size=4), st.integers(1, 11))
 def test_quirks_in_any_order_lose_and_repeat_nothing(odd_server: OddServer, chosen: list[str], page_size: int) -> None:
     store = odd_store(odd_server, *(SURVIVED[quirk] for quirk in chosen), page_size=page_size)
-    found = KEYS  # or an error, and nothing is taken for the whole
+    found = KEYS  # or an error, but never an incomplete listing
     with suppress(StorageUnavailable):
         found = sorted(keys(store))
     assert found == KEYS
 
 
-def test_a_server_that_knows_the_first_version_alone(odd_server: OddServer) -> None:
+def test_a_server_with_only_version_1_of_the_listing(odd_server: OddServer) -> None:
     store = odd_store(odd_server, old=True)
     assert keys(store) == KEYS
     assert [info.key for info in store.list(start_after="006.wav")] == ["007.wav", "008.wav", "009.wav"]
 
 
-def test_a_server_that_lists_in_no_order(odd_server: OddServer) -> None:
-    """As directory buckets do: pages and keys in any order, tokens that say nothing."""
+def test_a_server_that_lists_without_order(odd_server: OddServer) -> None:
+    """Like directory buckets: pages and keys in any order, opaque tokens."""
     store = odd_store(odd_server)
     shuffled = [KEYS[number * 7 % 10] for number in range(10)]
     sound = odd_server.page
@@ -284,7 +286,7 @@ def test_a_server_that_lists_in_no_order(odd_server: OddServer) -> None:
         # Every request gets the first page.
         (
             lambda answer, *_: re.sub("<IsTruncated>false", "<IsTruncated>true", TOKEN.sub("", answer)),
-            "again and again",
+            "repeated",
         ),
         (lambda answer, *_: without_objects(TOKEN.sub("", answer)), "without objects"),
         (lambda answer, *_: answer.replace("<Key>in/", "<Key>other/"), "other/000.wav"),
@@ -292,7 +294,7 @@ def test_a_server_that_lists_in_no_order(odd_server: OddServer) -> None:
         (lambda answer, *_: "<html>Please log in</html>", "not a listing"),
     ],
 )
-def test_what_cannot_be_completed_is_one_clear_error(odd_server: OddServer, quirk: Quirk, said: str) -> None:
+def test_an_incompletable_listing_is_one_clear_error(odd_server: OddServer, quirk: Quirk, said: str) -> None:
     store = odd_store(odd_server, quirk)
     with pytest.raises(TransientError) as caught:
         keys(store)
@@ -302,14 +304,14 @@ def test_what_cannot_be_completed_is_one_clear_error(odd_server: OddServer, quir
     assert "ListObjectsV2" in caught.value.remedy
 
 
-def test_a_server_that_goes_round_in_a_circle(server: Server, store: S3Store) -> None:
+def test_a_server_that_repeats_a_page_is_an_error(server: Server, store: S3Store) -> None:
     page = server.page("bucket", {"prefix": "in/", "max-keys": "4", "list-type": "2"})
     server.page = lambda bucket, query: page  # type: ignore[method-assign]
     with pytest.raises(TransientError):
         keys(store)
 
 
-def test_a_key_that_is_not_text_does_not_hide_the_others(server: Server, store: S3Store) -> None:
+def test_a_key_that_is_not_utf8_does_not_hide_the_others(server: Server, store: S3Store) -> None:
     answer = server.page("bucket", {"prefix": "in/", "max-keys": "4", "list-type": "2"})
     assert answer is not None
     server.next_answer = answer.replace("in/001.wav", "in/%FF.wav")

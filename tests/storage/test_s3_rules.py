@@ -1,4 +1,4 @@
-"""Stores with rules: what they demand can be set, a refusal names the setting, and no work starts before."""
+"""Stores with rules: settings satisfy their requirements, an error names the setting, and no work starts before."""
 
 import os
 import subprocess
@@ -33,12 +33,12 @@ KEY = "arn:aws:kms:us-east-1:123456789012:key/1234"
 
 
 def writes(method: str, path: str) -> bool:
-    """Whether a call makes an object, at once or in parts."""
+    """Whether a call creates an object, at once or in parts."""
     return (method == "PUT" and "partNumber=" not in path) or (method == "POST" and "uploads" in path)
 
 
 def demands(header: str, value: str = "", *, of: Callable[[str, str], bool] = writes, status: int = 403) -> Rule:
-    """Requests need the header, with this value if one is given."""
+    """Requests need the header, with this value if given."""
 
     def rule(method: str, path: str, headers: HTTPMessage) -> Refusal:
         found = headers.get(header)
@@ -60,7 +60,7 @@ def all_calls(method: str, path: str) -> bool:
 
 
 def takes_host(only: str) -> Rule:
-    """Answers buckets at their own host (virtual) or all at one (path); the proxy's clients give whole addresses."""
+    """Buckets have their own host (virtual) or share one (path); clients of the proxy send absolute URLs."""
 
     def rule(method: str, path: str, headers: HTTPMessage) -> Refusal:
         style = "path" if urlsplit(path).netloc == "s3.test" else "virtual"
@@ -74,7 +74,7 @@ def takes_host(only: str) -> Rule:
 
 
 def overwritten(client: object, bucket: str) -> Rule:
-    """Write-once storage: what is there stays as it is."""
+    """Write-once storage: existing objects cannot be changed."""
 
     def rule(method: str, path: str, headers: HTTPMessage) -> Refusal:
         key = urlsplit(path).path.split("/", 2)[-1]
@@ -87,7 +87,7 @@ def overwritten(client: object, bucket: str) -> Rule:
 
 
 class Case(NamedTuple):
-    """What a store refuses, words of the explanation, and the settings with which it takes everything."""
+    """Rules of a store, words of the error message, and the settings with which everything works."""
 
     rules: tuple[Rule, ...]
     said: tuple[str, ...]
@@ -97,7 +97,7 @@ class Case(NamedTuple):
 STORAGE = "STENOPOOL_STORAGE__"
 CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"
 ENCRYPTION = "x-amz-server-side-encryption"
-# What SeaweedFS does not know, or only with a service beside it.
+# Headers that SeaweedFS does not support, or only with an additional service.
 UNKNOWN = (f"{ENCRYPTION}-aws-kms-key-id", ENCRYPTION, "x-amz-checksum-crc32", "x-amz-sdk-checksum-algorithm")
 CASES = {
     "conditional writes refused, 501": Case(
@@ -125,15 +125,15 @@ CASES = {
         ("server-side encryption", f"{STORAGE}ENCRYPTION=aws:kms"),
         {f"{STORAGE}ENCRYPTION": "aws:kms"},
     ),
-    "a certain key demanded": Case(
+    "a specific key required": Case(
         (demands(f"{ENCRYPTION}-aws-kms-key-id", KEY),), (f"{STORAGE}KMS_KEY",), {f"{STORAGE}KMS_KEY": KEY}
     ),
-    "an owner who gets the objects": Case(
+    "an owner who receives the objects": Case(
         (demands("x-amz-acl", "bucket-owner-full-control"),),
         (f"{STORAGE}ACL=bucket-owner-full-control",),
         {f"{STORAGE}ACL": "bucket-owner-full-control"},
     ),
-    "tags demanded": Case(
+    "tags required": Case(
         (demands("x-amz-tagging", "team=calls"),), (f"{STORAGE}TAGS",), {f"{STORAGE}TAGS": "team=calls"}
     ),
     "requester pays": Case(
@@ -141,7 +141,7 @@ CASES = {
         ("requester", f"{STORAGE}REQUESTER_PAYS=true"),
         {f"{STORAGE}REQUESTER_PAYS": "true"},
     ),
-    "checksums demanded, as with Object Lock": Case(
+    "checksums required, as with Object Lock": Case(
         (demands("x-amz-checksum-crc32", of=lambda method, path: method == "PUT", status=400),),
         ("checksums", f"{CHECKSUMS}=when_supported"),
         {CHECKSUMS: "when_supported"},
@@ -151,7 +151,7 @@ CASES = {
         (f"{STORAGE}ENCRYPTION=AES256 and {STORAGE}ACL=bucket-owner-full-control",),
         {f"{STORAGE}ENCRYPTION": "AES256", f"{STORAGE}ACL": "bucket-owner-full-control"},
     ),
-    "encryption demanded, conditions refused": Case(
+    "encryption required, conditions refused": Case(
         (demands(ENCRYPTION, "AES256"), refuses("If-None-Match", 501, "NotImplemented")),
         (f"{STORAGE}CONDITIONAL_WRITES=false and {STORAGE}ENCRYPTION=AES256",),
         {f"{STORAGE}CONDITIONAL_WRITES": "false", f"{STORAGE}ENCRYPTION": "AES256"},
@@ -186,7 +186,7 @@ def behind(s3: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> Iterator[Behind]:
 
 
 def examined(name: str, source: str | None = None, destination: str | None = None) -> Finding:
-    """What doctor finds."""
+    """The result of a check of doctor."""
     checks = list_checks(TranscriptionOptions(), ExecutionOptions(), source, destination)
     return examine(next(check for check in checks if check.name == name))
 
@@ -199,7 +199,7 @@ def refused(work: Callable[[], object]) -> StenopoolError:
 
 
 def use_everything(store: ObjectStore, tmp_path: Path) -> None:
-    """Every way of writing and reading."""
+    """All ways of writing and reading."""
     (tmp_path / "large").write_bytes(bytes(17_000_000))
     store.put_file("large", tmp_path / "large")
     writer = store.writer("parts")
@@ -215,7 +215,7 @@ def use_everything(store: ObjectStore, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_refusal_names_its_cause_and_the_setting_that_it_names_helps(
+def test_an_error_names_its_cause_and_the_setting_that_helps(
     name: str, behind: Behind, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case = CASES[name]
@@ -265,7 +265,7 @@ def test_the_owner_of_a_requester_pays_source_is_named_by_run_and_doctor(
     assert examined("source", f"s3://{bucket}/calls").status == "ok"
 
 
-def test_reading_may_be_refused_where_listing_is_not(behind: Behind, bucket: str, s3: SeaweedFS) -> None:
+def test_reading_may_be_refused_where_listing_is_allowed(behind: Behind, bucket: str, s3: SeaweedFS) -> None:
     s3.client().put_object(Bucket=bucket, Key="calls/a.wav", Body=b"x")
     behind(demands("x-amz-request-payer", of=lambda method, path: "a.wav" in path))
     assert "REQUESTER_PAYS=true" in examined("source", f"s3://{bucket}/calls").remedy
@@ -287,15 +287,15 @@ def test_a_setting_that_the_store_refuses_is_named(
     check_destination(open_store(f"s3://{bucket}"))
 
 
-def test_a_refusal_without_a_known_cause_says_what_was_tried(behind: Behind, bucket: str) -> None:
+def test_an_error_without_a_known_cause_names_the_failed_check(behind: Behind, bucket: str) -> None:
     behind(demands("x-never-sent", of=lambda method, path: method == "PUT"))
     error = refused(lambda: check_destination(open_store(f"s3://{bucket}")))
     assert isinstance(error, AccessDenied)
-    assert "tried" in error.remedy
+    assert "Tried one by one" in error.remedy
     assert "bucket policy" in error.remedy
 
 
-def test_a_store_that_ignores_conditions(bucket: str) -> None:
+def test_a_store_that_ignores_conditions_is_refused(bucket: str) -> None:
     def forget(request: AWSRequest, **_: object) -> None:
         del request.headers["If-None-Match"]
 
@@ -305,17 +305,17 @@ def test_a_store_that_ignores_conditions(bucket: str) -> None:
     assert f"{STORAGE}CONDITIONAL_WRITES=false" in error.remedy
 
 
-def test_write_once_storage(behind: Behind, bucket: str, s3: SeaweedFS) -> None:
+def test_write_once_storage_is_refused(behind: Behind, bucket: str, s3: SeaweedFS) -> None:
     behind(overwritten(s3.client(), bucket))
-    assert "does not overwrite" in refused(lambda: check_destination(open_store(f"s3://{bucket}"))).message
+    assert "does not allow overwriting" in refused(lambda: check_destination(open_store(f"s3://{bucket}"))).message
 
 
-def test_a_store_that_does_not_delete(behind: Behind, bucket: str) -> None:
+def test_a_store_that_does_not_delete_is_refused(behind: Behind, bucket: str) -> None:
     behind(lambda method, *_: (403, "AccessDenied") if method == "DELETE" else None)
     assert "does not delete" in refused(lambda: check_destination(open_store(f"s3://{bucket}"))).message
 
 
-def test_object_lock_is_told_by_doctor(s3: SeaweedFS) -> None:
+def test_object_lock_is_reported_by_doctor(s3: SeaweedFS) -> None:
     client, bucket = s3.client(), f"{s3.make_bucket()}-locked"
     client.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     assert find_retention(open_store(f"s3://{bucket}")) == ""
@@ -332,7 +332,9 @@ def test_object_lock_is_told_by_doctor(s3: SeaweedFS) -> None:
 
 
 @pytest.mark.parametrize("only", ["path", "virtual"])
-def test_addresses_by_path_and_by_host(only: str, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_style_and_virtual_host_style_addressing(
+    only: str, s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = {"path": "virtual", "virtual": "path"}[only]
     with FaultyProxy(s3.s3, rules=(takes_host(only),)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.endpoint)
@@ -345,7 +347,7 @@ def test_addresses_by_path_and_by_host(only: str, s3: SeaweedFS, bucket: str, mo
 
 
 def test_an_access_point_is_addressed_by_its_arn(s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its requests go to NAME-ACCOUNT.ENDPOINT; here a bucket has this name."""
+    """Its requests go to NAME-ACCOUNT.ENDPOINT; here, a bucket has this name."""
     s3.client().create_bucket(Bucket=f"{bucket[:20]}-123456789012")
     address = f"s3://arn:aws:s3:us-east-1:123456789012:accesspoint/{bucket[:20]}/calls/2026"
     with FaultyProxy(s3.s3, rules=(takes_host("virtual"),)) as proxy:
@@ -362,7 +364,7 @@ def test_an_access_point_is_addressed_by_its_arn(s3: SeaweedFS, bucket: str, mon
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Files of a certificate for localhost that nobody else has signed, and of its key."""
+    """Files of a self-signed certificate for localhost, and of its key."""
     folder = tmp_path_factory.mktemp("tls")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(folder / "key"), "-out", str(folder / "ca.pem")]
@@ -370,7 +372,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "ca.pem", folder / "key"
 
 
-def test_an_authority_of_ones_own(
+def test_a_custom_certificate_authority(
     s3: SeaweedFS, bucket: str, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with FaultyProxy(s3.s3, certificate=certificate) as proxy:
@@ -383,7 +385,7 @@ def test_an_authority_of_ones_own(
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_bundle_that_cannot_be_used(
+def test_an_unusable_ca_bundle_is_reported(
     s3: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
 ) -> None:
     if content:
@@ -392,7 +394,7 @@ def test_a_bundle_that_cannot_be_used(
     assert "AWS_CA_BUNDLE" in refused(lambda: open_store(f"s3://{bucket}", must_exist=True)).remedy
 
 
-def test_checksums_are_chosen_as_boto3_reads_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_checksums_follow_boto3s_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.write_text("[default]\nregion = eu-west-1\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
@@ -404,9 +406,7 @@ def test_checksums_are_chosen_as_boto3_reads_it(monkeypatch: pytest.MonkeyPatch,
     assert connect().meta.config.request_checksum_calculation == "when_required"
 
 
-def test_presigned_addresses_have_the_headers_that_are_demanded(
-    behind: Behind, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_presigned_urls_have_the_required_headers(behind: Behind, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {f"{STORAGE}ENCRYPTION": "AES256", f"{STORAGE}TAGS": "team=calls"}
     behind(demands(ENCRYPTION, "AES256"), demands("x-amz-tagging", "team=calls"), strips=())
     set_environment(monkeypatch, settings)

@@ -11,7 +11,7 @@ from tests.support.processes import Server, free_port
 
 
 class Alertmanager(Server):
-    """One Alertmanager that knows no other."""
+    """One Alertmanager without peers."""
 
     def __init__(self, folder: Path, config: Path) -> None:
         super().__init__("Alertmanager", folder / "alertmanager.log")

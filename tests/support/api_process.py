@@ -1,4 +1,4 @@
-"""The API in a process of its own, for what is measured of a process."""
+"""The API in a separate process, for measurements of a process."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from tests.support.processes import free_port
 
 @contextmanager
 def serving_process(settings: ApiSettings, log: Path, **more: str) -> Iterator[Installation]:
-    """`stenopool serve` on the settings' stores and keys. ``more``: STENOPOOL_API__ settings."""
+    """`stenopool serve` with the settings' stores and keys. ``more``: STENOPOOL_API__ settings."""
     from prefect.settings import PREFECT_API_URL
 
     port = free_port()

@@ -43,7 +43,7 @@ KEYS = {
 
 
 class Api:
-    """An API under test: clients of it, and its stores as they are behind it."""
+    """An API under test: its clients, and direct access to its stores."""
 
     def __init__(self, url: str, source: str, destination: str) -> None:
         self.url = url
@@ -51,16 +51,16 @@ class Api:
         self.destination: ObjectStore = open_store(destination)
 
     def client(self, who: str | None = "boss", **options: Any) -> httpx.Client:
-        """A client with the key of one of KEYS; None has none."""
+        """A client with one of KEYS; None sends no key."""
         headers = {"Authorization": f"Bearer {secret(who)}"} if who else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60, **options)
 
     def keys(self) -> list[str]:
-        """The keys of all that the source holds."""
+        """The keys of all objects in the source."""
         return [info.key for info in self.source.list()]
 
     def finish(self, id: str, options: TranscriptionOptions | None = None) -> None:
-        """Put there what a worker would have made of a recording."""
+        """Write the output that a worker would create for a recording."""
         key = decode(id)
         info = self.source.head(key)
         recording = Recording(
@@ -87,7 +87,7 @@ def keys_file(folder: Path) -> Path:
 
 
 def key_line(who: str, may: str) -> str:
-    """A test's key as its file has it; ``may``: the scopes, and the optional columns."""
+    """A test's key as a line of its file; ``may``: the scopes, and the optional columns."""
     scopes, *columns = may.split()
     return line(who, scopes, secret(who), *columns)
 
@@ -96,14 +96,14 @@ def key_line(who: str, may: str) -> str:
 def serving(
     settings: ApiSettings, callbacks: CallbackSettings | None = None, *, authenticated: bool = True
 ) -> Iterator[Api]:
-    """Start it, wait until it answers, and stop it in the end. All that it sent must be in its OpenAPI document."""
+    """Start it, wait until it answers, and stop it at the end. All its responses must match its OpenAPI document."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         options = server_options(settings.connections, settings.header_timeout, settings.forwarded_allow_ips)
         contract = Contract(create_app(settings, callbacks, authenticated=authenticated))
         config = uvicorn.Config(contract, lifespan="on", **(options | {"log_config": None}))
         server = uvicorn.Server(config)
-        # Which Prefect server is meant stands in a context variable.
+        # A context variable selects the Prefect server.
         context = contextvars.copy_context()
         thread = threading.Thread(target=lambda: context.run(asyncio.run, server.serve([listening])), daemon=True)
         thread.start()

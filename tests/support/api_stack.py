@@ -1,4 +1,4 @@
-"""The API as an installation runs it: real server, real workers, S3, each in a process of its own."""
+"""The API as in production: real server, real workers, S3, each in a separate process."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from tests.support.worker import ProcessWorker
 
 
 class Served(Server):
-    """``stenopool serve`` as a process of its own."""
+    """``stenopool serve`` in a separate process."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         super().__init__("the API", folder / "stenopool.api.log")
@@ -39,7 +39,7 @@ class Served(Server):
 
 
 class Installation(NamedTuple):
-    """All that runs, each in a process of its own."""
+    """All services, each in a separate process."""
 
     api: Served
     prefect: PrefectServer
@@ -54,7 +54,7 @@ class Installation(NamedTuple):
 def installation(
     prefect_server: PrefectServer, seaweedfs: SeaweedFS, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """Server, API and one worker of each pool; everything is deployed."""
+    """Server, API and one worker of each pool, with all deployments."""
     tmp_path = tmp_path_factory.mktemp("installation")
     bucket = seaweedfs.make_bucket()
     cache = os.environ.get("STENOPOOL_MODELS__CACHE", str(Path.home() / ".cache" / "stenopool" / "models"))

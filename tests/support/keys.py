@@ -1,4 +1,4 @@
-"""Hypothesis strategies for keys as people and machines write them."""
+"""Hypothesis strategies for typical keys of people and machines."""
 
 from hypothesis import strategies as st
 
@@ -11,7 +11,7 @@ _PART = st.text(alphabet=[one for one in _CHARACTERS if one != "/"], min_size=1,
 
 
 def _are_files(keys: list[str]) -> list[str]:
-    """Leave out keys that are a folder of another one: a disk has no such pair."""
+    """Leave out keys that are a folder of another key, because a disk cannot store both."""
     return [key for key in keys if not any(other.startswith(f"{key}/") for other in keys)]
 
 

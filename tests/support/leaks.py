@@ -1,4 +1,4 @@
-"""Looking for planted secrets in what programs leave behind."""
+"""Search for planted secrets in leftovers of programs."""
 
 import contextlib
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class ProcessLists:
-    """Everything that stands in any process's command line while the block runs."""
+    """Collects the command lines of all processes while the block runs."""
 
     def __init__(self) -> None:
         self.seen: set[bytes] = set()
@@ -27,13 +27,13 @@ class ProcessLists:
     def _watch(self) -> None:
         while not self._over.is_set():
             for process in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):  # ended meanwhile
+                with contextlib.suppress(OSError):  # ended in the meantime
                     self.seen.add((process / "cmdline").read_bytes())
             time.sleep(0.02)
 
 
 def leaks(secrets: dict[str, str], places: Iterator[tuple[str, bytes]]) -> list[str]:
-    """Which secret stands where, as it is or as it is written in addresses."""
+    """The place of each secret that is found, plain or encoded as in addresses."""
     patterns = {name: re.compile(re.escape(value.encode())) for name, value in secrets.items()}
     return [f"{name} in {place}" for place, data in places for name, one in patterns.items() if one.search(data)]
 

@@ -1,12 +1,12 @@
-"""An S3 server that only lists, in AWS's byte order: key sets given to it, or millions that it makes up as it goes.
+"""An S3 server that only lists, in AWS's byte order: key sets given to it, or millions generated on request.
 
     python -m tests.support.listing_server --recordings 1000000
 
-answers for two buckets. ``recordings`` holds that many; ``transcripts`` holds receipts for nine of ten of them, made
-with the default options. Nothing is stored: a page is worked out from its numbers. The port is printed first.
+serves two buckets. ``recordings`` contains that many; ``transcripts`` contains receipts of the default options for nine
+of ten of them. Nothing is stored: pages are computed from numbers. The port is printed first.
 
-Spoken: ListObjectsV2 with prefix, start-after, continuation-token, max-keys and encoding-type=url; ListObjects with
-marker; and PUT with If-None-Match, and DELETE, for small key sets. Signatures are not looked at.
+Supported: ListObjectsV2 with prefix, start-after, continuation-token, max-keys and encoding-type=url; ListObjects with
+marker; and PUT with If-None-Match, and DELETE, for small key sets. Signatures are ignored.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from stenopool.pipeline.catalog import fingerprinter
 from stenopool.pipeline.receipts import receipt_key
 
 RECORDINGS, TRANSCRIPTS = "recordings", "transcripts"
-# What receipts' keys are made of is encoded by one replacement, all else of ASCII by a table: a page must cost less to
-# make up than to read.
+# Parts of receipts' keys are encoded by one replacement, other ASCII text by a table: generating a page must cost less
+# than reading it.
 _NEARLY_PLAIN = re.compile(r"[A-Za-z0-9._~/!%-]*")
 _ENCODED = {code: quote_plus(chr(code), safe="/") for code in range(128)}
 
@@ -38,7 +38,7 @@ class Listed(NamedTuple):
 
 
 class MadeUpRecordings(Sequence[Listed]):
-    """``count`` telephone calls, ten thousand in a folder."""
+    """``count`` telephone calls, ten thousand per folder."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -54,7 +54,7 @@ class MadeUpRecordings(Sequence[Listed]):
 
 
 class MadeUpReceipts(Sequence[Listed]):
-    """The receipts of all `MadeUpRecordings` but every tenth."""
+    """The receipts of all `MadeUpRecordings` except every tenth."""
 
     def __init__(self, recordings: MadeUpRecordings) -> None:
         self._recordings = recordings
@@ -67,12 +67,12 @@ class MadeUpReceipts(Sequence[Listed]):
         if not 0 <= number < len(self):
             raise IndexError(number)
         listed = self._recordings[number + number // 9]
-        # All of a recording that the fingerprint looks at.
+        # The fields of a recording that its fingerprint uses.
         return Listed(receipt_key(listed.key, self._fingerprint(listed)), 600, listed.etag)  # type: ignore[arg-type]
 
 
 class ListingServer:
-    """The server, in threads of this process. Every bucket is a sequence sorted by key; lists can be put into."""
+    """The server, in threads of this process. Every bucket is a sequence sorted by key; lists can be changed."""
 
     def __init__(self, **buckets: Sequence[Listed]) -> None:
         self.buckets = buckets
@@ -94,7 +94,7 @@ class ListingServer:
         self._http.serve_forever()
 
     def put(self, bucket: str, key: str, content: bytes, *, if_absent: bool) -> bool:
-        """False if the key is there already and must not be."""
+        """False if the key exists already and must not exist."""
         objects = self.buckets[bucket]
         assert isinstance(objects, list)
         place = bisect_left(objects, key, key=lambda one: one.key)
@@ -105,7 +105,7 @@ class ListingServer:
         return True
 
     def page(self, bucket: str, query: dict[str, str]) -> str | None:
-        """One answer to ListObjectsV2, or to ListObjects; None if there is no such bucket."""
+        """One answer to ListObjectsV2, or to ListObjects; None if the bucket does not exist."""
         if bucket not in self.buckets:
             return None
         objects = self.buckets[bucket]
@@ -151,7 +151,7 @@ def _url_encoded(key: str) -> str:
 def _handler(server: ListingServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        wbufsize = -1  # head and body in one packet: two would wait for each other's acknowledgement
+        wbufsize = -1  # head and body in one packet: two would wait for each other's acknowledgment
 
         def handle_expect_100(self) -> bool:
             sent = super().handle_expect_100()
@@ -190,7 +190,7 @@ def _handler(server: ListingServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
+            """No access log."""
 
     return Handler
 

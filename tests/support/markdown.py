@@ -1,4 +1,4 @@
-"""What stands in the Markdown files of this repository: links, headings, commands."""
+"""The Markdown files of this repository: links, headings, commands."""
 
 import re
 import shlex
@@ -14,21 +14,21 @@ OPERATORS = {"|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "(", ")"}
 
 
 class Command(NamedTuple):
-    """A simple command in a shell block, without what is piped into or out of it."""
+    """A simple command in a shell block, without pipes and redirections."""
 
     words: list[str]
     place: str
 
 
 def files() -> list[Path]:
-    """Every Markdown file that git knows or will know."""
+    """Every Markdown file that git tracks or will track."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"]
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     return [REPOSITORY / name for name in listed.splitlines() if (REPOSITORY / name).exists()]
 
 
 def broken_links(file: Path) -> list[str]:
-    """Relative links of the file that lead nowhere, headings included."""
+    """Broken relative links of the file, including links to headings."""
     text = FENCE.sub("", file.read_text(encoding="utf-8"))
     found = []
     for link in LINK.findall(re.sub(r"`[^`\n]*`", "", text)):
@@ -42,7 +42,7 @@ def broken_links(file: Path) -> list[str]:
 
 
 def headings(file: Path) -> set[str]:
-    """The anchors that GitHub gives the file's headings."""
+    """GitHub's anchors of the file's headings."""
     text = FENCE.sub("", file.read_text(encoding="utf-8"))
     names = re.findall(r"^#+ +(.*?)\s*$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", name).lower()).replace(" ", "-") for name in names}
@@ -56,7 +56,7 @@ def blocks(file: Path, language: str) -> Iterator[str]:
 
 
 def commands(file: Path) -> Iterator[Command]:
-    """The simple commands in the file's shell blocks. What the shell would put in stands as 1."""
+    """The simple commands in the file's shell blocks. Substitutions by the shell become 1."""
     for language in ("sh", "bash", "console"):
         for block in blocks(file, language):
             for line in block.replace("\\\n", " ").splitlines():
@@ -83,7 +83,7 @@ def _simple(line: str, place: str) -> Iterator[Command]:
     words: list[str] = []
     try:
         tokens = list(lexer)
-    except ValueError:  # a quotation over several lines: no command of ours is written so
+    except ValueError:  # a quotation over several lines, which our commands do not use
         return
     for token in [*tokens, ";"]:
         if token not in OPERATORS:

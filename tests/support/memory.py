@@ -1,4 +1,4 @@
-"""A store in memory, for properties over many random key sets; it can list in the order that SeaweedFS lists."""
+"""A store in memory, for properties over many random key sets; it can list in SeaweedFS's order."""
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ from stenopool.storage.base import ObjectInfo, ObjectStore, Walk, check_key
 
 
 class MemoryStore(ObjectStore):
-    """Objects in a dict. ``folders_first`` lists part by part of the key, as SeaweedFS does, instead of by bytes.
+    """Objects in a dict. ``folders_first`` sorts by path segment, like SeaweedFS, instead of by bytes.
 
-    ``lists`` counts the listings that were begun, ``listed`` the objects that they gave.
+    ``lists`` counts the started listings, ``listed`` the objects that they returned.
     """
 
     def __init__(self, uri: str = "memory://store", *, folders_first: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""A place with a network of its own, as a pod has one, whose way out can be taken away. Needs root and iproute2."""
+"""A separate network, like a pod's, whose outside connection can be cut. Needs root and iproute2."""
 
 import os
 import secrets
@@ -16,7 +16,7 @@ import pytest
 
 
 class Namespace:
-    """Programs started by ``command`` reach ``127.0.0.1:port`` of this machine at ``endpoint``, and nothing else."""
+    """Programs started by ``command`` reach only ``127.0.0.1:port`` of this machine, at ``endpoint``."""
 
     def __init__(self, port: int) -> None:
         if os.getuid() != 0 or not shutil.which("ip"):
@@ -53,14 +53,14 @@ class Namespace:
         _ip("netns", "del", self.name)
 
     def command(self, *arguments: str) -> list[str]:
-        """The `stenopool` command, in there."""
+        """The `stenopool` command in the namespace."""
         return ["ip", "netns", "exec", self.name, str(Path(sys.executable).with_name("stenopool")), *arguments]
 
     def cut(self) -> None:
-        """Nothing goes in or out, and nobody is told: packets vanish."""
+        """Cut the connection silently: packets vanish, without an error message."""
         _ip("link", "set", self._link, "down")
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         _ip("link", "set", self._link, "up")
 
     def _accept(self) -> None:

@@ -1,4 +1,4 @@
-"""A receiver of OTLP traces, by HTTP and by gRPC: real servers in this process that remember every span."""
+"""A receiver of OTLP traces, by HTTP and by gRPC: real servers in this process that store every span."""
 
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 
 class Received:
-    """``spans``: all of them, as protobuf. ``resources``: attributes of what sent them."""
+    """``spans``: all of them, as protobuf. ``resources``: attributes of their senders."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []

@@ -1,4 +1,4 @@
-"""Files that must not be read, also where the tests run as root, who may read everything."""
+"""File permissions that also apply where tests run as root, who may read everything."""
 
 import ctypes
 import struct
@@ -10,7 +10,7 @@ _VERSION, _DAC_OVERRIDE, _DAC_READ_SEARCH = 0x20080522, 1 << 1, 1 << 2
 
 @contextmanager
 def permissions_hold() -> Iterator[None]:
-    """Meanwhile this thread, and those that it starts, meet the permissions of files as their owner does."""
+    """In the block, this thread and its new threads are subject to the permissions of files' owners."""
     libc, header = ctypes.CDLL(None, use_errno=True), struct.pack("Ii", _VERSION, 0)
     buffer = ctypes.create_string_buffer(24)
     assert libc.capget(header, buffer) == 0

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests: Debian's programs on a private port, with a password and a data folder of its own."""
+"""A real PostgreSQL for tests: Debian's programs on a private port, with a password and a separate data folder."""
 
 import os
 import pwd
@@ -20,7 +20,7 @@ class Postgres(Server):
     """One PostgreSQL with the database ``prefect``. ``url`` reaches it."""
 
     def __init__(self) -> None:
-        # Not below pytest's folders: those are closed to the user that PostgreSQL insists on when we are root.
+        # Not below pytest's folders, which the user that PostgreSQL needs cannot enter if we are root.
         self.folder = Path(tempfile.mkdtemp(prefix="stenopool-postgres-"))
         super().__init__("PostgreSQL", self.folder / "log.txt")
         self.data = self.folder / "data"
@@ -32,7 +32,7 @@ class Postgres(Server):
             shutil.chown(self.folder, self.user)
 
     def start(self) -> None:
-        """Start it; the first time, make the data folder and the database."""
+        """Start it; the first time, create the data folder and the database."""
         new = not self.data.exists()
         if new:
             (self.folder / "password").write_text(self.password)
@@ -44,7 +44,7 @@ class Postgres(Server):
             [
                 str(PROGRAMS[0] / "postgres"), "-D", str(self.data), "-p", str(self.port),
                 "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self.folder}",
-                # Safe against the kills that are tested here; only a power cut would need it.
+                # Safe for the kills in these tests; only a power cut would need it.
                 "-c", "fsync=off",
             ],
             lambda: self._try("pg_isready", "--host=127.0.0.1", f"--port={self.port}"),
@@ -54,15 +54,15 @@ class Postgres(Server):
             self._run("createdb", "--host=127.0.0.1", f"--port={self.port}", "--username=prefect", "prefect")
 
     def query(self, statement: str) -> str:
-        """What a statement answers, as psql prints it: a line per row, columns divided by ``|``."""
+        """The result of a statement in psql's format: a line per row, columns divided by ``|``."""
         return self._run("psql", "--no-align", "--tuples-only", f"--command={statement}", self.url)
 
     def dump(self) -> str:
-        """All that stands in its tables."""
+        """All contents of its tables."""
         return self._run("pg_dump", self.url)
 
     def remove(self) -> None:
-        """End it and wipe its data."""
+        """Stop it and delete its data."""
         self.stop()
         shutil.rmtree(self.folder)
 
@@ -99,7 +99,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 def _unprivileged() -> str | None:
-    """Whom PostgreSQL runs as: it refuses to be root."""
+    """The user that PostgreSQL runs as: it refuses to be root."""
     if os.getuid() != 0:
         return None
     return next((user.pw_name for user in pwd.getpwall() if user.pw_name == "postgres"), "nobody")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PrefectServer(Server):
-    """One Prefect server. After ``kill`` and ``start`` it is back on the same port with the same database."""
+    """One Prefect server. ``kill`` and ``start`` restart it on the same port with the same database."""
 
     def __init__(self, folder: Path, postgres: Postgres, redis: Redis) -> None:
         super().__init__("the Prefect server", folder / "server.log")
@@ -32,17 +32,17 @@ class PrefectServer(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes Prefect's client, workers and flow runs use this server."""
+        """Variables that make Prefect's client, workers and flow runs use this server."""
         return {
             "PREFECT_API_URL": self.url,
             "PREFECT_API_AUTH_STRING": self.auth,
-            # Its folder of settings and results; the developer's own stays untouched.
+            # Its folder for settings and results, so that the developer's own is not changed.
             "PREFECT_HOME": str(self.folder),
             "DO_NOT_TRACK": "1",
         }
 
     def start(self) -> None:
-        """Start it and wait until it answers: 10-20 s, for the tables are made the first time."""
+        """Start it and wait until it answers: 10-20 s, because the first start creates the tables."""
         environment = {
             **without_prefect(),
             **settings(),
@@ -62,7 +62,7 @@ class PrefectServer(Server):
             return False
 
     def client(self) -> "SyncPrefectClient":
-        """Prefect's own client, for arranging and for looking."""
+        """Prefect's own client, for preparations and checks."""
         from prefect.client.orchestration import SyncPrefectClient
 
         return SyncPrefectClient(self.url, auth_string=self.auth)

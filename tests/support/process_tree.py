@@ -1,10 +1,10 @@
-"""Processes and what they started, as the kernel lists them."""
+"""Processes and their descendants, as the kernel lists them."""
 
 from pathlib import Path
 
 
 def descendants(pid: int) -> list[int]:
-    """Its children, and theirs."""
+    """All descendants of a process."""
     found: list[int] = []
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in map(int, children.read_text().split()):

@@ -1,4 +1,4 @@
-"""Servers as child processes: they end with the test run, also when that is killed."""
+"""Servers as child processes: they end with the test run, even if it is killed."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ from stenopool.runtime.processes import end, spawn
 
 
 def free_port() -> int:
-    """A free port on loopback, below those that the kernel gives to connections: it is still free when it is used."""
+    """A free port on loopback, below those that the kernel gives to connections, so it is still free when used."""
     while True:
         port = 20000 + secrets.randbelow(10000)
         with socket.socket() as probe, suppress(OSError):
@@ -23,7 +23,7 @@ def free_port() -> int:
 
 
 class Server:
-    """One server process. ``start``, ``stop`` and ``kill`` may be called again: address and data stay."""
+    """One server process. ``start``, ``stop`` and ``kill`` may be called repeatedly: address and data stay."""
 
     def __init__(self, name: str, log: Path) -> None:
         self.name = name
@@ -39,7 +39,7 @@ class Server:
         user: str | None = None,
         seconds: float = 120,
     ) -> None:
-        """Start it and wait until ``answers()``; raises RuntimeError with the log's end if it does not."""
+        """Start it and wait until ``answers()``; raises RuntimeError with the log's end if it does not answer."""
         with self.log.open("ab") as output:
             self.process = spawn(
                 command,
@@ -59,13 +59,13 @@ class Server:
             time.sleep(0.1)
 
     def stop(self, seconds: float = 10) -> None:
-        """End it in good order; kill it if that takes too long."""
+        """Stop it cleanly; kill it if that takes too long."""
         if self.process and self.process.poll() is None:
             end(self.process, seconds)
         self.process = None
 
     def kill(self) -> None:
-        """SIGKILL, as the kernel or a power cut would."""
+        """SIGKILL, as from the kernel or a power cut."""
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -73,5 +73,5 @@ class Server:
 
 
 def without_prefect() -> dict[str, str]:
-    """This process's environment, less what would change a Prefect server or worker."""
+    """This process's environment, without variables that would change a Prefect server or worker."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))}

@@ -1,4 +1,4 @@
-"""Debian's Prometheus on a port of its own, and promtool: what really scrapes and really judges our pages."""
+"""Debian's Prometheus on a separate port, and promtool, for real scrapes and checks of our pages."""
 
 import shutil
 import subprocess
@@ -18,7 +18,9 @@ needs_prometheus = pytest.mark.skipif(
 
 
 class Prometheus(Server):
-    """Scrapes ``targets`` (host:port by job) ``every`` so often, and evaluates the files of ``rules`` as often."""
+    """Scrapes ``targets`` (host:port by job) at the interval ``every``, and evaluates the files of
+    ``rules`` as often.
+    """
 
     def __init__(
         self, folder: Path, targets: Mapping[str, str], rules: tuple[Path, ...] = (), every: str = "1s"
@@ -41,7 +43,7 @@ class Prometheus(Server):
         self.spawn([*command, f"--web.listen-address=127.0.0.1:{self.port}"], self._ready)
 
     def query(self, expression: str) -> dict[tuple[str, ...], float]:
-        """The value of each series now, by its label values in order of the labels' names."""
+        """The current value of each series, by its label values in order of the label names."""
         answer = httpx.get(f"{self.url}/api/v1/query", params={"query": expression}).raise_for_status().json()
         return {_labels(one["metric"]): float(one["value"][1]) for one in answer["data"]["result"]}
 
@@ -65,6 +67,6 @@ def _labels(metric: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def lint(page: str) -> str:
-    """What `promtool check metrics` says of a page; empty if nothing."""
+    """The output of `promtool check metrics` for a page; empty if it finds nothing."""
     done = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True)
     return (done.stdout + done.stderr).strip()

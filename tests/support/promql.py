@@ -1,16 +1,18 @@
-"""What a PromQL expression asks for, by a real parser: the series it selects, and by which labels."""
+"""The series that a PromQL expression selects, and by which labels, from a real parser."""
 
 from collections.abc import Iterator
 
 import promql_parser
 
 _PARTS = ("expr", "lhs", "rhs", "param", "args", "vector_selector")
-# What Grafana puts in; any window does for a parser.
+# Variables that Grafana substitutes; any window is valid for a parser.
 _VARIABLES = {"$__rate_interval": "5m", "$__range": "6h", "$__interval": "15s"}
 
 
 def series(expression: str) -> list[tuple[str, set[str]]]:
-    """Name of each series that is selected, and the labels it is matched by. Raises `ValueError` if it is no PromQL."""
+    """Name of each selected series, and the labels in its matchers. Raises `ValueError` if the expression
+    is invalid.
+    """
     for variable, window in _VARIABLES.items():
         expression = expression.replace(variable, window)
     selectors = _selectors(promql_parser.parse(expression))

@@ -1,4 +1,4 @@
-"""HTTP written by hand: what a client library would correct, refuse or never send."""
+"""Raw HTTP: requests that a client library would correct, refuse or never send."""
 
 import json
 import socket
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 class Answer(NamedTuple):
-    """Names of headers are in lower case."""
+    """Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -25,14 +25,14 @@ def connect(url: str) -> socket.socket:
 
 
 def exchange(url: str, request: bytes) -> Answer:
-    """Send exactly these bytes and return the first answer, for which the connection stays open."""
+    """Send exactly these bytes and return the first response; the connection stays open for it."""
     with connect(url) as connection:
         connection.sendall(request)
         return read_answer(connection)
 
 
 def read_answer(connection: socket.socket) -> Answer:
-    """The next answer. Raises ConnectionError if the connection ends before it is complete."""
+    """The next response. Raises ConnectionError if the connection ends before it is complete."""
     head = bytearray()
     while not head.endswith(b"\r\n\r\n"):
         head += _some(connection, 1)
@@ -45,7 +45,7 @@ def read_answer(connection: socket.socket) -> Answer:
 
 
 def seconds_until_closed(connection: socket.socket) -> float:
-    """How long the other side takes to close; what it sends is dropped. Raises TimeoutError after 30 s."""
+    """The time until the other side closes; its data are dropped. Raises TimeoutError after 30 s."""
     begin = time.monotonic()
     connection.settimeout(30)
     try:

@@ -1,4 +1,4 @@
-"""Somebody who is called back: a web server that keeps what it gets and answers as it is told."""
+"""A receiver of callbacks: a web server that stores requests and answers as configured."""
 
 import json
 import threading
@@ -21,12 +21,12 @@ class Receiver:
     """``answers``: the next statuses, one per call; 204 when there are none left."""
 
     def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}/told"
+        self.url = f"http://127.0.0.1:{port}/events"
         self.calls: list[Call] = []
         self.answers: list[int] = []
 
     def wait_for(self, calls: int, seconds: float = 20) -> list[Call]:
-        """So many calls, and no more within half a second."""
+        """Wait for this many calls, and check that no more come within half a second."""
         deadline = time.monotonic() + seconds
         while len(self.calls) < calls:
             assert time.monotonic() < deadline, f"{len(self.calls)} calls instead of {calls}"
@@ -36,7 +36,7 @@ class Receiver:
         return self.calls
 
     def events(self, secret: str) -> list[dict[str, Any]]:
-        """What was told, each signature checked by the library that receivers use."""
+        """The received events; each signature is checked by the library that receivers use."""
         for call in self.calls:
             Webhook(secret).verify(call.body, call.headers)
         return [json.loads(call.body) for call in self.calls]

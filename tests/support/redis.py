@@ -1,4 +1,4 @@
-"""A real Redis for tests: Debian's program on a private port, with a password; what it holds survives a kill."""
+"""A real Redis for tests: Debian's program on a private port, with a password; its data survive a kill."""
 
 import secrets
 import shutil
@@ -34,7 +34,7 @@ class Redis(Server):
         )  # fmt: skip
 
     def client(self) -> "Client":
-        """For looking at what is in it."""
+        """A client, to inspect its contents."""
         from redis import Redis as Client
 
         return Client.from_url(self.url, decode_responses=True)

@@ -1,4 +1,4 @@
-"""Runs without Prefect: stages carried by the runner alone."""
+"""Runs without Prefect: stages executed by the runner alone."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from stenopool.storage.local import LocalStore
 
 
 def work_item(name: str, *, formats: tuple[str, ...] = (), attempts: int = 0) -> WorkItem:
-    """``name`` is one hex digit: the recording is called after it, the fingerprint is made of it."""
+    """``name`` is one hex digit: the recording is named after it, and the fingerprint consists of it."""
     recording = Recording(uri=f"file:///{name}.wav", key=f"{name}.wav", size=1, etag="e", modified=0.0)
     return WorkItem.model_validate(
         {"recording": recording, "fingerprint": name * 32, "seconds": 1.0, "formats": formats, "attempts": attempts}
@@ -45,7 +45,7 @@ def run_context(
 def carry(
     run: RunContext, stages: Sequence[Stage], items: Iterable[WorkItem], *, attempts: int = 1
 ) -> tuple[list[Job], list[BaseException]]:
-    """Carry a batch through stages, each with so many attempts. Returns the jobs, and what ended stages."""
+    """Run a batch through stages, each with this many attempts. Returns the jobs, and the errors that ended stages."""
     errors: list[BaseException] = []
 
     async def carry_stage(runner: BatchRunner, stage: Stage) -> None:

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class SeaweedFS:
-    """One server process. ``start`` and ``stop`` may be called again: the data stays, and so do the ports."""
+    """One server process. ``start`` and ``stop`` may be called repeatedly: data and ports stay."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class SeaweedFS:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes ``s3://`` addresses work in this or a child process."""
+        """Variables that make ``s3://`` addresses work in this or a child process."""
         return {
             "AWS_ENDPOINT_URL_S3": self.endpoint,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -51,15 +51,15 @@ class SeaweedFS:
             f"-master.port={self.master}", f"-volume.port={self.volume}", f"-filer.port={self.filer}",
             f"-s3.port={self.s3}", f"-admin.port={self.admin}", f"-s3.config={config}",
             "-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false",
-            # Each bucket takes a volume of its own, and there are as many as fit into the free disk: by default of a
-            # gigabyte, and with 50 GB free the tests' last buckets could not be written to.
+            # Each bucket takes a separate volume, and their number is limited by the free disk: with volumes of the
+            # default size, a gigabyte, and 50 GB free, the tests' last buckets could not be written to.
             "-master.volumeSizeLimitMB=128",
-            # Answers at http://BUCKET.s3.test too, for clients that come by a proxy.
+            # Also answers at http://BUCKET.s3.test, for clients that use a proxy.
             "-s3.domainName=s3.test",
         ]  # fmt: skip
         log = self.folder / "log.txt"
         with log.open("ab") as output:
-            # Its working directory takes files of its own; keep them out of the checkout.
+            # It writes files into its working directory; keep them out of the checkout.
             self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
         client = self.client(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
         deadline = time.monotonic() + 60
@@ -86,7 +86,7 @@ class SeaweedFS:
             process.wait()
 
     def client(self, **config: object):  # type: ignore[no-untyped-def]  # boto3 makes clients' types at run time
-        """A plain boto3 client with the right credentials, for arranging and for looking behind our own code."""
+        """A plain boto3 client with the right credentials, for preparations and for checks that bypass our own code."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -97,7 +97,7 @@ class SeaweedFS:
         )
 
     def make_bucket(self) -> str:
-        """A new empty bucket's name."""
+        """The name of a new empty bucket."""
         name = f"test-{secrets.token_hex(6)}"
         self.client().create_bucket(Bucket=name)
         return name
@@ -112,7 +112,7 @@ def _program() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free together with their gRPC twins, 10000 higher."""
+    """Ports that are free together with their gRPC counterparts, 10000 higher."""
     ports: list[int] = []
     with ExitStack() as held:
         while len(ports) < count:

@@ -1,4 +1,4 @@
-"""The real recordings that tests run on: the folder `STENOPOOL_SPEECH`, or `shared/speech` beside the checkout."""
+"""Real recordings for tests: the folder `STENOPOOL_SPEECH`, or `shared/speech` next to the checkout."""
 
 import json
 import os
@@ -21,14 +21,14 @@ def _manifest() -> tuple[dict[str, Any], ...]:
 
 
 def recordings(*kinds: str) -> list[dict[str, Any]]:
-    """Manifest items of these kinds (all, if none is given); skips the test, with the reason, where there are none."""
+    """Manifest items of these kinds (default: all); skips the test, with the reason, if there are none."""
     if not (SPEECH / "manifest.json").exists():
         pytest.skip(f"no recordings at {SPEECH}: set STENOPOOL_SPEECH")
     return [dict(item) for item in _manifest() if not kinds or item["kind"] in kinds]
 
 
 def recording_path(name: str) -> Path:
-    """The path of one recording by its manifest name, e.g. ``hard/empty.wav``; skips the test if it is not there."""
+    """The path of one recording by its manifest name, e.g. ``hard/empty.wav``; skips the test if it is missing."""
     path = SPEECH / name
     if not path.exists():
         pytest.skip(f"no recording {path}: set STENOPOOL_SPEECH")

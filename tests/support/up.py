@@ -1,7 +1,8 @@
-"""``stenopool up`` or ``serve`` as a process, with all that it starts."""
+"""``stenopool up`` or ``serve`` as a process, with all processes that it starts."""
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from tests.e2e.conftest import Program
 
 
 class Up:
-    """The command at work; ``line`` is what it says when it is ready."""
+    """The running command; ``rows`` are the names and values in the block that it prints when it is ready."""
 
     def __init__(self, stenopool: Program, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._home = f"HOME={stenopool.home}".encode()
@@ -30,8 +31,12 @@ class Up:
             )
         self._lines: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        self.line = self._lines.get(timeout=400)
-        assert self.line, self.log.read_text()[-5000:]
+        block = ""
+        while not block.endswith("\nPress Ctrl-C to stop.\n"):
+            line = self._lines.get(timeout=400)
+            assert line, block + self.log.read_text()[-5000:]
+            block += line
+        self.rows: dict[str, str] = dict(re.findall(r"^  (\S.*?) {2,}(.+)$", block, re.MULTILINE))
 
     def _read(self) -> None:
         assert self.process.stdout
@@ -40,11 +45,11 @@ class Up:
         self._lines.put("")
 
     def rest(self) -> str:
-        """What it said after that, until its end."""
+        """The output after that, until its end."""
         return "".join(iter(lambda: self._lines.get(timeout=60), ""))
 
     def children(self, words: str = "") -> list[int]:
-        """The processes that carry its mark, which it passes down; those with these words in their command line."""
+        """The processes with its mark, which children inherit, and with these words in their command line."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):

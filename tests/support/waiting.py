@@ -1,4 +1,4 @@
-"""Waiting for a condition instead of for a time."""
+"""Wait for a condition instead of for a time."""
 
 import subprocess
 import time
@@ -16,9 +16,9 @@ def wait_until(
     every: float = 0.05,
     process: subprocess.Popen[str] | subprocess.Popen[bytes] | None = None,
 ) -> T:
-    """Ask until the condition is true, and return what it returned.
+    """Check until the condition is true, and return its result.
 
-    Raises AssertionError with ``what`` when the time is up, and with its output when ``process`` has ended before.
+    Raises AssertionError with ``what`` after the time limit, and with its output if ``process`` has ended before.
     """
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class ProcessWorker(Server):
-    """``prefect worker start --type process`` for one pool, which is made if it is not there.
+    """``prefect worker start --type process`` for one pool, which is created if necessary.
 
-    ``environment`` is what its flow runs see besides the server's address and this process's own environment.
+    ``environment``: variables of its flow runs, in addition to the server's address and this process's own environment.
     """
 
     def __init__(self, server: PrefectServer, pool: str, environment: Mapping[str, str] | None = None) -> None:
@@ -27,7 +27,7 @@ class ProcessWorker(Server):
         super().__init__(f"the worker of {pool}", server.folder / f"worker-{pool}-{self._id}.log")
 
     def start(self) -> None:
-        """Start it and wait until the server has heard of it."""
+        """Start it and wait until the server has received its first heartbeat."""
         since = datetime.now(UTC)
         command = ["worker", "start", "--type=process", f"--pool={self.pool}", f"--name={self._id}"]
         environment = {
@@ -45,7 +45,7 @@ class ProcessWorker(Server):
             )
 
     def stop(self, seconds: float = 30) -> None:
-        """End its flow runs, which have this long for it, and then the worker."""
+        """Stop its flow runs, with this time limit, and then the worker."""
         end_all(self._id, seconds)
         super().stop()
 

@@ -1,4 +1,4 @@
-"""Terraform with provider schemas from the package registry: started once for all tests here."""
+"""Terraform with provider schemas from the package registry, started once for all tests here."""
 
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ from tests.support.terraform.workspace import ROOT, Workspace
 
 @pytest.fixture(scope="session")
 def schemas() -> dict[str, ProviderSchema]:
-    """The providers' schemas, by name, for all types that our modules use."""
+    """The providers' schemas, by name, for all types in our modules."""
     if not shutil.which("terraform"):
         pytest.skip("terraform is not installed")
     try:
@@ -39,13 +39,13 @@ def providers(schemas: dict[str, ProviderSchema]) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def tree(providers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The tree as it is. Tests must leave it so."""
+    """The tree as it is. Tests must not change it."""
     return Workspace.copy(tmp_path_factory.mktemp("tree"), providers)
 
 
 @pytest.fixture(scope="session")
 def testable(providers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The tree with stand-ins for what `terraform test` cannot run."""
+    """The tree with stand-ins for modules that `terraform test` cannot run."""
     workspace = Workspace.copy(tmp_path_factory.mktemp("testable"), providers)
     workspace.use_stand_ins()
     return workspace
@@ -53,5 +53,5 @@ def testable(providers: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def spoilt(providers: dict[str, str], tmp_path: Path) -> Workspace:
-    """A separate tree in which a test plants a mistake."""
+    """A separate tree, for planted mistakes."""
     return Workspace.copy(tmp_path, providers)

@@ -1,4 +1,4 @@
-"""What Terraform hands to `stenopool deploy` and to charts is what they take."""
+"""`stenopool deploy` and the charts accept Terraform's outputs."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ def test_it_adds_the_schedule_and_the_queue_of_arrivals(deployments: list[Deploy
 
 @pytest.fixture(scope="module")
 def hints(testable: Workspace) -> dict[str, dict[str, str]]:
-    """What the autoscaler knows about a group without nodes, by group."""
+    """The autoscaler's node-template hints, by node group."""
     found: dict[str, dict[str, str]] = {}
     for each in testable.apply("modules/nodes")["root_module"]["resources"]:
         if each["type"] == "aws_autoscaling_group_tag":
@@ -55,7 +55,7 @@ def hints(testable: Workspace) -> dict[str, dict[str, str]]:
 
 
 def job(pool: PoolKind) -> dict[str, Any]:
-    """The pod of a run, with the defaults of the template's variables."""
+    """The pod of a run, with the default values of the template's variables."""
     whole = template(pool, "kubernetes")
     text = json.dumps(whole["job_configuration"]["job_manifest"]["spec"]["template"]["spec"])
     for name, variable in whole["variables"]["properties"].items():
@@ -83,13 +83,13 @@ def test_a_run_fits_a_node_that_does_not_exist_yet(pool: PoolKind, hints: dict[s
         assert {key.removeprefix("taint/") for key in facts if key.startswith("taint/")} == tolerated
 
 
-def test_a_node_whose_gpu_is_not_registered_yet_is_waited_for(hints: dict[str, dict[str, str]]) -> None:
+def test_the_autoscaler_waits_until_the_gpu_of_a_new_node_is_registered(hints: dict[str, dict[str, str]]) -> None:
     """Without this label, the autoscaler adds a second node in the meantime."""
     for group in ("gpu-spot", "gpu-on-demand"):
         assert "label/k8s.amazonaws.com/accelerator" in hints[group]
 
 
-def test_the_pool_of_auto_mode_is_what_the_job_template_asks_for(testable: Workspace) -> None:
+def test_the_node_pool_of_auto_mode_matches_the_job_template(testable: Workspace) -> None:
     (release,) = testable.apply("modules/scaling")["root_module"]["resources"]
     manifests = yaml.safe_load(release["values"]["values"][0])["manifests"]
     (nodes,) = [each["spec"]["template"] for each in manifests if each["kind"] == "NodePool"]
@@ -101,7 +101,7 @@ def test_the_pool_of_auto_mode_is_what_the_job_template_asks_for(testable: Works
     assert quantity(disk) > 2 * quantity(requested)
 
 
-def test_our_chart_takes_its_values(state: dict[str, Any]) -> None:
+def test_our_chart_accepts_its_values(state: dict[str, Any]) -> None:
     try:
         fetch()
     except (OSError, subprocess.SubprocessError) as error:

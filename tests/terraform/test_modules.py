@@ -18,18 +18,18 @@ EXAMPLES = sorted(file.name for file in (ROOT / "examples").glob("*.tfvars"))
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_is_valid(tree: Workspace, name: str) -> None:
+def test_a_module_is_valid(tree: Workspace, name: str) -> None:
     assert tree.complaints(name) == []
 
 
-def test_the_module_that_hands_out_a_secret_is_valid_but_for_that(tree: Workspace) -> None:
+def test_the_module_that_outputs_a_secret_is_valid_apart_from_that(tree: Workspace) -> None:
     assert [complaint.partition(":")[0] for complaint in tree.complaints(HANDS_OUT_A_SECRET)] == [
         "Ephemeral output not allowed"
     ]
 
 
 @pytest.mark.parametrize("name", TESTED)
-def test_passes_its_own_tests(testable: Workspace, name: str) -> None:
+def test_a_module_passes_its_own_tests(testable: Workspace, name: str) -> None:
     result = testable.test(name)
     assert result.returncode == 0, result.stdout + result.stderr
     assert re.search(r"^Success! [1-9]\d* passed, 0 failed", result.stdout, re.MULTILINE), result.stdout
@@ -37,7 +37,7 @@ def test_passes_its_own_tests(testable: Workspace, name: str) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_examples_can_be_applied(testable: Workspace, example: str) -> None:
-    """Both stacks, one after the other, with nothing but what the example and the first one's output say."""
+    """Apply both stacks in order, with only the example's variables and the output of the first."""
     cloud, cluster = "stacks/cloud", "stacks/cluster"
     outputs = testable.apply(cloud, f"../../examples/{example}")["outputs"]
     given = testable.folder / cluster / f"{example}.json"
@@ -45,7 +45,7 @@ def test_examples_can_be_applied(testable: Workspace, example: str) -> None:
     assert testable.apply(cluster, given.name)
 
 
-def test_is_formatted(tree: Workspace) -> None:
+def test_a_module_is_formatted(tree: Workspace) -> None:
     result = tree.run(".", "fmt", "-check", "-recursive", "-diff")
     assert result.returncode == 0, result.stdout
 
@@ -63,7 +63,7 @@ def _blocks(kind: str) -> list[tuple[str, str]]:
     ]
 
 
-def test_variables_have_a_type_and_outputs_and_variables_a_description() -> None:
+def test_variables_have_types_and_descriptions_and_outputs_have_descriptions() -> None:
     wanted = [("variable", "type"), ("variable", "description"), ("output", "description")]
     lacking = [
         f"{place} has no {field}"
@@ -75,7 +75,7 @@ def test_variables_have_a_type_and_outputs_and_variables_a_description() -> None
     assert lacking == []
 
 
-def test_modules_come_from_this_tree() -> None:
+def test_modules_come_from_this_repository() -> None:
     source = re.compile(r'^  source\s+= "(.*)"', re.MULTILINE)
     sources = [found for _, body in _blocks("module") for found in source.findall(body)]
     assert len(sources) > 15
@@ -95,7 +95,7 @@ def test_readme_lists_inputs_and_outputs(name: str) -> None:
     assert (folder / "README.md").read_text() == render(folder), "run: python -m terraform.render_readmes"
 
 
-def test_renovate_moves_the_versions_of_charts_and_of_kubernetes() -> None:
+def test_renovate_updates_the_versions_of_charts_and_kubernetes() -> None:
     moved = re.compile(r"^  # renovate: datasource=\S+ depName=\S+.*\n  default +=", re.MULTILINE)
     versions = [(name, body) for name, body in _blocks("variable") if re.search(r"(chart|plugin)_version$", name)]
     versions += [
@@ -105,6 +105,6 @@ def test_renovate_moves_the_versions_of_charts_and_of_kubernetes() -> None:
     assert [name for name, body in versions if not moved.search(body)] == []
 
 
-def test_every_module_says_what_it_costs() -> None:
+def test_every_module_states_its_cost() -> None:
     modules = [folder for folder in (ROOT / "modules").iterdir() if folder.is_dir()]
     assert [each.name for each in modules if "\n**Cost.** " not in (each / "README.md").read_text()] == []

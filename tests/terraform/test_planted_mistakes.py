@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.terraform.workspace import Workspace
 
-# What is wrong: the file, the text that is replaced, by what; and words of Terraform's complaint.
+# The mistake: the file, the text to replace, its replacement; and words of Terraform's error.
 WRONG = {
     "unknown argument": (
         ("storage/main.tf", "block_public_acls       = true", "block_public_acl        = true"),
@@ -46,7 +46,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("mistake", WRONG)
-def test_validate_finds(spoilt: Workspace, mistake: str) -> None:
+def test_validate_finds_a_mistake(spoilt: Workspace, mistake: str) -> None:
     (file, old, new), complaint = WRONG[mistake]
     spoilt.replace(f"modules/{file}", old, new)
     complaints = spoilt.complaints(f"modules/{file.partition('/')[0]}")
@@ -60,7 +60,7 @@ def test_validate_finds_a_misused_module(spoilt: Workspace) -> None:
     assert 'An argument named "buckets" is not expected here' in found
 
 
-# Valid, and a fault all the same: the module's own tests must find it.
+# Valid but wrong: the module's own tests must find it.
 RISKY = {
     "no label": (
         "nodes/main.tf",
@@ -92,16 +92,16 @@ RISKY = {
     ),
     "S3 is paid for": ("network/endpoints.tf", '= "Gateway"', '= "Interface"'),
     "API on the internet": ("cluster/main.tf", "= length(var.public_access_cidrs) > 0\n", "= true\n"),
-    "API open to all": ("cluster/variables.tf", 'cidrs, "0.0.0.0/0")', 'cidrs, "0.0.0.0/1")'),
+    "API open to the internet": ("cluster/variables.tf", 'cidrs, "0.0.0.0/0")', 'cidrs, "0.0.0.0/1")'),
     "sizes other clusters": ("nodes/addons.tf", '"owned" } }', '"*" } }'),
-    "database in public": ("database/main.tf", "publicly_accessible    = false", "publicly_accessible    = true"),
+    "public database": ("database/main.tf", "publicly_accessible    = false", "publicly_accessible    = true"),
     "pods may be root": ("prefect/main.tf", 'enforce" = "restricted"', 'enforce" = "baseline"'),
     "runs near the secrets": ("prefect/variables.tf", "!= var.namespace", '!= ""'),
     "load balancer refused": ("chart/main.tf", "[] : [var.ingress.cidr]", "[] : []"),
     "no names in Auto Mode": ("chart/main.tf", '"${var.dns_address}/32"', '"169.254.20.10/32"'),
     "exporter writes more": ("identity/main.tf", '{ names = [".metrics"]', '{ names = [".metrics", ".api"]'),
     "watch may not read": ("identity/main.tf", 'for queue in role == "cpu"', 'for queue in role == "gpu"'),
-    "alarm turned round": (
+    "alarm inverted": (
         "observability/main.tf",
         '"LessThanThreshold", threshold = 3',
         '"GreaterThanThreshold", threshold = 3',
@@ -110,7 +110,7 @@ RISKY = {
 
 
 @pytest.mark.parametrize("mistake", RISKY)
-def test_its_tests_find(spoilt: Workspace, mistake: str) -> None:
+def test_the_modules_tests_find_a_mistake(spoilt: Workspace, mistake: str) -> None:
     file, old, new = RISKY[mistake]
     module = f"modules/{file.partition('/')[0]}"
     spoilt.replace(f"modules/{file}", old, new)
@@ -120,6 +120,6 @@ def test_its_tests_find(spoilt: Workspace, mistake: str) -> None:
     assert "Test assertion failed" in result.stderr or "Missing expected failure" in result.stderr, result.stderr
 
 
-def test_fmt_finds_bad_format(spoilt: Workspace) -> None:
+def test_fmt_finds_bad_formatting(spoilt: Workspace) -> None:
     spoilt.replace("modules/registry/main.tf", "force_delete         = var", "force_delete = var")
     assert spoilt.run(".", "fmt", "-check", "-recursive").returncode == 3

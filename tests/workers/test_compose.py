@@ -1,4 +1,4 @@
-"""The compose file, read by Docker's own compose: every profile, what it starts, and where its secrets are."""
+"""The compose file, read by Docker Compose itself: every profile, its services, and the places of secrets."""
 
 import json
 import os
@@ -24,12 +24,12 @@ ALL = (*CARDS, "observability", "tls")
 
 
 def secrets(folder: Path) -> dict[str, str]:
-    """Secrets as secrets.sh makes them; and their texts."""
+    """Run secrets.sh and return the contents of its files."""
     subprocess.run(["sh", folder / "secrets.sh"], check=True, capture_output=True)
     return {file.name: file.read_text().strip() for file in (folder / "secrets").iterdir()}
 
 
-class House:
+class Installation:
     """A copy of the folders that compose mounts, with secrets."""
 
     def __init__(self, folder: Path) -> None:
@@ -50,23 +50,23 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     try:
         fetch()
     except (OSError, subprocess.SubprocessError) as error:
         pytest.skip(f"docker-compose cannot be fetched: {error}")
-    return House(tmp_path_factory.mktemp("house"))
+    return Installation(tmp_path_factory.mktemp("installation"))
 
 
 @pytest.fixture(scope="module")
-def services(house: House) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(house.config(*ALL).stdout)["services"]
+def services(installation: Installation) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(installation.config(*ALL).stdout)["services"]
     return found
 
 
 @pytest.mark.parametrize("profiles", [(), ("gpu",), ("observability",), ALL], ids="+".join)
-def test_every_profile_is_read(profiles: tuple[str, ...], house: House) -> None:
-    found = house.config(*profiles)
+def test_every_profile_is_valid(profiles: tuple[str, ...], installation: Installation) -> None:
+    found = installation.config(*profiles)
     assert found.returncode == 0, found.stderr
     assert found.stderr == ""
     named = set(json.loads(found.stdout)["services"])
@@ -79,40 +79,40 @@ def test_every_profile_is_read(profiles: tuple[str, ...], house: House) -> None:
     } <= named  # fmt: skip
 
 
-def test_every_service_has_a_health_check_that_asks_something(services: dict[str, Any]) -> None:
+def test_every_service_has_a_meaningful_health_check(services: dict[str, Any]) -> None:
     for name, service in services.items():
         if name in ONCE:
             assert service["restart"] == "no"
         elif OURS.fullmatch(service["image"]):
-            # The image's own check; it asks what this names.
+            # The image's own check, of the URL in this variable.
             assert service["environment"]["STENOPOOL_HEALTH"], name
         else:
             assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
 
 
-def test_images_of_others_are_pinned_by_digest(services: dict[str, Any]) -> None:
+def test_third_party_images_are_pinned_by_digest(services: dict[str, Any]) -> None:
     for name, service in services.items():
         image = service["image"]
         assert OURS.fullmatch(image) or re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image), name
 
 
-def test_the_configuration_has_no_secrets(house: House) -> None:
-    text = house.config(*ALL).stdout
-    texts = [secret for secret in house.secrets.values() if secret]
+def test_the_configuration_has_no_secrets(installation: Installation) -> None:
+    text = installation.config(*ALL).stdout
+    texts = [secret for secret in installation.secrets.values() if secret]
     assert len(texts) >= 12
     for secret in texts:
         assert secret not in text
 
 
 def test_no_password_has_a_default(services: dict[str, Any]) -> None:
-    """What is called a password, a key or a secret is a path below /run/secrets."""
+    """Variables named after a password, a key or a secret contain a path below /run/secrets."""
     secret_names = re.compile(r"PASSWORD|SECRET|AUTH_STRING|TOKEN|ACCESS_KEY|ENCRYPTION_KEY|CONNECTION_URL|API__KEYS")
     for service in services.values():
         for name, value in (service.get("environment") or {}).items():
             assert not secret_names.search(name) or value.startswith("/run/secrets/"), name
 
 
-def test_our_containers_cannot_write_their_root_nor_gain_rights(services: dict[str, Any]) -> None:
+def test_our_containers_have_a_read_only_root_and_cannot_gain_privileges(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         if OURS.fullmatch(service["image"]):
@@ -120,27 +120,27 @@ def test_our_containers_cannot_write_their_root_nor_gain_rights(services: dict[s
             assert service["cap_drop"] == ["ALL"], name
 
 
-def test_ports_are_open_on_this_host_only(services: dict[str, Any]) -> None:
+def test_ports_are_open_only_on_this_host(services: dict[str, Any]) -> None:
     """Except those of the proxy, which encrypts."""
     ports = [port for name, service in services.items() if name != "proxy" for port in service.get("ports", ())]
     assert len(ports) == 5
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
-def test_what_is_mounted_is_there(services: dict[str, Any]) -> None:
+def test_mounted_files_exist(services: dict[str, Any]) -> None:
     for service in services.values():
         for volume in service.get("volumes", ()):
             assert volume["type"] == "volume" or Path(volume["source"]).exists(), volume
 
 
-def test_data_lie_in_named_volumes(house: House) -> None:
-    volumes = json.loads(house.config("observability", "tls").stdout)["volumes"]
+def test_data_are_in_named_volumes(installation: Installation) -> None:
+    volumes = json.loads(installation.config("observability", "tls").stdout)["volumes"]
     named = {"postgres", "redis", "seaweedfs", "models", "prometheus", "alertmanager", "grafana", "certificates"}
     assert set(volumes) == named
 
 
-def test_secrets_of_runs_leave_nothing_behind_in_services_without_audio(services: dict[str, Any]) -> None:
-    """/tmp of the image is a volume without a name, which `down` leaves behind: needed for audio only."""
+def test_services_without_audio_leave_no_volume_behind(services: dict[str, Any]) -> None:
+    """The image's /tmp is an anonymous volume, which `down` does not delete; only audio needs it."""
     ours = {name for name, service in services.items() if OURS.fullmatch(service["image"])}
     with_audio = {name for name in ours if name == "api" or name.startswith("worker-")}
     assert {name for name in ours if services[name].get("tmpfs") == ["/tmp"]} == ours - with_audio
@@ -177,15 +177,15 @@ def test_two_workers_on_one_card_are_found(services: dict[str, Any]) -> None:
     assert card_faults(same) == ["worker-gpu-1 requests any card"]
 
 
-def test_choices_are_remembered(house: House) -> None:
+def test_choices_are_saved(installation: Installation) -> None:
     """In .env, so that `docker compose up -d`, as in the guide for upgrades, needs no options."""
-    (house.compose / ".env").write_text(
+    (installation.compose / ".env").write_text(
         "COMPOSE_PROFILES=gpu,gpu-1,observability\nSTENOPOOL_CPU_TRANSCRIBERS=0\nSTENOPOOL_CPU_WORKERS=3\n"
     )
     try:
-        found = json.loads(house.config().stdout)["services"]
+        found = json.loads(installation.config().stdout)["services"]
     finally:
-        shutil.copy(house.compose / "example.env", house.compose / ".env")
+        shutil.copy(installation.compose / "example.env", installation.compose / ".env")
     assert {"worker-gpu", "worker-gpu-1", "exporter", "grafana"} <= set(found)
     assert "worker-gpu-2" not in found
     assert found["worker-transcribe"]["deploy"]["replicas"] == 0
@@ -194,13 +194,13 @@ def test_choices_are_remembered(house: House) -> None:
         assert not re.search(r"docker compose.*--(profile|scale)", (REPOSITORY / guide).read_text())
 
 
-def test_everything_has_a_default(house: House, services: dict[str, Any]) -> None:
+def test_everything_has_a_default(installation: Installation, services: dict[str, Any]) -> None:
     """Without .env, the same services; the version is that of the checkout, so an upgrade cannot mix two."""
-    (house.compose / ".env").unlink()
+    (installation.compose / ".env").unlink()
     try:
-        found = json.loads(house.config(*ALL).stdout)["services"]
+        found = json.loads(installation.config(*ALL).stdout)["services"]
     finally:
-        shutil.copy(house.compose / "example.env", house.compose / ".env")
+        shutil.copy(installation.compose / "example.env", installation.compose / ".env")
     assert found == services
     versions = {
         service["image"].partition(":")[2].partition("-")[0] for service in found.values() if "build" in service
@@ -216,11 +216,11 @@ def test_every_line_of_the_example_is_a_variable_of_compose() -> None:
         subprocess.run(["git", "check-ignore", "-q", COMPOSE / own], cwd=REPOSITORY, check=True)
 
 
-def test_settings_reach_all_of_our_services(house: House) -> None:
-    file = house.compose / "stenopool.env"
+def test_settings_reach_all_stenopool_services(installation: Installation) -> None:
+    file = installation.compose / "stenopool.env"
     file.write_text("STENOPOOL_PRICES__GPU_HOUR=1.5\nSTENOPOOL_MODELS__MIRROR=s3://models\nHF_HUB_OFFLINE=1\n")
     try:
-        found = json.loads(house.config(*ALL).stdout)["services"]
+        found = json.loads(installation.config(*ALL).stdout)["services"]
     finally:
         file.unlink()
     for service in found.values():
@@ -236,14 +236,14 @@ def test_workers_cannot_reach_the_databases(services: dict[str, Any]) -> None:
     assert set(services["postgres"]["networks"]) == set(services["redis"]["networks"]) == {"data"}
 
 
-def test_a_further_host_needs_two_addresses(house: House) -> None:
+def test_a_further_host_needs_two_addresses(installation: Installation) -> None:
     own = {"STENOPOOL_PREFECT_URL": "https://prefect.x/api", "AWS_ENDPOINT_URL_S3": "https://s3.x"}
-    worker = json.loads(house.config("gpu", **own).stdout)["services"]["worker-gpu"]
+    worker = json.loads(installation.config("gpu", **own).stdout)["services"]["worker-gpu"]
     assert worker["environment"]["PREFECT_API_URL"] == "https://prefect.x/api"
     assert worker["environment"]["AWS_ENDPOINT_URL_S3"] == "https://s3.x"
 
 
-def test_the_proxy_serves_what_the_guide_says(services: dict[str, Any]) -> None:
+def test_the_proxy_serves_the_sites_of_the_guide(services: dict[str, Any]) -> None:
     sites = re.findall(
         r"(?m)^(\S*)\{\$STENOPOOL_DOMAIN\} \{\n.*\n\treverse_proxy (\S+):(\d+)$", (COMPOSE / "Caddyfile").read_text()
     )
@@ -251,8 +251,8 @@ def test_the_proxy_serves_what_the_guide_says(services: dict[str, Any]) -> None:
     assert {name for _, name, _ in sites} <= set(services)
 
 
-def test_the_commands_are_ours_as_they_are_now(services: dict[str, Any]) -> None:
-    """Options are parsed, nothing is run."""
+def test_commands_and_options_exist(services: dict[str, Any]) -> None:
+    """Options are parsed, nothing is executed."""
     import typer
 
     commands = typer.main.get_command(app)
@@ -266,7 +266,7 @@ def test_the_commands_are_ours_as_they_are_now(services: dict[str, Any]) -> None
     assert seen == {"deploy", "up", "serve", "exporter"}
 
 
-def test_prefect_gets_the_profile_with_its_reasons(services: dict[str, Any]) -> None:
+def test_prefect_gets_the_server_profile(services: dict[str, Any]) -> None:
     from stenopool.orchestration.deploy.server import SECRETS, settings
 
     for name in ("prefect-server", "prefect-services"):
@@ -275,7 +275,7 @@ def test_prefect_gets_the_profile_with_its_reasons(services: dict[str, Any]) -> 
         assert set(SECRETS) <= mounted
 
 
-def test_prometheus_looks_for_services_by_the_names_that_they_have(services: dict[str, Any]) -> None:
+def test_prometheus_uses_the_names_of_the_services(services: dict[str, Any]) -> None:
     text = (REPOSITORY / "monitoring/prometheus.yaml").read_text()
     scraped: list[str] = []
     for job in yaml.safe_load(text)["scrape_configs"]:
@@ -290,21 +290,21 @@ def test_prometheus_looks_for_services_by_the_names_that_they_have(services: dic
 PLANTED = {
     "an unknown key": ("stop_grace_period: 60s", "stop_grace_periods: 60s", "not allowed"),
     "a missing dependency": ("postgres: { condition", "postgre: { condition", "postgre"),
-    "a network that nobody declared": ("networks: [data]", "networks: [date]", "date"),
-    "a secret that nobody declared": ("secrets: [grafana-password]", "secrets: [grafana-pasword]", "grafana-pasword"),
-    "a volume that nobody declared": ("volumes: [redis:/data]", "volumes: [reddis:/data]", "reddis"),
+    "an undeclared network": ("networks: [data]", "networks: [date]", "date"),
+    "an undeclared secret": ("secrets: [grafana-password]", "secrets: [grafana-pasword]", "grafana-pasword"),
+    "an undeclared volume": ("volumes: [redis:/data]", "volumes: [reddis:/data]", "reddis"),
 }
 
 
 @pytest.mark.parametrize("mistake", PLANTED)
-def test_a_planted_mistake_is_found(mistake: str, house: House) -> None:
+def test_a_planted_mistake_is_found(mistake: str, installation: Installation) -> None:
     old, new, finding = PLANTED[mistake]
-    file = house.compose / "compose.yaml"
+    file = installation.compose / "compose.yaml"
     right = file.read_text()
     assert old in right
     file.write_text(right.replace(old, new))
     try:
-        found = house.config(*ALL)
+        found = installation.config(*ALL)
     finally:
         file.write_text(right)
     assert found.returncode != 0
@@ -312,36 +312,39 @@ def test_a_planted_mistake_is_found(mistake: str, house: House) -> None:
 
 
 class TestSecrets:
-    def test_every_file_that_compose_mounts_is_made(self, house: House) -> None:
+    def test_every_mounted_secret_is_created(self, installation: Installation) -> None:
         declared = yaml.safe_load((COMPOSE / "compose.yaml").read_text())["secrets"]
-        assert {Path(one["file"]).name for one in declared.values()} <= set(house.secrets)
+        assert {Path(one["file"]).name for one in declared.values()} <= set(installation.secrets)
 
-    def test_each_is_long_and_its_own(self, house: House) -> None:
-        made = [text for name, text in house.secrets.items() if not name.startswith("alertmanager")]
+    def test_secrets_are_long_and_unique(self, installation: Installation) -> None:
+        made = [text for name, text in installation.secrets.items() if not name.startswith("alertmanager")]
         assert len(set(made)) == len(made)
         assert all(len(text) >= 20 for text in made)
 
-    def test_they_are_what_their_readers_take(self, house: House) -> None:
+    def test_secrets_are_accepted_by_their_readers(self, installation: Installation) -> None:
         from cryptography.fernet import Fernet
 
         from stenopool.api.keys import Keys
 
-        Fernet(house.secrets["prefect-encryption-key"])
-        holder = Keys.read(house.compose / "secrets/api-keys").holder(house.secrets["api-key"])
+        Fernet(installation.secrets["prefect-encryption-key"])
+        holder = Keys.read(installation.compose / "secrets/api-keys").holder(installation.secrets["api-key"])
         assert holder is not None
         assert holder.may("admin")
-        (identity,) = json.loads(house.secrets["s3.json"])["identities"]
+        (identity,) = json.loads(installation.secrets["s3.json"])["identities"]
         assert identity["credentials"] == [
-            {"accessKey": house.secrets["aws-access-key-id"], "secretKey": house.secrets["aws-secret-access-key"]}
+            {
+                "accessKey": installation.secrets["aws-access-key-id"],
+                "secretKey": installation.secrets["aws-secret-access-key"],
+            }
         ]
 
-    def test_others_on_the_host_are_kept_out(self, house: House) -> None:
-        assert (house.compose / "secrets").stat().st_mode & 0o777 == 0o700
+    def test_other_users_of_the_host_have_no_access(self, installation: Installation) -> None:
+        assert (installation.compose / "secrets").stat().st_mode & 0o777 == 0o700
 
-    def test_made_again_they_stay(self, house: House) -> None:
-        assert secrets(house.compose) == house.secrets
+    def test_existing_secrets_are_kept(self, installation: Installation) -> None:
+        assert secrets(installation.compose) == installation.secrets
 
-    def test_git_does_not_see_them(self) -> None:
+    def test_git_ignores_secrets(self) -> None:
         subprocess.run(["git", "check-ignore", "-q", COMPOSE / "secrets/api-key"], cwd=REPOSITORY, check=True)
 
 

@@ -1,4 +1,4 @@
-"""The Dockerfile as text: what hadolint finds, and the rules for both images."""
+"""The Dockerfile: checked by hadolint, and the rules for both images."""
 
 import json
 import re
@@ -39,11 +39,11 @@ def test_shellcheck_finds_nothing(file: Path) -> None:
 
 
 PLANTED = {
-    "a base that moves": (r"FROM \$\{DEBIAN\} AS base", "FROM debian:latest AS base", "DL3007"),
-    "an entry that swallows SIGTERM": (r"ENTRYPOINT \[.*\]", "ENTRYPOINT tini -- python", "DL3025"),
+    "an unpinned base": (r"FROM \$\{DEBIAN\} AS base", "FROM debian:latest AS base", "DL3007"),
+    "an entry point that swallows SIGTERM": (r"ENTRYPOINT \[.*\]", "ENTRYPOINT tini -- python", "DL3025"),
     "the last user is root": (r"USER 10001:0", "USER root", "DL3002"),
-    "lists that stay in the layer": (r" \\\n && rm -rf /var/lib/apt/lists/\* /var/cache.*", "", "DL3009"),
-    "a failure that a pipe hides": (r"sh trim\.sh /opt/stenopool", "sh trim.sh /opt/stenopool | tail", "DL4006"),
+    "package lists left in the layer": (r" \\\n && rm -rf /var/lib/apt/lists/\* /var/cache.*", "", "DL3009"),
+    "a failure hidden by a pipe": (r"sh trim\.sh /opt/stenopool", "sh trim.sh /opt/stenopool | tail", "DL4006"),
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""The CPU image built from the Dockerfile and run, and the compose file's services with it: by root, in minutes.
+"""The CPU image built from its Dockerfile and run, with the services of the compose file; needs root and minutes.
 
-What differs from Docker is said in tests/support/images.py and tests/support/compose_stack.py.
+Differences to Docker: see tests/support/images.py and tests/support/compose_stack.py.
 """
 
 import os
@@ -26,13 +26,13 @@ GPU_ROOM = 20_000_000_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Room for bases, images and containers, gone afterwards: it takes gigabytes."""
+    """Disk space for bases, images and containers, deleted afterwards: several gigabytes."""
     if os.getuid():
         pytest.skip("images are built by root")
     if missing := [name for name in PROGRAMS if not shutil.which(name)]:
         pytest.skip(f"not installed: {', '.join(missing)}")
     if subprocess.run(["unshare", "--mount", "--net", "true"], check=False).returncode:
-        pytest.skip("this machine allows no namespaces")
+        pytest.skip("this machine does not allow namespaces")
     folder = tmp_path_factory.mktemp("images")
     yield folder
     shutil.rmtree(folder)
@@ -40,18 +40,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def images(folder: Path) -> Images:
-    """With the bases that ours are built on."""
+    """A store with the base images."""
     images = Images(folder)
     try:
         images.make_bases()
     except (RuntimeError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no base can be made here: {error}")
+        pytest.skip(f"the base images cannot be created here: {error}")
     return images
 
 
 @pytest.fixture(scope="module")
 def size(images: Images) -> int:
-    """Bytes of the CPU image, which is there then."""
+    """The size of the CPU image in bytes, which is then available."""
     return images.build("cpu", CPU, **BASES)
 
 
@@ -71,7 +71,7 @@ def test_it_transcribes_as_another_user_on_a_read_only_root(images: Images) -> N
 
 @pytest.mark.usefixtures("size")
 def test_compose_transcribes_and_survives_an_upgrade_and_the_loss_of_its_host(folder: Path) -> None:
-    recording_path(RECORDING)  # what the installation sends: without it, it is skipped here
+    recording_path(RECORDING)  # the recording that compose_stack sends; skips this test if it is missing
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.compose_stack", folder],
         cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=1500,
@@ -81,7 +81,7 @@ def test_compose_transcribes_and_survives_an_upgrade_and_the_loss_of_its_host(fo
     assert SAID in output
     for service in ("postgres", "redis", "seaweedfs", "prefect-server", "api", "exporter", "worker-transcribe"):
         assert f"{service} is healthy" in output
-    assert "down" not in output  # as Prometheus says of a target
+    assert "down" not in output  # in Prometheus' view of a target
     assert "'status': 'done'}, '1'" in output
     assert "upgraded; of the old version: []" in output
     assert "restored: completed, with the same transcript" in output
@@ -89,7 +89,7 @@ def test_compose_transcribes_and_survives_an_upgrade_and_the_loss_of_its_host(fo
 
 
 def test_what_the_gpu_image_installs_passes_its_self_test(images: Images) -> None:
-    """On the CPU, and without an image. Everything that the engines import is there afterwards."""
+    """On the CPU, and without an image. Everything that the engines import is installed afterwards."""
     if (free := shutil.disk_usage(images.folder).free) < GPU_ROOM:
         pytest.skip(f"it takes {GPU_ROOM / 1e9:.0f} GB of disk, and {free / 1e9:.0f} are free")
     output = "\n".join(gpu_steps(images))

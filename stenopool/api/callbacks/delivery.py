@@ -1,4 +1,4 @@
-"""Delivers pending callbacks: sends an event once its work is over."""
+"""Delivers pending callbacks: sends an event once its work has ended."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -22,9 +22,9 @@ from stenopool.settings import CallbackSettings
 
 log = get_logger("stenopool.api")
 
-_UNSENT = {"data": {"queue", "truncated"}}  # of a state, what says nothing once its work has ended
-_AT_ONCE = 16  # events that are on their way
-_SETTLED = 60.0  # seconds after which a request without a run has been left behind by one that failed
+_UNSENT = {"data": {"queue", "truncated"}}  # fields of a state that are meaningless once its work has ended
+_AT_ONCE = 16  # events being sent
+_SETTLED = 60.0  # seconds after which a request without a run is a leftover of a failed submission
 
 
 async def deliver_callbacks(service: Service, settings: CallbackSettings) -> None:
@@ -37,7 +37,7 @@ async def deliver_callbacks(service: Service, settings: CallbackSettings) -> Non
             try:
                 await deliveries.look(group)
             except Exception as error:  # the store or the server is unavailable; nothing is lost
-                log.warning("Callbacks wait: %s", error or type(error).__name__)
+                log.warning("Callbacks are delayed: %s", error or type(error).__name__)
             await asyncio.sleep(settings.poll)
 
 
@@ -61,14 +61,14 @@ class _Deliveries:
             elif callback.is_due(self._settings.pause, self._service.sender.longest):
                 self._sending.add(callback.id)
                 group.create_task(self._deliver_safely(callback))
-            elif not callback.asked:  # its request is gone: a process was killed while it removed the tries
+            elif not callback.asked:  # its request is gone: a process was killed while it deleted the attempts
                 await asyncio.to_thread(self._service.outbox.sweep, callback.id)
 
     async def _deliver_safely(self, pending: PendingCallback) -> None:
         try:
             await self._deliver(pending)
         except Exception as error:
-            log.warning("A callback waits: %s", error or type(error).__name__)
+            log.warning("A callback is delayed: %s", error or type(error).__name__)
         finally:
             self._sending.discard(pending.id)
 
@@ -83,7 +83,11 @@ class _Deliveries:
                 event = await self._event(callback)
         except Unreadable:
             if await asyncio.to_thread(outbox.claim, pending):
-                await self._fail(pending, "a callback", "it was kept under a secret that is gone, or is not ours")
+                await self._fail(
+                    pending,
+                    "a callback",
+                    "it was encrypted with a secret that was removed, or was not written by Stenopool",
+                )
             return
         except Problem as problem:
             if problem.status_code != 404:
@@ -93,7 +97,7 @@ class _Deliveries:
             return
         if event is None:
             return
-        # A slow host, or a key with many callbacks, takes no more than its share of the room.
+        # A slow host, or a key with many callbacks, uses no more than its share of the slots.
         async with sender.turn(callback.url, pending.owner), self._room:
             if not await asyncio.to_thread(outbox.claim, pending):
                 return
@@ -101,28 +105,28 @@ class _Deliveries:
                 await sender.send(callback.url, callback.event, event.model_dump_json(exclude=_UNSENT).encode())
             except (AddressError, DeliveryError) as error:
                 what = f"Callback {callback.event} to {urlsplit(callback.url).hostname}"
-                why = str(error) or "its address may not be called"
+                why = str(error) or "callbacks to its address are not allowed"
                 await self._fail(pending, what, why, for_good=getattr(error, "for_good", False))
                 return
             await asyncio.to_thread(outbox.remove, pending.id)
 
     async def _fail(self, pending: PendingCallback, what: str, why: str, *, for_good: bool = False) -> None:
-        """The claimed try failed: the next one comes after a pause, or there is none."""
+        """Record that the claimed attempt failed. The next one is made after a pause, or the callback is given up."""
         tries = len(pending.tries) + 1
         if tries < self._settings.tries and not for_good:
             await asyncio.to_thread(self._service.outbox.mark_failed, pending, why)
-            log.warning("%s: %s; it will be tried again.", what, why)
+            log.warning("%s: %s; it will be retried.", what, why)
         else:
             await asyncio.to_thread(self._service.outbox.give_up, pending, why)
-            log.error("%s is given up after %s tries: %s.", what, tries, why)
+            log.error("%s was given up after %s attempts: %s.", what, tries, why)
 
     async def _event(self, callback: Callback) -> RecordingEvent | BatchEvent | None:
-        """The event; None while its work has not ended. The problem 404 if there will never be one."""
+        """Return the event; None while its work has not ended. Raises the problem 404 if there will never be one."""
         if callback.run:
             return await self._of_run(callback.run, brief=callback.brief)
         key = callback.key or ""
         if (await self._service.runs.queue()).run_for(key):
-            return None  # as for most; this needs no request to the stores
+            return None  # the usual case, which needs no request to the stores
         state = await states.read_state(self._service, key, callback.work)
         if state.state in ("queued", "running"):
             return None
@@ -143,7 +147,7 @@ class _Deliveries:
         return {}
 
     async def _of_run(self, id: UUID, *, brief: bool) -> BatchEvent | None:
-        batch = await read_batch(self._service, id)  # the problem 404 if it is gone
+        batch = await read_batch(self._service, id)  # raises the problem 404 if it is gone
         if batch.state in ("queued", "running"):
             return None
         data = Submitted(id=str(batch.id), state=batch.state) if brief else batch

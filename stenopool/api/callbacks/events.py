@@ -12,16 +12,16 @@ from stenopool.api.states import RecordingState, Submitted
 
 class _Event(Described):
     timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    """When the event was made."""
+    """When the event was created."""
 
 
 class RecordingEnded(RecordingState):
-    """A recording, as `GET /v1/recordings/{id}` has it."""
+    """A recording, as `GET /v1/recordings/{id}` returns it."""
 
     duration: float | None = None
-    """Seconds of audio, of one that is completed."""
+    """Seconds of audio, if it was completed."""
     language: str | None = None
-    """The language that is spoken most; null where it is not known."""
+    """The main language; null if it is unknown."""
 
 
 class RecordingEvent(_Event):
@@ -30,7 +30,7 @@ class RecordingEvent(_Event):
     type: Literal["recording.completed", "recording.failed", "recording.cancelled"]
     """What happened."""
     data: RecordingEnded | Submitted
-    """To which recording; of a key without the scope `read`, its id and state."""
+    """The recording; for a key without the scope `read`, only its id and state."""
 
 
 class BatchEvent(_Event):
@@ -39,11 +39,11 @@ class BatchEvent(_Event):
     type: Literal["batch.completed", "batch.failed", "batch.cancelled"]
     """What happened."""
     data: BatchState | Submitted
-    """To which batch, with its counts; of a key without the scope `read`, its id and state."""
+    """The batch with its counts; for a key without the scope `read`, only its id and state."""
 
 
 class CallbackTestEvent(_Event):
-    """Somebody tries whether callbacks arrive."""
+    """A test of callbacks."""
 
     type: Literal["callback.test"] = "callback.test"
     """What happened."""
@@ -52,4 +52,4 @@ class CallbackTestEvent(_Event):
 
 
 EVENTS: dict[str, type[_Event]] = {"recording": RecordingEvent, "batch": BatchEvent, "callback.test": CallbackTestEvent}
-"""The events by name: what their types begin with."""
+"""The events, by the name that their types start with."""

@@ -1,12 +1,12 @@
-"""Callbacks that are pending, and those that were given up: objects in the destination.
+"""Pending callbacks, and those that were given up: objects in the destination.
 
     .callbacks/<id>/request.json    the request: what, for whom, where to
-    .callbacks/<id>/try-NN          a try: empty while it is under way, then why it failed
-    .callbacks/<id>/try-99          given up; kept for a week, so that it can be looked at and tried again
+    .callbacks/<id>/try-NN          an attempt: empty while it is in progress, then why it failed
+    .callbacks/<id>/try-99          given up; kept for a week, to be listed and retried
 
-Addresses may contain secrets, and whoever reads the destination must not find any. So a request is encrypted (Fernet)
-with a key made from the secret that signs callbacks. It is authenticated too: nobody else can write one. Requests of
-versions before that are plain JSON, and are still read.
+URLs may contain secrets, which must not be readable in the destination. So a request is encrypted (Fernet) with a key
+derived from the secret that signs callbacks. This authenticates it too: nobody else can write one. Requests of earlier
+versions are plain JSON, and are still read.
 """
 
 import hashlib
@@ -29,26 +29,26 @@ from stenopool.pipeline.receipts import CALLBACKS
 from stenopool.storage import ObjectStore
 
 _KEY = re.compile(rf"{re.escape(CALLBACKS)}([0-9a-f]{{32}})/(?:request\.json|try-([0-9]{{2}}))")
-_OWNER = 8  # digits of an id that say whose it is
+_OWNER = 8  # digits of an id that identify its owner
 _GIVEN_UP = 99
 _LONGEST_PAUSE = 6 * 3600.0
-_KEPT = 7 * 24 * 3600.0  # seconds that one is kept which was given up
+_KEPT = 7 * 24 * 3600.0  # seconds that a callback is kept after it was given up
 
 
 class TooManyPending(Exception):
-    """This key waits for as many callbacks as it may."""
+    """The key has the maximum number of pending callbacks."""
 
 
 class Unreadable(Exception):
-    """A request that cannot be read: its secret is gone, or somebody else wrote it."""
+    """A request that cannot be decrypted: its secret was removed, or somebody else wrote it."""
 
 
 class Callback(BaseModel):
     """A request for an event when something has ended: a recording's work, or a run over a prefix.
 
-    ``event``: its id for the receiver. ``url`` may contain a secret and is never logged. ``brief``: its caller may not
-    read, so the event has only the id and the state. ``owner``: the name of the caller's key; empty in those of earlier
-    versions.
+    ``event``: its id for the receiver. ``url`` may contain a secret and is never logged. ``brief``: the caller may not
+    read, so the event has only the id and the state. ``owner``: the name of the caller's key; empty in requests of
+    earlier versions.
     """
 
     event: str = Field(default_factory=lambda: f"msg_{secrets.token_hex(16)}")
@@ -62,19 +62,19 @@ class Callback(BaseModel):
 
     @property
     def id(self) -> str:
-        """Equal requests of one key have the same id. It begins with the owner's, so that listings tell them apart."""
+        """Equal requests of one key have the same id. It starts with the owner's id: listings can select by owner."""
         about = f"{self.url}\0{self.key}\0{self.work}\0{self.run}" + "\0brief" * self.brief
         digest = hashlib.sha256(about.encode()).hexdigest()[:32]
         return f"{owner_id(self.owner)}{digest[_OWNER:]}" if self.owner else digest
 
 
 def owner_id(owner: str) -> str:
-    """What the ids of this key's callbacks begin with."""
+    """Return the start of the ids of this key's callbacks."""
     return hashlib.sha256(owner.encode()).hexdigest()[:_OWNER]
 
 
 class Try(NamedTuple):
-    """``at``: Unix time of its claim, or of its failure once it has failed."""
+    """An attempt. ``at``: Unix time of its claim, or of its failure once it has failed."""
 
     at: float
     failed: bool
@@ -83,7 +83,7 @@ class Try(NamedTuple):
 
 @dataclass
 class PendingCallback:
-    """One request as the listing shows it."""
+    """A request, as listed."""
 
     id: str
     asked: bool = False
@@ -95,7 +95,7 @@ class PendingCallback:
 
     @property
     def count(self) -> int:
-        """How often it was tried."""
+        """Number of attempts."""
         return sum(one.number != _GIVEN_UP for one in self.tries)
 
     @property
@@ -104,14 +104,14 @@ class PendingCallback:
 
     @property
     def is_old(self) -> bool:
-        """Whether it was given up so long ago that it is removed."""
+        """Whether it was given up so long ago that it should be removed."""
         return self.given_up and time.time() >= max(self.tries).at + _KEPT
 
     def due_at(self, pause: float, longest: float) -> float:
-        """Unix time of the next try; 0 for now.
+        """Return the Unix time of the next attempt; 0 for now.
 
-        ``pause``: seconds after the first try; four times as many after each further one. ``longest``: seconds after
-        which a try of which nothing was heard has died with its process.
+        ``pause``: seconds after the first attempt, multiplied by four after each further one. ``longest``: seconds
+        after which an attempt without a result has died with its process.
         """
         if not self.tries:
             return 0.0
@@ -123,7 +123,7 @@ class PendingCallback:
 
 
 class Outbox:
-    """The requests that are kept in a destination. ``most``: of one key, waiting; and as many again, given up."""
+    """The requests in a destination. ``most``: maximum number per key that are pending, and that were given up."""
 
     def __init__(self, destination: ObjectStore, cipher: MultiFernet | None, most: int) -> None:
         self._destination = destination
@@ -131,16 +131,16 @@ class Outbox:
         self._most = most
         self._lock = threading.Lock()
         self._listed: dict[str, bool] = {}  # id: given up
-        self._put: dict[str, float] = {}  # id: when, of those that no listing has shown yet
+        self._put: dict[str, float] = {}  # id: when it was written, if no listing has shown it yet
 
     def require_room(self, callback: Callback) -> None:
-        """`TooManyPending` if its key has no room for it. Counts what the last listing showed, and what came since."""
+        """Raises `TooManyPending` if the key has no room. Counts the last listing, and what was added since."""
         with self._lock:
             self._require_room(callback)
 
     @contextmanager
     def _making_room(self, callback: Callback) -> Iterator[None]:
-        """Count it from before it is written until a listing that began after that."""
+        """Count a callback from before it is written until a listing that began afterwards."""
         with self._lock:
             self._require_room(callback)
             self._put[callback.id] = math.inf
@@ -156,7 +156,7 @@ class Outbox:
             raise TooManyPending
 
     def put(self, callback: Callback) -> None:
-        """Keep a request. Raises `TooManyPending`, or `Unreadable` without a secret to keep it under."""
+        """Store a request. Raises `TooManyPending`, or `Unreadable` without a secret to encrypt it with."""
         if self._cipher is None:
             raise Unreadable
         data = self._cipher.encrypt(callback.model_dump_json().encode())
@@ -164,7 +164,7 @@ class Outbox:
             self._destination.put_bytes(f"{CALLBACKS}{callback.id}/request.json", data, if_absent=True)
 
     def pending(self, owner: str = "") -> list[PendingCallback]:
-        """All of them, or those whose ids begin so: one listing."""
+        """Return all callbacks, or those of one owner, with one listing."""
         begin = time.monotonic()
         found: dict[str, PendingCallback] = {}
         for info in self._destination.list(f"{CALLBACKS}{owner}"):
@@ -193,12 +193,12 @@ class Outbox:
             callback = Callback.model_validate_json(kept)
         except (InvalidToken, ValidationError):
             raise Unreadable from None
-        if callback.id != id:  # a copy
+        if callback.id != id:  # a copy under another id
             raise Unreadable
         return callback
 
     def read_failure(self, pending: PendingCallback) -> str | None:
-        """Why its last try failed."""
+        """Return why the last attempt failed."""
         failed = [one for one in pending.tries if one.failed]
         if not failed:
             return None
@@ -206,7 +206,7 @@ class Outbox:
         return why.decode("utf-8", "replace") if why else None
 
     def claim(self, pending: PendingCallback) -> bool:
-        """Whether the next try is this process's."""
+        """Claim the next attempt for this process. Returns False if another process has it or has finished."""
         key = _next_try(pending)
         if not self._destination.put_bytes(key, b"", if_absent=True):
             return False
@@ -216,11 +216,11 @@ class Outbox:
         return False
 
     def mark_failed(self, pending: PendingCallback, why: str) -> None:
-        """Record that the claimed try failed: the pause begins."""
+        """Record that the claimed attempt failed; the pause starts now."""
         self._destination.put_bytes(_next_try(pending), why.encode())
 
     def give_up(self, pending: PendingCallback, why: str) -> None:
-        """It is tried no more. It can be looked at and renewed for a week, unless its key has too many of them."""
+        """Stop the attempts. It can be listed and renewed for a week, unless its key has too many of them."""
         kept = sum(given_up and id.startswith(pending.owner) for id, given_up in list(self._listed.items()))
         if kept >= self._most:
             self.remove(pending.id)
@@ -228,17 +228,17 @@ class Outbox:
             self._destination.put_bytes(_try(pending.id, _GIVEN_UP), why.encode())
 
     def renew(self, callback: Callback) -> None:
-        """Try it again, as if it had never been tried. Raises `TooManyPending`."""
+        """Retry it as if no attempt had been made. Raises `TooManyPending`."""
         with self._making_room(callback):
             self.sweep(callback.id)
 
     def remove(self, id: str) -> None:
-        """Delete a callback. Its request is deleted first: a try that is claimed later is not made."""
+        """Delete a callback. Its request is deleted first, so an attempt that is claimed later is not made."""
         self._destination.delete(f"{CALLBACKS}{id}/request.json")
         self.sweep(id)
 
     def sweep(self, id: str) -> None:
-        """Remove the tries."""
+        """Delete the attempts."""
         for info in list(self._destination.list(f"{CALLBACKS}{id}/try-")):
             self._destination.delete(info.key)
 

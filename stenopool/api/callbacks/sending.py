@@ -1,9 +1,9 @@
-"""Sends one event to one receiver: signed, and only to addresses that may be called.
+"""Sends one event to one receiver: signed, and only to allowed addresses.
 
-Public addresses may be called, and networks that the settings allow. A name is resolved once, all its addresses are
-checked, and only those are connected to. So a name that changes a moment later (DNS rebinding) reaches nothing.
-Redirects are not followed. Names are looked up in threads of their own: one that nobody answers for holds up no other
-work. One host, and one key, have few requests under way at a time.
+Public addresses are allowed, and networks from the settings. A name is resolved once, all its addresses are checked,
+and only those are connected to. So a name that changes a moment later (DNS rebinding) reaches nothing. Redirects are
+not followed. Names are resolved in separate threads, so that a slow name server blocks no other work. The number of
+simultaneous requests is limited per host and per key.
 """
 
 import asyncio
@@ -38,8 +38,8 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Written down, because `ipaddress` knows what IANA knew when this Python was released. All that IANA's registries of
-# special-purpose addresses list (read in November 2026), multicast, and what clouds keep for themselves.
+# Listed here, because `ipaddress` has IANA's data from when this Python was released: all of IANA's special-purpose
+# addresses (as of November 2026), multicast, and addresses that clouds reserve.
 _NOT_PUBLIC: tuple[Network, ...] = tuple(
     ipaddress.ip_network(one)
     for one in (
@@ -47,44 +47,44 @@ _NOT_PUBLIC: tuple[Network, ...] = tuple(
         "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16", "192.175.48.0/24",
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
         "168.63.129.16/32",  # Azure's host
-        # Within 2000::/3. Outside of it nothing is public: fec0::/10 (site-local), fc00::/7, 64:ff9b:1::/48, 5f00::/16.
+        # Within 2000::/3. Nothing outside of it is public: fec0::/10 (site-local), fc00::/7, 64:ff9b:1::/48, 5f00::/16.
         "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20",
     )
 )  # fmt: skip
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _LOOK_UPS = 8  # at a time
-_PATIENCE = 3.0  # seconds for a name server
-_PER_HOST, _PER_OWNER = 2, 4  # requests under way
+_PATIENCE = 3.0  # seconds to wait for a name server
+_PER_HOST, _PER_OWNER = 2, 4  # requests at a time
 _GONE = 410
-_SPARE = 15.0  # seconds that the store takes to note how a try ended, and that clocks differ
+_SPARE = 15.0  # seconds for storing the result of an attempt, and for differences between clocks
 _SECRET = re.compile("whsec_[A-Za-z0-9+/]{32,}={0,2}")
 
 
 class AddressError(Exception):
-    """This address may not be called. Does not say what it resolves to: that would reveal our network."""
+    """Callbacks to this address are not allowed. Does not say what it resolves to: that would reveal the network."""
 
 
 class Allowed:
-    """``networks``: may be called although they are not public, also without TLS.
+    """Checks callback URLs. ``networks`` are allowed although they are not public, also without TLS.
 
-    ``hosts``: the only ones that may be called, as names or patterns such as ``*.example.org``; empty: all.
+    ``hosts``: the only ones that are allowed, as names or patterns such as ``*.example.org``; empty: all.
     """
 
     def __init__(self, networks: Iterable[str], hosts: Iterable[str] = ()) -> None:
         self._networks: list[Network] = [ipaddress.ip_network(one.strip(), strict=False) for one in networks]
         self._hosts = [one.strip().lower() for one in hosts]
-        # Not the loop's: its threads are those of the stores.
+        # Not the event loop's threads, which the stores use.
         self._threads = ThreadPoolExecutor(_LOOK_UPS, "names")
 
     def takes(self, address: str, *, encrypted: bool) -> bool:
-        """Whether a resolved address may be connected to."""
+        """Whether connections to a resolved address are allowed."""
         ip = _meant(ipaddress.ip_address(address.partition("%")[0]))
         if any(ip in network for network in self._networks):
             return True
         return encrypted and (ip.version == 4 or ip in _GLOBAL_UNICAST) and not any(ip in one for one in _NOT_PUBLIC)
 
     async def check(self, url: str) -> None:
-        """`AddressError` if a callback may not be sent there now; checked again when it is sent."""
+        """Raises `AddressError` if callbacks to this URL are not allowed now. Checked again before an event is sent."""
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -97,7 +97,7 @@ class Allowed:
         await self.resolve(parts.hostname, port or 443, encrypted=parts.scheme == "https")
 
     async def resolve(self, host: str, port: int, *, encrypted: bool) -> list[str]:
-        """A name's addresses; `AddressError` if there are none, or if any of them may not be called."""
+        """Return a name's addresses. Raises `AddressError` if there are none, or if any of them is not allowed."""
         name = host.lower().rstrip(".")
         if self._hosts and not any(fnmatchcase(name, pattern) for pattern in self._hosts):
             raise AddressError
@@ -105,7 +105,7 @@ class Allowed:
         try:
             async with asyncio.timeout(_PATIENCE):
                 found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
-        except (OSError, UnicodeError):  # of which TimeoutError is one
+        except (OSError, UnicodeError):  # includes TimeoutError
             raise AddressError from None
         addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         if not addresses or not all(self.takes(address, encrypted=encrypted) for address in addresses):
@@ -114,7 +114,7 @@ class Allowed:
 
 
 def _meant(ip: IPAddress) -> IPAddress:
-    """The IPv4 address that an IPv6 one leads to, where it does."""
+    """Return the IPv4 address that an IPv6 address maps to, if any."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip in _NAT64:
@@ -152,11 +152,11 @@ class DeliveryError(Exception):
 
 
 class _Places:
-    """So many at a time for each name."""
+    """Limits the number of simultaneous holders per name."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        # Gone when nobody holds a place or waits for one.
+        # An entry disappears when no task holds a place or waits for one.
         self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def of(self, name: str) -> asyncio.Semaphore:
@@ -164,7 +164,7 @@ class _Places:
 
 
 class Sender:
-    """``cipher``: encrypts what is kept; None without secrets, as nothing is signed or sent then.
+    """Signs and sends events. ``cipher`` encrypts stored requests; without secrets it is None, and nothing is sent.
 
     Raises `OptionsInvalid` or `ObjectNotFound` for secrets that cannot be used.
     """
@@ -181,7 +181,7 @@ class Sender:
         except ValueError as error:
             raise OptionsInvalid(
                 f"STENOPOOL_CALLBACKS__ALLOW: {error}.",
-                remedy="Give networks with commas between them, e.g. 10.0.0.0/8,192.0.2.7/32.",
+                remedy="Use comma-separated networks, e.g. 10.0.0.0/8,192.0.2.7/32.",
             ) from None
 
     @property
@@ -190,19 +190,19 @@ class Sender:
 
     @property
     def longest(self) -> float:
-        """Seconds that a try may take until it is known how it ended."""
+        """Maximum seconds from the start of an attempt until its result is known."""
         return 2 * self._timeout + _SPARE
 
     @asynccontextmanager
     async def turn(self, url: str, owner: str) -> AsyncIterator[None]:
-        """Wait until neither this address's host nor this owner has too many requests under way."""
+        """Wait until neither the URL's host nor the owner has too many requests in progress."""
         host = (urlsplit(url).hostname or "").rstrip(".")
         async with self._of_owner.of(owner), self._of_host.of(host):
             yield
 
     async def send(self, url: str, event: str, body: bytes) -> None:
-        """POST an event. Raises `DeliveryError` if it is not accepted, or `AddressError` for where it may not go."""
-        parts = urlsplit(url)  # whose scheme is in lower case, and httpcore knows no other
+        """POST an event. Raises `DeliveryError` if it is refused, or `AddressError` if the address is not allowed."""
+        parts = urlsplit(url)  # lower-cases the scheme, as httpcore requires
         url = f"{parts.scheme}:{url.partition(':')[2]}"
         headers: dict[bytes | str, bytes | str] = {
             "Host": parts.netloc,
@@ -226,7 +226,7 @@ class Sender:
             raise DeliveryError(f"HTTP {status}", for_good=status == _GONE)
 
     def _sign(self, event: str, body: bytes) -> dict[bytes | str, bytes | str]:
-        """The three headers of Standard Webhooks; a signature by each secret, so that one can be changed."""
+        """Return the three headers of Standard Webhooks. All secrets sign, so that a secret can be replaced."""
         now = datetime.now(UTC)
         signatures = " ".join(signer.sign(event, now, body.decode()) for signer in self._signers)
         return {
@@ -241,7 +241,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _cipher(secret: str) -> Fernet:
-    """With a key of its own: what signs must not encrypt."""
+    """Derive a separate key: the one that signs must not encrypt."""
     key = HKDF(SHA256(), 32, salt=None, info=b"stenopool callbacks at rest").derive(secret.encode())
     return Fernet(base64.urlsafe_b64encode(key))
 
@@ -253,20 +253,20 @@ def _read_secrets(path: Path | None) -> list[str]:
         lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
         usable = bool(lines) and all(_SECRET.fullmatch(line) and Webhook(line) for line in lines)
     except OSError as error:
-        raise ObjectNotFound(f"{path} cannot be read: {error.strerror}.") from error
+        raise ObjectNotFound(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError:
         usable = False
     if not usable:
-        # The lines are not repeated: they are secrets.
+        # The message does not quote the lines: they are secrets.
         raise OptionsInvalid(
-            f"{path} does not hold a secret per line, each whsec_ and 24 bytes or more in base64.",
+            f"{path} must have one secret per line: whsec_, followed by 24 bytes or more in base64.",
             remedy="`python -m stenopool.api.callbacks.sending` prints one.",
         )
     return lines
 
 
 def new_secret() -> str:
-    """A secret of 32 random bytes, in the form that all libraries of Standard Webhooks take."""
+    """Return a secret of 32 random bytes, in the form that all libraries for Standard Webhooks accept."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 

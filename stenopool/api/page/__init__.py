@@ -1,1 +1,1 @@
-"""The page that people use in a browser: plain modules and a style sheet, served from `static/`."""
+"""The page for people: plain modules and a style sheet, served from `static/`."""

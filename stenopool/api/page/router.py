@@ -18,32 +18,32 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# The page shows and plays a transcript as the HTML file that is written with it does.
+# Shared with HTML transcripts, so that the page shows and plays a transcript in the same way.
 _SHARED = {name: RENDERERS / name for name in ("reader.js", "transcript.css")}
 _FILES = {
     **{path.relative_to(_STATIC).as_posix(): path for path in _STATIC.rglob("*") if path.suffix in _TYPES},
     **_SHARED,
 }
 _HEADERS = {
-    # Nothing inline, nothing from elsewhere; no script can make markup out of text.
+    # No inline code, nothing from other hosts, and no markup from text.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "media-src blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
     "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # requested each time, and answered by 304
+    "Cache-Control": "no-cache",  # revalidated each time, usually with a 304
 }
 
 
 @router.get("/")
 async def page(request: Request) -> Response:
-    """The page, which loads everything else."""
+    """Return the page, which loads everything else."""
     return await file(request, "index.html")
 
 
 @router.get("/page/{name:path}")
 async def file(request: Request, name: str) -> Response:
-    """A script or style sheet of the page. Only known names are served, so none leads elsewhere."""
+    """Return a script or style sheet of the page. Only known names are served, so no path leads outside."""
     path = _FILES.get(name)
     if path is None:
         raise Problem(404, "OBJECT_NOT_FOUND", "The page has no such file.", "Open / instead.")

@@ -1,4 +1,4 @@
-"""What a client needs first: the permissions of its key, and the options that a form is built from."""
+"""The permissions of the caller's key, and the options from which clients build a form."""
 
 from typing import Any
 
@@ -17,42 +17,42 @@ router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 
 
 class About(Described):
-    """The program, and the key of the request."""
+    """The program, and the caller's key."""
 
     version: str
-    """The program's version. That of the contract is in the OpenAPI document."""
+    """The program's version. The contract's version is in the OpenAPI document."""
     name: str
     """The key's name."""
     scopes: list[Scope]
     """What the key may do."""
     prefix: str
-    """Recordings elsewhere do not exist for the key; empty: it has access to all."""
+    """The key has access only to recordings below this prefix; empty: to all."""
     with_keys: bool
-    """False without authentication."""
+    """False if authentication is disabled."""
 
 
 class Choices(Described):
-    """What a form for recordings is built from."""
+    """Everything that a form for recordings needs."""
 
     options: dict[str, Any]
     """JSON Schema of a recording's options."""
     defaults: dict[str, Any]
-    """The options that this installation changes."""
+    """Defaults that this installation changes."""
     allowed: dict[str, list[str]]
-    """Values of some options, where not all are allowed here."""
+    """Allowed values of restricted options."""
     languages: dict[str, str]
     """Names of languages by code."""
     formats: tuple[Format, ...]
     """Formats of transcripts."""
     source: str
-    """Addresses of recordings must be below it."""
+    """Addresses of recordings must be below this one."""
     max_bytes: int
-    """Size of the largest upload."""
+    """Maximum size of an upload."""
 
 
 @router.get("/about", tags=["about"])
 async def get_about(service: CurrentService, caller: AnyCaller) -> About:
-    """The name and the scopes of the caller's key."""
+    """Return the name and the scopes of the caller's key."""
     return About(
         version=__version__,
         name=caller.name,
@@ -64,7 +64,7 @@ async def get_about(service: CurrentService, caller: AnyCaller) -> About:
 
 @router.get("/options", tags=["options"], dependencies=[ANY_CALLER])
 async def get_options(service: CurrentService) -> Choices:
-    """The options of a recording as JSON Schema, and what else a form for them needs."""
+    """Return the options of a recording as JSON Schema, and everything else that a form for them needs."""
     schema = TranscriptionOptions.model_json_schema()
     for name, values in service.allow_lists.allowed.items():
         schema["properties"][name]["enum"] = values
@@ -84,5 +84,5 @@ async def get_options(service: CurrentService) -> Choices:
     "/options", tags=["options"], deprecated=True, dependencies=[ANY_CALLER, deprecated_for("/v1/options/check")]
 )
 async def check_options(options: RequestedOptions, service: CurrentService) -> TranscriptionOptions:
-    """Check these options (422 if they cannot be used together); returns all options as they would be used."""
+    """Check options (422 if they cannot be combined), and return them with all defaults."""
     return service.options(options)

@@ -1,4 +1,4 @@
-"""Batches: everything below a prefix, as one run."""
+"""Batches: everything below a prefix in one run."""
 
 import asyncio
 from typing import Annotated, Any
@@ -22,16 +22,16 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"], route_class=GuardedRo
 
 
 class NewBatch(ClientData):
-    """Everything below a prefix of the source."""
+    """A batch of everything below a prefix of the source."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     prefix: Annotated[str, Field(max_length=4096)]
-    """What the keys begin with: a folder's prefix ends with "/"; "" is the whole source. A folder's address will do."""
+    """Prefix of the keys: a folder's ends with "/", and "" is the whole source. A folder's address is accepted too."""
     options: RequestedOptions = Field(default_factory=dict)
-    """Those that differ from the defaults."""
+    """Options that differ from the defaults."""
     callback: CallbackAddress = None
-    """Where to send an event when the batch has ended."""
+    """URL that receives an event when the batch has ended."""
     dry_run: bool = False
     """Only count what the batch would do."""
 
@@ -40,7 +40,7 @@ class NewBatch(ClientData):
     "",
     status_code=202,
     response_model=BatchState | Submitted,
-    responses={200: {"model": BatchState, "description": "What a dry run found."}, 404: {}, 409: {}},
+    responses={200: {"model": BatchState, "description": "The result of a dry run."}, 404: {}, 409: {}},
 )
 async def create_batch(
     asked: NewBatch,
@@ -49,9 +49,9 @@ async def create_batch(
     caller: CanBatch,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Transcribe everything below a prefix that has no transcript with these options, as one run behind all uploads.
+    """Transcribe everything below a prefix that has no transcript with these options, in one run behind all uploads.
 
-    A dry run only counts, which needs the scope read. Without that scope, the answer has the id and the state only.
+    A dry run only counts, and needs the scope read. Without that scope, the response has only the id and the state.
     """
     check = service.prefix_of if "://" in asked.prefix else service.check_prefix
     asked = asked.model_copy(update={"prefix": check(asked.prefix)})
@@ -66,12 +66,12 @@ async def create_batch(
 
 @router.get("/{id}", dependencies=[CAN_READ])
 async def get_batch(id: UUID, service: CurrentService) -> BatchState:
-    """A batch, waiting, running or ended, with the counts of its recordings. DELETE /v1/queue/{id} cancels it."""
+    """Return a batch, queued, running or ended, with the counts of its recordings. DELETE /v1/queue/{id} cancels it."""
     return await read_batch(service, id)
 
 
 async def start_batch(service: Service, asked: NewBatch, caller: Key, idempotency_key: str | None) -> FlowRun:
-    """Submit a batch; the problem 404 if nothing is below its prefix."""
+    """Submit a batch. Raises the problem 404 if nothing is below its prefix."""
     options = service.options(asked.options)
     await service.require_recordings(asked.prefix)
     await service.check_callback(asked.callback)

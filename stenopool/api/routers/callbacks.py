@@ -1,4 +1,4 @@
-"""Callbacks: those that wait or were given up; try them again, drop them, and test an address."""
+"""Callbacks: list those that are pending or were given up, retry or delete them, and test a URL."""
 
 import asyncio
 import time
@@ -26,30 +26,30 @@ Id = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="The callback's i
 
 
 class CallbackState(Described):
-    """A callback that has not arrived. Those that have are forgotten."""
+    """A callback that has not been delivered. Delivered callbacks are deleted."""
 
     id: str
-    """Its id in addresses."""
+    """The callback's id."""
     event: str
     """The event's id, which the receiver gets as `webhook-id`."""
     host: str
-    """Where it is sent; the rest of the address may hold a secret, and is not shown."""
+    """The host of the URL. The rest may contain a secret, and is not shown."""
     recording: str | None
     """The id of the recording that it waits for."""
     run: UUID | None
     """The run that it waits for."""
     asked_at: datetime
-    """When it was asked for."""
+    """When it was requested."""
     state: Literal["waiting", "failing", "given_up"]
-    """waiting: its work has not ended, or it was not tried yet. given_up: kept for a week, and not tried any more."""
+    """`waiting`: its work has not ended, or it was not tried yet. `given_up`: kept for a week, but not retried."""
     tries: int
-    """How often it was sent."""
+    """Number of attempts."""
     failure: str | None
-    """Why the last try failed."""
+    """Why the last attempt failed."""
 
 
 class CallbackPage(Described):
-    """Callbacks of this key, or with scope `admin` of all, in no particular order."""
+    """Callbacks of this key, or with the scope `admin` of all keys, in no particular order."""
 
     data: list[CallbackState]
     """The callbacks of this page."""
@@ -58,23 +58,23 @@ class CallbackPage(Described):
 
 
 class CallbackAddress(Described):
-    """An address to test."""
+    """A URL to test."""
 
     model_config = ConfigDict(extra="forbid")
 
     url: str = Field(max_length=2000, repr=False)
-    """Where to send the event `callback.test`."""
+    """URL to send the event `callback.test` to."""
 
 
 class CallbackOutcome(Described):
-    """What a receiver made of a test."""
+    """The result of a test."""
 
     delivered: bool
-    """Whether it answered 2xx."""
+    """Whether the response was 2xx."""
     failure: str | None
-    """Why not."""
+    """Why it failed."""
     seconds: float
-    """How long it took."""
+    """Duration in seconds."""
 
 
 @router.get("")
@@ -82,11 +82,11 @@ async def list_callbacks(
     service: CurrentService,
     caller: CanWrite,
     cursor: Annotated[
-        str | None, Query(pattern="^[0-9a-f]{32}$", description="`next_cursor` of the page before.")
+        str | None, Query(pattern="^[0-9a-f]{32}$", description="`next_cursor` of the previous page.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Maximum number of callbacks per page.")] = 50,
 ) -> CallbackPage:
-    """Callbacks that wait, that fail, or that were given up within a week."""
+    """List callbacks that are waiting or failing, or were given up within a week."""
     found = await asyncio.to_thread(service.outbox.pending, _visible_to(caller))
     found = sorted((each for each in found if each.asked and each.id > (cursor or "")), key=lambda each: each.id)
     shown = await asyncio.gather(*(_state(service, each) for each in found[:limit]))
@@ -97,7 +97,7 @@ async def list_callbacks(
 
 @router.post("/test")
 async def test_callback(asked: CallbackAddress, service: CurrentService, caller: CanWrite) -> CallbackOutcome:
-    """Send the event `callback.test` to an address now, signed as all are, and say what became of it."""
+    """Send the event `callback.test` to a URL, signed like every event, and return the result."""
     await service.check_address(asked.url)
     begin, failure = time.monotonic(), None
     event = Callback(url=asked.url).event
@@ -105,13 +105,13 @@ async def test_callback(asked: CallbackAddress, service: CurrentService, caller:
         async with asyncio.timeout(service.sender.longest), service.sender.turn(asked.url, owner_id(caller.name)):
             await service.sender.send(asked.url, event, CallbackTestEvent().model_dump_json().encode())
     except (AddressError, DeliveryError, TimeoutError) as error:
-        failure = str(error) or "It was not reached in time."
+        failure = str(error) or "The receiver did not respond in time."
     return CallbackOutcome(delivered=failure is None, failure=failure, seconds=round(time.monotonic() - begin, 3))
 
 
 @router.post("/{id}/retry", status_code=202)
 async def retry_callback(id: Id, service: CurrentService, caller: CanWrite) -> CallbackState:
-    """Try a callback again from the beginning, also one that was given up. The receiver gets the same event id."""
+    """Start the attempts again, also for a callback that was given up. The event keeps its id."""
     callback = await _read(service, id, caller)
     with refusing_too_many():
         await asyncio.to_thread(service.outbox.renew, callback)
@@ -120,7 +120,7 @@ async def retry_callback(id: Id, service: CurrentService, caller: CanWrite) -> C
 
 @router.delete("/{id}", status_code=204)
 async def delete_callback(id: Id, service: CurrentService, caller: CanWrite) -> None:
-    """Drop a callback: it is not sent."""
+    """Delete a callback. It is not sent."""
     await _read(service, id, caller)
     await asyncio.to_thread(service.outbox.remove, id)
 

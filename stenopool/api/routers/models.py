@@ -1,4 +1,4 @@
-"""The list of models in OpenAI's shape: its clients and pages ask for it first."""
+"""The list of models in OpenAI's shape, which its clients request first."""
 
 from typing import Literal
 
@@ -14,36 +14,36 @@ router = APIRouter(prefix="/v1/models", tags=["openai"], route_class=GuardedRout
 
 
 class Model(Described):
-    """A name that `model` takes."""
+    """A value of `model`."""
 
     id: str
     """The name."""
     object: Literal["model"] = "model"
-    """Always that."""
+    """Always `model`."""
     created: int = 0
-    """Always 0: nobody knows."""
+    """Always 0, because it is unknown."""
     owned_by: str
-    """stenopool; or openai, for names that mean this installation's default."""
+    """`stenopool`; or `openai`, for names that mean this installation's default."""
 
 
 class ModelList(Described):
-    """All of them."""
+    """All models."""
 
     object: Literal["list"] = "list"
-    """Always that."""
+    """Always `list`."""
     data: list[Model]
-    """This installation's models, its default first, then OpenAI's names for that."""
+    """This installation's models, the default first, then OpenAI's names for the default."""
 
 
 @router.get("", dependencies=[ANY_CALLER])
 async def list_models(service: CurrentService) -> ModelList:
-    """The models that may be asked for, and OpenAI's names, which mean the default."""
+    """List the models that requests may use, and OpenAI's names, which mean the default."""
     return ModelList(data=_models(service))
 
 
 @router.get("/{id}", dependencies=[ANY_CALLER])
 async def get_model(id: str, service: CurrentService) -> Model:
-    """One of them."""
+    """Return one model."""
     for model in _models(service):
         if model.id == id:
             return model

@@ -1,4 +1,4 @@
-"""The queue: runs in progress, then waiting ones in their order."""
+"""The queue: runs in progress, then queued runs in order."""
 
 from bisect import bisect_right
 from typing import Annotated, Literal
@@ -20,14 +20,14 @@ _CURSOR = "^[01][.][0-9][.][0-9]{1,17}[.][0-9a-f]{32}$"
 
 
 class QueuePage(Described):
-    """Runs in progress, then waiting ones in their order. The counts are of all runs, not of this page."""
+    """Runs in progress, then queued runs in order. The counts cover all runs, not just this page."""
 
     paused: bool
-    """Whether workers take no runs."""
+    """Whether the queue is paused."""
     queued: int
-    """Runs that wait."""
+    """Number of queued runs."""
     running: int
-    """Runs in progress."""
+    """Number of runs in progress."""
     data: list[QueueEntry]
     """The runs of this page."""
     next_cursor: str | None = None
@@ -40,31 +40,31 @@ class QueuePage(Described):
 
 
 class Changed(Described):
-    """How many runs a request affected."""
+    """Number of runs that a request changed."""
 
     count: int
-    """Runs that were changed."""
+    """Number of runs."""
 
 
 class Paused(Described):
-    """Whether workers take no runs from the queue. Runs in progress continue; new recordings wait."""
+    """Whether the queue is paused. Runs in progress continue; new recordings wait."""
 
     model_config = ConfigDict(extra="forbid")
 
     paused: bool
-    """True: workers take no runs."""
+    """If true, workers take no new runs."""
 
 
 @router.get("", response_model=QueuePage, dependencies=[CAN_READ])
 async def get_queue(
     service: CurrentService,
-    state: Annotated[Literal["queued", "running"] | None, Query(description="Only those in this state.")] = None,
-    cursor: Annotated[str | None, Query(pattern=_CURSOR, description="`next_cursor` of the page before.")] = None,
+    state: Annotated[Literal["queued", "running"] | None, Query(description="Only runs in this state.")] = None,
+    cursor: Annotated[str | None, Query(pattern=_CURSOR, description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Maximum number of entries per page.")] = 200,
 ) -> Response:
-    """All unfinished runs, with position, age, stage and progress.
+    """List all unfinished runs, with position, age, stage and progress.
 
-    A page begins after the run that the one before ended with, also when that has left the queue.
+    A page starts after the last run of the previous page, even if that run has left the queue.
     """
     queue, asked = await service.queue(), (state, cursor, limit)
     answer = queue.answers.get(asked)
@@ -96,19 +96,19 @@ async def change_queue(asked: Paused, service: CurrentService) -> Paused:
 
 @router.get("/{id}", dependencies=[CAN_READ])
 async def get_run(id: UUID, service: CurrentService) -> QueueEntry:
-    """One run that was submitted here: its place in the queue, or how it ended."""
+    """Return a run that was submitted here: its place in the queue, or how it ended."""
     return await service.run(id)
 
 
 @router.delete("", dependencies=[IS_ADMIN])
 async def clear_queue(service: CurrentService) -> Changed:
-    """Cancel all waiting runs. Runs in progress continue; recordings are kept and can be retried."""
+    """Cancel all queued runs. Runs in progress continue; recordings are kept and can be retried."""
     return Changed(count=await service.runs.clear())
 
 
 @router.delete("/{id}", status_code=204, dependencies=[CAN_DELETE])
 async def cancel_run(id: UUID, service: CurrentService, caller: AnyCaller) -> None:
-    """Cancel one run. Its recordings are kept. For a run over many recordings, the key needs the scope batch too."""
+    """Cancel a run, and keep its recordings. For a run over many recordings, the key needs the scope batch too."""
     service.runs.forget_queue()
     entry = next((entry for entry in (await service.queue()).entries if entry.id == id), None)
     if entry is None:
@@ -121,7 +121,7 @@ async def cancel_run(id: UUID, service: CurrentService, caller: AnyCaller) -> No
 
 @router.post("/retry", status_code=202, dependencies=[IS_ADMIN])
 async def retry_all(service: CurrentService) -> Changed:
-    """Retry all recordings that failed."""
+    """Retry all failed recordings."""
     return Changed(count=await retry_failed(service))
 
 

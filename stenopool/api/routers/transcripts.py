@@ -1,4 +1,4 @@
-"""Transcripts of finished recordings: as files, as what the page shows, and the names of their speakers."""
+"""Transcripts of finished recordings: files, the page's view, audio, and names of speakers."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from stenopool.speech.transcript import Transcript
 
 router = APIRouter(prefix="/v1/recordings", tags=["transcripts"], route_class=GuardedRoute)
 
-# A transcript's HTML page contains its script and audio. It runs in a sandbox: its text is what others said.
+# A transcript's HTML page contains its script and audio. It runs in a sandbox, because its text is untrusted.
 _PAGE_POLICY = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "media-src data:; img-src data:; frame-ancestors 'none'"
@@ -32,7 +32,7 @@ _MEDIA_TYPES: dict[str, Format] = {
     "*/*": "json",
     "application/*": "json",
     "text/*": "txt",
-    # rttm is plain text too, and is requested by its name
+    # rttm is plain text too, so it is requested by name
     **{CONTENT_TYPES[format].partition(";")[0]: format for format in FORMATS if format != "rttm"},
 }
 _TEXT: dict[int | str, Any] = {
@@ -44,40 +44,42 @@ _AUDIO: dict[int | str, Any] = {200: {"content": {"audio/*": {}}}, **ANSWERS}
 
 
 class TranscriptQuery(SubtitleOptions):
-    """The format of a transcript, and the style of its subtitles where it is one that has them."""
+    """The format of a transcript, and the style of its subtitles."""
 
     model_config = ConfigDict(extra="ignore")
 
-    format: Annotated[Format | None, Field(description="Goes before Accept.")] = None
+    format: Annotated[Format | None, Field(description="Takes precedence over Accept.")] = None
 
     @property
     def subtitles(self) -> SubtitleOptions | None:
-        """None: as the files that were written."""
+        """None: use the stored files."""
         return self if self.model_fields_set & {*SubtitleOptions.model_fields} else None
 
 
 class Names(BaseModel):
-    """All names from now on. Two labels with one name are one person."""
+    """All names from now on. Labels with the same name are one person."""
 
     model_config = ConfigDict(extra="forbid")
 
     names: Annotated[
         dict[Annotated[str, StringConstraints(max_length=1000)], SpeakerName],
         Field(
-            max_length=1000, description="By label; a label left out loses its name.", examples=[{"SPEAKER_00": "Ann"}]
+            max_length=1000,
+            description="Names by label; a label that is left out loses its name.",
+            examples=[{"SPEAKER_00": "Ann"}],
         ),
     ]
 
 
 async def _require_key(id: str, service: CurrentService) -> str:
-    """Dependency: the key of a recording that has a transcript; the problem 404 or 409 for any other."""
+    """Dependency: the key of a recording that has a transcript. Raises the problem 404 or 409 for any other."""
     key = decode(id)
     await transcript_files.require_transcript(service, key)
     return key
 
 
 Transcribed = Annotated[str, Depends(_require_key)]
-IfMatch = Annotated[str | None, Header(description="The ETag of the speakers that are to be changed.")]
+IfMatch = Annotated[str | None, Header(description="The ETag of the speakers to change.")]
 
 
 @router.get("/{id}/transcript", response_class=Response, responses=_TEXT, dependencies=[CAN_RENDER])
@@ -88,7 +90,7 @@ async def get_transcript(
     query: Annotated[TranscriptQuery, Query()],
     accept: Annotated[str, Header(description="The format as a media type.")] = "*/*",
 ) -> Response:
-    """The transcript, streamed. A format that was not stored, or another style of subtitles, is rendered now."""
+    """Return the transcript, streamed. Formats that were not stored, and other subtitle styles, are rendered first."""
     chosen = query.format or _choose_format(accept)
     content = await transcript_files.find_file(service, key, chosen, query.subtitles)
     name = quote(f"{clean(key.rpartition('/')[2])}.{chosen}")
@@ -104,20 +106,20 @@ async def get_transcript(
 
 @router.get("/{id}/view", response_model=TranscriptView, responses=ANSWERS, dependencies=[CAN_RENDER])
 async def get_view(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
-    """The transcript in paragraphs, with speakers, colours and a time for every word: what the page shows."""
+    """Return what the page shows: the transcript in paragraphs, with speakers, colours and a time for every word."""
     return await respond(request, await transcript_files.find_product(service, key, "view"), _JSON)
 
 
 @router.get("/{id}/playback", response_class=Response, responses=_AUDIO, dependencies=[CAN_RENDER])
 async def get_playback(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
-    """The audio that the transcript's times refer to; 404 if none was stored. The original file is at /audio."""
+    """Return the audio that matches the transcript's times; 404 if none was stored. The original file is at /audio."""
     media_type, content = await transcript_files.find_playback(service, key)
     return await respond(request, content, {"Content-Type": media_type})
 
 
 @router.get("/{id}/speakers", response_model=Speakers, responses=ANSWERS, dependencies=[CAN_RENDER])
 async def get_speakers(request: ConditionalRequest, service: CurrentService, key: Transcribed) -> Response:
-    """The speakers that diarization found, and their names."""
+    """Return the speakers that diarization found, with their names."""
     return await respond(request, await transcript_files.find_product(service, key, "speakers"), _JSON)
 
 
@@ -125,9 +127,9 @@ async def get_speakers(request: ConditionalRequest, service: CurrentService, key
 async def name_speakers(
     asked: Names, response: Response, service: CurrentService, key: Transcribed, if_match: IfMatch = None
 ) -> Speakers:
-    """Name the speakers. The names are kept beside the transcript, and every format contains them from now on.
+    """Name the speakers. The names are stored beside the transcript, and every format contains them from now on.
 
-    With `If-Match`, the answer is 412 if somebody else has changed them.
+    With `If-Match`, the response is 412 if the names have been changed since.
     """
     speakers, response.headers["ETag"] = await transcript_files.rename_speakers(service, key, asked.names, if_match)
     return speakers
@@ -138,5 +140,8 @@ def _choose_format(accept: str) -> Format:
         if wanted in _MEDIA_TYPES:
             return _MEDIA_TYPES[wanted]
     raise Problem(
-        406, "NOT_ACCEPTABLE", "No transcript has that media type.", f"Use format= with one of {', '.join(FORMATS)}."
+        406,
+        "NOT_ACCEPTABLE",
+        "No transcript format has this media type.",
+        f"Use format= with one of {', '.join(FORMATS)}.",
     )

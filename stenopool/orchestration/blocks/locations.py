@@ -1,11 +1,10 @@
-"""Where recordings and transcripts are: `open_location` takes every address that a command or a flow may be given.
+"""Addresses of recordings and transcripts: `open_location` opens every kind of address that commands and flows accept.
 
-./calls, file:///calls                  a folder
-s3://calls/2026-11                      a bucket, with credentials from the environment (AWS_*)
-block://s3-bucket/calls/2026-11         the saved S3 Bucket `calls`, below its folder, with the credentials saved in it
-block://local-file-system/inbox/today   the saved Local File System `inbox`
+./calls, file:///calls                  a folder s3://calls/2026-11                      a bucket, with credentials from
+the environment (AWS_*) block://s3-bucket/calls/2026-11         the saved S3 Bucket `calls`, below its folder, with the
+credentials saved in it block://local-file-system/inbox/today   the saved Local File System `inbox`
 
-Blocks are saved on a Prefect server, which is asked for them only if an address names one.
+Blocks are stored on a Prefect server, which is contacted only for block addresses.
 """
 
 import asyncio
@@ -24,15 +23,15 @@ B = TypeVar("B", bound="Block")
 
 
 def absolute_location(location: str) -> str:
-    """An address as other processes need it, which run in other folders: a folder's path becomes absolute."""
+    """An address that is valid in other processes, which run in other folders: a folder's path becomes absolute."""
     return location if "://" in location else str(Path(location).expanduser().absolute())
 
 
 def open_location(location: str, *, must_exist: bool = False) -> ObjectStore:
-    """The store at an address. Not for a thread in which an event loop runs: see `open_stores`.
+    """Open the store at an address. Do not call it in a thread with a running event loop; see `open_stores`.
 
-    ``must_exist`` as in `open_store`. Raises `LocationInvalid`, `ObjectNotFound` (also where no block has
-    that name), `AccessDenied`, and `StorageUnavailable` where the Prefect server cannot be asked for a block.
+    ``must_exist``: as in `open_store`. Raises `LocationInvalid`, `ObjectNotFound` (also for an unknown block),
+    `AccessDenied`, and `StorageUnavailable` if the Prefect server cannot be reached for a block.
     """
     if not location.startswith(_SCHEME):
         return open_store(location, must_exist=must_exist)
@@ -46,7 +45,7 @@ def open_location(location: str, *, must_exist: bool = False) -> ObjectStore:
         store = open_store(str(folder), must_exist=must_exist)
     else:
         raise LocationInvalid(
-            f"{kind!r} is not a kind of block that holds recordings.",
+            f"Blocks of the type {kind!r} cannot be used for recordings.",
             remedy="Use block://s3-bucket/NAME/prefix or block://local-file-system/NAME/folder.",
         )
     store.address = location
@@ -54,7 +53,7 @@ def open_location(location: str, *, must_exist: bool = False) -> ObjectStore:
 
 
 def open_existing(location: str) -> ObjectStore:
-    """The store at an address with something in it, as `status` needs it; `ObjectNotFound` if there is nothing."""
+    """Open a store that must not be empty, as for `status`; raises `ObjectNotFound` if it is."""
     store = open_location(location, must_exist=True)
     if next(store.list(page_size=1), None) is None and (absence := store.find_absence()):
         raise absence
@@ -62,7 +61,7 @@ def open_existing(location: str) -> ObjectStore:
 
 
 async def open_stores(source: str, destination: str) -> tuple[ObjectStore, ObjectStore]:
-    """What a flow reads, which must exist, and what it writes to."""
+    """Open a flow's source, which must exist, and its destination."""
     return (
         await asyncio.to_thread(open_location, source, must_exist=True),
         await asyncio.to_thread(open_location, destination),
@@ -91,20 +90,20 @@ def _load(block: "type[B]", name: str) -> B:
     what = f"the block {block.get_block_type_slug()}/{name}"
     if not get_current_settings().api.url:
         raise LocationInvalid(
-            f"No Prefect server is configured that could hold {what}.",
-            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api, or give a folder or s3://bucket/prefix.",
+            f"No Prefect server is configured for {what}.",
+            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api, or use a folder or s3://bucket/prefix.",
         )
     try:
         return asyncio.run(block.aload(name))
     except ValueError as error:
         raise ObjectNotFound(
-            f"There is no such block on the Prefect server: {what}.",
-            remedy="Save it in Prefect's page under Blocks, or `stenopool deploy` with the one you mean.",
+            f"The Prefect server does not have {what}.",
+            remedy="Save it in the Prefect UI under Blocks, or check the name.",
         ) from error
-    except (httpx.HTTPError, RuntimeError) as error:  # Prefect raises RuntimeError where nothing answers
+    except (httpx.HTTPError, RuntimeError) as error:  # Prefect raises RuntimeError if there is no response
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
         kind = AccessDenied if status in (401, 403) else StorageUnavailable
         raise kind(
-            f"The Prefect server cannot be asked for {what}: {type(error).__name__}.",
+            f"Cannot load {what} from the Prefect server: {type(error).__name__}.",
             remedy="Check PREFECT_API_URL, and PREFECT_API_KEY or PREFECT_API_AUTH_STRING.",
         ) from error

@@ -1,4 +1,4 @@
-"""Saved options: chosen by name in a form, a schedule or a request, changed in Prefect's page."""
+"""Saved options, selected by name in a form, a schedule or a request, and edited in the Prefect UI."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -16,7 +16,7 @@ def _read_stored(options: Any, _: object) -> TranscriptionOptions:
 
 
 class TranscriptionProfile(Block):
-    """Options under a name, e.g. `calls-german`. It holds no secret: tokens and keys come from the environment."""
+    """Named options, e.g. `calls-german`. They contain no secrets: tokens and keys come from the environment."""
 
     _block_type_name = "Transcription Profile"
     _block_type_slug = "transcription-profile"
@@ -24,15 +24,15 @@ class TranscriptionProfile(Block):
     _code_example = "uv run stenopool deploy --target local"
 
     options: Annotated[TranscriptionOptions, WrapValidator(_read_stored)] = Field(
-        default_factory=TranscriptionOptions, description="What to transcribe how; makes the fingerprint."
+        default_factory=TranscriptionOptions, description="Transcription options; part of the fingerprint."
     )
     execution: ExecutionOptions = Field(
-        default_factory=ExecutionOptions, description="How it is done: device, formats, limits."
+        default_factory=ExecutionOptions, description="Execution options: device, formats, limits."
     )
 
 
 async def register() -> None:
-    """Register our block types and prefect-aws's; save the profile `default` unless somebody has."""
+    """Register Stenopool's and prefect-aws's block types; save the profile `default` if it does not exist."""
     from prefect.filesystems import LocalFileSystem
     from prefect_aws import AwsCredentials, MinIOCredentials, S3Bucket
 
@@ -48,9 +48,9 @@ async def register() -> None:
 async def apply_profile(
     profile: str | None, options: TranscriptionOptions, execution: ExecutionOptions
 ) -> tuple[TranscriptionOptions, ExecutionOptions]:
-    """The saved profile's options; whatever was given besides and is not the default goes before them.
+    """The saved profile's options, overridden by given options that are not the default.
 
-    Raises `ObjectNotFound` for an unknown name, `OptionsInvalid` where the two do not go together.
+    Raises `ObjectNotFound` for an unknown name, and `OptionsInvalid` if the two cannot be combined.
     """
     if not profile:
         return options, execution
@@ -58,8 +58,8 @@ async def apply_profile(
         saved: TranscriptionProfile = await TranscriptionProfile.aload(profile)
     except ValueError as error:
         raise ObjectNotFound(
-            f"There is no transcription profile {profile!r}.",
-            remedy="Prefect's page lists the saved ones under Blocks; or leave the profile empty.",
+            f"The transcription profile {profile!r} does not exist.",
+            remedy="The Prefect UI lists saved profiles under Blocks. Or leave the profile empty.",
         ) from error
     return _over(profile, saved.options, options), _over(profile, saved.execution, execution)
 
@@ -72,6 +72,6 @@ def _over(profile: str, saved: M, given: M) -> M:
             ": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")]) for fault in error.errors()
         )
         raise OptionsInvalid(
-            f"The profile {profile!r}, with the options given, cannot be used: {faults}.",
-            remedy="Change the options given, or the profile: Prefect's page lists it under Blocks.",
+            f"The profile {profile!r} cannot be combined with the given options: {faults}.",
+            remedy="Change the given options, or the profile in the Prefect UI under Blocks.",
         ) from error

@@ -1,7 +1,7 @@
 """Applies blocks, pools, deployments and automations to a server, idempotently, and reports what changed.
 
 The deployments are created with Prefect's client: `RunnerDeployment` sets no pull steps without its own storage, and
-`prefect deploy` asks questions and does not report changes.
+`prefect deploy` is interactive and does not report changes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,12 +50,15 @@ async def apply(
     prune: bool = False,
     adopt: bool = False,
 ) -> list[str]:
-    """Apply everything to the server that PREFECT_API_URL names; returns a line per change.
+    """Apply everything to the server in PREFECT_API_URL; returns a line per change.
 
-    ``files``: your own specifications. ``changes``: of the pools' job templates. ``prune``: delete Stenopool's
-    deployments that no file names any more, and its empty pools with names of earlier versions. ``adopt``: take over
-    others' pools and automations with our names.
-    Raises `SetupError`, before anything is changed, for those without ``adopt`` and for an invalid file.
+    ``files``: your own specifications.
+    ``changes``: changes to the pools' job templates.
+    ``prune``: delete Stenopool's deployments that are no longer in any file, and its empty pools with names of earlier
+    versions.
+    ``adopt``: take over others' pools and automations that have Stenopool's names.
+
+    Raises `SetupError`, before any change, for such pools and automations without ``adopt``, and for an invalid file.
     """
     wanted = read(*files)
     for deployment in wanted:
@@ -111,9 +114,9 @@ async def _deploy(client: PrefectClient, wanted: Deployment, job_variables: dict
 
 
 async def _move_deployments(client: PrefectClient) -> None:
-    """Move deployments that no file names from the pools of earlier versions to the same queues of the current ones.
+    """Move deployments that are in no file from earlier versions' pools to the same queues of the current pools.
 
-    Runs that wait there stay: Prefect does not move runs.
+    Waiting runs stay in the old pools, because Prefect does not move runs.
     """
     old = await _find_old_pools(client)
     for found in (await _deployments(client)).values():
@@ -146,7 +149,7 @@ async def _deployments(client: PrefectClient) -> dict[str, Any]:
 
 
 async def _state(client: PrefectClient) -> dict[str, Any]:
-    """Everything of Stenopool's on the server, in plain values, to compare before and after."""
+    """Stenopool's objects on the server as plain values, to compare before and after."""
     state: dict[str, Any] = {}
     pools: dict[str, PoolKind] = {pool_name(kind): kind for kind in QUEUES} | await _find_old_pools(client)
     for pool, kind in pools.items():
@@ -201,5 +204,5 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
         else:
             for field in old:
                 if old[field] != new[field]:
-                    told = f" {old[field]} → {new[field]}"
-                    yield f"~ {name}: {field}{told if len(told) < 100 else ' changed'}"
+                    change = f" {old[field]} → {new[field]}"
+                    yield f"~ {name}: {field}{change if len(change) < 100 else ' changed'}"

@@ -1,4 +1,4 @@
-"""The work pools, their job templates and queues. Only Stenopool's are changed: others may use the same server.
+"""The work pools, their job templates and queues. Only Stenopool's own are changed, as others may use the same server.
 
     python -P -m stenopool.orchestration.deploy.pools gpu kubernetes > gpu.json
 
@@ -36,25 +36,25 @@ _PARENT = {"cpu_request": "250m", "memory_request": "512Mi", "memory_limit": "1G
 
 
 class PoolChanges(BaseModel):
-    """What an installation changes in the job template of a pool."""
+    """An installation's changes to the job template of a pool."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     variables: dict[str, Any] = Field(default_factory=dict)
-    """New defaults of job variables; null: none."""
+    """New default values of job variables; null removes a default."""
     job_manifest: dict[str, Any] = Field(default_factory=dict)
-    """Laid over the Kubernetes job: objects are merged, null removes a field, lists and other values are replaced."""
+    """Merged into the Kubernetes job: objects are merged, null removes a field, lists and other values are replaced."""
     gpu_resource: str = GPU
-    """The resource that a GPU pod requests one of, for example a MIG profile."""
+    """The resource of which a GPU pod requests one, for example a MIG profile."""
 
 
 Changes = dict[PoolKind, PoolChanges]
 
 
 def read_changes(path: Path) -> Changes:
-    """Read the changes of job templates, by pool, from a YAML file.
+    """Read the changes to job templates, by pool, from a YAML file.
 
-    Raises `ObjectNotFound` if it cannot be read and `OptionsInvalid` if it has unknown pools, keys or variables.
+    Raises `ObjectNotFound` if the file cannot be read, and `OptionsInvalid` for unknown pools, keys or variables.
     """
     try:
         content = yaml.safe_load(path.read_text("utf-8")) or {}
@@ -74,13 +74,13 @@ def read_changes(path: Path) -> Changes:
 
 
 def template(pool: PoolKind, type_: PoolType, changes: PoolChanges | None = None) -> dict[str, Any]:
-    """How a worker starts a run of the pool, as Prefect's API takes it; the caller's own copy.
+    """The pool's job template for Prefect's API, as a new copy.
 
     Raises KeyError for an unknown pool and FileNotFoundError for an unknown type.
     """
     text = (shipped.folder() / f"workers/templates/{type_}.yaml").read_text(encoding="utf-8")
     loaded = yaml.safe_load(text.replace("STENOPOOL_VERSION", __version__))[pool]
-    # Aliases are one object in several places; through JSON each place gets its own.
+    # YAML aliases share one object; the JSON round trip gives each place its own copy.
     found = cast("dict[str, Any]", json.loads(json.dumps(loaded)))
     if changes:
         configuration, variables = found["job_configuration"], found["variables"]["properties"]
@@ -97,7 +97,7 @@ def template(pool: PoolKind, type_: PoolType, changes: PoolChanges | None = None
 
 
 def _merge(under: Any, over: Any) -> Any:
-    """RFC 7396, a JSON merge patch."""
+    """Apply a JSON merge patch (RFC 7396)."""
     if not (isinstance(under, dict) and isinstance(over, dict)):
         return over
     both = under | {key: _merge(under.get(key, {}), value) for key, value in over.items()}
@@ -105,17 +105,17 @@ def _merge(under: Any, over: Any) -> Any:
 
 
 def is_ours(pool: WorkPool) -> bool:
-    """Whether `stenopool deploy` created this pool. Earlier versions left no mark, but a unique template."""
+    """Whether `stenopool deploy` created this pool. Earlier versions set no mark, but a unique template."""
     return MARK in (pool.description or "") or "STENOPOOL_DISPATCH__BY" in json.dumps(pool.base_job_template)
 
 
 async def read_pool(client: PrefectClient, name: str) -> WorkPool | None:
-    """The work pool with this name; None if there is none."""
+    """The work pool with this name; None if it does not exist."""
     return next(iter(await client.read_work_pools(work_pool_filter=_in_pool(name))), None)
 
 
 async def _is_unused(client: PrefectClient, pool: WorkPool) -> bool:
-    """Whether it was never used: a worker that starts before `stenopool deploy` creates such a pool."""
+    """Whether the pool was never used: a worker that starts before `stenopool deploy` creates such a pool."""
     if pool.description or pool.concurrency_limit:
         return False
     here = _in_pool(pool.name)
@@ -125,28 +125,28 @@ async def _is_unused(client: PrefectClient, pool: WorkPool) -> bool:
 
 
 async def count_unfinished(client: PrefectClient, pool: str) -> int:
-    """How many runs are due or in progress in a pool."""
+    """Number of runs that are due or in progress in a pool."""
     return await client.count_flow_runs(
         work_pool_filter=_in_pool(pool), flow_run_filter=select_runs(*UNFINISHED, due=datetime.now(UTC))
     )
 
 
 def check_variables(kind: PoolKind, target: Target, variables: Mapping[str, Any]) -> None:
-    """Raise `OptionsInvalid` for job variables that the pool does not have, where it takes no others."""
+    """Raise `OptionsInvalid` for unknown job variables, if the pool does not accept additional ones."""
     schema = template(kind, _TYPES[target])["variables"]
     unknown = variables.keys() - schema["properties"].keys()
     if unknown and not schema.get("additionalProperties", True):
         raise OptionsInvalid(
             f"{pool_name(kind)} has no job variable {', '.join(sorted(unknown))}.",
-            remedy=f"Leave it out; there are {', '.join(schema['properties'])}. Give the worker environment variables.",
+            remedy=f"Omit it. Available: {', '.join(schema['properties'])}. Or set it on the worker.",
         )
 
 
 async def check_pools(client: PrefectClient, target: Target, *, adopt: bool) -> None:
-    """Check, before anything is changed, whether the pools can be applied.
+    """Check, before any change, whether the pools can be applied.
 
-    Raises `SetupError` NAME_TAKEN for another's pool, unless it is unused or ``adopt`` is set, and `OptionsInvalid`
-    for one that must change its type while it has runs: Prefect would forget them.
+    Raises `SetupError` NAME_TAKEN for a pool that Stenopool did not create, unless it is unused or ``adopt`` is set,
+    and `OptionsInvalid` for a pool that must change its type while it has runs, which Prefect would lose.
     """
     for kind in QUEUES:
         pool = await read_pool(client, pool_name(kind))
@@ -156,14 +156,14 @@ async def check_pools(client: PrefectClient, target: Target, *, adopt: bool) -> 
         if not (is_ours(pool) or may_take):
             raise SetupError(
                 ErrorCode.NAME_TAKEN,
-                f"The server has a work pool {pool.name} of type {pool.type} that is not Stenopool's.",
-                remedy="Set STENOPOOL_DISPATCH__POOL_PREFIX to have other names. If nobody needs the pool as it is: "
+                f"The server has a work pool {pool.name} of type {pool.type} that Stenopool did not create.",
+                remedy="Set STENOPOOL_DISPATCH__POOL_PREFIX to use other names. If the pool is no longer needed: "
                 f"`stenopool deploy --adopt` overwrites one of type {_TYPES[target]}; delete one of another type.",
             )
         if pool.type != _TYPES[target] and (unfinished := await count_unfinished(client, pool.name)):
             raise OptionsInvalid(
-                f"The work pool {pool.name} must be recreated as {_TYPES[target]}, but {unfinished} runs are in it.",
-                remedy="Wait for their end or cancel them, then deploy again.",
+                f"The work pool {pool.name} must be recreated as {_TYPES[target]}, but has {unfinished} open runs.",
+                remedy="Wait for the runs to finish or cancel them, then deploy again.",
             )
 
 
@@ -172,7 +172,7 @@ def _in_pool(name: str) -> WorkPoolFilter:
 
 
 def size_parents(deployment: Deployment, target: Target) -> dict[str, Any]:
-    """The job variables of a deployment. Parents only wait: with the size of `prepare`, they would take its nodes."""
+    """The job variables of a deployment. Parent runs only wait, so they request less than `prepare`."""
     variables = deployment.work_pool.job_variables
     if target != "kubernetes" or deployment.work_pool.work_queue_name not in PARENT_QUEUES:
         return variables
@@ -183,10 +183,11 @@ def size_parents(deployment: Deployment, target: Target) -> dict[str, Any]:
 async def apply_pools(
     client: PrefectClient, target: Target, gpus: int | None, prepares: int | None, changes: Changes | None = None
 ) -> None:
-    """Create or update both pools; `check_pools` has found that they are ours.
+    """Create or update both pools, after `check_pools`.
 
-    ``gpus``: maximum number of runs on the pool gpu at a time (default: as it is, 1 for a new pool). ``prepares``:
-    maximum number of runs of `prepare` at a time in each of its queues. ``changes``: of the job templates.
+    ``gpus``: maximum number of concurrent runs in the pool gpu (default: unchanged, 1 for a new pool).
+    ``prepares``: maximum number of concurrent runs of `prepare` in each of its queues.
+    ``changes``: changes to the job templates.
     """
     for kind, queues in QUEUES.items():
         job = template(kind, _TYPES[target], (changes or {}).get(kind))
@@ -208,7 +209,7 @@ async def _apply_pool(
     name, type_ = pool_name(kind), _TYPES[target]
     pool = await read_pool(client, name)
     if pool and pool.type != type_:
-        # A pool's type cannot be changed. Its deployments are applied after this, and so find the new one.
+        # A pool's type cannot be changed. Its deployments are applied later and use the new pool.
         await client.delete_work_pool(name)
         pool = None
     limit = limit or (pool.concurrency_limit if pool else 1 if kind == "gpu" else None)

@@ -28,8 +28,8 @@ SECRETS = (
 def settings(*, redis: bool = True) -> dict[str, str]:
     """The settings of `server.env`, by name; without Redis, only those that do not need it.
 
-    Leases are then kept as files in PREFECT_HOME. In memory, where Prefect keeps them by default, they are gone when
-    the server starts again, and a run that died before would hold the slot of its schedule for good.
+    Without Redis, leases are kept as files in PREFECT_HOME. By default, Prefect keeps them in memory, where a restart
+    loses them, and a run that died earlier would occupy its schedule's slot permanently.
     """
     found = shipped.read_variables("deployments/server.env")
     if redis:
@@ -51,14 +51,14 @@ def addresses(*, database: str, redis: str) -> dict[str, str]:
 
 
 def require_server() -> None:
-    """Raise `OptionsInvalid` unless PREFECT_API_URL names a server: Prefect would start one of its own.
+    """Raise `OptionsInvalid` unless PREFECT_API_URL is set: Prefect would start its own server.
 
-    Raises `AccessDenied` where the server refuses our password.
+    Raises `AccessDenied` if the server refuses the password.
     """
     if not get_current_settings().api.url:
         raise OptionsInvalid(
-            "No Prefect server is named.",
-            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one, with workers.",
+            "No Prefect server is configured.",
+            remedy="Set PREFECT_API_URL, e.g. http://127.0.0.1:4200/api; `stenopool up` starts one with workers.",
         )
     try:
         with suppress(httpx.TransportError), get_client(sync_client=True) as client:
@@ -67,6 +67,6 @@ def require_server() -> None:
         if error.response.status_code != 401:
             raise
         raise AccessDenied(
-            "The Prefect server refuses our password, or misses one.",
-            remedy="Set PREFECT_API_AUTH_STRING; for `stenopool up`, to what ~/.prefect/stenopool-auth holds.",
+            "The Prefect server refuses the password, or requires one.",
+            remedy="Set PREFECT_API_AUTH_STRING; for `stenopool up`, to the content of ~/.prefect/stenopool-auth.",
         ) from error

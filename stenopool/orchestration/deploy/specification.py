@@ -13,7 +13,7 @@ from stenopool.orchestration.names import PoolKind, pool_kind
 
 FLOWS = tuple(f"flows/{name}.py:{name}" for name in ("ingest", "prepare", "transcribe", "watch"))
 
-# The same for all: see prefect.yaml.
+# The same for all deployments; see prefect.yaml.
 PULL_STEPS: list[dict[str, Any]] = [{"stenopool.orchestration.entrypoints.enter": {}}]
 
 
@@ -22,7 +22,7 @@ class _Strict(BaseModel):
 
 
 class Schedule(CronSchedule):
-    """When a deployment is run automatically."""
+    """When a deployment runs automatically."""
 
     timezone: str = "UTC"
     active: bool = True
@@ -31,7 +31,7 @@ class Schedule(CronSchedule):
 
 
 class PoolAndQueue(_Strict):
-    """Where a deployment's runs wait. ``name`` may have the pools' prefix."""
+    """The pool and queue of a deployment's runs. ``name`` may include the pools' prefix."""
 
     name: Annotated[PoolKind, BeforeValidator(lambda name: pool_kind(name) or name)]
     work_queue_name: str
@@ -39,7 +39,7 @@ class PoolAndQueue(_Strict):
 
 
 class Limit(_Strict):
-    """The maximum number of runs of a deployment at a time; a further one waits, or is cancelled."""
+    """The maximum number of concurrent runs of a deployment; further runs wait or are cancelled."""
 
     limit: Annotated[int, Field(ge=1)]
     collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
@@ -79,7 +79,7 @@ class Deployment(_Strict):
 
 
 class Specification(_Strict):
-    """A whole file."""
+    """The content of a file."""
 
     deployments: list[Deployment]
     name: str = "stenopool"
@@ -89,14 +89,14 @@ class Specification(_Strict):
     @classmethod
     def _as_ours(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if value != PULL_STEPS:
-            raise ValueError("the flows are installed, nothing is pulled: leave this out")
+            raise ValueError("omit this: the flows are installed, so nothing is pulled")
         return value
 
 
 def read(*own: Path) -> list[Deployment]:
-    """Read the deployments of prefect.yaml and of your own files; the last one with a name counts.
+    """Read the deployments of prefect.yaml and of your own files; the last one with a name is used.
 
-    Raises `OptionsInvalid`, naming the file and the mistake.
+    Raises `OptionsInvalid` with the file and the error.
     """
     found: dict[tuple[str, str], Deployment] = {}
     for path in (shipped.folder() / "deployments/prefect.yaml", *own):
@@ -111,7 +111,7 @@ def _read_file(path: Path) -> Specification:
     except (OSError, UnicodeDecodeError) as error:
         raise ObjectNotFound(f"{path} cannot be read: {error}.") from error
     except yaml.YAMLError as error:
-        wrong = f"this is not YAML: {error}"
+        wrong = f"invalid YAML: {error}"
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
     raise OptionsInvalid(f"{path}: {wrong}.", remedy="Correct the file.")

@@ -1,8 +1,8 @@
-"""What the images bring besides their command, as ``python -P -m stenopool.orchestration.workers.container ...``.
+"""Programs for the images' entry points, run with ``python -P -m stenopool.orchestration.workers.container ...``.
 
-``run COMMAND...`` is the entry point: it reads secrets from files, runs the self-test where there is a GPU, and becomes
-the command (exec), so that signals reach that. ``health [ADDRESS]`` is the HEALTHCHECK, of the address in
-STENOPOOL_HEALTH where none is given. ``buckets s3://recordings s3://transcripts`` is the first step of a compose file.
+``run COMMAND...`` is the entry point: it reads secrets from files, runs the self-test on a GPU, and replaces itself
+with the command (exec), so that the command receives signals. ``health [ADDRESS]`` is the HEALTHCHECK (default address:
+STENOPOOL_HEALTH). ``buckets s3://recordings s3://transcripts`` is the first step of a compose file.
 """
 
 import os
@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 
 SECRETS = Path("/run/secrets")
 _TIMEOUT = 5.0
-_ATTEMPTS = 16  # about two minutes: botocore's pauses grow to 20 s, and are half of that on average
+_ATTEMPTS = 16  # about two minutes: botocore's pauses grow to 20 s, on average half of that
 
 
 def read_secrets(folder: Path = SECRETS) -> None:
-    """Put files named like environment variables (``AWS_SECRET_ACCESS_KEY``) into the environment.
+    """Set environment variables from files named like them (``AWS_SECRET_ACCESS_KEY``).
 
-    Compose, Swarm and Podman bring secrets as files, Prefect and boto3 read variables. What is set already stays.
+    Compose, Swarm and Podman provide secrets as files, but Prefect and boto3 read variables. Variables that are already
+    set are kept.
     """
     for file in sorted(folder.glob("[A-Z]*")):
         if file.name.isupper() and file.name.replace("_", "").isalnum() and file.is_file():
@@ -28,44 +29,44 @@ def read_secrets(folder: Path = SECRETS) -> None:
 
 
 def run(command: list[str]) -> None:
-    """Become the command. Raises `SystemExit` where that cannot be, or where this image cannot work."""
+    """Replace this process with the command. Raises `SystemExit` if it cannot be started or the self-test fails."""
     if not command:
-        sys.exit("No command was given. For example: stenopool --help")
+        sys.exit("No command given. Example: stenopool --help")
     read_secrets()
-    # The GPU image sets it: cuda, or cpu where the same image works without a GPU, or off.
+    # Set by the GPU image: cuda, cpu (to use the same image without a GPU), or off.
     device = os.environ.get("STENOPOOL_SELFTEST", "off")
     if device != "off":
         from stenopool.orchestration.workers import selftest
 
         if not selftest.run(device):
-            sys.exit(70)  # EX_SOFTWARE: no argument of the command is at fault
+            sys.exit(70)  # EX_SOFTWARE: not a usage error
     try:
-        os.execvp(command[0], command)  # noqa: S606 (the command is what the container was started with)
+        os.execvp(command[0], command)  # noqa: S606 (the command of the container)
     except OSError as error:
-        sys.exit(f"{command[0]} cannot be started: {error.strerror}.")
+        sys.exit(f"Cannot start {command[0]}: {error.strerror}.")
 
 
 def check_health(address: str) -> None:
-    """The address answers, and with 200; without one, a container that runs is healthy. Else raises `SystemExit`.
+    """Raise `SystemExit` unless the address responds with 200. Without an address, a running container is healthy.
 
-    Standard library only: it runs every half minute.
+    Uses only the standard library, because it runs every half minute.
     """
     if not address:
         return
     if not address.startswith(("http://", "https://")):
-        sys.exit(f"{address} is not an address.")
+        sys.exit(f"{address} is not a valid address.")
     try:
         with urllib.request.urlopen(address, timeout=_TIMEOUT):  # noqa: S310 (the scheme was checked)
             pass
-    except OSError as error:  # an HTTP status of failure is one, too
+    except OSError as error:  # includes HTTP error statuses
         sys.exit(f"{address}: {error}")
 
 
 def make_buckets(locations: list[str], attempts: int = _ATTEMPTS) -> None:
-    """Make the buckets of these addresses that are not there; those of folders have none.
+    """Create missing buckets of these addresses; folders are ignored.
 
-    Waits for a store that starts: it answers nothing, then for a while 5xx. Raises `SystemExit`, at once for what stays
-    wrong, such as a key.
+    Waits for a store that is starting, which first does not respond and then returns 5xx for a while. Raises
+    `SystemExit`, immediately for permanent errors such as a wrong key.
     """
     import boto3
     from botocore.config import Config
@@ -80,13 +81,13 @@ def make_buckets(locations: list[str], attempts: int = _ATTEMPTS) -> None:
             except ClientError as error:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
                     raise
-                # AWS requires the region in the request, except for its first one, which it refuses there.
+                # AWS requires the region in the request, except for us-east-1, where AWS rejects it.
                 if (region := client.meta.region_name) in (None, "us-east-1", "aws-global"):
                     client.create_bucket(Bucket=bucket)
                 else:
                     place: Any = {"LocationConstraint": region}
                     client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
-                print(f"Made {bucket}.")
+                print(f"Created {bucket}.")
         except (BotoCoreError, ClientError) as error:
             sys.exit(f"{bucket}: {error}. Check AWS_ENDPOINT_URL_S3 and the keys.")
 

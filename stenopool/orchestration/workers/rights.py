@@ -1,7 +1,7 @@
 """The permissions that a Kubernetes worker needs, and which of them are missing.
 
-A worker that cannot watch looks healthy: it starts pods and never learns what becomes of them. So the permissions are
-checked from outside, by access reviews. Everybody may ask about themselves, and administrators about others.
+A worker that cannot watch pods appears healthy: it starts them but never sees their result. So the permissions are
+checked separately, with access reviews. Everyone may check their own permissions; administrators may check others'.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from stenopool.errors import AccessDenied
 
 
 class Right(NamedTuple):
-    """A verb on a kind of object, and what goes wrong without it."""
+    """A verb on a resource, and the consequence of not having the permission."""
 
     group: str
     resource: str
@@ -24,30 +24,31 @@ class Right(NamedTuple):
         return f"{self.verb} {self.resource}"
 
 
-# One kind of object that cannot be watched ends the whole observer, after nine tries in 54 s.
-_UNSEEN = "pods that were lost leave their runs Running for ever"
-# Of prefect-kubernetes 0.8: the worker creates and deletes, its observer does the rest. Secrets are asked for only with
-# PREFECT_INTEGRATIONS_KUBERNETES_WORKER_CREATE_SECRET_FOR_API_KEY or _STORE_ENV_AS_SECRET, which we do not set.
+# If one resource cannot be watched, the whole observer ends, after nine attempts in 54 s.
+_UNSEEN = "runs of lost pods stay Running forever"
+# For prefect-kubernetes 0.8: the worker creates and deletes jobs, and its observer needs the rest. Secrets are needed
+# only with PREFECT_INTEGRATIONS_KUBERNETES_WORKER_CREATE_SECRET_FOR_API_KEY or _STORE_ENV_AS_SECRET, which are not set
+# here.
 WORKER_RIGHTS = (
-    Right("batch", "jobs", "create", "no run starts"),
-    Right("batch", "jobs", "delete", "runs that are cancelled before they start keep their pods"),
-    Right("batch", "jobs", "get", "runs whose jobs were deleted stay Running"),
+    Right("batch", "jobs", "create", "runs cannot start"),
+    Right("batch", "jobs", "delete", "pods of runs cancelled before their start are not removed"),
+    Right("batch", "jobs", "get", "runs of deleted jobs stay Running"),
     Right("batch", "jobs", "list", _UNSEEN),
     Right("batch", "jobs", "watch", _UNSEEN),
     Right("", "pods", "list", _UNSEEN),
     Right("", "pods", "watch", _UNSEEN),
-    Right("", "pods/log", "get", "pods that die before they reach Prefect leave no log"),
+    Right("", "pods/log", "get", "logs of pods that end before they reach Prefect are lost"),
 )
 
 
 def find_missing_rights(namespace: str, account: str | None = None) -> list[Right]:
-    """Those that a service account lacks in the namespace.
+    """Permissions that a service account lacks in the namespace.
 
     ``account``: namespace and name, as in ``stenopool:prefect-worker-gpu``; the caller must be allowed to create access
-    reviews. Without it, and in a pod, the rights are the caller's own: those of its service account or kubeconfig.
-    Raises `SetupError`: EXTRA_MISSING without the extra kubernetes, ACCESS_DENIED where no API server answers.
+    reviews. Without it, and in a pod, the permissions of the caller's service account or kubeconfig are checked. Raises
+    `SetupError`: EXTRA_MISSING without the extra kubernetes, ACCESS_DENIED if no API server responds.
     """
-    extras.require("Asking a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
+    extras.require("Access to a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
     return asyncio.run(_find_missing(namespace, account))
 
 
@@ -60,7 +61,7 @@ async def _find_missing(namespace: str, account: str | None) -> list[Right]:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
             api, account = client.ApiClient(), None
         except config.ConfigException:
-            # By name: the package reads the variable only when it is imported.
+            # Passed explicitly: the package reads the variable only when it is imported.
             api = await config.new_client_from_config(os.environ.get("KUBECONFIG"))
         async with api:
             asking = client.AuthorizationV1Api(api)
@@ -87,7 +88,7 @@ async def _find_missing(namespace: str, account: str | None) -> list[Right]:
                     missing.append(right)
     except Exception as error:
         raise AccessDenied(
-            f"The Kubernetes API server does not say what is allowed: {type(error).__name__} "
+            f"Cannot query permissions from the Kubernetes API server: {type(error).__name__} "
             + str(error).partition("\n")[0],
             remedy="Check KUBECONFIG and its token, or the pod's service account. To check another account than "
             "your own, you need the permission to create subjectaccessreviews.",

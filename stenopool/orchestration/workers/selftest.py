@@ -1,9 +1,9 @@
-"""Check that CTranslate2, torch, cuBLAS and cuDNN of this image fit each other and the GPU, before any work is taken.
+"""Checks that this image's CTranslate2, torch, cuBLAS and cuDNN are compatible with each other and the GPU.
 
-``python -m stenopool.orchestration.workers.selftest [cuda|cpu]``. No weights are needed: a Whisper model of one small
-random layer is made, and goes through the same convolutions. Each part runs in a child of its own: a library that does
-not fit ends its process without a message. The GPU image runs it at each start (`container.py`), and
-`stenopool doctor` tries the parts that a transcription needs.
+``python -m stenopool.orchestration.workers.selftest [cuda|cpu]``. It needs no weights: it creates a Whisper model with
+one small random layer, which uses the same convolutions. Each part runs in a separate child process, because an
+incompatible library ends its process without a message. The GPU image runs it at each start, before any work
+(`container.py`), and `stenopool doctor` runs the parts that transcription needs.
 """
 
 import ctypes
@@ -22,20 +22,20 @@ from stenopool.runtime.processes import python_command
 _TIMEOUT = 300.0  # seconds: the largest model from a cold disk
 _MAJOR = re.compile(rb"libcu(blas|dnn)\.so\.(\d+)\0")
 _REMEDY = {
-    "CUDA libraries": "Build the image again from uv.lock (workers/Dockerfile), and set no other LD_LIBRARY_PATH.",
+    "CUDA libraries": "Rebuild the image from uv.lock (workers/Dockerfile), and do not change LD_LIBRARY_PATH.",
     "GPU": "Start the container with a GPU (docker run --gpus all; Kubernetes: limit nvidia.com/gpu) on a host with an "
-    "NVIDIA driver for CUDA 12.8 and the container toolkit; or set STENOPOOL_SELFTEST=cpu to work without.",
-    "CTranslate2": "It does not work on this device: compare the versions above with the driver's (nvidia-smi).",
-    "torch": "It does not work on this device: compare the versions above with the driver's (nvidia-smi).",
+    "NVIDIA driver for CUDA 12.8 and the container toolkit; or set STENOPOOL_SELFTEST=cpu to run without a GPU.",
+    "CTranslate2": "It does not work on this device. Compare the versions above with the driver's (nvidia-smi).",
+    "torch": "It does not work on this device. Compare the versions above with the driver's (nvidia-smi).",
 }
 
 
 class TrialFailed(Exception):
-    """The child did not end well; the message says how."""
+    """The child process failed; the message contains the reason."""
 
 
 def run(device: str) -> bool:
-    """Every check that applies, a line each on stderr; False if one failed. ``device``: cuda or cpu."""
+    """Run all applicable checks, with a line each on stderr; returns False if one fails. ``device``: cuda or cpu."""
     if device not in ("cuda", "cpu"):
         _say("fail", "self-test", f"STENOPOOL_SELFTEST={device} is not one of cuda, cpu, off")
         return False
@@ -48,7 +48,7 @@ def run(device: str) -> bool:
         }
         if device == "cpu":
             del checks["GPU"]
-        if find_spec("torch") is None:  # nothing there that CTranslate2 could differ from
+        if find_spec("torch") is None:  # nothing to compare CTranslate2 with
             del checks["CUDA libraries"], checks["torch"]
         for name, check in checks.items():
             try:
@@ -60,22 +60,22 @@ def run(device: str) -> bool:
 
 
 def attempt(*arguments: str) -> str:
-    """Run one of the programs of this module in a child, and give what it says. Raises `TrialFailed`.
+    """Run one of this module's programs in a child process; returns its output. Raises `TrialFailed`.
 
-    ``ctranslate2 MODEL DEVICE COMPUTE_TYPE``: load weights, encode a second of silence. ``torch DEVICE``: one
-    convolution. ``libraries``, ``gpu``, ``model FOLDER``: see there.
+    ``ctranslate2 MODEL DEVICE COMPUTE_TYPE``: load weights and encode a second of silence. ``torch DEVICE``: one
+    convolution. ``libraries``, ``gpu``, ``model FOLDER``: see the functions.
     """
     return run_command(python_command("stenopool.orchestration.workers.selftest", *arguments))
 
 
 def run_command(command: Sequence[str]) -> str:
-    """A command's output; raises `TrialFailed` with its last words, or with the signal that killed it."""
+    """A command's output; raises `TrialFailed` with its last error line, or the signal that killed it."""
     try:
         child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        raise TrialFailed(f"It did not answer within {_TIMEOUT:g} s.") from None
+        raise TrialFailed(f"It did not finish within {_TIMEOUT:g} s.") from None
     if child.returncode:
-        words = child.stderr.strip().splitlines()[-1:] or ["without a word"]
+        words = child.stderr.strip().splitlines()[-1:] or ["no error message"]
         ended = f"killed by signal {-child.returncode}" if child.returncode < 0 else f"exit code {child.returncode}"
         raise TrialFailed(f"The process ended ({ended}): {words[0]}")
     return child.stdout.strip()
@@ -84,17 +84,17 @@ def run_command(command: Sequence[str]) -> str:
 def read_versions(library: Path) -> dict[str, int]:
     """The major versions of cuBLAS and cuDNN that a shared library opens by name: ``{"blas": 12}``.
 
-    Not in its table of needed libraries, where ldd would find them: they are opened when first used.
+    They are not in its table of needed libraries, where ldd would find them, because they are opened on first use.
     """
     with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return {found[1].decode(): int(found[2]) for found in _MAJOR.finditer(content)}
 
 
 def _libraries() -> str:
-    """What CTranslate2 names can be opened, and is the very file that torch has opened by then."""
+    """Check that the libraries CTranslate2 needs can be opened and are the same files that torch has opened."""
     import ctranslate2
     import psutil
-    import torch  # opens the libraries of its own wheels
+    import torch  # opens the libraries in its wheels
 
     own = next(Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*"))
     names = read_versions(own)
@@ -102,11 +102,13 @@ def _libraries() -> str:
         raise SystemExit("this torch was built without CUDA")
     cudnn = torch.backends.cudnn.version()
     if "dnn" in names and names["dnn"] != cudnn // 10000:
-        raise SystemExit(f"CTranslate2 opens cuDNN {names['dnn']}, torch brings {cudnn}")
+        raise SystemExit(f"CTranslate2 needs cuDNN {names['dnn']}, but torch has {cudnn}")
     if "blas" not in names or names["blas"] != int(torch.version.cuda.split(".")[0]):
-        raise SystemExit(f"CTranslate2 opens cuBLAS {names.get('blas')}, torch is of CUDA {torch.version.cuda}")
+        raise SystemExit(
+            f"CTranslate2 needs cuBLAS {names.get('blas')}, but torch is built for CUDA {torch.version.cuda}"
+        )
     for library, major in names.items():
-        ctypes.CDLL(f"libcu{library}.so.{major}")  # raises, and says what is missing
+        ctypes.CDLL(f"libcu{library}.so.{major}")  # raises with the name of the missing library
     opened = {file.path for file in psutil.Process().memory_maps()}
     for library in ("cublas", "cudnn"):
         files = sorted(path for path in opened if Path(path).name.startswith(f"lib{library}.so"))
@@ -120,7 +122,7 @@ def _gpu() -> str:
     import ctranslate2
 
     if not (count := ctranslate2.get_cuda_device_count()):
-        raise SystemExit("no GPU can be used")
+        raise SystemExit("no usable GPU was found")
     return f"{count} usable, {', '.join(sorted(ctranslate2.get_supported_compute_types('cuda')))}"
 
 
@@ -132,7 +134,7 @@ def _small_model(folder: str, width: int = 64, mels: int = 80) -> str:
 
     random = np.random.default_rng(0)
     tokens = ["<|startoftranscript|>", "<|notimestamps|>", "<|nospeech|>", "<|endoftext|>", "a"]
-    shapes = {  # by the end of a weight's name; all others are square
+    shapes = {  # by the ending of a weight's name; all others are square
         "conv1/weight": (width, mels, 3),
         "conv2/weight": (width, width, 3),
         "embeddings/weight": (len(tokens), width),
@@ -184,7 +186,7 @@ def _torch(device: str) -> str:
 
 
 def _say(status: str, check: str, found: str, remedy: str = "") -> None:
-    """On stderr: stdout is the command's that comes next."""
+    """Print to stderr, because stdout belongs to the command that follows."""
     print(f"{status:<5} {check:<15} {found}", file=sys.stderr, flush=True)
     if remedy:
         print(f"{'':<21} {remedy}", file=sys.stderr, flush=True)

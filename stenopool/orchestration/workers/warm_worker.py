@@ -30,7 +30,7 @@ from stenopool.runtime.network import Address
 
 
 class WorkerStatus(Collector):
-    """What a worker reports. ``checks``: what it needs in addition to polling; each raises if it fails."""
+    """A worker's metrics and health. ``checks``: its dependencies other than polling; each raises if it fails."""
 
     def __init__(self, worker: "BaseWorker[Any, Any, Any]", pool: str, checks: Mapping[str, Callable[[], Any]]) -> None:
         self._worker = worker
@@ -51,7 +51,7 @@ class WorkerStatus(Collector):
         self._readiness = Readiness({"polling": self._check_polling, **threads})
 
     def app(self) -> FastAPI:
-        """The application that serves it."""
+        """The application that serves them."""
         registry = CollectorRegistry()
         registry.register(self)
         return bare_app(health_router(registry, lambda _: self._readiness.look(), self._is_polling))
@@ -68,14 +68,14 @@ class WorkerStatus(Collector):
 
     async def _check_polling(self) -> None:
         if not self._is_polling():
-            raise RuntimeError("the worker does not poll any more")
+            raise RuntimeError("the worker has stopped polling")
 
 
 async def run_worker(pool: str, name: str | None, address: Address, limit: int | None = None) -> None:
-    """Work for the pool until SIGTERM or SIGINT, with health and metrics at this address.
+    """Run a worker for the pool until SIGTERM or SIGINT, with health and metrics at this address.
 
-    ``pool``: cpu, gpu, or the whole name of a pool on the server. The worker's type is the pool's: process or
-    kubernetes. ``limit``: runs at a time. Raises Prefect's `ObjectNotFound` where there is no pool of this name.
+    ``pool``: cpu, gpu, or the full name of a pool on the server. The worker has the pool's type: process or kubernetes.
+    ``limit``: maximum number of concurrent runs. Raises Prefect's `ObjectNotFound` for an unknown pool.
     """
     known = pool_kind(pool)
     work_pool = pool_name(known) if known == pool else pool
@@ -92,7 +92,7 @@ async def run_worker(pool: str, name: str | None, address: Address, limit: int |
 
 @contextmanager
 def _serve(app: FastAPI, address: Address) -> Iterator[None]:
-    """In a thread, as Prefect's own health page: a worker that blocks its loop is one that has to be reported."""
+    """Serve in a thread, like Prefect's own health page, so that a worker with a blocked event loop is reported."""
     with address.listen() as listening:
         server = uvicorn.Server(
             uvicorn.Config(app, log_level="warning", lifespan="off", loop="asyncio", **server_options())
@@ -116,4 +116,4 @@ def _check_weights() -> None:
     from stenopool import models
 
     if not models.has_speech_weights():
-        raise ModelMissing("There is no Whisper model on this machine, and the hub may not be asked (HF_HUB_OFFLINE).")
+        raise ModelMissing("No Whisper model is on this machine, and downloading is disabled (HF_HUB_OFFLINE).")

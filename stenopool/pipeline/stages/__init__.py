@@ -1,4 +1,4 @@
-"""The stages of the pipeline, in the order of a recording's path. What waits for what is declared with each stage."""
+"""The stages of the pipeline, in order. Each stage declares which stages it waits for."""
 
 from stenopool.pipeline.context import Stage
 from stenopool.pipeline.stages.prepare import FETCH, NORMALIZE, STORE

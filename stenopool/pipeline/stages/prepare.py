@@ -1,4 +1,4 @@
-"""Stages on the CPU: fetch, decode and normalize, store. Everything that can be wrong with an input is found here."""
+"""Stages on the CPU: fetch, decode and normalize, store. All faults of the input are found here."""
 
 import hashlib
 import os
@@ -21,29 +21,29 @@ from stenopool.speech.audio.preparation import prepare_audio
 
 
 def fetch(run: RunContext, job: Job) -> None:
-    """Download the source to scratch."""
-    # Asked so late because a plan may be hours old: one small request, against a download and all that follows.
+    """Download the recording to scratch."""
+    # Checked here because a plan may be hours old: one small request may save a download and all later work.
     if not _needs_audio(job) or job.skip_if_finished():
         return
     recording = job.item.recording
     if recording.size > run.execution.max_bytes:
-        message = f"The file has {recording.size:,} bytes; {run.execution.max_bytes:,} are allowed."
+        message = f"The file has {recording.size:,} bytes; the maximum is {run.execution.max_bytes:,}."
         raise RecordingError(ErrorCode.TOO_LARGE, message)
     try:
         size = run.source.get_file(recording.key, _source_path(run, job), etag=recording.etag)
     except ObjectNotFound as error:
-        raise ObjectGone(f"{recording.key} was listed and is gone now.") from error
+        raise ObjectGone(f"{recording.key} was listed but no longer exists.") from error
     except AccessDenied as error:
         raise ObjectDenied(error.message) from error
     except StorageUnavailable as error:
         raise SourceUnavailable(error.message) from error
-    if size != recording.size:  # cut off on the way, and the answer's own length with it
-        message = f"{recording.key} came with {size:,} bytes; {recording.size:,} were listed."
+    if size != recording.size:  # truncated in transit, along with the response's length
+        message = f"{recording.key} was received with {size:,} bytes; {recording.size:,} were listed."
         raise SourceUnavailable(message)
 
 
 def normalize(run: RunContext, job: Job) -> None:
-    """Decode and normalize what was fetched: 16 kHz FLAC in scratch."""
+    """Decode and normalize the downloaded file to 16 kHz FLAC in scratch."""
     if not _needs_audio(job):
         return
     start = time.monotonic()
@@ -58,7 +58,7 @@ def normalize(run: RunContext, job: Job) -> None:
 
 
 def store(run: RunContext, job: Job) -> None:  # noqa: ARG001 (every stage takes both)
-    """Upload the prepared audio to the work area; its checkpoint follows last."""
+    """Upload the prepared audio to the work area, then its checkpoint."""
     job.work.put_audio(job.audio)
     job.work.save(PREPARED, job.work.load(PREPARED))
 
@@ -71,10 +71,10 @@ STORE = Stage("store", store, waits_for=(NORMALIZE,), concurrency=TRANSFERS, che
 
 
 def _needs_audio(job: Job) -> bool:
-    """Of what a finished recording may lack, only the page plays audio."""
+    """Of the formats that a finished recording may lack, only HTML needs audio."""
     return not job.item.formats or "html" in job.item.formats
 
 
 def _source_path(run: RunContext, job: Job) -> Path:
-    # The name in scratch is ours: an odd key never becomes a local path or an argument.
+    # A fixed name, so that an unusual key never becomes a local path or an argument.
     return run.scratch.folder(job.fingerprint, reserve=job.item.recording.size) / "source"

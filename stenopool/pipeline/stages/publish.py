@@ -1,4 +1,4 @@
-"""The last stages: speakers assigned to words, files rendered and uploaded, and last of all the receipt."""
+"""The last stages: assign speakers to words, render and upload files, and finally write the receipt."""
 
 import base64
 import re
@@ -23,17 +23,17 @@ from stenopool.speech.renderers import CONTENT_TYPES, render
 from stenopool.speech.speakers import assign_speakers, channel_name, merge_channels
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Provenance, Source, Transcript, all_flags
 
-# Shorter recordings are put into the page itself (5 MB at most), so that it plays wherever it is copied to.
+# Shorter recordings are embedded in the page (5 MB at most), so that it plays wherever it is copied.
 _EMBEDDED_SECONDS = 900.0
 PLAYER_AUDIO = "audio.webm"
-# Bytes of prepared audio (some 15 s) that are put into the page as they are. Encoding takes as much CPU time as all
-# else that is done after transcribing, and a page of a third of a megabyte bothers nobody.
+# Maximum bytes of prepared audio (about 15 s) that are embedded without encoding. Encoding takes as much CPU time as
+# all other work after transcription, and a page of a third of a megabyte is acceptable.
 _AS_IT_IS = 256 * 1024
-_MADE_BY = re.compile(rb'"fingerprint":\s*"([0-9a-f]{32})"')  # in a transcript, where quotes of other texts are escaped
+_MADE_BY = re.compile(rb'"fingerprint":\s*"([0-9a-f]{32})"')  # quotes inside a transcript's texts are escaped
 
 
 def assign(run: RunContext, job: Job) -> None:
-    """The whole transcript: channels merged, speakers assigned to words, and how it was made."""
+    """Build the complete transcript: merge channels, assign speakers to words, add the provenance."""
     start = time.monotonic()
     work, options = job.work, run.options
     prepared, spoken = work.load(PREPARED), work.load(RECOGNIZED)
@@ -85,7 +85,7 @@ def assign(run: RunContext, job: Job) -> None:
 
 
 def upload(run: RunContext, job: Job) -> None:
-    """Render and upload every requested format; the JSON, from which all others can be made, last."""
+    """Render and upload all requested formats. JSON is last, because all others can be rendered from it."""
     if job.skip_if_finished():
         return
     transcript = job.work.load(ASSIGNED)
@@ -96,7 +96,7 @@ def upload(run: RunContext, job: Job) -> None:
 
 
 def write_receipt(run: RunContext, job: Job) -> None:
-    """Write the receipt: this work item is done. Then remove its checkpoints."""
+    """Write the receipt, then delete the checkpoints: the work item is done."""
     if not _write_receipt(run, job, run.execution.formats) and job.skip_if_finished():
         return
     job.work.remove()
@@ -104,12 +104,12 @@ def write_receipt(run: RunContext, job: Job) -> None:
 
 
 def render_missing(run: RunContext, job: Job) -> None:
-    """Render the formats that a finished recording lacks from its transcript, and write a receipt that says so."""
+    """Render the formats that a finished recording lacks from its transcript, and write a receipt for them."""
     key = output_key(job.key, "json")
     with _denials():
         data = run.destination.get_bytes(key, default=None)
         if data is None:
-            raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} is gone.")
+            raise RecordingError(ErrorCode.TRANSCRIPT_MISSING, f"{key} no longer exists.")
         transcript = Transcript.model_validate_json(data)
         job.known_duration, job.language = transcript.duration, transcript.language
         names = speaker_names.read(run.destination, job.key, transcript)
@@ -119,12 +119,12 @@ def render_missing(run: RunContext, job: Job) -> None:
 
 
 def quarantine(run: RunContext, job: Job) -> None:
-    """Quarantine a failed job with a receipt, or leave it to the next run if that may succeed."""
+    """Quarantine a failed job with a receipt, or defer it if the next run may succeed."""
     if job.failure is None:
         return
     if job.failure.code.retryable:
         job.end("deferred")
-    elif not job.skip_if_finished():  # else another run managed what this one could not
+    elif not job.skip_if_finished():  # else another run succeeded
         refused = Receipt(
             key=job.key,
             fingerprint=job.fingerprint,
@@ -139,7 +139,7 @@ def quarantine(run: RunContext, job: Job) -> None:
         job.end("quarantined")
 
 
-# These take seconds, so they are not stopped half-way: what was transcribed is worth having.
+# These stages take seconds, so they are not stopped midway: transcribed recordings get published.
 ASSIGN = Stage(
     "assign speakers", assign, waits_for=(TRANSCRIBE, ALIGN, DIARIZE), concurrency=TRANSFERS, stoppable=False
 )
@@ -151,7 +151,7 @@ QUARANTINE = Stage("quarantine", quarantine, concurrency=TRANSFERS, stoppable=Fa
 
 @contextmanager
 def _denials() -> Iterator[None]:
-    """What one recording's own files refuse is, at first, that recording's matter."""
+    """Treat denied access to a recording's output files as that recording's failure, at first."""
     try:
         yield
     except AccessDenied as error:
@@ -161,11 +161,11 @@ def _denials() -> Iterator[None]:
 def _supersede(run: RunContext, job: Job) -> None:
     """Delete the receipts of the files that are about to be overwritten.
 
-    Those that were listed for the plan, and that of a run with other options that has finished since: its fingerprint
-    is in the transcript.
+    These are the receipts listed for the plan, and that of a run with other options that has finished since; its
+    fingerprint is in the transcript.
     """
     transcript = b""
-    with suppress(RecordingError):  # old transcripts may be archived, or their key disabled; they are overwritten
+    with suppress(RecordingError):  # an old transcript may be archived or its key disabled; it is overwritten anyway
         transcript = run.destination.get_bytes(output_key(job.key, "json"), b"")
     made_by = {digits.decode() for digits in _MADE_BY.findall(transcript)}
     for other in made_by.union(job.item.superseded) - {job.fingerprint}:
@@ -204,15 +204,15 @@ def _word_timestamps(run: RunContext, transcript: Transcript) -> str | None:
 
 
 def _player(run: RunContext, job: Job) -> str | None:
-    """What the page plays: the sound itself for short recordings, else a file beside the page."""
+    """The audio for the page: embedded for short recordings, otherwise a file next to the page."""
     flac, player = job.audio, job.audio.with_name(PLAYER_AUDIO)
     try:
         if flac.stat().st_size <= _AS_IT_IS:
             return _embed(flac, "audio/flac")
         player_audio(flac, player)
     except Exception as error:
-        # The transcript matters more than its player; the page offers to open the recording instead.
-        logger.warning("%s: no audio for the page: %s", job.key, error)
+        # The transcript is more important than its player; the page offers to open the recording instead.
+        logger.warning("%s: cannot prepare audio for the page: %s", job.key, error)
         return None
     if job.duration <= _EMBEDDED_SECONDS:
         return _embed(player, "audio/webm")

@@ -1,4 +1,4 @@
-"""Stages on the GPU pool: models and audio in place, transcribe, align, diarize. Each result is a checkpoint."""
+"""Stages on the GPU pool: load models, fetch audio, transcribe, align, diarize. Each result is a checkpoint."""
 
 import time
 from collections import defaultdict
@@ -19,7 +19,7 @@ from stenopool.speech.transcript import Prepared, Transcript
 
 
 def load_models(run: RunContext, job: Job) -> None:
-    """Load the models that this job needs, so that they are in place when its audio is."""
+    """Load the models for this job while its audio is being prepared."""
     if not job.work.has(RECOGNIZED):
         loaded_models().engine(run.options, run.execution)
     if run.options.diarization != "off" and not job.work.has(DIARIZED):
@@ -27,25 +27,25 @@ def load_models(run: RunContext, job: Job) -> None:
 
 
 def fetch_audio(run: RunContext, job: Job) -> None:  # noqa: ARG001
-    """Download the prepared audio to scratch; in one process with ``prepare`` it is there already."""
+    """Download the prepared audio to scratch, unless ``prepare`` ran in the same process."""
     if job.audio.exists() or job.skip_if_finished():
         return
     try:
         job.work.get_audio(job.audio)
         prepared = job.work.load(PREPARED)
-        job.work.keep(PREPARED, prepared)  # what is in memory by now cannot be missed in the middle of a batch
+        job.work.keep(PREPARED, prepared)  # kept in memory, so that it cannot disappear in the middle of a batch
         job.known_duration = prepared.prepared.audio.duration
     except ObjectNotFound as error:
         if job.skip_if_finished():
             return
-        raise RunLost("Its prepared audio is gone.") from error
+        raise RunLost("Its prepared audio no longer exists.") from error
 
 
 def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]) -> None:
-    """Speech to text: the engine takes each job as its audio comes; each result is stored as soon as it exists."""
+    """Speech to text: the engine takes each job when its audio arrives; each result is stored immediately."""
     first = next(jobs, None)
     if first is None:
-        return  # no model is loaded for what earlier runs have done
+        return  # earlier runs did all the work: load no model
     engine = loaded_models().engine(run.options, run.execution)
     by_utterance: dict[str, tuple[Job, int]] = {}
     answers: defaultdict[Job, dict[int, Transcript]] = defaultdict(dict)
@@ -53,7 +53,7 @@ def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]
 
     def utterances() -> Iterator[Utterance]:
         for job in chain([first], jobs):
-            if job.skip_if_finished():  # asked as late as can be, before the costly part
+            if job.skip_if_finished():  # checked as late as possible, before the costly part
                 done(job)
                 continue
             for channel, waveform in enumerate(_waveforms(run, job)):
@@ -61,11 +61,11 @@ def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]
                 by_utterance[name] = job, channel
                 yield Utterance(name, waveform)
 
-    # An engine that takes one batch at a time makes the next one wait here; one that pools mixes their windows.
+    # With an engine that takes one batch at a time, the next batch waits here; a pooling engine mixes their windows.
     with nullcontext() if engine.concurrent else loaded_models().exclusive:
         for utterance, answer in engine.transcribe(utterances(), run.options):
             job, channel = by_utterance.pop(utterance.id)
-            if job.failure is not None:  # another channel of it
+            if job.failure is not None:  # another channel of it failed
                 continue
             if isinstance(answer, Failure):
                 job.fail(answer)
@@ -74,19 +74,21 @@ def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]
             parts = answers[job]
             parts[channel] = answer
             if len(parts) == _channel_count(run, job):
-                # Recordings are decoded together; the time is shared by length of audio.
+                # Recordings are decoded together; the time is divided by duration of audio.
                 heard += job.duration
                 share = job.duration / heard if heard else 0.0
                 seconds = (time.monotonic() - started) * share
                 job.work.save(RECOGNIZED, _combine_channels(engine, answers.pop(job), seconds))
                 done(job)
     for job in {job for job, _ in by_utterance.values() if job.sound}:
-        job.fail(RecordingError(ErrorCode.ENGINE_FAILED, f"{run.options.engine} gave no answer.").failure("transcribe"))
+        job.fail(
+            RecordingError(ErrorCode.ENGINE_FAILED, f"{run.options.engine} returned no result.").failure("transcribe")
+        )
         done(job)
 
 
 def align(run: RunContext, job: Job) -> None:
-    """Word times by wav2vec2 in place of attention."""
+    """Replace word times from attention with times from wav2vec2."""
     from stenopool.speech.engines.alignment import align as align_words
 
     recognized = job.work.load(RECOGNIZED)
@@ -101,7 +103,7 @@ def align(run: RunContext, job: Job) -> None:
 
 
 def diarize(run: RunContext, job: Job) -> None:
-    """Who speaks when."""
+    """Find out who speaks when."""
     options = run.options
     if options.channels == "split":
         options = diarization_options(options, job.work.load(PREPARED).prepared)
@@ -144,10 +146,10 @@ DIARIZE = Stage(
 
 
 def diarization_options(options: TranscriptionOptions, prepared: Prepared) -> TranscriptionOptions:
-    """Options for diarizing a recording whose channels were to be split.
+    """Options for diarizing a recording with --channels split.
 
-    Where there turned out to be one channel, voices are identified, if the extra is installed. Else the channels have
-    the names that were given, or those in the file.
+    If the recording turned out to have one channel, speakers are identified by voice, if the extra is installed.
+    Otherwise the channels have the given names, or those in the file.
     """
     if not prepared.undivided:
         return options.model_copy(update={"channel_names": options.channel_names or tuple(prepared.channel_names)})

@@ -1,11 +1,11 @@
-"""Confine this process for good: the kernel refuses what no decoder needs.
+"""Confine this process permanently: the kernel refuses everything that decoders do not need.
 
-Neither part needs privileges, and both hold for every program that the process turns into:
+There are two parts. Neither needs privileges, and both apply to every program that the process becomes:
 
-* A seccomp filter allows the system calls on a list and refuses all others, among them those that no kernel has yet.
-  Files can be opened for reading only; nothing can be created, changed, renamed or deleted; there are no sockets, no
-  new processes, no signals to others, and no access to another process's memory or limits.
-* Landlock (Linux 5.13) leaves a few folders readable: neither recordings nor settings nor ``/proc``.
+* A seccomp filter allows the system calls on a list and refuses all others, including those of future kernels. Files
+  can only be opened for reading; nothing can be created, changed, renamed or deleted. Sockets, new processes, signals
+  to others, and access to another process's memory or limits are refused.
+* Landlock (Linux 5.13) leaves only a few folders readable, without recordings, settings or ``/proc``.
 """
 
 import ctypes
@@ -29,13 +29,13 @@ _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _JUMP, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x0
 _ERROR = 0x0005_0000  # linux/seccomp.h
 _ALLOW, _REFUSE, _UNKNOWN = 0x7FFF_0000, _ERROR | errno.EACCES, _ERROR | errno.ENOSYS
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-_X32 = 0x4000_0000  # x86-64's second table of system calls starts here
-# From here on, all machines have the same numbers. libc tries these calls first (clone3, openat2), and takes ENOSYS,
-# but no other error, as a reason to use an older one.
+_X32 = 0x4000_0000  # start of x86-64's second table of system calls
+# From here on, all machines have the same numbers. libc tries these calls first (clone3, openat2), and falls back to an
+# older one only after ENOSYS.
 _NEW = 424
 _MACHINES = {"x86_64": (0, 0xC000_003E), "aarch64": (1, 0xC000_00B7)}  # column below, and linux/audit.h's constant
 
-# Numbers on x86-64 and on arm64, which lacks some old calls. The most frequent come first.
+# Numbers on x86-64 and on arm64, which lacks some old calls. The most frequent calls come first.
 _ALLOWED: dict[str, tuple[int, int | None]] = {
     "read": (0, 63),
     "write": (1, 64),
@@ -128,11 +128,11 @@ _ALLOWED: dict[str, tuple[int, int | None]] = {
     "uname": (63, 160),
     "getrandom": (318, 278),
     "umask": (95, 166),
-    "execve": (59, 221),  # of a program in a readable folder, which stays confined
+    "execve": (59, 221),  # only programs in readable folders, which stay confined
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-# Allowed with some arguments only: which of their 32-bit words (two each, the lower first), what must hold, the values.
+# Allowed with certain arguments only: index of the 32-bit word (two per argument, the lower first), condition, values.
 _IF_ANY_OF, _ANY_OF, _NONE_OF, _ONE_OF = "a bit, else allow", "a bit", "no bit", "equal to one"
 _Check = tuple[int, str, Sequence[int]]
 _OPEN_TO_WRITE = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC
@@ -142,33 +142,33 @@ _CHECKED: dict[str, tuple[tuple[int, int | None], Sequence[_Check]]] = {
     "openat": ((257, 56), [(4, _NONE_OF, [_OPEN_TO_WRITE])]),
     "open": ((2, None), [(2, _NONE_OF, [_OPEN_TO_WRITE])]),
     "clone": ((56, 220), [(0, _ANY_OF, [_CLONE_THREAD]), (0, _NONE_OF, [_NEW_NAMESPACES])]),
-    # Copies and flags of descriptors; no locks, no leases, nobody to signal.
+    # Copies and flags of descriptors; no locks, leases or signals.
     "fcntl": ((72, 25), [(2, _ONE_OF, [0, 1, 2, 3, 4, 1030])]),
-    # Is it a terminal, how many bytes are there, close on exec; no input to terminals, no devices.
+    # Whether it is a terminal, the number of available bytes, close on exec; no input to terminals, no devices.
     "ioctl": ((16, 29), [(2, _ONE_OF, [0x5401, 0x541B, 0x5450, 0x5451])]),
     "prctl": ((157, 167), [(0, _ONE_OF, [_PR_SET_NAME, _PR_SET_VMA])]),
-    # It may read its own limits: pid 0, and a null pointer to new ones.
+    # Only reading the process's own limits: PID 0, and a null pointer for new limits.
     "prlimit64": ((302, 261), [(0, _ONE_OF, [0]), (4, _ONE_OF, [0]), (5, _ONE_OF, [0])]),
 }
-# To itself only: abort() sends one.
-_ITSELF = 0x7FFF_FFFF  # in place of its process id, which is known after the fork; above all ids that Linux gives
+# Signals to itself only, which abort() sends.
+_ITSELF = 0x7FFF_FFFF  # placeholder for the process ID, which is known after the fork; above all IDs of Linux
 _SIGNALS: dict[str, tuple[int, int | None]] = {"kill": (62, 129), "tgkill": (234, 131)}
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _LANDLOCK_VERSION = 1
 _EXECUTE, _READ_FILE, _READ_FOLDER = 1, 4, 8
-_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # how many there are, by version; 16 in later ones
+_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # number of rights by version; 16 in later versions
 _SYSTEM = ("/usr/bin", "/usr/lib", "/usr/lib64", "/usr/local/bin", "/usr/local/lib", "/bin", "/lib", "/lib64")
 _STORES = ("/etc/ld.so.cache", "/nix/store", "/gnu/store")
 
 _Line = tuple[int, int, int, int]  # code, lines to skip if true, lines to skip if false, value
-_TO_ALLOW, _TO_REFUSE = -1, -2  # in place of lines to skip: to one of a case's last two
+_TO_ALLOW, _TO_REFUSE = -1, -2  # placeholders for lines to skip: to one of the last two lines of a case
 
 
 def confine(program: str) -> None:
-    """Confine this process, which is about to run ``program`` and has one thread. Raises `OSError`.
+    """Confine this process, which is about to run ``program`` and must have a single thread. Raises `OSError`.
 
-    Does what the kernel can do; see `missing` for the rest.
+    Applies the parts that the kernel supports; `missing` returns the others.
     """
     ruleset, code = prepare(program)
     _call(_libc().prctl, _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -184,7 +184,7 @@ def confine(program: str) -> None:
 
 @cache
 def prepare(program: str) -> tuple[int | None, bytes | None]:
-    """What `confine` needs, made once, before the forks: Landlock's ruleset (an open file) and the filter."""
+    """Create what `confine` needs, once, before the forks: Landlock's ruleset (an open file) and the seccomp filter."""
     ruleset = code = None
     if LANDLOCK not in missing():
         ruleset = _open_ruleset([*_SYSTEM, *_STORES, sys.prefix, sys.base_prefix, *_places(program)])
@@ -195,9 +195,9 @@ def prepare(program: str) -> tuple[int | None, bytes | None]:
 
 @cache
 def missing() -> list[str]:
-    """What this kernel or processor lacks of the two."""
+    """The parts, seccomp or Landlock, that this kernel or processor does not support."""
     absent = []
-    # A kernel that has filters looks for this one, at address 0.
+    # A kernel that supports filters tries to read this one, at address 0.
     _libc().prctl(_PR_SET_SECCOMP, _MODE_FILTER, None, 0, 0)
     if ctypes.get_errno() != errno.EFAULT or platform.machine() not in _MACHINES or sys.maxsize < 2**32:
         absent.append(SECCOMP)
@@ -207,9 +207,9 @@ def missing() -> list[str]:
 
 
 def hide_memory() -> None:
-    """Close this process's memory and environment in ``/proc`` to other processes of its user, unless that is root.
+    """Hide this process's memory and environment in ``/proc`` from other processes of its user, unless that is root.
 
-    Debuggers and core dumps are refused too.
+    This also disables debuggers and core dumps.
     """
     _libc().prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
@@ -227,7 +227,7 @@ def _call(function: Any, *arguments: Any) -> int:
 
 
 def _places(program: str) -> list[str]:
-    """The program, wherever it is, and libraries that came with it."""
+    """The program, wherever it is, and the libraries next to it."""
     given, real = Path(program), Path(program).resolve()
     libraries = [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(":") if path.strip("/")]
     prefixes = {given.parent.parent, real.parent.parent}
@@ -235,7 +235,7 @@ def _places(program: str) -> list[str]:
 
 
 def _open_ruleset(readable: Iterable[str]) -> int:
-    """Landlock: leave these folders and files to be read and run, and nothing else; no TCP, no signals outside."""
+    """Create a Landlock ruleset: only these folders and files can be read and run; no TCP, no signals to others."""
     version = _call(_libc().syscall, _LANDLOCK_CREATE, None, 0, _LANDLOCK_VERSION)
     # struct landlock_ruleset_attr: rights on files (version 1), TCP (4), abstract sockets and signals (6)
     attributes = struct.pack("QQQ", (1 << _FILE_RIGHTS.get(version, 16)) - 1, 3, 3)
@@ -244,7 +244,7 @@ def _open_ruleset(readable: Iterable[str]) -> int:
     for path in readable:
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except OSError:  # not on this system
+        except OSError:  # does not exist on this system
             continue
         rights = _EXECUTE | _READ_FILE | (_READ_FOLDER if stat.S_ISDIR(os.fstat(place).st_mode) else 0)
         _call(_libc().syscall, _LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", rights, place), 0)
@@ -253,7 +253,7 @@ def _open_ruleset(readable: Iterable[str]) -> int:
 
 
 def _assemble(column: int, machine: int, pid: int) -> bytes:
-    """The seccomp filter: a list of what is allowed; calls of another machine or table are refused."""
+    """Assemble the seccomp filter. Calls that are not on the lists, or of another machine or table, are refused."""
     allowed = [number for numbers in _ALLOWED.values() if (number := numbers[column]) is not None]
     lines: list[_Line] = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -275,7 +275,7 @@ def _assemble(column: int, machine: int, pid: int) -> bytes:
 
 
 def _case(number: int | None, checks: Sequence[_Check]) -> list[_Line]:
-    """The lines for one system call: skipped for others, else allowed if all ``checks`` hold."""
+    """The lines for one system call, skipped for others. The call is allowed if all ``checks`` hold."""
     if number is None:
         return []
     body: list[_Line] = []

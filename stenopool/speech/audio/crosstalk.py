@@ -1,9 +1,9 @@
-"""Channels that repeat one another: copies of the same sound, and one party's voice in the other's channel.
+"""Find channels that repeat each other: copies of the same sound, and one party's voice in the other's channel.
 
 Two channels are compared in two ways. Their cross-correlation, whitened (GCC-PHAT) and summed over the recording, has a
-peak where one holds the other's sound, however quiet, delayed or inverted; independent sounds have none. The ratio of
-their levels, in windows of 0.1 s, then says which it is: constant in copies, and changing with the speaker in a call.
-How the thresholds were chosen: benchmarks/channels.py.
+peak if one contains the other's sound, however quiet, delayed or inverted; independent sounds have no peak. The ratio
+of their levels, in windows of 0.1 s, distinguishes the cases: it is constant in copies, and changes with the speaker in
+a call. For the choice of thresholds, see benchmarks/channels.py.
 
 Source: Knapp and Carter, "The generalized correlation method for estimation of time delay", IEEE TASSP 1976.
 """
@@ -25,61 +25,61 @@ Energies = NDArray[np.float64]
 
 WINDOW = SAMPLE_RATE // 10
 FRAME = 32_768  # 2 s, compared at once
-MAX_LAG = SAMPLE_RATE  # a second: what separate recorders or a network delay
+MAX_LAG = SAMPLE_RATE  # a second: delay of separate recorders or a network
 _BAND = (200, 3_400)  # Hz: telephone speech, without hum
 
-PEAK = 18.0  # of the cross-correlation over its spread, above which channels share a sound
-APART_DB = 9.0  # level ratios while one and while the other speaks differ by more, unless the channels are copies
-COPY_DB = 12.0  # a quieter copy is bleeding: its own party may have said nothing
-MARGIN_DB = 6.0  # what exceeds the expected level of the other's sound by more is a channel's own
-ALIKE = 0.5  # a window's squared correlation with the other channel, above which the margin is that much larger
+PEAK = 18.0  # height of the cross-correlation's peak over its spread, above which channels share a sound
+APART_DB = 9.0  # minimum difference between the level ratios of two speakers; less means that channels are copies
+COPY_DB = 12.0  # a quieter copy is bleeding, because its own party may have said nothing
+MARGIN_DB = 6.0  # sound that exceeds the expected level of the other's sound by more is the channel's own
+ALIKE = 0.5  # a window's squared correlation with the other channel, above which ALIKE_DB is added to the margin
 ALIKE_DB = 3.0
-UNLIKE = 0.6  # share of the usual correlation below which there is more than the other's sound
-OWN_SECONDS = 0.5  # of own sound that make a channel more than a copy
-_PEAK_WIDTH = SAMPLE_RATE // 100  # samples: a room's first echoes belong to the peak
-_ACTIVE_DB = 25.0  # below a channel's loud parts, sound does not count
-_LOUDEST = 95  # percentile of windows that are a channel's loud parts
-_LEAST_WINDOWS = 5  # for an estimate
-_SHORTEST = 10  # windows, of a recording that is compared
+UNLIKE = 0.6  # share of the usual correlation, below which the window has more than the other's sound
+OWN_SECONDS = 0.5  # seconds of own sound that make a channel more than a copy
+_PEAK_WIDTH = SAMPLE_RATE // 100  # samples; a room's first echoes belong to the peak
+_ACTIVE_DB = 25.0  # sound this far below a channel's loud parts does not count
+_LOUDEST = 95  # percentile of windows that defines a channel's loud parts
+_LEAST_WINDOWS = 5  # minimum for an estimate
+_SHORTEST = 10  # minimum number of windows of a recording to compare
 _ROOM = 10.0  # a room's echoes have up to this many times the energy of the direct sound
-_CLEAR = 10.0  # times the noise, for a correlation to count
-_ECHO = 4  # windows for which they are heard
-_FULL = 0.25  # of a channel's energy: it is in a mix as it is, and does not bleed into it
-_MIX_SHARE = 0.3  # of a mix's windows that hold more than one of the others
-_MIX = 2.0  # times the energy that several others explain, below which nothing else is heard
-_HOLD = 2  # windows around a channel's own sound that are kept
-_SAME_LEVEL = 0.8  # of copies as loud as this, the first is kept
+_CLEAR = 10.0  # a correlation counts if the sound has this many times the energy of the noise
+_ECHO = 4  # number of windows in which echoes are audible
+_FULL = 0.25  # share of a channel's energy in another, from which that one is a mix, and not bleeding
+_MIX_SHARE = 0.3  # share of a mix's windows in which several of the others are heard
+_MIX = 2.0  # times the energy that the others explain, below which nothing else is heard
+_HOLD = 2  # number of windows to keep around a channel's own sound
+_SAME_LEVEL = 0.8  # of two copies, the first is kept if it has at least this share of the second's energy
 
 
 @dataclass
 class Crosstalk:
-    """What channels repeat of one another."""
+    """Sounds that channels repeat from each other."""
 
     copies: dict[int, int] = field(default_factory=dict)
-    """A channel, and the earlier or louder one that it is a copy of."""
+    """For each copy, the earlier or louder channel that it repeats."""
     muted: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
-    """A channel, and its windows of 0.1 s in which only others are heard."""
+    """For each channel, its windows of 0.1 s in which only others are heard."""
     explained: dict[int, dict[int, Energies]] = field(default_factory=dict, compare=False)
-    """A channel, and the energy that each of the others brings into it, where that is about its own."""
+    """For each channel, the energy that others contribute to it at nearly their own level, as in a mix."""
 
 
 def find_crosstalk(blocks: Blocks, channels: int) -> Crosstalk:
-    """Compare the channels of a recording. ``blocks()`` reads it from its beginning: int16, shape (frames, channels).
+    """Compare the channels of a recording. ``blocks()`` reads it from the beginning: int16, shape (frames, channels).
 
-    Every block but the last has whole windows. It is read once, and a second time if channels share a sound. Memory: a
-    block, and 24 bytes for each window of two channels that share a sound.
+    Every block except the last has whole windows. The recording is read once, and again if channels share a sound.
+    Memory: a block, and 24 bytes for each window of two channels that share a sound.
     """
     found = Crosstalk()
     if channels < 2:
         return found
-    # Lags in samples; positive: the second channel of the pair has the sound later.
+    # Lags are in samples. Positive means that the second channel of the pair has the sound later.
     shared = {pair: lags for pair, sums in sum_spectra(blocks(), channels).items() if (lags := _peaks(sums))}
     if not shared:
         return found
     energy, pairs = _measure(blocks(), channels, shared)
     if len(energy) < _SHORTEST:
         return found
-    # Copies first: what they repeat of each other is not to be muted in both.
+    # Copies first, because their common sound must not be muted in both.
     for pair in pairs:
         if not found.copies.keys() & {pair.early, pair.late}:
             _find_copy(found, energy, pair)
@@ -88,7 +88,7 @@ def find_crosstalk(blocks: Blocks, channels: int) -> Crosstalk:
             _find_bleeding(found, energy, pair)
     for channel, sources in found.explained.items():
         own = _is_active(energy[:, channel]) & ~found.muted[channel]
-        # The mix of others: what is left of it are the windows in which several of them speak.
+        # A mix of others: the remaining windows are those in which several of them speak.
         if len(sources) > 1 and own.sum() < _MIX_SHARE * _is_active(energy[:, channel]).sum():
             found.muted[channel] |= energy[:, channel] < _MIX * np.sum([*sources.values()], axis=0)
     found.muted = {n: muted for n, muted in found.muted.items() if muted.any()}
@@ -97,31 +97,31 @@ def find_crosstalk(blocks: Blocks, channels: int) -> Crosstalk:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two channels and the lag at which they share a sound; energies in the windows of the later one."""
+    """Two channels, the lag at which they share a sound, and energies in the windows of the later channel."""
 
     early: int
     late: int
     lag: int  # samples
-    first: Energies  # of the early channel, ``lag`` samples later
-    second: Energies  # of the late channel
-    product: Energies  # of both
+    first: Energies  # early channel, delayed by ``lag`` samples
+    second: Energies  # late channel
+    product: Energies  # product of both
 
     @cached_property
     def ratios(self) -> Energies:
-        """The level of the second over the first, in dB."""
+        """Level of the second channel relative to the first, in dB."""
         return 10 * np.log10((_smooth(self.second) + 1.0) / (_smooth(self.first) + 1.0))
 
     def find_spoken(self, energy: Energies) -> NDArray[np.bool_]:
-        """The windows in which one of the two has sound, and no third channel is louder by far."""
+        """The windows in which one of the two has sound, and no third channel is much louder."""
         active: NDArray[np.bool_] = _is_active(self.first) | _is_active(self.second)
-        active[: self.lag // WINDOW + 2] = False  # the early one has not begun
+        active[: self.lag // WINDOW + 2] = False  # before the start of the delayed early channel
         others = np.delete(energy, [self.early, self.late], axis=1).max(axis=1, initial=0.0)
         active &= np.maximum(self.first, self.second) >= others / 2
         return active
 
 
 def _find_copy(found: Crosstalk, energy: Energies, pair: Pair) -> None:
-    """Add the quieter of two channels to the copies, if their level ratio is the same whoever speaks."""
+    """Add the quieter of two channels to the copies, if their level ratio does not depend on the speaker."""
     spoken = pair.find_spoken(energy)
     if spoken.sum() < _LEAST_WINDOWS or _split_levels(pair.ratios[spoken]) is not None:
         return
@@ -132,19 +132,19 @@ def _find_copy(found: Crosstalk, energy: Energies, pair: Pair) -> None:
 
 
 def _compare_levels(pair: Pair, spoken: NDArray[np.bool_]) -> tuple[int, int, NDArray[np.bool_]]:
-    """The louder channel, the quieter one, and the windows in which that has nothing of its own."""
+    """The louder channel, the quieter one, and the windows in which the quieter one has no other sound."""
     if pair.second[spoken].sum() * _SAME_LEVEL > pair.first[spoken].sum():
         return pair.late, pair.early, _find_repeats(pair.second, pair.first, pair.product, spoken, is_copy=True)[0]
     return pair.early, pair.late, _find_repeats(pair.first, pair.second, pair.product, spoken, is_copy=True)[0]
 
 
 def _find_bleeding(found: Crosstalk, energy: Energies, pair: Pair) -> None:
-    """Mute what each of two channels repeats of the other: their level ratio says who speaks."""
+    """Mute the sound that each of two channels repeats from the other. Their level ratio shows who speaks."""
     spoken = pair.find_spoken(energy)
     if spoken.sum() < _LEAST_WINDOWS:
         return
     middle = _split_levels(pair.ratios[spoken])
-    if middle is None:  # one of them is silent but for the other
+    if middle is None:  # one of them has only the other's sound
         _, repeating, repeats = _compare_levels(pair, spoken)
         _mute(found, pair, repeating, repeats, 0.0)
         return
@@ -156,13 +156,13 @@ def _find_bleeding(found: Crosstalk, energy: Energies, pair: Pair) -> None:
 
 
 def _split_levels(ratios: NDArray[np.float64]) -> float | None:
-    """The level ratio, in dB, above which one and below which the other speaks. None if there is but one group."""
+    """The level ratio, in dB, that separates the two speakers. None if there is only one group of ratios."""
     if not ratios.size:
         return None
     low, high = float(ratios.min()), float(ratios.max())
     for _ in range(20):  # k-means
         above = ratios > (low + high) / 2
-        if min(above.sum(), (~above).sum()) < _LEAST_WINDOWS:  # a click, a gap
+        if min(above.sum(), (~above).sum()) < _LEAST_WINDOWS:  # a click or a gap
             ratios = ratios[above] if above.sum() > len(ratios) / 2 else ratios[~above]
             if not 0 < above.sum() < len(above):
                 return None
@@ -173,9 +173,9 @@ def _split_levels(ratios: NDArray[np.float64]) -> float | None:
 
 
 def _mute(found: Crosstalk, pair: Pair, channel: int, repeats: NDArray[np.bool_], ratio: float) -> None:
-    """Add to a channel of a pair the windows that repeat the other, and what the other brings into it at full level."""
+    """Mute the windows of a channel that repeat the other, and record the other's energy if that is at full level."""
     energy = ratio * (pair.second if channel == pair.early else pair.first)
-    if channel == pair.early:  # in its own windows
+    if channel == pair.early:  # convert to its windows
         ahead = round(pair.lag / WINDOW)
         repeats, energy = np.pad(repeats[ahead:], (0, ahead)), np.pad(energy[ahead:], (0, ahead))
     found.muted[channel] = found.muted.get(channel, False) | repeats
@@ -186,14 +186,14 @@ def _mute(found: Crosstalk, pair: Pair, channel: int, repeats: NDArray[np.bool_]
 def _find_repeats(
     source: Energies, target: Energies, product: Energies, certain: NDArray[np.bool_], *, is_copy: bool = False
 ) -> tuple[NDArray[np.bool_], float]:
-    """The windows of the target with no other sound than the source's, by the energies of both and their product.
+    """Find the windows in which the target has only the source's sound, from the energies of both and their product.
 
-    In the ``certain`` ones the source is heard. Returns also the part of its energy that it brings into the target.
+    The source is heard in the ``certain`` windows. Returns also the share of its energy that is in the target.
     """
     certain = certain & (source > np.percentile(source, _LOUDEST) / 10)
     if certain.sum() < _LEAST_WINDOWS:
         return np.zeros(len(target), bool), 0.0
-    # The part of the target that the source explains, without what else is heard; a room adds to it.
+    # The share of the source's energy in the target, without other sounds. A room's echoes add to it.
     gain = (product[certain].sum() / source[certain].sum()) ** 2
     ratio = float(np.median(target[certain] / source[certain]))
     ratio, noise = ratio if is_copy else min(ratio, _ROOM * gain), float(np.percentile(target, 10))
@@ -210,7 +210,7 @@ def _find_repeats(
 
 
 def _frames(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
-    """Frames of `FRAME` samples, shape (channels, samples); the last is filled with zeros."""
+    """Frames of `FRAME` samples, shape (channels, samples); the last one is padded with zeros."""
     rest: NDArray[np.int16] | None = None
     for block in blocks:
         rest = block if rest is None else np.concatenate([rest, block])
@@ -219,15 +219,15 @@ def _frames(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
             rest = rest[FRAME:]
     if rest is not None and len(rest):
         last = np.zeros((rest.shape[1], FRAME), np.float32)
-        # Tapered by itself: the end of a hum that both channels have would be a click in both.
+        # Tapered at its own length, because the end of a hum in both channels would be a click in both.
         last[:, : len(rest)] = (rest.T - rest.mean(axis=0)[:, None]) * np.hanning(len(rest))
         yield last
 
 
 def sum_spectra(blocks: Iterable[Block], channels: int) -> dict[tuple[int, int], NDArray[np.complex128]]:
-    """The whitened cross-spectra of each pair of channels: of frames where the first is louder, and the second."""
+    """The whitened cross-spectra of each pair of channels, for frames in which the first or the second is louder."""
     first, last = (round(edge * FRAME / SAMPLE_RATE) for edge in _BAND)
-    taper = np.hanning(FRAME).astype(np.float32)  # else hum leaks into the band
+    taper = np.hanning(FRAME).astype(np.float32)  # prevents hum from leaking into the band
     sums = {pair: np.zeros((2, FRAME // 2 + 1), np.complex128) for pair in combinations(range(channels), 2)}
     for frame in _frames(blocks):
         spectra = np.fft.rfft((frame - frame.mean(axis=1, keepdims=True)) * taper)[:, first : last + 1]
@@ -240,7 +240,7 @@ def sum_spectra(blocks: Iterable[Block], channels: int) -> dict[tuple[int, int],
 
 
 def _peaks(sums: NDArray[np.complex128]) -> list[int]:
-    """The lags of the two highest peaks while the first channel is louder, while the second is, and of all together."""
+    """Lags of the two highest peaks of frames with the first channel louder, of those with the second, and of all."""
     lags: list[int] = []
     for spectrum in (sums[0], sums[1], sums.sum(axis=0)):
         lags += [lag for height, lag in peaks(spectrum) if height >= PEAK]
@@ -248,7 +248,7 @@ def _peaks(sums: NDArray[np.complex128]) -> list[int]:
 
 
 def peaks(spectrum: NDArray[np.complex128]) -> Iterator[tuple[float, int]]:
-    """The two highest points of a correlation: height over the spread of all, and lag."""
+    """The two highest points of a correlation: height relative to the spread, and lag."""
     correlation = np.fft.irfft(spectrum)
     near = np.abs(np.concatenate([correlation[-MAX_LAG:], correlation[: MAX_LAG + 1]]))
     spread = float(np.sqrt(np.mean(near**2)))
@@ -283,7 +283,7 @@ def _measure(
 
 
 def _spectra(block: Block) -> NDArray[np.complex64]:
-    """The spectrum of each window in the band: shape (channels, windows, frequencies)."""
+    """The spectrum of each window, within the band: shape (channels, windows, frequencies)."""
     windows = -(-len(block) // WINDOW)
     whole = np.zeros((windows * WINDOW, block.shape[1]), np.float32)
     whole[: len(block)] = block

@@ -17,11 +17,11 @@ import imageio_ffmpeg
 from stenopool.speech.audio import sandbox
 
 INPUT = ("-fd", "0", "-i", "fd:")
-"""The source of `run` as ffmpeg's input: an open file, so that its name is never interpreted."""
+"""ffmpeg's arguments for the source of `run`: an open file, so that its name is never interpreted."""
 
 
 def stretch(start: int, end: int) -> tuple[str, ...]:
-    """The bytes of the source from ``start`` to ``end``, as `INPUT`."""
+    """Like `INPUT`, for the bytes of the source from ``start`` to ``end``."""
     return "-fd", "0", "-i", f"subfile,,start,{start},end,{end},,:fd:"
 
 
@@ -35,11 +35,11 @@ _SIGNALLED = 255  # ffmpeg's exit code after a signal; only SIGXCPU is sent
 
 @dataclass(frozen=True)
 class Report:
-    """Exit code and messages, each line with its level in brackets: warnings and worse."""
+    """Exit code and messages (warnings and errors), each line with its level in brackets."""
 
     code: int
     messages: str
-    packets: int = 0  # of audio that were read
+    packets: int = 0  # number of audio packets read
     packet_bytes: int = 0
 
 
@@ -52,12 +52,12 @@ def run(
     memory: int,
     take: Callable[[bytes], object] = len,
 ) -> Report:
-    """Run ffmpeg on ``source`` (`INPUT` among the arguments) and hand each piece of its standard output to ``take``.
+    """Run ffmpeg on ``source`` (with `INPUT` in the arguments) and pass each piece of its standard output to ``take``.
 
-    ``seconds()`` is the time limit, asked again as output arrives; it never exceeds ``most_seconds``, which also limits
-    CPU time should this process die. ``memory`` is in bytes. ffmpeg writes no file, and it and its children have ended
-    when this returns or raises. Raises `TimeoutError`, `OSError` if it cannot be started or limited, and what ``take``
-    raises.
+    ``seconds()`` is the time limit, evaluated again as output arrives. It never exceeds ``most_seconds``, which also
+    limits CPU time in case this process dies. ``memory`` is in bytes. ffmpeg writes no file, and it and its children
+    have ended when this returns or raises. Raises `TimeoutError`, `OSError` if it cannot be started or limited, and any
+    exception of ``take``.
     """
     messages = _Messages()
     started = time.monotonic()
@@ -98,7 +98,7 @@ def run(
 
 
 class _Messages:
-    """What ffmpeg writes: the first 64 KiB of warnings, and of the rest only how much it has read."""
+    """Collects ffmpeg's messages: the first 64 KiB of warnings and errors, and the number of packets read."""
 
     def __init__(self) -> None:
         self._kept = bytearray()
@@ -121,6 +121,6 @@ class _Messages:
             self._kept += line[:_MESSAGES_KEPT] + b"\n"
 
     def report(self, code: int) -> Report:
-        """All of it, once ffmpeg has ended."""
+        """The complete report, once ffmpeg has ended."""
         self._end_line(bytes(self._line))
         return Report(code, self._kept.decode(errors="replace"), self._packets, self._bytes)

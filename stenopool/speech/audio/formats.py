@@ -1,10 +1,10 @@
-"""What a file holds by its bytes, where its headers may lie: where its samples are, and in which form.
+"""Find the samples of a file, and their format, from its bytes, because its headers may be wrong.
 
-Recorders that crash, uploads in pieces and files joined with ``cat`` have sizes and formats that contradict the file.
-libav believes them, and loses what they do not name. `survey` walks the chunks of WAV (RIFF, RIFX, RF64, BW64, W64),
-AIFF, CAF, AU and MP4 itself. Where the headers are wrong, it says what to decode in place of what they say.
+Recorders that crash, uploads in parts and files joined with ``cat`` produce headers whose sizes and formats contradict
+the file. libav trusts the headers, and loses audio that they do not include. `survey` reads the chunks of WAV (RIFF,
+RIFX, RF64, BW64, W64), AIFF, CAF, AU and MP4 itself. If the headers are wrong, it returns the parts to decode instead.
 
-It runs in the prober, confined, and imports little of Stenopool. The file may be hostile: every loop has a bound.
+It runs in the prober, confined, and imports little of Stenopool. The file may be hostile, so every loop has a limit.
 """
 
 import math
@@ -18,15 +18,15 @@ from stenopool.speech.audio.movies import read_movie
 from stenopool.speech.audio.samples import RAW_FORMATS, ROUGH, Read, SampleFormat, Samples, block_size, forms_of
 from stenopool.speech.audio.tags import find_hidden_audio, starts_with_frames
 
-# Sizes of "unknown length": 0xFFFFFFFF (FFmpeg, for a pipe), 0x7FFFF... (SoX).
+# Sizes that mean "unknown length": 0xFFFFFFFF (FFmpeg, for a pipe), 0x7FFFF... (SoX).
 UNKNOWN = 0x7FFF_0000
 MOST_PARTS = 64
 _MOST_CHUNKS = 1000
-_MOST_SCANNED = 256 * 1024**2  # bytes in which joined files are looked for; the prober has a time limit
+_MOST_SCANNED = 256 * 1024**2  # bytes searched for joined files; the prober has a time limit
 _BLOCK = 1024**2
-_HEADER = 16384  # bytes in which the data of a WAV begins, nearly always
-_MOST_OFFSET = 4096  # of the samples in their chunk of AIFF
-_LEAST_TAIL = 1024  # bytes behind the last chunk that are worth decoding
+_HEADER = 16384  # bytes within which the data of a WAV nearly always begins
+_MOST_OFFSET = 4096  # maximum offset of the samples in their AIFF chunk
+_LEAST_TAIL = 1024  # minimum number of bytes after the last chunk that are worth decoding
 USUAL_RATES = frozenset(
     {
         *(5512, 6000, 7350, 8000, 10000, 11025, 11127, 12000, 12500, 16000, 18900, 20000, 22050, 22254, 22255, 24000),
@@ -34,44 +34,44 @@ USUAL_RATES = frozenset(
         *(176400, 192000, 352800, 384000, 705600, 768000, 2822400, 3072000, 5644800, 6144000),
     }
 )
-# Marks by which joined files are found among samples, and how far behind a file's beginning each is.
+# Marks by which joined files are found among samples, and the offset of each from the file's beginning.
 _MARKS = {
     **dict.fromkeys((b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"caff\0\1", b"riff\x2e\x91", b".snd\0\0"), 0),
     b"ftyp": 4,
 }
-# Beginnings that are too short to be looked for among samples, but not where a file ends.
+# Beginnings that are too short to search for among samples, but can be checked at the end of a file.
 _SHORT_MARKS = (b"fLaC\0", b"ID3\2\0", b"ID3\3\0", b"ID3\4\0", b"OggS\0\2", b"\x1aE\xdf\xa3")
-_WAVE_SUBFORMAT = b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"  # GUIDs of format tags, behind the tag
+_WAVE_SUBFORMAT = b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71"  # the rest of a format tag's GUID, after the tag
 
 
 @dataclass(frozen=True)
 class FilePart:
-    """A stretch of the file that is decoded as a file of its own: raw samples, or with headers if ``form`` is None."""
+    """A part of the file that is decoded as a separate file: raw samples, or with headers if ``form`` is None."""
 
     start: int
     end: int
     form: SampleFormat | None = None
-    to_its_end: bool = False  # its own header says less than there is
+    to_its_end: bool = False  # its header gives a size that is too small
 
 
 @dataclass
 class Survey:
-    """What was found."""
+    """The result of `survey`."""
 
     parts: list[FilePart] = field(default_factory=list)
-    contradictory: bool = False  # the header is contradicted by itself or by the data
+    contradictory: bool = False  # the header contradicts itself or the data
     promised: float | None = None  # seconds according to the header
-    payload: int | None = None  # bytes of media, where they can be told from the rest
-    container: str = ""  # under libav's name
-    plain: FilePart | None = None  # its samples, if they are uncompressed; to decode where it is one of several files
+    payload: int | None = None  # bytes of media, if they can be distinguished from the rest
+    container: str = ""  # libav's name
+    plain: FilePart | None = None  # uncompressed samples, to decode if the file is one of several joined ones
 
 
 class _Dialect(NamedTuple):
-    """How a family of formats writes chunks."""
+    """The layout of chunks in a family of formats."""
 
     head: str  # struct of name and size
     align: int
-    inclusive: bool = False  # the size counts the head
+    inclusive: bool = False  # the size includes the head
 
 
 _LITTLE, _BIG = _Dialect("<4sI", 2), _Dialect(">4sI", 2)
@@ -82,7 +82,7 @@ _NAME = re.compile(rb"[A-Za-z0-9_\- .\xa9?()]{4}")
 
 @dataclass
 class _Chunks:
-    """The chunks of a file, from ``at``; ``end`` is where they end, for whatever reason."""
+    """Iterates over the chunks of a file from ``at``. Afterwards, ``at`` is the position at which they end."""
 
     read: Read
     dialect: _Dialect
@@ -90,7 +90,7 @@ class _Chunks:
     limit: int
 
     def __iter__(self) -> Iterator[tuple[bytes, int, int]]:
-        """Name, position of the contents, their declared size."""
+        """Yield the name of each chunk, the position of its contents, and their declared size."""
         length = struct.calcsize(self.dialect.head)
         for _ in range(_MOST_CHUNKS):
             if self.at + length > self.limit or len(head := self.read(self.at, length)) < length:
@@ -102,12 +102,12 @@ class _Chunks:
                 size = max(0, size - length)
             begin = self.at + length
             yield name, begin, size
-            if size < 0:  # as CAF says that it lasts to the end
+            if size < 0:  # CAF: the chunk continues to the end of the file
                 return
             self.at = self._next(begin + size)
 
     def _next(self, end: int) -> int:
-        """Where the next chunk begins: writers forget the byte that pads a chunk of odd size."""
+        """Position of the next chunk. Some writers omit the byte that pads a chunk of odd size."""
         align = self.dialect.align
         padded = end + -end % align
         if padded == end or align != 2 or _NAME.fullmatch(self.read(padded, 4)):
@@ -125,17 +125,17 @@ def survey(read: Read, size: int) -> Survey:
         if at == 0 and after >= size:
             return one
         found.container = found.container or one.container
-        # Of a header without samples nothing is left.
+        # Drops headers without samples.
         found.parts += [part for part in one.parts or [one.plain or FilePart(at, after)] if part.end > part.start]
         at = after
-    if len(found.parts) >= MOST_PARTS:  # nobody joins so many
+    if len(found.parts) >= MOST_PARTS:  # an unrealistic number of joined files
         found.parts[-1] = replace(found.parts[-1], end=size)
         found.contradictory = True
     return found
 
 
 def _survey_one(read: Read, at: int, size: int) -> tuple[Survey, int]:
-    """The file that begins at ``at``, and where the next one does (``size`` if there is none)."""
+    """Survey the file that begins at ``at``. Returns also where the next one begins (``size`` if there is none)."""
     head = read(at, 24)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
         found, after = _wave(read, at, size, _Chunks(read, _BIG if head[:4] == b"RIFX" else _LITTLE, at + 12, size))
@@ -178,9 +178,9 @@ def _wave(read: Read, at: int, size: int, chunks: _Chunks) -> tuple[Survey, int]
     order = ">" if chunks.dialect is _BIG else "<"
     wave: _Wave | None = None
     data: tuple[int, int] | None = None
-    wide: int | None = None  # the size of the data in RF64's ds64
-    late = False  # data before the format
-    in_block = 0  # samples in a block of a compressed format
+    wide: int | None = None  # size of the data according to RF64's ds64 chunk
+    late = False  # the data chunk precedes the format chunk
+    in_block = 0  # number of samples in a block of a compressed format
     for name, begin, length in chunks:
         if name == b"ds64" and len(sizes := read(begin, 16)) == 16:
             (wide,) = struct.unpack("<8xQ", sizes)
@@ -198,7 +198,7 @@ def _wave(read: Read, at: int, size: int, chunks: _Chunks) -> tuple[Survey, int]
             data = begin, length
             if not 0 < length < (UNKNOWN if chunks.dialect is not _W64 else 2**62) or begin + length >= size:
                 break
-    lost = data is None and wave is not None and chunks.dialect is not _W64  # a chunk of a wrong size leads past it
+    lost = data is None and wave is not None and chunks.dialect is not _W64  # skipped because of a wrong chunk size
     if lost and (mark := read(at, _HEADER).find(b"data", 36)) >= 0:
         data = at + mark + 8, struct.unpack(order + "I", read(at + mark + 4, 4).ljust(4, b"\0"))[0]
         chunks = replace(chunks, at=at + mark)
@@ -210,7 +210,7 @@ def _wave(read: Read, at: int, size: int, chunks: _Chunks) -> tuple[Survey, int]
     form, contradictory = _wave_form(wave, Samples(read, data[0], stale.end, order == ">"))
     contradictory |= stale.extends or lost
     promised = data[1] / wave.bytes_per_second if wave.bytes_per_second and not stale.unknown else None
-    if form is None:  # compressed: its own demuxer, told to read on
+    if form is None:  # compressed: its own demuxer, with the option to read to the end
         parts = [FilePart(at, stale.end, to_its_end=True)] if stale.extends else []
         return Survey(parts, contradictory or not _blocks_agree(wave, in_block), promised), stale.after
     if starts_with_frames(read(data[0], _HEADER)):
@@ -220,23 +220,23 @@ def _wave(read: Read, at: int, size: int, chunks: _Chunks) -> tuple[Survey, int]
         promised = promised and data[1] / (form.sample_rate * block_size(form))
     part = FilePart(data[0], stale.end, form)
     whole = stale.unknown or chunks.dialect is _W64  # libav reads these to the end of the file
-    padded = chunks.dialect.align != 2 or data[0] % 2 == 0  # where libav looks for them
+    padded = chunks.dialect.align != 2 or data[0] % 2 == 0  # libav expects the samples at an even position
     if right and not late and padded and (not whole or stale.after >= size):
         return Survey([], False, promised, plain=part), stale.after
     return Survey([part], contradictory, None if contradictory else promised), stale.after
 
 
 class _Extent(NamedTuple):
-    end: int  # of the samples
-    after: int  # where another file begins, or the end of this
-    unknown: bool  # the header does not say
-    extends: bool  # there is more than the header says
+    end: int  # end of the samples
+    after: int  # start of another file, or the end of this one
+    unknown: bool  # the header gives no size
+    extends: bool  # there are more samples than the header says
 
 
 def _extent(read: Read, chunks: _Chunks, data: tuple[int, int], size: int) -> _Extent:
-    """Where the samples of ``data`` (its position and declared size) really end."""
+    """Find the real end of the samples of ``data`` (position and declared size)."""
     begin, length = data
-    if _begins_file(read(begin, 40)):  # a file, as samples
+    if _begins_file(read(begin, 40)):  # another file instead of samples
         return _Extent(begin, begin, unknown=False, extends=False)
     unknown = length == 0 or length >= (UNKNOWN if chunks.dialect in (_LITTLE, _BIG) else 2**62)
     if unknown:
@@ -245,10 +245,10 @@ def _extent(read: Read, chunks: _Chunks, data: tuple[int, int], size: int) -> _E
     end = begin + length
     if end == size:
         return _Extent(end, size, unknown=False, extends=False)
-    if end > size:  # cut off, unless another file begins in what is there
+    if end > size:  # truncated, unless another file begins within the data
         after = _next_file(read, begin, size)
         return _Extent(after, after, unknown=False, extends=False)
-    # Behind the samples: nothing, chunks up to the end, another file, or samples that the header does not know.
+    # After the samples: nothing, chunks up to the end, another file, or samples that the header does not include.
     rest = _Chunks(read, chunks.dialect, chunks._next(end), size)
     for _ in rest:
         pass
@@ -264,7 +264,7 @@ def _extent(read: Read, chunks: _Chunks, data: tuple[int, int], size: int) -> _E
 
 
 def _next_file(read: Read, at: int, size: int) -> int:
-    """Where another file begins, at ``at`` or behind; ``size`` if none does."""
+    """Position at which another file begins, from ``at`` on; ``size`` if none does."""
     last = min(size, at + _MOST_SCANNED)
     while at < last:
         block = read(at, _BLOCK + 8)
@@ -283,7 +283,7 @@ def _find_all(block: bytes, mark: bytes, behind: int) -> Iterator[int]:
 
 
 def _begins_file(head: bytes) -> bool:
-    """Whether these 40 bytes are a whole header, and not just a mark, which may occur in samples."""
+    """Whether these 40 bytes are a complete header, not just a mark, which may occur in samples."""
     if len(head) < 40:
         return False
     if head[8:12] in (b"WAVE", b"AIFF", b"AIFC"):
@@ -296,7 +296,7 @@ def _begins_file(head: bytes) -> bool:
 
 
 def _pcm_name(tag: int, bits: int, order: str) -> str | None:
-    """ffmpeg's name of a WAV format tag with so many bits per sample."""
+    """ffmpeg's name for a WAV format tag with this many bits per sample."""
     end = "be" if order == ">" else "le"
     match tag, bits:
         case 1, 8:
@@ -313,12 +313,12 @@ def _pcm_name(tag: int, bits: int, order: str) -> str | None:
 
 
 def _blocks_agree(wave: _Wave, in_block: int) -> bool:
-    """Whether the fields of a compressed WAV with blocks of fixed length agree."""
+    """Whether the header fields of a compressed WAV with fixed-length blocks agree."""
     channels, bits = max(1, wave.channels), max(1, wave.bits)
     match wave.tag:
-        case 0x2:  # ADPCM of Microsoft
+        case 0x2:  # Microsoft ADPCM
             expected = (wave.block // channels - 7) * 2 + 2
-        case 0x11:  # ADPCM of IMA
+        case 0x11:  # IMA ADPCM
             expected = (wave.block // channels - 4) * 8 // bits + 1
         case 0x31:  # GSM
             expected = wave.block * 320 // 65
@@ -329,15 +329,15 @@ def _blocks_agree(wave: _Wave, in_block: int) -> bool:
 
 
 def _wave_form(wave: _Wave, samples: Samples) -> tuple[SampleFormat | None, bool]:
-    """The form of the samples, None if they are compressed; and whether the header contradicts itself or them.
+    """Return the format of the samples, None if compressed; and whether the header contradicts itself or the samples.
 
-    The fields of the header say everything twice: the block is channels times bits, the bytes per second are the rate
-    times the block. The forms that contradict the fewest fields are compared by how smooth the samples are with each.
+    The header's fields are redundant: the block is channels times bits, the bytes per second are the rate times the
+    block. Among the formats that contradict the fewest fields, the one with the smoothest samples wins.
     """
     order = ">" if samples.big else "<"
     if wave.tag == 1:
         wave = wave._replace(bits=(wave.bits + 7) // 8 * 8)  # 20 bits are stored in three bytes
-    mistakes = (0, wave.rate, wave.rate * wave.channels, wave.rate * wave.bits)  # of writers, unless the rate is wrong
+    mistakes = (0, wave.rate, wave.rate * wave.channels, wave.rate * wave.bits)  # common, unless the rate is wrong
     agrees = wave.block == wave.channels * wave.bits // 8 > 0
     if agrees and wave.bytes_per_second in mistakes and wave.bytes_per_second // wave.block not in USUAL_RATES:
         wave = wave._replace(bytes_per_second=wave.rate * wave.block)
@@ -370,12 +370,12 @@ def _wave_form(wave: _Wave, samples: Samples) -> tuple[SampleFormat | None, bool
     likely.sort(
         key=lambda form: (
             *(form.sample_rate not in USUAL_RATES, form != first, form.sample_rate != wave.rate),
-            form.name[:3] != "s16",  # two samples of 16 bits make a sound one of 32
+            form.name[:3] != "s16",  # two 16-bit samples form a plausible 32-bit sample
         )
     )
     best = samples.best(likely)
     if declared is None and samples.roughness(best) > ROUGH:
-        return None, False  # a codec, and not samples under a wrong tag
+        return None, False  # a codec, not samples with a wrong tag
     return best, True
 
 
@@ -393,9 +393,9 @@ def _simple(
     promised: float | None = None,
     hides: bool = False,
 ) -> tuple[Survey, int]:
-    """The survey of a format whose header says most things once. ``block``: bytes of a sample of all channels.
+    """Survey a format with few redundant header fields. ``block``: bytes of one sample of all channels.
 
-    ``hides``: what the header says of the beginning of the samples is wrong.
+    ``hides``: the header gives a wrong position for the start of the samples.
     """
     contradictory = extent.extends
     if form is None:
@@ -430,7 +430,7 @@ def _aiff(read: Read, at: int, size: int, compressed: bool) -> tuple[Survey, int
             form = SampleFormat(str(raw), rate, channels) if usable else None
         elif name == b"SSND" and data is None:
             (offset,) = struct.unpack(">I", read(begin, 4).ljust(4, b"\0"))
-            hides = offset > _MOST_OFFSET or offset >= length  # for alignment to blocks
+            hides = offset > _MOST_OFFSET or offset >= length  # the offset is for alignment to blocks
             offset = 0 if hides else offset
             data = begin + 8 + offset, max(0, length - 8 - offset)
             if begin + length >= size:
@@ -454,7 +454,7 @@ def _caf(read: Read, at: int, size: int) -> tuple[Survey, int]:
             usable = raw in RAW_FORMATS and 1 <= channels <= 64 and 0 < rate < 2**31
             form = SampleFormat(str(raw), round(rate), channels) if usable else None
         elif name == b"data" and data is None:
-            data = begin + 4, length - 4 if length > 0 else 0  # behind a count of edits
+            data = begin + 4, length - 4 if length > 0 else 0  # after an edit count
             if length <= 0 or begin + length >= size:
                 break
     if data is None or data[0] >= size:
@@ -464,7 +464,7 @@ def _caf(read: Read, at: int, size: int) -> tuple[Survey, int]:
 
 
 def _au(read: Read, at: int, size: int) -> tuple[Survey, int]:
-    """Its chunk is the rest of the file, so libav reads all of it, whatever its size says."""
+    """Survey AU. Its samples are the rest of the file, so libav reads all of it, whatever the size field says."""
     offset, _, encoding, rate, channels = struct.unpack(">4x5I", read(at, 24))
     names = {1: "mulaw", 2: "s8", 3: "s16be", 4: "s24be", 5: "s32be", 6: "f32be", 7: "f64be", 27: "alaw"}
     note = read(at + 24, min(offset - 24, _BLOCK)) if offset > 24 else b""

@@ -1,9 +1,9 @@
-"""The program that starts decoders: each request becomes a confined process.
+"""The program that starts decoders: it turns each request into a confined process.
 
-`sandbox` starts it once and sends it requests with open files. It runs nothing but its own code and has neither the
-service's memory nor its environment, so a process can be forked from it cheaply, and that process can give up its
-rights (`confinement`) before it becomes ffmpeg or reads a file's headers. One is forked in advance, while the last one
-works. When the service ends, however it ends, the launcher and all decoders end too.
+`sandbox` starts it once, and sends it requests with open files. It runs only its own code and has neither the service's
+memory nor its environment. So a process can be forked from it cheaply, and can give up its rights (`confinement`)
+before it becomes ffmpeg or reads a file's headers. One process is forked in advance, while the previous one works. When
+the service ends, for whatever reason, the launcher and all decoders end too.
 """
 
 import contextlib
@@ -19,19 +19,19 @@ from typing import Any, NoReturn
 
 from stenopool.speech.audio import confinement
 
-PROBERS = "probers"  # the argument with which it starts `prober` instead of programs
+PROBERS = "probers"  # with this argument, the launcher starts `prober` instead of programs
 _MOST_BYTES, _MOST_FILES = 128 * 1024, 4
 _MOST_DESCRIPTORS = 65536
 _PR_SET_PDEATHSIG = 1
-_REPORT = 3  # the descriptor on which a new process says why it could not start
+_REPORT = 3  # descriptor on which a new process reports why it could not start
 
 
 class _Server:
-    """Serves requests on ``control`` until its other end closes."""
+    """Serves requests on ``control`` until the other end closes it."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._lines: dict[int, socket.socket] = {}  # to the callers, by process id
+        self._lines: dict[int, socket.socket] = {}  # connections to the callers, by process ID
         self._spare = _fork()
         self._selector = selectors.DefaultSelector()
 
@@ -52,13 +52,13 @@ class _Server:
                     if not message:
                         return
                     self._start(message, files)
-                else:  # the caller closed its line, or said that it will send nothing more
+                else:  # the caller closed its connection, or shut it down for sending
                     self._selector.unregister(key.fileobj)
                     os.killpg(key.data, signal.SIGKILL)
             self._reap()
 
     def _start(self, message: bytes, files: list[int]) -> None:
-        """Start a process, and answer on the line, which is the first of ``files``."""
+        """Start a process, and respond on the connection, which is the first of ``files``."""
         line, *standard = files
         caller = socket.socket(fileno=line)
         try:
@@ -79,15 +79,15 @@ class _Server:
             self._spare = _fork()
 
     def _become(self, message: bytes, standard: list[int]) -> tuple[int, bytes]:
-        """The id of the process that takes the request and, if it could not start and has ended, why."""
+        """Pass the request to a process. Returns its ID and, if it could not start and has ended, the error."""
         pid, channel = self._spare
         try:
             socket.send_fds(channel, [message], standard)
-        except OSError:  # somebody killed it
+        except OSError:  # the process was killed
             pid, channel = _fork()
             socket.send_fds(channel, [message], standard)
         with channel:
-            error = channel.recv(_MOST_BYTES)  # nothing, once the program runs
+            error = channel.recv(_MOST_BYTES)  # empty if the program runs
         if error:
             os.waitpid(pid, 0)
         return pid, error
@@ -101,8 +101,8 @@ class _Server:
                 return
             if not pid:
                 return
-            if line := self._lines.pop(pid, None):  # else it was the spare one
-                with contextlib.suppress(KeyError):  # it was killed
+            if line := self._lines.pop(pid, None):  # else it was the spare process
+                with contextlib.suppress(KeyError):  # already unregistered if it was killed
                     self._selector.unregister(line)
                 _send(line, json.dumps({"code": os.waitstatus_to_exitcode(status)}).encode())
                 line.close()
@@ -113,7 +113,7 @@ def _report(failure: BaseException) -> bytes:
 
 
 def _send(line: socket.socket, message: bytes) -> None:
-    with contextlib.suppress(OSError):  # the caller has gone
+    with contextlib.suppress(OSError):  # the caller has ended
         line.send(message)
 
 
@@ -122,7 +122,7 @@ def _program(request: dict[str, Any]) -> str:
 
 
 def _fork() -> tuple[int, socket.socket]:
-    """A process that waits for a request on the socket."""
+    """Fork a process that waits for a request on the socket."""
     launcher, (ours, theirs) = os.getpid(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
@@ -133,7 +133,7 @@ def _fork() -> tuple[int, socket.socket]:
 
 
 def _become(channel: socket.socket, launcher: int) -> NoReturn:
-    """Wait for a request, and turn into the confined program."""
+    """Wait for a request, and become the confined program."""
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         os.setsid()
@@ -153,12 +153,12 @@ def _become(channel: socket.socket, launcher: int) -> NoReturn:
         os.closerange(_REPORT + 1, _MOST_DESCRIPTORS)
         if command := request["command"]:
             environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            os.execve(command[0], command, environment)  # noqa: S606 (no shell is meant)
+            os.execve(command[0], command, environment)  # noqa: S606 (no shell is intended)
         os.close(_REPORT)
         from stenopool.speech.audio import prober
 
         prober.main(request["options"])
-    except BaseException as failure:  # whatever it is, it must not go on as a second launcher
+    except BaseException as failure:  # in any case, this process must not continue as a second launcher
         for report in (channel.fileno(), _REPORT):
             with contextlib.suppress(OSError):
                 os.write(report, _report(failure))
@@ -167,7 +167,7 @@ def _become(channel: socket.socket, launcher: int) -> NoReturn:
 
 
 def main() -> None:
-    """Serve the socket that is standard input."""
+    """Serve requests on the socket that is standard input."""
     control = socket.socket(fileno=os.dup(0))
     if PROBERS in sys.argv:
         from stenopool.speech.audio import prober

@@ -1,4 +1,4 @@
-"""What split channels are: one party each, copies of one another, or one channel after all."""
+"""Determine the layout of split channels: one party each, copies of each other, or a single channel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,21 +20,21 @@ from stenopool.speech.transcript import (
 
 @dataclass(frozen=True)
 class ChannelLayout:
-    """Which windows of which channel to mute, so that everything is transcribed once; and what to say about them."""
+    """The windows of each channel to mute, so that everything is transcribed once; and flags for the transcript."""
 
     undivided: bool = False
-    """There is only one channel, in which everyone speaks, though channels were to be split."""
+    """Whether there is only one channel, with all speakers, although channels=split was requested."""
     muted: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
 
 
 def find_layout(signals: Signals, names: Sequence[str]) -> ChannelLayout:
-    """Compare channels that are to be split. Where all are copies of one, the others leave ``signals``.
+    """Compare channels that are to be split. If all are copies of one, the others are removed from ``signals``.
 
-    ``names``: those that were given for the channels.
+    ``names``: the names given for the channels.
     """
     if signals.count == 1:
-        # One name for one channel is as it should be.
+        # One name for one channel needs no flag: the channel has one speaker.
         return ChannelLayout(undivided=True, flags=(SINGLE_CHANNEL,)) if len(names) != 1 else ChannelLayout()
     silent = signals.silent
     found = find_crosstalk(signals.blocks, signals.count)

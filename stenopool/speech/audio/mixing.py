@@ -1,6 +1,6 @@
-"""Signals to transcribe: their levels; which channels, or a mix of them; at which gain.
+"""Choose the signals to transcribe (channels, or a mix of them), measure their levels, and apply a gain.
 
-Done with pydub on parts of a spool, in two passes.
+Uses pydub on parts of a spool, in two passes.
 """
 
 import math
@@ -17,34 +17,34 @@ from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import OPPOSITE_PHASE
 
 with warnings.catch_warnings():
-    # pydub warns that it finds no ffmpeg on PATH. It needs none for samples that are decoded already.
+    # pydub warns that ffmpeg is not on PATH, which is not needed for decoded samples.
     warnings.simplefilter("ignore", RuntimeWarning)
     from pydub import AudioSegment
 
-WINDOW = SAMPLE_RATE // 10  # samples; every block but the last has whole windows
+WINDOW = SAMPLE_RATE // 10  # samples; every block except the last has whole windows
 FULL_SCALE = 32768.0
-# The gates of ITU-R BS.1770: silence does not count, nor what is far below the rest. The first is lower than the
-# standard's -70, for whole corpora (FLEURS) are at -66 dB.
+# The gates of ITU-R BS.1770, which exclude silence and parts far below the rest. The first is lower than the standard's
+# -70, because whole corpora (FLEURS) are at -66 dB.
 _ABSOLUTE_GATE = 10 ** (-80 / 10)
 _RELATIVE_GATE = 10 ** (-10 / 10)
 
-# Mixing loses nothing of equal channels and 3 dB of different ones: more than 6 dB means that they cancel.
+# Mixing loses 0 dB with equal channels and 3 dB with different ones; a loss of more than 6 dB means that they cancel.
 _CANCELS = 10 ** (-6 / 10)
 _SILENT_BESIDE = 10 ** (-50 / 10)
-TARGET_DB = -23.0  # active level of speech (EBU R 128's reference); louder recordings stay as they are
+TARGET_DB = -23.0  # active level of speech (EBU R 128's reference); louder recordings are not changed
 MAX_GAIN_DB = 45.0
 STEADY_DB = 6.0  # a smaller swing is noise, hum or a tone: raising it would cause hallucinations
 _CEILING = 10 ** (-1 / 20) * FULL_SCALE  # raised peaks stay 1 dB below full scale
 _LARGEST = FULL_SCALE - 1
 _RAMP = SAMPLE_RATE // 100  # samples in which a muted part fades out and in
-SLICE_SECONDS = 60.0  # bounds memory: a day of audio is never in it at once
+SLICE_SECONDS = 60.0  # limits memory: a day of audio is never held at once
 
 
 Mode = Literal["mix", "split"]
 
 
 def segments(spool: IO[bytes], channels: int, seconds: float = SLICE_SECONDS) -> Iterator[AudioSegment]:
-    """The spool from its beginning, ``seconds`` at a time."""
+    """Read the spool from its beginning, ``seconds`` at a time."""
     frame = 2 * channels
     spool.seek(0)
     while data := spool.read(round(seconds * SAMPLE_RATE) * frame):
@@ -53,29 +53,29 @@ def segments(spool: IO[bytes], channels: int, seconds: float = SLICE_SECONDS) ->
 
 
 def join_samples(signals: Sequence[AudioSegment]) -> NDArray[np.int16]:
-    """The samples of mono signals side by side: int16, shape (frames, signals)."""
+    """Combine the samples of mono signals: int16, shape (frames, signals)."""
     return np.stack([np.frombuffer(signal.raw_data, np.int16) for signal in signals], axis=1)
 
 
 def candidates(segment: AudioSegment, mode: Mode) -> list[AudioSegment]:
-    """Every signal that may be chosen: each channel and, for a stereo mix, the mix as the third."""
+    """All candidate signals: each channel and, for a mix of stereo, the mix as the third."""
     mix = [segment.set_channels(1)] if segment.channels == 2 and mode == "mix" else []
     return [*segment.split_to_mono(), *mix]
 
 
 @dataclass(frozen=True)
 class Level:
-    """The level of one signal. Powers are mean squares without the offset, 1 at full scale."""
+    """The level of one signal. Powers are mean squares without the offset; 1 is full scale."""
 
     offset: float  # mean of all samples, in 16-bit steps (DC)
-    peak: float  # farthest sample from the offset, in 16-bit steps
+    peak: float  # largest distance of a sample from the offset, in 16-bit steps
     power: float  # mean power
-    active: float  # mean power without silence; 0 if there is nothing else
+    active: float  # mean power without silence; 0 for silence
     swing: float  # decibels between quiet and loud parts, without silence: over 8 for speech, 0 to 2 for hum and noise
 
 
 def measure(blocks: Iterable[NDArray[Any]]) -> list[Level]:
-    """The level of each signal, from blocks of shape (frames, signals).
+    """Measure the level of each signal, from blocks of shape (frames, signals).
 
     Memory: 16 bytes per signal and 0.1 s, plus one block.
     """
@@ -110,10 +110,10 @@ def measure(blocks: Iterable[NDArray[Any]]) -> list[Level]:
 
 
 def choose(levels: Sequence[Level], channels: int, mode: Mode) -> tuple[list[int], list[str]]:
-    """Indexes of the candidates to keep, and flags. Decided once for the whole recording, so that the level is steady.
+    """Choose the candidates to keep, once for the whole recording, so that the level is constant.
 
-    A mix of channels in opposite phase would cancel, so the louder channel is kept and the transcript flagged. If one
-    channel is silent, the other is kept.
+    Returns their indexes, and flags. Channels in opposite phase would cancel in a mix, so the louder one is kept and a
+    flag is set. If one channel is silent, the other is kept.
     """
     if channels != 2 or mode == "split":
         return list(range(len(levels))), []
@@ -127,9 +127,9 @@ def choose(levels: Sequence[Level], channels: int, mode: Mode) -> tuple[list[int
 
 
 def gain_db(levels: Sequence[Level]) -> float:
-    """One gain in dB for all signals, from the loudest: it keeps their proportions, and so cross-talk between channels.
+    """One gain in dB for all signals, from the loudest, so that level differences (and crosstalk) are kept.
 
-    Negative only where removing the offset would push a peak over full scale.
+    Negative only if removing the offset would push a peak over full scale.
     """
     loudest = max(levels, key=lambda level: level.active)
     peak = max(level.peak for level in levels) + 1.0  # 1: rounding, here and in the mix
@@ -141,11 +141,11 @@ def gain_db(levels: Sequence[Level]) -> float:
 
 
 def normalize_signal(signal: AudioSegment, offset: float, gain: float) -> AudioSegment:
-    """Part of a mono signal without the recording's offset (in 16-bit steps), and with the gain (dB)."""
-    # The step that shrinks the signal goes first: pydub's offset overflows at full scale.
+    """Remove the recording's offset (in 16-bit steps) from a part of a mono signal, and apply the gain (dB)."""
+    # Apply a negative gain first, because pydub's offset overflows at full scale.
     if gain < 0:
         signal, offset, gain = signal.apply_gain(gain), offset * 10 ** (gain / 20), 0.0
-    if round(offset):  # pydub measures the offset itself, part by part, if given 0
+    if round(offset):  # given 0, pydub would measure the offset of each part
         signal = signal.remove_dc_offset(offset=round(offset) / FULL_SCALE)
     return signal.apply_gain(gain) if gain else signal
 
@@ -160,7 +160,7 @@ class Spool:
 
 
 class Signals:
-    """What is kept of the decoded tracks, side by side: the mix of each, or with ``split`` every channel."""
+    """The signals kept from the decoded tracks: a mix of each track, or with ``split`` every channel."""
 
     def __init__(self, spools: Sequence[Spool], mode: Mode) -> None:
         self._spools, self._mode = spools, mode
@@ -177,31 +177,31 @@ class Signals:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of signals."""
         return len(self._kept)
 
     @property
     def frames(self) -> int:
-        """Length of the longest, in samples."""
+        """Length of the longest signal, in samples."""
         return max(spool.frames for spool in self._spools)
 
     @property
     def silent(self) -> list[int]:
-        """Those in which nothing is heard beside the others."""
+        """Indexes of signals that are silent, or nearly so compared with the loudest."""
         loudest = max(level.power for level in self.levels)
         return [n for n, level in enumerate(self.levels) if not level.active or level.power <= _SILENT_BESIDE * loudest]
 
     def keep(self, *indexes: int) -> None:
-        """Leave out all but these."""
+        """Drop all signals except these."""
         self._kept = [self._kept[n] for n in indexes]
         self.levels = [self.levels[n] for n in indexes]
 
     def blocks(self) -> Iterator[NDArray[np.int16]]:
-        """As they were decoded: shape (frames, signals), a slice at a time, the shorter ones filled with silence."""
+        """The decoded signals, a slice at a time: shape (frames, signals). Shorter ones are padded with silence."""
         return (join_samples(signals) for signals in self._slices())
 
     def normalized(self, muted: Mapping[int, NDArray[np.bool_]] | None = None) -> Iterator[NDArray[np.int16]]:
-        """The same without offset, at a normal level, and silent in the windows that are ``muted`` in a signal."""
+        """Like `blocks`, without offset, at a normal level, and silent in each signal's ``muted`` windows."""
         gain, window = gain_db(self.levels), 0
         for signals in self._slices():
             pairs = zip(signals, self.levels, strict=True)
@@ -214,20 +214,20 @@ class Signals:
 
     def _slices(self) -> Iterator[list[AudioSegment]]:
         for parts in zip_longest(*(segments(spool.file, spool.channels) for spool in self._spools)):
-            # Not by their truth: a part shorter than 1 ms counts as false in pydub.
+            # Compare with None, because in pydub a part shorter than 1 ms is false.
             found = [None if part is None else candidates(part, self._mode) for part in parts]
             frames = max(int(part.frame_count()) for part in parts if part is not None)
             yield [_lengthen(signals[n] if (signals := found[spool]) else None, frames) for spool, n in self._kept]
 
 
 def _lengthen(signal: AudioSegment | None, frames: int) -> AudioSegment:
-    """A mono signal with silence up to this length."""
+    """Pad a mono signal with silence to this length."""
     data = b"" if signal is None else signal.raw_data
     return AudioSegment(data=data.ljust(2 * frames, b"\0"), sample_width=2, frame_rate=SAMPLE_RATE, channels=1)
 
 
 def _fade(muted: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """A factor for each sample of these windows: 0 in muted ones, 1 in others, and a ramp between."""
+    """A factor for each sample of these windows: 0 in muted ones, 1 in others, with ramps between them."""
     factors = np.repeat(~muted, WINDOW).astype(np.float32)
     for change in np.flatnonzero(np.diff(muted)) + 1:
         first = change * WINDOW - _RAMP // 2

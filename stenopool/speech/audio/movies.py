@@ -1,4 +1,4 @@
-"""The boxes of an MP4 file: which media it has, and whether the edits agree with the tracks.
+"""Read the boxes of an MP4 file: how much media it has, and whether its edit lists agree with the tracks.
 
 It runs in the prober, and imports nothing from Stenopool but `samples`.
 """
@@ -9,16 +9,16 @@ from typing import NamedTuple
 
 from stenopool.speech.audio.samples import Read
 
-_PRIMING = 0.5  # seconds; what an encoder adds at the beginning, and edits take away, is less
+_PRIMING = 0.5  # seconds; the samples that an encoder adds at the start, and an edit removes, are shorter
 _MOST_BOXES, _MOST_TRACKS, _MOST_EDITS = 100_000, 64, 1000
 
 
 class Movie(NamedTuple):
-    """What the boxes of a file say."""
+    """Facts from the boxes of a file."""
 
-    media: int | None  # bytes of media that a player would play; None if edits cut something out
-    contradictory: bool  # edits do not last as long as their track
-    end: int  # where another file begins, or this one ends
+    media: int | None  # bytes of media that a player would play; None if edits remove some
+    contradictory: bool  # the edits have another duration than their track
+    end: int  # end of this file, or start of another one in it
 
 
 def read_movie(read: Read, at: int, size: int) -> Movie:
@@ -64,7 +64,7 @@ def _boxes(read: Read, at: int, end: int) -> Iterator[_Box]:
 
 
 def _edits(read: Read, track: _Box) -> bool | None:
-    """Whether a track's edits last as long as the track says, None if they cut nothing out."""
+    """Whether a track's edits have the duration that the track declares; None if they remove nothing."""
     inner = {box.name: box for outer in (track, *_named(read, track, b"edts", b"mdia")) for box in _inside(read, outer)}
     if not {b"tkhd", b"elst", b"mdhd"} <= inner.keys():
         return None

@@ -1,8 +1,8 @@
-"""Prepare a recording for the engines, 16 kHz FLAC at a normal level, and that FLAC for the transcript's page.
+"""Prepare a recording for the engines as 16 kHz FLAC at a normal level, and convert that FLAC for the page's player.
 
     probe ─► choose tracks, decode to spools ─► measure ─► choose or compare channels, normalize ─► FLAC
 
-Faults of an input are found here, before a GPU is used.
+Faults of the input are found here, before a GPU is used.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from stenopool.speech.audio.tracks import DecodedTrack, decode_tracks, name_trac
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import AudioInfo, AudioTrack, Prepared
 
-# libsndfile writes a FLAC file without samples as no bytes and cannot read it; this much silence stands for none.
+# libsndfile writes an empty FLAC as a file of no bytes, which it cannot read: write this much silence instead.
 _LEAST_FRAMES = SAMPLE_RATE // 100
 # Up to a minute stays in memory: creating and removing a file costs more than decoding a few seconds, since ext4 skips
 # every inode freed in the last half minute.
@@ -33,17 +33,18 @@ _PLAYER_BITS, _PLAYER_BLOCK_SECONDS = 24_000, 10
 
 
 def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execution: ExecutionOptions) -> Prepared:
-    """Write ``flac``: the talk of ``source``, 16 kHz, 16 bit, one channel or all.
+    """Write the speech of ``source`` to ``flac``: 16 kHz, 16 bit, one channel or all.
 
-    Its times are those of the source. For a recording without samples ``audio.duration`` is 0 and the file has 10 ms of
-    silence. A temporary spool takes 32 kB per second and channel, next to ``flac`` if it is long.
+    Times are those of the source. For a recording without samples, ``audio.duration`` is 0 and the file has 10 ms of
+    silence. A temporary spool takes 32 kB per second and channel; if it is long, it is next to ``flac``.
 
     Raises `RecordingError` (see `probe`, `select_tracks` and `decode`; TOO_LARGE, TOO_LONG) and `TransientError`
     (SCRATCH_FULL); then ``flac`` is deleted.
     """
     size = source.stat().st_size
     if size > execution.max_bytes:
-        raise RecordingError(ErrorCode.TOO_LARGE, f"It is {size:,} bytes long; {execution.max_bytes:,} are allowed.")
+        message = f"The file has {size:,} bytes; at most {execution.max_bytes:,} are allowed."
+        raise RecordingError(ErrorCode.TOO_LARGE, message)
     found = probe(source)
     # libsndfile does not name the cause, but with constant arguments only the disk can fail.
     with _all_or_nothing(flac, soundfile.LibsndfileError), contextlib.ExitStack() as spools:
@@ -51,7 +52,7 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
         def decode_track(track: Track, mode: Mode) -> DecodedTrack:
             chosen = found.of(track)
             if (promised := chosen.start + (chosen.duration or 0.0)) > execution.max_duration:
-                message = f"It lasts {promised:,.0f} s; {execution.max_duration:,.0f} s are allowed."
+                message = f"The recording lasts {promised:,.0f} s; at most {execution.max_duration:,.0f} s are allowed."
                 raise RecordingError(ErrorCode.TOO_LONG, message)
             file = spools.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(flac.parent)))
             limit, scratch = execution.max_duration, flac.parent
@@ -59,10 +60,10 @@ def prepare_audio(source: Path, flac: Path, options: TranscriptionOptions, execu
             return DecodedTrack(track, Spool(file, decoded.channels, decoded.frames), decoded.gain_db, decoded.flags)
 
         tracks, flags = decode_tracks(found.tracks, options, decode_track)
-        # First pass: measure every signal that may be kept.
+        # First pass: measure all candidate signals.
         signals = Signals([each.spool for each in tracks], options.channels if len(tracks) == 1 else "mix")
         layout = find_layout(signals, options.channel_names) if options.channels == "split" else ChannelLayout()
-        # Second pass: write those that are.
+        # Second pass: write the chosen ones.
         with soundfile.SoundFile(flac, "w", SAMPLE_RATE, signals.count, "PCM_16", format="FLAC") as file:
             for block in signals.normalized(layout.muted):
                 file.write(block)
@@ -107,15 +108,15 @@ def _list_tracks(found: Probe, transcribed: Sequence[Track]) -> list[AudioTrack]
 
 
 def player_audio(flac: Path, out: Path) -> None:
-    """Write prepared audio as mono WebM/Opus at 24 kbit/s (11 MB an hour), which every browser plays; the times stay.
+    """Write prepared audio as mono WebM/Opus at 24 kbit/s (11 MB per hour), which every browser plays. Times are kept.
 
-    Not with the ffmpeg program: the FLAC is trusted, and starting ffmpeg costs as much as encoding ten seconds. LAME
-    takes three times as long. Raises `TransientError` (SCRATCH_FULL); on any error ``out`` is deleted.
+    Does not use the ffmpeg program: the FLAC is trusted, and starting ffmpeg takes as long as encoding ten seconds.
+    LAME takes three times as long. Raises `TransientError` (SCRATCH_FULL); on any error ``out`` is deleted.
     """
     import av
 
     with _all_or_nothing(out), soundfile.SoundFile(flac) as file, av.open(str(out), "w", format="webm") as container:
-        # 0.6 of the time of `voip`.
+        # Takes 0.6 of the time of `voip`.
         options = {"application": "audio", "compression_level": "0", "frame_duration": "60"}
         stream = container.add_stream("libopus", rate=file.samplerate, layout="mono", options=options)
         stream.bit_rate = _PLAYER_BITS
@@ -131,11 +132,11 @@ def player_audio(flac: Path, out: Path) -> None:
 
 @contextlib.contextmanager
 def _all_or_nothing(path: Path, *means_full: type[Exception]) -> Iterator[None]:
-    """On an error, delete the file; raise SCRATCH_FULL if the disk is full, as ``means_full`` say too."""
+    """On an error, delete the file. Raise SCRATCH_FULL if the disk is full, or for an exception of ``means_full``."""
     try:
         yield
     except BaseException as error:
         path.unlink(missing_ok=True)
         if isinstance(error, means_full) or getattr(error, "errno", None) == errno.ENOSPC:
-            raise TransientError(ErrorCode.SCRATCH_FULL, f"No space left in {path.parent}.") from error
+            raise TransientError(ErrorCode.SCRATCH_FULL, f"No space is left in {path.parent}.") from error
         raise

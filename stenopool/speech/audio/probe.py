@@ -1,4 +1,4 @@
-"""Read a file's audio headers in a child process, which may crash, hang or be taken over without harm to others."""
+"""Read a file's audio headers in a child process, so that a crash, hang or takeover harms nothing else."""
 
 import math
 import os
@@ -16,26 +16,26 @@ from stenopool.speech.audio import sandbox
 from stenopool.speech.audio.formats import MOST_PARTS
 from stenopool.speech.audio.samples import RawFormat
 
-# Containers of audio that are recognized by their content. Not playlists, concat scripts, subtitles and pictures, which
-# can refer to other files; nor headerless formats, which any bytes pass for.
+# Audio containers that are recognized by their content. Excludes playlists, concat scripts, subtitles and pictures,
+# which can refer to other files, and headerless formats, which match any bytes.
 _DEMUXERS = (
     "aac,aax,ac3,ac4,adx,aiff,amr,amrnb,amrwb,ape,asf,asf_o,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,gsm,gxf,iff,ircam,"
     "lc3,loas,matroska,webm,mlp,mov,mp4,m4a,3gp,3g2,mj2,mmf,mp3,mpc,mpc8,mpeg,mpegts,mxf,nistsphere,nsv,nut,ogg,oma,"
     "osq,paf,pvf,qcp,rm,shn,smjpeg,sox,swf,tak,truehd,tta,voc,vqf,w64,wav,wsd,wtv,wv,xwma"
 )
-# libav's options: the same for prober and decoder, so that both see the same streams.
+# libav's options, the same for the prober and the decoder, so that both see the same streams.
 INPUT_OPTIONS = {
-    # The reader gets one open file and cannot open any other that the file refers to; subfile is a stretch of it.
+    # The reader gets one open file, and cannot open other files that it refers to. subfile is a part of that file.
     "protocol_whitelist": "fd,subfile",
     "format_whitelist": _DEMUXERS,
-    "max_streams": "128",  # a broadcast multiplex has some dozens; headers of a few bytes can claim thousands
-    # Broadcast and camera streams may start with half a minute of picture before the first sound.
+    "max_streams": "128",  # a broadcast multiplex has dozens of streams; headers of a few bytes can claim thousands
+    # Broadcast and camera streams may start with half a minute of video before the first audio.
     "probesize": str(32 * 1024**2),
     "analyzeduration": str(30 * 1_000_000),
 }
 _MEMORY = 2 * 1024**3
-_MOST_BYTES = 256 * 1024  # of an answer: 128 tracks with titles in any script
-_DIED = (BrokenPipeError, ValueError)  # the child ended without an answer, or in the middle of one
+_MOST_BYTES = 256 * 1024  # maximum size of an answer: 128 tracks with titles in any script
+_DIED = (BrokenPipeError, ValueError)  # the child ended without an answer, or with an incomplete one
 
 
 _Text = Annotated[str, AfterValidator(sandbox.printable)]
@@ -43,20 +43,20 @@ _Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Part(BaseModel):
-    """A stretch of the file that is decoded as a file of its own."""
+    """A part of the file that is decoded as a separate file."""
 
     model_config = ConfigDict(frozen=True)
 
     start: Annotated[int, Field(ge=0, lt=2**63)]
     end: Annotated[int, Field(ge=0, lt=2**63)]
-    samples: RawFormat | None  # the form of samples without headers; None for a part with headers of its own
-    sample_rate: _Count  # of samples without headers, as are the channels
+    samples: RawFormat | None  # format of samples without headers; None for a part that has headers
+    sample_rate: _Count  # only for samples without headers, like the channels
     channels: Annotated[int, Field(ge=1, lt=2**31)]
-    to_its_end: bool  # whatever size its own header gives
+    to_its_end: bool  # read to the end, whatever size the part's header gives
 
 
 class Track(BaseModel):
-    """What a container's headers say about one audio track."""
+    """One audio track according to its container's headers."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
@@ -68,39 +68,39 @@ class Track(BaseModel):
     start: Annotated[float, Field(ge=0)]  # seconds from the start of the file to the start of its audio
     duration: float | None  # seconds according to the headers; None if unknown, or only estimated from a bit rate
     floating: bool = False  # decoded samples may exceed full scale
-    contradictory: bool = False  # the headers contradict one another or the data
-    clock: bool = True  # times of packets agree with the audio in them
-    language: _Text | None = None  # as it is written: eng, de-DE, ...
+    contradictory: bool = False  # the headers contradict each other or the data
+    clock: bool = True  # packet times agree with the audio in the packets
+    language: _Text | None = None  # as given in the file: eng, de-DE, ...
     title: _Text | None = None
     roles: tuple[_Text, ...] = ()  # libav's dispositions: default, comment, visual_impaired, ...
 
     @property
     def number(self) -> int:
-        """Its number as people count: from 1, audio tracks only."""
+        """Number of the track, counting audio tracks from 1."""
         return self.stream + 1
 
     @property
     def decodable(self) -> bool:
-        """Whether FFmpeg knows its codec."""
+        """Whether FFmpeg supports the codec."""
         return self.codec != "unknown"
 
 
 class Probe(Track):
-    """What a container's headers say about its audio, of the track that is decoded and of all, and its bytes where they
-    contradict them.
+    """A file's audio according to its headers, corrected by its bytes where those contradict the headers.
 
-    The prober gives the track that a player plays: the default one, else the first.
+    The fields of `Track` describe the track to decode: by default the one that a player plays, which is the default
+    track, else the first.
     """
 
-    container: _Text  # under libav's name, e.g. wav or mov,mp4,m4a,3gp,3g2,mj2
-    payload: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # bytes of its audio; None where others are among them
+    container: _Text  # libav's name, e.g. wav or mov,mp4,m4a,3gp,3g2,mj2
+    payload: Annotated[int, Field(ge=0, lt=2**63)] | None = None  # bytes of audio; None if mixed with other bytes
     packet_overhead: Annotated[int, Field(ge=0, lt=2**10)] = 0  # bytes that the container adds to each packet
-    parts: Annotated[tuple[Part, ...], Field(max_length=MOST_PARTS)] = ()  # to decode in place of the whole file
-    all_tracks: Annotated[tuple[Track, ...], Field(max_length=128)] = ()  # empty for a format that has but one
+    parts: Annotated[tuple[Part, ...], Field(max_length=MOST_PARTS)] = ()  # decode these instead of the whole file
+    all_tracks: Annotated[tuple[Track, ...], Field(max_length=128)] = ()  # empty for formats with a single track
 
     @property
     def tracks(self) -> tuple[Track, ...]:
-        """Every audio track of the file."""
+        """All audio tracks of the file."""
         return self.all_tracks or (self,)
 
     def of(self, track: Track) -> "Probe":
@@ -116,28 +116,28 @@ def probe(path: Path) -> Probe:
     ``settings.audio.probe_timeout``.
     """
     if path.stat().st_size == 0:
-        raise RecordingError(ErrorCode.EMPTY_FILE, "It is 0 bytes long.")
+        raise RecordingError(ErrorCode.EMPTY_FILE, "The file is empty (0 bytes).")
     seconds = get_settings().audio.probe_timeout
     try:
         try:
             answer = _ask(path, seconds)
-        except _DIED:  # perhaps it was killed from outside
+        except _DIED:  # another process may have killed it
             answer = _ask(path, seconds)
     except TimeoutError as error:
         raise RecordingError(
             ErrorCode.DECODE_TIMEOUT,
-            f"Reading its headers took more than {seconds:g} s.",
+            f"Reading the file's headers took more than {seconds:g} s.",
             remedy="Check the file, or raise STENOPOOL_AUDIO__PROBE_TIMEOUT.",
         ) from error
     except _DIED as error:
-        raise RecordingError(ErrorCode.INPUT_CORRUPT, "Reading its headers crashes the reader.") from error
+        raise RecordingError(ErrorCode.INPUT_CORRUPT, "The program that reads the file's headers crashed.") from error
     if isinstance(answer, _Refusal):
         raise RecordingError(ErrorCode[answer.error], answer.message)
     return answer
 
 
 class _Refusal(BaseModel):
-    """Why a file is no recording, in the prober's words."""
+    """The prober's reason for refusing a file."""
 
     error: Literal[
         "EXTERNAL_REFERENCE",
@@ -151,12 +151,12 @@ class _Refusal(BaseModel):
     message: _Text
 
 
-# The prober may have been taken over by the file: what it says is checked, and only then believed to be about the file.
+# A malicious file may have taken over the prober, so its answer is validated.
 _ANSWER: TypeAdapter[Probe | _Refusal] = TypeAdapter(Probe | _Refusal)
 
 
 def _ask(path: Path, seconds: float) -> Probe | _Refusal:
-    """A prober's answer. Raises `TimeoutError`, `BrokenPipeError`, `ValueError` for an answer that cannot be one."""
+    """Return a prober's answer. Raises `TimeoutError`, `BrokenPipeError`, or `ValueError` for an invalid answer."""
     cpu = math.ceil(seconds) + 2
     limits = {
         resource.RLIMIT_AS: (_MEMORY, _MEMORY),
@@ -182,5 +182,5 @@ def _read_line(pipe: BinaryIO, seconds: float) -> bytes:
                 raise BrokenPipeError
             line += piece
             if len(line) > _MOST_BYTES:
-                raise ValueError("Its answer is too long.")
+                raise ValueError("The prober's answer is too long.")
     return line

@@ -1,7 +1,7 @@
 """Read a file's headers with PyAV, in a process that `launcher` confines for this one file.
 
-libav has crashed and hung on hostile files; here that harms no other process and no other file. Importing of Stenopool
-only `formats`, it starts fast.
+libav has crashed and hung on hostile files; here, that affects no other process and no other file. It starts fast,
+because it imports only `formats` from Stenopool.
 """
 
 import contextlib
@@ -24,14 +24,14 @@ FILE = 0  # the descriptor of the file to read
 UNKNOWN = "unknown"  # the codec of a track that FFmpeg cannot decode
 LONGEST_TITLE, LONGEST_TAG = 100, 20  # characters: a file may have 128 tracks, and the answer is limited
 STOCK_NAME = re.compile("handler|core media|gpac|bento|iso media|mainconcept|apple|audio media", re.IGNORECASE)
-# libav's message on a QuickTime track whose samples are in another file.
+# libav's message about a QuickTime track whose samples are in another file.
 EXTERNAL = "external track"
-# Beginnings of files that refer to others: M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX; marks of DASH, SMIL and IMF.
+# Beginnings of files that refer to others (M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX); marks of DASH, SMIL and IMF.
 LISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0\r\n", b"v=0\n", b"[reference]", b"<asx")
 MARKS = (b"<mpd", b"<smil", b"<assetmap", b"<compositionplaylist", b"<playlist")
-_MOST_TRIED = 4  # of joined files
-_PACKETS, _LEAST_PACKETS = 40, 3  # read in search of a clock that is wrong
-_OTHERS = 32 * 1024**2  # bytes of other streams that are read meanwhile
+_MOST_TRIED = 4  # maximum number of joined files to try
+_PACKETS, _LEAST_PACKETS = 40, 3  # packets to read to detect a wrong clock
+_OTHERS = 32 * 1024**2  # bytes of other streams to read meanwhile
 _CLOCK_TOLERANCE = 1.04
 _WITH_RATES = (
     "flac",
@@ -40,7 +40,7 @@ _WITH_RATES = (
     "wv",
     "matroska,webm",
     "mov,mp4,m4a,3gp,3g2,mj2",
-)  # any rate, and said in one field
+)  # containers for any sample rate, which is in one field
 _OPUS_SKIP, _OPUS_GAIN = 12_000, 20 * 256  # a quarter of a second; 20 dB
 # Bytes that a container adds to each packet. Others have whole tables between packets.
 OVERHEADS = {
@@ -50,21 +50,21 @@ OVERHEADS = {
 
 
 def answer(options: dict[str, str]) -> dict[str, Any]:
-    """The fields of `stenopool.speech.audio.probe.Probe`, or ``error`` (a code) and ``message``."""
+    """Return the fields of `stenopool.speech.audio.probe.Probe`, or ``error`` (a code) and ``message``."""
     size = os.fstat(FILE).st_size
     surveyed = survey(read_at, size)
     parts = surveyed.parts or [FilePart(0, size)]
-    told: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     # The first of joined files may have no samples.
     for part in parts[:_MOST_TRIED]:
-        told = describe_samples(part, surveyed) if part.form else open_part(part, size, options, surveyed)
-        if "error" not in told:
+        found = describe_samples(part, surveyed) if part.form else open_part(part, size, options, surveyed)
+        if "error" not in found:
             break
-    return told if "error" in told else {**told, "parts": [describe_part(part) for part in surveyed.parts]}
+    return found if "error" in found else {**found, "parts": [describe_part(part) for part in surveyed.parts]}
 
 
 def open_part(part: FilePart, size: int, options: dict[str, str], surveyed: Survey) -> dict[str, Any]:
-    """The description or refusal of a part with headers of its own, which may be the whole file."""
+    """Describe or refuse a part with headers, which may be the whole file."""
     url = "fd:" if (part.start, part.end) == (0, size) else f"subfile,,start,{part.start},end,{part.end},,:fd:"
     with av.logging.Capture(local=True) as logs:
         try:
@@ -73,13 +73,13 @@ def open_part(part: FilePart, size: int, options: dict[str, str], surveyed: Surv
             return refusal(error, options, [text for _, _, text in logs])
         with container:
             if any(EXTERNAL in text for _, _, text in logs):
-                return {"error": "EXTERNAL_REFERENCE", "message": "Its sound lies in another file, which it names."}
+                return {"error": "EXTERNAL_REFERENCE", "message": "The audio is in another file."}
             estimated = any("Estimating duration" in text for _, _, text in logs)
             return describe(container, estimated, surveyed)
 
 
 def describe_part(part: FilePart) -> dict[str, Any]:
-    """A part, as `stenopool.speech.audio.probe.FilePart` has it."""
+    """The fields of `stenopool.speech.audio.probe.Part`."""
     form = part.form
     return {
         "start": part.start,
@@ -92,7 +92,7 @@ def describe_part(part: FilePart) -> dict[str, Any]:
 
 
 def describe_samples(part: FilePart, surveyed: Survey) -> dict[str, Any]:
-    """The description of a part without headers."""
+    """Describe a part without headers."""
     form = part.form
     assert form is not None  # noqa: S101 (for mypy)
     return {
@@ -110,31 +110,31 @@ def describe_samples(part: FilePart, surveyed: Survey) -> dict[str, Any]:
 
 
 def refusal(error: Exception, options: dict[str, str], messages: list[str]) -> dict[str, Any]:
-    """Why the file could not be opened: damaged if a demuxer recognized it, else not audio."""
+    """Why the file could not be opened: INPUT_CORRUPT if a demuxer recognized it, else NOT_AUDIO."""
     if any("max_streams" in text for text in messages):
-        return {"error": "TOO_MANY_STREAMS", "message": f"It has more than {options['max_streams']} streams."}
+        return {"error": "TOO_MANY_STREAMS", "message": f"The file has more than {options['max_streams']} streams."}
     if isinstance(error, MemoryError):
         memory, _ = resource.getrlimit(resource.RLIMIT_AS)
-        return {"error": "DECODE_MEMORY", "message": f"Its headers ask for more than {memory:,} bytes of memory."}
+        return {"error": "DECODE_MEMORY", "message": f"Reading the headers needs more than {memory:,} bytes of memory."}
     start = read_at(0, 4096).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(LISTS) or any(mark in start for mark in MARKS):
-        return {"error": "EXTERNAL_REFERENCE", "message": "It is a list of other files, not a recording."}
+        return {"error": "EXTERNAL_REFERENCE", "message": "The file is a list of other files, not a recording."}
     known = bool(messages) and not any("low score" in text or "whitelist" in text for text in messages)
     reason = messages[-1].strip() if known else getattr(error, "strerror", None) or "unknown format"
-    return {"error": "INPUT_CORRUPT" if known else "NOT_AUDIO", "message": f"It cannot be opened: {reason}."}
+    return {"error": "INPUT_CORRUPT" if known else "NOT_AUDIO", "message": f"The file cannot be opened: {reason}."}
 
 
 def describe(container: Any, estimated: bool, surveyed: Survey) -> dict[str, Any]:
-    """Describe every audio track, and the one that a player would play: the default one, else the first."""
+    """Describe all audio tracks, and the one that a player would play: the default track, else the first."""
     streams = container.streams.audio
     if not streams:
         kinds = sorted({f"{stream.type} only" for stream in container.streams})
-        return {"error": "NO_AUDIO_STREAM", "message": f"It holds {' and '.join(kinds) or 'no streams'}."}
+        return {"error": "NO_AUDIO_STREAM", "message": f"The file contains {' and '.join(kinds) or 'no streams'}."}
     packets = read_packets(container, streams)
     tracks = [describe_track(container, stream, packets[stream.index], estimated, surveyed) for stream in streams]
     usable = [track for track in tracks if track["codec"] != UNKNOWN]
     if not usable:
-        return {"error": "UNSUPPORTED_CODEC", "message": "Its audio is in a codec that FFmpeg cannot decode."}
+        return {"error": "UNSUPPORTED_CODEC", "message": "FFmpeg cannot decode the codec of the audio."}
     played = next((track for track in usable if "default" in track["roles"]), usable[0])
     return {
         "container": container.format.name,
@@ -178,33 +178,33 @@ def describe_track(
 
 @dataclasses.dataclass
 class Packets:
-    """What a track's first packets say."""
+    """Facts from a track's first packets."""
 
-    first: int | None = None  # position of the first
+    first: int | None = None  # position of the first packet
     times: list[float] = dataclasses.field(default_factory=list)
     lengths: list[float] = dataclasses.field(default_factory=list)
 
     @property
     def clock(self) -> bool:
-        """Whether their times agree with the audio in them."""
+        """Whether packet times agree with the audio in the packets."""
         steps = sorted(later - earlier for earlier, later in itertools.pairwise(self.times) if later > earlier)
         if min(len(steps), len(self.lengths)) < _LEAST_PACKETS:
             return True
         lengths = sorted(self.lengths)
-        # All over the range: packets may differ in length, and where some are missing, times leap.
+        # At several points of the distribution, because packets may differ in length, and missing ones cause jumps.
         ratios = [steps[len(steps) * n // 10] / lengths[len(lengths) * n // 10] for n in (1, 3, 5)]
         return not (min(ratios) > _CLOCK_TOLERANCE or max(ratios) < 1 / _CLOCK_TOLERANCE)
 
 
 def read_packets(container: Any, streams: Any) -> dict[int, Packets]:
-    """Decode the first packets of these streams, all in one pass. The keys are the streams' indexes in the file."""
+    """Decode the first packets of these streams in one pass. The keys are the streams' indexes in the file."""
     found = {stream.index: Packets() for stream in streams}
     missing, others = {stream.index for stream in streams if stream.codec_context is not None}, 0
     with contextlib.suppress(av.FFmpegError):
         for packet in container.demux():
             if packet.stream.index not in missing:
                 others += packet.size
-                if others > _OTHERS:  # a picture of half an hour before the first sound
+                if others > _OTHERS:  # a long video before the first audio
                     break
                 continue
             track = found[packet.stream.index]
@@ -223,8 +223,8 @@ def read_packets(container: Any, streams: Any) -> dict[int, Packets]:
 
 
 def is_doubtful(container: Any, stream: Any) -> bool:
-    """Whether a codec's or container's own header has values that no recorder writes, and that lose audio."""
-    if container.format.name == "flac":  # its frames are numbered: what is before the first has been skipped
+    """Whether the header of a codec or container has values that no recorder writes, and that would lose audio."""
+    if container.format.name == "flac":  # frames are numbered, so a late start means that frames were skipped
         return bool(stream.start_time and stream.start_time * stream.time_base > 0.1)
     head = stream.codec_context.extradata or b""
     if head.startswith(b"OpusHead") and len(head) >= 19:
@@ -234,7 +234,7 @@ def is_doubtful(container: Any, stream: Any) -> bool:
 
 
 def read_payload(container: Any, surveyed: Survey, first: int | None) -> int | None:
-    """Bytes of audio in the file, as far as they are told from headers; None where the file has more than audio."""
+    """Bytes of audio in the file, without headers; None if they cannot be determined or the file has other streams."""
     if len(container.streams) > 1 or surveyed.parts:
         return None
     if surveyed.payload is not None or container.format.name.startswith("mov"):
@@ -251,17 +251,17 @@ def read_payload(container: Any, surveyed: Survey, first: int | None) -> int | N
 
 
 def read_title(metadata: dict[str, str]) -> str | None:
-    """A track's title. MP4 files may have it as their handler's name, which most writers leave at a stock phrase."""
+    """A track's title. MP4 files may store it as the handler's name, for which most writers use a stock phrase."""
     handler = metadata.get("handler_name", "")
     title = metadata.get("title") or metadata.get("name") or ("" if STOCK_NAME.search(handler) else handler)
     return title.strip()[:LONGEST_TITLE] or None
 
 
 def read_duration(container: Any, stream: Any, late: float, estimated: bool, surveyed: Survey) -> float | None:
-    """Seconds of audio according to the headers, None if unknown."""
+    """Seconds of audio according to the headers; None if unknown."""
     if surveyed.promised or container.format.name == "wav":  # libav trusts the file's size more than the header
         return surveyed.promised
-    if estimated:  # from the bit rate: far off for variable rates
+    if estimated:  # from the bit rate, which is wrong for variable rates
         return None
     if stream.duration:
         return float(stream.duration * stream.time_base)
@@ -271,24 +271,24 @@ def read_duration(container: Any, stream: Any, late: float, estimated: bool, sur
             return max(0.0, int(hours) * 3600 + int(minutes) * 60 + float(seconds) - late)
         except ValueError:
             return None
-    # The container's duration is that of its longest stream, which may be another.
+    # The container's duration is that of its longest stream, which may be another one.
     alone = len(container.streams) == 1
     return container.duration / av.time_base if container.duration and alone else None
 
 
 def read_at(position: int, size: int) -> bytes:
-    """Bytes of the file, fewer at its end. libav shares its position, so that stays as it is."""
+    """Bytes of the file, fewer at its end. Does not move the file's position, which libav uses."""
     return os.pread(FILE, size, position) if 0 <= position < 2**62 and size > 0 else b""
 
 
 def main(options: dict[str, str]) -> None:
-    """Write the answer to standard output, as a line of JSON. ``options`` are libav's."""
+    """Write the answer to standard output as one line of JSON. ``options`` are libav's."""
     av.logging.set_level(av.logging.WARNING)
     os.write(1, json.dumps(answer(options)).encode() + b"\n")
 
 
 def warm_up() -> None:
-    """Read a short WAV made here, so that processes forked later find loaded what libav loads with its first file."""
+    """Read a short generated WAV, so that processes forked later inherit what libav loads with its first file."""
     header = (b"RIFF", 100, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", 64)
     file = os.memfd_create("warm-up")
     os.write(file, struct.pack("<4sI4s4sIHHIIHH4sI", *header) + bytes(64))

@@ -1,4 +1,4 @@
-"""Uncompressed samples whose form is in doubt: in which one they are sound, and not noise.
+"""Determine the format of uncompressed samples: the one in which they are sound, not noise.
 
 It runs in the prober, and imports nothing from Stenopool.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 Read = Callable[[int, int], bytes]
-"""Bytes at a position: position, number of bytes. Fewer at the end of the file."""
+"""Read bytes: position, number of bytes. Returns fewer at the end of the file."""
 
 RawFormat = Literal[
     "u8",
@@ -30,17 +30,17 @@ RawFormat = Literal[
     "mulaw",
     "alaw",
 ]
-"""ffmpeg's names of the forms of samples without headers."""
+"""ffmpeg's names of formats of samples without headers."""
 
 RAW_FORMATS = get_args(RawFormat)
 _WIDTHS = {name: int(re.sub(r"\D", "", name) or 8) // 8 for name in RAW_FORMATS}  # bytes of a sample
-_TINY, _HUGE = 1e-12, 1e10  # bounds of samples as floats, also of those that are integers of 32 bits
+_TINY, _HUGE = 1e-12, 1e10  # range of float samples, including those with the values of 32-bit integers
 _BYTES = ("u8", "s8", "mulaw", "alaw")
-ROUGH = 0.4  # `Samples.roughness` of samples that are read in the right form is less, nearly always
+ROUGH = 0.4  # `Samples.roughness` is nearly always less if samples are read in the right format
 
 
 class SampleFormat(NamedTuple):
-    """The form of uncompressed samples."""
+    """The format of uncompressed samples."""
 
     name: str  # ffmpeg's name of the raw format
     sample_rate: int
@@ -53,14 +53,14 @@ def block_size(form: SampleFormat) -> int:
 
 
 def forms_of(block: int, like: SampleFormat) -> list[SampleFormat]:
-    """The forms in which a sample of all channels has so many bytes, ``like`` first, which may have another number."""
+    """Formats in which a sample of all channels has ``block`` bytes, after ``like``, which may have another size."""
     forms = (like._replace(name=name, channels=block // width) for name, width in _WIDTHS.items() if block % width == 0)
     return [like, *(form for form in forms if form != like and form.channels in (1, 2, like.channels))]
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples of unknown form."""
+    """Samples of unknown format."""
 
     read: Read
     start: int
@@ -68,9 +68,9 @@ class Samples:
     big: bool = False
 
     def roughness(self, form: SampleFormat) -> float:
-        """How far samples are from the one before: 1 for noise, and for sound that is read in a wrong form; else 0.1.
+        """Difference between successive samples: about 1 for noise and for sound read in a wrong format, else 0.1.
 
-        With the wrong number of channels, neighbours are compared that are not, so it is measured for each channel.
+        Measured per channel, so that a wrong number of channels also gives a high value.
         """
         if form.name[0] == "f" and not self._are_floats(form):
             return 1.0
@@ -88,7 +88,7 @@ class Samples:
         return differences / powers
 
     def best(self, forms: list[SampleFormat]) -> SampleFormat:
-        """The form with which the samples are sound; the first, if several will do."""
+        """The format in which the samples are sound; the first one if there are several."""
         rough = {form: self.roughness(form) for form in forms}
         smoothest = min(rough.values())
         good = [form for form in forms if rough[form] <= 1.5 * smoothest + 0.02]
@@ -96,28 +96,28 @@ class Samples:
         return next((form for form in good if form not in doubled), good[0])
 
     def check(self, form: SampleFormat) -> tuple[SampleFormat, bool]:
-        """A form that nothing contradicts in the header, or the right one; and whether the samples contradict it."""
+        """Return ``form``, which agrees with the header, or the right format; and whether the samples contradict it."""
         if form.name[:3] == "s32" and self._are_floats(floats := form._replace(name="f32" + form.name[3:])):
             return floats, True
         declared = self.roughness(form)
         others: tuple[str, ...] = ()
         if declared > ROUGH:
             others = RAW_FORMATS
-        elif form.name in _BYTES:  # each is distorted, and not rough, in the form of another
+        elif form.name in _BYTES:  # read in another of these formats, samples are distorted but not rough
             others = _BYTES
         rough = {other: self.roughness(other) for name in others if (other := form._replace(name=name)) != form}
         if rough and rough[smoothest := min(rough, key=rough.__getitem__)] < declared / 3:
             return smoothest, True
-        # Which of the two is right, the samples do not say: two microphones may hear the same a little later.
+        # The samples do not show which of the two is right: two microphones may record the same with a delay.
         return form, self._looks_doubled(form) or self._looks_interleaved(form)
 
     def _are_floats(self, form: SampleFormat) -> bool:
-        """Whether they have sizes that samples have; other data makes floats of any exponent."""
+        """Whether the values are in the range of samples. Other data gives floats with any exponent."""
         values = [abs(value) for stretch in self._stretches(form) for value in stretch if value]
         return bool(values) and sum(_TINY < value < _HUGE for value in values) > 0.9 * len(values)
 
     def _looks_doubled(self, form: SampleFormat) -> bool:
-        """Whether two channels are one, whose samples were dealt out to them."""
+        """Whether two channels are really one, whose samples were distributed alternately."""
         if form.channels != 2:
             return False
         same = far = next_one = 0.0
@@ -129,7 +129,7 @@ class Samples:
         return 0.6 * next_one < same < 1.6 * next_one and same < 0.5 * far
 
     def _looks_interleaved(self, form: SampleFormat) -> bool:
-        """Whether one channel is two, whose samples take turns: every second step is another than those between."""
+        """Whether one channel is really two with alternating samples: every second step differs from the others."""
         if form.channels != 1:
             return False
         odd = even = 0.0
@@ -139,7 +139,7 @@ class Samples:
         return max(odd, even) > 3 * min(odd, even)
 
     def _stretches(self, form: SampleFormat) -> Iterator[list[float]]:
-        """Eight stretches of samples, from all over the file."""
+        """Eight stretches of samples, spread over the file."""
         block = block_size(form)
         length = max(block, 1024 - 1024 % block)
         frames = max(0, self.end - self.start) // block
@@ -150,7 +150,7 @@ class Samples:
 
 
 def _decode(data: bytes, name: str) -> list[float]:
-    """Samples between -1 and 1, or whatever floats they are."""
+    """Convert to samples between -1 and 1; floats keep their values."""
     if name in ("mulaw", "alaw"):
         return [_LAWS[name][byte] for byte in data]
     bits, order = int(re.sub(r"\D", "", name)), ">" if name.endswith("be") else "<"
@@ -167,7 +167,7 @@ def _decode(data: bytes, name: str) -> list[float]:
 
 
 def _laws() -> dict[str, list[float]]:
-    """G.711, by its formulas."""
+    """Compute the tables of G.711 from its formulas."""
     tables: dict[str, list[float]] = {"mulaw": [], "alaw": []}
     for byte in range(256):
         flipped = ~byte & 0xFF

@@ -1,8 +1,8 @@
-"""Start the programs that read untrusted files: confined, with limits, and with nothing of this process.
+"""Start programs that read untrusted files: confined, with limits, and isolated from this process.
 
-`launcher` starts them: a small program that belongs to this process and has neither its memory nor its environment
-nor its open files. That way they can be confined after the fork (`confinement`), and no thread of this process ever is.
-This is the second line of defence: the first is that libav may only use the protocol "fd", an open file.
+`launcher` starts them: a small program that belongs to this process, but has neither its memory nor its environment nor
+its open files. So they can be confined after the fork (`confinement`) without confining a thread of this process. This
+is the second line of defence. The first is that libav may use only the protocol "fd", an open file.
 """
 
 import atexit
@@ -42,47 +42,47 @@ def start(
     stderr: int = subprocess.DEVNULL,
     limits: _Limits | None = None,
 ) -> "Confined":
-    """Start a program, given by its path, confined. ``limits``: soft and hard ones by `resource`'s constants.
+    """Start a confined program, given by its path. ``limits``: soft and hard limits, by the constants of `resource`.
 
-    ``stdin``, ``stdout`` and ``stderr`` are as for `subprocess.Popen`. The program gets no other open files, and of
-    the environment only PATH, LANG and LD_LIBRARY_PATH. If it cannot start, `Confined.wait` raises `OSError`.
+    ``stdin``, ``stdout`` and ``stderr`` are as for `subprocess.Popen`. The program gets no other open files, and only
+    PATH, LANG and LD_LIBRARY_PATH from the environment. If it cannot start, `Confined.wait` raises `OSError`.
     """
     return _start({"command": list(command)}, (stdin, stdout, stderr), limits or {})
 
 
 def start_prober(options: Mapping[str, str], *, stdin: BinaryIO, limits: _Limits) -> "Confined":
-    """Start `prober` confined, with libav's ``options``, on the open file ``stdin``. It answers on ``stdout``."""
+    """Start a confined `prober` on the open file ``stdin``, with libav's ``options``. It responds on ``stdout``."""
     streams = (stdin, subprocess.PIPE, subprocess.DEVNULL)
     return _start({"command": None, "options": dict(options)}, streams, limits)
 
 
 def stop_launchers() -> None:
-    """End this process's launchers, if there are any, and all that they have started; the next start starts another."""
+    """Stop this process's launchers, if any, and all processes that they started. The next start creates a new one."""
     _launchers().close()
 
 
 def missing() -> list[str]:
-    """What the kernel or the processor lacks of `confinement`'s two parts, by name."""
+    """Names of the two parts of `confinement` that the kernel or the processor does not support."""
     return confinement.missing()
 
 
 def printable(text: str) -> str:
-    """Text from a decoder that may have been taken over: 500 characters at most, all printable."""
+    """Sanitize text from a decoder that may have been taken over: at most 500 characters, all printable."""
     return "".join(character if character.isprintable() else " " for character in text[:_MOST_TEXT])
 
 
 class Confined:
-    """A confined process. Has the parts of `subprocess.Popen` that are used; leaving the context kills it."""
+    """A confined process, with the methods of `subprocess.Popen` that are used. Leaving the context kills it."""
 
     def __init__(self, line: socket.socket, pipes: Sequence[BinaryIO | None]) -> None:
         self.returncode: int | None = None
         self.stdin, self.stdout, self.stderr = pipes
         self._pid: int | None = None
-        self._line = line  # on which the launcher reports its start and its end
+        self._line = line  # connection on which the launcher reports the start and end of the process
 
     @property
     def pid(self) -> int:
-        """Its process id. Raises `OSError` if it could not start."""
+        """The process ID. Raises `OSError` if the process could not start."""
         while self._pid is None and self.returncode is None:
             self._take_report()
         return self._pid or 0
@@ -103,9 +103,9 @@ class Confined:
             self._line.close()
 
     def wait(self, timeout: float | None = None) -> int:
-        """The exit code, negative after a signal.
+        """Wait for the process to end, and return its exit code, which is negative after a signal.
 
-        Raises `subprocess.TimeoutExpired`; `OSError` if it could not start, `PermissionError` if a limit is the reason.
+        Raises `subprocess.TimeoutExpired`; `OSError` if it could not start, `PermissionError` if because of a limit.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         with selectors.DefaultSelector() as selector:
@@ -122,17 +122,17 @@ class Confined:
         if "error" in report:
             self.returncode = -signal.SIGKILL
             raise OSError(report["error"] or errno.EPERM, f"A decoder cannot be started: {report['text']}")
-        if "pid" not in report:  # without any report: the launcher was killed, and all it has started with it
+        if "pid" not in report:  # an empty report means that the launcher and its processes were killed
             self.returncode = int(report.get("code", -signal.SIGKILL))
 
     def kill(self) -> None:
-        """End it, if it runs, and all in its process group."""
+        """Kill the process, if it runs, and its process group."""
         if self.returncode is None:
             with contextlib.suppress(OSError):
                 self._line.shutdown(socket.SHUT_WR)
 
     def communicate(self, timeout: float | None = None) -> tuple[bytes, bytes]:
-        """All that it writes until it ends. Raises `subprocess.TimeoutExpired`."""
+        """Return everything that it writes until it ends. Raises `subprocess.TimeoutExpired`."""
         outputs = {pipe: bytearray() for pipe in (self.stdout, self.stderr) if pipe is not None}
         with selectors.DefaultSelector() as selector:
             for pipe in outputs:
@@ -161,14 +161,14 @@ def _start(request: dict[str, Any], streams: Sequence[BinaryIO | int], limits: _
             theirs.append(file)
             pipes.append(kept.enter_context(pipe) if pipe is not None else None)
         line = _request(json.dumps(request).encode(), theirs, prober=request["command"] is None)
-        kept.pop_all()  # now the caller's
+        kept.pop_all()  # the caller owns them now
     return Confined(line, pipes)
 
 
 def _stream(number: int, stream: BinaryIO | int, given: contextlib.ExitStack) -> tuple[int, BinaryIO | None]:
-    """The child's descriptor, and this process's end if it is a pipe."""
+    """Return the child's descriptor, and this process's end if it is a pipe."""
     if stream == subprocess.PIPE and number == 0:
-        raise ValueError("Input is a file.")
+        raise ValueError("Standard input must be a file.")
     if stream == subprocess.PIPE:
         reading, writing = os.pipe()
         given.callback(os.close, writing)
@@ -181,7 +181,7 @@ def _stream(number: int, stream: BinaryIO | int, given: contextlib.ExitStack) ->
 
 
 def _request(message: bytes, files: Sequence[int], *, prober: bool) -> socket.socket:
-    """Send a request. Returns the line on which the launcher reports on the process."""
+    """Send a request. Returns the connection on which the launcher reports on the process."""
     for _ in range(_TRIES):
         running = _launchers().get(prober)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -189,26 +189,26 @@ def _request(message: bytes, files: Sequence[int], *, prober: bool) -> socket.so
             try:
                 socket.send_fds(running.control, [message], [theirs.fileno(), *files])
                 return ours
-            except OSError:  # it has ended, or another thread has found that out
+            except OSError:  # the launcher has ended, or another thread has noticed that and closed it
                 ours.close()
                 _launchers().drop(running)
-    raise BrokenPipeError("The launcher of decoders ends at once; see its errors above.")
+    raise BrokenPipeError("The launcher of decoders exits immediately; see its errors above.")
 
 
 def _receive(line: socket.socket) -> bytes:
-    """The next message, none if the other end is closed."""
+    """The next message; empty if the other end is closed."""
     with contextlib.suppress(ConnectionError):
         return line.recv(_MOST_BYTES)
     return b""
 
 
 class _Launcher:
-    """A running `launcher` and the socket on which it takes requests, whole messages from any thread."""
+    """A running `launcher` and its socket, which transmits whole messages, so that any thread may send requests."""
 
     def __init__(self, prober: bool) -> None:
-        confinement.hide_memory()  # where the kernel has no Landlock, decoders could read it in /proc
+        confinement.hide_memory()  # without Landlock, decoders could read it in /proc
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # -P and the folder of this package: nothing is imported from where the service was started.
+        # -P and this package's folder, so that nothing is imported from the folder in which the service was started.
         folders = [str(Path(stenopool.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         libraries = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         with theirs:
@@ -225,23 +225,24 @@ class _Launcher:
                 stdout=subprocess.DEVNULL,
                 env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONPATH": os.pathsep.join(folders)} | libraries,
                 cwd="/",
-                start_new_session=True,  # Ctrl-C does not reach it
+                start_new_session=True,  # so that Ctrl-C does not reach it
             )
         if missing():
-            logger.warning("Decoders run without %s, which this kernel or processor lacks.", " and ".join(missing()))
+            lacking = " and ".join(missing())
+            logger.warning("Decoders run without %s, which this kernel or processor does not support.", lacking)
 
     def close(self) -> None:
-        """End it and all that it has started, and leave no zombie."""
+        """Stop the launcher and all processes that it started, without leaving a zombie."""
         with contextlib.suppress(OSError):
-            self.control.shutdown(socket.SHUT_RDWR)  # a forked process may have a copy, so closing alone would not do
+            self.control.shutdown(socket.SHUT_RDWR)  # closing is not enough, because a forked process may have a copy
         self.control.close()
         self.process.wait()
 
 
 class _Launchers:
-    """A process's launchers, started when they are needed. A forked process starts its own.
+    """A process's launchers, started on demand. A forked process starts its own.
 
-    Probers have one of their own: with libav loaded, it takes longer to fork.
+    Probers have a separate launcher, because with libav loaded it takes longer to fork.
     """
 
     def __init__(self) -> None:
@@ -258,7 +259,7 @@ class _Launchers:
             return self._running[prober]
 
     def drop(self, one: _Launcher) -> None:
-        """Close this one, unless another thread has replaced it."""
+        """Close this launcher, unless another thread has replaced it."""
         with self._lock:
             for prober, running in list(self._running.items()):
                 if running is one:
@@ -266,7 +267,7 @@ class _Launchers:
                     running.close()
 
     def close(self) -> None:
-        """Close all that are this process's, not its parent's."""
+        """Close the launchers of this process, but not those of its parent."""
         if os.getpid() == self._process:
             for running in list(self._running.values()):
                 self.drop(running)

@@ -1,4 +1,4 @@
-"""Samples over full scale, as floats and lossy codecs have them: scaled, not clipped."""
+"""Scale samples over full scale, which floats and lossy codecs may produce, instead of clipping them."""
 
 import math
 from collections.abc import Iterator
@@ -10,30 +10,30 @@ from numpy.typing import NDArray
 
 _FULL_SCALE = 32767
 _BLOCKS = 160  # windows held in memory at once
-# Damaged floats have any exponent. Such a value is one that is 60 dB over full scale and 100 dB over most others.
+# Damaged floats have any exponent. A value is damaged if it is 60 dB over full scale and 100 dB over most others.
 _ALWAYS_SOUND, _FAR = 1e3, 1e5
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How samples were scaled."""
+    """The gain applied to samples."""
 
     gain_db: float = 0.0
-    garbage: bool = False  # some were no numbers, or absurd ones
+    garbage: bool = False  # some values were not numbers, or absurd
 
 
 def touches_full_scale(piece: bytes, *, odd: int) -> bool:
-    """Whether 16-bit samples reach full scale. ``odd``: 1 if the piece ends in the middle of one."""
+    """Whether 16-bit samples reach full scale. ``odd``: 1 if the piece ends in the middle of a sample."""
     end = len(piece) - odd
     samples = np.frombuffer(piece[end % 2 : end], np.int16)
     return bool(samples.size) and bool(samples.max() == 32767 or samples.min() == -32768)
 
 
 def scale_samples(floats: IO[bytes], out: IO[bytes], window: int) -> Scale:
-    """Write floats to ``out`` as 16-bit samples, all with the gain at which none exceeds full scale.
+    """Write floats to ``out`` as 16-bit samples, with one gain at which none exceeds full scale.
 
-    Infinite, absurd and undefined values (NaN) do not count; they become full scale or silence. ``window``: samples of
-    0.1 s.
+    Infinite, absurd and undefined values (NaN) are ignored for the gain, and become full scale or silence. ``window``:
+    number of samples in 0.1 s.
     """
     peaks, garbage = [], False
     for block in _blocks(floats, window):

@@ -1,4 +1,4 @@
-"""MPEG audio where it is not expected: in what an ID3 tag of a wrong size says is its own, or as the samples of a WAV.
+"""Find MPEG audio in unexpected places: inside an ID3 tag with a wrong size, or as the samples of a WAV.
 
 It runs in the prober, and imports nothing from Stenopool but `samples`.
 """
@@ -8,13 +8,13 @@ import re
 from stenopool.speech.audio.samples import Read
 
 _SEARCHED = 1024**2  # bytes
-_FRAMES = 8192  # bytes that three frames have at most, nearly always
+_FRAMES = 8192  # bytes; three frames are nearly always shorter
 
 
 def find_hidden_audio(read: Read, at: int, size: int) -> int | None:
-    """Where audio begins in what the tag at ``at`` says is its own; None if there is none.
+    """Position of audio inside the declared size of the tag at ``at``; None if there is none.
 
-    The frames of the tag end, and what follows is neither padding nor another frame.
+    Audio is assumed if the tag's frames are followed by neither padding nor another frame.
     """
     head = read(at, 10)
     if len(head) < 10 or head[3] not in (2, 3, 4):
@@ -46,7 +46,7 @@ def _number(digits: bytes, bits: int) -> int:
 
 
 def _first_frame(read: Read, at: int, end: int) -> int | None:
-    """Where the first frames begin."""
+    """Position of the first audio frames."""
     length = min(_SEARCHED, end - at)
     block = read(at, length + _FRAMES)
     for found in re.finditer(rb"\xff[\xe2-\xff]", block[: length + 1]):
@@ -56,7 +56,7 @@ def _first_frame(read: Read, at: int, end: int) -> int | None:
 
 
 def starts_with_frames(block: bytes) -> bool:
-    """Whether it starts with three frames of MPEG audio, layer 3 or ADTS, one behind the other."""
+    """Whether the block starts with three consecutive frames of MPEG audio (layer 3 or ADTS)."""
     position = 0
     for _ in range(3):
         if not (step := _frame_length(block[position : position + 8])):
@@ -66,7 +66,7 @@ def starts_with_frames(block: bytes) -> bool:
 
 
 def _frame_length(head: bytes) -> int:
-    """Bytes of the MPEG audio frame with this header, 0 if it is none."""
+    """Bytes of the MPEG audio frame with this header; 0 if it is not such a header."""
     if len(head) < 7 or head[0] != 0xFF:
         return 0
     if head[1] & 0xF6 == 0xF0:  # ADTS

@@ -1,6 +1,6 @@
-"""Which of a file's audio tracks to transcribe: those that were asked for, or the one that is most likely the talk.
+"""Choose which of a file's audio tracks to transcribe: the requested ones, or the one that most likely has the speech.
 
-A track is asked for by its number, counted from 1 as players and mixers count them, by its language or by its title.
+A request names a track by its number (from 1, as in players and mixers), its language or its title.
 """
 
 import re
@@ -17,16 +17,16 @@ from stenopool.speech.audio.vad import speech_seconds
 from stenopool.speech.audio.waveform import SAMPLE_RATE
 from stenopool.speech.transcript import TRACKS_LEFT_OUT
 
-# libav's dispositions of tracks that are about the recording, or a part of it, and not what was said in it.
+# libav's dispositions of tracks that accompany the main audio, or are a part of it.
 _ASIDE = frozenset(
     {"comment", "visual_impaired", "descriptions", "karaoke", "lyrics", "clean_effects", "dependent", "non_diegetic"}
 )
 # Many writers mark such a track by its title alone.
 _ASIDE_TITLE = re.compile(r"\b(comment(ary|aries|aire|aires)|kommentar|(audio)?descri\w+|music only|karaoke)", re.I)
-_NO_LANGUAGE = "zxx"  # ISO 639-2: nothing is spoken
+_NO_LANGUAGE = "zxx"  # ISO 639-2: no linguistic content
 
-LEAST_SPEECH = 0.5  # seconds; less is a click or a tone that was taken for speech
-ENOUGH_SPEECH, ENOUGH_SHARE = 5.0, 0.1  # seconds, or share of the track, for which no other track is tried
+LEAST_SPEECH = 0.5  # seconds; less is a click or a tone that was mistaken for speech
+ENOUGH_SPEECH, ENOUGH_SHARE = 5.0, 0.1  # seconds, or share of the track; with this much, no other track is tried
 
 
 def is_aside(track: Track) -> bool:
@@ -39,8 +39,10 @@ def is_aside(track: Track) -> bool:
 
 
 def rank_tracks(tracks: Sequence[Track], languages: Sequence[str] = ()) -> list[Track]:
-    """The tracks that can be decoded, the likeliest first: spoken in one of ``languages``, then not beside the talk,
-    then marked as spoken in such a language, as default, as no dubbing; then in the file's order.
+    """Sort the tracks that can be decoded, the most likely first.
+
+    Criteria, in this order: the language is one of ``languages`` or unknown; main audio; the language is known to be
+    one of ``languages``; the default track; not a dubbing; the file's order.
     """
 
     def rank(track: Track) -> tuple[int | bool, ...]:
@@ -59,15 +61,15 @@ def rank_tracks(tracks: Sequence[Track], languages: Sequence[str] = ()) -> list[
 
 
 def select_tracks(tracks: Sequence[Track], options: TranscriptionOptions) -> tuple[list[Track], bool]:
-    """The tracks to transcribe, and whether they are only candidates for one, the likeliest first.
+    """Return the tracks to transcribe; or, with True, candidates of which one is to be chosen, the most likely first.
 
-    Raises `RecordingError`: TRACK_NOT_FOUND if one that was asked for is not there, TOO_MANY_CHANNELS for more than 8.
+    Raises `RecordingError`: TRACK_NOT_FOUND if a requested track is missing, TOO_MANY_CHANNELS for more than 8.
     """
     if options.tracks == (ALL_TRACKS,):
         found = [track for track in tracks if track.decodable]
         if len(found) > MAX_SPLIT:
-            message = f"It has {len(found)} audio tracks; {MAX_SPLIT} can be transcribed, each as a channel."
-            raise RecordingError(ErrorCode.TOO_MANY_CHANNELS, message, remedy="Name the tracks with --tracks.")
+            message = f"The file has {len(found)} audio tracks; at most {MAX_SPLIT} can be transcribed as channels."
+            raise RecordingError(ErrorCode.TOO_MANY_CHANNELS, message, remedy="Choose tracks with --tracks.")
         return found, False
     wanted = options.languages if options.language in ("auto", "per-segment") else (options.language,)
     ranked = rank_tracks(tracks, wanted)
@@ -78,13 +80,13 @@ def select_tracks(tracks: Sequence[Track], options: TranscriptionOptions) -> tup
     if missing:
         there = "; ".join(describe_track(track) for track in tracks)
         raise RecordingError(
-            ErrorCode.TRACK_NOT_FOUND, f"It has no audio track {', '.join(missing)}. Its tracks are {there}."
+            ErrorCode.TRACK_NOT_FOUND, f"The file has no audio track {', '.join(missing)}. Its tracks are {there}."
         )
     return list(dict.fromkeys(track for track in named.values() if track)), False
 
 
 def _find(item: str, ranked: Sequence[Track]) -> Track | None:
-    """The likeliest track of this number, else title, else language; a language also finds one without any."""
+    """The most likely track with this number, title or language; a language also matches tracks of unknown language."""
     if re.fullmatch(r"\d+", item):
         return next((track for track in ranked if track.number == int(item)), None)
     title = item.casefold()
@@ -97,13 +99,13 @@ def _find(item: str, ranked: Sequence[Track]) -> Track | None:
 
 
 def name_tracks(tracks: Sequence[Track]) -> list[str]:
-    """Names for the channels that tracks become: their titles, if all have one and no two have the same."""
+    """Names for the channels made from tracks: their titles, if every track has one and all are different."""
     titles = [track.title or "" for track in tracks]
     return titles if all(titles) and len(set(titles)) == len(titles) else []
 
 
 def describe_track(track: Track) -> str:
-    """A track for a message: `2 (ger, Director's commentary)`."""
+    """Describe a track for a message: `2 (ger, Director's commentary)`."""
     words = [*filter(None, (track.language, track.title)), *(role for role in track.roles if role != "default")]
     words += [] if track.decodable else ["in a codec that FFmpeg cannot decode"]
     return f"{track.number} ({', '.join(words)})" if words else str(track.number)
@@ -111,7 +113,7 @@ def describe_track(track: Track) -> str:
 
 @dataclass(frozen=True)
 class DecodedTrack:
-    """A track, and its samples."""
+    """A track and its samples."""
 
     track: Track
     spool: Spool
@@ -122,10 +124,10 @@ class DecodedTrack:
 def decode_tracks(
     tracks: Sequence[Track], options: TranscriptionOptions, decode: Callable[[Track, Mode], DecodedTrack]
 ) -> tuple[list[DecodedTrack], list[str]]:
-    """Decode the tracks that are to be transcribed; several are mixed down to one channel each.
+    """Decode the tracks to transcribe. If there are several, each is mixed down to one channel.
 
-    Where one is to be chosen, a track in which nobody speaks, or which cannot be decoded, makes room for the next.
-    Returns them with flags for the transcript. Raises `RecordingError` as `select_tracks` and ``decode`` do.
+    If one track is to be chosen, tracks without speech and tracks that cannot be decoded are skipped. Returns the
+    tracks, and flags for the transcript. Raises `RecordingError` as `select_tracks` and ``decode`` do.
     """
     selected, is_choice = select_tracks(tracks, options)
     if not is_choice:
@@ -149,13 +151,13 @@ def _flags(decoded: Sequence[DecodedTrack]) -> list[str]:
 def _decode_talk(
     ranked: Sequence[Track], decode: Callable[[Track], DecodedTrack], mode: Mode
 ) -> tuple[DecodedTrack, list[Track]]:
-    """The first track with talk enough, else the one with most; and those in which nobody speaks."""
+    """Return the first track with enough speech, else the one with the most; and the tracks without speech."""
     best: tuple[float, DecodedTrack] | None = None
     quiet: list[Track] = []
     refusal: RecordingError | None = None
     for track in ranked:
         if best and best[0] > 0 and is_aside(track):
-            break  # the talk is quiet or short, but what is beside it is no talk
+            break  # the main audio has little speech, but the remaining tracks are not main audio
         try:
             decoded = decode(track)
         except RecordingError as error:

@@ -1,6 +1,6 @@
-"""Find speech with Silero VAD (the ONNX model in the faster-whisper wheel, no torch), and cut chunks at its pauses.
+"""Find speech with Silero VAD (the ONNX model in the faster-whisper wheel, no torch), and cut audio at its pauses.
 
-Engines get speech only, so silence, tones and noise give an empty transcript instead of invented text.
+Engines receive only speech, so silence, tones and noise give an empty transcript instead of hallucinations.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ _PAD = 0.4
 
 @dataclass(frozen=True)
 class Region:
-    """A stretch of speech, in seconds. ``pause``: the silence after it, not reduced by padding."""
+    """A stretch of speech, in seconds. ``pause``: the silence after it, without padding."""
 
     start: float
     end: float
@@ -37,18 +37,18 @@ class Region:
         return self.start <= other.start and other.end <= self.end
 
     def is_free_of(self, spoken: Iterable[tuple[float, float]]) -> bool:
-        """Whether none of these words (start and end) is in it, its padding left aside."""
+        """Whether none of these words (start and end) is in the region without its padding."""
         start, end = min(self.middle, self.start + _PAD), max(self.middle, self.end - _PAD)
         return not any(start <= (begins + ends) / 2 <= end for begins, ends in spoken)
 
 
-# Seconds read at a time: bounds memory for day-long files. A block ends at its last pause.
+# Seconds read at a time, which limits memory for day-long files. A block ends at its last pause.
 _BLOCK_SECONDS = 600.0
 _MIN_SILENCE = 0.16
 _SHORTEST_WORD = 0.15
 _COMPANY = 1.0
-# The second search: in pauses of this length, part by part, each raised to a normal level. Its threshold is a fraction
-# of the first one's.
+# The second search: in pauses of at least this length, in parts, each raised to a normal level. Its threshold is a
+# fraction of the first search's.
 _GAP_SECONDS, _PART_SECONDS = 1.0, 30.0
 GENEROUS = 0.4
 # The cost of a cut in a pause, in windows: five for a breath of 0.2 s, one for the end of a sentence, 0.7 s.
@@ -63,10 +63,10 @@ def speech_regions(
     max_speech: float = 29.0,
     pad: float = _PAD,
 ) -> list[Region]:
-    """Regions of speech in order, without overlap, of at most ``max_speech`` seconds (plus padding).
+    """Find regions of speech, in order, without overlap, of at most ``max_speech`` seconds (plus padding).
 
-    ``threshold``: the probability from which it is speech. Silero VAD v6
-    (https://github.com/snakers4/silero-vad) through faster-whisper, block by block.
+    ``threshold``: minimum probability of speech. Uses Silero VAD v6 (https://github.com/snakers4/silero-vad) through
+    faster-whisper, block by block.
     """
     regions: list[Region] = []
     start = 0.0
@@ -82,9 +82,10 @@ def speech_regions(
 def find_doubtful(
     waveform: Waveform, speech: Sequence[Region], *, threshold: float, max_speech: float = 29.0
 ) -> list[list[Region]]:
-    """What may be speech, quiet or covered, in the pauses of ``speech``, as `speech_regions` found it: a list each.
+    """Find possible speech, quiet or masked, in the pauses of ``speech`` (from `speech_regions`): a list per pause.
 
-    ``threshold``: a lower one than theirs. Noise passes too: whether it is speech, only the text can tell.
+    ``threshold`` must be lower than for `speech_regions`. Noise passes too; only the decoded text shows whether it is
+    speech.
     """
     found: list[list[Region]] = []
     ends = [0.0, *(region.end for region in speech)]
@@ -102,7 +103,7 @@ def find_doubtful(
 
 
 def _raise_level(samples: Samples) -> Samples:
-    """The samples, each second at the level that it would have if it and its neighbours were a recording."""
+    """Raise each second to the level that it would get if it and its neighbours were a whole recording."""
     starts = np.arange(0, len(samples), SAMPLE_RATE)
     around = [samples[max(0, start - SAMPLE_RATE) : start + 2 * SAMPLE_RATE, None] for start in starts]
     gains = [mixing.gain_db(mixing.measure([part * mixing.FULL_SCALE])) for part in around]
@@ -111,7 +112,7 @@ def _raise_level(samples: Samples) -> Samples:
 
 
 def _detect(samples: Samples, start: float, threshold: float, min_silence: float, max_speech: float) -> list[Region]:
-    """Speech in samples that begin at ``start`` seconds, without padding."""
+    """Find speech in samples that begin at ``start`` seconds, without padding."""
     from faster_whisper.vad import VadOptions, get_speech_timestamps
 
     options = VadOptions(
@@ -128,7 +129,7 @@ def _detect(samples: Samples, start: float, threshold: float, min_silence: float
 
 
 def speech_seconds(blocks: Iterable[NDArray[np.int16]]) -> float:
-    """Seconds of speech in 16-bit samples at 16 kHz, each block alone: enough to know whether anybody speaks."""
+    """Approximate seconds of speech in 16-bit samples at 16 kHz, each block on its own."""
     return sum(
         region.duration
         for block in blocks
@@ -137,7 +138,7 @@ def speech_seconds(blocks: Iterable[NDArray[np.int16]]) -> float:
 
 
 def _drop_blips(regions: list[Region]) -> list[Region]:
-    """Drop isolated bursts too short for a word: Silero takes the first frames of a tone or music for speech."""
+    """Drop isolated bursts too short for a word: Silero mistakes the first frames of a tone or music for speech."""
     gaps = [inf, *(following.start - region.end for region, following in pairwise(regions)), inf]
     return [
         region
@@ -147,7 +148,7 @@ def _drop_blips(regions: list[Region]) -> list[Region]:
 
 
 def _pad(regions: list[Region], pad: float, earliest: float, latest: float) -> list[Region]:
-    """Add padding on both sides: at most half of the pause to the neighbour, and all between the two limits."""
+    """Add padding on both sides: at most half of the pause to the neighbour, within ``earliest`` and ``latest``."""
     padded = []
     for i, region in enumerate(regions):
         before = (region.start - regions[i - 1].end) / 2 if i else region.start - earliest
@@ -169,9 +170,9 @@ def chunks(regions: Iterable[Region], max_seconds: float) -> list[Region]:
 
 
 def phrases(regions: Sequence[Region], max_speech: float, max_seconds: float) -> list[Region]:
-    """Join neighbouring regions into few phrases, cut at long pauses, so that they are whole sentences.
+    """Join neighbouring regions into few phrases, cut at long pauses, so that they tend to be whole sentences.
 
-    A shortest path over the cuts: each phrase costs 1, each cut more the shorter its pause.
+    A shortest path over the cuts: each phrase costs 1, and a cut costs more the shorter its pause.
     """
     best, begins = [0.0], [0]
     for end, last in enumerate(regions):

@@ -1,4 +1,4 @@
-"""Prepared audio: 16 kHz FLAC on disk, read in parts, so that a day of it needs little memory."""
+"""Prepared audio: 16 kHz FLAC on disk, read in parts, so that a day of audio needs little memory."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Waveform:
-    """One channel of a prepared 16 kHz file. Samples are read on demand and not kept."""
+    """One channel of a prepared 16 kHz file. Samples are read on demand, not kept in memory."""
 
     path: Path
     channel: int = 0

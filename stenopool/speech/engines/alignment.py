@@ -13,16 +13,16 @@ from stenopool.speech.audio.waveform import SAMPLE_RATE, Waveform
 from stenopool.speech.engines.assembly import shift
 from stenopool.speech.transcript import ALIGNMENT_UNAVAILABLE, Segment, Transcript, Word
 
-# Attention times are a little narrow; alignment needs all of the words within its audio.
+# Attention times are slightly too narrow, and alignment needs all of the words within its audio.
 _MARGIN_SECONDS = 0.2
 
 
 def align(transcript: Transcript, waveform: Waveform, language: str | None, device: str) -> Transcript:
-    """The transcript with its words timed by alignment instead of attention.
+    """Return the transcript with its words timed by alignment instead of attention.
 
-    A segment is aligned in its own language, else in ``language``. Without a model for it, or if alignment fails, its
-    words keep their times; the flag ALIGNMENT_UNAVAILABLE marks a missing model. Words that cannot be
-    placed have no times. Raises `SetupError` MODEL_CORRUPT or MODEL_GATED.
+    A segment is aligned in its own language, else in ``language``. If there is no model for it, or alignment fails, its
+    words keep their times; the flag ALIGNMENT_UNAVAILABLE marks a missing model. Words that cannot be aligned have no
+    times. Raises `SetupError` MODEL_CORRUPT or MODEL_GATED.
     """
     spoken = [segment.language or language for segment in transcript.segments]
     missing = any(code is None or _model(code, device) is None for code in spoken)
@@ -46,20 +46,20 @@ def _model(language: str, device: str) -> tuple[Any, Any] | None:
     silence_whisperx()
     from whisperx import alignment
 
-    # WhisperX splits segments into sentences with a tokenizer that nltk downloads. Ours are sentences already.
+    # WhisperX splits segments into sentences with a tokenizer that nltk downloads. These are sentences already.
     alignment.nltk_load = lambda _: SimpleNamespace(span_tokenize=lambda text: [(0, len(text))])
     model, metadata = alignment.load_align_model(language, device, model_name=str(found.path), model_cache_only=True)
     return model.eval(), metadata
 
 
 def silence_whisperx() -> None:
-    """Keep WhisperX's log off standard output and its dependencies from sending telemetry. Call before its import."""
+    """Keep WhisperX's log off standard output, and disable telemetry in its dependencies. Call before importing it."""
     # WhisperX adds a handler on stdout unless its logger has a handler.
     logger = logging.getLogger("whisperx")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
     logger.setLevel(logging.ERROR)
-    # It would advise, at every load, to rewrite a file in the whisperx package.
+    # At every load, it would advise to rewrite a file in the whisperx package.
     logging.getLogger("lightning.pytorch.utilities.migration.utils").setLevel(logging.WARNING)
     os.environ.setdefault("PYANNOTE_METRICS_ENABLED", "0")
 
@@ -75,7 +75,7 @@ def _align_segment(segment: Segment, waveform: Waveform, language: str, device: 
     given = {"start": 0.0, "end": len(samples) / SAMPLE_RATE, "text": segment.text.strip()}
     found = align_words([given], *loaded, samples, device)["word_segments"]
     texts = [each["word"] for each in found]
-    # WhisperX leaves blanks out, also those that a language written without them has, e.g. between Latin words.
+    # WhisperX omits spaces, including those in languages usually written without, e.g. between Latin words.
     blanks = find_blanks(texts, segment.text) or [language not in NO_SPACE_LANGUAGES] * len(texts)
     words = [
         shift(

@@ -1,4 +1,4 @@
-"""Build a transcript from decoded windows: sentences, flags, numbers. The same for every engine."""
+"""Build a transcript from decoded windows, for every engine: sentences, flags and numbers."""
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -24,7 +24,7 @@ LONG_SECONDS = 12.0
 
 
 def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
-    """Segments of one decoded window: a sentence each if words have times, else the whole window."""
+    """Segments of one decoded window: one per sentence if it has words, else the whole window."""
     if not decoded.text.strip():
         return
     whole = Segment(
@@ -49,7 +49,7 @@ def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
 
 
 def shift(word: Word, seconds: float) -> Word:
-    """The word, this many seconds later; a missing time stays missing."""
+    """Move the word by this many seconds. Missing times stay missing."""
     return word.model_copy(
         update={
             "start": None if word.start is None else round(word.start + seconds, 3),
@@ -68,10 +68,10 @@ def build_transcript(
     missed: Sequence[Region] = (),
     hints: Hints = NO_HINTS,
 ) -> Transcript:
-    """The transcript of one utterance, with suspect segments flagged or, if the options say so, dropped.
+    """Build the transcript of one utterance, with suspect segments flagged or, with hallucinations=drop, removed.
 
-    ``language``: the recording's, and its probability, if anything is said. ``missed``: where there may be speech that
-    has no text.
+    ``language``: the recording's language and its probability; None without speech. ``missed``: possible speech without
+    text.
     """
     flagged = [segment.model_copy(update={"flags": find_flags(segment, speech)}) for segment in segments]
     if options.hallucinations == "drop":
@@ -99,7 +99,7 @@ def build_transcript(
 
 
 def split_sentences(words: Sequence[Word]) -> list[list[Word]]:
-    """Cut after sentence ends, at pauses over a second, and at clauses once a segment is over 12 seconds."""
+    """Cut after sentences, at pauses of over a second, and at clauses if a segment is longer than 12 seconds."""
     segments: list[list[Word]] = [[]]
     for word, following in zip_longest(words, words[1:]):
         segments[-1].append(word)
@@ -119,7 +119,7 @@ def _ends_here(current: Sequence[Word], word: Word, following: Word) -> bool:
 
 
 def _is_abbreviation(text: str, following: Word) -> bool:
-    """``Mr. Smith``, ``3. 5``, ``U.S. army``: a full stop that ends no sentence."""
+    """Whether the full stop does not end a sentence: ``Mr. Smith``, ``3. 5``, ``U.S. army``."""
     bare = strip_closing(text).strip()
     if not bare.endswith("."):
         return False

@@ -1,4 +1,4 @@
-"""What every engine is, and whose fault an exception inside one is."""
+"""The base classes of engines, and the translation of their exceptions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,16 +30,16 @@ class Utterance:
 
 
 class Engine(ABC):
-    """A speech engine, loaded once per process, called with batches.
+    """A speech engine, loaded once per process and called with batches.
 
-    It is cheap until `load`, and honours every option that `TranscriptionOptions` allows for it. Silence gives an empty
-    transcript, not an error.
+    Construction is cheap; `load` is not. An engine supports every option that `TranscriptionOptions` allows for it.
+    Silence gives an empty transcript, not an error.
     """
 
     name: ClassVar[EngineName]
-    distribution: ClassVar[str]  # the package whose version is the engine's
+    distribution: ClassVar[str]  # the package that determines the engine's version
     kind: ClassVar[ModelKind]
-    concurrent: ClassVar[bool]  # whether `transcribe` may be called again while an earlier call continues
+    concurrent: ClassVar[bool]  # whether `transcribe` may be called again before an earlier call has ended
 
     def __init__(self, model: str, execution: MachineOptions) -> None:
         """Raises `SetupError` DEVICE_UNAVAILABLE or OPTIONS_INVALID (compute type)."""
@@ -62,11 +62,11 @@ class Engine(ABC):
 
     @abstractmethod
     def hints(self, options: TranscriptionOptions) -> Hints:
-        """Prompt and vocabulary as the model reads them, once it is loaded."""
+        """Prompt and vocabulary as the model reads them. The model must be loaded."""
 
     @abstractmethod
     def _load(self, found: models.FoundModel) -> Any:
-        """The library's model, kept as ``_loaded``."""
+        """Load the library's model, which is kept as ``_loaded``."""
 
     @abstractmethod
     def transcribe(
@@ -75,17 +75,17 @@ class Engine(ABC):
         """Yield each utterance once, with its result, as soon as it is ready, in any order.
 
         The batch may be iterated in another thread; its errors are raised here. The transcript has text, language,
-        language_probability, duration, segments (with words if requested) and flags. A fault of one utterance is a
-        `Failure`; `TransientError` is raised for faults of the device.
+        language_probability, duration, segments (with words if requested) and flags. If an utterance fails, its result
+        is a `Failure`; for faults of the device, `TransientError` is raised.
         """
 
 
 def find_speech(
     waveform: Waveform, options: TranscriptionOptions, max_speech: float
 ) -> tuple[list[Region], list[list[Region]]]:
-    """Regions of speech, and for their pauses regions that may be speech: there the text decides (`policy.judge`).
+    """Find regions of speech, and regions of possible speech in the pauses, which `policy.judge` decides by text.
 
-    The pauses of a split channel hold the other party, at a low level: they are left alone.
+    The pauses of a split channel are not searched, because the other party may be heard in them at a low level.
     """
     speech = speech_regions(waveform, threshold=options.vad_threshold, max_speech=max_speech)
     if options.channels == "split":
@@ -94,10 +94,10 @@ def find_speech(
 
 
 def to_failure(error: Exception, utterance: Utterance) -> Failure:
-    """The failure of one utterance.
+    """Convert an exception to the failure of one utterance.
 
-    Raises `TransientError` and `SetupError`: the device, the storage or the installation failed, so the utterance is
-    to be tried again.
+    Raises `TransientError` or `SetupError` if the device, the storage or the installation failed, so that the utterance
+    is retried.
     """
     try:
         with translate_faults(f"Transcribing {utterance.id}", ErrorCode.ENGINE_FAILED):
@@ -110,14 +110,14 @@ def to_failure(error: Exception, utterance: Utterance) -> Failure:
 
 
 class SerialEngine(Engine):
-    """An engine for one caller and one utterance at a time: its library keeps state."""
+    """An engine that handles one utterance at a time for one caller, because its library keeps state."""
 
     concurrent = False
 
     def transcribe(
         self, batch: Iterable[Utterance], options: TranscriptionOptions
     ) -> Iterator[tuple[Utterance, Transcript | Failure]]:
-        """As `Engine.transcribe`."""
+        """See `Engine.transcribe`."""
         self.load()
         for utterance in batch:
             result: Transcript | Failure
@@ -136,7 +136,7 @@ class SerialEngine(Engine):
         spoken = [(each.start, each.end) for each in timed if each.start is not None and each.end is not None]
         parts = [part for pause in doubtful for part in chunks(pause, most)]
         for region in (part for part in parts if part.is_free_of(spoken)):
-            # The threshold is for an engine that detects speech itself.
+            # The threshold matters to engines that detect speech themselves.
             changed: dict[str, Any] = {"vad_threshold": options.vad_threshold * GENEROUS}
             if language and options.language == "auto":
                 changed |= {"language": language[0], "languages": ()}
@@ -164,7 +164,7 @@ class SerialEngine(Engine):
         options: TranscriptionOptions,
         temperatures: Sequence[float] = TEMPERATURES,
     ) -> tuple[list[Segment], tuple[str, float]]:
-        """Segments of the recording; its language and that language's probability.
+        """Return segments of the recording, and its language with that language's probability.
 
-        ``temperatures``: tried in this order until the text looks sound, if the engine does that.
+        ``temperatures``: tried in this order until the text is plausible, if the engine supports that.
         """

@@ -1,4 +1,4 @@
-"""Decode windows with CTranslate2's Whisper: encode once, then detect the language, decode text and time words."""
+"""Decode windows with CTranslate2's Whisper: encode once, detect the language, decode text, time the words."""
 
 import zlib
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ class WindowResult:
     temperature: float = 0.0
     words: list[Word] = field(default_factory=list)
     probabilities: Probabilities = field(default_factory=dict)
-    """Of languages."""
+    """Probabilities of languages."""
 
     @property
     def compression_ratio(self) -> float:
-        """Size of the text divided by its compressed size: high for repetitive text (openai-whisper's measure)."""
+        """Size of the text divided by its compressed size; high for repetitive text (openai-whisper's measure)."""
         data = self.text.strip().encode()
         return len(data) / len(zlib.compress(data)) if data else 0.0
 
@@ -56,12 +56,12 @@ class Decoder:
 
     @property
     def fixed_language(self) -> str | None:
-        """The language, if it need not be detected."""
+        """The language, if it does not need to be detected."""
         return policy.fixed_language(self.options, multilingual=self.multilingual and not self.english_only)
 
     @cached_property
     def hints(self) -> policy.Hints:
-        """What is put before each window."""
+        """Prompt and vocabulary for each window."""
         tokenizer = self.tokenizer("en")
         return policy.fit_hints(self.options, tokenizer.encode, tokenizer.decode)
 
@@ -74,7 +74,7 @@ class Decoder:
         """Encoder output of windows zero-padded to ``frame`` seconds; shape (n, frames / 2, width)."""
         features = [self._features(window, frame) for window in windows]
         if self.on_cpu and len(features) > 1:
-            # One by one: attention over several windows does not fit into a core's cache (18 s: 1.3 times the time,
+            # One at a time: attention over several windows does not fit into a core's cache (18 s: 1.3 times the time,
             # measured with benchmarks/sweep.py).
             return stack_outputs([self._encode(one) for one in features])
         return self._encode(np.concatenate(features))
@@ -118,7 +118,7 @@ class Decoder:
         return decoded
 
     def decode_carefully(self, window: Samples, language: str) -> WindowResult:
-        """Decode one window in the full 30 seconds, with rising temperatures until the text looks sound."""
+        """Decode one window in the full 30 seconds, with rising temperatures until the text is plausible."""
         tokenizer = self.tokenizer(language)
         encoded = self.encode([window], policy.LONGEST_WINDOW)
         result, _, temperature, _ = self.whisper.generate_with_fallback(
@@ -129,7 +129,7 @@ class Decoder:
         return decoded
 
     def _result(self, result: Any, language: str, temperature: float = 0.0) -> WindowResult:
-        """A result of CTranslate2's as Stenopool's, without words yet."""
+        """Convert a result of CTranslate2, without words."""
         tokenizer, ids = self.tokenizer(language), result.sequences_ids[0]
         tokens = [token for token in ids if token < tokenizer.eot]
         return WindowResult(
@@ -142,7 +142,7 @@ class Decoder:
         )
 
     def _careful_options(self, tokenizer: Any) -> Any:
-        """faster-whisper's own options, of which the fall-back reads these; the rest are its defaults."""
+        """faster-whisper's options. Its fallback reads only these; the others are unset."""
         from faster_whisper.transcribe import TranscriptionOptions as Theirs
         from faster_whisper.transcribe import get_suppressed_tokens
 
@@ -177,11 +177,11 @@ class Decoder:
         return prompt
 
     def time_words(self, encoded: Any, decoded: Sequence[WindowResult], durations: Sequence[float]) -> None:
-        """Give each result its words, timed by cross-attention (dynamic time warping, as openai-whisper does)."""
+        """Set each result's words, timed by cross-attention (dynamic time warping, as in openai-whisper)."""
         groups: dict[tuple[str, int], list[int]] = {}
         for i, result in enumerate(decoded):
             # `align` takes one start sequence, and so one language, per batch. It pads all rows to the longest, which
-            # changes probabilities a little; and a looping text has hundreds of tokens, at 90 MB of memory per row.
+            # changes probabilities slightly; and a looping text has hundreds of tokens, with 90 MB of memory per row.
             groups.setdefault((result.language, len(result.tokens)), []).append(i)
         for rows in groups.values():
             part = encoded if len(groups) == 1 else _rows(encoded, rows)
@@ -200,7 +200,7 @@ class Decoder:
 
 
 def to_words(found: Sequence[dict[str, Any]], most: float) -> list[Word]:
-    """Words as faster-whisper and openai-whisper give them; times in a window's padding become ``most`` seconds."""
+    """Convert words of faster-whisper or openai-whisper; times in a window's padding become ``most`` seconds."""
     return [
         Word(
             word=word["word"],
@@ -214,7 +214,7 @@ def to_words(found: Sequence[dict[str, Any]], most: float) -> list[Word]:
 
 
 def stack_outputs(encoded: Sequence[Any]) -> Any:
-    """Encoder outputs of equal length as one, on the CPU."""
+    """Join encoder outputs of equal length, on the CPU."""
     from ctranslate2 import StorageView
 
     return StorageView.from_array(np.concatenate([np.asarray(each) for each in encoded]))
@@ -229,7 +229,7 @@ def _rows(encoded: Any, rows: Sequence[int]) -> Any:
 
 
 def _shorten_long_words(words: list[dict[str, Any]]) -> None:
-    """Cut pauses from words beside sentence marks and from the first word (openai-whisper's heuristic)."""
+    """Remove pauses from words next to sentence marks and from the first word (openai-whisper's heuristic)."""
     lengths = sorted(word["end"] - word["start"] for word in words if word["end"] > word["start"])
     if not lengths:
         return

@@ -1,8 +1,8 @@
 """The default engine: CTranslate2's Whisper, decoding windows of many recordings together. No torch.
 
-One thread finds speech in the utterances as they arrive and cuts it into windows. Workers decode windows of any
-utterances together, in frames as short as their speech allows. An utterance is complete with its last window. A window
-whose text looks unsound is decoded again in the full 30 seconds, with rising temperatures.
+One thread finds speech in the utterances as they arrive and cuts it into windows. Workers decode windows of several
+utterances together, in frames as short as the speech allows. An utterance is complete when its last window is. A window
+whose text looks wrong is decoded again in a full 30-second frame, with rising temperatures.
 """
 
 import os
@@ -28,13 +28,13 @@ from stenopool.speech.engines.pooling import WindowPool
 from stenopool.speech.engines.utterance_job import RegionResult, UtteranceJob, Window, cut_at_missing
 from stenopool.speech.transcript import NO_SPEECH, Transcript
 
-# Groups of windows that may wait per worker: enough to fill groups, few enough to bound memory.
+# Maximum number of waiting groups of windows per worker: enough to fill groups, few enough to limit memory.
 _GROUPS_WAITING = 12
 
 
 _Result = tuple[Utterance, Transcript | Failure]
 # From the thread that finds speech: the result of an utterance that needs no decoding, an error that ends the run, or
-# None at the end. From the pool's workers: a window with its answer.
+# None at the end. From the pool's workers: a window with its result.
 _Event = _Result | Window | BaseException | None
 
 
@@ -79,7 +79,7 @@ class FasterWhisperEngine(Engine):
 
     @cached_property
     def pool(self) -> WindowPool:
-        """The workers, and the windows that wait for them."""
+        """The workers and their waiting windows."""
         return WindowPool(self._workers, self.most_windows, self._decode, evenly=self.device == "cpu")
 
     def transcribe(
@@ -93,20 +93,20 @@ class FasterWhisperEngine(Engine):
             run.close()
 
     def most_windows(self, frame: float) -> int:
-        """Maximum number of windows per group: as many as fit on a GPU; on a CPU more than 4 gain nothing."""
+        """Maximum number of windows per group: as many as fit on a GPU; on a CPU, more than 4 are no faster."""
         if self.device == "cpu":
             return self.execution.batch_size or 4
         return max(1, int((self.execution.batch_size or 24) * policy.LONGEST_WINDOW // frame))
 
     @property
     def most_waiting(self) -> int:
-        """Windows that may wait for a worker before the search for speech pauses."""
+        """Maximum number of waiting windows; above it, the search for speech pauses."""
         return self._workers * _GROUPS_WAITING * self.most_windows(15.0)
 
     # -- decoding, by the pool's workers ----------------------------------------------------------------------------
 
     def _decode(self, group: Sequence[Window]) -> None:
-        """Decode a group and give each window's answer, or the error of all, to its job."""
+        """Decode a group, and pass each window's result, or the group's error, to its job."""
         answers: Sequence[list[RegionResult] | BaseException]
         try:
             answers = self._decode_or_halve(group)
@@ -123,13 +123,13 @@ class FasterWhisperEngine(Engine):
             if not is_out_of_memory(error):
                 raise
             if len(group) == 1:
-                raise OutOfMemory(f"The {self.device} ran out of memory on one window: {error}.") from error
+                raise OutOfMemory(f"Out of memory on {self.device} with a single window: {error}.") from error
             half = len(group) // 2
-            logger.warning("Out of memory with %d windows at once; going on with %d.", len(group), half)
+            logger.warning("Out of memory with %d windows at once; continuing with %d.", len(group), half)
             return self._decode_or_halve(group[:half]) + self._decode_or_halve(group[half:])
 
     def _decode_at_once(self, group: Sequence[Window]) -> list[list[RegionResult]]:
-        """What each window says; nothing if it is unsure of its language."""
+        """Decode a group; the result of a window of uncertain language is empty."""
         decoder: Decoder = group[0].job.decoder
         encoded = self._encode(decoder, group)
         opinions = [window.known for window in group]
@@ -166,9 +166,9 @@ class FasterWhisperEngine(Engine):
         return parts[0] if len(parts) == 1 else stack_outputs(parts)
 
     def _repair(self, window: Window, decoded: WindowResult) -> list[RegionResult]:
-        """The window's answer, or a better one if speech is missing from it or the text looks unsound.
+        """The window's result, or a better one if it misses speech or its text looks wrong.
 
-        What may be noise is not worth a second try: `policy.judge` drops what looks unsound.
+        Windows that may be noise are not decoded again, because `policy.judge` drops implausible text.
         """
         if window.doubtful:
             return [(window.region, decoded)]
@@ -190,7 +190,7 @@ class FasterWhisperEngine(Engine):
 
 
 class _Run:
-    """One call of `transcribe`: the thread that finds speech, and the answers of the pool's workers."""
+    """One call of `transcribe`: the thread that finds speech, and the results of the pool's workers."""
 
     def __init__(self, engine: FasterWhisperEngine, options: TranscriptionOptions) -> None:
         self.engine = engine
@@ -218,7 +218,7 @@ class _Run:
         feeder.join()
 
     def close(self) -> None:
-        """Drop the windows that wait; those on the device are finished."""
+        """Drop waiting windows. Those on the device are finished."""
         self.closed = True
         self.engine.pool.drop(lambda window: window.job in self.open)
 
@@ -257,7 +257,7 @@ class _Run:
             self.engine.pool.add(windows, most_waiting=self.engine.most_waiting)
 
     def _vote(self, job: UtteranceJob, windows: Sequence[Window]) -> None:
-        """Decide the language of an utterance of several windows; they keep what was encoded for it."""
+        """Choose the language of an utterance of several windows, which keep their encoder output on a CPU."""
 
         def ask(window: Window) -> None:
             encoded = self.decoder.encode([window.samples()], frame_seconds(window.region))
@@ -271,10 +271,10 @@ class _Run:
         opinions = [(window.opinion or {}, window.region.duration) for window in voters]
         job.language = vote(opinions, self.options.languages)
 
-    # -- answers ----------------------------------------------------------------------------------------------------
+    # -- results ----------------------------------------------------------------------------------------------------
 
     def _keep(self, window: Window) -> _Result | None:
-        """Take a window's answer. Returns the utterance's result once it is complete or failed."""
+        """Store a window's result. Returns the utterance's result once it is complete or has failed."""
         job, said = window.job, window.said
         if job not in self.open:  # another window of it failed
             return None
@@ -292,7 +292,7 @@ class _Run:
 
 
 def _unsound(decoded: WindowResult, duration: float) -> bool:
-    """Whether to decode again: the text is repetitive, improbable, or too short or long for its speech."""
+    """Whether to decode again, because the text is repetitive, improbable, or too short or long for its speech."""
     letters = len(decoded.text.strip())
     return (
         decoded.compression_ratio > policy.REPETITIVE

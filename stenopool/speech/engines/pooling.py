@@ -1,6 +1,6 @@
-"""A pool of workers that decode windows of many recordings together, in frames as short as their speech allows.
+"""A pool of workers that decode windows of many recordings together, in frames as short as the speech allows.
 
-Workers take windows in order of arrival, grouped with others of the same kind: the first recordings finish first, and
+Workers take windows in order of arrival, grouped with others of the same kind, so the first recordings finish first and
 no worker is idle while windows wait. The result of a window does not depend on its group.
 """
 
@@ -16,11 +16,11 @@ from stenopool.speech.engines.utterance_job import Kind, Window
 
 
 class WindowPool:
-    """The decoding workers of one engine and the windows that wait for them. Safe to use from several threads.
+    """The decoding workers of one engine and their waiting windows. Thread-safe.
 
-    ``decode`` gets groups of one kind, of at most ``most(frame)`` windows, and raises nothing. ``evenly``: no worker
-    takes more than its share of the waiting windows, so that all end together. That helps if each worker has its own
-    cores; a GPU would decode two small groups one after the other.
+    ``decode`` receives groups of one kind, of at most ``most(frame)`` windows, and must not raise. ``evenly``: no
+    worker takes more than its share of the waiting windows, so that all finish together. This helps if each worker has
+    its own cores; a GPU would decode two small groups one after the other.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class WindowPool:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
 
     def add(self, windows: Sequence[Window], *, most_waiting: int | None = None) -> None:
-        """Have windows decoded. Returns once at most ``most_waiting`` windows wait, if given."""
+        """Queue windows for decoding. With ``most_waiting``, block until at most that many windows wait."""
         with self._guard:
             for window in windows:
                 self._count += 1
@@ -53,7 +53,7 @@ class WindowPool:
                 self._guard.wait_for(lambda: self._waiting() <= most_waiting)
 
     def ask(self, do: Callable[[], Any]) -> Future[Any]:
-        """Have a worker do something short before the windows that wait."""
+        """Run a short function on a worker, ahead of the waiting windows."""
         answer: Future[Any] = Future()
 
         def work() -> None:
@@ -68,7 +68,7 @@ class WindowPool:
         return answer
 
     def drop(self, unwanted: Callable[[Window], bool]) -> None:
-        """Remove unwanted windows that still wait."""
+        """Remove waiting windows for which ``unwanted`` is true."""
         with self._guard:
             for kind, waiting in list(self._bins.items()):
                 self._bins[kind] = wanted = deque(one for one in waiting if not unwanted(one[1]))
@@ -95,7 +95,7 @@ class WindowPool:
             return None
 
     def _take(self) -> list[Window]:
-        """The window that has waited longest, and others of its kind, which may be of later recordings."""
+        """Take the window that has waited longest and others of its kind, which may belong to later recordings."""
         kind = min(self._bins, key=lambda kind: self._bins[kind][0][0])
         waiting = self._bins[kind]
         share = ceil(self._waiting() / self._workers) if self._evenly else len(waiting)

@@ -1,4 +1,4 @@
-"""An utterance in the default engine: its windows, what they say or leave out, and in which language."""
+"""An utterance in the default engine: its windows, their text, missed speech, and the language."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,39 +14,39 @@ from stenopool.speech.engines.decoding import Decoder, WindowResult
 from stenopool.speech.engines.policy import frame_seconds, judge, vote, weigh_neighbours
 from stenopool.speech.transcript import Transcript
 
-_MOST_MISSING = 2.5  # seconds of speech without a word near it
+_MOST_MISSING = 2.5  # maximum seconds of speech without words nearby
 _NEAR = 0.8  # the error of word times by attention
 _SHORTEST_CUT = 1.0
 
 RegionResult = tuple[Region, WindowResult]
-Kind = tuple[Decoder, float]  # what is decoded together has one decoder and one length of frame
+Kind = tuple[Decoder, float]  # windows that are decoded together have the same decoder and frame length
 
 
 @dataclass(eq=False)
 class Window:
-    """A stretch of one utterance that is decoded at once."""
+    """A part of one utterance that is decoded at once."""
 
     job: "UtteranceJob"
     region: Region
     language: str | None = None
-    """Decided by its neighbours, if it was unsure itself."""
+    """The neighbours' language, if its own was uncertain."""
     doubtful: bool = False
-    """Whether it may be noise: then its text counts only if it is credible."""
+    """Whether it may be noise; its text then counts only if it is credible."""
     encoded: Any = None
     """Encoder output, if it was needed before decoding."""
     opinion: dict[str, float] | None = None
     """Probabilities of languages, if they have been detected."""
     said: list[RegionResult] | BaseException = field(default_factory=list)
-    """What it says in its parts, nothing if it is unsure of its language; or why it could not be decoded."""
+    """The results of its parts, empty if its language is uncertain; or the error that prevented decoding."""
 
     @property
     def kind(self) -> Kind:
-        """What may be decoded together with it."""
+        """Windows of the same kind can be decoded together."""
         return self.job.decoder, frame_seconds(self.region)
 
     @property
     def known(self) -> dict[str, float]:
-        """Probabilities of languages that are known without asking the model; else empty."""
+        """Probabilities of languages, if known without running the model; else empty."""
         if self.opinion or not self.job.language:
             return self.opinion or {}
         language, probability = self.job.language
@@ -58,7 +58,7 @@ class Window:
 
 @dataclass(eq=False)
 class UtteranceJob:
-    """One utterance. Workers call `language_of` and ``on_answer``; all else happens in the caller's thread."""
+    """One utterance. Workers call `language_of` and ``on_answer``; everything else runs in the caller's thread."""
 
     utterance: Utterance
     decoder: Decoder
@@ -67,14 +67,14 @@ class UtteranceJob:
     language: tuple[str, float] | None = None
     windows: int = 0
     open: int = 0
-    """Windows still to come."""
+    """Number of windows without a result."""
     results: list[RegionResult] = field(default_factory=list)
     found: list[Region] = field(default_factory=list)
-    """Speech that was found in pauses of ``speech``."""
+    """Speech found in pauses of ``speech``."""
     missed: list[Region] = field(default_factory=list)
-    """Where there may be more, without a text that is to be believed."""
+    """Possible speech for which no credible text was decoded."""
     waiting: list[Region] = field(default_factory=list)
-    """What may be speech inside windows: decoded alone if its window says nothing there."""
+    """Possible speech inside windows; decoded separately if the window's text does not cover it."""
     unsure: list[Window] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class UtteranceJob:
             self.language = fixed, 1.0
 
     def language_of(self, window: Window, probabilities: dict[str, float]) -> str | None:
-        """The language to decode a window in, or None where its neighbours should decide."""
+        """The language to decode a window in, or None if its neighbours should decide."""
         if self.language:
             return self.language[0]
         if window.language:
@@ -96,9 +96,9 @@ class UtteranceJob:
         return language
 
     def keep(self, window: Window, results: Sequence[RegionResult]) -> list[Window]:
-        """Take a window's answer. Returns the windows to decode next.
+        """Store a window's results. Returns the windows to decode next.
 
-        They are what it passed over and, once all others are done, the windows that were unsure of their language.
+        These cover speech that the window missed and, once all others are done, windows of uncertain language.
         """
         more: list[Window] = []
         if results:
@@ -123,7 +123,7 @@ class UtteranceJob:
         return more
 
     def _passed_over(self, window: Window, results: Sequence[RegionResult]) -> list[Window]:
-        """Windows for what may be speech inside this one, which says nothing there."""
+        """Windows for possible speech inside this one that its text does not cover."""
         inside = [part for part in self.waiting if window.region.contains(part)]
         spoken = [
             (region.start + word.start, region.start + word.end)
@@ -134,13 +134,13 @@ class UtteranceJob:
         return [Window(self, part, results[0][1].language, doubtful=True) for part in inside if part.is_free_of(spoken)]
 
     def _neighbours_language(self, window: Window) -> str:
-        """The language of the sure windows, weighted by nearness; else the window's own best guess."""
+        """The language of the windows that are certain, weighted by nearness; else the window's own best guess."""
         sure = [(decoded.probabilities, region.middle) for region, decoded in self.results]
         opinions = [*weigh_neighbours(window.region.middle, sure), (window.opinion or {}, 0.1)]
         return vote(opinions, self.decoder.options.languages)[0]
 
     def transcript(self) -> Transcript:
-        """The transcript, once no window is open."""
+        """Build the transcript, once all windows have results."""
         options = self.decoder.options
         results = sorted(self.results, key=lambda result: result[0].start)
         heard = [(decoded.probabilities, region.duration) for region, decoded in results]
@@ -156,10 +156,10 @@ class UtteranceJob:
 
 
 def cut_at_missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> list[Region]:
-    """The window cut in two at the pause nearest to the longest stretch of speech without a word.
+    """Cut the window in two at the pause nearest to the longest stretch of speech without words.
 
-    Whisper sometimes stops at a pause and omits the rest of the window. The whole window if little is missing, or if it
-    has no pause. Regions are in seconds of the recording.
+    Whisper sometimes stops at a pause and omits the rest of the window. Returns the whole window if little is missing
+    or if it has no pause. Regions are in seconds of the recording.
     """
     gaps = _missing(window, decoded, speech)
     pauses = [(left.end + right.start) / 2 for left, right in pairwise(speech)]
@@ -172,7 +172,7 @@ def cut_at_missing(window: Region, decoded: WindowResult, speech: Sequence[Regio
 
 
 def _missing(window: Region, decoded: WindowResult, speech: Sequence[Region]) -> list[Region]:
-    """Stretches of speech in the window that no word comes near."""
+    """Stretches of speech in the window without words nearby."""
     spoken = sorted(
         (window.start + word.start - _NEAR, window.start + word.end + _NEAR)
         for word in decoded.words

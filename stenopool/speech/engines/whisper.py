@@ -51,7 +51,7 @@ class WhisperEngine(SerialEngine):
         if self.execution.threads:
             torch.set_num_threads(self.execution.threads)
         model = whisper.load_model(str(found.path), device=self.device)
-        # whisper sets the heads that time words by the model's name only, and it was given a path.
+        # whisper sets the alignment heads, which time words, only if it gets a model's name and not a path.
         if heads := whisper._ALIGNMENT_HEADS.get(Path(self.model).name.removesuffix(".pt")):
             model.set_alignment_heads(heads)
         return model
@@ -77,7 +77,7 @@ class WhisperEngine(SerialEngine):
     def _languages(
         self, waveform: Waveform, cut: Sequence[Region], options: TranscriptionOptions
     ) -> tuple[list[str], tuple[str, float]]:
-        """The language of each chunk, and that of the recording with its probability."""
+        """The language of each chunk, and the recording's language with its probability."""
         if fixed := policy.fixed_language(options, multilingual=self._loaded.is_multilingual and not self.english_only):
             return [fixed] * len(cut), (fixed, 1.0)
         asked = cut if options.language == "per-segment" else spread(cut, policy.VOTERS)
@@ -99,7 +99,7 @@ class WhisperEngine(SerialEngine):
     def _spoken_in(
         i: int, cut: Sequence[Region], opinions: Sequence[tuple[Probabilities, float]], options: TranscriptionOptions
     ) -> str:
-        """The language of chunk ``i``: its own opinion or, if it is unsure, all opinions weighted by nearness."""
+        """The language of chunk ``i``: its own or, if that is uncertain, a vote of all chunks weighted by nearness."""
         language, probability = vote([opinions[i]], options.languages)
         if probability >= policy.SURE:
             return language
@@ -119,7 +119,7 @@ class WhisperEngine(SerialEngine):
         """Segments of one chunk, in the recording's time."""
         import torch
 
-        torch.manual_seed(0)  # higher temperatures sample; the same recording is to give the same text
+        torch.manual_seed(0)  # higher temperatures use sampling; a recording must always give the same text
         result = self._loaded.transcribe(
             waveform.read(chunk.start, chunk.end),
             language=language,
@@ -127,7 +127,7 @@ class WhisperEngine(SerialEngine):
             beam_size=options.beam_size,
             best_of=policy.BEST_OF,
             temperature=tuple(temperatures),
-            condition_on_previous_text=False,  # what was made up once is not to be made up again
+            condition_on_previous_text=False,  # so that hallucinations are not repeated
             initial_prompt=self.hints(options).text,
             word_timestamps=options.word_timestamps != "off",
             fp16=self.compute_type == "float16",
@@ -139,7 +139,7 @@ class WhisperEngine(SerialEngine):
 
 
 def _segment(found: dict[str, Any], chunk: Region, language: str) -> Segment:
-    """Ours from openai-whisper's; times that run into the padding of its window end with the chunk."""
+    """Convert a segment of openai-whisper; times in the padding of its window are cut to the end of the chunk."""
     length = chunk.duration
     return Segment(
         start=chunk.start + min(float(found["start"]), length),

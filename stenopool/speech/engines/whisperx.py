@@ -25,7 +25,7 @@ from stenopool.speech.engines.decoding import Decoder, WindowResult
 from stenopool.speech.engines.policy import Hints, spread, vote
 from stenopool.speech.transcript import Segment
 
-# WhisperX's own: where its detector is this far below the threshold, speech ends.
+# WhisperX's ratio: speech ends when the detector's probability is below this fraction of the threshold.
 _OFFSET = 0.363 / 0.5
 
 
@@ -48,7 +48,7 @@ class WhisperXEngine(SerialEngine):
     def _load(self, found: FoundModel) -> Any:
         silence_whisperx()
         with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.simplefilter("ignore")  # of torchcodec, which nothing here decodes with
+            warnings.simplefilter("ignore")  # about torchcodec, which is not used
             from whisperx.asr import load_model
 
             threads = self.execution.threads or os.cpu_count() or 1
@@ -79,7 +79,7 @@ class WhisperXEngine(SerialEngine):
         return segments, (language, probability)
 
     def _language(self, waveform: Waveform, speech: Sequence[Region], decoder: Decoder) -> tuple[str, float]:
-        """The language fixed in the options, or the vote of several windows: WhisperX hears only the first."""
+        """The language in the options, or the vote of several windows; WhisperX itself uses only the first window."""
         if decoder.fixed_language:
             return decoder.fixed_language, 1.0
         opinions = []
@@ -115,7 +115,7 @@ class WhisperXEngine(SerialEngine):
                     update={
                         "start": block.start + segment.start,
                         "end": block.start + segment.end,
-                        "no_speech_prob": None,  # whisperX does not ask for it
+                        "no_speech_prob": None,  # WhisperX does not return it
                         "words": [shift(word, block.start) for word in segment.words],
                     }
                 )
@@ -123,7 +123,7 @@ class WhisperXEngine(SerialEngine):
 
 @contextmanager
 def _remember_encoded(whisper: Any) -> Iterator[list[Any]]:
-    """Within, every encoder output of the model is added to the list, so words are timed without encoding again."""
+    """Collect the model's encoder outputs in the list, so that words can be timed without encoding again."""
     memory: list[Any] = []
     encode = whisper.encode
 
@@ -135,11 +135,11 @@ def _remember_encoded(whisper: Any) -> Iterator[list[Any]]:
     try:
         yield memory
     finally:
-        del whisper.encode  # the method of its class serves again
+        del whisper.encode  # restores the method of the class
 
 
 def _to_result(window: dict[str, Any], language: str, tokenizer: Any) -> WindowResult:
-    """WhisperX gives no tokens; those of its text serve to time the words."""
+    """Convert a window of WhisperX. It returns no tokens, so its text is tokenized again to time the words."""
     text = window["text"]
     return WindowResult(
         language=language,

@@ -1,6 +1,6 @@
 """Renderers: pure functions from a transcript to the text of a json, srt, vtt, txt, tsv, rttm or html file.
 
-Every renderer makes a valid file of any transcript, also of an empty one.
+Every renderer produces a valid file from any transcript, including an empty one.
 """
 
 from itertools import chain, groupby
@@ -33,13 +33,13 @@ def render(
     title: str | None = None,
     audio: str | None = None,
 ) -> str:
-    """The transcript as the text of a file; encode it as UTF-8.
+    """Render the transcript as the text of a file, to be encoded as UTF-8.
 
-    ``title``: heading of the page; by default the name of the recording. ``audio``: where the page finds the recording,
-    as a relative or absolute URL or a data: URI.
+    ``title``: heading of the HTML page, by default the name of the recording. ``audio``: the recording for the page, as
+    a relative or absolute URL or a data: URI.
     """
     match format:
-        case "json":  # all keys, null if unknown, on one line; the schema is docs/transcript.schema.json
+        case "json":  # one line with all keys, null if unknown; the schema is docs/transcript.schema.json
             return transcript.model_dump_json() + "\n"
         case "srt":
             return render_srt(transcript, style)
@@ -56,7 +56,7 @@ def render(
 
 
 def _render_txt(transcript: Transcript) -> str:
-    """A paragraph per speaker change: parted by a blank line, each led by its speaker where known."""
+    """One paragraph per speaker change, separated by blank lines, each starting with its speaker if known."""
     turns = groupby(stretches(transcript), key=lambda stretch: (stretch.speaker, stretch.segment.channel))
     return "\n".join(
         (f"{speaker}: " if speaker else "") + join(chain.from_iterable(stretch.tokens for stretch in turn)) + "\n"
@@ -65,13 +65,14 @@ def _render_txt(transcript: Transcript) -> str:
 
 
 def _render_tsv(transcript: Transcript) -> str:
-    """A row per segment and speaker: openai-whisper's columns (integer milliseconds), then the speaker.
+    """One row per segment and speaker: openai-whisper's columns (integer milliseconds), then the speaker.
 
-    Nothing is quoted, as in whisper. A text that a spreadsheet would take for a formula has an apostrophe before it.
+    Nothing is quoted, as in openai-whisper. A text that a spreadsheet would treat as a formula gets a leading
+    apostrophe.
     """
 
     def cell(text: str) -> str:
-        # Also full-width forms, which some spreadsheets take for the plain ones.
+        # Also full-width forms, which some spreadsheets treat like the plain ones.
         return f"'{text}" if text.startswith(tuple("=+-@＝＋－＠")) else text
 
     rows = (
@@ -83,18 +84,18 @@ def _render_tsv(transcript: Transcript) -> str:
 
 
 def _render_rttm(transcript: Transcript) -> str:
-    """A line per speaker turn, in order of time, in NIST's format (RT-09 evaluation plan, appendix A).
+    """One line per speaker turn, in order of time, in NIST's format (RT-09 evaluation plan, appendix A).
 
-    The id is the recording's key without its extension.
+    The file ID is the recording's key without its extension.
     """
 
     def field(text: str) -> str:
-        """Fields are parted by blanks, so none may hold one."""
+        """Replace spaces, which separate fields."""
         return clean(text).replace(" ", "_") or "<NA>"
 
     name = field(splitext(transcript.source.key)[0] if transcript.source else "recording")
     return "".join(
         f"SPEAKER {name} 1 {turn.start:.3f} {turn.end - turn.start:.3f} <NA> <NA> {field(turn.speaker)} <NA> <NA>\n"
         for turn in sorted(transcript.turns, key=lambda turn: (turn.start, turn.end))
-        if turn.end > turn.start  # scoring tools refuse a turn of no length
+        if turn.end > turn.start  # scoring tools refuse a turn of zero length
     )

@@ -1,4 +1,4 @@
-"""How wide text is, where its lines may break, and in which direction it is read, in every script."""
+"""Width, line breaks and reading direction of text in every script."""
 
 import re
 import unicodedata
@@ -9,24 +9,24 @@ from typing import Any, Literal
 
 from stenopool.languages import HAN, HANGUL, KANA, SOUTH_EAST_ASIAN, SPACELESS
 
-_BREAKING = re.compile(rf"[{SPACELESS}\u0f00-\u0fff]")  # Tibetan has blanks, but only after phrases
+_BREAKING = re.compile(rf"[{SPACELESS}\u0f00-\u0fff]")  # Tibetan has spaces, but only after phrases
 _RUN = re.compile(f"[{SOUTH_EAST_ASIAN}]+")
 _THAI = re.compile("[\u0e00-\u0e7f]")
 _KANA, _HAN, _HANGUL = re.compile(f"[{KANA}]"), re.compile(f"[{HAN}]"), re.compile(f"[{HANGUL}]")
-# Thai and Lao vowels that are letters: spoken before the consonant that they follow, or after the one they precede.
+# Thai and Lao vowels that are letters: those written after their consonant, and those written before it.
 _FOLLOWING, _LEADING = "ฯะาำๅๆຯະາຳໆ", "เแโใไເແໂໃໄ"
 _STACKED = "\u1039\u17d2"  # Burmese and Khmer: the next consonant is written below
 _ASAT = "\u103a"  # Burmese: a consonant that ends its syllable
 
-RTL, LTR, POP = "\u202b", "\u202a", "\u202c"  # embeddings: older than isolates, so more players know them
+RTL, LTR, POP = "\u202b", "\u202a", "\u202c"  # embeddings: older than isolates, so more players support them
 Direction = Literal["ltr", "rtl"]
 
-# The libraries are imported where text needs them: English has none of it, and every command starts faster.
+# The libraries are imported only when a text needs them. English does not, and every command starts faster.
 
 
 @lru_cache(maxsize=65_536)
 def width(text: str) -> int:
-    """Columns on a screen: two for a wide character or an emoji, none for a mark above another character."""
+    """Columns on a screen: two for a wide character or an emoji, none for a combining mark."""
     if text.isascii():
         return len(text)
     from wcwidth import width as width_of
@@ -36,7 +36,7 @@ def width(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def clusters(text: str) -> tuple[str, ...]:
-    """The text in parts that may not be cut: a letter with its marks, vowels and stacked letters; an emoji."""
+    """Split text into parts that must not be cut: a letter with its marks, vowels and stacked letters; an emoji."""
     parts: list[str] = []
     for part in _graphemes(text):
         if parts and _belong_together(parts[-1], part):
@@ -58,7 +58,7 @@ def _belong_together(before: str, after: str) -> bool:
 
 @lru_cache(maxsize=65_536)
 def count(text: str) -> int:
-    """Characters as a reader counts them."""
+    """Number of characters as a reader sees them (graphemes)."""
     return sum(1 for _ in _graphemes(text))
 
 
@@ -71,16 +71,16 @@ def _graphemes(text: str) -> Iterable[str]:
 
 
 def _find_boundaries(text: str) -> set[int]:
-    """Where UAX 14 lets a line begin."""
+    """Positions at which a line may begin according to UAX 14."""
     from uniseg.linebreak import line_break_boundaries
 
     return {*line_break_boundaries(text)}
 
 
 def may_break_at_blank(before: str, after: str) -> bool:
-    """Whether a line may end with ``before`` and the next begin with ``after``, which a blank parts (UAX 14).
+    """Whether a line may end with ``before`` and the next begin with ``after``, if a space separates them (UAX 14).
 
-    Not before closing punctuation, as French has it, nor after opening punctuation.
+    Lines do not break before closing punctuation, which follows a space in French, or after opening punctuation.
     """
     if before[-1:].isalnum() and after[:1].isalnum():
         return True
@@ -94,16 +94,16 @@ def _may_break_at_blank(before: str, after: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def find_breaks(text: str) -> dict[int, bool]:
-    """Where lines may break within a text without blanks, by UAX 14, and whether a phrase begins there.
+    """Positions at which a text without spaces may break (UAX 14), and whether a phrase begins there.
 
-    Nowhere if its script has blanks: such words stay whole, also at hyphens.
+    Empty if its script has spaces: such words are not broken, even at hyphens.
     """
     if not _BREAKING.search(text):
         return {}
     phrases = _find_phrases(text)
     inner = {*accumulate(map(len, clusters(text)))} - {len(text)}
     breaks = {at: at in phrases for at in _find_boundaries(text) if at in inner}
-    # UAX 14 leaves these scripts to dictionaries. There is one for Thai; the others break between syllables.
+    # For these scripts, UAX 14 requires a dictionary. Thai has one here; the others break between syllables.
     for run in _RUN.finditer(text):
         within = {at: at in phrases for at in inner if run.start() < at < run.end()}
         breaks |= within if not _THAI.match(run[0]) else {at: True for at in within if at in phrases}
@@ -111,7 +111,7 @@ def find_breaks(text: str) -> dict[int, bool]:
 
 
 def find_any_breaks(text: str) -> dict[int, bool]:
-    """Where a text without blanks breaks if it is too long for a line and has no better place: between characters."""
+    """Positions between characters, at which a text without spaces may break if it does not fit on a line."""
     parts = clusters(text)
     ends = accumulate(map(len, parts))
     better = _find_boundaries(text)  # e.g. after a slash
@@ -119,13 +119,13 @@ def find_any_breaks(text: str) -> dict[int, bool]:
 
 
 def _hold_together(before: str, after: str) -> bool:
-    """Whether one is punctuation that closes or opens the other; not in a row of one mark, which may be long."""
+    """Whether one closes or opens the other as punctuation. False for a repeated mark, which may form a long row."""
     closes = unicodedata.category(after[0]) in ("Pe", "Pf", "Po")
     return before != after and (closes or unicodedata.category(before[-1]) in ("Ps", "Pi"))
 
 
 def _find_phrases(text: str) -> set[int]:
-    """Where Thai words, and phrases of Japanese and Chinese begin."""
+    """Positions at which Thai words, or phrases in Japanese and Chinese, begin."""
     for script, language in ((_THAI, "thai"), (_KANA, "japanese"), (_HAN, "simplified_chinese")):
         if script.search(text):
             return {*accumulate(map(len, _parser(language).parse(text)))}
@@ -140,12 +140,12 @@ def _parser(language: str) -> Any:
 
 
 def is_wide(text: str) -> bool:
-    """Whether most of the text is in wide characters: Chinese, Japanese, Korean."""
+    """Whether most of the text consists of wide characters: Chinese, Japanese, Korean."""
     return not text.isascii() and 2 * width(text) > 3 * count(text)
 
 
 def reading_speed(text: str) -> int:
-    """Characters that people read in a second: Netflix's limits for captions in the language spoken."""
+    """Characters per second that people can read: Netflix's limits for captions in the spoken language."""
     if not is_wide(text):
         return 20
     kana, han, hangul = (len(kind.findall(text)) for kind in (_KANA, _HAN, _HANGUL))
@@ -155,7 +155,7 @@ def reading_speed(text: str) -> int:
 
 
 def directions(text: str) -> dict[Direction, int]:
-    """How many letters are read in each direction."""
+    """Number of letters in each reading direction."""
     if text.isascii():
         return {"ltr": sum(map(str.isalpha, text)), "rtl": 0}
     kinds = [unicodedata.bidirectional(character) for character in text]
@@ -163,25 +163,25 @@ def directions(text: str) -> dict[Direction, int]:
 
 
 def direction(text: str) -> Direction:
-    """In which direction the text is read, also if it begins with a word of another."""
+    """The reading direction of most letters of the text, even if it begins with a word in the other direction."""
     found = directions(text)
     return "rtl" if found["rtl"] > found["ltr"] else "ltr"
 
 
 def embed(line: str, reading: Direction) -> str:
-    """A line that reads in this direction in every player; only marked if something in it is read from the right."""
+    """Mark the line so that every player shows it in this direction. Lines without right-to-left text stay as is."""
     if not directions(line)["rtl"]:
         return line
     return (RTL if reading == "rtl" else LTR) + line + POP
 
 
 def units(text: str) -> list[str]:
-    """A text without blanks, cut where lines may break."""
+    """A text without spaces, cut where lines may break."""
     return _cut_at(text, find_breaks(text))
 
 
 def find_lines(text: str, columns: int) -> list[int]:
-    """Where to divide a text with single blanks so that its lines are at most this wide."""
+    """Positions at which to divide a text with single spaces into lines of at most this width."""
     pieces: list[str] = []
     for number, word in enumerate(text.split(" ")):
         first, *rest = units(word) if word else [""]

@@ -1,28 +1,28 @@
-// A transcript to listen to and read: a click seeks, the word being spoken is marked, words are found. The words on
-// the page are the data: each carries its start (data-t) and end (data-e) in seconds. transcript.html.j2 says what has
-// to be below `root`; the API's page has the same. Returns a function that takes everything away again.
+// Player, search and keyboard navigation for a transcript. The data is in the page: each word has its start (data-t) and
+// end (data-e) in seconds. `root` must contain the elements of transcript.html.j2, which the API's page also has.
+// Returns a function that removes all listeners.
 export function read(root, { missing } = {}) {
   const $ = (selector) => root.querySelector(selector);
   const audio = $("#audio"), text = $("#text"), choose = $("#choose"), follow = $("#follow");
-  if (!audio || !text) return () => {}; // nobody speaks
+  if (!audio || !text) return () => {}; // no speech
   const words = [...text.querySelectorAll("p [data-t]")];
   const start = (word) => Number(word.dataset.t);
   const end = new AbortController();
   const on = (target, event, handler, options) =>
     target.addEventListener(event, handler, { ...options, signal: end.signal });
 
-  // ---- listening: a click seeks, the word being spoken is marked
-  // Channels speak at the same time, so the order of the page is not the order of time.
+  // ---- player: a click seeks, and the spoken word is highlighted
+  // Channels overlap in time, so the words on the page are not sorted by time.
   const byTime = [...words].sort((a, b) => start(a) - start(b));
   const starts = Float64Array.from(byTime, start);
-  const LINGER = 1; // seconds a word stays marked after its end, while nobody speaks
+  const LINGER = 1; // seconds that a word stays highlighted in a pause after it
   let spoken = null;
-  let handsOffUntil = 0; // no scrolling while the reader scrolls
+  let handsOffUntil = 0; // no automatic scrolling shortly after the user scrolled
 
   function play(seconds) {
     if (audio.error || !audio.currentSrc) return missing ? missing(seconds) : choose.querySelector("input").focus();
     audio.currentTime = seconds;
-    audio.play().catch(() => {}); // refused or unloadable: the error event tells
+    audio.play().catch(() => {}); // the error event handles failures
   }
 
   function lastAtMost(sorted, value) {
@@ -73,7 +73,7 @@ export function read(root, { missing } = {}) {
 
   on(text, "click", (event) => {
     const target = event.target.closest("[data-t]");
-    if (!target || getSelection().toString()) return; // text is being selected, not asked for
+    if (!target || getSelection().toString()) return; // the user is selecting text
     if (!target.matches(".time")) rove(target);
     play(start(target));
   });
@@ -85,16 +85,16 @@ export function read(root, { missing } = {}) {
     play(((event.clientX - left) / width) * lane.viewBox.baseVal.width);
   });
 
-  // ---- the recording, where the page cannot find it by itself
+  // ---- let the user choose the recording if the page cannot load it
   function ask() {
-    $("#why").textContent = "The recording is not where this page expects it. Choose it to listen along:";
+    $("#why").textContent = "The recording was not found. Choose the recording file to listen along:";
     choose.hidden = false;
     audio.hidden = true;
   }
 
   if (choose) {
     on(audio, "error", ask);
-    if (audio.error) ask(); // it failed while the page was still being read
+    if (audio.error) ask(); // loading failed before this script ran
     on(audio, "loadedmetadata", () => { choose.hidden = true; audio.hidden = false; });
     if (!audio.getAttribute("src")) audio.hidden = true;
     on(choose.querySelector("input"), "change", (event) => {
@@ -103,7 +103,7 @@ export function read(root, { missing } = {}) {
     });
   }
 
-  // ---- keys: one stop for all words (roving tabindex), arrows go from word to word
+  // ---- keys: one tab stop for all words (roving tabindex); arrow keys move between words
   let stop = words[0];
   stop.tabIndex = 0;
 
@@ -126,18 +126,18 @@ export function read(root, { missing } = {}) {
 
   on(window, "keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.closest?.("input, button, a, select, summary, audio, dialog")) return; // they have keys of their own
+    if (event.target.closest?.("input, button, a, select, summary, audio, dialog")) return; // these handle keys themselves
     if (event.key === "/") query.focus();
     else if (event.key === " " && audio.currentSrc) audio.paused ? audio.play().catch(() => {}) : audio.pause();
     else return;
     event.preventDefault();
   });
 
-  // ---- search: over the running text, so that a phrase is found across words
+  // ---- search: in the running text, so that phrases of several words are found
   const form = $("#search"), query = form.querySelector("input"), count = form.querySelector("output");
   const plain = (written) => written.toLowerCase().normalize("NFC");
 
-  // Whether a blank is between this word and the next, also if that is in the next sentence: Chinese has none.
+  // Whether a space separates this word from the next, which may be in another sentence. Chinese has no spaces.
   function blankAfter(word) {
     for (let node = word; ; ) {
       while (!node.nextSibling) {
@@ -169,7 +169,7 @@ export function read(root, { missing } = {}) {
     }
     for (const word of hits.flat()) word.classList.add("hit");
     for (const button of form.querySelectorAll("button")) button.disabled = !hits.length;
-    count.textContent = needle && !hits.length ? "none" : "";
+    count.textContent = needle && !hits.length ? "No matches" : "";
     if (hits.length) go(1);
   }
 

@@ -1,9 +1,9 @@
-"""SubRip and WebVTT subtitles, of cues: the text on the screen at one time.
+"""SubRip and WebVTT subtitles, which consist of cues: the text on the screen at one time.
 
-Cues are built from words, so a long segment becomes several cues with correct times. Cuts are a shortest path over all
-positions (as TeX sets a paragraph): few cues, evenly filled, that can be read in their time, cut at sentences, else at
-pauses or clauses. Then each cue is held until it is read, but not into the next. The limits are those of Netflix's
-guides (https://partnerhelp.netflixstudios.com/hc/en-us/articles/215758617).
+Cues are built from words, so a long segment becomes several cues with correct times. The cuts are a shortest path over
+all positions (as TeX breaks a paragraph). They give few, evenly filled cues that can be read in their time, cut at
+sentences if possible, else at pauses or clauses. Then each cue is shown until it has been read, but not into the next.
+The limits are those of Netflix's guides (https://partnerhelp.netflixstudios.com/hc/en-us/articles/215758617).
 """
 
 import html
@@ -26,14 +26,14 @@ LINE_WIDTH, WIDE_LINE_WIDTH = 42, 32  # columns; 32 are 16 Chinese, Japanese or 
 LONG_PAUSE = 2.0  # seconds of silence that end a cue
 SHORT_PAUSE = 0.4  # seconds that a listener hears as a break
 LONG_WORD = 4.0  # seconds; a longer word, if slower than a character a second, stretches over a pause
-SHORTEST_SHOWN, LONGEST_SHOWN = 5 / 6, 7.0  # seconds that a cue is on the screen, where speech leaves the time
-GAP = 0.083  # seconds between cues: two frames of a film; gaps shorter than SHORT_PAUSE are closed to it
-LATEST = 0.7  # seconds that a cue may begin after its speech, so that the one before can be read
+SHORTEST_SHOWN, LONGEST_SHOWN = 5 / 6, 7.0  # seconds that a cue is on the screen, if speech allows
+GAP = 0.083  # seconds between cues: two frames of a film; gaps shorter than SHORT_PAUSE are reduced to it
+LATEST = 0.7  # seconds that a cue may begin after its speech, so that the previous one can be read
 SHORTEST = 0.02  # seconds; whisper's time step. WebVTT requires more than 0
 
 
 class Unit(NamedTuple):
-    """Tokens between two places where a line may break. ``word``, ``phrase``: whether it begins with one."""
+    """Tokens between two possible line breaks. ``word``, ``phrase``: whether a word or phrase begins with it."""
 
     tokens: tuple[Token, ...]
     text: str
@@ -55,7 +55,7 @@ class Unit(NamedTuple):
 
 
 class CuePart(NamedTuple):
-    """What a speaker says without a long pause. ``named``: whether a label may be before each of its cues."""
+    """Speech of one speaker without a long pause. ``named``: whether each of its cues may need a label."""
 
     tokens: Sequence[Token]
     channel: int | None
@@ -73,7 +73,7 @@ class CuePart(NamedTuple):
 
 @dataclass(frozen=True)
 class Cue:
-    """``lines`` of one speaker, from ``start`` to ``end`` in seconds. ``label``: the speaker's, where they change."""
+    """Lines of one speaker, shown from ``start`` to ``end`` (seconds). ``label``: set where the speaker changes."""
 
     start: float
     end: float
@@ -91,18 +91,18 @@ class Cue:
 
 
 def reading_time(text: str) -> float:
-    """Seconds that people need to read a text; they need none for a speaker's label."""
+    """Seconds that people need to read a text. A speaker's label does not count."""
     return breaking.count(text) / breaking.reading_speed(text)
 
 
 def render_srt(transcript: Transcript, style: SubtitleOptions) -> str:
-    """The transcript as SubRip, counted from 1; empty for an empty one. Speakers are written as whisperX does."""
+    """Render SubRip, numbered from 1; empty for an empty transcript. Speakers are written as in whisperX's files."""
     moments = _moments(transcript, style, ",", _srt_label, _srt_text)
     return "".join(f"{index}\n{moment}" for index, moment in enumerate(moments, start=1))
 
 
 def render_vtt(transcript: Transcript, style: SubtitleOptions) -> str:
-    """The transcript as WebVTT (https://www.w3.org/TR/webvtt1/), speakers as voices; for an empty one the header."""
+    """Render WebVTT (https://www.w3.org/TR/webvtt1/) with speakers as voices; only the header if it is empty."""
     return "WEBVTT\n\n" + "".join(_moments(transcript, style, ".", _no_label, _vtt_text))
 
 
@@ -113,7 +113,7 @@ def _moments(
     label: Callable[[str | None], str],
     text: Callable[[Cue, Token | None], str],
 ) -> Iterator[str]:
-    """A time line and the text for each cue, or for each moment of it. ``point``: before the milliseconds."""
+    """The times and text of each cue, or of each moment of it. ``point``: the character before the milliseconds."""
     for cue in cues(transcript, style, label):
         for start, end, spoken in split_moments(cue, style):
             yield f"{format_timestamp(start, point)} --> {format_timestamp(end, point)}\n{text(cue, spoken)}\n\n"
@@ -128,7 +128,7 @@ def _no_label(_: str | None) -> str:
 
 
 def _srt_text(cue: Cue, spoken: Token | None) -> str:
-    # Readers take any line with an arrow for a time line; SRT knows no escape.
+    # Parsers treat any line with an arrow as a time line, and SRT has no escapes.
     return re.sub("-{2,}>", "->", _lines(cue, spoken, str))
 
 
@@ -137,12 +137,12 @@ def _vtt_text(cue: Cue, spoken: Token | None) -> str:
 
 
 def _escape(text: str) -> str:
-    """Also keeps `-->` out of cues, where it would end them."""
+    """Escape HTML, which also keeps `-->` out of cues, where it would end them."""
     return html.escape(text, quote=False)
 
 
 def _lines(cue: Cue, spoken: Token | None, escape: Callable[[str], str]) -> str:
-    """The cue's label and lines, each in its direction, and the spoken word underlined."""
+    """The cue's label and lines, with direction marks, and the spoken word underlined."""
 
     def mark(token: Token) -> Token:
         text = escape(token.text)
@@ -154,10 +154,11 @@ def _lines(cue: Cue, spoken: Token | None, escape: Callable[[str], str]) -> str:
 
 
 def cues(transcript: Transcript, style: SubtitleOptions, label: Callable[[str | None], str]) -> list[Cue]:
-    """Cues in order of time, within the style's lines, one after another; with ``overlapping_cues`` in each channel.
+    """Cues in order of time, within the style's limits. They do not overlap; with ``overlapping_cues``, per channel.
 
-    ``label`` is the text before a speaker's words, which takes room on the first line; a cue has it if the one before
-    is of another speaker, or may still be shown. Only a single word (with the label) may be wider than a line.
+    ``label`` returns the text before a speaker's words, which takes space on the first line. A cue has a label if the
+    previous one is of another speaker or may still be shown. Only a single word (with the label) may be wider than a
+    line.
     """
     said = [*stretches(transcript)]
     if not any(stretch.speaker for stretch in said):
@@ -176,9 +177,9 @@ def cues(transcript: Transcript, style: SubtitleOptions, label: Callable[[str | 
 
 
 def split_moments(cue: Cue, style: SubtitleOptions) -> Iterator[tuple[float, float, Token | None]]:
-    """Parts of a cue as (start, end, the spoken word): one part, unless words are highlighted.
+    """Parts of a cue as (start, end, spoken word): one part, unless words are highlighted.
 
-    Words whose time is only estimated are not highlighted.
+    Words with estimated times are not highlighted.
     """
     clock = cue.start
     for token in (token for line in cue.lines for token in line if style.highlight_words and token.timed):
@@ -193,13 +194,13 @@ def split_moments(cue: Cue, style: SubtitleOptions) -> Iterator[tuple[float, flo
         yield clock, cue.end, None
 
 
-# ---- parts: what may become one cue
+# ---- parts: candidates for cues
 
 
 def _parts(said: Sequence[Stretch], label: Callable[[str | None], str]) -> Iterator[CuePart]:
-    """What each speaker says without a long pause; sentences that follow each other too fast to be read are joined."""
+    """Speech of each speaker, cut at long pauses. Sentences that follow each other too fast to be read are joined."""
     lines = [(stretch.segment.channel, _shorten_long_words(stretch.tokens)) for stretch in said]
-    # Where speakers alternate in a way that only the times show, each cue may need a label.
+    # With several channels, or segments that overlap in time, each cue may need a label.
     channels = {channel for channel, _ in lines}
     mixed = len(channels) > 1 or any(a[-1].start > b[0].start for (_, a), (_, b) in pairwise(lines))
     begins = [*(tokens[0].start for _, tokens in lines[1:]), inf]
@@ -223,7 +224,7 @@ def _parts(said: Sequence[Stretch], label: Callable[[str | None], str]) -> Itera
 
 
 def _shorten_long_words(tokens: Sequence[Token]) -> list[Token]:
-    """Cut the pause from words that stretch over one: at the start of a sentence from its front."""
+    """Remove pauses from words that include one: from the front at the start of a sentence, else from the end."""
     shortened: list[Token] = []
     for token in tokens:
         seconds = token.end - token.start
@@ -245,11 +246,11 @@ def _at_long_pauses(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
     yield tokens[begin:]
 
 
-# ---- units: what stays on one line
+# ---- units: never broken across lines
 
 
 def _units(tokens: Sequence[Token], line_width: int) -> list[Unit]:
-    """The tokens in units that no line break may cut."""
+    """Group the tokens into units that no line break may cut."""
     units: list[Unit] = []
     words: list[list[Token]] = []
     for token in tokens:
@@ -271,7 +272,7 @@ def _unit(tokens: Sequence[Token], *, word: bool, phrase: bool) -> Unit:
 
 
 def _split_word(word: Sequence[Token], line_width: int) -> Iterator[Unit]:
-    """Tokens without blanks between them, cut where lines may break; between any letters if they fit on none."""
+    """Cut tokens without spaces between them where lines may break, or between any letters if too long for a line."""
     text = "".join(token.text for token in word)
     breaks = breaking.find_breaks(text)
     for unit in _split(word, breaks, word=True, phrase=True):
@@ -282,7 +283,7 @@ def _split_word(word: Sequence[Token], line_width: int) -> Iterator[Unit]:
 
 
 def _split(tokens: Sequence[Token], cuts: Mapping[int, bool], *, word: bool, phrase: bool) -> Iterator[Unit]:
-    """The tokens in units, cut also within a token. ``cuts``: positions, and whether a phrase begins there."""
+    """Cut the tokens into units, also within tokens. ``cuts``: positions, and whether a phrase begins there."""
     gathered: list[Token] = []
     at = 0
     for token in tokens:
@@ -307,11 +308,11 @@ def _split(tokens: Sequence[Token], cuts: Mapping[int, bool], *, word: bool, phr
     yield _unit(gathered, word=word, phrase=phrase)
 
 
-# ---- cuts: which units are one cue, and which one line
+# ---- cuts: divide units into cues and lines
 
 
 def _cut_lane(lane: Sequence[CuePart], style: SubtitleOptions) -> Iterator[Cue]:
-    """Cues of the parts, each with the times of its words. ``lane``: in order of time."""
+    """Cues of the parts, with the times of their words. ``lane`` is in order of time."""
     begins = [part.start for part in lane]
     for part in lane:
         text = join(part.tokens)
@@ -327,7 +328,7 @@ def _cut_lane(lane: Sequence[CuePart], style: SubtitleOptions) -> Iterator[Cue]:
             named=part.named,
             speed=breaking.reading_speed(text),
             until=begins[following] if following < len(begins) else inf,
-            # Where someone else begins to speak: a cue over that moment would have to go or to wait.
+            # Starts of other speakers: a cue across such a moment would have to end early, or delay theirs.
             interruptions=[
                 other.start
                 for other in lane[bisect_right(begins, part.start) : following]
@@ -345,7 +346,7 @@ def _cut_lane(lane: Sequence[CuePart], style: SubtitleOptions) -> Iterator[Cue]:
 
 @dataclass(frozen=True)
 class Layout:
-    """How units become cues and lines. ``characters``: before each unit; ``until``: when the next cue begins."""
+    """Divides units into cues and lines. ``characters``: number before each unit; ``until``: start of the next cue."""
 
     units: Sequence[Unit]
     characters: Sequence[int]
@@ -358,7 +359,7 @@ class Layout:
     interruptions: Sequence[float]
 
     def cut_into_cues(self) -> list[tuple[int, int]]:
-        """Where cues begin and end."""
+        """Start and end index of each cue."""
 
         def candidates(begin: int) -> Iterator[tuple[int, float]]:
             indent = self.indent if self.named or not begin else 0
@@ -370,7 +371,7 @@ class Layout:
         return self._cut(0, len(self.units), candidates)
 
     def cut_into_lines(self, begin: int, end: int, indent: int) -> list[tuple[int, int]]:
-        """Where the lines of a cue begin and end. Another line costs more than any bad break, so they are few."""
+        """Start and end index of each line of a cue. A line costs more than any bad break, so there are few lines."""
 
         def candidates(first: int) -> Iterator[tuple[int, float]]:
             for last, emptiness in self._fitting(first, end, 1, indent if first == begin else 0):
@@ -381,7 +382,7 @@ class Layout:
     def _cut(
         self, begin: int, end: int, candidates: Callable[[int], Iterator[tuple[int, float]]]
     ) -> list[tuple[int, int]]:
-        """The cheapest cuts. ``candidates``: for a position the next ones and what it costs to go there at once."""
+        """Find the cheapest cuts. ``candidates`` returns, for a position, the possible next ones and their costs."""
         cost = {begin: 0.0}
         origin: dict[int, int] = {}
         for here in range(begin, end):
@@ -395,7 +396,7 @@ class Layout:
         return [*pairwise(reversed(cuts))]
 
     def _fitting(self, begin: int, most: int, lines: int, indent: int) -> Iterator[tuple[int, float]]:
-        """How far units from ``begin`` fit on this many lines: (end, how empty the lines are), at least one."""
+        """Possible ends of units from ``begin`` that fit on this many lines, as (end, emptiness); at least one."""
         line, words, length, across = 1, 0, indent, indent
         for index in range(begin, most):
             unit = self.units[index]
@@ -408,7 +409,7 @@ class Layout:
             yield index + 1, max(0.0, 1 - length / (lines * self.line_width)) ** 2
 
     def _haste(self, begin: int, end: int) -> float:
-        """How much too fast a cue is for its reader, who may have until the next begins."""
+        """Cost of a cue that is too fast to be read before the next begins."""
         start = self.units[begin].start
         following = self.units[end].start if end < len(self.units) else self.until
         seconds = max(SHORTEST, min(LONGEST_SHOWN, following - GAP - start))
@@ -420,13 +421,13 @@ class Layout:
         return 3.0 * sum(first + LATEST < moment < last for moment in self.interruptions)
 
     def _disturbance(self, end: int) -> float:
-        """0 to 1.2: how much a cut before this unit disturbs a reader."""
+        """Cost of a cut before this unit, from 0 to 1.2: how much it disturbs a reader."""
         before, after = self.units[end - 1], self.units[end]
         if ends_sentence(before.text):
             return 0.0
         if after.start - before.end >= SHORT_PAUSE:
             return 0.2
-        # A blank in a script that is written without is a clause's end too.
+        # In a script without spaces, a space also ends a clause.
         if ends_clause(before.text) or (after.space and not have_blank_between(before.text, after.text)):
             return 0.3
         return 0.8 if after.phrase else 1.2
@@ -436,11 +437,11 @@ class Layout:
 
 
 def _pace(cues: Iterator[Cue], duration: float) -> Iterator[Cue]:
-    """The cues in order of time, one after another, each held until it is read.
+    """Extend cues until they can be read, and keep them in order without overlaps.
 
-    A cue is held into a pause, and into the next one if that can still be read afterwards, or else so far that both are
-    too fast to the same degree; for `LATEST` seconds at most, or as long as both are spoken at the same time. None goes
-    past the recording's end, or is shorter than `SHORTEST`.
+    A cue is extended into a pause. It is extended into the next cue's time if that can still be read afterwards, or
+    else so far that both are too fast to the same degree; by at most `LATEST` seconds, or as long as both are spoken at
+    the same time. No cue goes past the recording's end or is shorter than `SHORTEST`.
     """
     ordered = sorted(cues, key=lambda cue: cue.start)
     begins = [cue.start for cue in ordered] + [inf, inf]
@@ -460,6 +461,6 @@ def _pace(cues: Iterator[Cue], duration: float) -> Iterator[Cue]:
             end = following
         start = round(start, 3)
         end = round(max(end, start + SHORTEST), 3)
-        # A chain of cues without time has no gaps either.
+        # Very short cues have no gap after them.
         clock = end + GAP if end - start > 2 * GAP else end
         yield replace(cue, start=start, end=end)

@@ -15,7 +15,7 @@ _COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_black")
 
 
 def print_transcript(transcript: Transcript, console: Console) -> None:
-    """Print the transcript. Its text is shown as it is: neither rich markup nor terminal codes in it take effect."""
+    """Print the transcript. Rich markup and terminal codes in its text have no effect."""
     console.print(Text(title(transcript), style="bold"))
     console.print(Text(" · ".join(value for _, value in facts(transcript)), style="dim"))
     console.print()
@@ -43,7 +43,7 @@ def print_transcript(transcript: Transcript, console: Console) -> None:
 
 
 def _wrap(text: Text, columns: int) -> Text:
-    """The text in lines: rich breaks at blanks only, which Chinese and others do not have."""
+    """Break the text into lines. Rich breaks only at spaces, which Chinese and other scripts do not have."""
     lines = text.divide(find_lines(text.plain, columns))
     for line in lines:
         line.rstrip()

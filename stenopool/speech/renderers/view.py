@@ -1,8 +1,8 @@
-"""A transcript as people read it, on the page and in the terminal: facts, who speaks when, and paragraphs.
+"""Human-readable views of a transcript, for the HTML page and the terminal: facts, speaker timeline and paragraphs.
 
-The page is one self-contained HTML file to listen, read and search. It loads nothing but the recording. A transcript is
-untrusted text: Jinja2 escapes it, no data is in the script, and the Content-Security-Policy only allows the script and
-the style whose digests it has.
+The page is one self-contained HTML file with a player and a search. It loads only the recording. A transcript is
+untrusted text: Jinja2 escapes it, the script contains no data, and the Content-Security-Policy allows only the script
+and the style sheet with the digests in it.
 """
 
 import base64
@@ -25,15 +25,15 @@ from stenopool.speech.renderers.words import Stretch, clean, join, stretches
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment, Transcript
 
 HERE = Path(__file__).parent
-# Written by this template: an attribute's value has no quotation mark.
+# Matches pages from this template only, in which attribute values contain no quotation marks.
 _AUDIO = re.compile(r'<audio id="audio"[^>]* src="([^"]*)">')
 
-COLOURS = 7  # c0 to c6 in transcript.css, repeated for more speakers: their names differ
+COLOURS = 7  # c0 to c6 in transcript.css; further speakers reuse them, and are distinguished by name
 GREY = 7  # an unknown speaker
 PAUSE = 3.0  # seconds of silence before a new paragraph
-LONG = 600  # columns after which the next segment begins a new paragraph: about 40 seconds of speech
+LONG = 600  # columns after which the next segment starts a new paragraph: about 40 seconds of speech
 _DOUBTS = {
-    HALLUCINATION_SUSPECTED: "may be made up: check the recording",
+    HALLUCINATION_SUSPECTED: "may be a hallucination: check the recording",
     LOW_CONFIDENCE: "low confidence",
 }
 
@@ -42,7 +42,7 @@ Lane = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Stretches of one speaker that follow each other."""
+    """Consecutive stretches of one speaker."""
 
     stretches: Sequence[Stretch]
 
@@ -52,7 +52,7 @@ class Paragraph:
 
     @property
     def direction(self) -> Direction:
-        """Most of its letters decide: an Arabic text may begin with an English name."""
+        """The direction of most of its letters, because an Arabic text may begin with an English name."""
         return direction(" ".join(join(stretch.tokens) for stretch in self.stretches))
 
     @property
@@ -62,7 +62,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class View:
-    """``lanes``: when each speaker (None: unknown) speaks, in seconds. ``colours``: the number of their colour."""
+    """A page's content. ``lanes``: when each speaker (None: unknown) speaks, in seconds; ``colours``: their colours."""
 
     title: str
     facts: list[tuple[str, str]]
@@ -74,7 +74,7 @@ class View:
 
 
 def view(transcript: Transcript) -> View:
-    """What a page shows of this transcript."""
+    """Build the view of a transcript that a page shows."""
     body = list(paragraphs(transcript))
     lanes = _lanes(transcript, body)
     named = [speaker for speaker in lanes if speaker]
@@ -90,7 +90,7 @@ def view(transcript: Transcript) -> View:
 
 
 def _lanes(transcript: Transcript, body: Sequence[Paragraph]) -> dict[str | None, Lane]:
-    """Who speaks when, for the timeline: from the turns or, without any, from the words."""
+    """The timeline of each speaker: from the turns or, if there are none, from the words."""
     lanes: dict[str | None, Lane] = {clean(speaker) or None: [] for speaker in transcript.speakers}
     for paragraph in body:
         lane = lanes.setdefault(paragraph.speaker, [])
@@ -102,27 +102,27 @@ def _lanes(transcript: Transcript, body: Sequence[Paragraph]) -> dict[str | None
 
 
 def title(transcript: Transcript) -> str:
-    """The recording's own name."""
+    """The name of the recording."""
     return (clean(basename(transcript.source.key)) if transcript.source else "") or "Transcript"
 
 
 def facts(transcript: Transcript) -> list[tuple[str, str]]:
-    """Duration, language, and how the transcript was made, as (name, value); only what is known."""
+    """Known facts as (name, value): duration, language, and how the transcript was made."""
     provenance = transcript.provenance
     found = [("Duration", format_clock(transcript.duration)), ("Language", _languages(transcript))]
     if provenance:
         made = provenance.created_at
         found += [
             ("Model", f"{provenance.model} · {provenance.engine}"),
-            ("Speakers by", provenance.diarizer or ""),
-            ("Made", f"{made.day} {made:%B %Y, %H:%M %Z}"),
+            ("Diarizer", provenance.diarizer or ""),
+            ("Created", f"{made.day} {made:%B %Y, %H:%M %Z}"),
         ]
     found.append(("Note", ", ".join(flag.replace("_", " ") for flag in transcript.flags)))
     return [(name, clean(value)) for name, value in found if clean(value)]
 
 
 def doubt(segment: Segment) -> str | None:
-    """A note to readers on a flagged segment."""
+    """A note for readers about a flagged segment."""
     return clean("; ".join(_DOUBTS.get(flag, flag.replace("_", " ")) for flag in segment.flags)) or None
 
 
@@ -135,7 +135,7 @@ def _languages(transcript: Transcript) -> str:
 
 
 def paragraphs(transcript: Transcript) -> Iterator[Paragraph]:
-    """The transcript in paragraphs, which end at a change of speaker, a long pause or a length."""
+    """Split the transcript into paragraphs: at speaker changes, at long pauses, and when they get too long."""
     gathered: list[Stretch] = []
     for stretch in stretches(transcript):
         if gathered and not _continues(gathered, stretch):
@@ -156,7 +156,7 @@ def _continues(gathered: Sequence[Stretch], stretch: Stretch) -> bool:
 
 
 def render_html(transcript: Transcript, heading: str | None = None, audio: str | None = None) -> str:
-    """The transcript as a page. ``audio``: the recording's URL; without it the page asks for the file."""
+    """Render the transcript as a page. ``audio``: URL of the recording; without it, the page asks for the file."""
     shown = view(transcript)
     script, css = _asset("reader.js") + "read(document);\n", _asset("transcript.css")
     return _template().render(
@@ -171,7 +171,7 @@ def render_html(transcript: Transcript, heading: str | None = None, audio: str |
 
 
 def find_audio(page: str) -> str | None:
-    """The ``audio`` with which a page was rendered."""
+    """Return the ``audio`` with which a page was rendered, None if it had none."""
     found = _AUDIO.search(page)
     return html.unescape(found.group(1)) if found else None
 

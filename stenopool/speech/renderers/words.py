@@ -1,6 +1,6 @@
-"""The words of a transcript in one form: each has clean text and a time. Used by all renderers but json.
+"""Words of a transcript in a uniform form: clean text and a time for each. Used by all renderers except json.
 
-Engines differ: openai-whisper's words start with a blank (`" the"`), WhisperX's do not; digits may have no times; a
+Engines differ: openai-whisper's words start with a space (`" the"`), WhisperX's do not; numbers may have no times; a
 segment may have no words at all.
 """
 
@@ -16,9 +16,9 @@ from stenopool.speech.transcript import Segment, Transcript, Word
 
 
 class Token(NamedTuple):
-    """A unit without line breaks in it, mostly a word. ``space``: whether a blank is before it.
+    """A unit that is never broken across lines, usually a word. ``space``: whether a space is before it.
 
-    ``timed``: false if its time is only estimated from its neighbours.
+    ``timed``: false if its time is estimated from its neighbours.
     """
 
     text: str
@@ -54,7 +54,7 @@ class Stretch:
 
 
 def clean(text: str) -> str:
-    """The text on one line: single blanks, none at the ends, and no characters that control or mislead a reader."""
+    """The text on one line, with single spaces, none at the ends, and without control or misleading characters."""
     return " ".join(_visible(text).split())
 
 
@@ -68,7 +68,7 @@ def join(tokens: Iterable[Token]) -> str:
 
 
 def stretches(transcript: Transcript) -> Iterator[Stretch]:
-    """The transcript in order, cut where the speaker changes. Segments without text are left out."""
+    """The transcript's stretches in order, cut where the speaker changes. Skips segments without text."""
     before = ""
     for segment in transcript.segments:
         tokens = tokenize(segment, before)
@@ -78,9 +78,9 @@ def stretches(transcript: Transcript) -> Iterator[Stretch]:
 
 
 def tokenize(segment: Segment, before: str = "") -> list[Token]:
-    """The words of a segment, or its text if it has none. Times never decrease. ``before``: the text before it.
+    """The words of a segment, or the parts of its text if it has no words. ``before``: the text before the segment.
 
-    Words without times share the gap between their neighbours, by length.
+    Times never decrease. Words without times share the gap between their neighbours, in proportion to their length.
     """
     words = [word for word in segment.words if clean(word.word)]
     texts = _word_texts(words, segment, before) if words else _text_alone(segment.text, before)
@@ -103,7 +103,7 @@ def tokenize(segment: Segment, before: str = "") -> list[Token]:
 
 
 def _spread(tokens: Sequence[Token], start: float, end: float) -> list[Token]:
-    """Spread the tokens from start to end, in proportion to their text."""
+    """Distribute the tokens from start to end, in proportion to the length of their text."""
     rate = (end - start) / max(1, sum(len(token.text) for token in tokens))
     spread = []
     for token in tokens:
@@ -114,10 +114,10 @@ def _spread(tokens: Sequence[Token], start: float, end: float) -> list[Token]:
 
 
 def _word_texts(words: Sequence[Word], segment: Segment, before: str) -> Iterator[list[tuple[str, bool]]]:
-    """For each word its text and whether a blank is before it; several if the word contains blanks.
+    """For each word, its text and whether a space is before it; several pairs if the word contains spaces.
 
-    Where blanks are is read from the segment's text; else from the words themselves or, if they have none, from the
-    scripts that they are written in.
+    Spaces are taken from the segment's text; if that differs from the words, from the words themselves; or, if they
+    have none, from the scripts that they are written in.
     """
     raw = [_visible(word.word) for word in words]
     blanks = find_blanks([clean(text) for text in raw], clean(segment.text))
@@ -131,7 +131,7 @@ def _word_texts(words: Sequence[Word], segment: Segment, before: str) -> Iterato
 
 
 def _text_alone(text: str, before: str) -> list[list[tuple[str, bool]]]:
-    """The text cut at blanks and, where it is written without, where lines may break."""
+    """The text cut at spaces and, in scripts without spaces, where lines may break."""
     parts = [units(part) for part in clean(text).split()]
     blank = have_blank_between(before, text)
     return [[(unit, not n and (blank or at > 0)) for at, part in enumerate(parts) for n, unit in enumerate(part)]]

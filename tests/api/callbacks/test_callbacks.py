@@ -1,4 +1,4 @@
-"""Callbacks sent once it is over, signed, tried again, also after a restart, and only where allowed."""
+"""Callbacks: sent when the work has ended, signed, retried even after a restart, and only to allowed addresses."""
 
 import json
 import time
@@ -29,7 +29,7 @@ SECRET = new_secret()
 
 @pytest.fixture
 def callbacks(tmp_path: Path) -> CallbackSettings:
-    """Impatient ones, to loopback."""
+    """Settings with short pauses, for loopback."""
     path = tmp_path / "secrets"
     path.write_text(f"{SECRET}\n")
     return CallbackSettings(secrets=path, allow="127.0.0.0/8", poll=0.1, pause=0.2, timeout=2)
@@ -58,13 +58,11 @@ def pending(api: Api) -> list[str]:
     return [info.key for info in api.destination.list(".callbacks/")]
 
 
-def until_nothing_is_owed(api: Api) -> None:
+def wait_until_nothing_is_pending(api: Api) -> None:
     wait_until(lambda: not pending(api), "nothing is pending", seconds=20)
 
 
-def test_one_is_told_when_it_is_over_and_how_it_ended(
-    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
-) -> None:
+def test_an_event_is_sent_with_the_outcome(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed
 
     with telling.client("clerk") as client:
@@ -73,7 +71,7 @@ def test_one_is_told_when_it_is_over_and_how_it_ended(
         time.sleep(0.3)
         assert receiver.calls == []
         telling.finish(ids["completed"])
-        quarantine_own(telling, ids["failed"])
+        quarantine_work_of(telling, ids["failed"])
         for name in ("completed", "failed"):
             ended(prefect, runs[name], Completed())
         client.delete(f"/v1/queue/{runs['cancelled']}").raise_for_status()
@@ -83,10 +81,10 @@ def test_one_is_told_when_it_is_over_and_how_it_ended(
     assert events["recording.completed"]["formats"]
     assert events["recording.failed"]["failure"]["code"] == "INPUT_CORRUPT"
     assert len({call.headers["webhook-id"] for call in receiver.calls}) == 3
-    until_nothing_is_owed(telling)
+    wait_until_nothing_is_pending(telling)
 
 
-def test_a_key_that_only_writes_is_told_ids_and_states(
+def test_callbacks_of_a_write_only_key_have_ids_and_states(
     telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
     from prefect.states import Completed
@@ -95,7 +93,7 @@ def test_a_key_that_only_writes_is_told_ids_and_states(
     body = {"uri": f"{telling.source.uri}/others/", "callback": receiver.url}
     with telling.client("writer") as writer, telling.client("batcher") as batcher, telling.client("clerk") as clerk:
         id = sent(writer, receiver.url)
-        assert batcher.post("/v1/recordings", json=body).status_code == 403  # not write
+        assert batcher.post("/v1/recordings", json=body).status_code == 403  # lacks `write`
         telling.finish(id)
         ended(prefect, entry(clerk, id)["id"], Completed())
         receiver.wait_for(1)
@@ -103,8 +101,8 @@ def test_a_key_that_only_writes_is_told_ids_and_states(
     assert (event["type"], event["data"]) == ("recording.completed", {"id": id, "state": "completed"})
 
 
-def quarantine_own(api: Api, id: str) -> None:
-    """Quarantine of the very work that was asked for."""
+def quarantine_work_of(api: Api, id: str) -> None:
+    """Quarantine exactly the work of the request."""
     from stenopool.errors import ErrorCode, RecordingError
     from stenopool.pipeline import receipts
     from stenopool.pipeline.catalog import Recording, fingerprint
@@ -118,7 +116,7 @@ def quarantine_own(api: Api, id: str) -> None:
     receipts.write(api.destination, Receipt(key=key, fingerprint=work, status="quarantined", failure=failure))
 
 
-def test_one_who_does_not_take_it_is_told_again_also_after_a_restart(
+def test_a_refused_event_is_retried_even_after_a_restart(
     api: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
     receiver.answers = [500, 503, 400]
@@ -128,15 +126,13 @@ def test_one_who_does_not_take_it_is_told_again_also_after_a_restart(
         prefect.delete_flow_run(entry(client, id)["id"])  # Prefect may forget everything
         wait_until(lambda: len(receiver.calls) >= 2, "two calls", seconds=20)
     with serving(settings, callbacks) as again:
-        until_nothing_is_owed(again)
+        wait_until_nothing_is_pending(again)
     assert len(receiver.calls) == 4
     assert len({call.headers["webhook-id"] for call in receiver.calls}) == 1
     assert {event["type"] for event in receiver.events(SECRET)} == {"recording.completed"}
 
 
-def test_one_who_is_gone_for_good_is_not_told_again(
-    telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
-) -> None:
+def test_a_410_ends_the_attempts(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
     receiver.answers = [410]
     with telling.client("clerk") as client:
         id = sent(client, receiver.url)
@@ -152,7 +148,7 @@ def test_one_who_is_gone_for_good_is_not_told_again(
         wait_until(lambda: listed() == [("given_up", id, "HTTP 410")], "it is given up")
 
 
-def test_two_replicas_tell_it_once(
+def test_two_replicas_send_an_event_once(
     telling: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
     with serving(settings, callbacks), telling.client("clerk") as client:
@@ -161,10 +157,10 @@ def test_two_replicas_tell_it_once(
             telling.finish(id)
             prefect.delete_flow_run(entry(client, id)["id"])
         receiver.wait_for(5)
-        until_nothing_is_owed(telling)
+        wait_until_nothing_is_pending(telling)
 
 
-def test_the_same_wish_twice_is_one_and_a_removed_recording_is_none(
+def test_equal_requests_are_one_callback_and_deleted_recordings_have_none(
     telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
     telling.source.put_bytes("2026/a.wav", sound())
@@ -175,11 +171,11 @@ def test_the_same_wish_twice_is_one_and_a_removed_recording_is_none(
         assert len(pending(telling)) == 1
         id = client.get("/v1/recordings").json()["recordings"][0]["id"]
         client.delete(f"/v1/recordings/{id}").raise_for_status()
-    until_nothing_is_owed(telling)
+    wait_until_nothing_is_pending(telling)
     assert receiver.calls == []
 
 
-def test_one_is_told_of_a_whole_prefix_once(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
+def test_a_batch_sends_one_event(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed
 
     for number in range(3):
@@ -194,21 +190,21 @@ def test_one_is_told_of_a_whole_prefix_once(telling: Api, receiver: Receiver, pr
 
 
 @pytest.mark.parametrize("url", ["https://10.0.0.1/x", "https://[::1]/x", "http://example.org/x", "ftp://a", "x", " "])
-def test_an_address_that_may_not_be_called_is_refused_and_nothing_is_kept(telling: Api, url: str) -> None:
+def test_a_disallowed_address_is_refused_and_nothing_is_stored(telling: Api, url: str) -> None:
     with telling.client("clerk") as client:
         form = client.post("/v1/recordings", files={"file": ("a.wav", sound())}, data={"callback": url})
         assert (form.status_code, form.json()["code"]) == (422, "CALLBACK_REFUSED")
     assert telling.keys() == pending(telling) == []
 
 
-def test_without_a_secret_no_callback_is_taken(api: Api, receiver: Receiver) -> None:
+def test_callbacks_need_a_secret(api: Api, receiver: Receiver) -> None:
     with api.client("clerk") as client:
         answer = client.post("/v1/recordings", files={"file": ("a.wav", sound())}, data={"callback": receiver.url})
     assert (answer.status_code, answer.json()["code"]) == (422, "CALLBACK_REFUSED")
     assert "STENOPOOL_CALLBACKS__SECRETS" in answer.json()["remedy"]
 
 
-def test_an_address_with_a_secret_stands_in_no_log(
+def test_callback_urls_are_not_logged(
     telling: Api, receiver: Receiver, prefect: "SyncPrefectClient", caplog: pytest.LogCaptureFixture
 ) -> None:
     receiver.answers = [500]
@@ -219,12 +215,12 @@ def test_an_address_with_a_secret_stands_in_no_log(
         assert "hunter2" not in json.dumps(prefect.read_flow_run(run).model_dump(mode="json"))
         prefect.delete_flow_run(run)
         receiver.wait_for(2)
-    assert "it will be tried again" in caplog.text
+    assert "it will be retried" in caplog.text
     ours = [record.getMessage() for record in caplog.records if record.name.startswith(("stenopool", "api", "uvicorn"))]
     assert not [line for line in ours if "hunter2" in line]
 
 
-def test_two_secrets_sign_so_that_one_can_be_changed(
+def test_two_secrets_sign_during_rotation(
     api: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
     new = new_secret()
@@ -240,7 +236,7 @@ def test_two_secrets_sign_so_that_one_can_be_changed(
         Webhook(secret).verify(call.body, call.headers)
 
 
-def test_a_request_that_an_earlier_version_kept_in_clear_is_still_sent(telling: Api, receiver: Receiver) -> None:
+def test_plain_requests_of_earlier_versions_are_still_sent(telling: Api, receiver: Receiver) -> None:
     telling.source.put_bytes("2026/a.wav", sound())
     telling.finish(encode("2026/a.wav"))
     callback = Callback(url=receiver.url, key="2026/a.wav")
@@ -249,10 +245,10 @@ def test_a_request_that_an_earlier_version_kept_in_clear_is_still_sent(telling: 
     receiver.wait_for(1)
     (event,) = receiver.events(SECRET)
     assert event["data"]["id"] == encode("2026/a.wav")
-    until_nothing_is_owed(telling)
+    wait_until_nothing_is_pending(telling)
 
 
-def test_an_address_is_not_found_in_the_destination(telling: Api, receiver: Receiver) -> None:
+def test_callback_urls_are_not_readable_in_the_destination(telling: Api, receiver: Receiver) -> None:
     receiver.answers = [500]
     with telling.client("clerk") as client:
         id = sent(client, f"{receiver.url}?token=hunter2")
@@ -265,7 +261,7 @@ def test_an_address_is_not_found_in_the_destination(telling: Api, receiver: Rece
         assert (listed["host"], listed["recording"], listed["state"]) == ("127.0.0.1", id, "waiting")
 
 
-def test_a_completed_recording_comes_with_its_duration_and_language(
+def test_completed_events_have_duration_and_language(
     telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
     with telling.client("clerk") as client:
@@ -277,11 +273,11 @@ def test_a_completed_recording_comes_with_its_duration_and_language(
     assert (event["data"]["duration"], event["data"]["language"]) == (9.5, "en")
 
 
-def test_every_event_is_what_the_document_says(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
+def test_events_match_the_document(telling: Api, receiver: Receiver, prefect: "SyncPrefectClient") -> None:
     from prefect.states import Completed
 
     telling.source.put_bytes("2026/a.wav", sound())
-    for who in ("clerk", "writer"):  # the second one gets ids and states
+    for who in ("clerk", "writer"):  # the second key gets ids and states
         with telling.client(who) as client, telling.client() as boss:
             id = sent(client, receiver.url, f"{who}.wav")
             telling.finish(id)
@@ -300,7 +296,7 @@ def test_every_event_is_what_the_document_says(telling: Api, receiver: Receiver,
         Draft202012Validator(schema | {"components": document["components"]}).validate(event)
 
 
-def test_one_that_was_given_up_is_listed_tried_again_and_dropped(
+def test_given_up_callbacks_are_listed_retried_and_deleted(
     telling: Api, receiver: Receiver, prefect: "SyncPrefectClient"
 ) -> None:
     receiver.answers = [410, 410]
@@ -320,19 +316,19 @@ def test_one_that_was_given_up_is_listed_tried_again_and_dropped(
         assert {one["recording"] for one in listed} == set(ids)
         assert {(one["tries"], one["failure"]) for one in listed} == {(1, "HTTP 410")}
         assert second["next_cursor"] is None
-        # They are the key's own.
+        # Only the key's callbacks are listed.
         assert other.get("/v1/callbacks").json()["data"] == []
         for method, path in (("POST", "/retry"), ("DELETE", "")):
             assert other.request(method, f"/v1/callbacks/{listed[0]['id']}{path}").status_code == 404
         again = client.post(f"/v1/callbacks/{listed[0]['id']}/retry")
         assert (again.status_code, again.json()["state"]) == (202, "waiting")
         client.delete(f"/v1/callbacks/{listed[1]['id']}").raise_for_status()
-        until_nothing_is_owed(telling)
+        wait_until_nothing_is_pending(telling)
     assert len(receiver.calls) == 3
     assert receiver.calls[2].headers["webhook-id"] == listed[0]["event"]
 
 
-def test_a_key_waits_for_so_many_callbacks_and_others_for_theirs(
+def test_pending_callbacks_are_limited_per_key(
     api: Api, settings: ApiSettings, callbacks: CallbackSettings, receiver: Receiver
 ) -> None:
     bounded = callbacks.model_copy(update={"most": 2})
@@ -348,7 +344,7 @@ def test_a_key_waits_for_so_many_callbacks_and_others_for_theirs(
         assert boss.post("/v1/recordings", **form).status_code == 202
 
 
-def test_an_address_can_be_tested(telling: Api, receiver: Receiver) -> None:
+def test_a_callback_url_can_be_tested(telling: Api, receiver: Receiver) -> None:
     receiver.answers = [204, 500, 302]
     with telling.client("clerk") as client, telling.client("reader") as reader:
         outcomes = [client.post("/v1/callbacks/test", json={"url": receiver.url}).json() for _ in range(3)]

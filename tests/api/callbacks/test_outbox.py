@@ -1,4 +1,4 @@
-"""What is pending, seen by two processes at once; and what of it can be read by whoever reads the destination."""
+"""Pending callbacks as two processes see them, and what someone who reads the destination can learn from them."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ def outbox(store: ObjectStore, most: int = 100) -> Outbox:
     return Outbox(store, _CIPHER, most)
 
 
-def test_a_try_after_a_listing_that_is_out_of_date_is_not_made(store: ObjectStore) -> None:
+def test_an_attempt_after_an_outdated_listing_is_not_made(store: ObjectStore) -> None:
     box = outbox(store)
     box.put(Callback(url="https://a.example", key="a"))
     ours, theirs = box.pending(), box.pending()
@@ -37,15 +37,15 @@ def test_a_try_after_a_listing_that_is_out_of_date_is_not_made(store: ObjectStor
     assert list(store.list(CALLBACKS)) == []
 
 
-def test_one_that_may_be_under_way_is_not_due_and_one_that_failed_is_after_its_pause(store: ObjectStore) -> None:
+def test_an_attempt_is_due_after_a_pause_and_not_while_one_may_be_in_progress(store: ObjectStore) -> None:
     box = outbox(store)
     box.put(Callback(url="https://a.example", key="a"))
     (one,) = box.pending()
     assert one.is_due(pause=60, longest=60)
     box.claim(one)
-    (under_way,) = box.pending()
-    assert not under_way.is_due(pause=0, longest=60)
-    assert under_way.is_due(pause=60, longest=0)
+    (running,) = box.pending()
+    assert not running.is_due(pause=0, longest=60)
+    assert running.is_due(pause=60, longest=0)
     box.mark_failed(one, "HTTP 503")
     (failed,) = box.pending()
     assert failed.is_due(pause=0, longest=60)
@@ -53,7 +53,7 @@ def test_one_that_may_be_under_way_is_not_due_and_one_that_failed_is_after_its_p
     assert box.read_failure(failed) == "HTTP 503"
 
 
-def test_an_address_is_not_in_clear_in_the_destination(store: ObjectStore) -> None:
+def test_requests_are_encrypted_in_the_destination(store: ObjectStore) -> None:
     box = outbox(store)
     callback = Callback(url=URL, key="calls/a.wav", owner="front-desk")
     box.put(callback)
@@ -67,7 +67,7 @@ def test_an_address_is_not_in_clear_in_the_destination(store: ObjectStore) -> No
 
 
 def test_requests_of_earlier_versions_are_still_read(store: ObjectStore) -> None:
-    """Plain JSON, without a key's name, as version 0.1.0 of November 2026 wrote it."""
+    """Plain JSON without a key's name, as written by version 0.1.0 of November 2026."""
     id = "faa171e8bbe35e8b25ae8ee84520e66d"
     assert Callback(url=URL, key="calls/a.wav", work="0" * 32).id == id
     old = {"event": "msg_1", "url": URL, "key": "calls/a.wav", "work": "0" * 32, "run": None}
@@ -79,7 +79,7 @@ def test_requests_of_earlier_versions_are_still_read(store: ObjectStore) -> None
     assert (read.url, read.event) == (URL, "msg_1")
 
 
-def test_secrets_can_be_changed_while_callbacks_wait(
+def test_secrets_can_be_rotated_while_callbacks_are_pending(
     store: ObjectStore, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("secrets") / "secrets"
@@ -96,7 +96,7 @@ def test_secrets_can_be_changed_while_callbacks_wait(
         box(new).read(callback.id)
 
 
-def test_what_another_wrote_or_copied_is_not_a_request(store: ObjectStore) -> None:
+def test_forged_and_copied_requests_are_rejected(store: ObjectStore) -> None:
     box, callback = outbox(store), Callback(url=URL, key="a")
     box.put(callback)
     written = store.get_bytes(f"{CALLBACKS}{callback.id}/request.json")
@@ -113,7 +113,7 @@ def test_what_another_wrote_or_copied_is_not_a_request(store: ObjectStore) -> No
             box.read(id)
 
 
-def test_one_key_waits_for_so_many_and_no_more(store: ObjectStore) -> None:
+def test_a_key_has_a_maximum_number_of_pending_callbacks(store: ObjectStore) -> None:
     box = outbox(store, most=3)
     box.pending()
     for number in range(3):
@@ -121,7 +121,7 @@ def test_one_key_waits_for_so_many_and_no_more(store: ObjectStore) -> None:
     for _ in range(2):  # before a listing has shown them, and after
         with pytest.raises(TooManyPending):
             box.put(Callback(url=URL, key="3", owner="greedy"))
-        box.put(Callback(url=URL, key="2", owner="greedy"))  # the same again is no more
+        box.put(Callback(url=URL, key="2", owner="greedy"))  # repeating a request adds none
         box.put(Callback(url=URL, key="0", owner="honest"))
         box.pending()
     box.remove(Callback(url=URL, key="0", owner="greedy").id)
@@ -130,7 +130,7 @@ def test_one_key_waits_for_so_many_and_no_more(store: ObjectStore) -> None:
     assert len(box.pending()) == 4
 
 
-def test_what_was_given_up_is_kept_for_a_while_and_can_be_renewed(store: ObjectStore) -> None:
+def test_given_up_callbacks_are_kept_for_a_while_and_can_be_renewed(store: ObjectStore) -> None:
     box = outbox(store, most=1)
     callback = Callback(url=URL, key="a", owner="key")
     box.put(callback)
@@ -142,9 +142,9 @@ def test_what_was_given_up_is_kept_for_a_while_and_can_be_renewed(store: ObjectS
     assert not given_up.is_due(pause=0, longest=0)
     assert box.read_failure(given_up) == "HTTP 410"
     other = Callback(url=URL, key="b", owner="key")
-    box.put(other)  # it takes no room of those that wait
+    box.put(other)  # given-up callbacks do not count as pending
     box.give_up(next(each for each in box.pending() if each.id == other.id), "HTTP 410")
-    assert [each.id for each in box.pending()] == [callback.id]  # but no key leaves more than it may
+    assert [each.id for each in box.pending()] == [callback.id]  # but their number per key is limited too
     box.renew(callback)
     (again,) = box.pending()
     assert again.is_due(pause=60, longest=60)

@@ -1,4 +1,4 @@
-"""Figures as a call of `python -m benchmarks.compare` leaves them, with numbers that are easy to check."""
+"""Figures as `python -m benchmarks.compare` returns them, with numbers that are easy to check."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ def measurement(system: SystemName, round: int, seconds: float, **others: Any) -
 
 
 def figures(*measurements: Measurement, growth: tuple[Growth, ...] = (), **others: Any) -> Figures:
-    """Everything around the measurements."""
+    """All data except the measurements."""
     values: dict[str, Any] = {
         "measured_at": datetime(2026, 11, 22, 12, tzinfo=UTC),
         "command": "python -m benchmarks.compare calls",

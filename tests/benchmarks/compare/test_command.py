@@ -1,4 +1,4 @@
-"""A comparison on two real clips gives the figures that the report is made of."""
+"""A comparison of two real clips returns the figures for the report."""
 
 import json
 import shutil
@@ -74,7 +74,9 @@ def test_two_systems_are_measured_and_reported(folder: Path, tmp_path: Path, com
         (("{folder}/nowhere",), "is not a folder"),
     ],
 )
-def test_usage_errors_are_found_at_once(tmp_path: Path, compare: Call, arguments: tuple[str, ...], said: str) -> None:
+def test_usage_errors_are_reported_at_once(
+    tmp_path: Path, compare: Call, arguments: tuple[str, ...], said: str
+) -> None:
     answer = compare(*(argument.format(folder=tmp_path) for argument in arguments))
     assert answer.code == 2
     assert said in answer.err

@@ -1,4 +1,4 @@
-"""Memory is that of the whole tree, without Prefect's server."""
+"""Memory is measured over the whole process tree, without Prefect's server."""
 
 import subprocess
 import sys
@@ -19,19 +19,19 @@ def _peak(code: str) -> int:
     return watch.peak
 
 
-def test_children_count() -> None:
+def test_memory_includes_children() -> None:
     child = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD!r}])"
     assert 150 * MB < _peak(child) < 300 * MB
 
 
-def test_prefects_server_does_not() -> None:
+def test_memory_excludes_prefects_server() -> None:
     named = "'stenopool.orchestration.prefect_server'"
     server = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_HOLD!r}, {named}])"
-    # In two pieces, or the parent's own command line would name the server, too.
+    # In two pieces; otherwise the parent's own command line would name the server too.
     assert _peak(server.replace("'stenopool.", "'stenopool.' + '")) < 100 * MB
 
 
-def test_a_child_that_lives_in_its_parents_memory_does_not() -> None:
+def test_memory_excludes_a_child_that_shares_its_parents_memory() -> None:
     """The state of a child between vfork and exec, here for a second: C's `sleep` on a separate stack."""
     clone = (
         "import ctypes; libc = ctypes.CDLL(None); stack = ctypes.create_string_buffer(1 << 16);"

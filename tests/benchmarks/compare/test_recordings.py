@@ -1,4 +1,4 @@
-"""What is measured on: any folder, the same for every system."""
+"""Recordings to measure: any folder, the same files for every system."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def _names(path: Path) -> list[str]:
     return sorted(entry.name for entry in path.iterdir())
 
 
-def test_without_a_manifest_everything_that_decodes_is_taken(folder: Path, tmp_path: Path) -> None:
+def test_without_a_manifest_all_decodable_files_are_used(folder: Path, tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("no recording")
     work = tmp_path / "work"
     corpus = Corpus(folder, work)
@@ -43,7 +43,7 @@ def test_without_a_manifest_everything_that_decodes_is_taken(folder: Path, tmp_p
     assert _names(corpus.sources(WARM)) == ["0.flac"]
 
 
-def test_kinds_of_a_manifest_are_separate_and_repeated_to_the_requested_number(folder: Path, tmp_path: Path) -> None:
+def test_manifest_kinds_are_separate_and_repeated_as_requested(folder: Path, tmp_path: Path) -> None:
     listed = [{"file": "1.wav", "kind": "short", "text": "a"}, {"file": "2.wav", "kind": "long"}, {"file": "3.mp3"}]
     (folder / "manifest.json").write_text(json.dumps(listed))
     corpus = Corpus(folder, tmp_path / "work", ["short", "long"], count=3)
@@ -54,25 +54,25 @@ def test_kinds_of_a_manifest_are_separate_and_repeated_to_the_requested_number(f
     assert len(_names(corpus.sources("short-5"))) == 5
 
 
-def test_a_kind_that_is_not_there_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_kind_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="kind music"):
         Corpus(folder, tmp_path / "work", ["music"])
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", '[{"kind": "x"}]'])
-def test_a_manifest_of_another_form_is_refused_with_the_form_wanted(folder: Path, content: str) -> None:
+def test_a_manifest_of_another_form_is_refused_with_the_expected_form(folder: Path, content: str) -> None:
     (folder / "manifest.json").write_text(content)
     with pytest.raises(SetupError) as error:
         read_items(folder)
     assert '"file"' in error.value.remedy
 
 
-def test_a_recording_that_failed_counts_as_heard_nothing(folder: Path) -> None:
+def test_a_failed_recording_counts_as_an_empty_transcript(folder: Path) -> None:
     pytest.importorskip("jiwer")
     pytest.importorskip("whisper.normalizers")
     listed = [{"file": "1.wav", "text": "one two"}, {"file": "2.wav", "text": "three four"}, {"file": "3.mp3"}]
     (folder / "manifest.json").write_text(json.dumps(listed))
     items = {item.file: item for item in read_items(folder)}
-    heard = Hearing(began=0.0, texts={"1.wav": "One, two!", "3.mp3": "what nobody can tell"})
+    heard = Hearing(began=0.0, texts={"1.wav": "One, two!", "3.mp3": "anything else"})
     assert pooled_wer(items, heard) == pytest.approx(0.5)
     assert pooled_wer({"3.mp3": items["3.mp3"]}, heard) is None

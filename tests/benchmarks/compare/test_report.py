@@ -1,4 +1,4 @@
-"""The report says what the figures say."""
+"""The report contains the figures."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -44,7 +44,7 @@ def test_remarks_name_the_targets_ratios(compared: Figures) -> None:
     ]
 
 
-def test_the_report_names_machine_command_and_what_went_wrong(compared: Figures) -> None:
+def test_the_report_names_machine_command_and_errors(compared: Figures) -> None:
     text = markdown(compared, ["speed.svg"])
     for expected in (
         "a processor, 2 cores, 24 GiB, no GPU",
@@ -58,7 +58,7 @@ def test_the_report_names_machine_command_and_what_went_wrong(compared: Figures)
     ):
         assert expected in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {3, 9}  # of two and of eight columns, none broken
+    assert {line.count("|") for line in tables} == {3, 9}  # of two and of eight columns, all well-formed
 
 
 def test_without_texts_there_is_no_error_rate() -> None:
@@ -74,7 +74,7 @@ def test_growth_has_a_row_for_every_number_of_recordings() -> None:
     assert "| 200 | 103.0 | 0.500 | 600 MB |" in text
 
 
-def test_pictures_are_drawn_beside_the_report(compared: Figures, tmp_path: Path) -> None:
+def test_pictures_are_drawn_next_to_the_report(compared: Figures, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     compared.growth = [grown(20, 13.0), grown(200, 103.0)]
     names = draw(compared, tmp_path / "report.md")

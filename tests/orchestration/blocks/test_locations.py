@@ -1,4 +1,4 @@
-"""Locations by name, with credentials of their own; and what a misspelt one says."""
+"""Locations by name, with their own credentials; and the error for a misspelled name."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("prefect_api")
 
 
 @pytest.mark.parametrize("credentials", ["aws", "minio"])
-def test_a_saved_bucket_needs_nothing_from_the_environment(
+def test_a_saved_bucket_needs_no_environment_variables(
     seaweedfs: SeaweedFS, bucket: str, monkeypatch: pytest.MonkeyPatch, credentials: str
 ) -> None:
     environment = seaweedfs.environment
@@ -46,7 +46,7 @@ def test_a_saved_bucket_needs_nothing_from_the_environment(
     assert [info.key for info in below.list()] == ["a.wav"]
 
 
-def test_a_saved_folder(tmp_path: Path) -> None:
+def test_a_saved_folder_is_opened(tmp_path: Path) -> None:
     (tmp_path / "today").mkdir()
     (tmp_path / "today" / "a.wav").write_bytes(b"sound")
 
@@ -56,7 +56,7 @@ def test_a_saved_folder(tmp_path: Path) -> None:
     assert store.uri_of("a.wav") == (tmp_path / "today" / "a.wav").as_uri()
 
 
-def test_an_address_is_an_address(tmp_path: Path) -> None:
+def test_an_address_is_opened_directly(tmp_path: Path) -> None:
     store = open_location(str(tmp_path))
     assert store.uri == store.address == tmp_path.as_uri()
 
@@ -70,7 +70,7 @@ def test_an_address_is_an_address(tmp_path: Path) -> None:
         ("block://", ErrorCode.LOCATION_INVALID),
     ],
 )
-def test_a_misspelt_block_is_named(location: str, code: ErrorCode) -> None:
+def test_a_misspelt_block_name_is_reported(location: str, code: ErrorCode) -> None:
     with pytest.raises(SetupError) as caught:
         open_location(location)
     assert caught.value.code is code

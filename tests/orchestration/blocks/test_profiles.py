@@ -1,4 +1,4 @@
-"""Saved options, and what is given besides them."""
+"""Saved options, combined with options in the request."""
 
 import asyncio
 
@@ -24,20 +24,20 @@ def resolved(profile: str | None, **given: object) -> tuple[TranscriptionOptions
     return asyncio.run(both())
 
 
-def test_a_profile_is_what_was_saved() -> None:
+def test_a_profile_returns_the_saved_options() -> None:
     assert resolved("german") == (GERMAN.options, GERMAN.execution)
 
 
-def test_what_is_given_goes_before_the_profile() -> None:
+def test_given_options_take_precedence_over_the_profile() -> None:
     options, _ = resolved("german", beam_size=2, language="fr")
     assert options == TranscriptionOptions(language="fr", diarization="off", beam_size=2)
 
 
-def test_no_profile_changes_nothing() -> None:
+def test_without_a_profile_nothing_changes() -> None:
     assert resolved(None, beam_size=2) == (TranscriptionOptions(beam_size=2), ExecutionOptions())
 
 
-def test_an_unknown_profile_is_named() -> None:
+def test_an_unknown_profile_is_reported() -> None:
     with pytest.raises(SetupError, match="'dutch'") as caught:
         resolved("dutch")
     assert caught.value.code is ErrorCode.OBJECT_NOT_FOUND
@@ -73,7 +73,7 @@ def test_a_profile_that_its_model_cannot_honour_is_refused(
     assert "stored" in caught.value.message
 
 
-def test_a_profile_from_before_options_had_bounds_is_read_and_refused_by_its_field() -> None:
+def test_an_old_profile_without_bounds_is_read_and_refused_by_its_field() -> None:
     old = GERMAN.model_copy()
     old.options = TranscriptionOptions.model_validate({"vocabulary": ["x"] * 600}, context=STORED)
 

@@ -1,4 +1,4 @@
-"""Everything applied to a real server: what is there afterwards, that a second time changes nothing, what stays."""
+"""Deploying to a real server: the result, that a second time changes nothing, and foreign objects that stay."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -34,7 +34,7 @@ def with_client(do: Callable[[PrefectClient], Awaitable[T]]) -> T:
 
 @pytest.fixture(autouse=True)
 def empty_server(prefect_api: None) -> None:
-    """The server is shared: what earlier tests left is taken away."""
+    """The server is shared, so objects of earlier tests are deleted."""
 
     async def remove(client: PrefectClient) -> None:
         for automation in await client.read_automations():
@@ -77,7 +77,7 @@ def add_pool(name: str, kind: str = "process", **more: Any) -> None:
 
 
 def add_run(pool: str, *, tags: list[str], name: str = "somebodys", queue: str = "batch") -> UUID:
-    """A run that waits in a pool, of a deployment with these tags."""
+    """A run that waits in a pool, from a deployment with these tags."""
 
     async def add(client: PrefectClient) -> UUID:
         flow = await client.create_flow_from_name("ingest")
@@ -90,7 +90,7 @@ def add_run(pool: str, *, tags: list[str], name: str = "somebodys", queue: str =
 
 
 def everything() -> dict[str, Any]:
-    """Pools, deployments and automations as the server has them, with when they were changed."""
+    """The server's pools, deployments and automations, with their modification times."""
 
     async def read(client: PrefectClient) -> dict[str, Any]:
         return {
@@ -103,7 +103,7 @@ def everything() -> dict[str, Any]:
 
 
 def refuse(**options: Any) -> SetupError:
-    """It is refused, and nothing has changed."""
+    """The deployment is refused, and nothing has changed."""
     before = everything()
     with pytest.raises(SetupError) as caught:
         applied(**options)
@@ -111,7 +111,7 @@ def refuse(**options: Any) -> SetupError:
     return caught.value
 
 
-def test_all_is_there_and_a_second_time_changes_nothing(nightly: Path) -> None:
+def test_everything_is_created_and_a_second_time_changes_nothing(nightly: Path) -> None:
     applied(nightly)
 
     async def there() -> set[str]:
@@ -138,18 +138,18 @@ def test_all_is_there_and_a_second_time_changes_nothing(nightly: Path) -> None:
     assert applied(nightly) == []
 
 
-def test_only_what_differs_is_told(nightly: Path) -> None:
+def test_only_differences_are_reported(nightly: Path) -> None:
     applied(nightly)
     nightly.write_text(NIGHTLY.replace("0 2 * * *", "0 3 * * *"))
     (change,) = applied(nightly)
     assert change.startswith("~ deployment ingest/nightly: schedules")
     assert applied(nightly, gpus=3) == ["~ work pool stenopool-gpu: limit 1 → 3"]
-    assert applied(nightly) == []  # what was set stays
+    assert applied(nightly) == []  # existing values stay
     assert applied() == []
     assert applied(prune=True) == ["- deployment ingest/nightly"]
 
 
-def test_the_pools_move_from_processes_to_kubernetes(nightly: Path) -> None:
+def test_pools_change_from_processes_to_kubernetes(nightly: Path) -> None:
     applied()
     changes = applied(target="kubernetes")
     assert "~ work pool stenopool-gpu: type process → kubernetes" in changes
@@ -169,7 +169,7 @@ def test_interactive_is_served_first_and_parents_last() -> None:
     assert asyncio.run(queues("stenopool-gpu"))[:2] == ["interactive", "batch"]
 
 
-def test_failures_are_told_to_a_block_that_is_there() -> None:
+def test_failure_notifications_need_an_existing_block() -> None:
     from prefect.blocks.notifications import SlackWebhook
 
     applied()
@@ -192,10 +192,10 @@ def test_failures_are_told_to_a_block_that_is_there() -> None:
         ("process", {"description": "The vision team's."}, True),
         ("process", {"concurrency_limit": 3}, True),
         ("process", {"is_used": True}, True),
-        ("docker", {}, False),  # another type is never overwritten: it would have to be deleted
+        ("docker", {}, False),  # another type is never overwritten, because the pool would have to be deleted
     ],
 )
-def test_a_pool_of_somebody_else_is_left_alone(kind: str, more: dict[str, Any], adopted: bool) -> None:
+def test_a_foreign_pool_is_not_changed(kind: str, more: dict[str, Any], adopted: bool) -> None:
     is_used = more.pop("is_used", False)
     add_pool("stenopool-gpu", kind, **more)
     if is_used:
@@ -211,12 +211,12 @@ def test_a_pool_of_somebody_else_is_left_alone(kind: str, more: dict[str, Any], 
     assert applied() == []  # it is ours now
 
 
-def test_a_pool_that_a_worker_made_before_is_ours() -> None:
+def test_a_pool_created_earlier_by_a_worker_is_adopted() -> None:
     add_pool("stenopool-cpu")
     assert any(change.startswith("~ work pool stenopool-cpu") for change in applied())
 
 
-def test_pools_without_the_prefix_are_not_touched() -> None:
+def test_pools_without_the_prefix_are_not_changed() -> None:
     add_pool("cpu", "docker", description="The vision team's.")
     add_pool("gpu")
     before = everything()
@@ -225,7 +225,7 @@ def test_pools_without_the_prefix_are_not_touched() -> None:
     assert before.items() <= everything().items()
 
 
-def test_another_prefix_gives_the_pools_other_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_prefix_changes_the_names_of_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     add_pool("stenopool-gpu", "docker")
     monkeypatch.setenv("STENOPOOL_DISPATCH__POOL_PREFIX", "speech.")
     get_settings.cache_clear()
@@ -234,11 +234,11 @@ def test_another_prefix_gives_the_pools_other_names(monkeypatch: pytest.MonkeyPa
     assert applied() == []
 
 
-def test_a_pool_that_is_in_use_keeps_its_type() -> None:
+def test_a_pool_in_use_keeps_its_type() -> None:
     applied()
     run = add_run("stenopool-gpu", tags=["stenopool"])
     error = refuse(target="kubernetes")
-    assert "1 runs are in it" in error.message
+    assert "1 open runs" in error.message
     end(run)
     applied(target="kubernetes")
 
@@ -249,7 +249,7 @@ def end(run: UUID) -> None:
     with_client(lambda client: client.set_flow_run_state(run, Cancelled(), force=True))
 
 
-def test_pools_of_earlier_versions_give_over_their_deployments_and_keep_what_waits(nightly: Path) -> None:
+def test_deployments_move_from_old_pools_and_waiting_runs_stay(nightly: Path) -> None:
     for kind in ("cpu", "gpu"):
         add_pool(kind, base_job_template=template(kind, "process"))
     run = add_run("cpu", tags=["stenopool"], name="nightly", queue="ingest-batch")
@@ -257,7 +257,7 @@ def test_pools_of_earlier_versions_give_over_their_deployments_and_keep_what_wai
     assert "~ deployment ingest/nightly: pool cpu/ingest-batch → stenopool-cpu/ingest-batch" in changes
     assert not [change for change in changes if change.startswith("-")]
     assert asyncio.run(find_old_pools()) == {"cpu": 1, "gpu": 0}
-    # A worker that is still on the old pool gets the run.
+    # A worker that still serves the old pool gets the run.
     waiting = with_client(lambda client: client.get_scheduled_flow_runs_for_work_pool("cpu"))
     assert [each.flow_run.id for each in waiting] == [run]
 
@@ -269,7 +269,7 @@ def test_pools_of_earlier_versions_give_over_their_deployments_and_keep_what_wai
     assert asyncio.run(find_old_pools()) == {}
 
 
-def test_an_automation_of_somebody_else_is_left_alone() -> None:
+def test_a_foreign_automation_is_not_changed() -> None:
     trigger = EventTrigger(expect={"somebody.else"}, posture=Posture.Reactive, threshold=1)
     foreign = AutomationCore(name=ZOMBIES, trigger=trigger, actions=[])
     with_client(lambda client: client.create_automation(foreign))
@@ -280,7 +280,7 @@ def test_an_automation_of_somebody_else_is_left_alone() -> None:
     assert applied() == []
 
 
-def test_automations_of_earlier_versions_become_ours_and_match_our_runs_only() -> None:
+def test_automations_of_earlier_versions_are_adopted_and_match_only_our_runs() -> None:
     from prefect.blocks.notifications import SlackWebhook
 
     async def add(client: PrefectClient) -> UUID:

@@ -1,4 +1,4 @@
-"""The automations on a real server, with real runs: ours and those of somebody else who uses it too."""
+"""The automations on a real server, with real runs, both ours and foreign ones."""
 
 import asyncio
 import subprocess
@@ -34,7 +34,7 @@ def waits():
 
 @pytest.fixture
 def client(prefect_server: PrefectServer) -> Iterator[SyncPrefectClient]:
-    """This process's clients speak to the server; no automation is left on it."""
+    """Clients in this process use the server; no automation remains on it."""
     with (
         temporary_settings({PREFECT_API_URL: prefect_server.url, PREFECT_API_AUTH_STRING: prefect_server.auth}),
         prefect_server.client() as client,
@@ -92,12 +92,12 @@ def save_webhook(receiver: Receiver) -> str:
     return f"{block.get_block_type_slug()}/operations"
 
 
-def test_people_hear_of_our_failures_and_of_nobody_elses(client: SyncPrefectClient) -> None:
+def test_only_our_failures_send_notifications(client: SyncPrefectClient) -> None:
     with receiving() as receiver:
         apply(save_webhook(receiver))
         time.sleep(3)  # the server's triggers learn of a new automation
         theirs, ours = add_run(client, []), add_run(client, [TAG])
-        for run in (theirs, ours):  # theirs first: it would be heard of before ours
+        for run in (theirs, ours):  # the foreign failure first: its notification would come before ours
             client.set_flow_run_state(run, Failed(message="It broke."), force=True)
         (call,) = receiver.wait_for(1, seconds=90)
         assert client.read_flow_run(ours).name in call.body.decode()
@@ -107,10 +107,10 @@ def test_people_hear_of_our_failures_and_of_nobody_elses(client: SyncPrefectClie
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_silent_run_of_ours_ends_and_nobody_elses(
+def test_only_our_silent_runs_are_ended(
     client: SyncPrefectClient, prefect_server: PrefectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 30 s is the least that Prefect takes for a heartbeat: a run that is well is silent for four of these too.
+    # 30 s is Prefect's minimum for a heartbeat: a healthy run is silent for four of these too.
     ending, _ = automations.read_automations("local", None)
     soon = ending.trigger.model_copy(update={"within": timedelta(seconds=12)})
     monkeypatch.setattr(automations, "read_automations", lambda *_: [ending.model_copy(update={"trigger": soon})])
@@ -127,14 +127,14 @@ def test_a_silent_run_of_ours_ends_and_nobody_elses(
     try:
         until(lambda: {state_of(client, run) for run in runs} <= {"Running", "Crashed"}, "running run", 120)
         theirs, ours = runs
-        until(lambda: state_of(client, ours) == "Crashed", "end of ours", 60)
-        time.sleep(15)  # theirs has been silent for as long, whichever began first
+        until(lambda: state_of(client, ours) == "Crashed", "our run to crash", 60)
+        time.sleep(15)  # the foreign run has been silent for as long, whichever started first
         assert state_of(client, theirs) == "Running"
     finally:
         for process in processes:
             process.kill()
             process.wait()
-        # What executes the run is in a session of its own, and outlives the command.
+        # The process that executes the run is in a separate session, and outlives the command.
         for left in running(runs):
             left.kill()
             left.wait()
@@ -142,7 +142,7 @@ def test_a_silent_run_of_ours_ends_and_nobody_elses(
 
 
 def running(runs: list[UUID]) -> list[psutil.Process]:
-    """The processes that execute these runs, whoever their parent is now."""
+    """The processes that execute these runs, regardless of their current parent."""
     ids = [str(run) for run in runs]
     found = psutil.process_iter(["environ"])
     return [one for one in found if (one.info["environ"] or {}).get("PREFECT__FLOW_RUN_ID") in ids]

@@ -1,4 +1,4 @@
-"""Runs whose worker or machine vanished: no slot is held for good, also after the server was killed without Redis."""
+"""Runs whose worker or machine vanished hold no slot forever, even if the server is killed without Redis."""
 
 import sys
 import time
@@ -28,7 +28,7 @@ LEASE, PATIENCE = 30, 15  # seconds
 
 
 class LocalServer(PrefectServer):
-    """On SQLite and without Redis, as `stenopool up` starts it; it does soon what takes minutes in use."""
+    """On SQLite and without Redis, as `stenopool up` starts it, but with seconds in place of minutes."""
 
     def __init__(self, folder: Path) -> None:
         Server.__init__(self, "the local Prefect server", folder / "server.log")
@@ -92,9 +92,9 @@ def send_heartbeat(server: LocalServer, run: UUID) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.fault(
     "runs die between Pending and Running, and the server is killed (no Redis)",
-    "They are ended, and their slots are free again within minutes. Runs that wait for another machine are left alone.",
+    "They end, and their slots are free within minutes. Runs that wait for another machine are left alone.",
 )
-def test_no_slot_is_held_for_good(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_slot_is_held_forever(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def soon(*given: Any) -> list[AutomationCore]:
         found = real(*given)
         within = timedelta(seconds=PATIENCE)
@@ -105,7 +105,7 @@ def test_no_slot_is_held_for_good(server: LocalServer, monkeypatch: pytest.Monke
     with_client(lambda client: automations.apply_automations(client, "local", None))
     time.sleep(3)  # the server's triggers learn of a new automation
     with server.client() as client:
-        # Not ours: nothing but its lease ends its hold on its schedule.
+        # Not ours: only its lease ends its hold on its schedule.
         add_run(client, "scheduled", Pending(), tags=())
         assert state_of(client, add_run(client, "scheduled", Pending(), tags=())) == "Cancelled"
         never, theirs = add_run(client, "never", Pending()), add_run(client, "theirs", Pending(), tags=())
@@ -113,21 +113,21 @@ def test_no_slot_is_held_for_good(server: LocalServer, monkeypatch: pytest.Monke
         evicted = add_run(client, "evicted", Pending(), Running())
         send_heartbeat(server, evicted)
         client.set_flow_run_state(evicted, AwaitingRetry(scheduled_time=datetime.now(UTC) + timedelta(hours=1)))
-        time.sleep(3)  # events are taken in; what is lost on a kill is the last moment
+        time.sleep(3)  # events are being stored; a kill loses those of the last moment
         server.kill()
         server.start()
-        wait_until(lambda: state_of(client, never) == "Crashed", "the end of what never started", seconds=60)
-        wait_until(lambda: state_of(client, silent) == "Crashed", "the end of what was never heard of", seconds=60)
+        wait_until(lambda: state_of(client, never) == "Crashed", "the end of the run that never started", seconds=60)
+        wait_until(lambda: state_of(client, silent) == "Crashed", "the end of the run without events", seconds=60)
         again = lambda: state_of(client, add_run(client, "scheduled", Pending(), tags=())) == "Pending"  # noqa: E731
         wait_until(again, "a free slot of the schedule", seconds=LEASE + 60)
         assert state_of(client, evicted) == "AwaitingRetry"
         assert state_of(client, theirs) == "Pending"
 
 
-def test_a_deploy_ends_what_has_waited_for_its_start_for_too_long(
+def test_deploy_ends_runs_that_waited_too_long_for_their_start(
     prefect_api: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For runs whose events nobody has: of an earlier version, or lost with the server's memory."""
+    """For runs without events: of an earlier version, or lost with the server's memory."""
 
     def deploy() -> list[str]:
         return with_client(lambda client: automations.end_runs_that_never_started(client, "local"))

@@ -1,4 +1,4 @@
-"""Every job that a worker makes of the templates is one that Kubernetes takes, on the right nodes, with few rights."""
+"""Kubernetes accepts every job that a worker creates from the templates, on the right nodes, with few permissions."""
 
 import asyncio
 import json
@@ -56,7 +56,7 @@ OVERRIDES: dict[str, Any] = {
     "labels": {"team": "archive"},
     "annotations": {"cost": "calls"},
 }
-# The one call in which rendering would ask the API: blocks and variables, of which the templates use none.
+# The only call that would query the API for rendering: blocks and variables, which the templates do not use.
 NO_API = AsyncMock()
 
 
@@ -106,7 +106,7 @@ def test_a_mistake_is_found(at: str) -> None:
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_jobs_run_once_with_an_end_and_few_rights(pool: PoolKind) -> None:
+def test_jobs_run_once_with_a_deadline_and_few_permissions(pool: PoolKind) -> None:
     job = rendered(pool)
     spec, pod = job["spec"], pod_of(job)
     assert (spec["backoffLimit"], spec["ttlSecondsAfterFinished"], spec["podReplacementPolicy"]) == (0, 3600, "Failed")
@@ -154,28 +154,28 @@ def test_jobs_and_pods_carry_the_recommended_labels(pool: PoolKind) -> None:
             "managed-by": "prefect", "version": "",
         }  # fmt: skip
         assert metadata["labels"]["team"] == "archive"
-        assert metadata["labels"]["prefect.io/flow-run-id"]  # what the observer watches by
+        assert metadata["labels"]["prefect.io/flow-run-id"]  # the labels that the observer watches
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_everything_that_is_written_goes_to_a_volume(pool: PoolKind) -> None:
+def test_all_writes_go_to_a_volume(pool: PoolKind) -> None:
     job = rendered(pool)
     (container,) = pod_of(job)["containers"]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     assert set(mounts.values()) == {volume["name"] for volume in pod_of(job)["volumes"]}
     for name in ("HOME", "PREFECT_HOME", "STENOPOOL_SCRATCH__DIR", "STENOPOOL_MODELS__CACHE"):
         assert any(f"{environment_of(job)[name]}/".startswith(f"{path}/") for path in mounts), name
-    # The kubelet evicts above the volume's size; ours stops below it.
+    # The kubelet evicts pods above the volume's size; our limit is lower.
     volume = next(one for one in pod_of(job)["volumes"] if one["name"] == "tmp")
     assert volume["emptyDir"]["sizeLimit"] == "20Gi"
     assert int(environment_of(job)["STENOPOOL_SCRATCH__MAX_BYTES"]) < 20 * 1024**3
 
 
-def test_values_are_laid_over_the_environment() -> None:
+def test_values_override_the_environment() -> None:
     environment = environment_of(rendered("cpu", {"env": {"STENOPOOL_STOP__GRACE": "20", "A": "b"}}))
     assert (environment["STENOPOOL_STOP__GRACE"], environment["A"]) == ("20", "b")
     assert environment["STENOPOOL_DISPATCH__BY"] == "deployment"
-    # Heartbeats of 30 s, the least that Prefect takes, for the automation that waits for three of them.
+    # Heartbeats every 30 s, Prefect's minimum, for the automation that waits for three of them.
     assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
 
 
@@ -192,7 +192,7 @@ NVIDIA = {"accelerator": "nvidia"}
         ("gpu", Node("gpu without a taint", GPU, NVIDIA), True),
         ("gpu", Node("gpu without drivers", CPU, NVIDIA, (TAINT,)), False),
         ("gpu", Node("gpu of another label", GPU, {"accelerator": "amd"}, (TAINT,)), False),
-        ("gpu", Node("gpu for somebody else", GPU, NVIDIA, (TAINT, Taint("team", "vision"))), False),
+        ("gpu", Node("gpu of another team", GPU, NVIDIA, (TAINT, Taint("team", "vision"))), False),
         ("gpu", Node("cpu", CPU), False),
         ("cpu", Node("cpu", CPU), True),
         ("cpu", Node("gpu", GPU, NVIDIA, (TAINT,)), False),
@@ -201,7 +201,7 @@ NVIDIA = {"accelerator": "nvidia"}
     ],
     ids=lambda value: value.name if isinstance(value, Node) else str(value),
 )
-def test_pods_fit_their_nodes_and_no_others(pool: PoolKind, node: Node, fits: bool) -> None:
+def test_pods_fit_only_the_right_nodes(pool: PoolKind, node: Node, fits: bool) -> None:
     store = Store()
     pod = {"metadata": {"name": "pod"}, "spec": pod_of(rendered(pool)), "status": {"phase": "Pending"}}
     store.create("pods", "stenopool", pod)
@@ -209,7 +209,7 @@ def test_pods_fit_their_nodes_and_no_others(pool: PoolKind, node: Node, fits: bo
     assert (store.get("pods", "stenopool", "pod")["spec"].get("nodeName") == node.name) is fits
 
 
-def test_a_gpu_pod_takes_one_gpu() -> None:
+def test_a_gpu_pod_requests_one_gpu() -> None:
     (container,) = pod_of(rendered("gpu"))["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert pod_of(rendered("gpu"))["nodeSelector"] == NVIDIA
@@ -296,7 +296,7 @@ def test_a_parents_own_size_is_kept() -> None:
     assert (sized["cpu_request"], sized["memory_limit"], sized["env"]["A"]) == ("1", "1Gi", "b")
 
 
-def test_without_prefects_own_fields_where_they_do_not_belong() -> None:
+def test_a_template_without_parallelism_is_refused() -> None:
     base = template("cpu", "kubernetes")
     del base["job_configuration"]["job_manifest"]["spec"]["parallelism"]
     with pytest.raises(ValueError, match="missing required attributes"):
@@ -305,17 +305,17 @@ def test_without_prefects_own_fields_where_they_do_not_belong() -> None:
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_variable_is_told_of_and_used(pool: PoolKind, kind: PoolType) -> None:
+def test_every_variable_is_described_and_used(pool: PoolKind, kind: PoolType) -> None:
     base = template(pool, kind)
     used = json.dumps(base["job_configuration"])
     for name, variable in base["variables"]["properties"].items():
         assert variable["title"], name
         assert variable["description"].endswith("."), name
-        assert f"{{{{ {name} }}}}" in used or name == "env", f"{name} is in no use"
+        assert f"{{{{ {name} }}}}" in used or name == "env", f"{name} is unused"
 
 
 @pytest.mark.parametrize("pool", POOLS)
-def test_process_jobs(pool: PoolKind) -> None:
+def test_process_jobs_are_valid(pool: PoolKind) -> None:
     async def render() -> ProcessJobConfiguration:
         values: dict[str, Any] = {"command": "touch pwned", "working_dir": "/", "stream_output": False}
         return await ProcessJobConfiguration.from_template_and_values(template(pool, "process"), values, client=NO_API)
@@ -328,8 +328,8 @@ def test_process_jobs(pool: PoolKind) -> None:
 
 
 @pytest.mark.parametrize("variable", ["command", "env", "working_dir", "env.PATH"])
-def test_a_servers_process_pool_takes_no_command_or_environment(variable: str, prefect_api: None) -> None:
-    """Of nobody, whatever way a run is asked for: the server refuses it as it comes in."""
+def test_a_servers_process_pool_accepts_no_command_or_environment(variable: str, prefect_api: None) -> None:
+    """However the run is requested, the server refuses it."""
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
@@ -350,7 +350,7 @@ def test_a_servers_process_pool_takes_no_command_or_environment(variable: str, p
 
 
 @pytest.mark.parametrize("variable", ["command", "env", "working_dir"])
-def test_a_file_that_sets_one_is_refused_before_anything_changes(variable: str) -> None:
+def test_a_file_that_sets_a_forbidden_variable_is_refused_before_any_change(variable: str) -> None:
     with pytest.raises(OptionsInvalid, match=f"no job variable {variable}"):
         check_variables("cpu", "local", {variable: "x", "stream_output": True})
     check_variables("cpu", "local", {"stream_output": True})

@@ -1,4 +1,4 @@
-"""The server's profile: every setting is one that Prefect has, takes, and goes by."""
+"""The server's profile: Prefect has, accepts and follows every setting."""
 
 import json
 import os
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 REDIS = "redis://:word@cache:6379/0"
 ADDRESSES = addresses(database="postgresql://prefect:word@db:5432/prefect", redis=REDIS)
 GIVEN = {**settings(), **ADDRESSES, "PREFECT_SERVER_API_AUTH_STRING": "user:word"}
-NOT_PREFECTS = {"DO_NOT_TRACK"}  # a convention that libraries of all kinds heed
+NOT_PREFECTS = {"DO_NOT_TRACK"}  # a convention that many libraries follow
 
 
 @pytest.fixture
 def profile(monkeypatch: pytest.MonkeyPatch) -> "Settings":
-    """Prefect's settings, read from our profile and nothing else."""
+    """Prefect's settings, read only from our profile."""
     from prefect.settings import Settings
 
     for name in os.environ:
@@ -39,7 +39,7 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> "Settings":
     return Settings()
 
 
-def test_every_name_is_one_of_prefects_settings_and_its_value_is_taken(profile: "Settings") -> None:
+def test_every_setting_exists_in_prefect_and_its_value_is_accepted(profile: "Settings") -> None:
     taken = set(profile.to_environment_variables(exclude_unset=True, include_secrets=True))
     # prefect-redis reads its own.
     messaging = pytest.importorskip("prefect_redis.client").RedisMessagingSettings()
@@ -49,7 +49,7 @@ def test_every_name_is_one_of_prefects_settings_and_its_value_is_taken(profile: 
     assert GIVEN.keys() - taken == NOT_PREFECTS
 
 
-def test_no_secret_stands_in_the_file() -> None:
+def test_the_file_has_no_secrets() -> None:
     assert set(SECRETS) >= {*ADDRESSES, "PREFECT_SERVER_API_AUTH_STRING"}
     assert not settings().keys() & set(SECRETS)
 
@@ -59,13 +59,13 @@ def test_every_setting_has_a_reason() -> None:
     assert all(block.startswith("#") for block in blocks)
 
 
-def test_without_redis_nothing_points_to_it() -> None:
+def test_without_redis_no_setting_refers_to_it() -> None:
     left = settings(redis=False)
     assert left["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
     assert not [name for name, value in left.items() if "redis" in value]
 
 
-def test_a_server_goes_by_it(profile: "Settings", prefect_server: PrefectServer) -> None:
+def test_a_server_follows_the_profile(profile: "Settings", prefect_server: PrefectServer) -> None:
     with prefect_server.client() as client:
         in_effect = client.request("GET", "/admin/settings").json()["server"]
     wanted = profile.model_dump(mode="json")["server"]
@@ -77,7 +77,7 @@ def test_a_server_goes_by_it(profile: "Settings", prefect_server: PrefectServer)
     assert prefect_server.auth not in json.dumps(in_effect)
 
 
-def test_nobody_comes_in_without_the_password(prefect_server: PrefectServer) -> None:
+def test_the_password_is_required(prefect_server: PrefectServer) -> None:
     asked = f"{prefect_server.url}/flows/filter"
     user, _, word = prefect_server.auth.partition(":")
     assert httpx.post(asked, json={}).status_code == 401
@@ -91,7 +91,7 @@ def test_a_command_without_the_password_says_so(prefect_server: PrefectServer) -
     for password in (None, "stenopool:wrong"):
         with (
             temporary_settings({PREFECT_API_URL: prefect_server.url, PREFECT_API_AUTH_STRING: password}),
-            pytest.raises(AccessDenied, match="refuses our password") as refused,
+            pytest.raises(AccessDenied, match="refuses the password") as refused,
         ):
             require_server()
         assert "PREFECT_API_AUTH_STRING" in refused.value.remedy
@@ -106,10 +106,10 @@ def test_pages_of_other_sites_may_not_call_it(prefect_server: PrefectServer) -> 
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_the_page_asks_where_it_came_from(prefect_server: PrefectServer) -> None:
-    told = httpx.get(f"{prefect_server.url.removesuffix('/api')}/ui-settings").json()
-    assert told["api_url"] == "/api"
-    assert told["default_ui"] == "v1", "the newer page asks amplitude.com"
+def test_the_page_calls_the_server_that_it_came_from(prefect_server: PrefectServer) -> None:
+    served = httpx.get(f"{prefect_server.url.removesuffix('/api')}/ui-settings").json()
+    assert served["api_url"] == "/api"
+    assert served["default_ui"] == "v1", "the newer page contacts amplitude.com"
 
 
 RUN = """
@@ -139,8 +139,8 @@ def test_task_runs_come_through_redis_into_postgresql(prefect_server: PrefectSer
     assert prefect_server.redis.client().xinfo_groups("events")
 
 
-def test_without_redis_leases_outlive_the_server(profile: "Settings", tmp_path: Path) -> None:
-    """In memory they are gone with it, and with them all knowledge of who holds the slot of a schedule."""
+def test_without_redis_leases_survive_a_restart_of_the_server(profile: "Settings", tmp_path: Path) -> None:
+    """In memory, leases would be lost with the server, and with them the holders of a schedule's slot."""
     from prefect.server.concurrency.lease_storage import filesystem, get_concurrency_lease_storage
     from prefect.settings import PREFECT_HOME, PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE, temporary_settings
 

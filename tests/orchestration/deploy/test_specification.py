@@ -1,4 +1,4 @@
-"""prefect.yaml and files of its form: what is taken, what is refused, and that Prefect itself reads ours."""
+"""prefect.yaml and files of the same format: accepted and refused contents, and that Prefect itself reads ours."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_every_flow_has_a_deployment() -> None:
     assert {deployment.entrypoint for deployment in read()} == set(FLOWS) - {"flows/watch.py:watch"}  # needs a queue
 
 
-def test_ones_own_file_adds_and_replaces(tmp_path: Path) -> None:
+def test_a_users_file_adds_and_replaces_deployments(tmp_path: Path) -> None:
     own = tmp_path / "own.yaml"
     own.write_text(NIGHTLY)
     added = {deployment.name for deployment in read(own)} - {deployment.name for deployment in read()}
@@ -45,7 +45,7 @@ def test_ones_own_file_adds_and_replaces(tmp_path: Path) -> None:
         ("deployments:", "deployments: [", "YAML"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, right: str, wrong: str, named: str) -> None:
+def test_errors_are_named(tmp_path: Path, right: str, wrong: str, named: str) -> None:
     own = tmp_path / "own.yaml"
     own.write_text(NIGHTLY.replace(right, wrong))
     with pytest.raises(SetupError) as caught:

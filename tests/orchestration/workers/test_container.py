@@ -1,4 +1,4 @@
-"""What an image brings: the command that it becomes, as processes; its HEALTHCHECK and buckets, with real servers."""
+"""The image's programs: the entry point, as processes; its HEALTHCHECK and buckets, with real servers."""
 
 import os
 import signal
@@ -35,16 +35,16 @@ class TestSecrets:
         read_secrets(tmp_path)
         assert os.environ.pop("AWS_SECRET_ACCESS_KEY") == "a=b c"
 
-    def test_other_files_and_folders_are_left_alone(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_other_files_and_folders_are_ignored(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = dict(os.environ)
         (tmp_path / "api-keys").write_text("front-desk")
         (tmp_path / "Keys").write_text("front-desk")
         (tmp_path / "FOLDER").mkdir()
         read_secrets(tmp_path)
-        read_secrets(tmp_path / "that there is not")
+        read_secrets(tmp_path / "missing")
         assert dict(os.environ) == before
 
-    def test_what_is_set_stays(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_existing_variables_are_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_TOKEN", "mine")
         (tmp_path / "HF_TOKEN").write_text("theirs")
         read_secrets(tmp_path)
@@ -52,11 +52,11 @@ class TestSecrets:
 
 
 class TestCommand:
-    def test_its_exit_code_is_the_containers(self) -> None:
+    def test_the_exit_code_is_that_of_the_command(self) -> None:
         done = entry("sh", "-c", "echo here; exit 7")
         assert (done.returncode, done.stdout, done.stderr) == (7, "here\n", "")
 
-    def test_signals_reach_it(self) -> None:
+    def test_signals_reach_the_command(self) -> None:
         command = [
             sys.executable,
             "-m",
@@ -72,15 +72,15 @@ class TestCommand:
             process.send_signal(signal.SIGTERM)
             assert process.wait(10) == 9
 
-    def test_one_that_there_is_not(self) -> None:
+    def test_an_unknown_command_is_reported(self) -> None:
         done = entry("stenopol")
         assert done.returncode == 1
-        assert done.stderr == "stenopol cannot be started: No such file or directory.\n"
+        assert done.stderr == "Cannot start stenopol: No such file or directory.\n"
 
-    def test_none(self) -> None:
+    def test_without_a_command_the_help_is_named(self) -> None:
         assert "stenopool --help" in entry().stderr
 
-    def test_a_selftest_that_fails_comes_before_it(self) -> None:
+    def test_a_failed_selftest_prevents_the_command(self) -> None:
         done = entry("echo", "here", STENOPOOL_SELFTEST="gpu")
         assert done.returncode == 70
         assert "STENOPOOL_SELFTEST=gpu is not one of cuda, cpu, off" in done.stderr
@@ -105,22 +105,22 @@ def server(status: int) -> Iterator[str]:
 
 
 class TestHealth:
-    def test_that_answers(self) -> None:
+    def test_a_server_that_responds_is_healthy(self) -> None:
         with server(200) as url:
             check_health(f"{url}/health/ready")
 
-    def test_that_answers_with_an_error(self) -> None:
+    def test_an_error_response_is_unhealthy(self) -> None:
         with server(503) as url, pytest.raises(SystemExit, match="503"):
             check_health(url)
 
-    def test_where_nobody_listens(self) -> None:
+    def test_a_closed_port_is_unhealthy(self) -> None:
         with pytest.raises(SystemExit, match="refused"):
             check_health(f"http://127.0.0.1:{free_port()}")
 
 
-def test_nothing_to_ask_is_healthy_and_nonsense_is_not() -> None:
+def test_an_empty_address_is_healthy_and_an_invalid_one_is_not() -> None:
     check_health("")
-    with pytest.raises(SystemExit, match="not an address"):
+    with pytest.raises(SystemExit, match="not a valid address"):
         check_health("cpu")
 
 
@@ -131,17 +131,19 @@ def there(seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> SeaweedFS:
     return seaweedfs
 
 
-def test_makes_what_is_not_there_and_keeps_what_is(there: SeaweedFS, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_buckets_are_created_and_existing_ones_kept(
+    there: SeaweedFS, capsys: pytest.CaptureFixture[str]
+) -> None:
     old = there.make_bucket()
     there.client().put_object(Bucket=old, Key="call.wav", Body=b"1")
     make_buckets([f"s3://{old}", "/recordings", f"s3://{old}-new"])
-    assert capsys.readouterr().out == f"Made {old}-new.\n"
+    assert capsys.readouterr().out == f"Created {old}-new.\n"
     assert there.client().head_object(Bucket=old, Key="call.wav")["ContentLength"] == 1
     make_buckets([f"s3://{old}-new"])
     assert capsys.readouterr().out == ""
 
 
-def test_a_bucket_of_aws_is_made_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_aws_bucket_is_created_in_its_region(monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS refuses a request without the region, except in us-east-1; moto too."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
@@ -157,13 +159,13 @@ def test_a_bucket_of_aws_is_made_in_its_region(monkeypatch: pytest.MonkeyPatch) 
         server.stop()
 
 
-def test_a_wrong_key_is_told_at_once(there: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_reported_at_once(there: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(SystemExit, match="403"):
         make_buckets(["s3://recordings"])
 
 
-def test_a_store_that_does_not_come_is_given_up(there: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_store_is_given_up(there: SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(SystemExit, match="AWS_ENDPOINT_URL_S3"):
         make_buckets(["s3://recordings"], attempts=1)

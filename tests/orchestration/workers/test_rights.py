@@ -1,4 +1,4 @@
-"""What a worker is allowed, asked of the API server; the stand-in answers as a real one."""
+"""A worker's permissions, queried from the API server; the stand-in responds like a real one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,16 +24,16 @@ def ask(cluster: Cluster, rights: list[Right], monkeypatch: pytest.MonkeyPatch, 
     return find_missing_rights(NAMESPACE)
 
 
-def test_nothing_is_missing_with_all_of_them(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_all_permissions_none_is_missing(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask(cluster, list(WORKER_RIGHTS), monkeypatch) == []
 
 
 @pytest.mark.parametrize("missing", WORKER_RIGHTS, ids=str)
-def test_each_one_is_missed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, missing: Right) -> None:
+def test_each_missing_permission_is_found(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, missing: Right) -> None:
     assert ask(cluster, [one for one in WORKER_RIGHTS if one != missing], monkeypatch) == [missing]
 
 
-def test_rights_elsewhere_do_not_count(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_permissions_in_other_namespaces_do_not_count(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ask(cluster, list(WORKER_RIGHTS), monkeypatch, where="default") == list(WORKER_RIGHTS)
 
 
@@ -48,18 +48,18 @@ def worker(cluster: Cluster, name: str, rights: list[Right]) -> None:
 
 
 @pytest.mark.parametrize("missing", [None, *WORKER_RIGHTS], ids=str)
-def test_an_administrator_asks_about_the_worker(
+def test_an_administrator_can_check_the_worker(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, missing: Right | None
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(ADMINISTRATOR)))
     worker(cluster, "services:worker", [one for one in WORKER_RIGHTS if one != missing])
     assert find_missing_rights(NAMESPACE, "services:worker") == ([missing] if missing else [])
-    # Not about the administrator, and not about somebody else.
+    # The answer is not about the administrator or another account.
     assert find_missing_rights(NAMESPACE) == list(WORKER_RIGHTS)
     assert find_missing_rights(NAMESPACE, "services:nobody") == list(WORKER_RIGHTS)
 
 
-def test_asking_about_others_is_a_right_too(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checking_another_account_needs_a_permission(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     worker(cluster, "services:worker", list(WORKER_RIGHTS))
     monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(User("guest"))))
     with pytest.raises(SetupError, match=r"\(403\)") as raised:
@@ -67,7 +67,7 @@ def test_asking_about_others_is_a_right_too(cluster: Cluster, monkeypatch: pytes
     assert "subjectaccessreviews" in raised.value.remedy
 
 
-def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_user_is_refused_with_a_remedy(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     path = cluster.kubeconfig(User("stranger"))
     cluster.api.users.clear()
     monkeypatch.setenv("KUBECONFIG", str(path))
@@ -77,7 +77,7 @@ def test_strangers_are_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -
     assert "KUBECONFIG" in raised.value.remedy
 
 
-def test_the_doctor_names_what_a_worker_may_not(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_a_workers_missing_permissions(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     from stenopool.cli.doctor import examine, list_checks
     from stenopool.options import ExecutionOptions, TranscriptionOptions
 

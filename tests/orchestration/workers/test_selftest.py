@@ -7,7 +7,7 @@ import pytest
 from stenopool.orchestration.workers import selftest
 
 
-def test_the_locked_libraries_fit_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_locked_libraries_are_compatible(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     assert selftest.run("cpu")
     said = capsys.readouterr().err
@@ -16,7 +16,7 @@ def test_the_locked_libraries_fit_each_other(capsys: pytest.CaptureFixture[str])
     assert "computes on cpu" in said
 
 
-def test_without_torch_there_is_less_to_fit(
+def test_without_torch_there_is_less_to_check(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selftest, "find_spec", lambda _: None)
@@ -26,17 +26,17 @@ def test_without_torch_there_is_less_to_fit(
     assert "torch" not in said
 
 
-def test_without_a_gpu_it_says_what_to_do(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_remedy_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     attempt = selftest.attempt
     monkeypatch.setattr(selftest, "attempt", lambda *what: attempt(*what) if what == ("gpu",) else "tried above")
     assert not selftest.run("cuda")
     said = capsys.readouterr().err
-    assert "no GPU can be used" in said
+    assert "no usable GPU was found" in said
     assert "--gpus all" in said
 
 
-def test_a_library_that_kills_its_process_is_told(
+def test_a_library_that_kills_its_process_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def attempt(name: str, *_: str) -> str:
@@ -46,16 +46,16 @@ def test_a_library_that_kills_its_process_is_told(
     assert not selftest.run("cpu")
     said = capsys.readouterr().err
     assert "killed by signal 6" in said
-    assert "compare the versions" in said
+    assert "Compare the versions" in said
 
 
-class TestWanted:
-    def test_reads_what_a_library_opens_by_name(self, tmp_path: Path) -> None:
+class TestReadVersions:
+    def test_versions_of_libraries_opened_by_name_are_read(self, tmp_path: Path) -> None:
         library = tmp_path / "lib.so"
         library.write_bytes(b"\x7fELF\0libcudnn.so.8\0...\0libcublas.so.12\0libcuda.so.1\0")
         assert selftest.read_versions(library) == {"dnn": 8, "blas": 12}
 
-    def test_of_the_real_one(self) -> None:
+    def test_versions_of_the_real_library_are_read(self) -> None:
         import ctranslate2
 
         (library,) = Path(ctranslate2.__file__).parent.with_name("ctranslate2.libs").glob("libctranslate2*")

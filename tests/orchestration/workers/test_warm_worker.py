@@ -1,4 +1,4 @@
-"""`stenopool worker` on a real Prefect server: it works for its pool, and its pages say how it is."""
+"""`stenopool worker` on a real Prefect server: it serves its pool, and its pages show its health."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def pool(prefect: str) -> Iterator[str]:
 
 
 @needs_prometheus
-def test_a_worker_tells_how_it_is_and_ends_in_good_order(pool: str, prefect: str, tmp_path: Path) -> None:
+def test_a_worker_reports_its_health_and_stops_cleanly(pool: str, prefect: str, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
 
     worker = Worker(tmp_path, pool, prefect)
@@ -82,7 +82,7 @@ def test_a_worker_tells_how_it_is_and_ends_in_good_order(pool: str, prefect: str
         worker.kill()
 
 
-def test_a_pool_that_is_not_there_is_named(prefect: str) -> None:
+def test_a_missing_pool_is_named(prefect: str) -> None:
     command = [str(Path(sys.executable).with_name("stenopool")), "worker", "--pool", "none"]
     run = subprocess.run(command, env=os.environ | {"PREFECT_API_URL": prefect}, capture_output=True, text=True)
     assert run.returncode == 2

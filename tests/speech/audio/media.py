@@ -1,4 +1,4 @@
-"""Files made for a test by the ffmpeg program that we ship, and looks at what came out."""
+"""Test files made by the ffmpeg program that we ship, and functions that inspect results."""
 
 import subprocess
 from pathlib import Path
@@ -14,19 +14,19 @@ from stenopool.speech.transcript import Prepared
 
 
 def make(out: Path, *arguments: str | Path) -> Path:
-    """Run ffmpeg with the arguments, the output last; returns it."""
+    """Run ffmpeg with the arguments, the output file last; return its path."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", *map(str, arguments), f"file:{out}"]
     subprocess.run(command, check=True)
     return out
 
 
 def tone(out: Path, seconds: float, *arguments: str | Path) -> Path:
-    """A 440 Hz tone that swells and fades like syllables do, so that it counts as more than noise."""
+    """A 440 Hz tone that swells and fades like syllables, so that it counts as more than noise."""
     return make(out, "-f", "lavfi", "-i", f"sine=440:r=16000:d={seconds},tremolo=f=2:d=0.95", *arguments)
 
 
 def prepare(source: Path, flac: Path, mode: str = "mix", **execution: float) -> Prepared:
-    """`prepare_audio` with default options but for these."""
+    """`prepare_audio` with default options, except these."""
     return prepare_audio(source, flac, TranscriptionOptions(channels=mode), ExecutionOptions(**execution))
 
 

@@ -1,4 +1,4 @@
-"""Split channels: each sentence once. Copies become one; a voice is muted in the channel of another party."""
+"""Split channels: each sentence once. Copies become one channel; a voice is muted in another person's channel."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +28,13 @@ from tests.support.speech import needs_speech, recording_path
 
 Signal = NDArray[np.float64]
 
-# Two readers in turns, two seconds of it at the same time.
+# Two readers taking turns, with two seconds of overlap.
 TURNS = [(0, "1688-142285-0001"), (1, "2033-164914-0001"), (0, "1688-142285-0003"), (1, "2033-164914-0004")]
 
 
 @pytest.fixture(scope="module")
 def call() -> Signal:
-    """A call of half a minute as its parties say it: shape (2, samples)."""
+    """A call of half a minute, each person alone: shape (2, samples)."""
     sound, at = np.zeros((2, 60 * SAMPLE_RATE)), SAMPLE_RATE
     for channel, name in TURNS:
         spoken, _ = soundfile.read(recording_path(f"en/libri-{name}.flac"))
@@ -45,13 +45,13 @@ def call() -> Signal:
 
 
 def delayed(signal: Signal, seconds: float) -> Signal:
-    """The signal later, or for a negative time earlier."""
+    """The signal delayed, or for a negative time advanced."""
     lag = round(seconds * SAMPLE_RATE)
     return np.pad(signal, (max(0, lag), max(0, -lag)))[max(0, -lag) :][: len(signal)]
 
 
 def in_room(signal: Signal, seconds: float = 0.4, seed: int = 2) -> Signal:
-    """With echoes that are as loud as the direct sound."""
+    """With echoes as loud as the direct sound."""
     length = round(seconds * SAMPLE_RATE)
     tail = np.random.default_rng(seed).standard_normal(length) * 10 ** (-3 * np.arange(length) / length)
     tail /= np.sqrt((tail**2).sum())
@@ -60,14 +60,14 @@ def in_room(signal: Signal, seconds: float = 0.4, seed: int = 2) -> Signal:
 
 
 def over_telephone(signal: Signal) -> Signal:
-    """In the band of a telephone, with the rounding of mu-law."""
+    """In the telephone band, with mu-law rounding."""
     heard = np.clip(sosfilt(butter(4, [300, 3400], "band", fs=SAMPLE_RATE, output="sos"), signal), -1, 1)
     coded = np.round(np.sign(heard) * np.log1p(255 * np.abs(heard)) / np.log(256) * 127) / 127
     return np.sign(coded) * (256 ** np.abs(coded) - 1) / 255
 
 
 def bled(call: Signal, level: float, change: Callable[[Signal], Signal] = lambda signal: signal) -> Signal:
-    """Each party in the other's channel too, this many dB quieter."""
+    """Each voice also in the other channel, this many dB quieter."""
     return call + 10 ** (level / 20) * np.stack([change(call[1]), change(call[0])])
 
 
@@ -76,7 +76,7 @@ def int16(*columns: Signal) -> NDArray[np.int16]:
 
 
 def compare(*columns: Signal) -> Crosstalk:
-    """The comparison of channels, read in parts that do not fit the frames."""
+    """Compare channels, read in parts whose lengths are not multiples of the frames."""
     samples = int16(*columns)
     step = 7 * WINDOW * 10
     return find_crosstalk(lambda: (samples[at : at + step] for at in range(0, len(samples), step)), len(columns))
@@ -96,7 +96,7 @@ COPIES: dict[str, Callable[[Signal], tuple[Signal, ...]]] = {
     "inverted, quieter and later": lambda mono: (mono, -0.4 * delayed(mono, 0.12)),
     "11 dB quieter": lambda mono: (0.28 * mono, mono),
     "with an offset": lambda mono: (mono, 0.5 * mono + 0.05),
-    "with noise of its own": lambda mono: (mono, mono + 0.003 * np.random.default_rng(3).standard_normal(len(mono))),
+    "with separate noise": lambda mono: (mono, mono + 0.003 * np.random.default_rng(3).standard_normal(len(mono))),
     "over a telephone": lambda mono: (mono, over_telephone(mono)),
     "two microphones in a room": lambda mono: (in_room(mono, seed=4), in_room(delayed(mono, 0.004), seed=5)),
 }
@@ -104,20 +104,20 @@ COPIES: dict[str, Callable[[Signal], tuple[Signal, ...]]] = {
 
 @needs_speech
 @pytest.mark.parametrize("name", COPIES)
-def test_a_copy_is_found(call: Signal, name: str) -> None:
+def test_a_copied_channel_is_found(call: Signal, name: str) -> None:
     found = compare(*COPIES[name](call.sum(axis=0)))
     assert len(found.copies) == 1
     assert not found.muted
 
 
 APART: dict[str, Callable[[Signal], Signal]] = {
-    "as it was said": lambda call: call,
+    "unchanged": lambda call: call,
     "over a telephone": lambda call: np.stack([over_telephone(each) for each in call]),
     "digital silence between": lambda call: np.where(np.abs(call) > 0.002, call, 0),
     "the same hum": lambda call: call + 0.01 * np.sin(np.arange(call.shape[1]) * 2 * np.pi * 50 / SAMPLE_RATE),
     "both at once": lambda call: np.stack([call[0], np.roll(call[1], -8 * SAMPLE_RATE)]),
-    "one says nothing": lambda call: np.stack([call[0], 0 * call[1]]),
-    "nobody says anything": lambda call: 0 * call,
+    "one person is silent": lambda call: np.stack([call[0], 0 * call[1]]),
+    "both people are silent": lambda call: 0 * call,
     "one is 30 dB quieter": lambda call: call * [[1.0], [0.03]],
     "very short": lambda call: call[:, SAMPLE_RATE : SAMPLE_RATE * 5 // 4],
 }
@@ -125,7 +125,7 @@ APART: dict[str, Callable[[Signal], Signal]] = {
 
 @needs_speech
 @pytest.mark.parametrize("name", APART)
-def test_channels_of_a_call_stay_as_they_are(call: Signal, name: str) -> None:
+def test_channels_of_a_call_are_not_changed(call: Signal, name: str) -> None:
     assert compare(*APART[name](call)) == Crosstalk()
 
 
@@ -145,7 +145,7 @@ BLEEDING: dict[str, Callable[[Signal], Signal]] = {
 
 @needs_speech
 @pytest.mark.parametrize("name", BLEEDING)
-def test_a_voice_is_muted_in_the_channel_of_the_other_and_nowhere_else(call: Signal, name: str) -> None:
+def test_a_voice_is_muted_only_in_the_other_channel(call: Signal, name: str) -> None:
     found = compare(*BLEEDING[name](call))
     assert not found.copies
     for channel in (0, 1):
@@ -154,13 +154,13 @@ def test_a_voice_is_muted_in_the_channel_of_the_other_and_nowhere_else(call: Sig
         muted = found.muted[channel]
         left = other & ~own & ~muted
         assert (muted & loud).sum() <= 0.02 * loud.sum()
-        # Around own words a moment of the other remains: no run that is long enough for a word.
+        # Near own words some of the other voice remains, but never long enough for a word.
         assert np.convolve(left, np.ones(5), "valid").max() < 5
 
 
 @needs_speech
-def test_one_party_in_both_channels_keeps_its_own(call: Signal) -> None:
-    """A message on an answering machine: the other channel has only its echo, and must not be taken for a party."""
+def test_a_single_voice_stays_in_its_own_channel(call: Signal) -> None:
+    """A message on an answering machine: the other channel has only its echo, and must not count as a second person."""
     found = compare(call[0], 10 ** (-25 / 20) * delayed(call[0], 0.04))
     assert not found.copies
     assert list(found.muted) == [1]
@@ -168,8 +168,8 @@ def test_one_party_in_both_channels_keeps_its_own(call: Signal) -> None:
 
 
 @needs_speech
-def test_few_words_of_a_party_are_not_lost_with_the_copy(call: Signal) -> None:
-    """All that this party says is "yes", beside much bleeding at the level of a copy."""
+def test_a_speaker_of_few_words_is_not_lost_with_the_copy(call: Signal) -> None:
+    """This person only says "yes", next to strong crosstalk at the level of a copy."""
     yes = np.zeros(call.shape[1])
     yes[-2 * SAMPLE_RATE : -SAMPLE_RATE] = call[1, 14 * SAMPLE_RATE : 15 * SAMPLE_RATE]
     agent = call[0].copy()
@@ -181,8 +181,8 @@ def test_few_words_of_a_party_are_not_lost_with_the_copy(call: Signal) -> None:
 
 
 @needs_speech
-def test_three_microphones_on_a_table(call: Signal) -> None:
-    """Each hears all; each sentence stays with the one that is nearest."""
+def test_three_microphones_on_a_table_keep_their_nearest_speaker(call: Signal) -> None:
+    """Each microphone hears everyone; each sentence stays with the nearest one."""
     third = np.roll(call[0], 11 * SAMPLE_RATE) * (np.arange(call.shape[1]) > 20 * SAMPLE_RATE)
     own = np.stack([call[0] * (third == 0), call[1], third])
     heard = np.stack([sum(own[m] if m == n else 0.15 * delayed(own[m], 0.004) for m in range(3)) for n in range(3)])
@@ -194,8 +194,10 @@ def test_three_microphones_on_a_table(call: Signal) -> None:
 
 
 @needs_speech
-def test_a_track_that_is_the_mix_of_the_others(call: Signal) -> None:
-    """As streaming programs write it first: nothing remains of it, also where both speak, and all of the others."""
+def test_a_track_that_is_the_mix_of_the_others_is_muted(call: Signal) -> None:
+    """Streaming programs write such a track first: nothing of it remains, even where both speak, and the others are
+    complete.
+    """
     own = np.stack([call[0], np.roll(call[1], -4 * SAMPLE_RATE)])
     found = compare(own.sum(axis=0), *own)
     assert not found.copies
@@ -214,7 +216,7 @@ def test_a_track_that_is_the_mix_of_the_others(call: Signal) -> None:
     sign=st.sampled_from([1, -1]),
     noise=st.floats(-80, -50),
 )
-def test_any_copy_is_one_channel_and_any_other_sound_is_not(
+def test_any_copy_becomes_one_channel_and_other_sounds_do_not(
     seed: int, lag: float, gain: float, sign: int, noise: float
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -253,7 +255,7 @@ def prepared(path: Path, *names: str, **options: object) -> Prepared:
         ("nothing", (), 2, False, []),
     ],
 )
-def test_what_becomes_of_a_file(
+def test_a_prepared_file_keeps_the_right_channels(
     call: Signal, tmp_path: Path, sound: str, names: tuple[str, ...], kept: int, undivided: bool, flags: list[str]
 ) -> None:
     mono = call.sum(axis=0)

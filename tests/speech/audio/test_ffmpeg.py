@@ -1,4 +1,4 @@
-"""What holds the decoder: each limit, seen to bite; and it never outlives whoever started it."""
+"""Limits of the decoder: each limit takes effect, and the decoder never outlives the process that started it."""
 
 import contextlib
 import os
@@ -26,41 +26,41 @@ def run(arguments: list[str], **bounds: object) -> ffmpeg.Report:
         return ffmpeg.run(nothing, arguments, **(BOUNDS | bounds))
 
 
-def test_cpu_seconds() -> None:
-    """Where nobody looks at the clock, the kernel does."""
+def test_cpu_time_is_limited() -> None:
+    """The kernel enforces the limit, without any clock in our code."""
     started = time.monotonic()
     with pytest.raises(TimeoutError):
         run(ENDLESS, most_seconds=1.0)
     assert time.monotonic() - started < 30
 
 
-def test_wall_time() -> None:
+def test_wall_time_is_limited() -> None:
     started = time.monotonic()
     with pytest.raises(TimeoutError):
         run(["-re", *ENDLESS], seconds=lambda: 0.5)
     assert time.monotonic() - started < 10
 
 
-def test_it_writes_no_file(tmp_path: Path) -> None:
+def test_ffmpeg_writes_no_file(tmp_path: Path) -> None:
     report = run(["-f", "lavfi", "-i", "sine=d=1", f"file:{tmp_path / 'a.wav'}"])
     assert report.code != 0
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
 
 
-def test_limits_that_cannot_be_set_are_no_fault_of_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_that_cannot_be_set_is_not_a_recording_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ffmpeg, "OPEN_FILES", 2**62)
     with pytest.raises(PermissionError, match="limit"):
         run(ENDLESS)
 
 
-def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recording that needs more is refused as such, and one that does not is prepared."""
+def test_memory_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording that needs more is refused with the right code, and one that needs less is prepared."""
     wav = tone(tmp_path / "a.wav", 1)
     monkeypatch.setenv("STENOPOOL_AUDIO__DECODE_MEMORY", str(2**30))
     get_settings.cache_clear()
     assert prepare(wav, tmp_path / "a.flac").audio.duration == 1.0
     refused: dict[ErrorCode, str] = {}
-    # It needs some 230 MB before it has read anything; with much less, not even its libraries fit.
+    # It needs about 230 MB before it reads anything; with much less, not even its libraries fit.
     for size in range(190, 230, 5):
         monkeypatch.setenv("STENOPOOL_AUDIO__DECODE_MEMORY", str(size * 2**20))
         get_settings.cache_clear()
@@ -72,8 +72,8 @@ def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(refused) <= {ErrorCode.DECODE_MEMORY, ErrorCode.INPUT_CORRUPT}
 
 
-def test_the_limits_are_the_childs_own() -> None:
-    """Read where the kernel keeps them, while it runs."""
+def test_limits_apply_only_to_the_child() -> None:
+    """Read from the kernel while the child runs."""
     seen: dict[str, list[str]] = {}
 
     program = (
@@ -100,8 +100,8 @@ def test_the_limits_are_the_childs_own() -> None:
     assert "NoNewPrivs:\t1" in said
 
 
-def test_it_does_not_outlive_a_parent_that_is_killed() -> None:
-    """Nor does what started it."""
+def test_it_does_not_outlive_a_killed_parent() -> None:
+    """The launcher does not outlive it either."""
     program = (
         "import os; from stenopool.speech.audio import ffmpeg\n"
         "with open(os.devnull, 'rb') as nothing:\n"

@@ -32,12 +32,12 @@ REFUSED = {
     "truncated-no-moov.m4a": ErrorCode.INPUT_CORRUPT,
     "video-no-audio.mp4": ErrorCode.NO_AUDIO_STREAM,
 }
-# Decoded seconds where the manifest's come from a header that is wrong or missing.
+# Decoded seconds, for files whose header is wrong or missing.
 SECONDS = {
     "raw-adts.aac": 11.07,
     "browser-no-duration.webm": 11.0,
     "bitrot.mp3": 10.95,
-    "hole.opus": 11.0,  # the lost pages are silence: what follows keeps its time
+    "hole.opus": 11.0,  # the lost pages are silence: the rest keeps its time
     "truncated.wav": 5.5,
     "truncated.mp3": 6.04,
     "truncated.flac": 5.33,
@@ -56,8 +56,8 @@ FLAGS = {
 
 
 @pytest.mark.parametrize("name", sorted(set(BY_NAME) - set(REFUSED)))
-def test_usable_file(name: str, tmp_path: Path) -> None:
-    """It is prepared, as long as it should be, flagged for what was lost and for nothing else."""
+def test_a_usable_file_is_prepared_and_flagged(name: str, tmp_path: Path) -> None:
+    """It is prepared with the right length, and flagged only for actual losses."""
     item = BY_NAME[name]
     assert item["expect"] != "error"
     prepared = prepare(recording_path(f"hard/{name}"), tmp_path / "a.flac")
@@ -70,8 +70,8 @@ def test_usable_file(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-def test_unusable_file(name: str, tmp_path: Path) -> None:
-    """It is refused with a code that says why, and leaves nothing behind."""
+def test_an_unusable_file_is_refused(name: str, tmp_path: Path) -> None:
+    """It is refused with the right code, and leaves nothing behind."""
     assert BY_NAME[name]["expect"] in {"error", "either"}
     with pytest.raises(RecordingError) as caught:
         prepare(recording_path(f"hard/{name}"), tmp_path / "a.flac")
@@ -82,13 +82,13 @@ def test_unusable_file(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["quiet-50dB.flac", "out-of-phase.flac", "left-only.flac", "surround51.m4a"])
 def test_speech_is_loud_enough_to_be_heard(name: str, tmp_path: Path) -> None:
-    """Far-off speech, cancelling or one-sided stereo and a centre channel all end at a speaking level."""
+    """Distant speech, cancelling or one-sided stereo and a center channel all end at a speaking level."""
     prepare(recording_path(f"hard/{name}"), tmp_path / "a.flac")
     assert -28 < rms_db(Waveform(tmp_path / "a.flac").read()) < -14
 
 
-def test_left_only_is_not_halved(tmp_path: Path) -> None:
-    """Beside a silent channel the other keeps its level."""
+def test_a_left_only_file_is_not_halved(tmp_path: Path) -> None:
+    """Next to a silent channel, the other one keeps its level."""
     prepare(recording_path("hard/left-only.flac"), tmp_path / "a.flac")
     prepare(recording_path("en/jfk.flac"), tmp_path / "b.flac")
     left, original = (Waveform(tmp_path / name).read() for name in ("a.flac", "b.flac"))
@@ -97,11 +97,11 @@ def test_left_only_is_not_halved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["room-noise-20s.opus", "silence-10s.flac", "silence-35s.opus", "sine-440.flac"])
 def test_noise_and_silence_are_not_raised(name: str, tmp_path: Path) -> None:
-    """There is nothing to hear, so nothing is made louder."""
+    """There is nothing to hear, so nothing is amplified."""
     assert prepare(recording_path(f"hard/{name}"), tmp_path / "a.flac").audio.gain_db == 0.0
 
 
-def test_offset_is_removed(tmp_path: Path) -> None:
+def test_a_dc_offset_is_removed(tmp_path: Path) -> None:
     """The mean of a recording with a DC offset becomes zero."""
     prepare(recording_path("hard/dc-offset.flac"), tmp_path / "a.flac")
     assert abs(Waveform(tmp_path / "a.flac").read().mean()) < 1e-4

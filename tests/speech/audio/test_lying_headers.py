@@ -1,4 +1,4 @@
-"""Headers that contradict the file: all that is there is decoded, and what is doubtful is flagged."""
+"""Headers that contradict the file: all audio is decoded, and doubtful results are flagged."""
 
 import io
 import struct
@@ -104,7 +104,7 @@ def samples_in(flac: Path) -> NDArray[np.float64]:
 
 
 def likeness(got: NDArray[np.float64], sent: NDArray[np.int16]) -> float:
-    """Correlation of what came out with what went in, over the length of both."""
+    """Correlation of output and input, over the length of both."""
     sent = sent - sent.mean()
     if abs(len(got) - len(sent)) > 0.05 * len(sent):
         return 0.0
@@ -113,7 +113,7 @@ def likeness(got: NDArray[np.float64], sent: NDArray[np.int16]) -> float:
 
 
 def best_likeness(got: NDArray[np.float64], sent: NDArray[np.float64]) -> float:
-    """Correlation where it is best: encoders move the sound by some milliseconds."""
+    """The highest correlation over small shifts: encoders delay the sound by some milliseconds."""
     length = min(len(got), len(sent))
     got, sent = got[:length] - got[:length].mean(), sent[:length] - sent[:length].mean()
     products = np.fft.irfft(np.fft.rfft(got, 2 * length) * np.conj(np.fft.rfft(sent, 2 * length)))
@@ -121,7 +121,7 @@ def best_likeness(got: NDArray[np.float64], sent: NDArray[np.float64]) -> float:
 
 
 def check(content: bytes, folder: Path, sent: NDArray[np.int16] = VOICE) -> list[str]:
-    """The flags of a file, of which everything must have been decoded."""
+    """The flags of a file whose audio must be decoded completely."""
     (folder / "a.wav").write_bytes(content)
     prepared = prepare(folder / "a.wav", folder / "a.flac")
     assert likeness(samples_in(folder / "a.flac"), sent) > 0.98
@@ -133,7 +133,7 @@ def box(name: bytes, *inside: bytes) -> bytes:
     return struct.pack(">I", 8 + len(body)) + name + body
 
 
-# Boxes that are read, with numbers in their places.
+# Boxes that are parsed, with numbers in place of their contents.
 MP4 = (
     box(b"ftyp", b"M4A \0\0\0\0")
     + box(b"mdat", bytes(100))
@@ -157,8 +157,8 @@ RIGHT: dict[str, bytes] = {
     "LIST before the data": riff(wave_format(), LIST, data()),
     "junk before the format": riff(chunk(b"JUNK", bytes(52)), wave_format(), data()),
     "odd chunk, padded": riff(ODD, wave_format(), data(), ODD),
-    "metadata behind the data": riff(wave_format(), data(), LIST, chunk(b"id3 ", bytes(3000))),
-    "zeros behind the data": riff(wave_format(), data()) + bytes(4096),
+    "metadata after the data": riff(wave_format(), data(), LIST, chunk(b"id3 ", bytes(3000))),
+    "zeros after the data": riff(wave_format(), data()) + bytes(4096),
     "size of the file 0": riff(wave_format(), data(), size=0),
     "sizes of a pipe (FFmpeg)": riff(wave_format(), data(size=2**32 - 1), size=2**32 - 1),
     "sizes of a pipe (SoX)": riff(wave_format(), data(size=0x7FFFF000), size=0x7FFFF024),
@@ -175,7 +175,7 @@ RIGHT: dict[str, bytes] = {
     "AU, size too small": au(VOICE, size=100),
     "bytes per second of bits": riff(wave_format(bytes=16 * RATE), data()),
     "bytes per second 0": riff(wave_format(bytes=0), data()),
-    "format behind the data": riff(data(), wave_format()),
+    "format after the data": riff(data(), wave_format()),
     "odd chunk, not padded": riff(UNPADDED, wave_format(), data()),
     "odd chunk before the data, not padded": riff(wave_format(), UNPADDED, data()),
 }
@@ -211,7 +211,7 @@ CONTRADICTED: dict[str, bytes] = {
     "no channels": riff(wave_format(channels=0), data()),
     "8 bits": riff(wave_format(bits=8), data()),
     "24 bits": riff(wave_format(bits=24), data()),
-    "rate that nobody uses": riff(wave_format(rate=16384), data()),
+    "unusual rate": riff(wave_format(rate=16384), data()),
     "rate 0": riff(wave_format(rate=0), data()),
     "mu-law of 16 bits": riff(wave_format(tag=7), data()),
     "floats of 16 bits": riff(wave_format(tag=3), data()),
@@ -239,25 +239,27 @@ JOINED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_odd_but_right(name: str, tmp_path: Path) -> None:
+def test_unusual_but_correct_headers_are_not_flagged(name: str, tmp_path: Path) -> None:
     assert check(RIGHT[name], tmp_path) == []
 
 
 @pytest.mark.parametrize("name", CONTRADICTED)
-def test_contradicted_by_the_data_or_itself(name: str, tmp_path: Path) -> None:
+def test_headers_contradicted_by_the_data_or_each_other_are_flagged(name: str, tmp_path: Path) -> None:
     assert check(CONTRADICTED[name], tmp_path) == [HEADER_MISMATCH]
 
 
 @pytest.mark.parametrize("name", JOINED)
-def test_joined_files(name: str, tmp_path: Path) -> None:
+def test_joined_files_are_decoded_completely(name: str, tmp_path: Path) -> None:
     assert check(JOINED[name], tmp_path, BOTH) == []
 
 
 @pytest.mark.parametrize(
     ("channels", "samples"), [(2, VOICE), (1, np.stack([VOICE[: len(OTHER)], OTHER], axis=1).reshape(-1))]
 )
-def test_number_of_channels_that_only_the_samples_contradict(channels: int, samples: NDArray[np.int16]) -> None:
-    """Not certain enough to decode otherwise: it is flagged."""
+def test_a_number_of_channels_contradicted_only_by_samples_is_flagged(
+    channels: int, samples: NDArray[np.int16]
+) -> None:
+    """Not certain enough to decode differently."""
     assert survey_of(au(samples, channels=channels)).contradictory
     assert not survey_of(au(samples, channels=3 - channels)).contradictory
     assert not survey_of(au(np.repeat(VOICE, 2), channels=2)).contradictory
@@ -280,7 +282,7 @@ JOINED_BY_FFMPEG = {
 
 
 def encode(folder: Path, name: str, *arguments: str, samples: NDArray[np.int16] = VOICE) -> bytes:
-    """The samples in a file that ffmpeg makes."""
+    """The samples of a file that ffmpeg creates."""
     (folder / "sent.wav").write_bytes(riff(wave_format(), data(samples)))
     path = make(folder / name, "-i", folder / "sent.wav", *arguments)
     content = path.read_bytes()
@@ -289,7 +291,7 @@ def encode(folder: Path, name: str, *arguments: str, samples: NDArray[np.int16] 
 
 
 @pytest.mark.parametrize("name", JOINED_BY_FFMPEG)
-def test_joined_compressed_files(name: str, tmp_path: Path) -> None:
+def test_joined_compressed_files_are_decoded_completely(name: str, tmp_path: Path) -> None:
     """Encoders add some milliseconds at both ends, so the halves are compared with themselves."""
     one = encode(tmp_path, name, *JOINED_BY_FFMPEG[name])
     (tmp_path / "one").write_bytes(one)
@@ -303,7 +305,7 @@ def test_joined_compressed_files(name: str, tmp_path: Path) -> None:
 
 
 def field(content: bytes, box: bytes, offset: int, value: int, width: int = 4) -> bytes:
-    """The contents with a number changed, so many bytes behind a name."""
+    """The contents with the number at this offset from a name changed."""
     out, at = bytearray(content), content.index(box) + len(box) + offset
     out[at : at + width] = value.to_bytes(width, "big")
     return bytes(out)
@@ -316,7 +318,7 @@ def flags_of(content: bytes, folder: Path) -> tuple[list[str], NDArray[np.float6
 
 MP4_LIES = {
     "edits of half a second": (b"elst", 8, 500),
-    "edits that begin after 2 s": (b"elst", 12, 2 * RATE),
+    "edits that start after 2 s": (b"elst", 12, 2 * RATE),
     "half the samples in stsz": (b"stsz", 8, 20),
     "half the samples in stts": (b"stts", 8, 20),
     "one chunk fewer": (b"stco", 4, 1),
@@ -325,7 +327,7 @@ MP4_LIES = {
 
 
 @pytest.mark.parametrize("name", MP4_LIES)
-def test_tables_of_mp4_that_leave_audio_out(name: str, tmp_path: Path) -> None:
+def test_mp4_tables_that_omit_audio_are_detected(name: str, tmp_path: Path) -> None:
     content = encode(tmp_path, "a.mp4", "-b:a", "64k", "-movflags", "+faststart")
     assert flags_of(content, tmp_path)[0] == []
     try:
@@ -337,8 +339,8 @@ def test_tables_of_mp4_that_leave_audio_out(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [RATE // 2, RATE * 4, 1000])
-def test_clock_of_mp4_that_contradicts_the_audio(scale: int, tmp_path: Path) -> None:
-    """At half the time scale a pause would follow each packet."""
+def test_an_mp4_clock_that_contradicts_the_audio_is_ignored(scale: int, tmp_path: Path) -> None:
+    """With half the time scale, a pause would follow each packet."""
     content = encode(tmp_path, "a.m4a", "-b:a", "64k")
     flags, samples = flags_of(field(content, b"mdhd", 12, scale), tmp_path)
     assert HEADER_MISMATCH in flags
@@ -347,7 +349,7 @@ def test_clock_of_mp4_that_contradicts_the_audio(scale: int, tmp_path: Path) -> 
     assert best_likeness(samples, whole) > 0.9
 
 
-def test_clock_of_matroska_that_contradicts_the_audio(tmp_path: Path) -> None:
+def test_a_matroska_clock_that_contradicts_the_audio_is_ignored(tmp_path: Path) -> None:
     content = encode(tmp_path, "a.webm", "-c:a", "libopus")
     assert flags_of(content, tmp_path)[0] == []
     flags, samples = flags_of(field(content, b"\x2a\xd7\xb1", 1, 4_000_000, 3), tmp_path)
@@ -355,8 +357,8 @@ def test_clock_of_matroska_that_contradicts_the_audio(tmp_path: Path) -> None:
     assert len(samples) == pytest.approx(len(VOICE), abs=3000)
 
 
-def test_pauses_are_no_lie(tmp_path: Path) -> None:
-    """A call in which most of the time nothing is sent: the clock is right."""
+def test_pauses_are_not_errors(tmp_path: Path) -> None:
+    """A call in which nothing is sent most of the time: the clock is right."""
     whole = make(tmp_path / "whole.webm", "-i", Path(encode_path(tmp_path)), "-c:a", "libopus")
     sparse = make(tmp_path / "gap.webm", "-i", whole, "-c:a", "copy", "-bsf:a", r"noise=drop='gt(mod(n\,20)\,4)'")
     prepared = prepare(sparse, tmp_path / "a.flac")
@@ -370,8 +372,8 @@ def encode_path(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.opus", "a.ogg", "a.aac", "a.mp3"])
-def test_joined_with_another_number_of_channels(name: str, tmp_path: Path) -> None:
-    """Who speaks on the right only, after a part that is mono, is heard."""
+def test_parts_with_another_number_of_channels_are_decoded(name: str, tmp_path: Path) -> None:
+    """A voice on the right channel only, after a mono part, is decoded."""
     codec = {"a.opus": ("-c:a", "libopus"), "a.ogg": ("-c:a", "libvorbis")}.get(name, ())
     mono = encode(tmp_path, name, *codec)
     sides = np.stack([OTHER * 0, OTHER], axis=1).reshape(-1)
@@ -382,7 +384,7 @@ def test_joined_with_another_number_of_channels(name: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["a.mp3", "a.flac", "a.opus"])
-def test_compressed_file_under_the_header_of_a_wav(name: str, tmp_path: Path) -> None:
+def test_a_compressed_file_under_a_wav_header_is_decoded(name: str, tmp_path: Path) -> None:
     inside = encode(tmp_path, name, *(("-c:a", "libopus") if name == "a.opus" else ()))
     inside = inside[inside.index(b"\xff\xf3") :] if name == "a.mp3" else inside
     alone = flags_of(inside, tmp_path)[1]
@@ -391,13 +393,13 @@ def test_compressed_file_under_the_header_of_a_wav(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("size", [0, 5000, 2**31])
-def test_chunk_before_the_data_of_a_wrong_size(size: int, tmp_path: Path) -> None:
-    """The chunks lead nowhere; the mark of the data is there."""
+def test_a_chunk_of_wrong_size_before_the_data_is_skipped(size: int, tmp_path: Path) -> None:
+    """The chunk sizes are wrong; the data is found by its magic bytes."""
     odd = chunk(b"LIST", bytes(range(200)), size=size)
     assert check(riff(wave_format(), odd, data()), tmp_path) in ([], [HEADER_MISMATCH])
 
 
-def test_opus_header_that_skips_or_mutes(tmp_path: Path) -> None:
+def test_opus_headers_that_skip_or_mute_audio_are_flagged(tmp_path: Path) -> None:
     content = encode(tmp_path, "a.webm", "-c:a", "libopus")
     head = content.index(b"OpusHead")
     for offset, value in ((10, b"\xff\xff"), (16, (-60 * 256).to_bytes(2, "little", signed=True))):
@@ -406,7 +408,7 @@ def test_opus_header_that_skips_or_mutes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [1, 2000, 20_000])
-def test_id3_tag_that_hides_audio(extra: int, tmp_path: Path) -> None:
+def test_an_id3_tag_that_hides_audio_is_detected(extra: int, tmp_path: Path) -> None:
     content = encode(tmp_path, "a.mp3", "-b:a", "64k", "-metadata", "title=Minutes")
     whole = flags_of(content, tmp_path)[1]
     size = sum(byte << 7 * (3 - n) for n, byte in enumerate(content[6:10])) + extra
@@ -417,7 +419,7 @@ def test_id3_tag_that_hides_audio(extra: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["picture", "padding", "text", "unsynchronized"])
-def test_id3_tag_that_is_right(name: str, tmp_path: Path) -> None:
+def test_a_correct_id3_tag_is_not_flagged(name: str, tmp_path: Path) -> None:
     content = encode(tmp_path, "a.mp3", "-b:a", "64k", "-id3v2_version", "0")
     body = {
         "picture": b"APIC" + (60_000).to_bytes(4, "big") + b"\0\0" + np.random.default_rng(0).bytes(60_000),
@@ -435,8 +437,8 @@ def test_id3_tag_that_is_right(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.flac", "a.tta"])
-def test_checksums_of_frames_find_damage(name: str, tmp_path: Path) -> None:
-    """Also a table of frames that leads astray."""
+def test_frame_checksums_find_damage(name: str, tmp_path: Path) -> None:
+    """Also with a seek table that points to the wrong places."""
     content = encode(tmp_path, name)
     assert flags_of(content, tmp_path)[0] == []
     middle = len(content) // 2
@@ -444,8 +446,8 @@ def test_checksums_of_frames_find_damage(name: str, tmp_path: Path) -> None:
     assert DECODE_ERRORS in flags_of(damaged, tmp_path)[0]
 
 
-def test_mp3_header_that_promises_too_little(tmp_path: Path) -> None:
-    """Xing's numbers of frames and bytes are for the progress bar."""
+def test_an_mp3_header_that_promises_too_little_is_ignored(tmp_path: Path) -> None:
+    """Xing's numbers of frames and bytes are only for the progress bar."""
     content = encode(tmp_path, "a.mp3", "-q:a", "4")
     mark = b"Xing" if b"Xing" in content else b"Info"
     whole = flags_of(content, tmp_path)[1]
@@ -455,8 +457,8 @@ def test_mp3_header_that_promises_too_little(tmp_path: Path) -> None:
         assert flags == []
 
 
-def test_flac_header_that_promises_too_little(tmp_path: Path) -> None:
-    """Its number of samples and its MD5 are for those who check; its frames say where they belong."""
+def test_a_flac_header_that_promises_too_little_is_ignored(tmp_path: Path) -> None:
+    """Its number of samples and its MD5 are for verification; the frames have their own positions."""
     content = encode(tmp_path, "a.flac")
     packed = int.from_bytes(content[18:26], "big") >> 36 << 36
     for changed in (
@@ -468,7 +470,7 @@ def test_flac_header_that_promises_too_little(tmp_path: Path) -> None:
         assert likeness(samples, VOICE) > 0.98
 
 
-# Any field, any value: decided on headers alone, which takes no decoder
+# Any field, any value: decided on headers alone, without a decoder
 
 FIELDS = {"tag": 16, "channels": 16, "rate": 32, "bytes": 32, "block": 16, "bits": 16}
 
@@ -494,8 +496,8 @@ def raw(subtype: str, channels: int) -> bytes:
 
 @settings(max_examples=120, deadline=None)
 @given(st.sampled_from(sorted(SUBTYPES)), st.sampled_from([1, 2]), st.sampled_from(sorted(FIELDS)), st.data())
-def test_any_value_of_any_field_of_a_wav(subtype: str, channels: int, name: str, values: st.DataObject) -> None:
-    """Decoded as it was, or flagged, or refused as a codec that nobody knows."""
+def test_any_value_of_any_wav_field_is_handled(subtype: str, channels: int, name: str, values: st.DataObject) -> None:
+    """Decoded correctly, or flagged, or refused as an unknown codec."""
     tag, bits = SUBTYPES[subtype]
     block = channels * bits // 8
     right = {"tag": tag, "channels": channels, "rate": RATE, "bytes": RATE * block, "block": block, "bits": bits}
@@ -506,7 +508,7 @@ def test_any_value_of_any_field_of_a_wav(subtype: str, channels: int, name: str,
     if value == right[name]:
         assert (found.contradictory, found.parts) == (False, [])
     elif not found.contradictory:
-        same = name == "bits" and tag == 1 and (value + 7) // 8 * 8 == bits  # so many bytes hold that many bits
+        same = name == "bits" and tag == 1 and (value + 7) // 8 * 8 == bits  # this many bytes contain this many bits
         assert same or name == "bytes" or (name == "tag" and found.plain is None)
     elif subtype == "PCM_16" and channels == 1:
         assert found.parts[0].form == SampleFormat("s16le", found.parts[0].form.sample_rate, 1)
@@ -514,8 +516,8 @@ def test_any_value_of_any_field_of_a_wav(subtype: str, channels: int, name: str,
 
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(0, 2**32 - 1), behind=st.sampled_from([b"", LIST, bytes(4096)]))
-def test_any_size_of_the_data(size: int, behind: bytes) -> None:
-    """What is there is decoded; what is not, is promised, so that the loss is flagged."""
+def test_any_size_of_the_data_is_handled(size: int, behind: bytes) -> None:
+    """All available audio is decoded; missing audio is still promised, so that the loss is flagged."""
     found = survey_of(riff(wave_format(), data(size=size), behind))
     (part,) = found.parts or [found.plain]
     assert part.start == 44
@@ -524,8 +526,8 @@ def test_any_size_of_the_data(size: int, behind: bytes) -> None:
 
 
 @pytest.mark.parametrize("behind", [b"zzzz\x7f\x7f\x7f\x7f", b"LIST\xff\xff\xff\x00", b"data\x00\x00\x00\x00"])
-def test_samples_that_look_like_a_chunk(behind: bytes) -> None:
-    """One that would end behind the file is none."""
+def test_samples_that_look_like_a_chunk_are_samples(behind: bytes) -> None:
+    """A chunk that would end after the file is not a chunk."""
     samples = bytearray(raw("PCM_U8", 1))
     samples[8000 : 8000 + len(behind)] = behind
     found = survey_of(riff(wave_format(bits=8, block=1, bytes=RATE), chunk(b"data", bytes(samples), size=8000)))
@@ -535,8 +537,8 @@ def test_samples_that_look_like_a_chunk(behind: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_survey_of_anything(values: st.DataObject) -> None:
-    """It never fails, and what it names lies in the file."""
+def test_the_survey_accepts_any_file(values: st.DataObject) -> None:
+    """It never fails, and all its positions are in the file."""
     samples = {**RIGHT, **CONTRADICTED, **JOINED, "MP4": MP4, "ID3": b"ID3\3\0\0\0\0\2\0" + bytes(400)}
     content = bytearray(samples[values.draw(st.sampled_from(sorted(samples)))])
     for _ in range(values.draw(st.integers(1, 4))):
@@ -559,8 +561,8 @@ def floats(scale_db: float) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("scale_db", [-3, 6, 12, 24, 40, 90.3])
 @pytest.mark.parametrize("kind", ["FLOAT", "DOUBLE"])
-def test_floats_over_full_scale_are_scaled(scale_db: float, kind: str, tmp_path: Path) -> None:
-    """90 dB: integers of 16 bits, written as floats."""
+def test_floats_above_full_scale_are_scaled(scale_db: float, kind: str, tmp_path: Path) -> None:
+    """90 dB: 16-bit integers, written as floats."""
     soundfile.write(tmp_path / "a.wav", floats(scale_db), RATE, kind)
     prepared = prepare(tmp_path / "a.wav", tmp_path / "a.flac")
     assert likeness(samples_in(tmp_path / "a.flac"), VOICE) > 0.999
@@ -569,8 +571,8 @@ def test_floats_over_full_scale_are_scaled(scale_db: float, kind: str, tmp_path:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30, -3e38])
-def test_floats_that_are_no_samples(bad: float, tmp_path: Path) -> None:
-    """They cost what they cover, and not the level of all the rest."""
+def test_invalid_floats_affect_only_their_place(bad: float, tmp_path: Path) -> None:
+    """They affect only their own place, and not the level of the rest."""
     samples = floats(6).astype(np.float32)
     samples[[5000, 20_000, 20_001, 40_000]] = bad
     soundfile.write(tmp_path / "a.wav", samples, RATE, "FLOAT")
@@ -583,8 +585,8 @@ def test_floats_that_are_no_samples(bad: float, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments"), [("a.mp3", ("-b:a", "128k")), ("a.m4a", ()), ("a.ogg", ("-c:a", "libvorbis"))]
 )
-def test_lossy_codecs_over_full_scale(name: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """A loud master: the codec's ripple exceeds full scale, and is not cut off."""
+def test_lossy_codecs_above_full_scale_are_not_clipped(name: str, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """A loud master: the codec's ripple exceeds full scale, and is not clipped."""
     square = np.where(np.sin(2 * np.pi * 220 * np.arange(3 * RATE) / RATE) > 0, 32767, -32767).astype(np.int16)
     (tmp_path / "a").write_bytes(encode(tmp_path, name, *arguments, samples=square))
     assert prepare(tmp_path / "a", tmp_path / "a.flac").audio.gain_db < -0.2
@@ -592,12 +594,12 @@ def test_lossy_codecs_over_full_scale(name: str, arguments: tuple[str, ...], tmp
     assert (np.abs(got) > 0.9999).mean() < 0.001
 
 
-def test_a_cut_off_header_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_header_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(riff(wave_format()))
     with pytest.raises(RecordingError) as caught:
         prepare(tmp_path / "a", tmp_path / "a.flac")
     assert caught.value.code == ErrorCode.INPUT_CORRUPT
 
 
-def test_data_that_was_cut_off_is_flagged(tmp_path: Path) -> None:
+def test_truncated_data_is_flagged(tmp_path: Path) -> None:
     assert TRUNCATED in check(riff(wave_format(), data(size=10 * RATE)), tmp_path)

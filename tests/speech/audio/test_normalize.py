@@ -28,7 +28,7 @@ Signal = NDArray[np.int16]
 
 @st.composite
 def signals(draw: st.DrawFn) -> Signal:
-    """One to three channels of noise that swells, of any level, offset and length, with clicks: shape (n, channels)."""
+    """One to three channels of swelling noise, of any level, offset and length, with clicks: shape (n, channels)."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     frames = draw(st.sampled_from([1, 2, 1599, 1600, 1601, 16000, 40000, 70001]))
     count = draw(st.integers(1, 3))
@@ -41,7 +41,7 @@ def signals(draw: st.DrawFn) -> Signal:
 
 
 def process(signal: Signal, mode: str, seconds: float) -> tuple[Signal, float, list[str]]:
-    """Both passes as `prepare_audio` makes them, in slices of this length."""
+    """Both passes of `prepare_audio`, in slices of this length."""
     count = signal.shape[1]
     with tempfile.TemporaryFile() as spool:
         spool.write(signal.tobytes())
@@ -57,10 +57,10 @@ def process(signal: Signal, mode: str, seconds: float) -> tuple[Signal, float, l
 
 @settings(max_examples=60, deadline=None)
 @given(signal=signals(), mode=st.sampled_from(["mix", "split"]))
-def test_any_signal(signal: Signal, mode: str) -> None:
-    """Length is kept; nothing clips or wraps round; the slices cannot be heard in the result."""
+def test_any_signal_keeps_its_length_without_clipping(signal: Signal, mode: str) -> None:
+    """Length is kept; nothing clips or wraps around; slices make no difference to the result."""
     if mode == "mix" and signal.shape[1] > 2:
-        mode = "split"  # ffmpeg has mixed these before
+        mode = "split"  # ffmpeg has already mixed these
     whole, gain, flags = process(signal, mode, 60.0)
     assert len(whole) == len(signal)
     assert -7 <= gain <= MAX_GAIN_DB
@@ -70,7 +70,7 @@ def test_any_signal(signal: Signal, mode: str) -> None:
         assert (sliced_gain, sliced_flags) == (pytest.approx(gain), flags)
     if mode == "split" or signal.shape[1] == 1:
         expected = (signal - signal.mean(axis=0)) * 10 ** (gain / 20)
-        # One step for the offset, raised with the rest, and one for each rounding: no clipped or wrapped sample.
+        # One step for the offset, amplified with the rest, and one for each rounding: no clipped or wrapped sample.
         assert np.abs(expected - whole).max() <= 10 ** (max(gain, 0) / 20) + 2
 
 
@@ -86,8 +86,8 @@ def int16(*columns: NDArray[np.float64]) -> Signal:
 
 
 @pytest.mark.parametrize("level", [-65, -50, -35])
-def test_quiet_speech_is_raised(level: float) -> None:
-    """Whatever level it was recorded at, it ends at the same, also between long silences."""
+def test_quiet_speech_is_amplified(level: float) -> None:
+    """Whatever level it was recorded at, the result has the same level, also between long silences."""
     silence = np.zeros(SAMPLE_RATE * 120)
     signal = int16(np.concatenate([silence, speech_like(4, level), silence]))
     out, gain, _ = process(signal, "mix", 60.0)
@@ -96,21 +96,21 @@ def test_quiet_speech_is_raised(level: float) -> None:
     assert -29 < rms_db(spoken) < -20
 
 
-def test_loud_speech_is_left_as_it_is() -> None:
-    """Nothing to mend, nothing changed: the samples are the same."""
+def test_loud_speech_is_not_changed() -> None:
+    """Nothing to fix, so the samples are the same."""
     signal = int16(speech_like(4, -18))
     signal -= np.int16(round(signal.mean()))
     np.testing.assert_array_equal(process(signal, "mix", 60.0)[0], signal)
 
 
-def test_steady_noise_is_not_raised() -> None:
+def test_steady_noise_is_not_amplified() -> None:
     """A fan at -60 dB stays at -60 dB."""
     noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE * 5) * FULL_SCALE * 10 ** (-60 / 20)
     assert process(int16(noise), "mix", 60.0)[1] == 0.0
 
 
 def test_one_gain_for_both_channels() -> None:
-    """Cross-talk 30 dB below its speaker stays 30 dB below."""
+    """Crosstalk 30 dB below its speaker stays 30 dB below."""
     speech = speech_like(4, -40)
     out, _, _ = process(int16(speech, speech * 10 ** (-30 / 20)), "split", 60.0)
     left, right = (rms_db(out[:, n].astype(np.float32)) for n in (0, 1))
@@ -126,18 +126,18 @@ A, B = speech_like(4, -20, 1), speech_like(4, -20, 2)
         (A, A, A, []),
         (A, -A, A, [OPPOSITE_PHASE]),
         (A * 0.5, -A, -A, [OPPOSITE_PHASE]),  # the louder
-        (A, -A + B * 0.3, None, [OPPOSITE_PHASE]),  # not wholly opposite
+        (A, -A + B * 0.3, None, [OPPOSITE_PHASE]),  # not completely opposite
         (A, B, (A + B) / 2, []),  # two people: nothing cancels
-        (A, A * 0, A, []),  # one silent: the other, not half of it
+        (A, A * 0, A, []),  # one silent: the other one, not half of it
         (A * 0.001, B, B, []),
         (A * 0.1, A, A * 0.55, []),
         (A * 0, A * 0, A * 0, []),
     ],
 )
-def test_mix_of_two_channels(
+def test_two_channels_are_mixed_where_nothing_cancels(
     left: NDArray[np.float64], right: NDArray[np.float64], expected: NDArray[np.float64] | None, flags: list[str]
 ) -> None:
-    """The mix where mixing is harmless, one channel where it is not."""
+    """The mix where mixing is harmless, otherwise one channel."""
     out, gain, got = process(int16(left, right), "mix", 60.0)
     assert got == flags
     if expected is None:

@@ -1,4 +1,4 @@
-"""The page's audio."""
+"""Audio for the page's player."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.speech.audio.media import prepare, tone
 
 
 @pytest.mark.parametrize("channels", ["1", "2"])
-def test_player_audio(channels: str, tmp_path: Path) -> None:
+def test_player_audio_is_small_mono_opus(channels: str, tmp_path: Path) -> None:
     """Mono Opus, small, and of the same length."""
     prepare(tone(tmp_path / "a.wav", 10, "-ac", channels), tmp_path / "a.flac", "split")
     out = tmp_path / "-odd 'name'.webm"
@@ -22,8 +22,8 @@ def test_player_audio(channels: str, tmp_path: Path) -> None:
     assert out.stat().st_size < 10 * 32000 / 8
 
 
-def test_nothing_is_left_of_a_failure(tmp_path: Path) -> None:
-    """A full disk ends as the error that says so."""
+def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
+    """A full disk ends with the right error."""
     prepare(tone(tmp_path / "a.wav", 10), tmp_path / "a.flac")
     (tmp_path / "out.webm").symlink_to("/dev/full")
     with pytest.raises(StenopoolError) as caught:

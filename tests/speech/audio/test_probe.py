@@ -1,4 +1,4 @@
-"""Headers are read right, and a reader that crashes or hangs harms no other file."""
+"""Headers are read correctly, and a prober that crashes or hangs does not affect other files."""
 
 import os
 import signal
@@ -27,8 +27,10 @@ def launcher_pid() -> int:
     return sandbox._launchers().get(True).process.pid
 
 
-def test_each_file_has_a_child_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that a file takes over must not answer for later files. One program starts them: Python starts slowly."""
+def test_each_file_has_its_own_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prober that a file takes over must not answer for later files. One launcher forks them, because Python starts
+    slowly.
+    """
     pids, start = [], sandbox.start_prober
 
     def watched(*arguments: object, **options: object) -> sandbox.Confined:
@@ -46,16 +48,16 @@ def test_each_file_has_a_child_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert launcher_pid() == launcher
 
 
-def test_launcher_that_died_is_replaced(tmp_path: Path) -> None:
-    """Killed between two files: the next file does not notice."""
+def test_a_dead_launcher_is_replaced(tmp_path: Path) -> None:
+    """Killed between two files: the next file is not affected."""
     path = tone(tmp_path / "a.flac", 1)
     probe(path)
     os.kill(launcher_pid(), signal.SIGKILL)
     assert probe(path).duration == 1.0
 
 
-def test_launcher_killed_in_the_middle_of_a_file(tmp_path: Path) -> None:
-    """The file is read again by its successor."""
+def test_a_launcher_killed_during_a_file_is_replaced(tmp_path: Path) -> None:
+    """The file is read again by the new launcher."""
     path = tone(tmp_path / "a.flac", 1)
     probe(path)
     pid = launcher_pid()
@@ -97,14 +99,14 @@ GOOD = {"container": "wav", "codec": "x", "stream": 0, "sample_rate": 8000, "cha
         "'null'",
     ],
 )
-def test_an_answer_that_cannot_be_one(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever gives it is taken for broken, and at 64 KiB nobody listens any more."""
+def test_impossible_answers_are_refused(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prober with such an answer counts as broken; more than 64 KiB are not read."""
     lies(monkeypatch, f"import json\nGOOD = {GOOD!r}\nprint({answer})")
     assert refusal(tone(tmp_path / "a.wav", 1)) == ErrorCode.INPUT_CORRUPT
 
 
-def test_what_it_says_is_short_and_printable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes into receipts and to clients."""
+def test_error_messages_are_short_and_printable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go into receipts and to clients."""
     path, odd = tone(tmp_path / "a.wav", 1), "\x1b[31m\u202eA\n\x00\ufeff" + "secret " * 1000
     lies(monkeypatch, f"import json\nprint(json.dumps({{'error': 'NOT_AUDIO', 'message': {odd!r}}}))")
     with pytest.raises(RecordingError) as caught:
@@ -119,8 +121,8 @@ def test_what_it_says_is_short_and_printable(tmp_path: Path, monkeypatch: pytest
     assert codec.isprintable()
 
 
-def test_child_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that never ends being read costs the time-out; the next one is read."""
+def test_a_hanging_prober_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is never completely read costs the timeout; the next one is read."""
     path, pipe = tone(tmp_path / "a.flac", 1), tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = os.open(pipe, os.O_RDWR)
@@ -137,7 +139,7 @@ def test_child_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_threads_get_their_own_answers(tmp_path: Path) -> None:
-    """Questions asked at once are not mixed up."""
+    """Results of concurrent calls are not mixed up."""
     paths = [tone(tmp_path / f"{n}.wav", n) for n in (1, 2, 3, 4)]
     answers: dict[int, float | None] = {}
 
@@ -155,7 +157,7 @@ def test_threads_get_their_own_answers(tmp_path: Path) -> None:
 
 
 def test_a_forked_process_starts_its_own_launcher(tmp_path: Path) -> None:
-    """Also where its parent's was in use; and its end leaves that alone."""
+    """Also if its parent's launcher was in use; and its end does not affect that one."""
     path = tone(tmp_path / "a.flac", 1)
     probe(path)
     launcher = launcher_pid()
@@ -169,8 +171,8 @@ def test_a_forked_process_starts_its_own_launcher(tmp_path: Path) -> None:
     assert launcher_pid() == launcher
 
 
-def test_nothing_is_left_of_the_launcher_when_its_parent_ends(tmp_path: Path) -> None:
-    """Not even a zombie: in a container the first process may never wait for it."""
+def test_the_launcher_ends_completely_with_its_parent(tmp_path: Path) -> None:
+    """Not even a zombie remains: in a container, the first process may never wait for it."""
     program = (
         "import os, sys; from pathlib import Path; from stenopool.speech.audio import probe, sandbox\n"
         "probe.probe(Path(sys.argv[1])); print(sandbox._launchers().get(True).process.pid)"
@@ -180,8 +182,8 @@ def test_nothing_is_left_of_the_launcher_when_its_parent_ends(tmp_path: Path) ->
     assert not Path(f"/proc/{pid}").exists()
 
 
-def test_default_track_is_chosen(tmp_path: Path) -> None:
-    """As a player does: the track marked as default, though it is the second."""
+def test_the_default_track_is_chosen(tmp_path: Path) -> None:
+    """Like a player: the track marked as default, although it is the second."""
     a, b = tone(tmp_path / "a.wav", 1), tone(tmp_path / "b.wav", 2, "-ac", "2")
     dispositions = ("-disposition:a:0", "0", "-disposition:a:1", "default")
     two = make(tmp_path / "t.mka", "-i", a, "-i", b, "-map", "0", "-map", "1", "-c:a", "flac", *dispositions)
@@ -189,16 +191,16 @@ def test_default_track_is_chosen(tmp_path: Path) -> None:
     assert (found.stream, found.channels, found.duration) == (1, 2, 2.0)
 
 
-def test_header_tells_more_than_there_is(tmp_path: Path) -> None:
-    """A WAV cut short still says how long it was; libav itself would say how long it is."""
+def test_the_header_of_a_truncated_file_gives_the_original_length(tmp_path: Path) -> None:
+    """A truncated WAV still has its original length in the header; libav itself would return the available length."""
     whole = tone(tmp_path / "a.wav", 4)
     cut = tmp_path / "cut.wav"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     assert probe(cut).duration == pytest.approx(4.0)
 
 
-def test_unknown_codec(tmp_path: Path) -> None:
-    """A WAV whose format tag nobody registered, and whose other fields are not those of plain samples either."""
+def test_an_unknown_codec_is_refused(tmp_path: Path) -> None:
+    """A WAV whose format tag is not registered, and whose other fields are not those of plain samples either."""
     data = bytearray(tone(tmp_path / "a.wav", 1).read_bytes())
     tag = data.index(b"fmt ") + 8
     data[tag : tag + 2] = b"\x99\x99"

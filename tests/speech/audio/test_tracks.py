@@ -1,4 +1,4 @@
-"""Which track of a file is transcribed: by what is asked for, by language and marks, and by who speaks."""
+"""Selection of the track to transcribe: by request, by language and marks, and by speech."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def tracks(*written: str) -> list[Track]:
     ("written", "languages", "best"),
     [
         pytest.param(["-", "-"], [], 1, id="the first"),
-        pytest.param(["-", "- - default"], [], 2, id="the default, as players do"),
+        pytest.param(["-", "- - default"], [], 2, id="the default, like players"),
         pytest.param(["ger - default", "eng"], ["en"], 2, id="the language before the default"),
         pytest.param(["ger - default", "en-US"], ["en"], 2, id="tag with a region"),
         pytest.param(["ger - default", "eng"], ["de", "en"], 1, id="the first language of an allow-list"),
@@ -54,14 +54,14 @@ def tracks(*written: str) -> list[Track]:
         pytest.param(["eng Audio_Description", "eng"], [], 2, id="description by its title"),
         pytest.param(["eng - clean_effects", "eng"], [], 2, id="music and effects"),
         pytest.param(["zxx - default", "und"], [], 2, id="no linguistic content"),
-        pytest.param(["eng - karaoke", "eng - hearing_impaired"], [], 2, id="clear dialogue is talk"),
-        pytest.param(["eng - dub", "jpn - original"], [], 2, id="what was spoken before its dubbing"),
-        pytest.param(["eng - dub", "jpn - original"], ["en"], 1, id="a dubbing in the language wanted"),
-        pytest.param(["ger", "eng - comment"], ["en"], 2, id="a commentary before a language that is not wanted"),
+        pytest.param(["eng - karaoke", "eng - hearing_impaired"], [], 2, id="clear dialogue is speech"),
+        pytest.param(["eng - dub", "jpn - original"], [], 2, id="the original before its dubbing"),
+        pytest.param(["eng - dub", "jpn - original"], ["en"], 1, id="a dubbing in the requested language"),
+        pytest.param(["ger", "eng - comment"], ["en"], 2, id="a commentary before another language"),
         pytest.param(["- - default undecodable", "-"], [], 2, id="a codec that FFmpeg knows"),
     ],
 )
-def test_the_likeliest_track(written: list[str], languages: list[str], best: int) -> None:
+def test_the_likeliest_track_is_chosen(written: list[str], languages: list[str], best: int) -> None:
     assert rank_tracks(tracks(*written), languages)[0].number == best
 
 
@@ -86,14 +86,14 @@ FILM = ["ger Ton default", "eng Original original", "eng Commentary comment", "-
         (["all"], [1, 2, 3, 4, 5]),
     ],
 )
-def test_tracks_by_number_language_and_title(asked: list[str], numbers: list[int]) -> None:
+def test_tracks_are_selected_by_number_language_and_title(asked: list[str], numbers: list[int]) -> None:
     found, is_choice = select_tracks(tracks(*FILM), TranscriptionOptions.model_validate({"tracks": asked}))
     assert [track.number for track in found] == numbers
     assert not is_choice
 
 
 @pytest.mark.parametrize("asked", ["6", "guitar", "99999999999999999999"])
-def test_a_track_that_is_not_there_is_refused_and_the_others_are_named(asked: str) -> None:
+def test_a_missing_track_is_refused_and_the_existing_ones_are_named(asked: str) -> None:
     with pytest.raises(RecordingError, match=r"2 \(eng, Original, original\)") as caught:
         select_tracks(tracks(*FILM), TranscriptionOptions(tracks=(asked,)))
     assert caught.value.code == ErrorCode.TRACK_NOT_FOUND
@@ -111,7 +111,7 @@ def test_more_tracks_than_channels_are_refused() -> None:
 
 
 def mux(out: Path, *inputs: Path, **marks: str) -> Path:
-    """A file with a track per input; marks are ffmpeg's options for a track, e.g. ``metadata_0="language=ger"``."""
+    """A file with one track per input; marks are ffmpeg's options for a track, e.g. ``metadata_0="language=ger"``."""
     words: list[str | Path] = [word for path in inputs for word in ("-i", path)]
     words += [word for n in range(len(inputs)) for word in ("-map", f"{n}:a")]
     for name, value in marks.items():
@@ -141,19 +141,19 @@ def transcribed(found: Prepared) -> list[int]:
 
 @needs_speech
 @pytest.mark.parametrize("noise", ["anullsrc=r=16000", "anoisesrc=r=16000:a=0.003", "sine=r=16000:f=100"])
-def test_never_a_track_without_talk_while_another_speaks(noise: str, tmp_path: Path, speech: Path) -> None:
-    """An empty camera microphone, a hissing one, hum: then the microphone that was spoken into."""
+def test_a_track_without_speech_is_never_preferred_to_one_with_speech(noise: str, tmp_path: Path, speech: Path) -> None:
+    """An empty camera microphone, a hissing one, hum; then the microphone with the speech."""
     empty = make(
         tmp_path / "empty.wav", "-f", "lavfi", "-i", f"{noise}:d=11" if "null" not in noise else noise, "-t", "11"
     )
     found = prepared(mux(tmp_path / "a.mp4", empty, speech))
     assert transcribed(found) == [2]
-    assert found.flags == []  # nothing that was said is missing
+    assert found.flags == []  # no speech is missing
     assert [track.number for track in found.audio.tracks] == [1, 2]
 
 
 @needs_speech
-def test_the_track_in_the_language_given(tmp_path: Path, speech: Path, other: Path) -> None:
+def test_the_track_in_the_given_language_is_chosen(tmp_path: Path, speech: Path, other: Path) -> None:
     german = recording_path("lang/fleurs-de-000.ogg")
     film = mux(tmp_path / "a.mka", german, speech, metadata_0="language=ger", metadata_1="language=eng")
     assert transcribed(prepared(film)) == [1]
@@ -165,8 +165,8 @@ def test_the_track_in_the_language_given(tmp_path: Path, speech: Path, other: Pa
 
 
 @needs_speech
-def test_every_track_is_a_channel_under_its_title(tmp_path: Path, speech: Path, other: Path) -> None:
-    """Of different lengths and layouts, as a recorder of meetings or a stream writes them."""
+def test_every_track_is_a_channel_with_its_title(tmp_path: Path, speech: Path, other: Path) -> None:
+    """Of different lengths and layouts, as recorders of meetings and streams write them."""
     stereo = make(tmp_path / "stereo.wav", "-i", other, "-ac", "2")
     both = mux(tmp_path / "a.mkv", speech, stereo, metadata_0="title=Guest", metadata_1="title=Host")
     found = prepared(both, tracks=["all"])
@@ -178,14 +178,14 @@ def test_every_track_is_a_channel_under_its_title(tmp_path: Path, speech: Path, 
 
 
 @needs_speech
-def test_a_description_is_no_talk_to_fall_back_on(tmp_path: Path, speech: Path) -> None:
-    """The talk is short: that does not make the description of the pictures the recording."""
+def test_audio_description_is_never_a_fallback(tmp_path: Path, speech: Path) -> None:
+    """The speech is short, but that does not make the audio description the recording."""
     short = make(tmp_path / "short.wav", "-i", speech, "-af", "atrim=0:1.5,apad=whole_dur=60")
     film = mux(tmp_path / "a.mkv", short, speech, disposition_1="visual_impaired")
     assert transcribed(prepared(film)) == [1]
 
 
-def test_a_picture_and_data_are_no_tracks(tmp_path: Path) -> None:
+def test_pictures_and_data_are_not_tracks(tmp_path: Path) -> None:
     sound = tone(tmp_path / "a.wav", 1)
     subtitles = tmp_path / "a.srt"
     subtitles.write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
@@ -197,8 +197,8 @@ def test_a_picture_and_data_are_no_tracks(tmp_path: Path) -> None:
     assert prepared(film, tracks=["1"]).audio.tracks == []
 
 
-def test_what_is_written_in_a_file_is_limited(tmp_path: Path) -> None:
-    """Titles come from strangers: every one fits into the prober's answer, and holds nothing that moves a terminal."""
+def test_text_from_a_file_is_limited(tmp_path: Path) -> None:
+    """Titles are untrusted: all of them fit into the prober's answer, without terminal control characters."""
     sound = tone(tmp_path / "a.wav", 1)
     marks = {f"metadata_{n}": f"title={'😀' * 3000}\x1b[2J" for n in range(30)}
     many = mux(tmp_path / "a.mka", *[sound] * 30, **marks)

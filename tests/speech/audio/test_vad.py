@@ -1,4 +1,4 @@
-"""Where recordings are cut: nothing is lost, no window is too long, and cuts are in the longest pauses."""
+"""Cuts of recordings: nothing is lost, no window is too long, and cuts are in the longest pauses."""
 
 from itertools import combinations, pairwise
 from math import exp
@@ -21,7 +21,7 @@ MOST_SPEECH, LONGEST = 6.0, 9.0
 
 
 def said(*stretches: tuple[float, float]) -> list[Region]:
-    """Stretches of (speech, pause after it), seconds."""
+    """Regions of (speech, pause after it), in seconds."""
     regions, now = [], 0.0
     for speech, pause in stretches:
         regions.append(Region(now, now + speech, pause))
@@ -32,7 +32,7 @@ def said(*stretches: tuple[float, float]) -> list[Region]:
 _SPEECH = st.lists(st.tuples(st.floats(0.3, 7.0), st.floats(0.05, 3.0)), max_size=9).map(lambda all: said(*all))
 
 
-def test_a_cut_is_made_in_the_longest_pause_and_only_where_one_is_needed() -> None:
+def test_cuts_are_in_the_longest_pause_and_only_where_needed() -> None:
     regions = said((2.0, 0.25), (2.0, 0.75), (1.5, 0.25), (2.0, 0.25))
     assert phrases(regions, MOST_SPEECH, LONGEST) == [Region(0.0, 4.25), Region(5.0, 8.75)]
     assert phrases(regions[:3], MOST_SPEECH, LONGEST) == [Region(0.0, 6.5)]
@@ -44,12 +44,12 @@ def test_silence_counts_for_the_span_and_not_for_the_speech() -> None:
     assert phrases(regions, MOST_SPEECH, 7.0) == [Region(0.0, 1.0), Region(3.5, 7.5)]
 
 
-def test_nobody_speaks() -> None:
+def test_no_speech_has_no_windows() -> None:
     assert phrases([], MOST_SPEECH, LONGEST) == []
 
 
 @given(_SPEECH)
-def test_all_speech_is_in_one_window_and_windows_are_as_short_as_asked(regions: list[Region]) -> None:
+def test_all_speech_is_in_one_window_and_windows_are_as_short_as_required(regions: list[Region]) -> None:
     windows = phrases(regions, MOST_SPEECH, LONGEST)
     parts = [[r for r in regions if window.start <= r.start and r.end <= window.end] for window in windows]
     assert [region for part in parts for region in part] == regions
@@ -63,8 +63,8 @@ def test_all_speech_is_in_one_window_and_windows_are_as_short_as_asked(regions: 
 
 
 @given(_SPEECH)
-def test_no_other_way_to_cut_costs_less(regions: list[Region]) -> None:
-    """Against all ways there are."""
+def test_the_cuts_are_optimal(regions: list[Region]) -> None:
+    """Compared with all possible cuts."""
 
     def cost(windows: list[list[Region]]) -> float:
         return len(windows) + sum(vad._CUT * exp(-w[-1].pause / vad._PAUSE) for w in windows)
@@ -101,7 +101,7 @@ def _noise(seconds: float, level: float) -> Samples:
 
 
 @pytest.mark.parametrize("quiet", [-50, -60])
-def test_quiet_speech_beside_loud_speech_may_be_speech(quiet: int, jfk: Samples, tmp_path: Path) -> None:
+def test_quiet_speech_next_to_loud_speech_is_doubtful(quiet: int, jfk: Samples, tmp_path: Path) -> None:
     silence = np.zeros(SAMPLE_RATE, np.float32)
     waveform = _waveform(tmp_path, jfk, silence, jfk * np.float32(10 ** (quiet / 20)), silence, jfk)
     speech = speech_regions(waveform)
@@ -116,7 +116,7 @@ def test_quiet_speech_beside_loud_speech_may_be_speech(quiet: int, jfk: Samples,
 
 
 @pytest.mark.parametrize("level", [-75, -60, -45, -30])
-def test_steady_noise_is_not_raised(level: int, tmp_path: Path) -> None:
+def test_steady_noise_is_not_amplified(level: int, tmp_path: Path) -> None:
     waveform = _waveform(tmp_path, _noise(8.0, level))
     assert np.abs(vad._raise_level(waveform.read())).max() <= np.abs(waveform.read()).max()
 

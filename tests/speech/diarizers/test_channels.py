@@ -1,4 +1,4 @@
-"""A call recorded one party per channel."""
+"""A call recorded with one person per channel."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from stenopool.speech.diarizers import create
 from stenopool.speech.speakers import channel_name
 from tests.support.speech import recording_path
 
-# When each channel's speaker talks, from the reference of the recording.
+# The time of each channel's speech, from the recording's reference.
 CALL = "diar/call-stereo-8k-mulaw.wav"
 SPEECH = {
     "agent": [(6.7, 9.5), (16.9, 22.0), (26.2, 30.7), (34.6, 38.9)],
@@ -27,7 +27,7 @@ def call(tmp_path: Path) -> list[Waveform]:
     return [Waveform(flac, channel) for channel in range(prepared.channels)]
 
 
-def test_each_party_speaks_when_it_does(call: list[Waveform]) -> None:
+def test_each_channel_has_the_turns_of_its_speaker(call: list[Waveform]) -> None:
     options = TranscriptionOptions(diarization="channels", channel_names=("agent", "customer"))
     turns = create("channels", ExecutionOptions()).diarize(call, options)
     assert turns == sorted(turns, key=lambda turn: turn.start)

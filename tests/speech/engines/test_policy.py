@@ -1,4 +1,4 @@
-"""Segments that look made up, and those that only look odd."""
+"""Flags for segments that look invented, and for those with low confidence."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def _segment(text: str = "And so, my fellow Americans.", start: float = 1.0, end
     "segment",
     [
         _segment(),
-        _segment(no_speech_prob=0.9),  # openai-whisper: what is probable text is kept
+        _segment(no_speech_prob=0.9),  # openai-whisper: probable text is kept
         _segment(start=9.5, end=12.0),
         _segment(avg_logprob=None, compression_ratio=None),
         _segment("No, no, no, no, no!"),
@@ -29,7 +29,7 @@ def _segment(text: str = "And so, my fellow Americans.", start: float = 1.0, end
     ],
     ids=lambda segment: segment.text,
 )
-def test_sound(segment: Segment) -> None:
+def test_normal_segments_have_no_flags(segment: Segment) -> None:
     assert find_flags(segment, SPEECH) == []
 
 
@@ -46,11 +46,11 @@ def test_sound(segment: Segment) -> None:
     ],
     ids=lambda segment: segment.text[:30],
 )
-def test_suspect(segment: Segment) -> None:
+def test_suspect_segments_are_flagged(segment: Segment) -> None:
     assert find_flags(segment, SPEECH) == [HALLUCINATION_SUSPECTED]
 
 
-def test_improbable() -> None:
+def test_improbable_segments_are_flagged() -> None:
     assert find_flags(_segment(avg_logprob=-1.2, no_speech_prob=0.1), SPEECH) == [LOW_CONFIDENCE]
     assert find_flags(_segment(avg_logprob=-1.2, no_speech_prob=0.7), SPEECH) == [
         HALLUCINATION_SUSPECTED,
@@ -58,12 +58,12 @@ def test_improbable() -> None:
     ]
 
 
-def test_nothing_is_heard_in_silence() -> None:
+def test_text_in_silence_is_suspect() -> None:
     assert find_flags(_segment(), []) == [HALLUCINATION_SUSPECTED]
 
 
 @pytest.mark.timeout(5)
-def test_long_text_takes_no_time() -> None:
+def test_long_text_is_checked_quickly() -> None:
     assert find_flags(_segment(" ".join(f"word{n}" for n in range(2000))), SPEECH) == []
 
 
@@ -71,7 +71,7 @@ def test_long_text_takes_no_time() -> None:
     ("verdict", "said"),
     [
         ("speech", [_segment(no_speech_prob=0.1)]),
-        ("speech", [_segment(no_speech_prob=None)]),  # WhisperX does not ask
+        ("speech", [_segment(no_speech_prob=None)]),  # WhisperX does not compute it
         ("noise", [_segment("Oh!", no_speech_prob=None, avg_logprob=-2.1)]),
         ("noise", []),
         ("noise", [_segment(" ")]),
@@ -96,5 +96,5 @@ def test_long_text_takes_no_time() -> None:
         ("speech", [_segment("今日は良い天気です。")]),
     ],
 )
-def test_what_may_be_speech_is_judged_by_its_text(verdict: Verdict, said: list[Segment]) -> None:
+def test_doubtful_speech_is_judged_by_its_text(verdict: Verdict, said: list[Segment]) -> None:
     assert judge(said, 4.0) == verdict

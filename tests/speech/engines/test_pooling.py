@@ -1,4 +1,4 @@
-"""How windows come together in groups: the oldest first, none waits while a worker is idle, none is lost."""
+"""Grouping of windows: the oldest first, no window waits while a worker is idle, and none is lost."""
 
 import threading
 from collections import Counter
@@ -20,7 +20,7 @@ class Waiting:
 
 
 class Recorder:
-    """Decodes by keeping what it was given; holds its first group until it is let go."""
+    """Decodes by recording its input; holds its first group until released."""
 
     def __init__(self) -> None:
         self.groups: list[list[Waiting]] = []
@@ -44,11 +44,11 @@ def of(number: int, frame: float) -> Waiting:
     return Waiting(number, ("decoder", frame))
 
 
-def test_the_oldest_goes_first_with_later_ones_of_its_kind_and_a_lone_window_is_not_kept_waiting() -> None:
+def test_the_oldest_window_comes_first_with_later_ones_of_its_kind() -> None:
     recorder = Recorder()
     pool = WindowPool(1, lambda _: 2, recorder)
     pool.add([of(0, 30.0)])
-    assert recorder.began.wait(10)  # an idle worker takes what there is
+    assert recorder.began.wait(10)  # an idle worker takes all available windows
     pool.add([of(1, 10.0), of(2, 20.0), of(3, 30.0), of(4, 20.0)])
     recorder.go.set()
     recorder.wait_for(5)
@@ -68,7 +68,7 @@ def test_the_last_windows_are_shared_among_the_workers() -> None:
     recorder.wait_for(1)
     both.set()
     recorder.wait_for(12)
-    # Of 11, 7, 3 and 1 that wait, whoever comes takes four, or a half if that is less.
+    # Of 11, 7, 3 and 1 waiting windows, a worker takes four, or a half if that is less.
     assert sorted(len(group) for group in recorder.groups[1:]) == [1, 2, 4, 4]
 
 
@@ -78,7 +78,7 @@ def test_the_last_windows_are_shared_among_the_workers() -> None:
     st.integers(1, 3),
     st.booleans(),
 )
-def test_every_window_is_decoded_once_beside_its_own_kind_only(
+def test_every_window_is_decoded_once_and_only_with_its_kind(
     frames: list[float], most: int, workers: int, evenly: bool
 ) -> None:
     recorder = Recorder()
@@ -92,7 +92,7 @@ def test_every_window_is_decoded_once_beside_its_own_kind_only(
     assert all(len({window.kind for window in group}) == 1 and len(group) <= most for group in recorder.groups)
 
 
-def test_what_is_asked_goes_before_what_waits_and_its_fault_comes_back() -> None:
+def test_questions_precede_waiting_windows_and_return_their_errors() -> None:
     recorder = Recorder()
     pool = WindowPool(1, lambda _: 1, recorder)
     pool.add([of(0, 30.0), of(1, 30.0)])
@@ -105,7 +105,7 @@ def test_what_is_asked_goes_before_what_waits_and_its_fault_comes_back() -> None
     recorder.wait_for(2)
 
 
-def test_whoever_brings_too_much_waits_until_it_is_taken_up_or_dropped() -> None:
+def test_adding_too_many_windows_blocks_until_they_are_decoded_or_dropped() -> None:
     recorder = Recorder()
     pool = WindowPool(1, lambda _: 1, recorder)
     pool.add([of(0, 30.0)])
@@ -123,7 +123,7 @@ def test_whoever_brings_too_much_waits_until_it_is_taken_up_or_dropped() -> None
 
 
 @given(st.floats(0.05, 29.0))
-def test_a_frame_has_room_for_the_tail_as_far_as_the_model_hears(duration: float) -> None:
+def test_a_frame_has_room_for_the_tail_up_to_the_models_limit(duration: float) -> None:
     frame = frame_seconds(Region(5.0, 5.0 + duration))
     assert frame <= LONGEST_WINDOW
     assert frame == LONGEST_WINDOW or frame >= duration + TAIL_SECONDS - 1e-6

@@ -16,7 +16,7 @@ def test_times_in_the_padding_end_with_the_chunk() -> None:
     assert (segment.words[0].start, segment.words[0].end) == (21.0, 25.0)
 
 
-def test_a_chunk_unsure_of_its_language_follows_its_neighbours() -> None:
+def test_a_chunk_of_uncertain_language_follows_its_neighbours() -> None:
     cut = [Region(0, 9), Region(10, 19), Region(20, 29), Region(200, 209)]
     opinions = [
         ({"de": 0.9, "en": 0.1}, 9.0),

@@ -1,4 +1,4 @@
-"""A strict reader of subtitle files: it refuses whatever a player could stumble over."""
+"""A strict reader of subtitle files: it refuses everything that a player may not support."""
 
 import re
 from typing import NamedTuple
@@ -23,7 +23,7 @@ def parse_srt(text: str) -> list[Shown]:
 
 
 def parse_vtt(text: str) -> list[Shown]:
-    """Read WebVTT; escapes are resolved, voice and underline tags taken off, any other tag is an error."""
+    """Read WebVTT; escapes are resolved, voice and underline tags removed, any other tag is an error."""
     header, _, body = text.partition("\n\n")
     assert header == "WEBVTT"
     shown = []

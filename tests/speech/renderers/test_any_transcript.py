@@ -1,4 +1,4 @@
-"""What holds for every transcript, however odd."""
+"""Properties of every transcript, however odd."""
 
 import re
 from collections import Counter
@@ -30,12 +30,12 @@ plain_styles = styles.map(lambda style: style.model_copy(update={"highlight_word
 
 
 def letters(texts: list[str]) -> Counter[str]:
-    """All that is written, but for blanks, arrows (which SRT cannot hold) and characters that nobody sees."""
+    """All text, except blanks, arrows (not possible in SRT) and invisible characters."""
     return Counter(re.sub(r"[\s\x00-\x1f\x7f-\x9f>-]", "", INVISIBLE.sub("", "".join(texts))))
 
 
 def said(transcript: Transcript) -> list[str]:
-    """What the engine said, read from the model directly."""
+    """The engine's text, read directly from the model."""
     return [
         text
         for segment in transcript.segments
@@ -45,7 +45,7 @@ def said(transcript: Transcript) -> list[str]:
 
 @given(transcripts(), styles)
 @settings(max_examples=60, deadline=None)
-def test_every_format_takes_every_transcript(transcript: Transcript, style: SubtitleOptions) -> None:
+def test_every_format_accepts_every_transcript(transcript: Transcript, style: SubtitleOptions) -> None:
     for format in FORMATS:
         render(transcript, format, style).encode("utf-8")
 
@@ -63,13 +63,13 @@ def test_subtitles_keep_every_word(transcript: Transcript, style: SubtitleOption
 
 @given(transcripts(), plain_styles)
 @settings(max_examples=150, deadline=None)
-def test_lines_are_as_short_and_few_as_asked(transcript: Transcript, style: SubtitleOptions) -> None:
+def test_lines_are_as_short_and_few_as_configured(transcript: Transcript, style: SubtitleOptions) -> None:
     def check(cues: list[Shown]) -> None:
         for cue in cues:
             assert len(cue.lines) <= style.max_line_count
             for line in cue.lines:
                 written = re.sub("[\u202a-\u202c]", "", LABEL.sub("", line)).strip()
-                # A single word may be longer, with punctuation that no line may begin or end with.
+                # A single word may be longer, with punctuation that must not start or end a line.
                 pairs = pairwise(written.split())
                 words = 1 + sum(before[-1].isalnum() and after[0].isalnum() for before, after in pairs)
                 assert wcwidth.width(line) <= (style.max_line_width or 42) or words == 1
@@ -81,7 +81,7 @@ def test_lines_are_as_short_and_few_as_asked(transcript: Transcript, style: Subt
 
 @given(transcripts(), styles)
 @settings(max_examples=150, deadline=None)
-def test_cues_follow_each_other(transcript: Transcript, style: SubtitleOptions) -> None:
+def test_cues_do_not_overlap(transcript: Transcript, style: SubtitleOptions) -> None:
     for cues in (parse_srt(render(transcript, "srt", style)), parse_vtt(render(transcript, "vtt", style))):
         clock = 0
         for start, end, _ in cues:
@@ -91,7 +91,7 @@ def test_cues_follow_each_other(transcript: Transcript, style: SubtitleOptions) 
 
 @given(transcripts(), styles, st.sampled_from([None, 0, 1]))
 @settings(max_examples=60, deadline=None)
-def test_cues_that_may_overlap_do_so_in_two_channels_only(
+def test_cues_overlap_only_across_channels_and_on_request(
     transcript: Transcript, style: SubtitleOptions, channel: int | None
 ) -> None:
     alone = [segment for segment in transcript.segments if segment.channel == channel]
@@ -113,14 +113,14 @@ def test_words_never_go_backwards_within_a_segment(transcript: Transcript) -> No
 
 @given(transcripts())
 @settings(max_examples=100, deadline=None)
-def test_tables_have_their_columns_in_every_row(transcript: Transcript) -> None:
+def test_every_row_of_a_table_has_all_columns(transcript: Transcript) -> None:
     header, *rows = render(transcript, "tsv").removesuffix("\n").split("\n")
     assert header == "start\tend\ttext\tspeaker"
     for row in rows:
         start, end, text, _ = row.split("\t")
         assert int(start) <= int(end)
         assert text
-    # What a spreadsheet would take for a formula has an apostrophe before it.
+    # Text that a spreadsheet would take for a formula starts with an apostrophe.
     texts = [re.sub("^'(?=[=+@＝＋－＠-])", "", row.split("\t")[2]) for row in rows]
     assert letters(texts) == letters(said(transcript))
     for line in render(transcript, "rttm").splitlines():
@@ -131,7 +131,7 @@ def test_tables_have_their_columns_in_every_row(transcript: Transcript) -> None:
 
 @given(transcripts())
 @settings(max_examples=100, deadline=None)
-def test_json_comes_back_as_it_was(transcript: Transcript) -> None:
+def test_json_is_lossless(transcript: Transcript) -> None:
     assert Transcript.model_validate_json(render(transcript, "json")) == transcript
 
 
@@ -158,7 +158,7 @@ class _Page(HTMLParser):
 
 @given(transcripts())
 @settings(max_examples=100, deadline=None)
-def test_nothing_said_becomes_markup(transcript: Transcript) -> None:
+def test_spoken_text_never_becomes_markup(transcript: Transcript) -> None:
     page = _Page()
     page.feed(render(transcript, "html"))
     assert not page.tags & {"b", "i", "u", "img"}

@@ -35,7 +35,7 @@ def page(browser: Browser, tmp_path: Path) -> Page:
     return opened
 
 
-def test_words_are_in_the_order_of_most_of_the_text(page: Page) -> None:
+def test_words_are_in_the_direction_of_most_of_the_text(page: Page) -> None:
     wrong = watched(page)
     for paragraph, (language, sentences) in zip(page.locator("#text p").all(), SENTENCES.items(), strict=True):
         words = paragraph.locator("[data-t]")
@@ -59,4 +59,4 @@ def test_words_are_in_the_order_of_most_of_the_text(page: Page) -> None:
 )
 def test_text_is_found_across_sentences(page: Page, query: str, found: int) -> None:
     page.get_by_role("searchbox").fill(query)
-    expect(page.locator("#search output")).to_have_text("1 of 1" if found else "none")
+    expect(page.locator("#search output")).to_have_text("1 of 1" if found else "No matches")

@@ -1,4 +1,4 @@
-"""Text in every script: joined as it is written, broken where a line may break, no wider than the screen."""
+"""Text in every script: joined correctly, broken only where a line may break, never wider than the screen."""
 
 import re
 import unicodedata
@@ -40,18 +40,18 @@ TEXTS = {
     "full-width": "ＡＢＣ１２３、（全角）「文字」ｶﾀｶﾅﾃｽﾄﾊﾟﾊﾞ。" * 3,
 }  # fmt: skip
 WIDE = {"zh", "yue", "ja", "ko", "full-width"}
-# What begins no line, and what ends none.
+# Characters that must not start a line, and those that must not end one.
 CLOSING = "、。，．：；？！）］｝」』】〉》〕…ー々ゃゅょっャュョッ,.;:?!)]}»”’؟،؛۔।။၊។ๆฯะาำ་།"
 OPENING = "（［｛「『【〈《〔([{«“¿¡เแโใไເແໂໃໄ"
 
 
 def _fragments(text: str) -> list[str]:
-    """The text as Whisper's tokens may cut it where it knows no words: also within a cluster."""
+    """The text cut as Whisper's tokens may be for scripts without word boundaries, even within a cluster."""
     return [text[at : at + 2] for at in range(0, len(text), 2)]
 
 
 def _segment(text: str, form: str, pace: float = 0.09) -> Segment:
-    """The text said at this pace per character, in the forms in which engines give it."""
+    """The text spoken at this pace per character, in the forms in which engines return it."""
     parts = {
         "words": re.findall(r"\s*\S+", text),
         "words without blanks": text.split(),
@@ -82,7 +82,7 @@ def _shown(text: str, form: str, **style: object) -> list[Shown]:
 class TestLines:
     @pytest.mark.parametrize("line_width", [None, 16])
     def test_no_line_is_wider_than_the_screen(self, script: str, form: str, line_width: int | None) -> None:
-        # A narrow line may hold one longer word; the scripts without blanks, and what is no word, are cut.
+        # A narrow line may contain one longer word; scripts without blanks, and other long strings, are cut.
         longest_word = max((width(word) for word in TEXTS[script].split()), default=0) if script != "loop" else 42
         for cue in _shown(TEXTS[script], form, max_line_width=line_width):
             for line in cue.lines:
@@ -91,7 +91,7 @@ class TestLines:
                 cut = script in ("zh", "yue", "ja", "th", "lo", "km", "my", "bo", "full-width")
                 assert wcwidth.width(line) <= most or (alone and not cut), line
 
-    def test_lines_break_where_their_script_allows(self, script: str, form: str) -> None:
+    def test_lines_break_only_where_their_script_allows(self, script: str, form: str) -> None:
         for width_ in (None, 20):
             lines = [line for cue in _shown(TEXTS[script], form, max_line_width=width_) for line in cue.lines]
             assert len(lines) > 1
@@ -100,7 +100,7 @@ class TestLines:
                 assert line[-1] not in OPENING, line
                 assert unicodedata.category(line[0])[0] != "M", line
 
-    def test_nothing_is_lost_and_no_cluster_cut(self, script: str, form: str) -> None:
+    def test_no_text_is_lost_and_no_cluster_is_cut(self, script: str, form: str) -> None:
         text = TEXTS[script]
         lines = [line for cue in _shown(text, form, max_line_width=12) for line in cue.lines]
         assert "".join("".join(lines).split()) == "".join(text.split())
@@ -119,7 +119,7 @@ class TestLines:
         assert render(transcript, "txt") == text + "\n"
         assert render(transcript, "tsv").splitlines()[1].split("\t")[2] == text
 
-    def test_cues_can_be_read(self, script: str, form: str) -> None:
+    def test_cues_have_gaps_and_a_maximum_length(self, script: str, form: str) -> None:
         cues = _shown(TEXTS[script], form)
         for before, after in pairwise(cues):
             assert after.start - before.end >= round(GAP * 1000)
@@ -128,7 +128,7 @@ class TestLines:
 
 
 @pytest.mark.parametrize("script", TEXTS)
-def test_readers_read_what_was_written(script: str) -> None:
+def test_other_readers_read_the_same_cues(script: str) -> None:
     transcript = Transcript(segments=[_segment(TEXTS[script], "words")])
     cues = parse_vtt(render(transcript, "vtt"))
     srt = pysubs2.SSAFile.from_string(render(transcript, "srt"), format_="srt")
@@ -154,7 +154,7 @@ def test_readers_read_what_was_written(script: str) -> None:
         ("สวัสดี", 4),
     ],
 )
-def test_columns(text: str, columns: int) -> None:
+def test_columns_are_counted_by_display_width(text: str, columns: int) -> None:
     assert width(text) == columns
 
 
@@ -163,15 +163,15 @@ class TestReadingSpeed:
         ("text", "speed"),
         [("Hi", 20), ("你好，世界", 11), ("こんにちは世界", 7), ("안녕하세요", 14), ("สวัสดี", 20), ("مرحبا", 20)],
     )
-    def test_each_script_has_its_own(self, text: str, speed: int) -> None:
+    def test_each_script_has_its_reading_speed(self, text: str, speed: int) -> None:
         assert reading_speed(text) == speed
 
-    def test_a_fast_cue_is_held_into_the_pause(self) -> None:
+    def test_a_fast_cue_is_extended_into_the_pause(self) -> None:
         segments = [spoken("Forty characters that were said too fast.", pace=0.1), spoken("Well.", 8, pace=2)]
         first, _ = parse_vtt(render(Transcript(segments=segments), "vtt"))
         assert first.end - first.start == round(41 / 20 * 1000)
 
-    def test_a_short_word_stays_for_a_while(self) -> None:
+    def test_a_short_word_is_shown_for_the_minimum_time(self) -> None:
         first, _ = parse_vtt(render(Transcript(segments=[spoken("Yes.", pace=0.2), spoken("No.", 5)]), "vtt"))
         assert first.end == round(SHORTEST_SHOWN * 1000)
 
@@ -180,7 +180,7 @@ class TestReadingSpeed:
         (cue,) = parse_vtt(render(Transcript(segments=segments), "vtt"))
         assert cue.lines == ["Yes. I see. Good morning to you."]
 
-    def test_the_next_speaker_waits_a_little_where_that_leaves_time(self) -> None:
+    def test_the_next_speaker_waits_briefly_if_time_allows(self) -> None:
         segments = [spoken("Yes.", pace=0.3, speaker="A"), spoken("We all know that.", 0.3, pace=0.7, speaker="B")]
         first, second = parse_vtt(render(Transcript(segments=segments), "vtt"))
         assert (first.end, second.start) == (833, 916)
@@ -193,7 +193,7 @@ class TestReadingSpeed:
         assert max(cue.end - cue.start for cue in cues) <= 7000
         assert max(wcwidth.width(line) for cue in cues for line in cue.lines) <= 32
 
-    def test_a_word_over_a_pause_is_shown_when_it_is_said(self) -> None:
+    def test_a_word_after_a_pause_is_shown_when_it_is_spoken(self) -> None:
         segment = spoken("End of chapter. Good morning.")
         segment.words[3].start, segment.words[3].end = 1.5, 10.0
         segment.words[4].start, segment.words[4].end = 10.0, 10.5
@@ -204,25 +204,25 @@ class TestReadingSpeed:
 
 class TestSeveralSpeakers:
     def _call(self) -> Transcript:
-        """Two channels; the customer says yes while the agent goes on."""
+        """Two channels; the customer says yes while the agent speaks."""
         agent = spoken("I will send the parcel again tomorrow and you will have it on Monday.", pace=0.4, channel=0)
         customer = [spoken("Yes.", 1.5, channel=1), spoken("Thank you very much.", 4, channel=1)]
         for segment, name in ((agent, "agent"), *((each, "customer") for each in customer)):
             segment.speaker = name
         return Transcript(segments=[agent, *customer])
 
-    def test_their_cues_follow_each_other(self) -> None:
+    def test_cues_of_two_channels_do_not_overlap(self) -> None:
         cues = parse_vtt(render(self._call(), "vtt"))
         assert all(after.start >= before.end for before, after in pairwise(cues))
         assert [cue.start for cue in cues] == sorted(cue.start for cue in cues)
-        # A cue ends where the other begins to speak, so that all are shown about when they are said.
+        # A cue ends when the other person starts to speak, so all are shown at about the time of the speech.
         spoken_at = {"Yes.": 1500, "Thank you very much.": 4000}
         for cue in cues:
             assert abs(cue.start - spoken_at.get(" ".join(cue.lines), cue.start)) <= 900
         assert min(cue.end - cue.start for cue in cues) >= 450
 
-    def test_speech_at_the_same_time_shares_the_time(self) -> None:
-        """The first of two cues had what was left before the second began: next to nothing."""
+    def test_simultaneous_speech_shares_the_time(self) -> None:
+        """Regression: the first of two cues had only the time before the second started, almost none."""
         segments = [
             spoken("He began a confused complaint against the wizard,", pace=0.3, speaker="A", channel=0),
             spoken("The horizon seems extremely distant.", pace=0.45, speaker="B", channel=1),
@@ -232,12 +232,12 @@ class TestSeveralSpeakers:
         speeds = [1000 * len(" ".join(cue.lines)) / (cue.end - cue.start) for cue in (first, second)]
         assert max(speeds) < 40
 
-    def test_their_cues_overlap_if_asked(self) -> None:
+    def test_cues_of_two_channels_overlap_on_request(self) -> None:
         cues = parse_vtt(render(self._call(), "vtt", SubtitleOptions(overlapping_cues=True)))
         assert any(after.start < before.end for before, after in pairwise(cues))
         assert (1500, "Yes.") in [(cue.start, " ".join(cue.lines)) for cue in cues]
 
-    def test_a_label_stands_where_the_speaker_changes_and_counts_for_nothing(self) -> None:
+    def test_a_label_is_shown_where_the_speaker_changes_and_does_not_count_for_reading_speed(self) -> None:
         names = ["SPEAKER_00", "SPEAKER_00", "SPEAKER_01", "SPEAKER_00"]
         said = ["One sentence here.", "Another one here.", "Mine is this here.", "And so it is now."]
         segments = [spoken(text, 3.0 * n, speaker=name) for n, (text, name) in enumerate(zip(said, names, strict=True))]
@@ -249,7 +249,7 @@ class TestSeveralSpeakers:
         assert [cue[:2] for cue in cues] == times
         assert render(Transcript(segments=segments), "vtt").count("<v ") == 4
 
-    def test_an_unknown_speaker_is_not_taken_for_the_one_before(self) -> None:
+    def test_an_unknown_speaker_is_not_taken_for_the_previous_one(self) -> None:
         segments = [spoken("Hello.", speaker="A"), spoken("Okay.", 3), spoken("Bye.", 6, speaker="A")]
         cues = parse_srt(render(Transcript(segments=segments), "srt"))
         assert [cue.lines for cue in cues] == [["[A]: Hello."], ["[UNKNOWN]: Okay."], ["[A]: Bye."]]
@@ -267,16 +267,16 @@ class TestDirection:
             ("שלום is a word", "ltr"),
         ],
     )
-    def test_the_text_decides_not_its_first_word(self, text: str, expected: str) -> None:
+    def test_the_direction_is_that_of_the_text_not_of_its_first_word(self, text: str, expected: str) -> None:
         assert direction(text) == expected
 
-    def test_only_lines_with_letters_from_the_right_are_marked(self) -> None:
+    def test_only_lines_with_right_to_left_letters_are_marked(self) -> None:
         assert embed("Hello.", "ltr") == "Hello."
         assert embed("مرحبا.", "rtl") == "\u202bمرحبا.\u202c"
         assert embed("שלום is a word.", "ltr") == "\u202aשלום is a word.\u202c"
 
     @pytest.mark.parametrize("script", ["ar", "ur", "he"])
-    def test_each_line_of_a_cue_with_its_label(self, script: str) -> None:
+    def test_each_line_of_a_cue_is_marked(self, script: str) -> None:
         transcript = Transcript(segments=[_segment(TEXTS[script], "words").model_copy(update={"speaker": "Ann"})])
         for format in ("srt", "vtt"):
             text = render(transcript, format)

@@ -1,4 +1,4 @@
-"""SRT and VTT: where cues are cut, and how they are written."""
+"""SRT and VTT: positions of cuts, and the exact format."""
 
 from itertools import pairwise
 
@@ -19,14 +19,14 @@ def shown(transcript: Transcript, **style: object) -> list[tuple[int, int, list[
     return [tuple(cue) for cue in parse_srt(render(transcript, "srt", SubtitleOptions(**style)))]  # type: ignore[misc]
 
 
-def test_srt_word_for_word() -> None:
+def test_srt_exact_output() -> None:
     assert render(conversation(), "srt") == (
         "1\n00:00:00,500 --> 00:00:01,500\n[SPEAKER_00]: Hello there.\n\n"
         "2\n00:00:02,000 --> 00:00:04,000\n[SPEAKER_01]: Hi! How are you?\n\n"
     )
 
 
-def test_vtt_word_for_word() -> None:
+def test_vtt_exact_output() -> None:
     transcript = conversation()
     transcript.segments[1].words[0].word = " <Hi>"
     assert render(transcript, "vtt") == (
@@ -44,12 +44,12 @@ def test_a_long_segment_is_cut_at_its_sentence_with_the_words_times() -> None:
     assert " ".join(rest) == second
 
 
-def test_sentences_do_not_make_more_lines_than_asked() -> None:
+def test_sentences_do_not_exceed_the_maximum_number_of_lines() -> None:
     ((_, _, lines),) = shown(one(spoken("Aaaa bbbb cccc dddd eeeee. " * 3, pace=0.4)))  # 80 characters
     assert len(lines) == 2
 
 
-def test_a_pause_is_a_better_place_than_none() -> None:
+def test_a_pause_is_preferred_for_a_cut() -> None:
     before = spoken("aaaa " * 9)
     after = spoken("bbbb " * 11, start=before.end + 0.5)
     joint = Segment(start=0, end=after.end, text=before.text + after.text, words=before.words + after.words)
@@ -58,7 +58,7 @@ def test_a_pause_is_a_better_place_than_none() -> None:
     assert resume == after.start * 1000
 
 
-def test_no_cue_stays_over_a_long_silence() -> None:
+def test_no_cue_covers_a_long_silence() -> None:
     words = [Word(word=" One", start=0, end=1), Word(word=" two", start=60, end=61)]
     cues = shown(one(Segment(start=0, end=61, text=" One two", words=words)))
     assert cues == [(0, 1000, ["One"]), (60_000, 61_000, ["two"])]
@@ -85,7 +85,7 @@ def test_text_without_words_is_spread_over_its_time() -> None:
         assert abs(following[0] - start - words * 500) <= 1
 
 
-def test_words_without_times_stand_between_their_neighbours() -> None:
+def test_words_without_times_are_shown_with_their_neighbours() -> None:
     words = [
         Word(word=" From", start=1, end=2),
         Word(word=" 1914"),
@@ -99,7 +99,7 @@ def test_words_without_times_stand_between_their_neighbours() -> None:
     assert [start for start, _, _ in cues] == [1000, 2000, 4400, 5600, 8000]
 
 
-def test_words_with_and_without_their_blank_read_alike() -> None:
+def test_words_with_and_without_their_blank_give_the_same_text() -> None:
     whisper, whisperx = spoken("Hello there."), spoken("Hello there.", blank="")
     assert render(one(whisper), "vtt") == render(one(whisperx), "vtt")
 
@@ -118,7 +118,7 @@ def test_languages_without_blanks_are_joined_without_blanks() -> None:
 
 
 def test_languages_without_blanks_are_cut_between_characters_but_not_before_a_comma() -> None:
-    text = "あい、" * 10  # fewest lines of 2 would begin every third with the comma
+    text = "あい、" * 10  # with the minimum of 2 lines, every third line would start with the comma
     for *_, lines in shown(one(Segment(start=0, end=60, text=text), language="ja"), max_line_width=2):
         assert all(len(line) <= 2 for line in lines)
         assert not any(line.startswith("、") for line in lines)
@@ -129,7 +129,7 @@ def test_thai_vowels_stay_with_their_consonant() -> None:
         assert not any(line[0] in "าะำ้" or line[-1] in "เแโใไ" for line in lines)
 
 
-def test_overlapping_cues_are_parted_unless_two_channels_may_overlap() -> None:
+def test_overlapping_cues_are_separated_unless_two_channels_may_overlap() -> None:
     long, short = spoken("a b c d", pace=1.5), spoken("e", start=5, pace=2)
     assert [cue[:2] for cue in shown(one(long, short))] == [(0, 4917), (5000, 7000)]
     long.channel, short.channel = 0, 1
@@ -143,14 +143,14 @@ def test_the_spoken_word_is_underlined() -> None:
     style = SubtitleOptions(highlight_words=True)
     assert [tuple(cue) for cue in parse_srt(render(transcript, "srt", style))] == [
         (0, 1000, ["<u><one></u> 2 three"]),
-        (1000, 2000, ["<one> 2 three"]),  # the figure's own time is not known
+        (1000, 2000, ["<one> 2 three"]),  # the time of the number is unknown
         (2000, 3000, ["<one> 2 <u>three</u>"]),
     ]
     assert "<u>&lt;one&gt;</u> 2 three" in render(transcript, "vtt", style)
     assert len(parse_vtt(render(transcript, "vtt", style))) == 3
 
 
-def test_an_arrow_in_the_text_ends_no_cue() -> None:
+def test_an_arrow_in_the_text_does_not_end_a_cue() -> None:
     transcript = one(spoken("go --> there ---> now"))
     assert shown(transcript)[0][2] == ["go -> there -> now"]
     assert parse_vtt(render(transcript, "vtt"))[0].lines == ["go --> there ---> now"]

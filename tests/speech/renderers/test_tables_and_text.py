@@ -45,7 +45,7 @@ def test_rttm_has_the_turns_in_order_and_no_blank_in_a_field() -> None:
     ]
 
 
-def test_json_holds_every_promised_key() -> None:
+def test_json_has_every_documented_key() -> None:
     document = json.loads(render(conversation(), "json"))
     assert {
         *("schema_version", "text", "language", "language_probability", "duration", "segments", "word_segments"),
@@ -68,11 +68,11 @@ def test_json_times_have_three_decimals() -> None:
     assert [word["end"] for word in document["word_segments"]] == [0.333, 0.667, 1.0]
 
 
-def test_json_is_written_in_its_own_letters() -> None:
+def test_json_keeps_non_ascii_letters() -> None:
     assert "Grüße 你好" in render(Transcript(text="Grüße 你好"), "json")
 
 
-def test_json_keeps_the_published_schema() -> None:
+def test_json_matches_the_published_schema() -> None:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     validator = jsonschema.Draft202012Validator(schema)
     for transcript in (conversation(), Transcript()):

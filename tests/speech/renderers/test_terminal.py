@@ -32,12 +32,12 @@ def test_each_speaker_has_a_colour() -> None:
     assert "\x1b[33mSPEAKER_01" in out
 
 
-def test_languages_and_doubts_are_told() -> None:
+def test_languages_and_low_confidence_are_shown() -> None:
     transcript = conversation()
     transcript.segments.append(spoken("Na gut.", 5, language="de", speaker="SPEAKER_00"))
     out = printed(transcript)
     assert "[de] Na gut." in out
-    assert "may be made up" in out
+    assert "may be a hallucination" in out
 
 
 def test_neither_markup_nor_terminal_codes_take_effect() -> None:
@@ -52,12 +52,14 @@ def test_neither_markup_nor_terminal_codes_take_effect() -> None:
 
 
 @pytest.mark.parametrize("script", TEXTS)
-def test_text_of_every_script_is_shown_whole(script: str) -> None:
+def test_text_of_every_script_is_shown_completely(script: str) -> None:
     """Text without blanks was cut off at the end of its first line."""
     for speaker in (None, "SPEAKER_00 " * 4):
         segment = Segment(start=0, end=9, text=TEXTS[script], speaker=speaker)
         _, _, _, *lines = printed(Transcript(segments=[segment]), columns=60).splitlines()
-        assert max(wcwidth.width(line.rstrip()) for line in lines) <= 60  # rich pads them, and counts some marks less
+        assert (
+            max(wcwidth.width(line.rstrip()) for line in lines) <= 60
+        )  # rich pads them, and counts some marks as narrower
         text = [line[6 + (26 if speaker else 0) :].strip() for line in lines]
         if speaker is None:
             assert "".join("".join(text).split()) == "".join(TEXTS[script].split())
@@ -66,5 +68,5 @@ def test_text_of_every_script_is_shown_whole(script: str) -> None:
             assert "".join(TEXTS[script].split())[-3:] in "".join("".join(lines).split())
 
 
-def test_silence_is_said() -> None:
+def test_silence_is_mentioned() -> None:
     assert "No speech" in printed(Transcript())

@@ -1,4 +1,4 @@
-"""The page: what it holds, and that it asks nobody for anything but the recording."""
+"""The page: its contents, and that it loads nothing but the recording."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ def test_words_carry_their_times() -> None:
     assert '<span data-t="0.5" data-e="1.0">Hello</span> <span data-t="1.0" data-e="1.5">there.</span>' in page
 
 
-def test_the_head_tells_what_and_how() -> None:
+def test_the_header_shows_recording_and_settings() -> None:
     page = render(conversation(), "html")
     for fact in (
         '<h1 dir="auto">call 1.wav</h1>',
@@ -27,12 +27,12 @@ def test_the_head_tells_what_and_how() -> None:
     assert "<title>Monday&#39;s call</title>" in render(conversation(), "html", title="Monday's call")
 
 
-def test_flags_are_told_in_words() -> None:
+def test_flags_are_shown_in_words() -> None:
     transcript = conversation()
     transcript.segments[0].flags = [LOW_CONFIDENCE]
     transcript.flags = [TRUNCATED]
     page = render(transcript, "html")
-    assert "may be made up" in page
+    assert "may be a hallucination" in page
     assert "low confidence" in page
     assert "<dd>truncated</dd>" in page
 
@@ -44,12 +44,12 @@ def test_speakers_have_a_colour_each_and_a_lane() -> None:
     assert re.findall(r'<div class="paragraph change (c\d)">', page) == ["c0", "c1"]
 
 
-def test_the_timeline_falls_back_on_the_words() -> None:
+def test_without_turns_the_timeline_uses_the_words() -> None:
     page = render(Transcript(duration=9, segments=[spoken("One two.", 1)]), "html")
     assert '<rect x="1.0" width="1.0" height="1"/>' in page
 
 
-def test_a_change_of_language_is_marked_for_eyes_and_for_screen_readers() -> None:
+def test_a_change_of_language_is_marked_visibly_and_for_screen_readers() -> None:
     transcript = Transcript(language="en", segments=[spoken("Hello."), spoken("Grüß Gott.", 1, language="de")])
     page = render(transcript, "html")
     assert '<main id="text" lang="en"' in page
@@ -57,7 +57,7 @@ def test_a_change_of_language_is_marked_for_eyes_and_for_screen_readers() -> Non
     assert page.count("<abbr") == 1
 
 
-def test_the_player_plays_what_the_style_names_and_else_asks() -> None:
+def test_the_player_plays_the_given_audio_and_otherwise_asks_for_a_file() -> None:
     player = re.compile(r"<audio [^>]*>")
     with_audio = render(conversation(), "html", audio='a"b.wav')
     assert 'src="a&#34;b.wav"' in player.search(with_audio).group()  # type: ignore[union-attr]
@@ -70,11 +70,11 @@ def test_the_player_plays_what_the_style_names_and_else_asks() -> None:
 def test_the_page_loads_nothing_else() -> None:
     page = render(conversation(), "html")
     assert not re.search(r"<link|<img|<iframe|@import|url\(|https?://", page)
-    assert not re.search(r"\sstyle=|\son\w+=", page)  # the policy would not let them work
+    assert not re.search(r"\sstyle=|\son\w+=", page)  # the policy would block them
     assert "default-src 'none'" in page
 
 
-def test_the_policy_names_the_script_and_style_that_are_there() -> None:
+def test_the_policy_names_the_actual_script_and_style() -> None:
     page = render(conversation(), "html")
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page).group(1)  # type: ignore[union-attr]
     for tag in ("script", "style"):

@@ -1,1 +1,1 @@
-"""Charts without a cluster: the real helm and kubectl, and judges of what they render."""
+"""Charts without a cluster: the real helm and kubectl, and checks of rendered objects."""

@@ -1,4 +1,4 @@
-"""Helm's commands on a chart, and what it renders, read."""
+"""Helm's commands on a chart, and its parsed output."""
 
 import os
 import subprocess
@@ -18,37 +18,37 @@ Manifest = dict[str, Any]
 
 
 class Refused(Exception):
-    """Helm's words."""
+    """Helm's error message."""
 
 
 @dataclass
 class Chart:
-    """A folder with a chart in it."""
+    """A folder with a chart."""
 
     folder: Path
 
     def lint(self, values: dict[str, Any]) -> None:
-        """`helm lint --strict`; raises Refused with what it objects to."""
+        """`helm lint --strict`; raises Refused with its errors."""
         self._helm(["lint", "--strict", str(self.folder)], values)
 
     def render(self, values: dict[str, Any], release: str = "stenopool") -> list[Manifest]:
-        """What `helm template` makes of it; raises Refused where it makes nothing."""
+        """The output of `helm template`, parsed; raises Refused if it fails."""
         command = ["template", release, str(self.folder), f"--namespace={NAMESPACE}", "--kube-version=1.35"]
         return [each for each in yaml.safe_load_all(self._helm(command, values)) if each]
 
     def replace(self, file: str, old: str, new: str) -> None:
-        """Plant a mistake; raises ValueError where the text to replace is not there."""
+        """Plant a mistake; raises ValueError if the text to replace is missing."""
         path = self.folder / file
         text = path.read_text()
         if old not in text:
-            raise ValueError(f"{old!r} does not stand in {file}")
+            raise ValueError(f"{old!r} is not in {file}")
         path.write_text(text.replace(old, new))
 
     def _helm(self, command: list[str], values: dict[str, Any]) -> str:
         result = subprocess.run(
             [str(fetch() / "helm"), *command, "--values=-"],
             input=yaml.safe_dump(values),
-            # Plugins and repositories of the person who runs the tests must not decide the outcome.
+            # The user's plugins and repositories must not affect the result.
             env={"PATH": os.environ["PATH"], "HOME": "/nowhere"},
             capture_output=True,
             text=True,
@@ -60,7 +60,7 @@ class Chart:
 
 
 def complaints(manifest: Manifest) -> list[str]:
-    """What a strict API server would object to; unknown fields too."""
+    """Errors of a strict API server, including unknown fields."""
     try:
         if manifest["kind"] in CUSTOM:
             _custom(manifest)
@@ -71,7 +71,7 @@ def complaints(manifest: Manifest) -> list[str]:
     return []
 
 
-# Kinds that a cluster knows only with an operator. No package has the schema of vertical autoscalers and gateways.
+# Kinds that exist only with an operator. No package has the schemas of vertical autoscalers and gateways.
 CUSTOM = {"HTTPRoute", "PodMonitor", "PrometheusRule", "ScaledObject", "VerticalPodAutoscaler"}
 
 
@@ -85,7 +85,7 @@ def _custom(manifest: Manifest) -> None:
 
 
 def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """The pod templates, by the name of what makes them."""
+    """The pod templates, by the name of their owner."""
     return {
         each["metadata"]["name"]: each["spec"]["template"]
         for each in manifests

@@ -1,4 +1,4 @@
-"""Who reaches whom under a set of network policies, as a network plugin that enforces them decides it."""
+"""Connections allowed by a set of network policies, as an enforcing network plugin decides."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Peer:
-    """A pod of a namespace, or, without one, an address outside the cluster."""
+    """A pod of a namespace, or, without a namespace, an address outside the cluster."""
 
     ip: str
     namespace: str | None = None

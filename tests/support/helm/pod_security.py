@@ -12,7 +12,7 @@ SECCOMP = {"RuntimeDefault", "Localhost"}
 
 
 def violations(pod: dict[str, Any]) -> list[str]:
-    """Why a pod with this spec would be refused."""
+    """The reasons why a pod with this spec would be refused."""
     common = pod.get("securityContext", {})
     found = [f"{field} is true" for field in ("hostNetwork", "hostPID", "hostIPC") if pod.get(field)]
     for volume in pod.get("volumes", ()):
@@ -22,7 +22,7 @@ def violations(pod: dict[str, Any]) -> list[str]:
     for container in (*pod.get("initContainers", ()), *pod["containers"]):
         own = container.get("securityContext", {})
         name, capabilities = container["name"], own.get("capabilities", {})
-        # What a container says goes before what its pod says.
+        # A container's field takes precedence over its pod's.
         if own.get("runAsNonRoot", common.get("runAsNonRoot")) is not True:
             found.append(f"{name}: runAsNonRoot is not true")
         if own.get("runAsUser") == 0:

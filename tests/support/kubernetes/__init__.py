@@ -6,17 +6,16 @@ a kubelet whose pods are local processes.
 
 It does: discovery; get, list (paged), watch (bookmarks, 410 on versions too old), create, update, merge patch and
 delete (grace, propagation, finalizers, owner references) of jobs, pods, secrets and events; bearer tokens and rights
-per namespace; access reviews; bodies held to Kubernetes' own schema, strictly; taints, tolerations, node selectors,
-node affinity, extended resources; jobs with their limits, deadlines and time to live; pod logs; SIGTERM, grace,
-SIGKILL.
+per namespace; access reviews; bodies checked strictly against Kubernetes' own schema; taints, tolerations, node
+selectors, node affinity, extended resources; jobs with their limits, deadlines and time to live; pod logs; SIGTERM,
+grace, SIGKILL.
 
 It does not do:
 
-* Images. Every image is the one folder and environment that the cluster was made with; `python` is the venv's.
-* Mounts. Each volume is a folder of its own, and values of the environment that lie below a mount's path are written
-  to point there. A path that the program knows by itself does not exist. A claim is a folder that the cluster was
-  given; sizes are not looked at.
-* Isolation: no users, no read-only root, no dropped capabilities, no limits of CPU and memory. `oom_kill` acts one out.
+* Images. Every image is the one folder and environment given to the cluster; `python` is the venv's.
+* Mounts. Each volume is a separate folder, and environment values below a mount's path are changed to point there.
+  Paths that are constants in the program do not exist. A claim is a folder given to the cluster; sizes are ignored.
+* Isolation: no users, no read-only root, no dropped capabilities, no CPU and memory limits. `oom_kill` simulates one.
 * Networks, services, service accounts' tokens, probes, init containers, side cars, restarts within a pod.
 * Job features beyond those named: indexes, pod failure policies, back-off delays, suspension.
 * TLS, other API versions, server-side apply, field selectors.

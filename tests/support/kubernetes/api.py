@@ -1,4 +1,4 @@
-"""The API server: HTTP round the store, as far as the Prefect worker and its observer ask."""
+"""The API server: HTTP for the store, as far as the Prefect worker and its observer use it."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ KINDS = (
     Kind("", "events", "Event"),
     Kind("", "namespaces", "Namespace", namespaced=False),
     Kind("batch", "jobs", "Job"),
-    # kopf waits for this one, and never says so.
+    # kopf waits for this field without saying so.
     Kind("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
     Kind("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False),
     Kind("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview", namespaced=False),
@@ -45,7 +45,7 @@ KINDS = (
 
 
 class Address(NamedTuple):
-    """What a path names."""
+    """The parts of a path."""
 
     kind: Kind
     namespace: str | None
@@ -54,7 +54,7 @@ class Address(NamedTuple):
 
     @property
     def resource(self) -> str:
-        """As rights are given for it."""
+        """The name used in rules."""
         return f"{self.kind.name}/{self.subresource}" if self.subresource else self.kind.name
 
 
@@ -66,7 +66,7 @@ class Api:
         self.users: dict[str, User] = {}
 
     def application(self) -> web.Application:
-        """What a web server serves."""
+        """The ASGI application."""
         application = web.Application(client_max_size=4 * 1024**2)
         application.router.add_route("*", "/{path:.*}", self.answer)
         return application
@@ -237,7 +237,7 @@ def _api_version(kind: Kind) -> str:
 
 
 def _discovery(path: str) -> Object | None:
-    """Groups, versions and resources, which every user may see."""
+    """Groups, versions and resources, visible to every user."""
     groups = sorted({kind.group for kind in KINDS if kind.group})
     if path == "/version":
         major, minor = VERSION.split(".")
@@ -270,7 +270,7 @@ def _review(user: User, body: Object) -> Object:
 
 
 def _validate(body: Object) -> None:
-    """Stricter than a real server, which drops fields that it does not know."""
+    """Stricter than a real server, which drops unknown fields."""
     try:
         kubernetes_validate.validate(body, VERSION, strict=True)
         if body["kind"] == "Job":
@@ -281,7 +281,7 @@ def _validate(body: Object) -> None:
 
 
 def _validate_pod(spec: Object) -> None:
-    """What no schema says."""
+    """Checks beyond the schemas."""
     if spec.get("restartPolicy") not in ("Never", "OnFailure"):
         raise ValueError('spec.template.spec.restartPolicy: valid values are "Never" and "OnFailure"')
     volumes = {volume["name"] for volume in spec.get("volumes", [])}

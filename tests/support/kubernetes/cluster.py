@@ -1,4 +1,4 @@
-"""The whole cluster in a thread of the test's process, and what a test does to it."""
+"""The whole cluster in a thread of the test's process, and the events that a test can cause."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Cluster:
-    """Nodes, namespaces, and users who were given a kubeconfig. Its methods may be called from any thread."""
+    """Nodes, namespaces, and users with a kubeconfig. Its methods may be called from any thread."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Cluster:
         self._thread.join()
 
     def kubeconfig(self, user: User) -> Path:
-        """A file that makes clients that user."""
+        """A file that authenticates clients as that user."""
         self.api.users[user.token] = user
         path = self.folder / f"{user.name}.kubeconfig"
         config = {
@@ -83,17 +83,17 @@ class Cluster:
             self._call(partial(self.store.create, "secrets", namespace, secret))
 
     def pods(self, selector: str = "") -> list[Object]:
-        """Pods by their time of making."""
+        """Pods by creation time."""
         found = self._call(lambda: self.store.list("pods", selector=selector))
         return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
     def jobs(self, selector: str = "") -> list[Object]:
-        """Jobs by their time of making."""
+        """Jobs by creation time."""
         found = self._call(lambda: self.store.list("jobs", selector=selector))
         return sorted(found, key=lambda job: str(job["metadata"]["creationTimestamp"]))
 
     def log(self, pod: Object) -> str:
-        """What a pod said."""
+        """The output of a pod."""
         path = self.kubelet.log(pod)
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -102,7 +102,7 @@ class Cluster:
         self._call(lambda: self.kubelet.evict(pod))
 
     def oom_kill(self, pod: Object) -> None:
-        """The kernel's end for a container that wants too much memory."""
+        """The kernel's out-of-memory kill of a container."""
         self._call(lambda: self.kubelet.oom_kill(pod))
 
     def delete_by_force(self, pod: Object) -> None:
@@ -128,13 +128,13 @@ class Cluster:
         stop = asyncio.create_task(self._stop.wait())
         await asyncio.wait({control, stop}, return_when=asyncio.FIRST_COMPLETED)
         if control.done():
-            control.result()  # a fault of the stand-in's: its clients see a server that is gone
+            control.result()  # an error of the stand-in: its clients see a server that is gone
         control.cancel()
         await self.kubelet.stop()
         await runner.cleanup()
 
     async def _control(self) -> None:
-        """All controllers look after every change, until there is none."""
+        """Run all controllers after every change, until nothing changes."""
         while True:
             changed = self.store.changed
             for controller in self._controllers:

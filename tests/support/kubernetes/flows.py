@@ -1,4 +1,4 @@
-"""A flow for pods: it says where it runs, and stays until it is let go."""
+"""A flow for pods: it reports where it runs, and runs until it is released."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""The job controller, and the garbage collector: pods for jobs, and what becomes of both."""
+"""The job controller and the garbage collector: create pods for jobs, and delete both."""
 
 import asyncio
 import secrets
@@ -11,13 +11,13 @@ FOREGROUND = "foregroundDeletion"
 
 
 class Jobs:
-    """Looks at every job after every change, as controllers do: what is, not what happened, decides."""
+    """Checks every job after every change, like real controllers: the state decides, not the event."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
 
     def reconcile(self) -> None:
-        """Bring jobs and pods one step nearer to what they should be."""
+        """Bring jobs and pods one step closer to the desired state."""
         for job in self.store.list("jobs"):
             job = self._count(job)
             if FOREGROUND in job["metadata"].get("finalizers", []):
@@ -60,7 +60,7 @@ class Jobs:
     def _outcome(job: Object, pod: Object) -> str | None:
         if pod["status"]["phase"] in ("Failed", "Succeeded"):
             return str(pod["status"]["phase"]).lower()
-        # A pod that is going counts as failed at once, unless the job says to wait for its end.
+        # A terminating pod counts as failed at once, unless the job waits for its end.
         going = "deletionTimestamp" in pod["metadata"]
         waits = job["spec"]["podReplacementPolicy"] == "Failed" and not _finished(job)
         return "failed" if going and not waits else None
@@ -98,14 +98,14 @@ class Jobs:
             delete_job(self.store, job["metadata"]["namespace"], job["metadata"]["name"], "Foreground")
 
     def _passed(self, since: str, seconds: float) -> bool:
-        """Whether the time is over; if not, everybody looks again when it is."""
+        """Whether the time is over; otherwise everything is checked again when it is."""
         left = seconds - (datetime.now(UTC) - datetime.fromisoformat(since)).total_seconds()
         if left > 0:
             asyncio.get_running_loop().call_later(left, self.store.ring)
         return left <= 0
 
     def _leave(self, job: Object) -> None:
-        """A job that is deleted in the foreground goes after its pods."""
+        """A job that is deleted in the foreground is removed after its pods."""
         self._delete(self._pods(job))
         if not self._pods(job):
             where, name = job["metadata"]["namespace"], job["metadata"]["name"]
@@ -117,7 +117,7 @@ class Jobs:
                 delete_pod(self.store, pod["metadata"]["namespace"], pod["metadata"]["name"])
 
     def _collect_garbage(self) -> None:
-        """What belonged to an object that is gone goes too."""
+        """Objects whose owner is gone are removed too."""
         alive = {one["metadata"]["uid"] for one in self.store.list("jobs")}
         for resource in ("pods", "secrets"):
             for one in self.store.list(resource):
@@ -141,7 +141,7 @@ class Jobs:
 
 
 def with_defaults(job: Object) -> Object:
-    """A new job as the API server keeps it: defaults, a uid's labels, a status."""
+    """A new job as the API server stores it: defaults, labels with its uid, a status."""
     defaults = {"parallelism": 1, "completions": 1, "backoffLimit": 6, "podReplacementPolicy": "TerminatingOrFailed"}
     spec = {**defaults, **job["spec"]}
     name = job["metadata"]["name"]
@@ -166,7 +166,7 @@ def delete_job(store: Store, namespace: str, name: str, propagation: str) -> Obj
 
 
 def delete_pod(store: Store, namespace: str, name: str, grace: float | None = None) -> Object:
-    """Ask for a pod's end within its grace period, or another one. One that runs nowhere goes at once."""
+    """Request a pod's end within its grace period, or another one. An unscheduled pod is removed at once."""
     pod = store.get("pods", namespace, name)
     if grace is None:
         grace = pod["spec"].get("terminationGracePeriodSeconds", 30)
@@ -176,7 +176,7 @@ def delete_pod(store: Store, namespace: str, name: str, grace: float | None = No
         grace = 0
         store.patch("pods", namespace, name, {"status": {"phase": "Failed"}})
     else:
-        # By force: no time to end by itself, but it is the kubelet that ends it.
+        # By force: without a grace period, but the kubelet ends it.
         grace = max(grace, 0.1)
     return store.delete("pods", namespace, name, grace=grace)
 

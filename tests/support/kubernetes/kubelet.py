@@ -1,4 +1,4 @@
-"""The kubelet: pods that were bound to a node, as local processes."""
+"""The kubelet: pods that are bound to a node, as local processes."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from tests.support.kubernetes.store import ApiError, Object, Store, now
 
 
 class Image(NamedTuple):
-    """What every image of the cluster has in it."""
+    """The contents of every image of the cluster."""
 
     workdir: Path
     environment: dict[str, str]
@@ -28,7 +28,7 @@ class Kubelet:
         self._pods: dict[str, _Pod] = {}
 
     def reconcile(self) -> None:
-        """Start pods that were bound, and end those that are going."""
+        """Start pods that were bound, and end those that are terminating."""
         for pod in self.store.list("pods"):
             uid = pod["metadata"]["uid"]
             if pod["spec"].get("nodeName") and pod["status"]["phase"] == "Pending" and uid not in self._pods:
@@ -37,11 +37,11 @@ class Kubelet:
                 self._pods[uid].end(pod["metadata"]["deletionGracePeriodSeconds"])
 
     def log(self, pod: Object) -> Path:
-        """Where a pod's output is kept, also after its end."""
+        """The file with a pod's output, also after its end."""
         return self.folder / "logs" / f"{pod['metadata']['name']}.log"
 
     def evict(self, pod: Object) -> None:
-        """As a drain, a spot notice or a consolidation does it: marked, then deleted with its grace period."""
+        """Like a drain, a spot notice or a consolidation: marked, then deleted with its grace period."""
         where, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
         condition = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
         conditions = [*pod["status"].get("conditions", []), condition]
@@ -49,7 +49,7 @@ class Kubelet:
         delete_pod(self.store, where, name)
 
     def oom_kill(self, pod: Object) -> None:
-        """As the kernel does it at the memory limit: SIGKILL to all processes of the container."""
+        """Like the kernel at the memory limit: SIGKILL to all processes of the container."""
         running = self._pods[pod["metadata"]["uid"]]
         running.reason = "OOMKilled"
         running.kill()
@@ -80,7 +80,7 @@ class _Pod:
             self._ending = asyncio.get_running_loop().create_task(self._end(grace))
 
     def kill(self) -> None:
-        """SIGKILL to all that the pod started, also what left its process group: its name is in their environment."""
+        """SIGKILL to all processes of the pod, also outside its process group: their environment has its name."""
         mark = f"HOSTNAME={self.name}".encode()
         for environment in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):
@@ -99,8 +99,8 @@ class _Pod:
         with suppress(asyncio.CancelledError):
             await self.task
         if self.reason == "DeadlineExceeded":
-            return  # it failed, but nobody deleted it
-        with suppress(ApiError):  # somebody else was quicker
+            return  # it failed, but was not deleted
+        with suppress(ApiError):  # another caller was faster
             self.store.delete("pods", self.namespace, self.name)
 
     async def _live(self, pod: Object) -> None:
@@ -144,7 +144,7 @@ class _Pod:
         if limit := self.spec.get("activeDeadlineSeconds"):
             asyncio.get_running_loop().call_later(limit, self._expire)
         code = await self._process.wait()
-        self.kill()  # a container is gone with its first process
+        self.kill()  # a container ends with its first process
         return code if code >= 0 else 128 - code
 
     def _expire(self) -> None:
@@ -162,7 +162,7 @@ class _Pod:
             self.store.patch("pods", self.namespace, self.name, change)
 
     def _volumes(self) -> dict[str, Path]:
-        """A folder for each."""
+        """A folder for each volume."""
         folders = {}
         for volume in self.spec.get("volumes", []):
             name = volume["name"]
@@ -174,7 +174,7 @@ class _Pod:
         return folders
 
     async def _environment(self, pod: Object, volumes: dict[str, Path]) -> dict[str, str]:
-        """The image's, the secrets', the container's; it waits for secrets that are not there yet."""
+        """The variables of image, secrets and container; waits for secrets that do not exist yet."""
         while True:
             changed = self.store.changed
             try:
@@ -184,12 +184,12 @@ class _Pod:
                 waiting = {"reason": "CreateContainerConfigError", "message": missing.message}
                 self._report("Pending", {"waiting": waiting})
             await changed.wait()
-        # Without TMPDIR, /tmp would be this machine's, and what killed pods left there would stay.
+        # Without TMPDIR, /tmp would be this machine's, and leftovers of killed pods would stay.
         mine = {name: self._mounted(value, volumes) for name, value in {"TMPDIR": "/tmp", **declared}.items()}
         return {**self.kubelet.image.environment, **mine, "HOSTNAME": self.name}
 
     def _mounted(self, value: str, volumes: dict[str, Path]) -> str:
-        """A path below a mount as what it is on this machine; anything else as it is."""
+        """Translate a path below a mount to this machine's path; other values stay as they are."""
         for mount in self.container.get("volumeMounts", []):
             if f"{value}/".startswith(f"{mount['mountPath']}/"):
                 return str(volumes[mount["name"]]) + value.removeprefix(mount["mountPath"])

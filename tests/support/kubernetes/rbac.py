@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens, and rights per namespace."""
+"""Authorization: bearer tokens, and rights per namespace."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """A right. ``namespace`` None is every one; ``resource`` may name a subresource (pods/log); "*" is any verb."""
+    """A right. ``namespace`` None: all namespaces; ``resource`` may name a subresource (pods/log); "*": any verb."""
 
     namespace: str | None
     group: str

@@ -1,4 +1,4 @@
-"""Which node a pod goes to: taints, labels, and what is free."""
+"""The node of a pod: by taints, labels, and free resources."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _UNITS |= {f"{prefix}i": 1024**power for power, prefix in enumerate("KMGT", star
 
 
 class Taint(NamedTuple):
-    """Keeps pods away that do not tolerate it."""
+    """Keeps away pods that do not tolerate it."""
 
     key: str
     value: str = ""
@@ -20,7 +20,7 @@ class Taint(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A machine: what it has, and who may come."""
+    """A machine: its resources, and which pods it accepts."""
 
     name: str
     capacity: dict[str, str]
@@ -29,13 +29,13 @@ class Node(NamedTuple):
 
 
 class Scheduler:
-    """Binds pods to nodes in the order of their making; one that fits nowhere waits, and says why."""
+    """Binds pods to nodes in the order of creation; a pod that fits nowhere waits, with the reason in its status."""
 
     def __init__(self, store: Store, nodes: Sequence[Node], claims: Sequence[str]) -> None:
         self.store, self.nodes, self.claims = store, nodes, claims
 
     def reconcile(self) -> None:
-        """Place what can be placed."""
+        """Bind all pods that fit."""
         pods = self.store.list("pods")
         for pod in sorted(pods, key=lambda one: str(one["metadata"]["creationTimestamp"])):
             if pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
@@ -59,7 +59,7 @@ class Scheduler:
         return "", {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
 
     def _against(self, pod: Object, node: Node) -> str:
-        """What keeps the pod from the node, in Kubernetes' words; empty if nothing does."""
+        """The reason why the pod does not fit the node, in Kubernetes' words; empty if it fits."""
         spec = pod["spec"]
         for volume in spec.get("volumes", []):
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
@@ -113,7 +113,7 @@ def _matches(expression: dict[str, Any], node: Node) -> bool:
 
 
 def requests(pod: Object) -> dict[str, Decimal]:
-    """What a pod needs; a limit without a request is one."""
+    """A pod's resource requests; a limit without a request is one."""
     total: Counter[str] = Counter()
     for container in pod["spec"]["containers"]:
         resources = container.get("resources", {})

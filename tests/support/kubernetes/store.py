@@ -1,4 +1,4 @@
-"""What the cluster knows: objects by kind, namespace and name, and every change to them, numbered."""
+"""The cluster's state: objects by kind, namespace and name, and every change to them, numbered."""
 
 import asyncio
 import copy
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 Object = dict[str, Any]
 
-_KEPT_CHANGES = 1000  # a watch that wants to go on from before these is told that they are gone
+_KEPT_CHANGES = 1000  # a watch that continues from an earlier version gets 410 Gone
 
 
 class ApiError(Exception):
@@ -32,7 +32,7 @@ class ApiError(Exception):
 
 
 class Change(NamedTuple):
-    """One line of history."""
+    """One entry of the history."""
 
     version: int
     type: str
@@ -75,7 +75,7 @@ class Store:
         return self._keep("ADDED", resource, defaults(new))
 
     def replace(self, resource: str, namespace: str, name: str, new: Object) -> Object:
-        """Put another object in its place; ApiError 404, and 409 if somebody else changed it since."""
+        """Replace an object; ApiError 404, or 409 if another client changed it in the meantime."""
         old, new = self.get(resource, namespace, name), copy.deepcopy(new)
         version = new.setdefault("metadata", {}).get("resourceVersion")
         if version not in (None, old["metadata"]["resourceVersion"]):
@@ -93,7 +93,7 @@ class Store:
         return self.replace(resource, namespace, name, merged(self.get(resource, namespace, name), patch))
 
     def delete(self, resource: str, namespace: str, name: str, grace: float = 0, finalizer: str = "") -> Object:
-        """Take an object away, or mark it as going if something has still to be done; ApiError 404."""
+        """Delete an object, or mark it as terminating if finalizers remain; ApiError 404."""
         old = self.get(resource, namespace, name)
         metadata = old["metadata"]
         if finalizer:
@@ -103,13 +103,13 @@ class Store:
         return self.replace(resource, namespace, name, old)
 
     def changes(self, resource: str, since: int) -> Iterator[Change]:
-        """What happened to a kind of object after a version; ApiError 410 if that is too long ago."""
+        """Changes to a kind of object after a version; ApiError 410 if that version is too old."""
         if self._changes and since < self._changes[0].version - 1 and len(self._changes) == _KEPT_CHANGES:
             raise ApiError(HTTPStatus.GONE, "Expired", f"too old resource version: {since}")
         return (one for one in tuple(self._changes) if one.version > since and one.resource == resource)
 
     async def watch(self, resource: str, since: int) -> AsyncIterator[Change]:
-        """The same, and then what happens."""
+        """The same, followed by future changes."""
         while True:
             changed = self.changed
             for one in self.changes(resource, since):
@@ -123,7 +123,7 @@ class Store:
         return self._bell
 
     def ring(self) -> None:
-        """Have everybody look again, as after a change."""
+        """Wake all waiting tasks, as after a change."""
         self._bell.set()
         self._bell = asyncio.Event()
 
@@ -153,7 +153,7 @@ def _may_go(one: Object) -> bool:
 
 
 def now() -> str:
-    """This second, as Kubernetes writes it."""
+    """The current second, in Kubernetes' format."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 

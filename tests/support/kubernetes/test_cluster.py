@@ -1,4 +1,4 @@
-"""The stand-in keeps to what a real cluster does, asked by Kubernetes' own client."""
+"""The stand-in behaves like a real cluster, tested with Kubernetes' own client."""
 
 import asyncio
 import sys
@@ -25,7 +25,7 @@ ON_GPU: dict[str, Any] = {
     "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
     "resources": {"limits": {"nvidia.com/gpu": "1"}},
 }
-# Says when it is ready for SIGTERM; ends well with it.
+# Reports when it is ready for SIGTERM; exits with 0 on it.
 PATIENT = "import signal, sys, time; signal.signal(15, lambda *_: sys.exit(0)); print('up', flush=True); time.sleep(60)"
 
 
@@ -119,7 +119,7 @@ async def _stale(api: Any) -> None:
     await api.patch_namespaced_job("same", "default", body)
 
 
-def test_strangers_and_those_without_the_right_are_refused(cluster: Cluster) -> None:
+def test_unknown_and_unauthorized_users_are_refused(cluster: Cluster) -> None:
     reader = User("reader", (Rule("default", "batch", "jobs", frozenset(["list"])),))
     assert ask(cluster, reader, lambda api: api.list_namespaced_job("default")).items == []
     with pytest.raises(ApiException) as raised:
@@ -138,7 +138,7 @@ def test_strangers_and_those_without_the_right_are_refused(cluster: Cluster) -> 
     assert raised.value.status == 401
 
 
-def test_a_pod_that_fits_nowhere_waits_and_says_why(cluster: Cluster) -> None:
+def test_a_pod_that_fits_nowhere_waits_with_the_reason(cluster: Cluster) -> None:
     for _ in range(2):
         create(cluster, job("import time; time.sleep(0.5)", **ON_GPU))
     condition = one_pod(cluster, "Pending")["status"]["conditions"][0]
@@ -156,7 +156,7 @@ def test_a_taint_keeps_pods_away(cluster: Cluster) -> None:
     assert message.startswith("0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint")
 
 
-def test_an_evicted_pod_may_end_well(cluster: Cluster) -> None:
+def test_an_evicted_pod_may_succeed(cluster: Cluster) -> None:
     create(cluster, job(PATIENT, podReplacementPolicy="Failed"))
     pod = one_pod(cluster, "Running")
     until(lambda: "up" in cluster.log(pod))
@@ -165,7 +165,7 @@ def test_an_evicted_pod_may_end_well(cluster: Cluster) -> None:
     until(lambda: cluster.pods() == [])
 
 
-def test_by_default_a_pod_that_goes_has_failed_before_it_ends(cluster: Cluster) -> None:
+def test_by_default_a_terminating_pod_counts_as_failed_before_it_ends(cluster: Cluster) -> None:
     create(cluster, job(PATIENT))
     pod = one_pod(cluster, "Running")
     until(lambda: "up" in cluster.log(pod))
@@ -174,7 +174,7 @@ def test_by_default_a_pod_that_goes_has_failed_before_it_ends(cluster: Cluster) 
 
 
 @pytest.mark.parametrize(("do", "reason"), [("oom_kill", "OOMKilled"), ("delete_by_force", "Error")])
-def test_killed_pods_fail_with_all_they_started(cluster: Cluster, do: str, reason: str) -> None:
+def test_killed_pods_fail_with_all_their_processes(cluster: Cluster, do: str, reason: str) -> None:
     sleeping = "[sys.executable, '-c', 'import time; time.sleep(60)']"
     create(cluster, job(f"import subprocess, sys; subprocess.run({sleeping}, start_new_session=True)"))
     pod = one_pod(cluster, "Running")
@@ -201,13 +201,13 @@ def test_killed_pods_fail_with_all_they_started(cluster: Cluster, do: str, reaso
         }  # fmt: skip
 
 
-def test_finished_jobs_go_with_their_pods_after_their_time(cluster: Cluster) -> None:
+def test_finished_jobs_are_deleted_with_their_pods_after_their_ttl(cluster: Cluster) -> None:
     create(cluster, job("pass", ttlSecondsAfterFinished=1))
     finished(cluster)
     until(lambda: not cluster.jobs() and not cluster.pods())
 
 
-def test_a_watch_tells_what_happened_since(cluster: Cluster) -> None:
+def test_a_watch_returns_changes_since_a_version(cluster: Cluster) -> None:
     async def watch(api: Any) -> list[str]:
         version = (await api.list_namespaced_job("default")).metadata.resource_version
         made = await api.create_namespaced_job("default", job("pass"))
@@ -224,7 +224,7 @@ def test_a_watch_tells_what_happened_since(cluster: Cluster) -> None:
     assert seen[-1] == "DELETED"
 
 
-def test_a_watch_from_too_long_ago_is_told_so(cluster: Cluster) -> None:
+def test_a_watch_from_an_old_version_gets_an_error(cluster: Cluster) -> None:
     async def watch(api: Any) -> None:
         await api.create_namespaced_job("default", job("import time; time.sleep(9)", name="same"))
         for number in range(1001):

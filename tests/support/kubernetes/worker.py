@@ -12,19 +12,19 @@ from tests.support.kubernetes.rbac import Rule, User
 from tests.support.prefect_server import PrefectServer
 from tests.support.processes import Server, without_prefect
 
-# The secret with the server's password, as the worker and its pods know it.
+# The secret with the server's password, mounted in the worker and its pods.
 AUTH_SECRET, AUTH_KEY = "stenopool-prefect", "auth-string"
 
 
 def service_account(namespace: str, without: tuple[Right, ...] = ()) -> User:
-    """Somebody with the rights in a namespace that we tell people to give to a worker, less some."""
+    """A service account with the rights in a namespace that workers/README.md lists, without some of them."""
     rights = (right for right in WORKER_RIGHTS if right not in without)
     rules = (Rule(namespace, one.group, one.resource, frozenset([one.verb])) for one in rights)
     return User(f"worker-of-{namespace}", tuple(rules))
 
 
 class KubernetesWorker(Server):
-    """``prefect worker start --type kubernetes`` for one pool, which must be there."""
+    """``prefect worker start --type kubernetes`` for one pool, which must exist."""
 
     def __init__(self, server: PrefectServer, cluster: Cluster, pool: str, namespace: str, user: User) -> None:
         self.server, self.cluster, self.pool, self.namespace, self.user = server, cluster, pool, namespace, user
@@ -33,7 +33,7 @@ class KubernetesWorker(Server):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What workers/README.md says a worker needs, and a shorter patience."""
+        """The requirements of workers/README.md, and shorter timeouts."""
         return {
             **without_prefect(),
             **self.server.environment,
@@ -42,11 +42,11 @@ class KubernetesWorker(Server):
             "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_AUTH_STRING_SECRET_NAME": AUTH_SECRET,
             "PREFECT_INTEGRATIONS_KUBERNETES_WORKER_API_AUTH_STRING_SECRET_KEY": AUTH_KEY,
             "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "PYTHONUNBUFFERED": "1",  # its log is there when it is needed
+            "PYTHONUNBUFFERED": "1",  # its log must exist when it is read
         }
 
     def start(self) -> None:
-        """Start it and wait until the server has heard of it."""
+        """Start it and wait until the server has received its first heartbeat."""
         since = datetime.now(UTC)
         command = ["prefect", "worker", "start", "--type=kubernetes", f"--pool={self.pool}", f"--name={self._id}"]
         with self.server.client() as client:

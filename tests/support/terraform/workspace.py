@@ -1,4 +1,4 @@
-"""A copy of `terraform/` in which Terraform is run, so that the checkout stays clean and mistakes can be planted."""
+"""A copy of `terraform/` in which Terraform runs, so that the checkout stays clean and mistakes can be planted."""
 
 import json
 import os
@@ -26,15 +26,15 @@ class Workspace:
         return cls(folder / "terraform", environment)
 
     def use_stand_ins(self) -> None:
-        """Put the stand-ins in the place of the modules that `terraform test` cannot run."""
+        """Replace the modules that `terraform test` cannot run with stand-ins."""
         shutil.copytree(STAND_INS, self.folder / "modules", dirs_exist_ok=True, copy_function=shutil.copy)
-        for stand_in in STAND_INS.iterdir():
-            for extra in (self.folder / "modules" / stand_in.name).glob("*.tf"):
-                if not (stand_in / extra.name).exists():
+        for replacement in STAND_INS.iterdir():
+            for extra in (self.folder / "modules" / replacement.name).glob("*.tf"):
+                if not (replacement / extra.name).exists():
                     extra.unlink()
 
     def replace(self, file: str, old: str, new: str) -> None:
-        """Plant a mistake; raises ValueError where the text to replace is not there exactly once."""
+        """Plant a mistake; raises ValueError unless the text to replace occurs exactly once."""
         path = self.folder / file
         text = path.read_text()
         if text.count(old) != 1:
@@ -43,7 +43,7 @@ class Workspace:
 
     def run(self, module: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run `terraform COMMAND` in a module's folder."""
-        # The settings of the person who runs the tests (mirrors, credentials, TF_VAR_...) must not decide the outcome.
+        # The user's settings (mirrors, credentials, TF_VAR_...) must not affect the result.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_"))}
         fixed = {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_IN_AUTOMATION": "1"}
         return subprocess.run(
@@ -55,13 +55,13 @@ class Workspace:
         )
 
     def init(self, module: str) -> None:
-        """Link the modules; raises RuntimeError with Terraform's words if that fails."""
+        """Link the modules; raises RuntimeError with Terraform's output if that fails."""
         result = self.run(module, "init", "-backend=false", "-input=false", "-no-color")
         if result.returncode:
             raise RuntimeError(result.stdout + result.stderr)
 
     def complaints(self, module: str) -> list[str]:
-        """What `terraform validate` objects to; warnings count."""
+        """The errors and warnings of `terraform validate`."""
         self.init(module)
         answer = json.loads(self.run(module, "validate", "-json").stdout)
         return [f"{each['summary']}: {each.get('detail', '')}" for each in answer["diagnostics"]]

@@ -1,4 +1,4 @@
-// The service, asked with the key of this tab. The key is kept for this tab alone, and goes when it is closed.
+// Requests to the service, with this tab's key. The key is kept only in this tab, until it is closed.
 
 const KEY = "stenopool-key";
 let signedOut = () => {};
@@ -10,10 +10,10 @@ export const key = {
 };
 export const onSignedOut = (handler) => { signedOut = handler; };
 
-// A refusal: code, what happened (message), what to do (remedy), and the fields that it is about.
+// An error response: code, what happened (message), what to do (remedy), and the invalid fields.
 export class Problem extends Error {
   constructor(status, { code, detail, remedy, errors } = {}) {
-    super(detail || "The service refused without saying why.");
+    super(detail || "The service returned an error without details.");
     this.status = status;
     this.code = code || (status ? `HTTP_${status}` : "UNREACHABLE");
     this.remedy = remedy || "";
@@ -22,7 +22,7 @@ export class Problem extends Error {
 }
 
 const unreachable = () =>
-  new Problem(0, { detail: "The service does not answer.", remedy: "Check the connection, then try again." });
+  new Problem(0, { detail: "The service does not respond.", remedy: "Check the connection, then try again." });
 
 function problem(status, text) {
   let said = {};
@@ -53,8 +53,8 @@ export async function change(method, path, body) {
   return answer.status === 204 ? null : answer.json();
 }
 
-// A file with its options, sent with progress (0 to 1), which fetch cannot tell. With the same token it is sent once,
-// also when an answer was lost on the way.
+// Sends a file with its options and reports progress (0 to 1), which fetch cannot. With the same token it is accepted
+// only once, even if a response was lost.
 export function send(file, options, token, progress) {
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
@@ -73,7 +73,7 @@ export function send(file, options, token, progress) {
   return { done, stop: () => request.abort() };
 }
 
-// What the browser saves as a file, though it was fetched with a key.
+// Saves content as a file in the browser, although it was fetched with a key.
 export function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);

@@ -26,7 +26,7 @@ export function when(text) {
   return today ? date.toLocaleTimeString([], time) : date.toLocaleString([], { day: "numeric", month: "short", year: "numeric", ...time });
 }
 
-// An upload has a folder of its own, which says nothing to people. What nobody sees could make one name look like another.
+// Hides the folder of an upload, and invisible characters, which could make one name look like another.
 const unseen = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{NChar}]/gu;
 const shown = (key) => key.replace(/(^|\/)[0-9a-f]{32}\//, "$1").replace(unseen, "");
 export const nameOf = (key) => shown(key).replace(/\/$/, "").split("/").pop();

@@ -20,10 +20,10 @@ function Send() {
   const { about, queue } = useContext(Session);
   const picker = useRef();
   const [over, setOver] = useState(false);
-  const [refused, setRefused] = useState(false); // the options as they are
+  const [refused, setRefused] = useState(false); // whether the current options are invalid
   const take = (files) => {
     if (!files.length) return;
-    if (refused) return announce("Mend the options first.");
+    if (refused) return announce("Correct the options first.");
     uploads.add(files, chosen.get(), about.choices.max_bytes, queue.refresh);
     announce(`Sending ${plural(files.length, "file")}`);
   };
@@ -56,10 +56,10 @@ function Address({ refused }) {
   const submit = async (event) => {
     event.preventDefault();
     setProblem(null);
-    if (refused) return announce("Mend the options first.");
+    if (refused) return announce("Correct the options first.");
     try {
       await uploads.name(field.current.value.trim(), chosen.get(), queue.refresh);
-      announce("It waits in the queue.");
+      announce("Added to the queue.");
       field.current.value = "";
     } catch (error) {
       setProblem(error);
@@ -67,7 +67,7 @@ function Address({ refused }) {
   };
   return html`
     <form class="address" onSubmit=${submit}>
-      <label for="uri">Or give an address below <code>${about.choices.source}/</code></label>
+      <label for="uri">Or enter an address below <code>${about.choices.source}/</code></label>
       <div class="row">
         <input id="uri" ref=${field} required spellcheck="false" autocomplete="off" maxlength="4096" placeholder=${`${about.choices.source}/…`}
           aria-invalid=${problem ? "true" : undefined} aria-describedby="uri-said"/>
@@ -97,7 +97,7 @@ function Item({ item }) {
       <div class="how">
         ${item.state === "sending" ? html`<progress max="1" value=${item.progress} aria-label=${`Sending ${item.name}`}></progress>`
           : item.state === "waiting" ? null
-          : item.state === "refused" ? html`<${Badge} state="failed">Not taken<//>`
+          : item.state === "refused" ? html`<${Badge} state="failed">Refused<//>`
           : item.entry && ["queued", "running"].includes(item.state) ? html`<${Progress} entry=${item.entry}/>`
           : html`<${Badge} state=${item.state}/>`}
       </div>
@@ -116,7 +116,7 @@ export function Retry({ id, name, done }) {
   const { queue } = useContext(Session);
   const act = async () => {
     await change("POST", `/v1/recordings/${id}/retry`);
-    announce(`${name} waits in the queue again.`);
+    announce(`${name} is queued again.`);
     uploads.retried(id);
     queue.refresh();
     done?.();
@@ -131,13 +131,13 @@ function Queue() {
   const admin = about.may("admin");
   const pause = async (paused) => {
     await change("PATCH", "/v1/queue", { paused });
-    announce(paused ? "The queue is paused." : "The queue goes on.");
+    announce(paused ? "The queue is paused." : "The queue is running again.");
     refresh();
   };
   const clear = async () => {
     const yes = await confirm({
       title: `Clear ${plural(data.queued, "waiting run")}?`,
-      text: "What is running goes on. The recordings stay, and can be transcribed later.",
+      text: "Runs in progress continue. The recordings are kept, and can be transcribed later.",
       yes: "Clear the queue", no: "Keep them",
     });
     if (!yes) return;
@@ -156,11 +156,11 @@ function Queue() {
           <${Action} act=${clear} disabled=${!data.queued}><${Icon} name="trash"/> Clear<//>
         </div>`}
       </div>
-      ${data && html`<p class="counts">${plural(data.running, "run")} under way, ${data.queued.toLocaleString()} waiting</p>`}
-      ${data?.paused && html`<p class="paused" role="status"><${Icon} name="pause"/> Paused: what is under way goes on, nothing new begins.</p>`}
-      ${!data ? html`<p class="empty">Looking…</p>`
-        : !data.data.length ? html`<div class="empty"><${Icon} name="check"/><p>Nothing waits, nothing runs.</p></div>`
-        : html`<ol class="rows" aria-label="In the order in which it will run">
+      ${data && html`<p class="counts">${plural(data.running, "run")} in progress, ${data.queued.toLocaleString()} waiting</p>`}
+      ${data?.paused && html`<p class="paused" role="status"><${Icon} name="pause"/> Paused: runs in progress continue, new runs wait.</p>`}
+      ${!data ? html`<p class="empty">Loading…</p>`
+        : !data.data.length ? html`<div class="empty"><${Icon} name="check"/><p>The queue is empty.</p></div>`
+        : html`<ol class="rows" aria-label="In the order in which they will run">
             ${data.data.map((entry) => html`<${Entry} key=${entry.id} entry=${entry} refresh=${refresh}/>`)}
           </ol>`}
       ${data && data.queued + data.running > data.data.length
@@ -176,7 +176,7 @@ function Entry({ entry, refresh }) {
     announce(`${name} is cancelled.`);
     refresh();
   };
-  const age = `${entry.state === "queued" ? "waits" : "asked for"} ${span(entry.age)}${entry.state === "queued" ? "" : " ago"}`;
+  const age = `${entry.state === "queued" ? "waiting for" : "submitted"} ${span(entry.age)}${entry.state === "queued" ? "" : " ago"}`;
   return html`
     <li>
       <div class="what">

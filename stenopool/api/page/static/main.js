@@ -1,4 +1,4 @@
-// The page: who is asking, which view, and the queue that all views know.
+// The page: the session, the current view, and the queue, which all views share.
 import { get, key, onSignedOut } from "./client.js";
 import { plural } from "./format.js";
 import { Home } from "./home.js";
@@ -41,7 +41,7 @@ function App() {
   }, []);
   const signOut = useCallback((reason) => { key.forget(); uploads.forget(); setAbout(null); setWhy(reason); setState("signed-out"); }, []);
   useEffect(() => {
-    onSignedOut(() => key.get() && signOut("The key is not known (any more)."));
+    onSignedOut(() => key.get() && signOut("The key is unknown or has expired."));
     open();
   }, []);
 
@@ -50,17 +50,17 @@ function App() {
   if (state !== "open") {
     return html`<main class="lonely"><${Failure} failure=${state}/><button class="primary" onClick=${open}>Try again</button></main>`;
   }
-  return html`<${House} about=${about} signOut=${() => signOut("")}/>`;
+  return html`<${Shell} about=${about} signOut=${() => signOut("")}/>`;
 }
 
-function House({ about, signOut }) {
+function Shell({ about, signOut }) {
   const route = useRoute();
   const reads = about.may("read");
   const queue = usePolled(() => (reads ? get("/v1/queue", { query: { limit: 200 } }) : null), 2);
   const main = useRef(), first = useRef(true);
   const [section, id] = route.parts;
 
-  // Another view: what it is called, and where the keyboard and the screen reader go on.
+  // In a new view, set the title, and move the focus for the keyboard and the screen reader.
   useEffect(() => {
     document.title = `${section === "recordings" ? (id ? "Transcript" : "Recordings") : "Queue"} · Stenopool`;
     if (!first.current) { scrollTo(0, 0); main.current.focus({ preventScroll: true }); }
@@ -77,11 +77,11 @@ function House({ about, signOut }) {
   const current = (yes) => (yes ? "page" : undefined);
   return html`
     <${Session.Provider} value=${{ about, queue }}>
-      <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>To the content</a>
+      <a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>Skip to content</a>
       <header class="top">
         <a class="brand" href="#/"><${Logo}/> Stenopool</a>
         ${reads && html`<nav aria-label="Views">
-          <a href="#/" aria-current=${current(!section)}>Queue${waiting > 0 && html` <span class="count" aria-label=${`${plural(waiting, "run")} in it`}>${waiting}</span>`}</a>
+          <a href="#/" aria-current=${current(!section)}>Queue${waiting > 0 && html` <span class="count" aria-label=${`${plural(waiting, "run")} in the queue`}>${waiting}</span>`}</a>
           <a href="#/recordings" aria-current=${current(section === "recordings")}>Recordings</a>
         </nav>`}
         <span class="who-am-i">

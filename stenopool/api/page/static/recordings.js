@@ -1,4 +1,4 @@
-// All recordings: searched, filtered, page by page.
+// All recordings, with search, filters and pages.
 import { change, get } from "./client.js";
 import { bytes, folderOf, nameOf, plural, when } from "./format.js";
 import { Retry } from "./home.js";
@@ -14,7 +14,7 @@ export function Recordings({ query }) {
   const [found, setFound] = useState({ recordings: [], cursor: null, busy: true });
   const asked = useRef(0);
 
-  // A page may hold few or none and not be the last: go on for a while before somebody has to ask.
+  // A page may be short or empty without being the last: load a few more before the user has to.
   const load = async (before, cursor, most = PAGE) => {
     const mine = ++asked.current;
     const recordings = [...before];
@@ -35,7 +35,7 @@ export function Recordings({ query }) {
   };
   useEffect(() => { load([], null); }, [q, state]);
 
-  // What waits or runs is looked at again, and what failed says why.
+  // Refreshes queued and running recordings, and fetches the reasons of failures.
   const put = (one) => setFound((now) => ({ ...now, recordings: now.recordings.map((old) => (old.id === one.id ? one : old)) }));
   const drop = (id) => setFound((now) => ({ ...now, recordings: now.recordings.filter((one) => one.id !== id) }));
   const refresh = async (id) => {
@@ -47,29 +47,29 @@ export function Recordings({ query }) {
 
   const all = async () => {
     const { count } = await change("POST", "/v1/queue/retry");
-    announce(`${plural(count, "recording")} taken up again.`);
+    announce(`${plural(count, "recording")} queued again.`);
     queue.refresh();
     load([], null);
   };
   return html`
     <div class="row spread">
       <h1>Recordings</h1>
-      ${about.may("admin") && html`<${Action} act=${all}><${Icon} name="retry"/> Retry all that failed<//>`}
+      ${about.may("admin") && html`<${Action} act=${all}><${Icon} name="retry"/> Retry all failed<//>`}
     </div>
     <${Search} q=${q} state=${state}/>
     ${found.problem && html`<${Failure} failure=${found.problem}><button onClick=${() => load(found.recordings, found.cursor)}>Try again</button><//>`}
     <ul class="rows card recordings" aria-label="Recordings" aria-busy=${found.busy}>
       ${found.recordings.map((one) => html`<${Row} key=${one.id} one=${one} refresh=${refresh} drop=${drop}/>`)}
-      ${!found.recordings.length && !found.problem && html`<li class="empty"><p>${found.busy ? "Looking…"
-        : found.cursor ? "Nothing so far." : q || state ? "No recording is like that." : "There are no recordings yet."}</p></li>`}
+      ${!found.recordings.length && !found.problem && html`<li class="empty"><p>${found.busy ? "Loading…"
+        : found.cursor ? "No matches so far." : q || state ? "No recordings match." : "There are no recordings yet."}</p></li>`}
     </ul>
     ${found.cursor && html`<div class="row middle"><button onClick=${() => load(found.recordings, found.cursor)} aria-disabled=${found.busy}>
-      ${found.busy ? "Looking…" : found.recordings.length ? "Show more" : "Look further"}</button></div>`}`;
+      ${found.busy ? "Loading…" : found.recordings.length ? "Show more" : "Search further"}</button></div>`}`;
 }
 
 function Search({ q, state }) {
   const form = useRef(), timer = useRef();
-  // What stands in the form goes into the address, and what the address says is asked for.
+  // The form changes the address, and the address determines the request.
   const go = (event) => {
     event?.preventDefault();
     clearTimeout(timer.current);
@@ -102,7 +102,7 @@ function Row({ one, refresh, drop }) {
   };
   const remove = async () => {
     const yes = await confirm({
-      title: `Delete ${name}?`, text: "The recording, its transcripts and all that was made of it are removed. This cannot be undone.",
+      title: `Delete ${name}?`, text: "This deletes the recording, its transcripts and everything else made from it. It cannot be undone.",
       yes: "Delete it", no: "Keep it",
     });
     if (!yes) return;

@@ -1,4 +1,4 @@
-// Signing in: the key is tried, and kept for this tab.
+// Sign-in: checks the key, and keeps it for this tab.
 import { key } from "./client.js";
 import { Failure, Icon, Logo, html, useRef, useState } from "./ui.js";
 
@@ -22,17 +22,17 @@ export function SignIn({ open, why }) {
     <main class="sign-in">
       <form class="card" onSubmit=${submit}>
         <h1><${Logo}/> Stenopool</h1>
-        <p>Recordings in, transcripts out. It needs a key: whoever runs this service has one for you.</p>
+        <p>Recordings in, transcripts out. Sign in with a key from the operator of this service.</p>
         <label for="key">Key</label>
         <input id="key" ref=${field} type="password" name="key" autocomplete="current-password" required spellcheck="false"
           maxlength="500" autofocus aria-invalid=${problem ? "true" : undefined} aria-describedby="key-said"/>
         <div id="key-said" role="alert">
           ${problem ? html`<${Failure} failure=${problem.status === 401
-            ? { message: "This key is not known.", code: problem.code, remedy: "Check that it was copied whole." } : problem}/>`
+            ? { message: "Unknown key.", code: problem.code, remedy: "Check that you copied the whole key." } : problem}/>`
             : why && html`<p class="remedy">${why}</p>`}
         </div>
         <button class="primary" disabled=${busy}><${Icon} name="key"/> ${busy ? "Signing in…" : "Sign in"}</button>
-        <p class="remedy">The key stays in this tab, and is forgotten when it is closed.</p>
+        <p class="remedy">The key is kept only in this tab, until you close it.</p>
       </form>
     </main>`;
 }

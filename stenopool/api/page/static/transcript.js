@@ -1,5 +1,5 @@
-// A transcript: listened to and read along, its speakers named, taken away in any format. The look and the listening
-// are those of the page that is written with each transcript: transcript.css and reader.js.
+// A transcript: player, text, names of speakers, and downloads. It shares its style and player with the HTML
+// transcripts: transcript.css and reader.js.
 import { ask, change, get, save } from "./client.js";
 import { bytes, clock, folderOf, nameOf } from "./format.js";
 import { Retry } from "./home.js";
@@ -12,7 +12,7 @@ export function Transcript({ id }) {
   const [view, setView] = useState(null);
   const [problem, setProblem] = useState(null);
 
-  // While a recording is transcribed anew, there still is the transcript that it had: it is asked for once whatever the state.
+  // While a recording is transcribed again, its earlier transcript remains, so request it once whatever the state.
   const first = useRef(true);
   const look = useCallback(async () => {
     try {
@@ -38,19 +38,19 @@ export function Transcript({ id }) {
     <div class="card pending">
       <p class="row">${recording.queue ? html`<${Progress} entry=${recording.queue}/>` : html`<${Badge} state=${recording.state}/>`}</p>
       ${recording.failure && html`<${Failure} failure=${recording.failure}/>`}
-      ${["queued", "running"].includes(recording.state) ? html`<p>The transcript appears here when it is there.</p>`
+      ${["queued", "running"].includes(recording.state) ? html`<p>The transcript will appear here.</p>`
         : about.may("write") && html`<${Retry} id=${id} name=${nameOf(recording.key)} done=${look}/>`}
     </div>`);
 }
 
-const LARGE = 64e6; // bytes of sound that are not fetched without being asked for
+const LARGE = 64e6; // bytes; larger audio is fetched only on request
 
 function Reader({ view, setView }) {
   const { about } = useContext(Session);
   const root = useRef();
   const sound = useSound(view.id);
   const folder = folderOf(view.key);
-  // Text that was renamed is made anew, and read anew.
+  // After a rename, the text is rendered again, and the player attached again.
   const version = view.voices.map((voice) => `${voice.name}/${voice.labels}`).join("|");
   const load = useRef();
   load.current = sound.load;
@@ -62,7 +62,7 @@ function Reader({ view, setView }) {
     for (const label of name ? voice.labels : []) next[label] = name;
     await change("PUT", `/v1/recordings/${view.id}/speakers`, { names: next });
     setView(await get(`/v1/recordings/${view.id}/view`));
-    announce(name ? `${voice.name} is ${name} now.` : `${voice.name} has no name any more.`);
+    announce(name ? `${voice.name} is ${name} now.` : `${voice.name} no longer has a name.`);
   };
   const download = async (format) => {
     const answer = await ask("GET", `/v1/recordings/${view.id}/transcript`, { query: { format } });
@@ -88,7 +88,7 @@ function Reader({ view, setView }) {
     </article>`;
 }
 
-// ---- sound: fetched with the key, so that it never stands in an address
+// ---- audio: fetched with the key, which therefore never appears in a URL
 function useSound(id) {
   const [state, setState] = useState({ now: "loading" }); // loading, large, there, or a problem
   const wanted = useRef(null), address = useRef(null), control = useRef(null);
@@ -120,7 +120,7 @@ function useSound(id) {
     fetchIt(LARGE);
     return () => { control.current?.abort(); URL.revokeObjectURL(address.current); };
   }, [id]);
-  // Somebody wants to hear it from there.
+  // Plays from this time once the audio is loaded.
   const load = (seconds) => {
     wanted.current = seconds;
     if (state.now !== "loading" && state.now !== "there") fetchIt(Infinity);
@@ -143,8 +143,8 @@ function Bar({ sound }) {
       <audio id="audio" ref=${audio} controls preload="metadata" aria-label="Recording" hidden=${sound.now !== "there"}
         onError=${() => sound.now === "there" && sound.unplayable()}></audio>
       ${sound.now !== "there" && html`<div class="sound" role="status">
-        ${sound.now === "loading" ? "Fetching the sound…"
-          : sound.now === "large" ? html`<button onClick=${() => sound.load(0)}><${Icon} name="play"/> Fetch the sound (${bytes(sound.size)})</button>`
+        ${sound.now === "loading" ? "Loading the audio…"
+          : sound.now === "large" ? html`<button onClick=${() => sound.load(0)}><${Icon} name="play"/> Load the audio (${bytes(sound.size)})</button>`
           : html`${sound.problem.message} <button onClick=${() => sound.load(0)}>Try again</button>`}
       </div>`}
       <form id="search" role="search">
@@ -157,7 +157,7 @@ function Bar({ sound }) {
     </section>`;
 }
 
-// ---- who speaks when, and what they are called
+// ---- the timeline and the names of the speakers
 function Timeline({ view, rename }) {
   const several = view.voices.length > 1;
   return html`
@@ -189,8 +189,8 @@ function Voice({ voice, duration, several, rename }) {
         <form class="naming" onSubmit=${submit} onKeyDown=${(event) => { if (event.key === "Escape") end(); }}>
           <label><span class="unseen">Name of ${called}</span>
             <input ref=${field} defaultValue=${given ? voice.name : ""} placeholder=${called} maxlength="100" autocomplete="off"/></label>
-          <button class="icon" aria-label="Keep this name"><${Icon} name="check"/></button>
-          <button type="button" class="icon" aria-label="Leave it" onClick=${end}><${Icon} name="cross"/></button>
+          <button class="icon" aria-label="Save the name"><${Icon} name="check"/></button>
+          <button type="button" class="icon" aria-label="Cancel" onClick=${end}><${Icon} name="cross"/></button>
         </form>` : html`
         <span class="who"><span class="called"><bdi>${called}</bdi>
           ${rename && voice.labels.length > 0 && html`<button ref=${opener} class="icon small" onClick=${() => setNaming(true)} title="Rename"
@@ -207,7 +207,7 @@ function Voice({ voice, duration, several, rename }) {
 // ---- the words
 function Text({ view }) {
   const voices = view.voices.filter((voice) => voice.name);
-  let speaker; // whose paragraph was the last one
+  let speaker; // of the previous paragraph
   let language = view.language;
   return html`
     <div id="text" role="region" class=${voices.length ? "voices" : undefined} lang=${view.language || undefined} aria-label="Transcript" aria-describedby="keys">

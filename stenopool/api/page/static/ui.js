@@ -1,4 +1,4 @@
-// What all views are made of. Text from people and recordings goes through `html` as text, never as markup.
+// Shared by all views. Text from people and recordings goes through `html` as text, never as markup.
 import { createContext, h, render } from "./vendor/preact.js";
 import { useCallback, useContext, useEffect, useLayoutEffect, useRef, useState } from "./vendor/hooks.js";
 import htm from "./vendor/htm.js";
@@ -7,7 +7,7 @@ import { nameOf } from "./format.js";
 export const html = htm.bind(h);
 export { createContext, render, useCallback, useContext, useEffect, useLayoutEffect, useRef, useState };
 
-export const Session = createContext(null); // who is asking, what may be asked for, what waits
+export const Session = createContext(null); // the caller, the options, the queue
 
 // ---- a value that changes outside of any view
 export function store(value) {
@@ -27,7 +27,7 @@ export function store(value) {
   };
 }
 
-// ---- told to screen readers, and to everybody where something went wrong
+// ---- announcements for screen readers, and errors for everyone
 const said = store([]);
 let count = 0;
 export const announce = (text) => said.set([...said.get().slice(-4), { text, key: count++ }]);
@@ -50,7 +50,7 @@ export function Announcements() {
     </div>`;
 }
 
-// ---- a question before something cannot be undone
+// ---- a confirmation before something that cannot be undone
 const question = store(null);
 export const confirm = (asked) => new Promise((resolve) => question.set({ ...asked, resolve }));
 
@@ -101,7 +101,7 @@ export const Logo = () => html`
   </svg>`;
 
 export const STATES = {
-  queued: "Queued", running: "Running", completed: "Completed", failed: "Failed", cancelled: "Cancelled", skipped: "Not asked for",
+  queued: "Queued", running: "Running", completed: "Completed", failed: "Failed", cancelled: "Cancelled", skipped: "Not submitted",
 };
 export const Badge = ({ state, children }) => html`<span class="badge ${state}">${children || STATES[state]}</span>`;
 
@@ -118,7 +118,7 @@ export const Failure = ({ failure, children }) => html`
   </div>`;
 
 const STAGES = [["starting", "Starting"], ["prepare", "Preparing"], ["transcribe", "Transcribing"]];
-// How far a run has come: its stage, or for a run of many recordings, how many are over.
+// The progress of a run: its stage, or for a run over many recordings, the percentage that has ended.
 export function Progress({ entry }) {
   if (entry.state === "queued") return html`<${Badge} state="queued">${entry.position ? `No. ${entry.position}` : "Queued"}<//>`;
   if (entry.stage === "cancelling") return html`<${Badge} state="cancelled">Cancelling<//>`;
@@ -135,7 +135,7 @@ export function Progress({ entry }) {
     <span>${text}</span></span>`;
 }
 
-// A button that does something with the service: it waits for the answer, and says what went wrong.
+// A button that sends a request: it waits for the response, and shows errors.
 export function Action({ act, children, ...rest }) {
   const [busy, setBusy] = useState(false);
   const click = async () => {
@@ -145,7 +145,7 @@ export function Action({ act, children, ...rest }) {
   return html`<button type="button" ...${rest} aria-disabled=${busy} onClick=${busy ? undefined : click}>${children}</button>`;
 }
 
-// Ask again and again while somebody looks; `refresh` asks now. The last answer stays while there is no new one.
+// Polls while the page is visible; `refresh` polls immediately. The last response stays until there is a new one.
 export function usePolled(load, seconds) {
   const [state, setState] = useState({ data: null, problem: null });
   const latest = useRef();

@@ -1,11 +1,11 @@
-// What was sent from this tab: files on their way, one after the other so that they queue as they were dropped, and
-// what has become of them.
+// Files sent from this tab, and their states. They are sent one after another, so that they queue in the order in which
+// they were dropped.
 import { change, get, send } from "./client.js";
 import { nameOf } from "./format.js";
 import { store } from "./ui.js";
 
 const list = store([]);
-let running = null; // what is being sent now
+let running = null; // the upload in progress
 let count = 0;
 
 const update = (item, changes) => {
@@ -39,7 +39,7 @@ export const uploads = {
     const items = [...files].map((file) => ({
       order: count++, name: file.name, size: file.size, file, options, changed, progress: 0, token: crypto.getRandomValues(new Uint8Array(16)).join("-"),
       ...(file.size > most
-        ? { state: "refused", problem: { message: "The file is larger than the service takes.", code: "TOO_LARGE", remedy: "Split or compress it." } }
+        ? { state: "refused", problem: { message: "The file is larger than the service accepts.", code: "TOO_LARGE", remedy: "Split or compress it." } }
         : { state: "waiting" }),
     }));
     list.set([...items, ...list.get()]);
@@ -47,7 +47,7 @@ export const uploads = {
   },
 
   async name(uri, options, changed) {
-    // An address that ends with "/" becomes a batch of all below it; the queue shows that.
+    // An address that ends with "/" becomes a batch of everything below it, which the queue shows.
     if (uri.endsWith("/")) {
       await change("POST", "/v1/batches", { prefix: uri, options });
     } else {
@@ -75,7 +75,7 @@ export const uploads = {
     list.set([]);
   },
 
-  // What the queue says of them; one that has left it is asked for by itself.
+  // Updates the states from the queue; files that have left it are requested one by one.
   async follow(queue, announce) {
     if (!queue) return;
     const entries = new Map(queue.data.map((entry) => [entry.recording, entry]));
