@@ -94,7 +94,7 @@ def serve(
     if no_auth and not is_loopback(host):
         raise OptionsInvalid(
             f"With --no-auth on {host}, others could reach the API and do everything.",
-            remedy="Set STENOPOOL_API__KEYS to a file of keys, or omit --host.",
+            remedy="Set STENOPOOL_API__KEYS to a key file, or omit --host.",
         )
     if not get_current_settings().api.url:
         run_local_stack(Address("127.0.0.1", 0), "cpu,gpu", Address(host, port), page=False, no_auth=no_auth)
@@ -181,7 +181,7 @@ def worker(
     if limit and pool_kind(pool) == "cpu":
         raise OptionsInvalid(
             "With a limit, runs of `ingest` would take the slots that the runs they wait for need.",
-            remedy="Leave --limit out; queues of the pool cpu bound the runs of `ingest`.",
+            remedy="Omit --limit; the queues of the pool cpu limit the runs of `ingest`.",
         )
     require_server()
     os.environ.update(safe_environment())  # Prefect starts runs with `python -m`
@@ -204,7 +204,7 @@ def deploy(
     pools: Annotated[
         Path | None,
         typer.Option(
-            help="Changes of the Kubernetes pools' job templates: variables, env, job_manifest. Pass it each time."
+            help="Changes to the Kubernetes pools' job templates: variables, env, job_manifest. Pass it each time."
         ),
     ] = None,
     gpus: Annotated[
@@ -226,9 +226,7 @@ def deploy(
     ] = False,
     adopt: Annotated[
         bool,
-        typer.Option(
-            help="Take over work pools and automations that have Stenopool's names but were created by others."
-        ),
+        typer.Option(help="Take over others' work pools and automations that have Stenopool's names."),
     ] = False,
 ) -> None:
     """Create or update pools, deployments, schedules and automations on the Prefect server at PREFECT_API_URL.
@@ -242,7 +240,7 @@ def deploy(
     from stenopool.orchestration.deploy.server import require_server
 
     if pools and target != "kubernetes":
-        raise OptionsInvalid("--pools changes the templates of Kubernetes jobs.", remedy="Leave it out.")
+        raise OptionsInvalid("--pools changes the templates of Kubernetes jobs only.", remedy="Omit --pools.")
     jobs = read_changes(pools) if pools else None
     require_server()
     changes = asyncio.run(

@@ -80,7 +80,7 @@ class TestUsageErrors:
     def test_a_limit_on_the_pool_whose_parents_wait_for_children(self, stenopool: Call) -> None:
         answer = stenopool("worker", "--pool", "cpu", "--limit", "1")
         assert answer.code == 2
-        assert "Leave --limit out" in answer.err
+        assert "Omit --limit" in answer.err
 
     def test_an_unreachable_server(self, stenopool: Call) -> None:
         from prefect.settings import PREFECT_API_URL, temporary_settings
