@@ -6,6 +6,7 @@ with Debian's Chromium: the queue, a transcript, a failure, on a phone, and in d
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,17 +20,39 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-from docs.screenshots import IMAGES, PAGE, SPEECH, everything
-
+IMAGES = Path(__file__).parent / "images"
+SPEECH = Path(os.environ.get("STENOPOOL_SPEECH") or Path(__file__).parents[2] / "shared" / "speech")
+_PREFECT_PORT = 24200
+PREFECT = f"http://127.0.0.1:{_PREFECT_PORT}"
+PASSWORD = "docs:screenshots"
 PORT = 24800
 OURS = f"http://127.0.0.1:{PORT}"
 _WORK = 300_000  # milliseconds that a recording may take on a busy machine
 
 
 @contextmanager
+def everything(home: Path) -> Iterator[None]:
+    """`stenopool up`, until the block ends."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STENOPOOL_"))}
+    environment |= {
+        "PREFECT_HOME": str(home),
+        "STENOPOOL_BATCH__BATCH_RECORDINGS": "2",
+        "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
+    }
+    command = [str(Path(sys.executable).with_name("stenopool")), "up", "--no-api", "--port", str(_PREFECT_PORT)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        print(process.stdout.readline())  # "Stenopool is running"
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+@contextmanager
 def served(folder: Path) -> Iterator[None]:
     """`stenopool serve --no-auth` on new folders, until the block ends."""
-    environment = {**os.environ, "PREFECT_API_URL": f"{PAGE}/api", "PREFECT_HOME": str(folder / "client")}
+    environment = {**os.environ, "PREFECT_API_URL": f"{PREFECT}/api", "PREFECT_HOME": str(folder / "client")}
     for name in ("source", "destination"):
         (folder / name).mkdir()
         environment[f"STENOPOOL_API__{name.upper()}"] = str(folder / name)
