@@ -311,7 +311,7 @@ def test_suspect_segments_are_flagged_or_dropped(
 
 OURS = [
     OutOfMemory("No memory for one window."),
-    TransientError(ErrorCode.STORAGE_UNAVAILABLE, "The store does not answer."),
+    TransientError(ErrorCode.STORAGE_UNAVAILABLE, "The store does not respond."),
     SetupError(ErrorCode.MODEL_CORRUPT, "The weights are cut off."),
 ]
 

@@ -39,7 +39,7 @@ class Server:
         user: str | None = None,
         seconds: float = 120,
     ) -> None:
-        """Start it and wait until ``answers()``; raises RuntimeError with the log's end if it does not answer."""
+        """Start it and wait until ``answers()``; raises RuntimeError with the log's end if it does not respond."""
         with self.log.open("ab") as output:
             self.process = spawn(
                 command,

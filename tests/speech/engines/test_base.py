@@ -41,7 +41,7 @@ def test_our_own_errors_keep_their_code() -> None:
     [
         OutOfMemory("No memory for one window."),
         SourceChanged("It was replaced."),
-        TransientError(ErrorCode.STORAGE_UNAVAILABLE, "The store does not answer."),
+        TransientError(ErrorCode.STORAGE_UNAVAILABLE, "The store does not respond."),
         AccessDenied("The key was revoked."),
         DeviceUnavailable("No GPU."),
         SetupError(ErrorCode.MODEL_CORRUPT, "The weights are cut off."),
