@@ -111,9 +111,16 @@ class Pair:
         """Level of the second channel relative to the first, in dB."""
         return 10 * np.log10((_smooth(self.second) + 1.0) / (_smooth(self.first) + 1.0))
 
+    @cached_property
+    def likeness(self) -> Energies:
+        """The squared correlation of the two, 0 to 1."""
+        return _smooth(self.product) ** 2 / np.maximum(_smooth(self.first) * _smooth(self.second), 1.0)
+
     def find_spoken(self, energy: Energies) -> NDArray[np.bool_]:
         """The windows in which one of the two has sound, and no third channel is much louder."""
         active: NDArray[np.bool_] = _is_active(self.first) | _is_active(self.second)
+        # Above the threshold because little is louder, but only the noise of two microphones: its levels mean nothing.
+        active &= _is_clear(self.first) | _is_clear(self.second) | (self.likeness >= ALIKE)
         active[: self.lag // WINDOW + 2] = False  # before the start of the delayed early channel
         others = np.delete(energy, [self.early, self.late], axis=1).max(axis=1, initial=0.0)
         active &= np.maximum(self.first, self.second) >= others / 2
@@ -125,17 +132,17 @@ def _find_copy(found: Crosstalk, energy: Energies, pair: Pair) -> None:
     spoken = pair.find_spoken(energy)
     if spoken.sum() < _LEAST_WINDOWS or _split_levels(pair.ratios[spoken]) is not None:
         return
-    kept, repeating, repeats = _compare_levels(pair, spoken)
-    own_seconds = (spoken & ~repeats).sum() * WINDOW / SAMPLE_RATE
+    kept, repeating, own, _ = _compare_levels(pair, spoken)
+    own_seconds = (spoken & own).sum() * WINDOW / SAMPLE_RATE
     if own_seconds < OWN_SECONDS and abs(float(np.median(pair.ratios[spoken]))) <= COPY_DB:
         found.copies[repeating] = kept
 
 
-def _compare_levels(pair: Pair, spoken: NDArray[np.bool_]) -> tuple[int, int, NDArray[np.bool_]]:
-    """The louder channel, the quieter one, and the windows in which the quieter one has no other sound."""
+def _compare_levels(pair: Pair, spoken: NDArray[np.bool_]) -> tuple[int, int, NDArray[np.bool_], NDArray[np.bool_]]:
+    """The louder channel, the quieter one, and the latter's windows with its own sound, and with only the other's."""
     if pair.second[spoken].sum() * _SAME_LEVEL > pair.first[spoken].sum():
-        return pair.late, pair.early, _find_repeats(pair.second, pair.first, pair.product, spoken, is_copy=True)[0]
-    return pair.early, pair.late, _find_repeats(pair.first, pair.second, pair.product, spoken, is_copy=True)[0]
+        return pair.late, pair.early, *_find_own(pair.second, pair.first, pair, spoken, is_copy=True)[:2]
+    return pair.early, pair.late, *_find_own(pair.first, pair.second, pair, spoken, is_copy=True)[:2]
 
 
 def _find_bleeding(found: Crosstalk, energy: Energies, pair: Pair) -> None:
@@ -145,13 +152,13 @@ def _find_bleeding(found: Crosstalk, energy: Energies, pair: Pair) -> None:
         return
     middle = _split_levels(pair.ratios[spoken])
     if middle is None:  # one of them has only the other's sound
-        _, repeating, repeats = _compare_levels(pair, spoken)
+        _, repeating, _, repeats = _compare_levels(pair, spoken)
         _mute(found, pair, repeating, repeats, 0.0)
         return
     below, above = pair.ratios < middle, pair.ratios > middle
-    repeats, ratio = _find_repeats(pair.first, pair.second, pair.product, spoken & below)
+    _, repeats, ratio = _find_own(pair.first, pair.second, pair, spoken & below)
     _mute(found, pair, pair.late, repeats & below, ratio)
-    repeats, ratio = _find_repeats(pair.second, pair.first, pair.product, spoken & above)
+    _, repeats, ratio = _find_own(pair.second, pair.first, pair, spoken & above)
     _mute(found, pair, pair.early, repeats & above, ratio)
 
 
@@ -183,30 +190,30 @@ def _mute(found: Crosstalk, pair: Pair, channel: int, repeats: NDArray[np.bool_]
         found.explained.setdefault(channel, {})[pair.early + pair.late - channel] = energy
 
 
-def _find_repeats(
-    source: Energies, target: Energies, product: Energies, certain: NDArray[np.bool_], *, is_copy: bool = False
-) -> tuple[NDArray[np.bool_], float]:
-    """Find the windows in which the target has only the source's sound, from the energies of both and their product.
+def _find_own(
+    source: Energies, target: Energies, pair: Pair, certain: NDArray[np.bool_], *, is_copy: bool = False
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], float]:
+    """Find the windows in which the target has its own sound, and those in which it has only the source's.
 
-    The source is heard in the ``certain`` windows. Returns also the share of its energy that is in the target.
+    Uses the energies of both channels and their product. The source is heard in the ``certain`` windows. Windows in
+    neither result are silent. Returns also the share of the source's energy that is in the target.
     """
     certain = certain & (source > np.percentile(source, _LOUDEST) / 10)
     if certain.sum() < _LEAST_WINDOWS:
-        return np.zeros(len(target), bool), 0.0
+        return np.ones(len(target), bool), np.zeros(len(target), bool), 0.0
     # The share of the source's energy in the target, without other sounds. A room's echoes add to it.
-    gain = (product[certain].sum() / source[certain].sum()) ** 2
+    gain = (pair.product[certain].sum() / source[certain].sum()) ** 2
     ratio = float(np.median(target[certain] / source[certain]))
     ratio, noise = ratio if is_copy else min(ratio, _ROOM * gain), float(np.percentile(target, 10))
     echoing = np.max([np.roll(source, n) for n in range(-1, _ECHO)], axis=0)
     expected = (ratio * echoing + noise) * 10 ** (MARGIN_DB / 10)
-    likeness = _smooth(product) ** 2 / np.maximum(_smooth(source) * _smooth(target), 1.0)
-    own = target > expected * np.where(likeness >= ALIKE, 10 ** (ALIKE_DB / 10), 1.0)
-    usual = float(np.median(likeness[certain]))
+    own = target > expected * np.where(pair.likeness >= ALIKE, 10 ** (ALIKE_DB / 10), 1.0)
+    usual = float(np.median(pair.likeness[certain]))
     if usual >= ALIKE and not is_copy:
-        own |= (likeness < UNLIKE * usual) & (ratio * _smooth(source) > _CLEAR * noise)  # both speak
+        own |= (pair.likeness < UNLIKE * usual) & (ratio * _smooth(source) > _CLEAR * noise)  # both speak
     own = _smooth(own, 5) >= 0.5  # a syllable, not a click
     own = _smooth(own, 2 * _HOLD + 1) > 1e-9
-    return ~own & (_smooth(_is_active(source), 2 * _ECHO + 1) > 1e-9), ratio
+    return own, ~own & (_smooth(_is_active(source), 2 * _ECHO + 1) > 1e-9), ratio
 
 
 def _frames(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
@@ -295,6 +302,11 @@ def _spectra(block: Block) -> NDArray[np.complex64]:
 
 def _is_active(energy: NDArray[np.float64]) -> NDArray[np.bool_]:
     return energy > max(np.percentile(energy, _LOUDEST) * 10 ** (-_ACTIVE_DB / 10), 1.0)
+
+
+def _is_clear(energy: Energies) -> NDArray[np.bool_]:
+    """The windows that are louder than a channel's noise by the margin."""
+    return energy > np.percentile(energy, 10) * 10 ** (MARGIN_DB / 10)
 
 
 def _smooth(values: NDArray[Any], windows: int = 3) -> NDArray[np.float64]:

@@ -36,9 +36,19 @@ class Region:
     def contains(self, other: "Region") -> bool:
         return self.start <= other.start and other.end <= self.end
 
+    @property
+    def unpadded(self) -> tuple[float, float]:
+        """Start and end without padding."""
+        return min(self.middle, self.start + _PAD), max(self.middle, self.end - _PAD)
+
+    def spoken_between(self, start: float, end: float) -> float:
+        """Seconds of it, without its padding, between the two times."""
+        begins, ends = self.unpadded
+        return max(0.0, min(end, ends) - max(start, begins))
+
     def is_free_of(self, spoken: Iterable[tuple[float, float]]) -> bool:
         """Whether none of these words (start and end) is in the region without its padding."""
-        start, end = min(self.middle, self.start + _PAD), max(self.middle, self.end - _PAD)
+        start, end = self.unpadded
         return not any(start <= (begins + ends) / 2 <= end for begins, ends in spoken)
 
 

@@ -1,5 +1,6 @@
 """Build a transcript from decoded windows, for every engine: sentences, flags and numbers."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -23,8 +24,11 @@ PAUSE_SECONDS = 1.0
 LONG_SECONDS = 12.0
 
 
-def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
-    """Segments of one decoded window: one per sentence if it has words, else the whole window."""
+def build_segments(region: Region, decoded: WindowResult, speech: Sequence[Region] = ()) -> Iterator[Segment]:
+    """Segments of one decoded window: one per sentence if it has words, else the whole window.
+
+    ``speech``: the regions of speech in the recording, in seconds; see `keep_to_speech`.
+    """
     if not decoded.text.strip():
         return
     whole = Segment(
@@ -40,12 +44,48 @@ def build_segments(region: Region, decoded: WindowResult) -> Iterator[Segment]:
     if not decoded.words:
         yield whole
         return
-    for words in split_sentences(decoded.words):
-        shifted = [shift(word, region.start) for word in words]
-        start = min((word.start for word in shifted if word.start is not None), default=region.start)
-        end = max((word.end for word in shifted if word.end is not None), default=region.end)
-        text = "".join(word.word for word in words)
-        yield whole.model_copy(update={"start": start, "end": end, "text": text, "words": shifted})
+    timed = keep_to_speech([shift(word, region.start) for word in decoded.words], speech)
+    for words in split_sentences(timed):
+        yield _with_words(whole.model_copy(update={"text": "".join(word.word for word in words)}), words)
+
+
+def cut_pauses(segment: Segment, speech: Sequence[Region]) -> Segment:
+    """The segment without the pauses that its words last over; see `keep_to_speech`."""
+    words = keep_to_speech(segment.words, speech)
+    return segment if words == segment.words else _with_words(segment, words)
+
+
+def _with_words(segment: Segment, words: list[Word]) -> Segment:
+    """The segment with these words, from the start of the first to the end of the last."""
+    start = min((word.start for word in words if word.start is not None), default=segment.start)
+    end = max((word.end for word in words if word.end is not None), default=segment.end)
+    return segment.model_copy(update={"start": start, "end": end, "words": words})
+
+
+def keep_to_speech(words: Sequence[Word], speech: Sequence[Region]) -> list[Word]:
+    """Cut pauses from words. If a word lasts over a pause, the part with more speech is kept.
+
+    Word times from attention add the silence between two words to either of them. ``speech``: sorted, and padded by the
+    speech detector, so a pause between regions that touch is too short to matter.
+    """
+    stretches: list[Region] = []
+    for region in speech:
+        if stretches and region.start <= stretches[-1].end:
+            stretches[-1] = Region(stretches[-1].start, max(region.end, stretches[-1].end))
+        else:
+            stretches.append(region)
+    starts, ends = [each.start for each in stretches], [each.end for each in stretches]
+    kept: list[Word] = []
+    for word in words:
+        start, end = word.start, word.end
+        if start is not None and end is not None:
+            over = stretches[bisect_right(ends, start) : bisect_left(starts, end)]
+            if len(over) > 1:
+                _, begins, ends_at = max((each.spoken_between(start, end), each.start, each.end) for each in over)
+                times = {"start": round(max(start, begins), 3), "end": round(min(end, ends_at), 3)}
+                word = word.model_copy(update=times)
+        kept.append(word)
+    return kept
 
 
 def shift(word: Word, seconds: float) -> Word:

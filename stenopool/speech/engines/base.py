@@ -15,7 +15,7 @@ from stenopool.options import EngineName, MachineOptions, TranscriptionOptions
 from stenopool.speech.audio.vad import GENEROUS, Region, chunks, find_doubtful, speech_regions
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import choose_placement, translate_faults
-from stenopool.speech.engines.assembly import build_transcript
+from stenopool.speech.engines.assembly import build_transcript, cut_pauses
 from stenopool.speech.engines.policy import LONGEST_WINDOW, TEMPERATURES, Hints, judge, most_speech
 from stenopool.speech.transcript import Segment, Transcript, Word
 from stenopool.whisper_models import ENGLISH, facts_of
@@ -146,9 +146,10 @@ class SerialEngine(Engine):
                     segments, language, speech = [*segments, *more], language or heard, [*speech, region]
                 case "unclear":
                     missed.append(region)
+        speech = sorted(speech, key=lambda region: region.start)
         return build_transcript(
-            sorted(segments, key=lambda segment: segment.start),
-            sorted(speech, key=lambda region: region.start),
+            sorted((cut_pauses(segment, speech) for segment in segments), key=lambda segment: segment.start),
+            speech,
             options,
             language=language,
             duration=waveform.duration,

@@ -144,9 +144,10 @@ class UtteranceJob:
         options = self.decoder.options
         results = sorted(self.results, key=lambda result: result[0].start)
         heard = [(decoded.probabilities, region.duration) for region, decoded in results]
+        speech = sorted([*self.speech, *self.found], key=lambda region: region.start)
         return build_transcript(
-            [segment for region, decoded in results for segment in build_segments(region, decoded)],
-            sorted([*self.speech, *self.found], key=lambda region: region.start),
+            [segment for region, decoded in results for segment in build_segments(region, decoded, speech)],
+            speech,
             options,
             language=(self.language or vote(heard, options.languages)) if results else None,
             duration=self.utterance.waveform.duration,

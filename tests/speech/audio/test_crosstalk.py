@@ -220,7 +220,7 @@ def test_any_copy_becomes_one_channel_and_other_sounds_do_not(
     seed: int, lag: float, gain: float, sign: int, noise: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    time = np.arange(12 * SAMPLE_RATE) / SAMPLE_RATE
+    time = np.arange(20 * SAMPLE_RATE) / SAMPLE_RATE
     one, other = (
         rng.standard_normal(len(time)) * np.clip(np.sin(2 * np.pi * rng.uniform(0.5, 3) * time), 0.01, 1) * 0.05
         for _ in range(2)

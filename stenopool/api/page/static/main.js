@@ -18,6 +18,7 @@ function useRoute() {
   useEffect(() => {
     const changed = () => setRoute(read());
     addEventListener("hashchange", changed);
+    changed(); // an effect starts after the first paint, and the address may have changed before it
     return () => removeEventListener("hashchange", changed);
   }, []);
   return route;
