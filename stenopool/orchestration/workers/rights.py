@@ -40,11 +40,16 @@ WORKER_RIGHTS = (
 )
 
 
+def is_in_pod() -> bool:
+    """Whether this process runs in a Kubernetes pod, and so has the credentials of a service account."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
 def find_missing_rights(namespace: str, account: str | None = None) -> list[Right]:
     """Those that a service account lacks in the namespace.
 
     ``account``: namespace and name, as in ``stenopool:prefect-worker-gpu``; the caller must be allowed to create access
-    reviews. Without it, and in a pod, the rights are the caller's own: those of its service account or kubeconfig.
+    reviews. Without it, the rights are the caller's own: those of the pod's service account, or of the kubeconfig.
     Raises `SetupError`: EXTRA_MISSING without the extra kubernetes, ACCESS_DENIED where no API server answers.
     """
     extras.require("Asking a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
@@ -58,7 +63,7 @@ async def _find_missing(namespace: str, account: str | None) -> list[Right]:
     try:
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
-            api, account = client.ApiClient(), None
+            api = client.ApiClient()
         except config.ConfigException:
             # By name: the package reads the variable only when it is imported.
             api = await config.new_client_from_config(os.environ.get("KUBECONFIG"))
