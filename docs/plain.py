@@ -93,7 +93,15 @@ def _original(place: int, starts: list[tuple[int, int]]) -> int:
 
 def find_words(paths: list[str]) -> Iterator[Finding]:
     """What codespell finds; its own settings are in pyproject.toml."""
-    command = [sys.executable, "-m", "codespell_lib", "--quiet-level=35", f"--dictionary={WORDS}", "--dictionary=-"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "codespell_lib",
+        "--quiet-level=35",
+        f"--dictionary={WORDS}",
+        "--dictionary=-",
+    ]
     for start in range(0, len(paths), 500):
         done = subprocess.run(
             [*command, *paths[start : start + 500]], cwd=REPOSITORY, capture_output=True, text=True, check=False

@@ -91,7 +91,7 @@ def collect(folder: Path) -> None:
 def build(folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Zensical on the pages that `collect` wrote to `folder/pages`."""
     configuration = shutil.copy(CONFIGURATION, folder)
-    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", f"--config-file={configuration}"]
+    command = [sys.executable, "-P", "-m", "zensical", "build", "--strict", "--clean", f"--config-file={configuration}"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
