@@ -43,6 +43,7 @@ from stenopool.storage.base import Walk
 FindingStatus = Literal["ok", "warn", "fail"]
 
 _STYLES: dict[FindingStatus, str] = {"ok": "green", "warn": "yellow", "fail": "red"}
+_WORKER = "stenopool:prefect-worker-gpu"
 _GIB = 1024**3
 _LITTLE_SPACE = 5 * _GIB  # a shard of four hours with its originals as WAV, and some reserve
 _LISTED, _TRIED, _NAMED = 10_000, 3, 5  # objects of a source to list, to read, and to name in the finding
@@ -86,8 +87,13 @@ def doctor(
         str | None, typer.Option(help="Kubernetes namespace of the jobs: check the permissions of a worker.")
     ] = None,
     service_account: Annotated[
-        str, typer.Option(help="The worker's service account, as namespace:name; empty: these credentials.")
-    ] = "stenopool:prefect-worker-gpu",
+        str | None,
+        typer.Option(
+            help=f"The worker's service account, as namespace:name. Default: {_WORKER}; in a pod, the pod's own. "
+            "Empty: the credentials of this process.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Check what a run with these options needs: packages, weights, GPU, ffmpeg, storage permissions, Prefect.
@@ -126,7 +132,7 @@ def list_checks(
     source: str | None,
     destination: str | None,
     namespace: str | None = None,
-    account: str = "",
+    account: str | None = "",
 ) -> Iterator[Check]:
     """The checks that apply, in the order in which a run depends on them."""
     yield Check("packages", _check_packages)
@@ -342,16 +348,20 @@ def _check_prefect() -> str:
         ) from error
 
 
-def _check_kubernetes(namespace: str, account: str) -> str:
-    from stenopool.orchestration.workers.rights import find_missing_rights
+def _check_kubernetes(namespace: str, account: str | None) -> str:
+    """``account``: None for the worker's, or in a pod that of the pod; empty for the credentials of this process."""
+    from stenopool.orchestration.workers.rights import find_missing_rights, is_in_pod
 
+    if account is None and not is_in_pod():
+        account = _WORKER
+    name = account or ("the pod's service account" if is_in_pod() else "the account of the kubeconfig")
     if missing := find_missing_rights(namespace, account or None):
         raise _Wrong(
-            f"Missing permissions of {account or 'these credentials'} in {namespace}: "
+            f"Missing permissions of {name} in {namespace}: "
             + "; ".join(f"{one} (without it, {one.without})" for one in missing),
             "Give the worker's service account a Role with these permissions in this namespace (workers/README.md).",
         )
-    return f"{account or 'a worker with these credentials'} has all permissions that it needs in {namespace}"
+    return f"{name} has all permissions that a worker needs in {namespace}"
 
 
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|AUTH_STRING|_KEY)$", re.IGNORECASE)

@@ -20,6 +20,10 @@ from stenopool.runtime.network import Address, is_loopback
 from stenopool.runtime.processes import safe_environment
 from stenopool.settings import get_settings
 
+_REMAINING = (
+    "{runs} runs remain in the work pool {pool} of an earlier version. Keep a worker on it until it is empty, then run "
+    "`stenopool deploy --prune` to remove it. See docs/operations/upgrade.md."
+)
 LimitOption = Annotated[
     int | None,
     typer.Option(min=1, help="Concurrent runs of a worker of the pool gpu (default: only the limit of the pool)."),
@@ -250,8 +254,4 @@ def deploy(
         print_line(line)
     print_line(f"{len(changes)} changes." if changes else "Nothing to change.", err)
     for pool, runs in asyncio.run(find_old_pools()).items():
-        print_line(
-            f"{runs} runs remain in the work pool {pool} of an earlier version. Keep a worker on it until it is empty, "
-            "then run `stenopool deploy --prune` to remove it. See docs/operations/upgrade.md.",
-            err,
-        )
+        print_line(_REMAINING.format(runs=runs, pool=pool), err)

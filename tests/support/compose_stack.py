@@ -50,6 +50,7 @@ _ENTRY = {
 }  # fmt: skip
 _LEFT_OUT = {"grafana"}
 _FOUNDATIONS = {"postgres", "redis", "seaweedfs", "prefect-server"}  # stopped last
+_ONCE = {"buckets", "deploy"}
 _VOLUMES = "volumes"
 
 
@@ -190,8 +191,8 @@ class Installation:
             mounts.append(
                 f"--volume={volume['source']}:{volume['target']}" + (":ro" if volume.get("read_only") else "")
             )
-        if service["image"].startswith(OURS):  # the image's own volumes
-            mounts.append(f"--volume={self._volume(f'tmp-{name}')}:/tmp")
+        # Ours is a volume of the image. Others share a root here, where SeaweedFS leaves a socket.
+        mounts.append(f"--volume={self._volume(f'tmp-{name}')}:/tmp")
         return mounts
 
     def _volume(self, name: str) -> Path:
@@ -244,8 +245,10 @@ def _roots(images: Images) -> tuple[str, str]:
     command = ["mmdebstrap", "--variant=minbase", "--quiet", f"--include={packages}", "bookworm", str(others)]
     subprocess.run(command, check=True)
     programs = others / "usr/local/bin"
-    for program in ("pg_isready", "pg_dump", "pg_restore"):
-        (programs / program).write_text(f'#!/bin/sh\nexec /usr/lib/postgresql/*/bin/{program} "$@"\n')
+    # As in the image, the server is ready once the database exists.
+    exists = 'psql --quiet --username=$POSTGRES_USER --dbname=$POSTGRES_DB --command="SELECT 1" >/dev/null && '
+    for program, first in (("pg_isready", exists), ("pg_dump", ""), ("pg_restore", "")):
+        (programs / program).write_text(f'#!/bin/sh\n{first}exec /usr/lib/postgresql/*/bin/{program} "$@"\n')
         (programs / program).chmod(0o755)
     shutil.copy2(Path(sys.executable).with_name("weed"), programs / "weed")
     return ours, str(others)
@@ -308,7 +311,7 @@ def _start(installation: Installation, say: Callable[[str], None]) -> None:
     """`docker compose up -d`, until all are healthy."""
     installation.read()
     installation.up()
-    for name in installation.running():
+    for name in installation.running().keys() - _ONCE:
         installation.wait(name, "service_healthy")
         say(f"{name} is healthy")
 

@@ -23,7 +23,7 @@ WRONG = {
         'Blocks of type "network_config" are not expected here',
     ),
     "missing block": (
-        ("storage/main.tf", '  versioning_configuration {\n    status = "Enabled"\n  }\n', ""),
+        ("storage/main.tf", '  versioning_configuration { status = "Enabled" }\n', ""),
         'At least 1 "versioning_configuration" blocks are required',
     ),
     "unknown resource": (

@@ -41,11 +41,16 @@ WORKER_RIGHTS = (
 )
 
 
+def is_in_pod() -> bool:
+    """Whether this process runs in a Kubernetes pod, and so has the credentials of a service account."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
 def find_missing_rights(namespace: str, account: str | None = None) -> list[Right]:
     """Permissions that a service account lacks in the namespace.
 
     ``account``: namespace and name, as in ``stenopool:prefect-worker-gpu``; the caller must be allowed to create access
-    reviews. Without it, and in a pod, the permissions of the caller's service account or kubeconfig are checked. Raises
+    reviews. Without it, the permissions of the caller are checked: its pod's service account, or its kubeconfig. Raises
     `SetupError`: EXTRA_MISSING without the extra kubernetes, ACCESS_DENIED if no API server responds.
     """
     extras.require("Access to a Kubernetes cluster", "kubernetes_asyncio", extra="kubernetes")
@@ -59,7 +64,7 @@ async def _find_missing(namespace: str, account: str | None) -> list[Right]:
     try:
         try:
             config.load_incluster_config()  # type: ignore[no-untyped-call]
-            api, account = client.ApiClient(), None
+            api = client.ApiClient()
         except config.ConfigException:
             # Passed explicitly: the package reads the variable only when it is imported.
             api = await config.new_client_from_config(os.environ.get("KUBECONFIG"))

@@ -1,8 +1,6 @@
 # Shared by Prefect's servers: events, leases of slots, their order. One primary without cluster mode, because Prefect connects to one address.
 
-locals {
-  port = 6379
-}
+locals { port = 6379 }
 
 resource "aws_elasticache_subnet_group" "this" {
   name       = "${var.name}-cache"
@@ -14,9 +12,7 @@ resource "aws_security_group" "this" {
   description = "Prefect's messages"
   vpc_id      = var.vpc_id
 
-  lifecycle {
-    create_before_destroy = true
-  }
+  lifecycle { create_before_destroy = true }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "this" {
@@ -38,9 +34,7 @@ resource "aws_elasticache_parameter_group" "this" {
     value = "noeviction"
   }
 
-  lifecycle {
-    create_before_destroy = true
-  }
+  lifecycle { create_before_destroy = true }
 }
 
 resource "aws_cloudwatch_log_group" "this" {

@@ -1,3 +1,1 @@
-terraform {
-  required_version = ">= 1.11, < 2.0"
-}
+terraform { required_version = ">= 1.11, < 2.0" }

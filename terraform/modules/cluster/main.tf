@@ -79,9 +79,7 @@ resource "aws_eks_cluster" "this" {
   dynamic "storage_config" {
     for_each = local.auto
     content {
-      block_storage {
-        enabled = true
-      }
+      block_storage { enabled = true }
     }
   }
 
@@ -99,9 +97,7 @@ resource "aws_eks_cluster" "this" {
   encryption_config {
     resources = ["secrets"]
 
-    provider {
-      key_arn = var.kms_key_arn
-    }
+    provider { key_arn = var.kms_key_arn }
   }
 
   upgrade_policy {
@@ -129,7 +125,5 @@ resource "aws_eks_access_policy_association" "administrator" {
   principal_arn = each.value.principal_arn
   policy_arn    = "arn:${data.aws_partition.current.partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 
-  access_scope {
-    type = "cluster"
-  }
+  access_scope { type = "cluster" }
 }

@@ -15,9 +15,7 @@ resource "aws_security_group" "this" {
   description = "Prefect's database"
   vpc_id      = var.vpc_id
 
-  lifecycle {
-    create_before_destroy = true
-  }
+  lifecycle { create_before_destroy = true }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "this" {
@@ -43,9 +41,7 @@ resource "aws_db_parameter_group" "this" {
     value = "1000" # ms
   }
 
-  lifecycle {
-    create_before_destroy = true
-  }
+  lifecycle { create_before_destroy = true }
 }
 
 resource "aws_iam_role" "monitoring" {

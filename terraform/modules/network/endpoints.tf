@@ -35,9 +35,7 @@ resource "aws_security_group" "endpoints" {
   description = "AWS services reached from inside the network"
   vpc_id      = aws_vpc.this.id
 
-  lifecycle {
-    create_before_destroy = true
-  }
+  lifecycle { create_before_destroy = true }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "endpoints" {

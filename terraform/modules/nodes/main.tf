@@ -123,13 +123,9 @@ resource "aws_eks_node_group" "this" {
     max_size     = local.pools[each.value.pool].sizes.max_size
   }
 
-  update_config {
-    max_unavailable = 1
-  }
+  update_config { max_unavailable = 1 }
 
-  node_repair_config {
-    enabled = true
-  }
+  node_repair_config { enabled = true }
 
   lifecycle {
     create_before_destroy = true

@@ -2,9 +2,7 @@
 
 data "aws_partition" "current" {}
 
-locals {
-  log_groups = var.container_logs ? toset(["application", "dataplane", "host", "performance"]) : toset([])
-}
+locals { log_groups = var.container_logs ? toset(["application", "dataplane", "host", "performance"]) : toset([]) }
 
 # Otherwise the agent creates them, unencrypted and without expiry.
 resource "aws_cloudwatch_log_group" "pods" {

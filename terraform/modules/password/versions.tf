@@ -1,7 +1,5 @@
 terraform {
   required_version = ">= 1.11, < 2.0"
 
-  required_providers {
-    aws = { source = "hashicorp/aws", version = "~> 6.69" }
-  }
+  required_providers { aws = { source = "hashicorp/aws", version = "~> 6.69" } }
 }

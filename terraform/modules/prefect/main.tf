@@ -1,8 +1,6 @@
 # Namespaces, and the secrets of Prefect's server and of its clients: what Stenopool's chart expects.
 
-locals {
-  redis_url = "rediss://:${var.cache_password}@${var.cache.host}:${var.cache.port}/0"
-}
+locals { redis_url = "rediss://:${var.cache_password}@${var.cache.host}:${var.cache.port}/0" }
 
 # As in workers/helm/namespace.yaml. Runs have a separate namespace, without the other secrets.
 resource "kubernetes_namespace_v1" "this" {

@@ -3,9 +3,7 @@ resource "aws_ecr_repository" "this" {
   image_tag_mutability = "IMMUTABLE" # a version that changes under its name cannot be rolled back to
   force_delete         = var.force_delete
 
-  image_scanning_configuration {
-    scan_on_push = true
-  }
+  image_scanning_configuration { scan_on_push = true }
 
   encryption_configuration {
     encryption_type = "KMS"

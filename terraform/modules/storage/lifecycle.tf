@@ -8,17 +8,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
     filter {}
 
     # Parts of interrupted uploads cost money and appear in no listing.
-    abort_incomplete_multipart_upload {
-      days_after_initiation = 7
-    }
+    abort_incomplete_multipart_upload { days_after_initiation = 7 }
 
-    noncurrent_version_expiration {
-      noncurrent_days = var.old_versions_days
-    }
+    noncurrent_version_expiration { noncurrent_days = var.old_versions_days }
 
-    expiration {
-      expired_object_delete_marker = true
-    }
+    expiration { expired_object_delete_marker = true }
   }
 
   # Checkpoints are deleted once the receipt is written. Older ones belong to abandoned work.
@@ -29,17 +23,11 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
       id     = "checkpoints"
       status = "Enabled"
 
-      filter {
-        prefix = local.work_prefix
-      }
+      filter { prefix = local.work_prefix }
 
-      expiration {
-        days = var.checkpoint_days
-      }
+      expiration { days = var.checkpoint_days }
 
-      noncurrent_version_expiration {
-        noncurrent_days = 1
-      }
+      noncurrent_version_expiration { noncurrent_days = 1 }
     }
   }
 

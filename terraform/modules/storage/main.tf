@@ -31,9 +31,7 @@ resource "aws_s3_bucket_ownership_controls" "this" {
   for_each = aws_s3_bucket.this
   bucket   = each.value.id
 
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
+  rule { object_ownership = "BucketOwnerEnforced" }
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "this" {
@@ -55,9 +53,7 @@ resource "aws_s3_bucket_versioning" "this" {
   for_each = aws_s3_bucket.this
   bucket   = each.value.id
 
-  versioning_configuration {
-    status = "Enabled"
-  }
+  versioning_configuration { status = "Enabled" }
 }
 
 resource "aws_s3_bucket_policy" "this" {

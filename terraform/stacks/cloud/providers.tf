@@ -10,15 +10,11 @@ terraform {
   #   use_lockfile = true
   # }
 
-  required_providers {
-    aws = { source = "hashicorp/aws", version = "~> 6.69" }
-  }
+  required_providers { aws = { source = "hashicorp/aws", version = "~> 6.69" } }
 }
 
 provider "aws" {
   region = var.region
 
-  default_tags {
-    tags = merge(var.tags, { stenopool = var.name })
-  }
+  default_tags { tags = merge(var.tags, { stenopool = var.name }) }
 }

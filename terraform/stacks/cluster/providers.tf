@@ -18,9 +18,7 @@ terraform {
 }
 
 # Only to read the passwords.
-provider "aws" {
-  region = var.region
-}
+provider "aws" { region = var.region }
 
 locals {
   # A new token for each command, rather than one in the state.

@@ -92,3 +92,33 @@ def test_doctor_names_a_workers_missing_permissions(cluster: Cluster, monkeypatc
     status, found = finding()
     assert status == "fail"
     assert "watch pods" in found
+
+
+@pytest.mark.parametrize(
+    ("pod", "account", "name"),
+    [
+        (False, None, "stenopool:prefect-worker-gpu"),
+        (True, None, "the pod's service account"),
+        (True, "services:worker", "services:worker"),
+        (False, "", "the account of the kubeconfig"),
+    ],
+)
+def test_the_doctor_names_the_account_that_it_checked(
+    monkeypatch: pytest.MonkeyPatch, pod: bool, account: str | None, name: str
+) -> None:
+    from stenopool.cli.doctor import examine, list_checks
+    from stenopool.options import ExecutionOptions, TranscriptionOptions
+    from stenopool.orchestration.workers import rights
+
+    asked = []
+
+    def find(namespace: str, account: str | None) -> list[Right]:
+        asked.append(account)
+        return []
+
+    monkeypatch.setattr(rights, "find_missing_rights", find)
+    if pod:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    *_, last = list_checks(TranscriptionOptions(), ExecutionOptions(), None, None, NAMESPACE, account)
+    assert examine(last).found.startswith(f"{name} has all permissions")
+    assert asked == [name if ":" in name else None]

@@ -33,9 +33,7 @@ run "encrypted_both_ways_and_loses_nothing" {
 }
 
 run "with_a_replica" {
-  variables {
-    replicas = 1
-  }
+  variables { replicas = 1 }
 
   assert {
     condition     = aws_elasticache_replication_group.this.automatic_failover_enabled && aws_elasticache_replication_group.this.multi_az_enabled && length(output.node_ids) == 2
@@ -46,9 +44,7 @@ run "with_a_replica" {
 run "not_a_node_type" {
   command = plan
 
-  variables {
-    node_type = "t4g.small"
-  }
+  variables { node_type = "t4g.small" }
 
   expect_failures = [var.node_type]
 }

@@ -29,9 +29,7 @@ run "each_pool_its_image_and_account" {
 }
 
 run "a_schedule" {
-  variables {
-    schedules = { nightly = { cron = "0 2 * * *", timezone = "Europe/Zurich" } }
-  }
+  variables { schedules = { nightly = { cron = "0 2 * * *", timezone = "Europe/Zurich" } } }
 
   assert {
     condition     = yamldecode(output.values).deploy.deployments[0].parameters == { source = "s3://recordings", destination = "s3://transcripts" } && yamldecode(output.values).deploy.deployments[0].concurrency_limit.collision_strategy == "CANCEL_NEW"
@@ -40,9 +38,7 @@ run "a_schedule" {
 }
 
 run "arrivals" {
-  variables {
-    arrivals_queue_url = "https://sqs.eu-central-1.amazonaws.com/111122223333/arrivals"
-  }
+  variables { arrivals_queue_url = "https://sqs.eu-central-1.amazonaws.com/111122223333/arrivals" }
 
   assert {
     condition     = [for deployment in yamldecode(output.values).deploy.deployments : [deployment.entrypoint, deployment.parameters.queue_url]] == [["flows/watch.py:watch", var.arrivals_queue_url]]
@@ -58,9 +54,7 @@ run "pods_reach_dns_on_their_node" {
 }
 
 run "a_load_balancer_reaches_the_api" {
-  variables {
-    ingress = { host = "stenopool.example.org", cidr = "10.0.0.0/16" }
-  }
+  variables { ingress = { host = "stenopool.example.org", cidr = "10.0.0.0/16" } }
 
   assert {
     condition     = yamldecode(output.values).api.ingress.host == "stenopool.example.org" && yamldecode(output.values).networkPolicy.apiFromCidrs == ["10.0.0.0/16"]
@@ -71,9 +65,7 @@ run "a_load_balancer_reaches_the_api" {
 run "not_a_schedule" {
   command = plan
 
-  variables {
-    schedules = { nightly = { cron = "every night" } }
-  }
+  variables { schedules = { nightly = { cron = "every night" } } }
 
   expect_failures = [var.schedules]
 }
@@ -81,9 +73,7 @@ run "not_a_schedule" {
 run "latest" {
   command = plan
 
-  variables {
-    image = { repository = "registry/stenopool", version = "latest" }
-  }
+  variables { image = { repository = "registry/stenopool", version = "latest" } }
 
   expect_failures = [var.image]
 }
@@ -91,9 +81,7 @@ run "latest" {
 run "a_token_in_the_manifest" {
   command = plan
 
-  variables {
-    env = { HF_TOKEN = "hf_x" }
-  }
+  variables { env = { HF_TOKEN = "hf_x" } }
 
   expect_failures = [var.env]
 }
@@ -101,9 +89,7 @@ run "a_token_in_the_manifest" {
 run "too_many_servers" {
   command = plan
 
-  variables {
-    server_replicas = 5
-  }
+  variables { server_replicas = 5 }
 
   expect_failures = [var.server_replicas]
 }

@@ -1,7 +1,5 @@
 mock_provider "aws" {
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
   mock_resource "aws_eks_cluster" {
     defaults = {
@@ -40,9 +38,7 @@ run "closed_by_default" {
 }
 
 run "opened_to_our_addresses" {
-  variables {
-    public_access_cidrs = ["203.0.113.7/32"]
-  }
+  variables { public_access_cidrs = ["203.0.113.7/32"] }
 
   assert {
     condition     = aws_eks_cluster.this.vpc_config[0].endpoint_public_access && aws_eks_cluster.this.vpc_config[0].public_access_cidrs == toset(["203.0.113.7/32"])
@@ -51,9 +47,7 @@ run "opened_to_our_addresses" {
 }
 
 run "administrators" {
-  variables {
-    administrator_role_arns = ["arn:aws:iam::111122223333:role/ops"]
-  }
+  variables { administrator_role_arns = ["arn:aws:iam::111122223333:role/ops"] }
 
   assert {
     condition     = length(aws_eks_access_policy_association.administrator) == 1
@@ -106,9 +100,7 @@ run "nodes_and_addons_follow_the_control_plane" {
 }
 
 run "nodes_have_no_rights_on_the_network" {
-  variables {
-    auto_mode = false
-  }
+  variables { auto_mode = false }
 
   assert {
     condition     = alltrue([for attachment in aws_iam_role_policy_attachment.node : !endswith(attachment.policy_arn, "AmazonEKS_CNI_Policy")])
@@ -124,9 +116,7 @@ run "nodes_have_no_rights_on_the_network" {
 run "open_to_the_world" {
   command = plan
 
-  variables {
-    public_access_cidrs = ["0.0.0.0/0"]
-  }
+  variables { public_access_cidrs = ["0.0.0.0/0"] }
 
   expect_failures = [var.public_access_cidrs]
 }
@@ -134,9 +124,7 @@ run "open_to_the_world" {
 run "one_zone" {
   command = plan
 
-  variables {
-    subnet_ids = ["subnet-a"]
-  }
+  variables { subnet_ids = ["subnet-a"] }
 
   expect_failures = [var.subnet_ids]
 }
@@ -144,9 +132,7 @@ run "one_zone" {
 run "a_version_with_its_patch" {
   command = plan
 
-  variables {
-    kubernetes_version = "1.34.1"
-  }
+  variables { kubernetes_version = "1.34.1" }
 
   expect_failures = [var.kubernetes_version]
 }
@@ -154,9 +140,7 @@ run "a_version_with_its_patch" {
 run "a_name_that_buckets_cannot_have" {
   command = plan
 
-  variables {
-    name = "Steno_Pool"
-  }
+  variables { name = "Steno_Pool" }
 
   expect_failures = [var.name]
 }

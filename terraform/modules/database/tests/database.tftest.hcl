@@ -1,15 +1,9 @@
 mock_provider "aws" {
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
-  mock_resource "aws_security_group" {
-    defaults = { id = "sg-0123" }
-  }
+  mock_resource "aws_security_group" { defaults = { id = "sg-0123" } }
 
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::111122223333:role/monitoring" }
-  }
+  mock_resource "aws_iam_role" { defaults = { arn = "arn:aws:iam::111122223333:role/monitoring" } }
 }
 
 variables {
@@ -57,9 +51,7 @@ run "a_second_destroy_also_leaves_a_snapshot" {
 }
 
 run "a_trial_goes_without_a_trace" {
-  variables {
-    deletion_protection = false
-  }
+  variables { deletion_protection = false }
 
   assert {
     condition     = aws_db_instance.this.skip_final_snapshot
@@ -70,9 +62,7 @@ run "a_trial_goes_without_a_trace" {
 run "a_password_that_breaks_the_url" {
   command = plan
 
-  variables {
-    password = "p@ss/word:0123456789"
-  }
+  variables { password = "p@ss/word:0123456789" }
 
   expect_failures = [var.password]
 }
@@ -80,9 +70,7 @@ run "a_password_that_breaks_the_url" {
 run "a_minor_version" {
   command = plan
 
-  variables {
-    postgres_version = "17.2"
-  }
+  variables { postgres_version = "17.2" }
 
   expect_failures = [var.postgres_version]
 }
@@ -90,9 +78,7 @@ run "a_minor_version" {
 run "no_backups" {
   command = plan
 
-  variables {
-    backup_days = 0
-  }
+  variables { backup_days = 0 }
 
   expect_failures = [var.backup_days]
 }

@@ -1,20 +1,12 @@
 mock_provider "aws" {
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "111122223333" }
-  }
+  mock_data "aws_caller_identity" { defaults = { account_id = "111122223333" } }
 
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
-  mock_data "aws_region" {
-    defaults = { region = "eu-central-1" }
-  }
+  mock_data "aws_region" { defaults = { region = "eu-central-1" } }
 }
 
-variables {
-  name = "stenopool"
-}
+variables { name = "stenopool" }
 
 run "turns_and_belongs_to_the_account" {
   assert {
@@ -36,9 +28,7 @@ run "turns_and_belongs_to_the_account" {
 run "too_soon_gone" {
   command = plan
 
-  variables {
-    deletion_window_days = 1
-  }
+  variables { deletion_window_days = 1 }
 
   expect_failures = [var.deletion_window_days]
 }

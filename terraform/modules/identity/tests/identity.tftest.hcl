@@ -1,15 +1,9 @@
 mock_provider "aws" {
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "111122223333" }
-  }
+  mock_data "aws_caller_identity" { defaults = { account_id = "111122223333" } }
 
-  mock_data "aws_region" {
-    defaults = { region = "eu-central-1" }
-  }
+  mock_data "aws_region" { defaults = { region = "eu-central-1" } }
 
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::111122223333:role/role" }
-  }
+  mock_resource "aws_iam_role" { defaults = { arn = "arn:aws:iam::111122223333:role/role" } }
 }
 
 variables {
@@ -137,9 +131,7 @@ run "the_exporter_sees_no_recording_and_changes_figures_only" {
 }
 
 run "watch_reads_arrivals" {
-  variables {
-    arrivals_queue_arn = "arn:aws:sqs:eu-central-1:111122223333:arrivals"
-  }
+  variables { arrivals_queue_arn = "arn:aws:sqs:eu-central-1:111122223333:arrivals" }
 
   assert {
     condition = length([
@@ -170,9 +162,7 @@ run "whole_buckets_are_possible" {
 run "one_account_for_two" {
   command = plan
 
-  variables {
-    service_accounts = { cpu = "stenopool", gpu = "stenopool" }
-  }
+  variables { service_accounts = { cpu = "stenopool", gpu = "stenopool" } }
 
   expect_failures = [var.service_accounts]
 }
@@ -180,9 +170,7 @@ run "one_account_for_two" {
 run "every_key_of_the_account" {
   command = plan
 
-  variables {
-    kms_key_arns = ["arn:aws:kms:eu-central-1:111122223333:key/*"]
-  }
+  variables { kms_key_arns = ["arn:aws:kms:eu-central-1:111122223333:key/*"] }
 
   expect_failures = [var.kms_key_arns]
 }

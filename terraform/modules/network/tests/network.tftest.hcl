@@ -1,19 +1,11 @@
 mock_provider "aws" {
-  mock_data "aws_availability_zones" {
-    defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
-  }
+  mock_data "aws_availability_zones" { defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] } }
 
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "111122223333" }
-  }
+  mock_data "aws_caller_identity" { defaults = { account_id = "111122223333" } }
 
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
-  mock_data "aws_region" {
-    defaults = { region = "eu-central-1" }
-  }
+  mock_data "aws_region" { defaults = { region = "eu-central-1" } }
 
   mock_resource "aws_cloudwatch_log_group" {
     defaults = { arn = "arn:aws:logs:eu-central-1:111122223333:log-group:flow" }
@@ -97,9 +89,7 @@ run "air_gapped_without_a_way_to_the_registry" {
 run "too_small" {
   command = plan
 
-  variables {
-    cidr = "10.0.0.0/24"
-  }
+  variables { cidr = "10.0.0.0/24" }
 
   expect_failures = [var.cidr]
 }
@@ -107,9 +97,7 @@ run "too_small" {
 run "one_zone" {
   command = plan
 
-  variables {
-    zones = 1
-  }
+  variables { zones = 1 }
 
   expect_failures = [var.zones]
 }

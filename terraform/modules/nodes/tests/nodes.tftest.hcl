@@ -1,11 +1,7 @@
 mock_provider "aws" {
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
-  mock_data "aws_ssm_parameter" {
-    defaults = { insecure_value = "1.34.2-20261101" }
-  }
+  mock_data "aws_ssm_parameter" { defaults = { insecure_value = "1.34.2-20261101" } }
 
   mock_resource "aws_eks_node_group" {
     defaults = {
@@ -13,9 +9,7 @@ mock_provider "aws" {
     }
   }
 
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::111122223333:role/role" }
-  }
+  mock_resource "aws_iam_role" { defaults = { arn = "arn:aws:iam::111122223333:role/role" } }
 }
 
 variables {
@@ -73,9 +67,7 @@ run "from_zero_spot_first" {
 }
 
 run "on_demand_only" {
-  variables {
-    gpu = { instance_types = ["g6.2xlarge"], max_size = 4, capacity = "on_demand" }
-  }
+  variables { gpu = { instance_types = ["g6.2xlarge"], max_size = 4, capacity = "on_demand" } }
 
   assert {
     condition     = keys(aws_eks_node_group.this) == ["cpu", "gpu-on-demand"] && keys(output.gpu_autoscaling_groups) == ["on-demand"]
@@ -146,9 +138,7 @@ run "the_autoscaler_scales_this_cluster_only" {
 run "no_such_capacity" {
   command = plan
 
-  variables {
-    gpu = { instance_types = ["g6.2xlarge"], max_size = 4, capacity = "cheap" }
-  }
+  variables { gpu = { instance_types = ["g6.2xlarge"], max_size = 4, capacity = "cheap" } }
 
   expect_failures = [var.gpu]
 }
@@ -156,9 +146,7 @@ run "no_such_capacity" {
 run "nothing_always_on" {
   command = plan
 
-  variables {
-    cpu = { min_size = 0 }
-  }
+  variables { cpu = { min_size = 0 } }
 
   expect_failures = [var.cpu]
 }

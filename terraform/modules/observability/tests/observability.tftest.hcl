@@ -1,19 +1,11 @@
 mock_provider "aws" {
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "111122223333" }
-  }
+  mock_data "aws_caller_identity" { defaults = { account_id = "111122223333" } }
 
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
-  mock_resource "aws_sns_topic" {
-    defaults = { arn = "arn:aws:sns:eu-central-1:111122223333:alarms" }
-  }
+  mock_resource "aws_sns_topic" { defaults = { arn = "arn:aws:sns:eu-central-1:111122223333:alarms" } }
 
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::111122223333:role/agent" }
-  }
+  mock_resource "aws_iam_role" { defaults = { arn = "arn:aws:iam::111122223333:role/agent" } }
 }
 
 variables {
@@ -86,9 +78,7 @@ run "everything_to_watch" {
 run "gpu_hours_beyond_a_day" {
   command = plan
 
-  variables {
-    gpu_hours = 48
-  }
+  variables { gpu_hours = 48 }
 
   expect_failures = [var.gpu_hours]
 }
@@ -96,9 +86,7 @@ run "gpu_hours_beyond_a_day" {
 run "not_an_address" {
   command = plan
 
-  variables {
-    mail_addresses = ["ops"]
-  }
+  variables { mail_addresses = ["ops"] }
 
   expect_failures = [var.mail_addresses]
 }
@@ -106,9 +94,7 @@ run "not_an_address" {
 run "logs_of_no_cluster" {
   command = plan
 
-  variables {
-    container_logs = true
-  }
+  variables { container_logs = true }
 
   expect_failures = [var.container_logs]
 }

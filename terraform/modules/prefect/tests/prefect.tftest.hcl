@@ -37,9 +37,7 @@ run "no_password_in_the_state" {
 run "runs_with_the_secrets_of_the_services" {
   command = plan
 
-  variables {
-    runs_namespace = "stenopool"
-  }
+  variables { runs_namespace = "stenopool" }
 
   expect_failures = [var.runs_namespace]
 }

@@ -1,8 +1,6 @@
 mock_provider "aws" {}
 
-variables {
-  kms_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/1"
-}
+variables { kms_key_arn = "arn:aws:kms:eu-central-1:111122223333:key/1" }
 
 run "images_that_stay_what_they_are" {
   assert {
@@ -24,9 +22,7 @@ run "images_that_stay_what_they_are" {
 run "nothing_to_roll_back_to" {
   command = plan
 
-  variables {
-    keep_versions = 1
-  }
+  variables { keep_versions = 1 }
 
   expect_failures = [var.keep_versions]
 }
@@ -34,9 +30,7 @@ run "nothing_to_roll_back_to" {
 run "a_name_that_ecr_refuses" {
   command = plan
 
-  variables {
-    name = "Stenopool"
-  }
+  variables { name = "Stenopool" }
 
   expect_failures = [var.name]
 }

@@ -12,9 +12,7 @@ variables {
 }
 
 run "auto_mode" {
-  variables {
-    ingress = { certificate_arn = "arn:aws:acm:eu-central-1:111122223333:certificate/1" }
-  }
+  variables { ingress = { certificate_arn = "arn:aws:acm:eu-central-1:111122223333:certificate/1" } }
 
   assert {
     condition     = length(helm_release.autoscaler) == 0 && length(helm_release.device_plugin) == 0
@@ -53,9 +51,7 @@ run "auto_mode" {
 }
 
 run "node_groups" {
-  variables {
-    auto_mode = false
-  }
+  variables { auto_mode = false }
 
   assert {
     condition     = [for item in yamldecode(helm_release.manifests.values[0]).manifests : [item.kind, item.provisioner]] == [["StorageClass", "ebs.csi.aws.com"]]
@@ -96,9 +92,7 @@ run "air_gapped" {
 run "not_a_time" {
   command = plan
 
-  variables {
-    empty_for = "soon"
-  }
+  variables { empty_for = "soon" }
 
   expect_failures = [var.empty_for]
 }

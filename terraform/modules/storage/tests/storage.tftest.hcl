@@ -1,15 +1,9 @@
 mock_provider "aws" {
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "111122223333" }
-  }
+  mock_data "aws_caller_identity" { defaults = { account_id = "111122223333" } }
 
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
-  mock_resource "aws_sqs_queue" {
-    defaults = { arn = "arn:aws:sqs:eu-central-1:111122223333:queue" }
-  }
+  mock_resource "aws_sqs_queue" { defaults = { arn = "arn:aws:sqs:eu-central-1:111122223333:queue" } }
 
   mock_resource "aws_cloudwatch_event_rule" {
     defaults = { arn = "arn:aws:events:eu-central-1:111122223333:rule/rule" }
@@ -65,9 +59,7 @@ run "closed_encrypted_versioned" {
 }
 
 run "leftovers_go_and_transcripts_stay" {
-  variables {
-    destination_prefix = "calls"
-  }
+  variables { destination_prefix = "calls" }
 
   assert {
     condition     = alltrue([for bucket in aws_s3_bucket_lifecycle_configuration.this : bucket.rule[0].abort_incomplete_multipart_upload[0].days_after_initiation == 7])
@@ -103,9 +95,7 @@ run "addresses_for_deploy" {
 }
 
 run "your_own_bucket_is_left_as_it_is" {
-  variables {
-    existing_recordings_bucket = "calls-of-acme"
-  }
+  variables { existing_recordings_bucket = "calls-of-acme" }
 
   assert {
     condition     = keys(aws_s3_bucket.this) == ["models", "transcripts"] && length(aws_s3_bucket_notification.recordings) == 0
@@ -143,9 +133,7 @@ run "arrivals" {
 run "a_prefix_with_a_slash" {
   command = plan
 
-  variables {
-    destination_prefix = "calls/"
-  }
+  variables { destination_prefix = "calls/" }
 
   expect_failures = [var.destination_prefix]
 }
@@ -153,9 +141,7 @@ run "a_prefix_with_a_slash" {
 run "cold_too_soon" {
   command = plan
 
-  variables {
-    recordings_cold_after_days = 1
-  }
+  variables { recordings_cold_after_days = 1 }
 
   expect_failures = [var.recordings_cold_after_days]
 }

@@ -1,19 +1,11 @@
 mock_provider "aws" {
-  mock_data "aws_availability_zones" {
-    defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] }
-  }
+  mock_data "aws_availability_zones" { defaults = { names = ["eu-central-1a", "eu-central-1b", "eu-central-1c"] } }
 
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "111122223333" }
-  }
+  mock_data "aws_caller_identity" { defaults = { account_id = "111122223333" } }
 
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
+  mock_data "aws_partition" { defaults = { partition = "aws" } }
 
-  mock_data "aws_region" {
-    defaults = { region = "eu-central-1" }
-  }
+  mock_data "aws_region" { defaults = { region = "eu-central-1" } }
 
   mock_resource "aws_eks_cluster" {
     defaults = {
@@ -93,9 +85,7 @@ run "air_gapped_with_your_bucket" {
 run "no_gpu_in_these" {
   command = plan
 
-  variables {
-    gpu_instance_types = ["m7i.large"]
-  }
+  variables { gpu_instance_types = ["m7i.large"] }
 
   expect_failures = [var.gpu_instance_types]
 }
@@ -103,9 +93,7 @@ run "no_gpu_in_these" {
 run "no_arm" {
   command = plan
 
-  variables {
-    gpu_instance_types = ["g5g.xlarge"]
-  }
+  variables { gpu_instance_types = ["g5g.xlarge"] }
 
   expect_failures = [var.gpu_instance_types]
 }
@@ -113,9 +101,7 @@ run "no_arm" {
 run "no_nodes_at_all" {
   command = plan
 
-  variables {
-    gpu_nodes = 0
-  }
+  variables { gpu_nodes = 0 }
 
   expect_failures = [var.gpu_nodes]
 }
