@@ -1,5 +1,6 @@
 """The commands of docs/deploy/kubernetes.md that need no cluster, run with the real helm and kubectl."""
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from stenopool.orchestration.deploy.specification import read
 from tests.helm.test_prefect import names_set_twice, unready
 from tests.support.helm.chart import REPOSITORY, VALUES, Chart, Manifest, complaints
 from tests.support.markdown import blocks, commands
-from tests.terraform.test_modules import ROOT
+from tests.support.terraform.workspace import ROOT
 
 PAGE = REPOSITORY / "docs" / "deploy" / "kubernetes.md"
 GUIDE = list(commands(PAGE))
@@ -89,3 +90,28 @@ def test_the_device_plugin_is_of_the_version_that_terraform_installs() -> None:
     (command,) = [each for each in GUIDE if "nvdp/nvidia-device-plugin" in each.words]
     version = command.words[command.words.index("--version") + 1]
     assert any(f'"{version}"' in path.read_text() for path in ROOT.rglob("variables.tf"))
+
+
+def test_prometheus_and_grafana_of_the_guide_find_what_the_chart_installs(chart: Chart) -> None:
+    """The chart kube-prometheus-stack is not rendered, but its keys were compared with its templates."""
+    stack = yaml.safe_load((VALUES / "kube-prometheus-stack.yaml").read_text())
+    found = chart.render(VALUES_OF_THE_GUIDE | {"monitoring": {"enabled": True}})
+    kinds = {each["kind"] for each in found}
+    selected = {name for name, value in stack["prometheus"]["prometheusSpec"].items() if value is False}
+    # Without these, only objects with the label of its own release are taken; the chart sets no such label by default.
+    for kind, name in (("PodMonitor", "podMonitor"), ("PrometheusRule", "rule")):
+        assert kind in kinds
+        assert f"{name}SelectorNilUsesHelmValues" in selected
+    sidecar = stack["grafana"]["sidecar"]["dashboards"]
+    (dashboards,) = [each for each in found if each["metadata"]["name"].endswith("-dashboards")]
+    assert dashboards["metadata"]["labels"][sidecar["label"]] == "1"
+    assert sidecar["searchNamespace"] == "ALL"
+    # kube-state-metrics exports no label of pods unless it is named.
+    (allowed,) = stack["kube-state-metrics"]["metricLabelsAllowlist"]
+    used = set(re.findall(r"kube_pod_labels\{label_(\w+)", "".join(dashboards["data"].values())))
+    assert used == {re.sub(r"\W", "_", label) for label in allowed.removeprefix("pods=[").removesuffix("]").split(",")}
+    (command,) = [each.words for each in GUIDE if "prometheus-community/kube-prometheus-stack" in each.words]
+    namespace = yaml.safe_load((VALUES / "stenopool" / "values.yaml").read_text())["networkPolicy"][
+        "prometheusNamespace"
+    ]
+    assert command[command.index("--namespace") + 1] == namespace
