@@ -98,7 +98,7 @@ def test_prometheus_and_grafana_of_the_guide_find_what_the_chart_installs(chart:
     found = chart.render(VALUES_OF_THE_GUIDE | {"monitoring": {"enabled": True}})
     kinds = {each["kind"] for each in found}
     selected = {name for name, value in stack["prometheus"]["prometheusSpec"].items() if value is False}
-    # Without these, only objects with the label of its own release are taken; the chart sets no such label by default.
+    # By default, kube-prometheus-stack selects only objects with its release label, which the chart does not set.
     for kind, name in (("PodMonitor", "podMonitor"), ("PrometheusRule", "rule")):
         assert kind in kinds
         assert f"{name}SelectorNilUsesHelmValues" in selected
@@ -106,7 +106,7 @@ def test_prometheus_and_grafana_of_the_guide_find_what_the_chart_installs(chart:
     (dashboards,) = [each for each in found if each["metadata"]["name"].endswith("-dashboards")]
     assert dashboards["metadata"]["labels"][sidecar["label"]] == "1"
     assert sidecar["searchNamespace"] == "ALL"
-    # kube-state-metrics exports no label of pods unless it is named.
+    # kube-state-metrics exports only the pod labels that are listed.
     (allowed,) = stack["kube-state-metrics"]["metricLabelsAllowlist"]
     used = set(re.findall(r"kube_pod_labels\{label_(\w+)", "".join(dashboards["data"].values())))
     assert used == {re.sub(r"\W", "_", label) for label in allowed.removeprefix("pods=[").removesuffix("]").split(",")}
