@@ -1,6 +1,5 @@
 """Build a transcript from decoded windows, for every engine: sentences, flags and numbers."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
@@ -8,6 +7,7 @@ from stenopool.languages import ends_clause, ends_sentence, join_texts, strip_cl
 from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
 from stenopool.speech.engines.decoding import WindowResult
+from stenopool.speech.engines.pauses import keep_to_speech
 from stenopool.speech.engines.policy import NO_HINTS, Hints, find_flags
 from stenopool.speech.transcript import (
     HALLUCINATION_SUSPECTED,
@@ -60,32 +60,6 @@ def _with_words(segment: Segment, words: list[Word]) -> Segment:
     start = min((word.start for word in words if word.start is not None), default=segment.start)
     end = max((word.end for word in words if word.end is not None), default=segment.end)
     return segment.model_copy(update={"start": start, "end": end, "words": words})
-
-
-def keep_to_speech(words: Sequence[Word], speech: Sequence[Region]) -> list[Word]:
-    """Cut pauses from words. If a word lasts over a pause, the part with more speech is kept.
-
-    Word times from attention add the silence between two words to either of them. ``speech``: sorted, and padded by the
-    speech detector, so a pause between regions that touch is too short to matter.
-    """
-    stretches: list[Region] = []
-    for region in speech:
-        if stretches and region.start <= stretches[-1].end:
-            stretches[-1] = Region(stretches[-1].start, max(region.end, stretches[-1].end))
-        else:
-            stretches.append(region)
-    starts, ends = [each.start for each in stretches], [each.end for each in stretches]
-    kept: list[Word] = []
-    for word in words:
-        start, end = word.start, word.end
-        if start is not None and end is not None:
-            over = stretches[bisect_right(ends, start) : bisect_left(starts, end)]
-            if len(over) > 1:
-                _, begins, ends_at = max((each.spoken_between(start, end), each.start, each.end) for each in over)
-                times = {"start": round(max(start, begins), 3), "end": round(min(end, ends_at), 3)}
-                word = word.model_copy(update=times)
-        kept.append(word)
-    return kept
 
 
 def shift(word: Word, seconds: float) -> Word:

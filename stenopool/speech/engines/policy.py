@@ -67,7 +67,7 @@ IMPROBABLE = -1.0  # mean log probability of the tokens
 # probability of no speech is below _SPEECH_HEARD. Chosen on folds of hard recordings and of sounds, checked on others:
 # benchmarks/hard_speech.py.
 _CREDIBLE, _SPEECH_HEARD = -0.5, 0.5
-_SLOWEST, _FASTEST = 5.0, 60.0  # bytes of text per second; a Chinese character has three bytes, and is a syllable
+_SLOWEST, FASTEST = 5.0, 60.0  # bytes of text per second; a Chinese character has three bytes, and is a syllable
 # The same words at least four times in a row, over a length that stammering does not reach.
 _REPEATED = re.compile(r"(\S.{0,79}?)(?: ?\1){3,}")
 _LOOP_CHARACTERS = 40
@@ -182,7 +182,7 @@ def judge(decoded: Iterable[Judged], seconds: float) -> Verdict:
     if (
         silence < NO_SPEECH_PROBABLE
         and min(each.avg_logprob or 0.0 for each in said) > _CREDIBLE
-        and _SLOWEST * seconds < length < _FASTEST * seconds
+        and _SLOWEST * seconds < length < FASTEST * seconds
         and not any(is_loop(each.text) or (each.compression_ratio or 0.0) > REPETITIVE for each in said)
     ):
         return "speech"
