@@ -52,7 +52,12 @@ def everything(home: Path) -> Iterator[None]:
 @contextmanager
 def served(folder: Path) -> Iterator[None]:
     """`stenopool serve --no-auth` on new folders, until the block ends."""
-    environment = {**os.environ, "PREFECT_API_URL": f"{PREFECT}/api", "PREFECT_HOME": str(folder / "client")}
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": f"{PREFECT}/api",
+        "PREFECT_API_AUTH_STRING": PASSWORD,
+        "PREFECT_HOME": str(folder / "client"),
+    }
     for name in ("source", "destination"):
         (folder / name).mkdir()
         environment[f"STENOPOOL_API__{name.upper()}"] = str(folder / name)
