@@ -5,6 +5,7 @@ that a worker runs.
 """
 
 import ctypes
+import os
 import time
 from typing import Any
 
@@ -17,7 +18,11 @@ _released = 0.0
 
 
 def start_process() -> None:
-    """Configure the log, traces and the allocator according to the settings. May be called repeatedly."""
+    """Configure the log, traces and the allocator according to the settings. May be called repeatedly.
+
+    It also turns off the usage reports that Prefect's client sends when it is imported in a terminal.
+    """
+    os.environ.setdefault("DO_NOT_TRACK", "1")
     logs.configure()
     traces.configure()
     limit_arenas()

@@ -2,13 +2,14 @@
 separate process.
 """
 
+import os
 import re
 import subprocess
 import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
+has_arenas = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has arenas")
 
 _COUNT = """
 import ctypes, threading
@@ -37,6 +38,7 @@ def _arenas(limited: bool) -> int:
     return len(set(re.findall(r"<heap nr=\"(\d+)\"", output)))
 
 
+@has_arenas
 def test_twelve_threads_share_four_arenas() -> None:
     assert _arenas(limited=True) <= 4 < _arenas(limited=False)
 
@@ -54,6 +56,24 @@ print(before - resident())
 """
 
 
+@has_arenas
 def test_free_memory_below_used_memory_is_returned() -> None:
     output = subprocess.run([sys.executable, "-c", _HOLD], capture_output=True, text=True, check=True).stdout
     assert int(output) > 100 << 20
+
+
+_TELEMETRY = """
+from typer.testing import CliRunner
+from stenopool.cli import app
+CliRunner().invoke(app, ["models", "--help"])
+from prefect._internal.analytics import is_telemetry_enabled
+print(is_telemetry_enabled())
+"""
+
+
+def test_prefect_sends_no_usage_reports() -> None:
+    """Prefect checks this when it is imported in a terminal, and sends nothing in CI."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "HOME": os.environ["HOME"]}
+    ask = [sys.executable, "-P", "-c", _TELEMETRY]
+    done = subprocess.run(ask, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "False"
