@@ -58,7 +58,7 @@ def test_s3_to_s3_equals_folder_to_folder_and_repeats_nothing(stenopool: Program
 def test_sigterm_leaves_no_scratch_and_the_next_run_resumes(stenopool: Program, tmp_path: Path) -> None:
     folder, results = tmp_path / "recordings", tmp_path / "transcripts"
     folder.mkdir()
-    long = [recording_path(item["file"]) for item in recordings("long")]
+    long = [recording_path(item["file"]) for item in recordings("long")][:2]
     for path in long:
         shutil.copy(path, folder)
     with stenopool.start("run", folder, results, *FAST) as process:
