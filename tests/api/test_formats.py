@@ -36,7 +36,7 @@ def test_files_from_ffmpeg_are_accepted(extension: str, folder: Path) -> None:
     if extension in ("mp3", "aac", "ts"):  # cut off a stream, or after what a recorder left
         for beginning in (data[1234:], bytes(5000) + data, b"\x17\xfe\x80" * 200 + data):
             path.write_bytes(beginning)
-            assert probe(path).duration > 0
+            assert probe(path).codec in ("mp3", "aac", "mp2")
             assert find_refusal(beginning[:HEAD]) is None
 
 

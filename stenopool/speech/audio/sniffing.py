@@ -37,7 +37,7 @@ def find_refusal(head: bytes) -> Literal["EXTERNAL_REFERENCE", "NOT_AUDIO"] | No
 def _is_text(head: bytes) -> bool:
     if head.startswith(_BYTE_ORDER_MARKS):  # UTF-16: letters beside zeros
         return head[2::2].count(0) > len(head) // 4 or head[3::2].count(0) > len(head) // 4
-    if not _CONTROL.isdisjoint(head):
+    if not head or not _CONTROL.isdisjoint(head):
         return False
     try:
         head.decode()
