@@ -64,7 +64,7 @@ async def find_first(destination: ObjectStore, token: str | None) -> FirstReques
 
 
 async def remember(destination: ObjectStore, token: str | None, key: str) -> None:
-    """Remember a recording as the one of the last request with this token."""
+    """Store a recording as that of the last request with this token."""
     if token:
         record = FirstRequest(request="", key=key).model_dump_json().encode()
         await asyncio.to_thread(destination.put_bytes, _name(token), record)

@@ -1,7 +1,7 @@
-"""Responses that take long: bytes that mean nothing keep the connection alive, so that no proxy gives it up.
+"""Responses that take long: meaningless bytes keep the connection alive, so that proxies do not close it.
 
-Proxies close a connection on which no byte comes for a time: nginx and AWS's load balancers after 60 seconds. JSON may
-begin with blanks, and server-sent events may have comments between them.
+Proxies close connections without traffic: nginx and AWS's load balancers after 60 seconds. JSON may start with blanks,
+and server-sent events may have comments between them.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from stenopool.runtime.logs import get_logger
 
 JSON, EVENTS = "application/json", "text/event-stream"
 _FILLERS = {JSON: b" ", EVENTS: b": still working\n\n"}
-# nginx would hold the bytes back.
+# Otherwise nginx would buffer the bytes.
 _HEADERS = {"X-Accel-Buffering": "no"}
-_FIRST_EVENT = 0.2  # seconds in which what fails at once gets its status, before a stream begins
+_FIRST_EVENT = 0.2  # seconds before a stream starts, so that immediate errors get their status
 
 log = get_logger("stenopool.api")
 
@@ -27,10 +27,10 @@ log = get_logger("stenopool.api")
 async def respond(
     request: Request, parts: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str], pause: float
 ) -> Response:
-    """A response whose body is ``parts``, of which the first may come late; ``pause``: seconds without a byte, at most.
+    """Return a response with the body ``parts``, of which the first may come late.
 
-    Raises the error of the parts if it comes before the response begins: after ``pause`` seconds for JSON, at once for
-    events.
+    ``pause``: maximum seconds without a byte. Raises the error of the parts if it comes before the response starts,
+    which is after ``pause`` seconds for JSON, and immediately for events.
     """
     kept = _KeptAlive(parts, _FILLERS[media_type], pause)
     try:
@@ -45,7 +45,7 @@ async def respond(
 
 
 class _KeptAlive:
-    """An iterator's parts, with a filler wherever none comes for a while."""
+    """The parts of an iterator, with a filler whenever none comes for ``pause`` seconds."""
 
     def __init__(self, parts: AsyncIterator[bytes], filler: bytes, pause: float) -> None:
         self._parts = parts
@@ -54,7 +54,7 @@ class _KeptAlive:
         self._next: asyncio.Task[bytes | None] | None = None
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for the next part; returns whether it is there. Raises what the parts raise."""
+        """Wait for the next part; return whether it has come. Raises the errors of the parts."""
         self._next = self._next or asyncio.create_task(self._read())
         done, _ = await asyncio.wait({self._next}, timeout=seconds)
         if done:
@@ -77,16 +77,16 @@ class _KeptAlive:
         return part
 
     async def aclose(self) -> None:
-        """Stop making the parts."""
+        """Cancel the wait for the next part."""
         if self._next:
             self._next.cancel()
 
 
 class _LateResponse(StreamingResponse):
-    """A response whose status is sent before anybody knows whether it will be one.
+    """A response whose status is sent before its result is known.
 
-    An error ends it with the problem's document, as JSON or as an event. JSON is then left without the end of its
-    body: a client must not take it for a transcript.
+    An error ends it with the problem's document, as JSON or as an event. JSON then ends without its last chunk, so that
+    clients do not take it for a transcript.
     """
 
     def __init__(self, kept: _KeptAlive, request: Request, *, media_type: str, headers: Mapping[str, str]) -> None:

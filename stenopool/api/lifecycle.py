@@ -150,10 +150,10 @@ async def accept_upload(service: Service, upload: ReceivedUpload, options: Trans
 
 
 async def find_same_upload(service: Service, upload: ReceivedUpload, options: TranscriptionOptions) -> Accepted | None:
-    """The recording that the caller sent with the same bytes and options in the last 7 days, if it can answer for this.
+    """Find the recording that the caller sent with the same bytes and options in the last 7 days, if it can be reused.
 
-    It can if it has a transcript, is quarantined, or can be submitted without touching another transcript. Requests
-    with an idempotency key, a callback or data of the client's are about a recording of their own.
+    It can be reused if it has a transcript or is quarantined, or if submitting it would not replace another transcript.
+    Requests with an idempotency key, a callback or client data always have a recording of their own.
     """
     form, sha256 = upload.form, upload.file.sha256
     wanted = (form.value("sha256") or sha256).lower()
@@ -171,20 +171,20 @@ async def find_same_upload(service: Service, upload: ReceivedUpload, options: Tr
             await service.submit(info, options)
         state = await states.read_state(service, info.key, work)
     except Problem as problem:
-        if problem.status_code not in (403, 404):  # it was removed, or belongs to another run
+        if problem.status_code not in (403, 404):  # deleted, or in use by another run
             raise
         return None
     return _accepted(service, info, state.state, sha256)
 
 
 async def remember_upload(service: Service, accepted: Accepted, options: TranscriptionOptions) -> None:
-    """Let `find_same_upload` find an upload."""
+    """Record an upload for `find_same_upload`."""
     token = _content_token(service, str(accepted.sha256), options)
     await remember(service.destination, token, ids.decode(accepted.id))
 
 
 def _content_token(service: Service, sha256: str, options: TranscriptionOptions) -> str | None:
-    # No header can have a zero byte, so this is no client's idempotency key.
+    # A header cannot contain a zero byte, so this is never a client's idempotency key.
     chosen = json.dumps(choices(options, ClientData()), sort_keys=True)
     return token_of(service.caller, f"\0{sha256}\0{chosen}")
 

@@ -17,14 +17,14 @@ from stenopool.options import SubtitleOptions, TranscriptionOptions
 
 Task = Literal["transcribe", "translate"]
 
-# Names that mean this installation's default. Others of OpenAI's are refused: nobody knows what they will promise.
+# Names that mean this installation's default. OpenAI's other names are refused: what they promise is unknown.
 OPENAI_MODELS = ("whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-4o-transcribe-diarize")
 STREAMED_FORMATS = ("json", "diarized_json")
 _PROMPT = 2000  # characters, far more than the 223 tokens that the model reads
 
 
 def _split(value: Any) -> Any:
-    """A list's items: clients repeat the field, or write one with commas, or JSON."""
+    """Return a list's items: clients repeat the field, or separate items with commas, or write JSON."""
     return [item for text in value for item in _split_text(text)] if isinstance(value, list) else value
 
 
@@ -41,13 +41,13 @@ class _Fields(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     model: str = ""
-    """A name that GET /v1/models lists; OpenAI's names, and none at all, mean the default."""
+    """A name from GET /v1/models. OpenAI's names mean the default, as does no name."""
     language: str = "auto"
-    """The language that is spoken, as a code, a tag such as en-US or an English name; else it is detected."""
+    """Spoken language: a code, a tag such as en-US or an English name; detected if it is missing."""
     prompt: str = ""
-    """Text that sets style and spelling; of a long one, the model reads the end."""
+    """Text for style and spelling; the model reads the end of a long one."""
     response_format: ResponseFormat = "json"
-    """The format of the response; diarized_json has speakers."""
+    """Format of the response; diarized_json identifies speakers."""
     temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     """First temperature of the decoder; above 0 it samples."""
     stream: bool = False
@@ -55,13 +55,13 @@ class _Fields(BaseModel):
     timestamp_granularities: Annotated[tuple[Literal["word", "segment"], ...], BeforeValidator(_split)] = Field(
         default=(), alias="timestamp_granularities[]"
     )
-    """What has times in verbose_json."""
+    """Which items have times in verbose_json."""
     include: Annotated[tuple[Literal["logprobs"], ...], BeforeValidator(_split)] = Field(default=(), alias="include[]")
     """logprobs: the log probability of each word, in json and in events."""
 
 
-# Fields that clients send and that change nothing here, with the values that promise nothing else; None: any value.
-# An empty value never promises anything.
+# Fields that clients send and that request nothing else than what always happens, with the values for which that is
+# so; None: any value. Empty values request nothing.
 IGNORED: Mapping[str, tuple[str, ...] | None] = {
     "user": None,  # OpenAI's names for the end user
     "safety_identifier": None,
@@ -79,7 +79,7 @@ FORM: dict[str, Any] = {
     "required": ["file"],
     "additionalProperties": False,
     "properties": {
-        "file": {"type": "string", "format": "binary", "description": "The recording, with its name."},
+        "file": {"type": "string", "format": "binary", "description": "The recording, with its file name."},
         **_Fields.model_json_schema()["properties"],
         **RECORDING_FIELDS,
         **SubtitleOptions.model_json_schema()["properties"],
@@ -94,7 +94,7 @@ FIELDS = tuple(name for name in FORM["properties"] if name != "file")
 
 
 class SpeechRequest(NamedTuple):
-    """What a form asks for."""
+    """What a form requests."""
 
     options: TranscriptionOptions
     format: ResponseFormat
@@ -105,14 +105,14 @@ class SpeechRequest(NamedTuple):
 
 
 def list_model_names(service: Service) -> list[tuple[str, str]]:
-    """The names that `model` takes, the default first, each with its owner: stenopool, or openai."""
+    """Return the names that `model` accepts, the default first, each with its owner: stenopool or openai."""
     ours = service.allow_lists.allowed["model"]
     theirs = [name for name in OPENAI_MODELS if name not in ours]
     return [*((name, "stenopool") for name in ours), *((name, "openai") for name in theirs)]
 
 
 def check_model(service: Service, form: Form) -> None:
-    """The problem 422, which lists the models, for an unknown one."""
+    """Raise the problem 422, which lists the models, for an unknown one."""
     model, known = form.value("model"), [name for name, _ in list_model_names(service)]
     if model and model not in known:
         raise invalid(
@@ -124,7 +124,7 @@ def check_model(service: Service, form: Form) -> None:
 
 
 def parse_form(service: Service, form: Form, task: Task) -> SpeechRequest:
-    """A form's fields; the problem 422, which names them, for what cannot be honoured."""
+    """Parse a form's fields. Raises the problem 422, which names them, for what is not supported."""
     check_model(service, form)
     _check_ignored(form)
     given = {
@@ -166,23 +166,23 @@ def _check_ignored(form: Form) -> None:
     for name, allowed in IGNORED.items():
         value = re.sub(r"\s", "", form.value(name) or "")
         if value and allowed is not None and value.lower() not in allowed:
-            message = f"It is supported with the value {' or '.join(allowed)} only"
-            detail = f"The form's field {name} cannot be honoured."
+            message = f"Only {' or '.join(allowed)} is supported"
+            detail = f"The form's field {name} is not supported with this value."
             raise Problem(422, "REQUEST_INVALID", detail, f"{message}.", errors=[{"field": name, "message": message}])
 
 
 def _contradictions(fields: _Fields) -> Iterator[tuple[str, str]]:
-    """Fields that the response format cannot honour, each with what it needs."""
+    """Yield fields that the response format does not support, each with what it requires."""
     if fields.timestamp_granularities and fields.response_format != "verbose_json":
-        yield "timestamp_granularities[]", "needs response_format=verbose_json"
+        yield "timestamp_granularities[]", "requires response_format=verbose_json"
     if fields.include and fields.response_format != "json":
-        yield "include[]", "needs response_format=json"
+        yield "include[]", "requires response_format=json"
     if fields.stream and fields.response_format not in STREAMED_FORMATS:
-        yield "stream", f"needs response_format={' or '.join(STREAMED_FORMATS)}"
+        yield "stream", f"requires response_format={' or '.join(STREAMED_FORMATS)}"
 
 
 def _cut(prompt: str) -> str:
-    """The end of a prompt, from the beginning of a word: what the model reads of it, as OpenAI's API does."""
+    """Return the end of a prompt, from the start of a word: all that the model reads of it, as in OpenAI's API."""
     prompt = prompt.strip()
     if len(prompt) <= _PROMPT:
         return prompt

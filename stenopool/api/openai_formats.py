@@ -54,7 +54,7 @@ def format_transcript(
 
 
 def format_deltas(transcript: Transcript, *, logprobs: bool = False, speakers: bool = False) -> Iterator[str]:
-    """The events for the segments, in the form of server-sent events; their texts together are the whole text.
+    """Yield the events for the segments as server-sent events; their texts together are the whole text.
 
     ``speakers``: each segment is also an event with its speaker, as for diarized_json.
     """
@@ -77,7 +77,7 @@ def format_deltas(transcript: Transcript, *, logprobs: bool = False, speakers: b
 
 
 def format_done(transcript: Transcript, *, logprobs: bool = False) -> str:
-    """The last event, with the whole text."""
+    """Return the last event, with the whole text."""
     done: dict[str, Any] = {"type": "transcript.text.done", "text": transcript.text.strip()}
     if logprobs:
         done["logprobs"] = _format_logprobs(transcript.word_segments)
@@ -85,12 +85,12 @@ def format_done(transcript: Transcript, *, logprobs: bool = False) -> str:
 
 
 def format_event(event: dict[str, Any]) -> str:
-    """One server-sent event. OpenAI's clients read its type from the data."""
+    """Return one server-sent event. OpenAI's clients read its type from the data."""
     return f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n"
 
 
 def _format_logprobs(words: Sequence[Word]) -> list[dict[str, Any]]:
-    """Words with a probability; OpenAI has parts of words."""
+    """Return the log probabilities of words; OpenAI returns those of tokens."""
     return [
         {
             "token": word.word,

@@ -1,4 +1,4 @@
-"""Names in a form's parts (Content-Disposition), as browsers, SDKs and mail libraries write them."""
+"""Parses the names of form parts (Content-Disposition), as browsers, SDKs and mail libraries write them."""
 
 import re
 from email.errors import HeaderParseError
@@ -14,17 +14,17 @@ _FILE = "file"  # the field that is a file, whether or not it has a file name
 
 
 class PartNames(NamedTuple):
-    """What a part is called. ``filename`` is None for a field that is not a file."""
+    """The names of a part. ``filename`` is None for a field that is not a file."""
 
     name: str
     filename: str | None
 
 
 def parse_disposition(header: bytes) -> PartNames:
-    """The names in a Content-Disposition header; `ValueError` if it cannot be parsed.
+    """Return the names in a Content-Disposition header. Raises `ValueError` if it cannot be parsed.
 
     A file's name is its last part, without folders. `filename*` (RFC 8187) takes precedence over `filename`, whose
-    RFC 2047 words are decoded; both may be in UTF-8, Latin-1 or percent-encoded where HTML says so.
+    RFC 2047 words are decoded. Both may be in UTF-8 or Latin-1.
     """
     message = Message()
     message["content-disposition"] = _to_text(header).replace("\r", " ").replace("\n", " ")
@@ -49,7 +49,7 @@ def _to_text(header: bytes) -> str:
 
 
 def _decode_words(text: str) -> str:
-    """A text whose RFC 2047 words are decoded; as it is where they are not valid."""
+    """Decode the RFC 2047 words of a text; invalid ones stay as they are."""
     if "=?" not in text:
         return text
     try:

@@ -198,7 +198,7 @@ def status_of(code: ErrorCode) -> int:
 
 
 def problem_of(error: Exception) -> Problem:
-    """What a caller gets to know of an error."""
+    """Return the problem that describes an error to the caller."""
     match error:
         case Problem():
             return error

@@ -128,7 +128,7 @@ def verify(as_json: JsonFlag = False) -> None:
 
 
 def _resolve(name: str, kind: ModelKind) -> str:
-    """A model's name: that of a word aligner is a language, in any spelling."""
+    """Return a model's name; word aligners are named after languages, in any spelling."""
     return (find_language(name) if kind == "wav2vec2" else None) or name
 
 

@@ -66,7 +66,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 _Prefer = Annotated[str | None, Header(description="respond-async: respond with 202 immediately.")]
 _CacheControl = Annotated[
-    str | None, Header(description="no-cache: transcribe the file again even if this key has sent it before with these options.")
+    str | None, Header(description="no-cache: transcribe the file again, even if the key has sent it before.")
 ]
 
 

@@ -1,14 +1,14 @@
-"""What a file's first bytes rule out: documents, pictures, archives, programs, and lists of other files.
+"""Detects documents, pictures, archives, programs and lists of other files by their first bytes.
 
-The API asks before it stores an upload, and `prober` before it opens a file, so the API refuses nothing that
-`stenopool run` would take. All else is for libav to find out: recordings may begin with anything, e.g. in the middle
-of a frame. This module imports nothing of Stenopool, as `prober` starts fast.
+The API calls it before it stores an upload, and `prober` before it opens a file, so the API refuses nothing that
+`stenopool run` accepts. Everything else is left to libav: recordings may start with anything, such as the middle of a
+frame. This module imports nothing of Stenopool, so that `prober` starts fast.
 """
 
 from typing import Literal
 
 HEAD = 4096
-"""Bytes that are looked at."""
+"""Number of bytes that are checked."""
 
 # Beginnings of files that refer to others: M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX; marks of DASH, SMIL and IMF.
 _LISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0\r\n", b"v=0\n", b"[reference]", b"<asx")
@@ -25,7 +25,7 @@ _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def find_refusal(head: bytes) -> Literal["EXTERNAL_REFERENCE", "NOT_AUDIO"] | None:
-    """Why a file that begins with ``head``, its first `HEAD` bytes, cannot be a recording; None if it may be one."""
+    """Return why a file with ``head`` as its first `HEAD` bytes is not a recording; None if it may be one."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(_LISTS) or (_is_text(head) and any(mark in start for mark in _MARKS)):
         return "EXTERNAL_REFERENCE"
