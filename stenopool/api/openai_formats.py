@@ -53,13 +53,16 @@ def format_transcript(
     return answer
 
 
-def format_deltas(transcript: Transcript, *, logprobs: bool = False, speakers: bool = False) -> Iterator[str]:
+def format_deltas(
+    transcript: Transcript, *, after: int = 0, logprobs: bool = False, speakers: bool = False
+) -> Iterator[str]:
     """Yield the events for the segments as server-sent events; their texts together are the whole text.
 
-    ``speakers``: each segment is also an event with its speaker, as for diarized_json.
+    ``after``: how many segments were sent before. ``speakers``: each segment is also an event with its speaker, as for
+    diarized_json.
     """
     text, at = transcript.text.strip(), 0
-    for segment in transcript.segments:
+    for number, segment in enumerate(transcript.segments):
         said = segment.text.strip()
         begin = text.find(said, at) if said else -1
         if begin < 0:  # only if a text is not that of its segments
@@ -67,6 +70,8 @@ def format_deltas(transcript: Transcript, *, logprobs: bool = False, speakers: b
         end = begin + len(said)
         delta: dict[str, Any] = {"type": "transcript.text.delta", "delta": text[at:end]}
         at = end
+        if number < after:
+            continue
         if logprobs:
             delta["logprobs"] = _format_logprobs(segment.words)
         if speakers:

@@ -38,6 +38,8 @@ class Order(BaseModel, frozen=True):
     """Style of srt and vtt."""
     granularities: tuple[str, ...] = ()
     """What OpenAI's verbose_json contains: words, segments."""
+    after: int = 0
+    """How many segments of a stream were sent before."""
     logprobs: bool = False
     """Whether OpenAI's json and events contain log probabilities."""
 
@@ -73,7 +75,7 @@ def produce(order: Order, extras: Extras, content: bytes) -> bytes:
     named = speaker_names.apply_names(transcript, names)
     if order.product == "deltas":
         speakers = order.format == "diarized_json"
-        return "".join(format_deltas(named, logprobs=order.logprobs, speakers=speakers)).encode()
+        return "".join(format_deltas(named, after=order.after, logprobs=order.logprobs, speakers=speakers)).encode()
     if order.product == "done":
         return format_done(named, logprobs=order.logprobs).encode()
     if order.product == "openai":

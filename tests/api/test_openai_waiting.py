@@ -19,9 +19,10 @@ from stenopool.errors import ErrorCode, RecordingError
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline import receipts
 from stenopool.pipeline.catalog import fingerprint
-from stenopool.pipeline.checkpoints import RECOGNIZED, Recognized
-from stenopool.pipeline.receipts import REQUESTS, REQUESTS_KEPT, Receipt, work_key
+from stenopool.pipeline.checkpoints import PARTIAL, RECOGNIZED, Partial, Recognized, WorkArea
+from stenopool.pipeline.receipts import REQUESTS, REQUESTS_KEPT, Receipt
 from stenopool.settings import ApiSettings
+from stenopool.speech.transcript import Transcript
 from tests.api.test_recordings import ended, entry
 from tests.speech.renderers.samples import conversation
 from tests.support.api_server import Api, secret, serving, sound, working
@@ -172,23 +173,32 @@ def test_segments_come_before_all_is_done(patient: Api) -> None:
     """The text is known before speakers are, and before the files are written."""
     times: dict[str, float] = {}
 
-    def recognize() -> None:
+    def area() -> WorkArea:
         (key,) = patient.keys()
+        return WorkArea(patient.destination, fingerprint(patient.source.head(key), PLAIN))
+
+    def begin_it() -> None:
+        assert area().is_streamed
+        first = conversation().segments[:1]
+        area().save(PARTIAL, Partial(transcript=Transcript(text="Hello there.", segments=first)))
+
+    def recognize() -> None:
         recognized = Recognized(
             channels=[conversation()], engine_version="1", device="cpu", compute_type="int8", seconds=1.0
         )
-        work = fingerprint(patient.source.head(key), PLAIN)
-        name = work_key(work, RECOGNIZED.file_name)
-        patient.destination.put_bytes(name, recognized.model_dump_json().encode())
+        area().save(RECOGNIZED, recognized)
 
     client = openai.OpenAI(base_url=f"{patient.url}/v1", api_key=secret("clerk"), max_retries=0)
-    with later(recognize, 1.5), later(lambda: patient.finish(only_id(patient), PLAIN), 4):
-        begin, said = time.monotonic(), ""
+    with later(begin_it, 2), later(recognize, 4), later(lambda: patient.finish(only_id(patient), PLAIN), 6):
+        begin = time.monotonic()
         for event in client.audio.transcriptions.create(file=FILES["file"], model="whisper-1", stream=True):
-            times.setdefault(event.type, time.monotonic() - begin)
-            said += event.delta if event.type == "transcript.text.delta" else ""
-    assert said == TEXT
-    assert times["transcript.text.delta"] < 3.5 < 4 <= times["transcript.text.done"] + 0.5
+            times[getattr(event, "delta", event.type)] = time.monotonic() - begin
+    assert [*times] == ["Hello there.", " Hi! How are you?", "transcript.text.done"]
+    first, second, last = times.values()
+    assert 1.5 < first < second < last
+    assert second - first > 1
+    assert last - second > 1
+    assert not area().is_streamed
 
 
 # -- the same bytes ---------------------------------------------------------------------------------------------------

@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
 
 from stenopool.api import kept_alive, states, transcript_files
 from stenopool.api.access import CanWrite, GuardedRoute, require_scope
@@ -19,15 +20,18 @@ from stenopool.api.lifecycle import Accepted, accept_upload, find_same_upload, r
 from stenopool.api.openai_form import FIELDS, FORM, SpeechRequest, Task, check_model, parse_form
 from stenopool.api.openai_formats import format_deltas
 from stenopool.api.problems import Problem
-from stenopool.api.rendering import Product
 from stenopool.api.service import CurrentService, Service
 from stenopool.api.states import Submitted, for_caller
 from stenopool.errors import ObjectNotFound
 from stenopool.options import TranscriptionOptions
 from stenopool.pipeline.catalog import fingerprint
-from stenopool.pipeline.checkpoints import RECOGNIZED
+from stenopool.pipeline.checkpoints import PARTIAL, RECOGNIZED, STREAMED, Checkpoint
 from stenopool.pipeline.receipts import work_key
 from stenopool.speech.renderers import CONTENT_TYPES
+from stenopool.speech.transcript import Transcript
+from stenopool.storage import ObjectStore
+
+M = TypeVar("M", bound=BaseModel)
 
 router = APIRouter(prefix="/v1/audio", tags=["openai"], route_class=GuardedRoute)
 
@@ -156,41 +160,56 @@ async def _answer(request: Request, service: Service, key: str, asked: SpeechReq
 
 async def _stream(request: Request, service: Service, key: str, asked: SpeechRequest) -> AsyncIterator[bytes]:
     """Yield OpenAI's events: the segments as soon as their text is known, then the end."""
+    work, sent = fingerprint(await service.head(key), asked.options), 0
     done = asyncio.create_task(_wait_until_done(request, service, key, asked.options))
     try:
-        early = None
-        if asked.format == "json":
-            early = await _read_early(service, key, asked, done)
-        if early:
-            yield early
+        if asked.format == "json":  # with speakers, segments are known at the end only
+            async for transcript in _read_early(service, work, done):
+                if len(transcript.segments) > sent:
+                    yield "".join(format_deltas(transcript, after=sent, logprobs=asked.logprobs)).encode()
+                    sent = len(transcript.segments)
         await done
     finally:
         done.cancel()
-    products: tuple[Product, ...] = ("done",) if early else ("deltas", "done")
-    for product in products:
-        content = await transcript_files.find_product(
-            service, key, product, format=asked.format, logprobs=asked.logprobs
-        )
-        yield await transcript_files.read(content)
+    wanted = {"format": asked.format, "logprobs": asked.logprobs}
+    yield await transcript_files.read(await transcript_files.find_product(service, key, "deltas", after=sent, **wanted))
+    yield await transcript_files.read(await transcript_files.find_product(service, key, "done", **wanted))
 
 
-async def _read_early(service: Service, key: str, asked: SpeechRequest, done: asyncio.Task[None]) -> bytes:
-    """Return the events of the segments from the checkpoint of transcription; empty if the work is done before that."""
-    name = work_key(fingerprint(await service.head(key), asked.options), RECOGNIZED.file_name)
+async def _read_early(service: Service, work: str, done: asyncio.Task[None]) -> AsyncIterator[Transcript]:
+    """Yield the transcript as it grows: its beginning, then all of it, before the work is done."""
 
-    def read() -> bytes:
-        with suppress(ObjectNotFound):
-            if service.destination.head(name).size <= _LARGEST_CHECKPOINT:
-                recognized = RECOGNIZED.model.model_validate_json(service.destination.get_bytes(name))
-                return "".join(format_deltas(recognized.channels[0], logprobs=asked.logprobs)).encode()
-        return b""
+    def read() -> tuple[Transcript | None, bool]:
+        if recognized := _read_checkpoint(service.destination, work, RECOGNIZED):
+            return recognized.channels[0], True
+        partial = _read_checkpoint(service.destination, work, PARTIAL)
+        return partial.transcript if partial else None, False
 
+    # A repeated request is answered without a worker.
+    if (await asyncio.wait({done}, timeout=_PAUSES[0] / 2))[0]:
+        return
+    marker = work_key(work, STREAMED)
+    await asyncio.to_thread(service.destination.put_bytes, marker, b"")
     begin = time.monotonic()
-    while not done.done():
-        if found := await asyncio.to_thread(read):
-            return found
-        await asyncio.wait({done}, timeout=pause_after(time.monotonic() - begin))
-    return b""
+    try:
+        while not done.done():
+            transcript, is_whole = await asyncio.to_thread(read)
+            if transcript:
+                yield transcript
+            if is_whole:
+                return
+            await asyncio.wait({done}, timeout=pause_after(time.monotonic() - begin))
+    finally:
+        await asyncio.to_thread(service.destination.delete, marker)
+
+
+def _read_checkpoint(store: ObjectStore, work: str, checkpoint: Checkpoint[M]) -> M | None:
+    """Return a checkpoint, if it exists and is not too long to parse here."""
+    name = work_key(work, checkpoint.file_name)
+    with suppress(ObjectNotFound, ValidationError):
+        if store.head(name).size <= _LARGEST_CHECKPOINT:
+            return checkpoint.model.model_validate_json(store.get_bytes(name))
+    return None
 
 
 async def _wait_until_done(request: Request, service: Service, key: str, options: TranscriptionOptions) -> None:

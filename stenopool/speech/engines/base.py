@@ -1,7 +1,7 @@
 """The base classes of engines, and the translation of their exceptions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar, cast
@@ -27,6 +27,8 @@ class Utterance:
 
     id: str
     waveform: Waveform
+    on_progress: Callable[[Transcript], None] | None = None
+    """Called with the transcript of the beginning as it grows, by engines that decode long audio part by part."""
 
 
 class Engine(ABC):
