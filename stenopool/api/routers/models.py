@@ -50,7 +50,7 @@ async def get_model(id: str, service: CurrentService) -> Model:
             return model
     remedy = f"Use {', '.join(model.id for model in models)}."
     errors = [{"field": "model", "message": "Unknown model"}]
-    raise Problem(404, "MODEL_NOT_FOUND", f"The model {id[:100]!a} is not available here.", remedy, errors=errors)
+    raise Problem(404, "MODEL_NOT_FOUND", "The model is not available here.", remedy, errors=errors)
 
 
 def _models(service: Service) -> list[Model]:

@@ -53,9 +53,9 @@ OVERHEADS = {
 
 def answer(options: dict[str, str]) -> dict[str, Any]:
     """Return the fields of `stenopool.speech.audio.probe.Probe`, or ``error`` (a code) and ``message``."""
-    if code := find_refusal(read_at(0, HEAD)):
-        return {"error": code, "message": REFUSALS[code]}
     size = os.fstat(FILE).st_size
+    if size and (code := find_refusal(read_at(0, HEAD))):
+        return {"error": code, "message": REFUSALS[code]}
     surveyed = survey(read_at, size)
     parts = surveyed.parts or [FilePart(0, size)]
     found: dict[str, Any] = {}
