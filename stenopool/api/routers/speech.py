@@ -165,9 +165,8 @@ async def _stream(request: Request, service: Service, key: str, asked: SpeechReq
     try:
         if asked.format == "json":  # with speakers, segments are known at the end only
             async for transcript in _read_early(service, work, done):
-                if len(transcript.segments) > sent:
-                    yield "".join(format_deltas(transcript, after=sent, logprobs=asked.logprobs)).encode()
-                    sent = len(transcript.segments)
+                yield "".join(format_deltas(transcript, after=sent, logprobs=asked.logprobs)).encode()
+                sent = len(transcript.segments)
         await done
     finally:
         done.cancel()
@@ -190,15 +189,16 @@ async def _read_early(service: Service, work: str, done: asyncio.Task[None]) -> 
         return
     marker = work_key(work, STREAMED)
     await asyncio.to_thread(service.destination.put_bytes, marker, b"")
-    begin = time.monotonic()
+    grown, count = time.monotonic(), 0
     try:
         while not done.done():
             transcript, is_whole = await asyncio.to_thread(read)
-            if transcript:
+            if transcript and len(transcript.segments) > count:
+                grown, count = time.monotonic(), len(transcript.segments)
                 yield transcript
             if is_whole:
                 return
-            await asyncio.wait({done}, timeout=pause_after(time.monotonic() - begin))
+            await asyncio.wait({done}, timeout=pause_after(time.monotonic() - grown))
     finally:
         await asyncio.to_thread(service.destination.delete, marker)
 
