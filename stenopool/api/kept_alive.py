@@ -6,7 +6,7 @@ and server-sent events may have comments between them.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -25,7 +25,7 @@ log = get_logger("stenopool.api")
 
 
 async def respond(
-    request: Request, parts: AsyncIterator[bytes], media_type: str, headers: Mapping[str, str], pause: float
+    request: Request, parts: AsyncGenerator[bytes, None], media_type: str, headers: Mapping[str, str], pause: float
 ) -> Response:
     """Return a response with the body ``parts``, of which the first may come late.
 
@@ -47,7 +47,7 @@ async def respond(
 class _KeptAlive:
     """The parts of an iterator, with a filler whenever none comes for ``pause`` seconds."""
 
-    def __init__(self, parts: AsyncIterator[bytes], filler: bytes, pause: float) -> None:
+    def __init__(self, parts: AsyncGenerator[bytes, None], filler: bytes, pause: float) -> None:
         self._parts = parts
         self._filler = filler
         self._pause = pause
@@ -77,9 +77,11 @@ class _KeptAlive:
         return part
 
     async def aclose(self) -> None:
-        """Cancel the wait for the next part."""
+        """Stop the iterator."""
         if self._next:
             self._next.cancel()
+            await asyncio.wait({self._next})
+        await self._parts.aclose()
 
 
 class _LateResponse(StreamingResponse):

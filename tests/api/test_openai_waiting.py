@@ -26,6 +26,7 @@ from stenopool.speech.transcript import Transcript
 from tests.api.test_recordings import ended, entry
 from tests.speech.renderers.samples import conversation
 from tests.support.api_server import Api, secret, serving, sound, working
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -84,7 +85,7 @@ def read_slowly(api: Api, **form: str) -> tuple[bytes, list[tuple[float, bytes]]
         while data := connection.recv(65536):
             got += data
             parts.append((time.monotonic() - begin, data))
-            if got.endswith(b"0\r\n\r\n"):
+            if b"\r\n0\r\n\r\n" in got:
                 break
     headers, _, body = got.partition(b"\r\n\r\n")
     if b"transfer-encoding: chunked" not in headers.lower():
@@ -199,6 +200,15 @@ def test_segments_come_before_all_is_done(patient: Api) -> None:
     assert second - first > 1
     assert last - second > 1
     assert not area().is_streamed
+
+
+def test_a_client_that_goes_away_leaves_nothing_behind(patient: Api) -> None:
+    with patient.client("clerk") as client, client.stream("POST", URL, files=FILES, data={"stream": "true"}) as answer:
+        parts = answer.iter_raw()  # it is kept, or httpx would close the connection
+        assert next(parts)
+        work = fingerprint(patient.source.head(patient.keys()[0]), PLAIN)
+        wait_until(lambda: WorkArea(patient.destination, work).is_streamed, seconds=10)
+    wait_until(lambda: not WorkArea(patient.destination, work).is_streamed, seconds=20)
 
 
 # -- the same bytes ---------------------------------------------------------------------------------------------------

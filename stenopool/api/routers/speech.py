@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Request, Response
@@ -139,11 +139,12 @@ async def _create(
         return await kept_alive.respond(request, parts, kept_alive.EVENTS, location, pause)
     parts = _answer(request, service, key, asked)
     if kind := _TEXT_TYPES.get(asked.format):
-        return Response(await anext(parts), media_type=kind, headers=location)
+        async with aclosing(parts):
+            return Response(await anext(parts), media_type=kind, headers=location)
     return await kept_alive.respond(request, parts, kept_alive.JSON, location, pause)
 
 
-async def _answer(request: Request, service: Service, key: str, asked: SpeechRequest) -> AsyncIterator[bytes]:
+async def _answer(request: Request, service: Service, key: str, asked: SpeechRequest) -> AsyncGenerator[bytes, None]:
     """Yield the whole response, once the transcript is done."""
     await _wait_until_done(request, service, key, asked.options)
     content = await transcript_files.find_product(
@@ -158,15 +159,16 @@ async def _answer(request: Request, service: Service, key: str, asked: SpeechReq
     yield await transcript_files.read(content)
 
 
-async def _stream(request: Request, service: Service, key: str, asked: SpeechRequest) -> AsyncIterator[bytes]:
+async def _stream(request: Request, service: Service, key: str, asked: SpeechRequest) -> AsyncGenerator[bytes, None]:
     """Yield OpenAI's events: the segments as soon as their text is known, then the end."""
     work, sent = fingerprint(await service.head(key), asked.options), 0
     done = asyncio.create_task(_wait_until_done(request, service, key, asked.options))
     try:
         if asked.format == "json":  # with speakers, segments are known at the end only
-            async for transcript in _read_early(service, work, done):
-                yield "".join(format_deltas(transcript, after=sent, logprobs=asked.logprobs)).encode()
-                sent = len(transcript.segments)
+            async with aclosing(_read_early(service, work, done)) as growing:
+                async for transcript in growing:
+                    yield "".join(format_deltas(transcript, after=sent, logprobs=asked.logprobs)).encode()
+                    sent = len(transcript.segments)
         await done
     finally:
         done.cancel()
@@ -175,7 +177,7 @@ async def _stream(request: Request, service: Service, key: str, asked: SpeechReq
     yield await transcript_files.read(await transcript_files.find_product(service, key, "done", **wanted))
 
 
-async def _read_early(service: Service, work: str, done: asyncio.Task[None]) -> AsyncIterator[Transcript]:
+async def _read_early(service: Service, work: str, done: asyncio.Task[None]) -> AsyncGenerator[Transcript, None]:
     """Yield the transcript as it grows: its beginning, then all of it, before the work is done."""
 
     def read() -> tuple[Transcript | None, bool]:
