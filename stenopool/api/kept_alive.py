@@ -102,7 +102,7 @@ class _LateResponse(StreamingResponse):
         except OSError:  # the client has gone away
             raise
         except Exception as error:
-            log.info("A response failed after it had begun: %s", type(error).__name__)
+            log.info("A response failed after its start: %s", type(error).__name__)
             await self._end(error, send)
         finally:
             await self._kept.aclose()

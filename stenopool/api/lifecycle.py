@@ -153,7 +153,7 @@ async def find_same_upload(service: Service, upload: ReceivedUpload, options: Tr
     """Find the recording that the caller sent with the same bytes and options in the last 7 days, if it can be reused.
 
     It can be reused if it has a transcript or is quarantined, or if submitting it would not replace another transcript.
-    Requests with an idempotency key, a callback or client data always have a recording of their own.
+    Requests with an idempotency key, a callback or client data always make a new recording.
     """
     form, sha256 = upload.form, upload.file.sha256
     wanted = (form.value("sha256") or sha256).lower()

@@ -134,7 +134,7 @@ def test_what_fails_after_the_headers_is_never_taken_for_a_transcript(patient: A
     problem = json.loads(body_of(parts))
     assert (problem["status"], problem["error"]["code"]) == (422, "INPUT_CORRUPT")
     assert not is_whole
-    # OpenAI's client sends it again, and is told so at once.
+    # OpenAI's client sends it again, and gets the problem immediately.
     client = openai.OpenAI(base_url=f"{patient.url}/v1", api_key=secret("clerk"), max_retries=0)
     with pytest.raises(openai.UnprocessableEntityError, match="It is damaged"):
         client.audio.transcriptions.create(file=FILES["file"], model="whisper-1")

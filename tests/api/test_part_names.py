@@ -50,7 +50,7 @@ def test_a_files_name_is_what_was_meant(header: bytes, name: str) -> None:
 @pytest.mark.parametrize(
     "header", [b'form-data; name="language"', b"form-data; name=language", b'form-data;name="language"']
 )
-def test_a_field_is_no_file(header: bytes) -> None:
+def test_a_field_is_not_a_file(header: bytes) -> None:
     assert parse_disposition(header) == ("language", None)
 
 

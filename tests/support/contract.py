@@ -42,7 +42,7 @@ class Contract:
         path = getattr(scope.get("route"), "path", None)
         methods = self._document["paths"].get(path, {})
         method = scope["method"].lower()
-        # A response that failed after it had begun is left without its end.
+        # A response that fails after its start is left without its end.
         if start and is_whole and (operation := methods.get("get" if method == "head" else method)):
             for fault in self.compare(operation, start["status"], Headers(raw=start["headers"]), bytes(body)):
                 self.broken.append(f"{scope['method']} {path} answered {start['status']}: {fault}")
