@@ -102,6 +102,20 @@ def body_of(parts: list[tuple[float, bytes]]) -> bytes:
     return body
 
 
+def test_an_unknown_model_is_refused_before_the_file_is_read(patient: Api) -> None:
+    head = (
+        f"POST {URL} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret('clerk')}\r\nContent-Length: 40000000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+        '--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nnova-2\r\n'
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'
+    )
+    with socket.create_connection(("127.0.0.1", int(patient.url.rpartition(":")[2])), 20) as connection:
+        connection.sendall(head.encode())
+        got = connection.recv(65536)
+    assert got.startswith(b"HTTP/1.1 422")
+    assert patient.keys() == []
+
+
 @pytest.mark.parametrize("format", ["json", "verbose_json"])
 def test_json_begins_early_and_blanks_keep_it_alive(format: str, patient: Api) -> None:
     with later(lambda: patient.finish(only_id(patient), PLAIN)):
