@@ -179,9 +179,17 @@ def _values(schema: Schema) -> list[Any] | None:
 
 
 def _bounds(where: str, old: Schema, new: Schema) -> Iterator[str]:
+    listed = _values(old)  # values that were listed are bounds too
+    numbers = [value for value in listed or () if isinstance(value, int | float)]
     for names, sign in ((_UPPER, 1), (_LOWER, -1)):
         for name in names:
-            if name in new and (name not in old or sign * new[name] < sign * old[name]):
+            if name not in new:
+                continue
+            if name in ("maximum", "minimum") and listed and len(numbers) == len(listed):
+                is_lower = any(sign * value > sign * new[name] for value in numbers)
+            else:
+                is_lower = name not in old or sign * new[name] < sign * old[name]
+            if is_lower:
                 yield f"{where}: {name} {new[name]}"
     if "pattern" in new and new["pattern"] != old.get("pattern"):
         yield f"{where}: pattern {new['pattern']}"

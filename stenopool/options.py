@@ -84,6 +84,8 @@ class TranscriptionOptions(BaseModel):
     """transcribe in the spoken language, or translate to English."""
     beam_size: Annotated[int, Field(ge=1, le=20)] = 5
     """Beam width of the decoder; 1: greedy decoding."""
+    temperature: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
+    """First temperature of the decoder; above 0 it samples. Text that looks wrong is decoded again at higher ones."""
     prompt: Annotated[str | None, Field(max_length=2000)] = None
     """Example text for style and spelling, given before each window; the model reads about its last 150 words."""
     vocabulary: Annotated[tuple[Item, ...], AtMost(500)] = ()
@@ -198,6 +200,8 @@ class TranscriptionOptions(BaseModel):
             raise ValueError("engine=whisperx does not support language=per-segment: it decodes in one language")
         if self.engine == "whisperx" and self.word_timestamps == "off":
             raise ValueError("engine=whisperx does not support word_timestamps=off: it always times words")
+        if self.engine == "whisperx" and self.temperature:
+            raise ValueError("engine=whisperx does not support temperature: it decodes batches by beam search only")
         return self
 
     def _refuse(self, one: str, other: str, why: str) -> NoReturn:

@@ -205,7 +205,9 @@ class ApiSettings(_Section):
     forwarded_allow_ips: str | None = None
     """Addresses or networks of proxies whose X-Forwarded-For and -Proto are trusted; unset: this machine's."""
     wait: Annotated[float, Field(gt=0)] = 600.0
-    """Maximum time that /v1/audio/transcriptions waits for a transcript, in seconds."""
+    """Maximum time that /v1/audio/transcriptions and /translations wait for a transcript, in seconds."""
+    keep_alive: Annotated[float, Field(gt=0)] = 15.0
+    """Maximum time without a byte while they wait, in seconds; blanks or comments keep proxies from closing it."""
     link_lifetime: Annotated[int, Field(gt=0)] = 900
     """Seconds within which a presigned upload must start."""
 

@@ -101,6 +101,9 @@ def test_an_error_names_two_options_and_their_values(choices: dict[str, Any]) ->
         ({"task": "translate", "word_timestamps": "alignment"}, "task=translate and word_timestamps=alignment"),
         ({"engine": "whisperx", "language": "per-segment"}, "engine=whisperx does not support language=per-segment"),
         ({"engine": "whisperx", "word_timestamps": "off"}, "engine=whisperx does not support word_timestamps=off"),
+        ({"engine": "whisperx", "temperature": 0.2}, "engine=whisperx does not support temperature"),
+        ({"temperature": 1.1}, "less than or equal to 1"),
+        ({"temperature": float("nan")}, "finite number"),
     ],
 )
 def test_invalid_combinations_are_refused(choices: dict[str, Any], named: str) -> None:

@@ -63,6 +63,13 @@ async def find_first(destination: ObjectStore, token: str | None) -> FirstReques
     return await asyncio.to_thread(_read, destination, token) if token else None
 
 
+async def remember(destination: ObjectStore, token: str | None, key: str) -> None:
+    """Store a recording as that of the last request with this token."""
+    if token:
+        record = FirstRequest(request="", key=key).model_dump_json().encode()
+        await asyncio.to_thread(destination.put_bytes, _name(token), record)
+
+
 @asynccontextmanager
 async def claimed(
     destination: ObjectStore, token: str | None, request: dict[str, Any], key: str = ""

@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Collection
+import json
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import Annotated, Any, NamedTuple
@@ -15,7 +16,7 @@ from stenopool.api import ids, states
 from stenopool.api.access import require_scope
 from stenopool.api.client_data import ClientData, delete_client_data, read_client_data, write_client_data
 from stenopool.api.guard import parse_json
-from stenopool.api.idempotency import claimed, find_first, in_progress, token_of
+from stenopool.api.idempotency import claimed, find_first, in_progress, remember, token_of
 from stenopool.api.ingest_runs import entry_of
 from stenopool.api.keys import Key
 from stenopool.api.problems import Problem, field_errors, invalid, too_large
@@ -79,9 +80,16 @@ class ReceivedUpload(NamedTuple):
 
 @asynccontextmanager
 async def receive_upload(
-    request: Request, service: Service, caller: Key, idempotency_key: str | None, fields: Collection[str]
+    request: Request,
+    service: Service,
+    caller: Key,
+    idempotency_key: str | None,
+    fields: Collection[str],
+    check: Callable[[Form], object] | None = None,
 ) -> AsyncIterator[ReceivedUpload]:
     """Read an upload. Unless it is accepted inside the block, it leaves nothing behind. ``fields``: see `receive_form`.
+
+    ``check`` raises the problem with the fields that arrive before the file, so that it is not read in vain.
 
     If the idempotency key was used before, the file is only compared, because its recording exists.
     """
@@ -91,8 +99,11 @@ async def receive_upload(
     first_key = first.key if first else ""
     is_stored = first_key != "" and await asyncio.to_thread(service.source.exists, first_key)
 
-    def opener(filename: str) -> UploadWriter:
+    def opener(form: Form) -> UploadWriter:
         nonlocal key, file
+        if check:
+            check(form)
+        filename = str(form.filename)
         key = service.new_key(filename)
         # A different name is refused later; the same name gets the key that the first request would have used.
         if first_key.rpartition("/")[2] == filename:
@@ -136,6 +147,46 @@ async def accept_upload(service: Service, upload: ReceivedUpload, options: Trans
     # With two hundred simultaneous uploads, reading the queue for each would be slower than the uploads.
     state = "queued" if waits else (await states.read_state(service, info.key)).state
     return _accepted(service, info, state, file.sha256)
+
+
+async def find_same_upload(service: Service, upload: ReceivedUpload, options: TranscriptionOptions) -> Accepted | None:
+    """Find the recording that the caller sent with the same bytes and options in the last 7 days, if it can be reused.
+
+    It can be reused if it has a transcript or is quarantined, or if submitting it would not replace another transcript.
+    Requests with an idempotency key, a callback or client data always make a new recording.
+    """
+    form, sha256 = upload.form, upload.file.sha256
+    wanted = (form.value("sha256") or sha256).lower()
+    if upload.token or wanted != sha256 or any(map(form.value, ("callback", "external_id", "metadata"))):
+        return None
+    first = await find_first(service.destination, _content_token(service, sha256, options))
+    if first is None:
+        return None
+    try:
+        info = await service.head(first.key)
+        work, names = fingerprint(info, options), await service.receipts_of(first.key)
+        if not any(name.fingerprint == work for name in names):
+            if any(name.status == "done" for name in names):
+                return None
+            await service.submit(info, options)
+        state = await states.read_state(service, info.key, work)
+    except Problem as problem:
+        if problem.status_code not in (403, 404):  # deleted, or in use by another run
+            raise
+        return None
+    return _accepted(service, info, state.state, sha256)
+
+
+async def remember_upload(service: Service, accepted: Accepted, options: TranscriptionOptions) -> None:
+    """Record an upload for `find_same_upload`."""
+    token = _content_token(service, str(accepted.sha256), options)
+    await remember(service.destination, token, ids.decode(accepted.id))
+
+
+def _content_token(service: Service, sha256: str, options: TranscriptionOptions) -> str | None:
+    # A header cannot contain a zero byte, so this is never a client's idempotency key.
+    chosen = json.dumps(choices(options, ClientData()), sort_keys=True)
+    return token_of(service.caller, f"\0{sha256}\0{chosen}")
 
 
 async def accept_uri(service: Service, asked: FromSource, caller: Key, idempotency_key: str | None) -> Accepted:

@@ -22,6 +22,7 @@ log = get_logger("stenopool.api")
 
 MEDIA_TYPE = "application/problem+json"
 _ERRORS = "https://github.com/stenopool/stenopool/blob/main/docs/errors.md"
+_OPENAI = ("/v1/audio/", "/v1/models")  # the addresses that OpenAI's clients use
 _RETRY = {"Retry-After": "5"}
 
 API_CODES: dict[str, str] = {
@@ -38,6 +39,7 @@ API_CODES: dict[str, str] = {
     "IDEMPOTENCY_IN_PROGRESS": "The first request with this Idempotency-Key is still being stored.",
     "IDEMPOTENCY_KEY_REUSED": "The Idempotency-Key was used for a different request.",
     "METHOD_NOT_ALLOWED": "The address does not support this method.",
+    "MODEL_NOT_FOUND": "No model has this name; GET /v1/models lists the models.",
     "NOT_ACCEPTABLE": "No transcript format matches the Accept header.",
     "NOT_COMPLETED": "The recording has no transcript: it is not finished, has failed, or was never submitted.",
     "NOT_FOUND": "The address does not exist.",
@@ -150,7 +152,14 @@ def too_large(what: str, limit: int, headers: dict[str, str] | None = None) -> P
 
 
 def answer(request: Request, problem: Problem) -> JSONResponse:
-    """Return the response. Below /v1/audio it also has the member ``error``, which OpenAI's clients read."""
+    """Return the response with the problem's document."""
+    document = describe(request, problem)
+    headers = {**(problem.headers or {}), "X-Request-Id": str(document["request_id"])}
+    return JSONResponse(document, problem.status_code, headers, MEDIA_TYPE)
+
+
+def describe(request: Request, problem: Problem) -> dict[str, Any]:
+    """Return the document. At OpenAI's addresses it also has the member ``error``, which OpenAI's clients read."""
     path = request.scope["path"]  # request.url would parse the Host header, which may be invalid
     document = ProblemDocument(
         type=type_of(problem.code),
@@ -164,19 +173,19 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
         **problem.more,
     ).model_dump(mode="json", exclude_unset=True)
     request.state.code = problem.code
-    if path.startswith("/v1/audio/"):
+    if path.startswith(_OPENAI):
         message = " ".join(filter(None, (problem.detail, problem.remedy)))
         kind = "invalid_request_error" if problem.status_code < 500 else "server_error"
-        document["error"] = {"message": message, "type": kind, "param": None, "code": problem.code}
-    headers = {**(problem.headers or {}), "X-Request-Id": str(document["request_id"])}
-    return JSONResponse(document, problem.status_code, headers, MEDIA_TYPE)
+        param = next((error["field"] for error in problem.more.get("errors", ())), None)
+        document["error"] = {"message": message, "type": kind, "param": param, "code": problem.code}
+    return document
 
 
 def install(app: FastAPI) -> None:
     """Turn every error that a route can raise into a problem."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        return answer(request, _problem_of(error))
+        return answer(request, problem_of(error))
 
     errors = (HTTPException, RequestValidationError, StenopoolError, ObjectNotFound, httpx.HTTPError)
     for kind in (*errors, PrefectHTTPStatusError, Exception):
@@ -188,7 +197,8 @@ def status_of(code: ErrorCode) -> int:
     return _STATUS.get(code, 503 if code.retryable else 422)
 
 
-def _problem_of(error: Exception) -> Problem:
+def problem_of(error: Exception) -> Problem:
+    """Return the problem that describes an error to the caller."""
     match error:
         case Problem():
             return error

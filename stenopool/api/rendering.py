@@ -10,7 +10,7 @@ from typing import IO, Any, Literal, cast
 
 from pydantic import BaseModel
 
-from stenopool.api.openai_formats import ResponseFormat, format_transcript
+from stenopool.api.openai_formats import ResponseFormat, format_deltas, format_done, format_transcript
 from stenopool.api.schema import Described
 from stenopool.api.transcript_views import make_view
 from stenopool.options import Format, SubtitleOptions
@@ -18,11 +18,14 @@ from stenopool.pipeline import speaker_names
 from stenopool.speech.renderers import render
 from stenopool.speech.transcript import Transcript
 
-Product = Literal["file", "view", "speakers", "openai"]
+Product = Literal["file", "view", "speakers", "openai", "deltas", "done"]
 
 
 class Order(BaseModel, frozen=True):
-    """What to make from a transcript: a file, the page's view, its speakers, or a response in OpenAI's shape."""
+    """What to make from a transcript: a file, the page's view, its speakers, or a response in OpenAI's shape.
+
+    deltas and done are the events of OpenAI's streams, for the segments and for the end.
+    """
 
     product: Product
     id: str
@@ -35,6 +38,10 @@ class Order(BaseModel, frozen=True):
     """Style of srt and vtt."""
     granularities: tuple[str, ...] = ()
     """What OpenAI's verbose_json contains: words, segments."""
+    after: int = 0
+    """How many segments of a stream were sent before."""
+    logprobs: bool = False
+    """Whether OpenAI's json and events contain log probabilities."""
 
 
 class Extras(BaseModel, frozen=True):
@@ -66,9 +73,16 @@ def produce(order: Order, extras: Extras, content: bytes) -> bytes:
     if order.product == "view":
         return make_view(order.id, order.key, transcript, names).model_dump_json().encode()
     named = speaker_names.apply_names(transcript, names)
+    if order.product == "deltas":
+        speakers = order.format == "diarized_json"
+        return "".join(format_deltas(named, after=order.after, logprobs=order.logprobs, speakers=speakers)).encode()
+    if order.product == "done":
+        return format_done(named, logprobs=order.logprobs).encode()
     if order.product == "openai":
         wanted = cast("ResponseFormat", order.format)
-        body: str | dict[str, Any] = format_transcript(named, wanted, order.granularities, order.subtitles)
+        body: str | dict[str, Any] = format_transcript(
+            named, wanted, order.granularities, order.subtitles, logprobs=order.logprobs
+        )
         return (body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)).encode()
     return render(named, cast("Format", order.format), order.subtitles, title=order.key, audio=extras.audio).encode()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,27 +12,19 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from stenopool.api.part_names import parse_disposition
 from stenopool.api.problems import Problem, invalid, too_large
 from stenopool.errors import ErrorCode
 from stenopool.options import TranscriptionOptions
+from stenopool.speech.audio.sniffing import HEAD, find_refusal
 from stenopool.storage import ObjectStore, Writer
 
 _LONGEST_FIELD = 64 * 1024
 _MOST_FIELDS = 64
 _LONGEST_NAME = 100  # characters of an unknown field's name that messages quote
 _WRITE = 1024 * 1024  # bytes per write, so that not every 64 KiB from the network costs a call to a thread
-
-HEAD = 512  # bytes at the start of a file that are checked
 _PATIENCE = 10.0  # seconds to wait for a slot
-
-_BEGINNINGS = (
-    b"RIFF", b"RF64", b"riff", b"FORM", b"fLaC", b"OggS", b"ID3", b"caff", b"#!AMR", b"#!SILK", b".snd", b"FLV",
-    b"wvpk", b"MAC ", b"TTA1", b"DSD ", b".RMF", b"\x1aE\xdf\xa3", b"0&\xb2u", b"\x00\x00\x01\xba",
-    b"\x00\x00\x01\xb3", b"\x0bw", b"\x7f\xfe\x80\x01",
-)  # fmt: skip
-_ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # MP4 and QuickTime
-_RIFF_NOT_MEDIA = (b"WEBP", b"ACON", b"PAL ")
-_FORM_MEDIA = (b"AIFF", b"AIFC", b"8SVX")
+_ITEM = re.compile(r"\[\d{0,3}\]$")  # what follows the name of a list
 
 
 class UploadSlots:
@@ -109,9 +102,6 @@ class UploadWriter:
         return self._writer
 
 
-Opener = Callable[[str], UploadWriter]
-
-
 @dataclass
 class Form:
     """A parsed form: its fields, each with all its values, and its file."""
@@ -125,14 +115,18 @@ class Form:
         return self.fields.get(name, [""])[-1] or None
 
 
+Opener = Callable[[Form], UploadWriter]
+
+
 @asynccontextmanager
 async def receive_form(
     request: Request, opener: Opener, fields: Collection[str], max_bytes: int
 ) -> AsyncIterator[Form]:
     """Read a form with a file called ``file``. Unless the file is committed inside the block, it leaves nothing behind.
 
-    ``opener`` returns the writer for a file name. ``fields``: the names of all other fields; those that end with ``[]``
-    may be repeated. Raises the problems 400 (malformed), 413, 415 and 422.
+    ``opener`` returns the writer for the file. It gets the form with what arrived before the content: the file's name,
+    and the fields before it. ``fields``: the names of all other fields. Those that end with ``[]`` may be repeated, and
+    may be written without the brackets or with a number in them. Raises the problems 400 (malformed), 413, 415 and 422.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -200,17 +194,21 @@ class _Reader:
         self._header = self._value = b""
 
     def _begin(self) -> None:
-        _, options = parse_options_header(self._disposition)
+        try:
+            name, filename = parse_disposition(self._disposition)
+        except ValueError as error:
+            raise FormParserError from error
         self._disposition = b""
         self._data.clear()
-        self._name, self._is_file = options.get(b"name", b"").decode(), b"filename" in options
-        if not self._is_file:
+        listed = f"{_ITEM.sub('', name)}[]"
+        self._name, self._is_file = listed if listed in self._fields else name, filename is not None
+        if filename is None:
             self._check_field()
             return
-        if self._name != "file" or self.form.filename is not None:
+        if name != "file" or self.form.filename is not None:
             raise invalid("Send one file, in the field `file`.")
-        self.form.filename = options[b"filename"].decode()
-        self.form.file = self._opener(self.form.filename)
+        self.form.filename = filename
+        self.form.file = self._opener(self.form)
 
     def _check_field(self) -> None:
         name = self._name
@@ -257,23 +255,8 @@ class _Reader:
         self._complete = True
 
     def _check_media(self) -> None:
-        if not may_be_media(bytes(self._data)):
-            raise Problem(415, ErrorCode.NOT_AUDIO, "The file does not start like audio or video.")
-
-
-def may_be_media(head: bytes) -> bool:
-    """Whether ``head``, the first bytes of a file, can be the start of audio or video.
-
-    A cheap check that refuses documents, images and archives immediately. `prepare` decodes the rest, and decides.
-    """
-    if head[:4] == b"RIFF":
-        return head[8:12] not in _RIFF_NOT_MEDIA
-    if head[:4] == b"FORM":
-        return head[8:12] in _FORM_MEDIA
-    if head.startswith(_BEGINNINGS) or head[4:8] in _ATOMS:
-        return True
-    if any(head[at : at + 1] == head[at + step : at + step + 1] == b"G" for at, step in ((0, 188), (4, 192))):
-        return True  # MPEG transport stream, as broadcast and as on discs
-    # MPEG audio and ADTS: eleven set bits, also after the zeros that some recorders write first.
-    frame = head.lstrip(b"\0")
-    return len(frame) > 1 and frame[0] == 0xFF and frame[1] & 0xE0 == 0xE0 and frame[1] != 0xFF and frame[1] != 0xFE
+        match find_refusal(bytes(self._data)):
+            case "NOT_AUDIO":
+                raise Problem(415, ErrorCode.NOT_AUDIO, "The file does not start like audio or video.")
+            case "EXTERNAL_REFERENCE":
+                raise invalid("The file is a list of other files.", ErrorCode.EXTERNAL_REFERENCE)

@@ -11,6 +11,7 @@ from rich.text import Text
 from stenopool import models as store
 from stenopool.cli.display import err, out, print_line
 from stenopool.cli.parameters import JsonFlag
+from stenopool.languages import find_language
 from stenopool.models.sources import ModelKind
 from stenopool.orchestration.blocks.locations import open_location
 from stenopool.runtime.logs import printable
@@ -58,7 +59,7 @@ def path(name: NameArgument, kind: KindOption = "ctranslate2") -> None:
 
     Example: stenopool run calls transcripts --model "$(stenopool models path base)"
     """
-    print(store.find(name, kind).path)
+    print(store.find(_resolve(name, kind), kind).path)
 
 
 @app.command()
@@ -67,7 +68,7 @@ def fetch(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonF
 
     Example: stenopool models fetch large-v3 turbo
     """
-    found = [(name, store.find(name, kind)) for name in names]
+    found = [(name, store.find(name, kind)) for name in (_resolve(name, kind) for name in names)]
     fetched = [
         {"name": name, "kind": kind, "origin": one.origin, "path": str(one.path), "sha256": one.digest}
         for name, one in found
@@ -87,7 +88,7 @@ def mirror(
 
     Example: stenopool models mirror base large-v3 s3://weights/stenopool
     """
-    written = store.mirror([(name, kind) for name in names], open_location(destination))
+    written = store.mirror([(_resolve(name, kind), kind) for name in names], open_location(destination))
     if as_json:
         print(json.dumps({"mirror": destination, "models": written.entries, "sha256": written.sha256}))
     else:
@@ -104,7 +105,7 @@ def pin(names: NamesArgument, kind: KindOption = "ctranslate2", as_json: JsonFla
 
     Example: stenopool models pin de fr --kind wav2vec2
     """
-    pinned = [store.pin_model(name, kind) for name in names]
+    pinned = [store.pin_model(_resolve(name, kind), kind) for name in names]
     if as_json:
         print(json.dumps({"models": [{"path": str(path), "pin": written} for path, written in pinned]}))
     else:
@@ -124,6 +125,11 @@ def verify(as_json: JsonFlag = False) -> None:
     if any(result.damaged for result in results):
         print_line("Delete the damaged folders and run `stenopool models fetch` again.", err)
         raise typer.Exit(1)
+
+
+def _resolve(name: str, kind: ModelKind) -> str:
+    """Return a model's name; word aligners are named after languages, in any spelling."""
+    return (find_language(name) if kind == "wav2vec2" else None) or name
 
 
 def _print_models(

@@ -35,6 +35,12 @@ class Recognized(BaseModel):
     seconds: float
 
 
+class Partial(BaseModel):
+    """The transcript of the beginning of a recording that is being transcribed, for clients that read a stream."""
+
+    transcript: Transcript
+
+
 class Diarized(BaseModel):
     """Who speaks when. ``diarizer``: if missing, the one in the options. ``seconds``: processing time."""
 
@@ -66,6 +72,9 @@ PREPARED = Checkpoint("prepare", 2, PreparedRecording)
 RECOGNIZED = Checkpoint("transcribe", 4, Recognized)
 ALIGNED = Checkpoint("align", 1, Recognized)
 DIARIZED = Checkpoint("diarize", 1, Diarized)
+# Not a stage's result. It is written only if the work area contains an object called STREAMED when a stage first looks.
+PARTIAL = Checkpoint("partial", 1, Partial)
+STREAMED = "streamed"
 # Kept in memory only, because computing it again takes milliseconds.
 ASSIGNED = Checkpoint("assign", 2, Transcript)
 
@@ -98,6 +107,11 @@ class WorkArea:
     def has(self, checkpoint: Checkpoint[M]) -> bool:
         """Whether the checkpoint is at the destination, from this run or an earlier one."""
         return checkpoint.file_name in self._names()
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether a client reads `PARTIAL`."""
+        return STREAMED in self._names()
 
     def keep(self, checkpoint: Checkpoint[M], result: M) -> None:
         """Keep a result in memory only; other runs do not see it."""

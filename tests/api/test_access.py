@@ -34,6 +34,7 @@ SCOPES_OF: dict[str, set[str]] = {
     "POST /v1/batches": {"batch"},
     "GET /v1/batches/{id}": {"read"},
     "POST /v1/audio/transcriptions": {"read", "write"},
+    "POST /v1/audio/translations": {"read", "write"},
     "GET /v1/queue": {"read"},
     "DELETE /v1/queue": {"admin"},
     "PATCH /v1/queue": {"admin"},

@@ -16,7 +16,11 @@ from tests.support.raw_http import Answer, connect, exchange, read_answer
 
 FORM = 2 * 1024 * 1024
 FIRST = 48 * 1024  # bytes of the form that are sent with the headers
-UPLOADS = {("post", "/v1/recordings"), ("post", "/v1/audio/transcriptions")}
+UPLOADS = {
+    ("post", "/v1/recordings"),
+    ("post", "/v1/audio/transcriptions"),
+    ("post", "/v1/audio/translations"),
+}
 
 
 def _operations(api: Api) -> Iterator[tuple[str, str]]:

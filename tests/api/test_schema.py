@@ -231,6 +231,7 @@ BASE: dict[str, Any] = {
                 "additionalProperties": False,
                 "properties": {
                     "n": {"type": "integer", "maximum": 10},
+                    "t": {"type": "number", "enum": [0, 1]},
                     "s": {"anyOf": [{"type": "string"}, {"type": "null"}]},
                 },
             },
@@ -281,6 +282,8 @@ GET, POST = "paths>/v1/a>get", "paths>/v1/a>post"
         (f"{IN}>required", ["n"]),
         (f"{IN}>properties>n>maximum", 5),
         (f"{IN}>properties>n>minimum", 0),
+        (f"{IN}>properties>t", {"type": "number", "minimum": 0.5}),
+        (f"{IN}>properties>t", {"type": "number", "maximum": 0.5}),
         (f"{IN}>properties>s", {"type": "string"}),
         (f"{IN}>properties>s>anyOf>0>maxLength", 9),
         ("webhooks>e", None),
@@ -308,6 +311,7 @@ def test_breaking_changes_are_detected(path: str, value: Any) -> None:
         (f"{OUT}>required", ["id", "state", "more"]),
         (f"{IN}>properties>new", {"type": "string"}),
         (f"{IN}>properties>n>maximum", 20),
+        (f"{IN}>properties>t", {"type": "number", "minimum": 0, "maximum": 1}),
         (f"{IN}>properties>n", {"anyOf": [{"type": "integer", "maximum": 10}, {"type": "string"}]}),
     ],
 )

@@ -79,3 +79,16 @@ def test_a_missing_model_has_a_remedy(command: str, stenopool: Call) -> None:
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.startswith("MODEL_MISSING: ")
     assert "stenopool models mirror" in answer.err
+
+
+@pytest.mark.parametrize("language", ["de", "German", "de-AT", "DEU"])
+def test_a_word_aligner_is_named_by_its_language_in_any_spelling(
+    language: str, stenopool: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models" / "wav2vec2" / "de"
+    folder.mkdir(parents=True)
+    for name in ("config.json", "vocab.json", "model.safetensors"):
+        (folder / name).write_bytes(b"{}")
+    monkeypatch.setenv("STENOPOOL_MODELS__PATH", str(tmp_path / "models"))
+    get_settings.cache_clear()
+    assert stenopool("models", "path", language, "--kind", "wav2vec2").out == f"{folder}\n"

@@ -171,6 +171,14 @@ def test_segments_have_the_models_confidence(name: str, prepared: Path) -> None:
             assert segment.no_speech_prob < 0.5
 
 
+def test_a_temperature_is_where_decoding_begins(name: str, prepared: Path) -> None:
+    if name == "whisperx":
+        pytest.skip("it refuses a temperature")
+    transcript = _results(_english(name, temperature=0.4), (JFK,), prepared)[JFK]
+    assert {segment.temperature for segment in transcript.segments} <= {0.4, 0.6, 0.8, 1.0}
+    assert _word_errors(_reference(JFK), transcript.text) <= 0.25, transcript.text
+
+
 def test_no_speech_is_a_success_with_empty_text(name: str, prepared: Path) -> None:
     files = (*(item["file"] for item in recordings("no_speech")), "hard/clip-0.1s.wav")
     results = _results(_any_language(name), files, prepared)

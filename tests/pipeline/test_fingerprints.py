@@ -24,6 +24,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "languages": {"languages": ("de", "en")},
     "task": {"task": "translate"},
     "beam_size": {"beam_size": 1},
+    "temperature": {"temperature": 0.2},
     "prompt": {"prompt": "Stenopool"},
     "vocabulary": {"vocabulary": ("Stenopool",)},
     "diarization": {"diarization": "off"},

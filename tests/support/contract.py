@@ -27,20 +27,23 @@ class Contract:
             return
         start: Message = {}
         body = bytearray()
+        is_whole = False
 
         async def look(message: Message) -> None:
-            nonlocal start
+            nonlocal start, is_whole
             if message["type"] == "http.response.start":
                 start = message
             elif len(body) <= _LONGEST:
                 body.extend(message.get("body", b""))
+            is_whole = message["type"] == "http.response.body" and not message.get("more_body")
             await send(message)
 
         await self._app(scope, receive, look)
         path = getattr(scope.get("route"), "path", None)
         methods = self._document["paths"].get(path, {})
         method = scope["method"].lower()
-        if start and (operation := methods.get("get" if method == "head" else method)):
+        # A response that fails after its start is left without its end.
+        if start and is_whole and (operation := methods.get("get" if method == "head" else method)):
             for fault in self.compare(operation, start["status"], Headers(raw=start["headers"]), bytes(body)):
                 self.broken.append(f"{scope['method']} {path} answered {start['status']}: {fault}")
 

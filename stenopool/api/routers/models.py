@@ -5,8 +5,8 @@ from typing import Literal
 from fastapi import APIRouter
 
 from stenopool.api.access import ANY_CALLER, GuardedRoute
-from stenopool.api.problems import not_found
-from stenopool.api.routers.speech import OPENAI_MODELS
+from stenopool.api.openai_form import list_model_names
+from stenopool.api.problems import Problem
 from stenopool.api.schema import Described
 from stenopool.api.service import CurrentService, Service
 
@@ -44,15 +44,14 @@ async def list_models(service: CurrentService) -> ModelList:
 @router.get("/{id}", dependencies=[ANY_CALLER])
 async def get_model(id: str, service: CurrentService) -> Model:
     """Return one model."""
-    for model in _models(service):
+    models = _models(service)
+    for model in models:
         if model.id == id:
             return model
-    raise not_found("Unknown model.")
+    remedy = f"Use {', '.join(model.id for model in models)}."
+    errors = [{"field": "model", "message": "Unknown model"}]
+    raise Problem(404, "MODEL_NOT_FOUND", "The model is not available here.", remedy, errors=errors)
 
 
 def _models(service: Service) -> list[Model]:
-    ours = service.allow_lists.allowed["model"]
-    return [
-        *(Model(id=name, owned_by="stenopool") for name in ours),
-        *(Model(id=name, owned_by="openai") for name in OPENAI_MODELS if name not in ours),
-    ]
+    return [Model(id=name, owned_by=owner) for name, owner in list_model_names(service)]

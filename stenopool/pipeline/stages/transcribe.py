@@ -3,12 +3,21 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import chain
 
-from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError, RunLost
+from stenopool.errors import ErrorCode, Failure, ObjectNotFound, RecordingError, RunLost, StenopoolError
 from stenopool.options import TranscriptionOptions
-from stenopool.pipeline.checkpoints import ALIGNED, DIARIZED, PREPARED, RECOGNIZED, Diarized, Recognized
+from stenopool.pipeline.checkpoints import (
+    ALIGNED,
+    DIARIZED,
+    PARTIAL,
+    PREPARED,
+    RECOGNIZED,
+    Diarized,
+    Partial,
+    Recognized,
+)
 from stenopool.pipeline.context import TRANSFERS, Job, RunContext, Stage
 from stenopool.pipeline.stages.prepare import STORE
 from stenopool.speech.audio.waveform import Waveform
@@ -59,7 +68,7 @@ def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]
             for channel, waveform in enumerate(_waveforms(run, job)):
                 name = f"{job.fingerprint}#{channel}"
                 by_utterance[name] = job, channel
-                yield Utterance(name, waveform)
+                yield Utterance(name, waveform, _progress_of(run, job))
 
     # With an engine that takes one batch at a time, the next batch waits here; a pooling engine mixes their windows.
     with nullcontext() if engine.concurrent else loaded_models().exclusive:
@@ -85,6 +94,18 @@ def transcribe(run: RunContext, jobs: Iterator[Job], done: Callable[[Job], None]
             RecordingError(ErrorCode.ENGINE_FAILED, f"{run.options.engine} returned no result.").failure("transcribe")
         )
         done(job)
+
+
+def _progress_of(run: RunContext, job: Job) -> Callable[[Transcript], None] | None:
+    """Return what stores the beginning of a transcript for a client that reads a stream; None if there is none."""
+    if not job.work.is_streamed or _channel_count(run, job) > 1:
+        return None
+
+    def report(transcript: Transcript) -> None:
+        with suppress(StenopoolError):  # the result is stored in any case
+            job.work.save(PARTIAL, Partial(transcript=transcript))
+
+    return report
 
 
 def align(run: RunContext, job: Job) -> None:

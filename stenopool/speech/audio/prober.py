@@ -1,7 +1,7 @@
 """Read a file's headers with PyAV, in a process that `launcher` confines for this one file.
 
 libav has crashed and hung on hostile files; here, that affects no other process and no other file. It starts fast,
-because it imports only `formats` from Stenopool.
+because it imports only `formats` and `sniffing` from Stenopool.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ import av.logging
 from av.stream import Disposition
 
 from stenopool.speech.audio.formats import USUAL_RATES, FilePart, Survey, survey
+from stenopool.speech.audio.sniffing import HEAD, find_refusal
 
 FILE = 0  # the descriptor of the file to read
 UNKNOWN = "unknown"  # the codec of a track that FFmpeg cannot decode
@@ -26,9 +27,10 @@ LONGEST_TITLE, LONGEST_TAG = 100, 20  # characters: a file may have 128 tracks, 
 STOCK_NAME = re.compile("handler|core media|gpac|bento|iso media|mainconcept|apple|audio media", re.IGNORECASE)
 # libav's message about a QuickTime track whose samples are in another file.
 EXTERNAL = "external track"
-# Beginnings of files that refer to others (M3U and HLS, FFmpeg's scripts, PLS, SDP, ASX); marks of DASH, SMIL and IMF.
-LISTS = (b"#extm3u", b"ffconcat", b"[playlist]", b"v=0\r\n", b"v=0\n", b"[reference]", b"<asx")
-MARKS = (b"<mpd", b"<smil", b"<assetmap", b"<compositionplaylist", b"<playlist")
+REFUSALS = {
+    "EXTERNAL_REFERENCE": "The file is a list of other files, not a recording.",
+    "NOT_AUDIO": "The file is a document, a picture, an archive or a program.",
+}
 _MOST_TRIED = 4  # maximum number of joined files to try
 _PACKETS, _LEAST_PACKETS = 40, 3  # packets to read to detect a wrong clock
 _OTHERS = 32 * 1024**2  # bytes of other streams to read meanwhile
@@ -52,6 +54,8 @@ OVERHEADS = {
 def answer(options: dict[str, str]) -> dict[str, Any]:
     """Return the fields of `stenopool.speech.audio.probe.Probe`, or ``error`` (a code) and ``message``."""
     size = os.fstat(FILE).st_size
+    if size and (code := find_refusal(read_at(0, HEAD))):
+        return {"error": code, "message": REFUSALS[code]}
     surveyed = survey(read_at, size)
     parts = surveyed.parts or [FilePart(0, size)]
     found: dict[str, Any] = {}
@@ -116,9 +120,6 @@ def refusal(error: Exception, options: dict[str, str], messages: list[str]) -> d
     if isinstance(error, MemoryError):
         memory, _ = resource.getrlimit(resource.RLIMIT_AS)
         return {"error": "DECODE_MEMORY", "message": f"Reading the headers needs more than {memory:,} bytes of memory."}
-    start = read_at(0, 4096).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if start.startswith(LISTS) or any(mark in start for mark in MARKS):
-        return {"error": "EXTERNAL_REFERENCE", "message": "The file is a list of other files, not a recording."}
     known = bool(messages) and not any("low score" in text or "whitelist" in text for text in messages)
     reason = messages[-1].strip() if known else getattr(error, "strerror", None) or "unknown format"
     return {"error": "INPUT_CORRUPT" if known else "NOT_AUDIO", "message": f"The file cannot be opened: {reason}."}

@@ -1,7 +1,7 @@
 """The base classes of engines, and the translation of their exceptions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, ClassVar, cast
@@ -16,7 +16,7 @@ from stenopool.speech.audio.vad import GENEROUS, Region, chunks, find_doubtful, 
 from stenopool.speech.audio.waveform import Waveform
 from stenopool.speech.devices import choose_placement, translate_faults
 from stenopool.speech.engines.assembly import build_transcript, cut_pauses
-from stenopool.speech.engines.policy import LONGEST_WINDOW, TEMPERATURES, Hints, judge, most_speech
+from stenopool.speech.engines.policy import LONGEST_WINDOW, Hints, find_temperatures, judge, most_speech
 from stenopool.speech.transcript import Segment, Transcript, Word
 from stenopool.whisper_models import ENGLISH, facts_of
 
@@ -27,6 +27,8 @@ class Utterance:
 
     id: str
     waveform: Waveform
+    on_progress: Callable[[Transcript], None] | None = None
+    """Called with the transcript of the beginning as it grows, by engines that decode long audio part by part."""
 
 
 class Engine(ABC):
@@ -130,7 +132,9 @@ class SerialEngine(Engine):
     def _transcribe(self, waveform: Waveform, options: TranscriptionOptions) -> Transcript:
         most = min(most_speech(options, LONGEST_WINDOW), 29.0)
         speech, doubtful = find_speech(waveform, options, most)
-        segments, language = self._recognize(waveform, speech, options) if speech else ([], None)
+        segments, language = (
+            self._recognize(waveform, speech, options, find_temperatures(options)) if speech else ([], None)
+        )
         missed = []
         timed = [each for segment in segments for each in cast(list[Word | Segment], segment.words or [segment])]
         spoken = [(each.start, each.end) for each in timed if each.start is not None and each.end is not None]
@@ -140,7 +144,7 @@ class SerialEngine(Engine):
             changed: dict[str, Any] = {"vad_threshold": options.vad_threshold * GENEROUS}
             if language and options.language == "auto":
                 changed |= {"language": language[0], "languages": ()}
-            more, heard = self._recognize(waveform, [region], options.model_copy(update=changed), temperatures=(0.0,))
+            more, heard = self._recognize(waveform, [region], options.model_copy(update=changed), (0.0,))
             match judge(more, region.duration):
                 case "speech":
                     segments, language, speech = [*segments, *more], language or heard, [*speech, region]
@@ -163,7 +167,7 @@ class SerialEngine(Engine):
         waveform: Waveform,
         speech: Sequence[Region],
         options: TranscriptionOptions,
-        temperatures: Sequence[float] = TEMPERATURES,
+        temperatures: Sequence[float],
     ) -> tuple[list[Segment], tuple[str, float]]:
         """Return segments of the recording, and its language with that language's probability.
 

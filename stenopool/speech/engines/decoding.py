@@ -107,13 +107,16 @@ class Decoder:
         results = self.whisper.model.generate(
             encoded,
             [self.prompt(tokenizer) for tokenizer in tokenizers],
-            beam_size=self.options.beam_size,
             suppress_tokens=list(get_suppressed_tokens(tokenizers[0], [-1])),
             return_scores=True,
             return_no_speech_prob=True,
             max_length=MAX_TOKENS,
+            **self._search(),
         )
-        decoded = [self._result(result, language) for result, language in zip(results, languages, strict=True)]
+        temperature = self.options.temperature
+        decoded = [
+            self._result(result, language, temperature) for result, language in zip(results, languages, strict=True)
+        ]
         self.time_words(encoded, decoded, durations)
         return decoded
 
@@ -128,7 +131,18 @@ class Decoder:
         self.time_words(encoded, [decoded], [len(window) / SAMPLE_RATE])
         return decoded
 
-    def _result(self, result: Any, language: str, temperature: float = 0.0) -> WindowResult:
+    def _search(self) -> dict[str, Any]:
+        """The search for a text: with beams, or by sampling at a temperature, as in faster-whisper."""
+        if not self.options.temperature:
+            return {"beam_size": self.options.beam_size}
+        return {
+            "beam_size": 1,
+            "num_hypotheses": policy.BEST_OF,
+            "sampling_topk": 0,
+            "sampling_temperature": self.options.temperature,
+        }
+
+    def _result(self, result: Any, language: str, temperature: float) -> WindowResult:
         """Convert a result of CTranslate2, without words."""
         tokenizer, ids = self.tokenizer(language), result.sequences_ids[0]
         tokens = [token for token in ids if token < tokenizer.eot]
@@ -159,7 +173,7 @@ class Decoder:
                 "log_prob_threshold": policy.IMPROBABLE,
                 "no_speech_threshold": policy.NO_SPEECH_PROBABLE,
                 "compression_ratio_threshold": policy.REPETITIVE,
-                "temperatures": [*policy.TEMPERATURES],
+                "temperatures": [*policy.find_temperatures(self.options)],
                 "suppress_blank": True,
                 "suppress_tokens": list(get_suppressed_tokens(tokenizer, [-1])),
                 "max_initial_timestamp": 1.0,

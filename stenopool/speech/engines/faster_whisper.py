@@ -245,6 +245,7 @@ class _Run:
             job.waiting = [part for part in parts if any(window.region.contains(part) for window in sure)]
             windows = [*sure, *(Window(job, part, doubtful=True) for part in parts if part not in job.waiting)]
             job.windows = job.open = len(windows)
+            job.pending = {*windows}
             if len(windows) > 1 and self.options.language == "auto" and not job.language:
                 self._vote(job, sure or windows)
         except Exception as error:
@@ -286,6 +287,7 @@ class _Run:
         if resumed := job.keep(window, said):
             self.engine.pool.add(resumed)
         if job.open:
+            job.report()
             return None
         self.open.discard(job)
         return job.utterance, job.transcript()

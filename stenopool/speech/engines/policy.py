@@ -56,7 +56,7 @@ VOTERS = 5
 SURE = 0.5
 
 # A text that looks wrong is decoded again at the next temperature, with this many samples.
-TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_TEMPERATURE_STEP, _HIGHEST_TEMPERATURE = 0.2, 1.0
 BEST_OF = 5
 
 # Thresholds for hallucinations: those of openai-whisper.
@@ -81,6 +81,12 @@ def most_speech(options: TranscriptionOptions, usual: float) -> float:
 def frame_seconds(region: Region) -> float:
     """Length of the frame in which a region is decoded, in seconds: a multiple of the step, at most 30."""
     return min(LONGEST_WINDOW, FRAME_STEP * ceil((region.duration + TAIL_SECONDS) / FRAME_STEP))
+
+
+def find_temperatures(options: TranscriptionOptions) -> tuple[float, ...]:
+    """The temperatures to decode at, in this order, until a text is plausible, in the steps of openai-whisper."""
+    steps = int((_HIGHEST_TEMPERATURE - options.temperature) / _TEMPERATURE_STEP + 1e-6)
+    return tuple(round(options.temperature + step * _TEMPERATURE_STEP, 3) for step in range(steps + 1))
 
 
 def fixed_language(options: TranscriptionOptions, *, multilingual: bool) -> str | None:

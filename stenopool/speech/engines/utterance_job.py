@@ -1,6 +1,7 @@
 """An utterance in the default engine: its windows, their text, missed speech, and the language."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from stenopool.speech.transcript import Transcript
 _MOST_MISSING = 2.5  # maximum seconds of speech without words nearby
 _NEAR = 0.8  # the error of word times by attention
 _SHORTEST_CUT = 1.0
+_PROGRESS_SECONDS = 1.0  # between two reports of the beginning of an utterance
 
 RegionResult = tuple[Region, WindowResult]
 Kind = tuple[Decoder, float]  # windows that are decoded together have the same decoder and frame length
@@ -76,6 +78,11 @@ class UtteranceJob:
     waiting: list[Region] = field(default_factory=list)
     """Possible speech inside windows; decoded separately if the window's text does not cover it."""
     unsure: list[Window] = field(default_factory=list)
+    pending: set[Window] = field(default_factory=set)
+    """Windows without a result, except those in ``unsure``."""
+    reported: int = 0
+    """Number of results in the last transcript of the beginning."""
+    reported_at: float = 0.0
 
     def __post_init__(self) -> None:
         if fixed := self.decoder.fixed_language:
@@ -101,6 +108,7 @@ class UtteranceJob:
         These cover speech that the window missed and, once all others are done, windows of uncertain language.
         """
         more: list[Window] = []
+        self.pending.discard(window)
         if results:
             self.open -= 1
             if not window.doubtful:
@@ -120,6 +128,7 @@ class UtteranceJob:
                 for each in self.unsure
             ]
             self.unsure = []
+        self.pending.update(more)
         return more
 
     def _passed_over(self, window: Window, results: Sequence[RegionResult]) -> list[Window]:
@@ -139,10 +148,24 @@ class UtteranceJob:
         opinions = [*weigh_neighbours(window.region.middle, sure), (window.opinion or {}, 0.1)]
         return vote(opinions, self.decoder.options.languages)[0]
 
+    def report(self) -> None:
+        """Pass on the transcript of the beginning, up to the first window without a result, if it has grown."""
+        on_progress, now = self.utterance.on_progress, time.monotonic()
+        if on_progress is None or not self.pending or now - self.reported_at < _PROGRESS_SECONDS:
+            return
+        end = min(window.region.start for window in [*self.pending, *self.unsure])
+        results = [result for result in self.results if result[0].end <= end]
+        if len(results) > self.reported:
+            self.reported, self.reported_at = len(results), now
+            on_progress(self._build(results))
+
     def transcript(self) -> Transcript:
         """Build the transcript, once all windows have results."""
+        return self._build(self.results)
+
+    def _build(self, results: Iterable[RegionResult]) -> Transcript:
         options = self.decoder.options
-        results = sorted(self.results, key=lambda result: result[0].start)
+        results = sorted(results, key=lambda result: result[0].start)
         heard = [(decoded.probabilities, region.duration) for region, decoded in results]
         speech = sorted([*self.speech, *self.found], key=lambda region: region.start)
         return build_transcript(

@@ -61,7 +61,7 @@ class WhisperEngine(SerialEngine):
         waveform: Waveform,
         speech: Sequence[Region],
         options: TranscriptionOptions,
-        temperatures: Sequence[float] = policy.TEMPERATURES,
+        temperatures: Sequence[float],
     ) -> tuple[list[Segment], tuple[str, float]]:
         cut = chunks(speech, policy.most_speech(options, policy.LONGEST_WINDOW))
         languages, of_all = self._languages(waveform, cut, options)

@@ -61,7 +61,7 @@ class WhisperXEngine(SerialEngine):
         waveform: Waveform,
         speech: Sequence[Region],
         options: TranscriptionOptions,
-        temperatures: Sequence[float] = policy.TEMPERATURES,  # noqa: ARG002
+        temperatures: Sequence[float],  # noqa: ARG002
     ) -> tuple[list[Segment], tuple[str, float]]:
         decoder = self._decoder(options)
         language, probability = self._language(waveform, speech, decoder)

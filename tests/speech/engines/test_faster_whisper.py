@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stenopool.errors import ErrorCode, OutOfMemory
 from stenopool.options import ExecutionOptions, TranscriptionOptions
@@ -132,6 +134,34 @@ def test_doubtful_speech_inside_a_window_is_decoded_if_the_window_has_no_words_t
     assert (more.region, more.doubtful, more.language, job.open) == (quiet, True, "en", 1)
     assert job.keep(more, [(quiet, _said(" Yes, it went to the harbour.", [Word(word=" Yes.", start=1, end=2)]))]) == []
     assert (job.open, job.found) == (0, [quiet])
+
+
+@given(st.permutations(range(8)), st.sets(st.integers(0, 7), max_size=2))
+def test_progress_is_the_beginning_of_the_transcript(order: list[int], unsure: set[int]) -> None:
+    """Whatever the order in which windows are decoded, and whichever languages are uncertain at first."""
+    reports: list[Transcript] = []
+    decoder: Any = SmallDevice(9)
+    job = UtteranceJob(Utterance("a", Waveform(Path("a.flac")), reports.append), decoder, lambda window: None)
+    job.speech = [Region(5.0 * number, 5.0 * number + 1) for number in range(8)]
+    windows = [Window(job, region, opinion={"en": 0.6}) for region in job.speech]
+    job.pending, job.open, job.windows = {*windows}, len(windows), len(windows)
+    waiting = [(windows[number], number in unsure) for number in order]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stenopool.speech.engines.utterance_job._PROGRESS_SECONDS", 0.0)
+        patch.setattr(Waveform, "duration", 40.0)
+        while waiting:
+            window, is_unsure = waiting.pop(0)
+            word = Word(word=f" Word{window.region.start:.0f}.", start=0.0, end=1.0)
+            said = [] if is_unsure else [(window.region, _said(word.word, [word]))]
+            waiting += [(each, False) for each in job.keep(window, said)]
+            job.report()
+        whole = job.transcript()
+    assert len(whole.segments) == 8
+    for report in reports:
+        assert report.segments == whole.segments[: len(report.segments)]
+        assert whole.text.startswith(report.text)
+    lengths = [len(report.segments) for report in reports]
+    assert lengths == sorted({*lengths})
 
 
 def test_noise_alone_has_no_language(tmp_path: Path) -> None:

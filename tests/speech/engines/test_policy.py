@@ -1,11 +1,15 @@
 """Flags for segments that look invented, and for those with low confidence."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from stenopool.options import TranscriptionOptions
 from stenopool.speech.audio.vad import Region
-from stenopool.speech.engines.policy import Verdict, find_flags, judge
+from stenopool.speech.engines.policy import Verdict, find_flags, find_temperatures, judge
 from stenopool.speech.transcript import HALLUCINATION_SUSPECTED, LOW_CONFIDENCE, Segment
 
 SPEECH = [Region(0.0, 10.0), Region(20.0, 30.0)]
@@ -98,3 +102,15 @@ def test_long_text_is_checked_quickly() -> None:
 )
 def test_doubtful_speech_is_judged_by_its_text(verdict: Verdict, said: list[Segment]) -> None:
     assert judge(said, 4.0) == verdict
+
+
+@given(st.integers(0, 100).map(lambda hundredths: hundredths / 100))
+def test_temperatures_rise_from_the_given_one_by_whispers_steps(first: float) -> None:
+    temperatures = find_temperatures(TranscriptionOptions(temperature=first))
+    assert temperatures[0] == first
+    assert temperatures[-1] <= 1 < temperatures[-1] + 0.2 + 1e-9
+    assert all(later - earlier == pytest.approx(0.2) for earlier, later in pairwise(temperatures))
+
+
+def test_the_default_temperatures_are_whispers() -> None:
+    assert find_temperatures(TranscriptionOptions()) == (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
