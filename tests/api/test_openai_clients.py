@@ -234,7 +234,7 @@ RECORDED: dict[str, tuple[str, list[bytes], dict[str, Any]]] = {
         [*fields(model="whisper-1"), part('name="file"; filename="5f0c1b1e-3f1b-4e0c-9a51-6a2a9c4b7a10.wav"', kind="")],
         {},
     ),
-    # The same since 0.6: the user's language, as the browser says it.
+    # The same with the language that the browser reports.
     "Open WebUI, language": (
         "transcriptions",
         [*fields(model="whisper-1", language="en-US"), part('name="file"; filename="a.mp3"')],
@@ -286,7 +286,7 @@ RECORDED: dict[str, tuple[str, list[bytes], dict[str, Any]]] = {
         [*fields(model="base", stream="false", vad_filter="True"), part('name="file"; filename="audio.wav"')],
         {"task": "translate"},
     ),
-    # .NET's MultipartFormDataContent: names without quotation marks, both kinds of file names.
+    # As .NET's MultipartFormDataContent is known to write: names without quotation marks, both kinds of file names.
     ".NET": (
         "transcriptions",
         [
