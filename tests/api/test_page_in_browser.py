@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from stenopool.api.ids import decode
 from stenopool.errors import ErrorCode, Failure
@@ -133,6 +133,21 @@ def test_without_keys_no_sign_in_is_needed(browser: Browser, api: Api) -> None:
         expect(page.get_by_text("This machine only")).to_be_visible()
         page.set_input_files("input[type=file]", files=[file("a.wav")])
         expect(rows(page, "In the order")).to_contain_text("a.wav")
+
+
+def test_a_late_response_to_a_request_without_a_key_does_not_sign_out(browser: Browser, api: Api) -> None:
+    late: list[Route] = []
+    opened = browser.new_context(base_url=api.url)
+    page = opened.new_page()
+    page.route("**/v1/options", lambda route: route.continue_() if late else late.append(route))
+    page.goto("/")
+    page.get_by_label("Key", exact=True).fill(secret("boss"))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("link", name="Stenopool")).to_be_visible()
+    late[0].fulfill(status=401, json={"code": "UNAUTHENTICATED"})
+    page.reload()
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    opened.close()
 
 
 def file(name: str, content: bytes | None = None) -> Any:

@@ -103,7 +103,7 @@ def test_a_recording_quarantined_twice_is_retried_once_with_the_later_options() 
 
 def test_options_unknown_to_this_version_are_taken_from_the_report() -> None:
     installation = Installation("a.wav")
-    installation.quarantine("a.wav", TINY, options=TINY.model_dump(mode="json") | {"temperature": 1})
+    installation.quarantine("a.wav", TINY, options=TINY.model_dump(mode="json") | {"patience": 1})
     report(installation.destination, "20261101T000000Z-1", TINY)
     assert installation.attempts() == [Attempt("memory://source", TINY, ("a.wav",))]
 

@@ -24,26 +24,28 @@ export class Problem extends Error {
 const unreachable = () =>
   new Problem(0, { detail: "The service does not respond.", remedy: "Check the connection, then try again." });
 
-function problem(status, text) {
+// `used` is the key that was sent. A late response to a request without a key, or with another, does not sign out.
+function problem(status, text, used) {
   let said = {};
   try { said = JSON.parse(text); } catch { /* a proxy's page, or nothing */ }
-  if (status === 401) signedOut();
+  if (status === 401 && used === key.get()) signedOut();
   return new Problem(status, said);
 }
 
-const credentials = () => (key.get() ? { Authorization: `Bearer ${key.get()}` } : {});
+const credentials = (used) => (used ? { Authorization: `Bearer ${used}` } : {});
 
 export async function ask(method, path, { query, body, signal } = {}) {
   const given = Object.entries(query || {}).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const address = given.length ? `${path}?${new URLSearchParams(given)}` : path;
-  const headers = { Accept: "*/*", ...credentials(), ...(body === undefined ? {} : { "Content-Type": "application/json" }) };
+  const used = key.get();
+  const headers = { Accept: "*/*", ...credentials(used), ...(body === undefined ? {} : { "Content-Type": "application/json" }) };
   let answer;
   try {
     answer = await fetch(address, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
   } catch (error) {
     throw error.name === "AbortError" ? error : unreachable();
   }
-  if (!answer.ok) throw problem(answer.status, await answer.text());
+  if (!answer.ok) throw problem(answer.status, await answer.text(), used);
   return answer;
 }
 
@@ -56,13 +58,14 @@ export async function change(method, path, body) {
 // Sends a file with its options and reports progress (0 to 1), which fetch cannot. With the same token it is accepted
 // only once, even if a response was lost.
 export function send(file, options, token, progress) {
+  const used = key.get();
   const request = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     request.open("POST", "/v1/recordings");
-    for (const [name, value] of Object.entries({ ...credentials(), "Idempotency-Key": token })) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries({ ...credentials(used), "Idempotency-Key": token })) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onload = () => request.status < 300
-      ? resolve(JSON.parse(request.responseText)) : reject(problem(request.status, request.responseText));
+      ? resolve(JSON.parse(request.responseText)) : reject(problem(request.status, request.responseText, used));
     request.onerror = () => reject(unreachable());
     request.onabort = () => reject(new DOMException("", "AbortError"));
     const form = new FormData();
