@@ -76,13 +76,15 @@ def test_up_starts_restarts_its_workers_and_stops_without_a_trace(start: Start, 
         "Workers": "cpu, gpu",
         "Logs": str(home / ".prefect" / "stenopool-logs"),
     }
-    assert httpx.get(f"{url}/health").json() is True
+    assert httpx.get(f"{url}/health", timeout=60).json() is True
     password = kept_password(stenopool)
     changed_nothing(url)
     assert not [line for line in command_lines(up) if password in line]
     assert password not in up.log.read_text(), "stdout is not a terminal"
     assert httpx.get(f"{api}/health/ready", timeout=30).json()["status"] == "ok"
-    assert httpx.get(f"{api}/v1/queue").json()["entries"] == []  # no key, because it serves only this machine
+    assert (
+        httpx.get(f"{api}/v1/queue", timeout=60).json()["entries"] == []
+    )  # no key, because it serves only this machine
     assert (stenopool.home / "stenopool" / "recordings").is_dir()
     assert stat.S_IMODE((stenopool.home / ".prefect" / "stenopool.db").stat().st_mode) == 0o600
     with SyncPrefectClient(url, auth_string=password) as client:

@@ -91,7 +91,7 @@ def test_run_and_up_work_from_the_wheel(stenopool: Installed, up: Up, tmp_path: 
     assert run.returncode == 0, run.stderr
     assert len((destination / "a.flac" / "transcript.txt").read_text().split()) > 3
 
-    with httpx.Client(base_url=up.rows["Web page"], timeout=30) as client:
+    with httpx.Client(base_url=up.rows["Web page"], timeout=120) as client:
         form = {"options": '{"diarization": "off"}'}
         sent = client.post("/v1/recordings", files={"file": ("a.flac", audio.read_bytes())}, data=form)
         location = sent.raise_for_status().headers["Location"]

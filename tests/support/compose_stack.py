@@ -279,7 +279,7 @@ def _main(folder: Path, ours: str, others: str) -> None:
         while (state := httpx.get(address, headers=key, timeout=60).json()["state"]) in ("queued", "running"):
             time.sleep(2)
         say(state)
-        text = httpx.get(f"{address}/transcript?format=txt", headers=key).text
+        text = httpx.get(f"{address}/transcript?format=txt", headers=key, timeout=60).text
         print(text)
         _look_at_metrics()
         with (installation.compose / ".env").open("a") as file:
@@ -296,7 +296,7 @@ def _main(folder: Path, ours: str, others: str) -> None:
         installation.script("./restore.sh", backup)
         _start(installation, say)
         kept = httpx.get(address, headers=key, timeout=60).json()["state"]
-        assert httpx.get(f"{address}/transcript?format=txt", headers=key).text == text
+        assert httpx.get(f"{address}/transcript?format=txt", headers=key, timeout=60).text == text
         say(f"restored: {kept}, with the same transcript")
         installation.stop()
         say("all have ended")
@@ -322,11 +322,13 @@ def _look_at_metrics() -> None:
     late = time.monotonic() + 120
     while not counted and time.monotonic() < late:
         time.sleep(5)
-        counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total>0").json()["data"]["result"]
-    for target in httpx.get(f"{_PROMETHEUS}/targets").json()["data"]["activeTargets"]:
+        counted = httpx.get(f"{_PROMETHEUS}/query?query=stenopool_recordings_total>0", timeout=60).json()["data"][
+            "result"
+        ]
+    for target in httpx.get(f"{_PROMETHEUS}/targets", timeout=60).json()["data"]["activeTargets"]:
         print(target["labels"]["job"], target["scrapeUrl"], target["health"])
     print([(one["metric"], one["value"][1]) for one in counted])
-    groups = httpx.get(f"{_PROMETHEUS}/rules").json()["data"]["groups"]
+    groups = httpx.get(f"{_PROMETHEUS}/rules", timeout=60).json()["data"]["groups"]
     print(sum(len(group["rules"]) for group in groups), "rules are loaded")
 
 
