@@ -393,7 +393,8 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
     from stenopool.api import ids
     from stenopool.api.keys import Keys, digest_of
     from stenopool.api.problems import Problem
-    from stenopool.api.uploads import UploadWriter, may_be_media, receive_form
+    from stenopool.api.uploads import UploadWriter, receive_form
+    from stenopool.speech.audio.sniffing import find_refusal
 
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # logs every broken form
     keys = Keys([])
@@ -422,7 +423,7 @@ def api_target(_folder: Path, _: list[bytes]) -> Target:
             lambda: ids.check(ids.decode(ids.encode(data[:80].decode(errors="replace")))),
             lambda: keys.holder(text),
             lambda: digest_of(text),
-            lambda: may_be_media(data),
+            lambda: find_refusal(data),
             lambda: asyncio.run(form(data)),
         ):
             with suppress(Problem):

@@ -27,9 +27,10 @@ _BYTE_ORDER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 def find_refusal(head: bytes) -> Literal["EXTERNAL_REFERENCE", "NOT_AUDIO"] | None:
     """Return why a file with ``head`` as its first `HEAD` bytes is not a recording; None if it may be one."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if start.startswith(_LISTS) or (_is_text(head) and any(mark in start for mark in _MARKS)):
+    is_text = _is_text(head)  # a recording may follow a list
+    if is_text and (start.startswith(_LISTS) or any(mark in start for mark in _MARKS)):
         return "EXTERNAL_REFERENCE"
-    if head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] in _RIFF_OTHERS) or _is_text(head):
+    if is_text or head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] in _RIFF_OTHERS):
         return "NOT_AUDIO"
     return None
 
