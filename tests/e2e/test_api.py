@@ -73,7 +73,7 @@ def test_upload_queued_running_completed_each_format_and_openais_client(installa
     diarized = ask(response_format="diarized_json", extra_headers={"Idempotency-Key": "e2e diarized"})
     assert diarized.segments[0].speaker.startswith("SPEAKER_")
     with pytest.raises(openai.UnprocessableEntityError, match="temperature"):
-        ask(temperature=0.7)
+        ask(temperature=7)
 
 
 def test_no_key_is_found_in_logs_prefect_or_the_store(installation: Installation, s3: SeaweedFS) -> None:
