@@ -165,7 +165,7 @@ def test_two_hundred_uploads_at_once_keep_their_order_and_lose_none(installation
 
         def send(number: int) -> str:
             with installation.client() as own:
-                # A busy service refuses some for now, and says so: clients send them again.
+                # A busy service refuses some uploads for a moment; clients retry them.
                 while (
                     answer := own.post("/v1/recordings", files={"file": (f"{number}.wav", sound())})
                 ).status_code == 503:
